@@ -1,0 +1,94 @@
+"""Functions that make tensors or join them. Names, arguments and defaults are PyTorch's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .ops import elementwise, shape
+from .random import generator
+from .tensor import Tensor, _binary, _sizes, apply
+
+FLOAT = np.float32  # the default dtype
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: str = "cpu") -> Tensor:
+    """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
+    if isinstance(data, Tensor):
+        data = data.data
+    array = np.array(data) if hasattr(data, "dtype") else Tensor(data).data
+    return Tensor(kernels.to_device(array if dtype is None else array.astype(dtype), device), requires_grad)
+
+
+def zeros(*sizes: Any, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    return Tensor(np.zeros(_sizes(sizes), dtype), requires_grad)
+
+
+def ones(*sizes: Any, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
+    return Tensor(np.ones(_sizes(sizes), dtype), requires_grad)
+
+
+def full(size: Sequence[int], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor in which every value is ``fill_value``."""
+    return Tensor(np.full(size, fill_value, dtype or Tensor(fill_value).dtype), requires_grad)
+
+
+def zeros_like(x: Tensor) -> Tensor:
+    """Zeros of the shape and dtype of ``x``."""
+    return Tensor(np.zeros_like(x.data))
+
+
+def ones_like(x: Tensor) -> Tensor:
+    """Ones of the shape and dtype of ``x``."""
+    return Tensor(np.ones_like(x.data))
+
+
+def arange(*range_: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``; whole numbers give int64."""
+    values = np.arange(*range_)
+    default = np.int64 if values.dtype.kind == "i" else FLOAT
+    return Tensor(values.astype(dtype or default), requires_grad)
+
+
+def randn(*sizes: Any, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor:
+    """Normal random numbers, mean 0 and variance 1, from the generator that `manual_seed` seeds."""
+    return Tensor(generator().standard_normal(_sizes(sizes), dtype), requires_grad)
+
+
+def rand(*sizes: Any, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor:
+    """Uniform random numbers in [0, 1), from the generator that `manual_seed` seeds."""
+    return Tensor(generator().random(_sizes(sizes), dtype), requires_grad)
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors along an existing dimension."""
+    return apply(shape.Cat, *tensors, axis=dim)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Join tensors of equal shape along a new dimension."""
+    return apply(shape.Stack, *tensors, axis=dim)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """a where ``condition`` holds, else b; numbers broadcast."""
+    condition = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
+    return apply(elementwise.Where, Tensor(condition.astype(bool)), a, b)
+
+
+def maximum(a: Tensor, b: Any) -> Tensor:
+    """The larger of a and b, elementwise."""
+    return _binary(elementwise.Maximum, a, b)
+
+
+def minimum(a: Tensor, b: Any) -> Tensor:
+    """The smaller of a and b, elementwise."""
+    return _binary(elementwise.Minimum, a, b)
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Merge the dimensions from ``start_dim`` to ``end_dim`` into one."""
+    return x.flatten(start_dim, end_dim)

@@ -1,0 +1,56 @@
+"""Whole batches of images in, whole batches out: random crops, flips and average pooling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int = 4, flip: bool = True) -> np.ndarray:
+    """Pad each image with zeros, crop it back to its size at a random place, mirror it left to right half of the time.
+
+    `images` (N, C, H, W), any dtype; the result has the same shape and dtype and shares no memory with it. On
+    standardised images a zero is the mean colour. Digits are not symmetric: for them use `padding=1, flip=False`.
+    For `batches(…, augment=…)` other settings are bound with `functools.partial(random_crop_flip, padding=1)`.
+
+    Raises ValueError for another shape or a negative padding.
+    Source: He, Zhang, Ren, Sun 2015 (arXiv 1512.03385), section 4.2: 4 pixels on each side, crop 32×32, flip.
+    """
+    _check_images("random_crop_flip", images)
+    if padding < 0:
+        raise ValueError(f"random_crop_flip: padding must not be negative, got {padding}; 0 only flips")
+    n, _, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    # (N, C, 2p+1, 2p+1, H, W): every crop of every image, as a view; only the one drawn for each image is copied.
+    crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
+    top, left = rng.integers(0, 2 * padding + 1, size=(2, n))
+    out: np.ndarray = crops[np.arange(n), :, top, left]
+    if flip:
+        mirrored = rng.random(n) < 0.5
+        out[mirrored] = out[mirrored, :, :, ::-1]
+    return out
+
+
+def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
+    """The mean of each `factor` × `factor` square: (N, C, H, W) to (N, C, H / factor, W / factor).
+
+    Integer images give float32, floating ones keep their dtype. CIFAR-10 at 8×8, for small machines:
+    `dataclasses.replace(train, pixels=average_pool(train.pixels, 4))`.
+
+    Raises ValueError for another shape, or a factor that is not positive or does not divide H and W.
+    """
+    _check_images("average_pool", images)
+    n, channels, height, width = images.shape
+    if factor < 1 or height % factor or width % factor:
+        raise ValueError(
+            f"average_pool: factor must be positive and divide height and width, got factor = {factor} "
+            f"for images of {height}×{width}"
+        )
+    dtype = images.dtype if images.dtype.kind == "f" else np.float32
+    squares = images.reshape(n, channels, height // factor, factor, width // factor, factor)
+    pooled: np.ndarray = squares.mean(axis=(3, 5), dtype=dtype)
+    return pooled
+
+
+def _check_images(function: str, images: np.ndarray) -> None:
+    if images.ndim != 4:
+        raise ValueError(f"{function}: images must be (N, C, H, W), got shape {images.shape}; one image is image[None]")

@@ -1,0 +1,143 @@
+"""CIFAR-10 in its official binary layout, from a folder, the user's cache or the official archive."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from minires.data.dataset import Dataset
+from minires.data.download import fetch, unpack
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # https://www.cs.toronto.edu/~kriz/cifar.html
+
+FOLDER = "cifar-10-batches-bin"
+TRAIN_FILES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
+TEST_FILE = "test_batch.bin"
+NAMES_FILE = "batches.meta.txt"
+FILES = (*TRAIN_FILES, TEST_FILE, NAMES_FILE)
+
+CLASSES = 10
+SHAPE = (3, 32, 32)
+RECORD = 1 + 3 * 32 * 32  # bytes: the label, then the red, green and blue planes, each in rows of 32
+
+# Of the 50,000 training images, in units of the stored bytes; constants, so that every subset is scaled alike.
+MEAN = (255 * 0.4914, 255 * 0.4822, 255 * 0.4465)
+STD = (255 * 0.2470, 255 * 0.2435, 255 * 0.2616)
+
+
+def cifar10(
+    root: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    normalize: bool = True,
+    *,
+    progress: bool = True,
+    url: str = URL,
+    md5: str = MD5,
+    records: int = 10_000,
+) -> tuple[Dataset, Dataset]:
+    """The training and test set of CIFAR-10: 50,000 and 10,000 colour images (N, 3, 32, 32), labels 0 to 9.
+
+    `root` is the folder `cifar-10-batches-bin` or the one that holds it; without it the user's cache is meant:
+    `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`.
+    `download` brings the official archive (170 MB) there if the folder is absent: with a progress bar, resumed
+    when it was interrupted, verified before use, and put in place only when complete. Nothing that exists is
+    overwritten.
+
+    Pixels are stored as bytes. `normalize` gives (pixels − mean) / std per channel, with the constants
+    (0.4914, 0.4822, 0.4465) and (0.2470, 0.2435, 0.2616) of the training set; without it images run from 0 to 1.
+
+    `url`, `md5` and `records` (in each file) describe the archive; they change only for a mirror or a test.
+
+    Raises FileNotFoundError when files are missing, ValueError when they or the archive are damaged, ConnectionError
+    when the download stops; each says what to do.
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+    folder = _folder(cache_folder() if root is None else Path(root).expanduser())
+    if not folder.exists():
+        if not download:
+            raise FileNotFoundError(
+                f"cifar10: no folder {folder}; give the root that holds it, or download it (170 MB): "
+                f'python -c "from minires.data import cifar10; cifar10({str(folder.parent)!r}, download=True)"'
+            )
+        _download(folder, url, md5, records, progress)
+    _check_sizes(folder, records)
+    classes = _read_classes(folder / NAMES_FILE)
+    mean, std = (MEAN, STD) if normalize else ((0.0,) * 3, (255.0,) * 3)
+    train, test = _read([folder / name for name in TRAIN_FILES], records), _read([folder / TEST_FILE], records)
+    return Dataset(*train, classes, mean, std), Dataset(*test, classes, mean, std)
+
+
+def cache_folder() -> Path:
+    """Where data are kept: `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`."""
+    if own := os.environ.get("MINIRES_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minires"
+
+
+def _folder(root: Path) -> Path:
+    is_the_folder = root.name == FOLDER or any((root / name).exists() for name in FILES)
+    return root if is_the_folder else root / FOLDER
+
+
+def _download(folder: Path, url: str, md5: str, records: int, progress: bool) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.parent / "cifar-10-binary.tar.gz.part"
+    fetch(url, part, md5, progress=progress)
+    # Next to its destination, so that the last step is a rename within one file system: all files or none.
+    with TemporaryDirectory(dir=folder.parent, prefix=".cifar-10-") as temporary:
+        fresh = Path(temporary) / FOLDER
+        fresh.mkdir()
+        try:
+            unpack(part, fresh, [f"{FOLDER}/{name}" for name in (*FILES, "readme.html")])
+            _check_sizes(fresh, records)
+        except (ValueError, FileNotFoundError) as error:
+            part.unlink()
+            raise ValueError(
+                f"cifar10: {url} is not the CIFAR-10 binary archive: {error}. It has been deleted"
+            ) from error
+        fresh.rename(folder)
+    part.unlink(missing_ok=True)
+
+
+def _check_sizes(folder: Path, records: int) -> None:
+    again = f"move {folder} away and call cifar10(…, download=True)"
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"cifar10: {folder} has no {name}; {again}")
+        size = (folder / name).stat().st_size
+        if name != NAMES_FILE and size != records * RECORD:
+            raise ValueError(
+                f"cifar10: {folder / name} has {size:,} bytes, wanted {records * RECORD:,} "
+                f"({records:,} records of {RECORD:,}): damaged or incomplete; {again}"
+            )
+
+
+def _read(files: list[Path], records: int) -> tuple[np.ndarray, np.ndarray]:
+    pixels = np.empty((len(files) * records, *SHAPE), np.uint8)
+    labels = np.empty(len(files) * records, np.int64)
+    for k, file in enumerate(files):
+        table = np.fromfile(file, np.uint8).reshape(records, RECORD)
+        if table[:, 0].max() >= CLASSES:
+            bad = int((table[:, 0] >= CLASSES).argmax())
+            raise ValueError(
+                f"cifar10: record {bad} of {file} has label {table[bad, 0]}, wanted 0..{CLASSES - 1}: damaged; "
+                f"move {file.parent} away and call cifar10(…, download=True)"
+            )
+        here = slice(k * records, (k + 1) * records)
+        labels[here] = table[:, 0]
+        pixels[here] = table[:, 1:].reshape(records, *SHAPE)
+    return pixels, labels
+
+
+def _read_classes(file: Path) -> tuple[str, ...]:
+    names = tuple(file.read_text(encoding="utf-8", errors="replace").split())
+    if len(set(names)) != CLASSES:
+        raise ValueError(
+            f"cifar10: {file} must name {CLASSES} classes, one a line, got {len(names)} ({', '.join(names[:3])} …): "
+            f"damaged; move {file.parent} away and call cifar10(…, download=True)"
+        )
+    return names

@@ -1,0 +1,180 @@
+"""A labelled set of images, and the order in which training visits it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with their labels: stored compactly, handed out as a network wants them.
+
+    `pixels`   (N, C, H, W), the images as stored: often uint8, a quarter of the memory of float32.
+    `labels`   (N,) int64, each from 0 to len(classes) − 1.
+    `classes`  the name of each class.
+    `mean`, `std`  one number per channel in units of `pixels`; the network gets (pixels − mean) / std.
+               Without them floating-point pixels are handed out as they are; integer pixels need them.
+
+    `dataset[index]` converts only the part it is asked for: `dataset[:100]` is a pair `(images, labels)` of shapes
+    (100, C, H, W) and (100,), `dataset[7]` one image (C, H, W) and its label. Images are float32, or the dtype of
+    `pixels` where that is floating.
+
+    Raises ValueError for shapes, lengths, labels, mean or std that do not fit, TypeError for a wrong dtype.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        pixels, labels = self.pixels, self.labels
+        if pixels.ndim != 4 or 0 in pixels.shape:
+            raise ValueError(
+                f"Dataset: pixels must be a non-empty (N, C, H, W) array, got shape {pixels.shape}; "
+                "grey images (N, H, W) become images[:, None]"
+            )
+        if labels.shape != (len(pixels),):
+            raise ValueError(
+                f"Dataset: {len(pixels)} images need labels of shape ({len(pixels)},), got {labels.shape}; "
+                "one-hot labels become labels.argmax(1)"
+            )
+        if labels.dtype != np.int64:
+            raise TypeError(f"Dataset: labels must be int64, got {labels.dtype}; use labels.astype(np.int64)")
+        if labels.min() < 0 or labels.max() >= len(self.classes):
+            raise ValueError(
+                f"Dataset: labels must lie in 0..{len(self.classes) - 1} for the {len(self.classes)} classes, "
+                f"got {labels.min()}..{labels.max()}; count classes from 0 and name each of them"
+            )
+        self._check_scale()
+
+    def _check_scale(self) -> None:
+        channels, kind = self.pixels.shape[1], self.pixels.dtype.kind
+        if kind not in "uif":
+            raise TypeError(f"Dataset: pixels must be integers or floating, got {self.pixels.dtype}")
+        if self.mean is None and self.std is None:
+            if kind != "f":
+                raise TypeError(
+                    f"Dataset: {self.pixels.dtype} pixels need mean and std, one number per channel "
+                    f"(for 0..1 from bytes: mean=(0,) * {channels}, std=(255,) * {channels})"
+                )
+        elif self.mean is None or self.std is None or not len(self.mean) == len(self.std) == channels:
+            raise ValueError(
+                f"Dataset: mean and std go together, one number for each of the {channels} channels, "
+                f"got mean={self.mean}, std={self.std}"
+            )
+        elif not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and min(self.std) > 0):
+            raise ValueError(f"Dataset: mean must be finite and std positive, got mean={self.mean}, std={self.std}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Dataset({len(self)} images of shape {self.pixels.shape[1:]}, {len(self.classes)} classes)"
+
+    def __getitem__(self, index: Any) -> tuple[np.ndarray, Any]:
+        return self._convert(self.pixels[index]), self.labels[index]
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """All images as a network wants them, (N, C, H, W); made on first use and kept (CIFAR-10: 614 MB).
+
+        `batches` and `dataset[index]` do not need it.
+        """
+        return self._convert(self.pixels)
+
+    def subset(self, n: int) -> Dataset:
+        """The first `n` examples, sharing memory; ValueError unless 1 <= n <= len(dataset)."""
+        n = _whole("Dataset.subset", "n", n, least=1)
+        if n > len(self):
+            raise ValueError(f"Dataset.subset: got n = {n}, but there are {len(self)} examples; ask for fewer")
+        return Dataset(self.pixels[:n], self.labels[:n], self.classes, self.mean, self.std)
+
+    def _convert(self, pixels: np.ndarray) -> np.ndarray:
+        if self.mean is None:
+            return pixels
+        dtype = pixels.dtype if pixels.dtype.kind == "f" else np.dtype(np.float32)
+        images = pixels.astype(dtype)
+        images -= np.array(self.mean, dtype)[:, None, None]
+        images /= np.array(self.std, dtype)[:, None, None]
+        return images
+
+
+def batches(
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    shuffle: bool = True,
+    seed: int = 0,
+    epoch: int = 0,
+    drop_last: bool = False,
+    start: int = 0,
+    augment: Augment | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One pass over `dataset` in pairs `(images, labels)`, (B, C, H, W) and (B,) int64, B = `batch_size`.
+
+    The order depends on nothing but `(seed, epoch)`, and what `augment(images, rng)` draws for a batch on nothing but
+    `(seed, epoch, number of the batch)`: a run stopped after k batches goes on bit for bit with `start=k`.
+    The last batch is smaller where `batch_size` does not divide the number of images (a batch size beyond it gives
+    one batch of everything); `drop_last` leaves it out.
+
+    Raises TypeError or ValueError, here and not at the first batch, for a number that is not whole or out of range,
+    and for a `drop_last` that leaves no batch.
+    """
+    count = batch_count(dataset, batch_size, drop_last=drop_last)
+    seed = _whole("batches", "seed", seed, least=0)
+    epoch = _whole("batches", "epoch", epoch, least=0)
+    start = _whole("batches", "start", start, least=0)
+    if start > count:
+        raise ValueError(
+            f"batches: got start = {start}, but this epoch has {count} batches of {batch_size}; "
+            "start counts batches, not images, and begins at 0 in each epoch"
+        )
+    if shuffle:
+        # A spawn key, unlike arithmetic on the seed, keeps (seed 0, epoch 1) and (seed 1, epoch 0) unrelated.
+        order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(len(dataset))
+    else:
+        order = np.arange(len(dataset))
+
+    def batch(k: int) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = dataset[order[k * batch_size : (k + 1) * batch_size]]
+        if augment is not None:
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, k)))
+            images = augment(images, rng)
+            if len(images) != len(labels):
+                raise ValueError(
+                    f"batches: augment got {len(labels)} images and returned {len(images)}; it must keep them all"
+                )
+        return images, labels
+
+    return (batch(k) for k in range(start, count))
+
+
+def batch_count(dataset: Dataset, batch_size: int, *, drop_last: bool = False) -> int:
+    """How many batches `batches` yields in one epoch; the errors are those of `batches`."""
+    n, batch_size = len(dataset), _whole("batches", "batch_size", batch_size, least=1)
+    if drop_last and batch_size > n:
+        raise ValueError(
+            f"batches: got batch_size = {batch_size} with drop_last, which leaves no batch of {n} images; "
+            f"use a batch size up to {n} or drop_last=False"
+        )
+    return n // batch_size if drop_last else -(-n // batch_size)
+
+
+def _whole(function: str, name: str, value: int, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{function}: {name} must be a whole number, got {value!r}; use int(…)") from None
+    if number < least:
+        raise ValueError(f"{function}: {name} must be at least {least}, got {number}")
+    return number

@@ -1,0 +1,171 @@
+"""Residual networks of He et al. 2015 (arXiv 1512.03385), and their plain twins.
+
+``resnet_cifar(depth)`` is section 4.2: 6n+2 layers in three stages. ``resnet18`` … ``resnet152`` are table 1.
+Module names are torchvision's: conv1, bn1, layer1.0.conv1, …, fc.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import nn
+from ..tensor import Tensor
+from .blocks import (
+    Bottleneck,
+    PlainBlock,
+    PlainBottleneck,
+    PlainPreActBlock,
+    PreActBlock,
+    ResidualBlock,
+    conv3x3,
+)
+
+PLAIN_TWIN = {ResidualBlock: PlainBlock, PreActBlock: PlainPreActBlock, Bottleneck: PlainBottleneck}
+
+
+class ResNet(nn.Module):
+    """Stem, stages of blocks, global average pooling, one linear layer.
+
+    block: a residual block class; ``residual=False`` takes its plain twin instead.
+    blocks: number of blocks in each stage. widths: channels of each stage (times the block's expansion).
+    stem: "cifar" (3×3 convolution) or "imagenet" (7×7 with stride 2, then max pooling).
+    shortcut: option "A", "B" or "C", see `blocks.make_shortcut`.
+    zero_init_residual: start the last batch norm of every branch at γ = 0, so that each block starts as its shortcut
+    (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
+    """
+
+    def __init__(
+        self,
+        block: type[nn.Module],
+        blocks: Sequence[int],
+        widths: Sequence[int],
+        *,
+        stem: str = "cifar",
+        in_channels: int = 3,
+        num_classes: int = 10,
+        shortcut: str = "B",
+        residual: bool = True,
+        zero_init_residual: bool = False,
+    ):
+        super().__init__()
+        if stem not in ("cifar", "imagenet"):
+            raise ValueError(f'ResNet: got stem={stem!r}; expected "cifar" or "imagenet"')
+        self.residual, self.preact = residual, block is PreActBlock
+        kind: Any = block if residual else PLAIN_TWIN.get(block, block)
+        channels = widths[0]
+        if stem == "cifar":
+            self.conv1 = conv3x3(in_channels, channels)
+        else:
+            self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
+        if not self.preact:
+            self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        self.stages = len(blocks)
+        for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
+            layers = []
+            for i in range(count):
+                stride = 2 if i == 0 and stage > 1 else 1
+                layers.append(kind(channels, width, stride, shortcut))
+                channels = width * kind.expansion
+            setattr(self, f"layer{stage}", nn.Sequential(*layers))
+        if self.preact:
+            self.bn = nn.BatchNorm2d(channels)  # what pre-activation leaves to do at the end
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if zero_init_residual and residual:
+            self.zero_branches()
+
+    def zero_branches(self) -> None:
+        """Make every block start as its shortcut: γ = 0 in the last batch norm of the branch.
+
+        The branch of a pre-activation block ends in a convolution, which is zeroed instead.
+        """
+        for block in self.blocks():
+            last = block.conv2 if self.preact else block.bn3 if isinstance(block, Bottleneck) else block.bn2
+            nn.init.zeros_(last.weight)
+
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of all stages, in order."""
+        return [block for stage in range(self.stages) for block in getattr(self, f"layer{stage + 1}")]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        if not self.preact:
+            x = self.relu(self.bn1(x))
+        x = self.maxpool(x)
+        for stage in range(self.stages):
+            x = getattr(self, f"layer{stage + 1}")(x)
+        if self.preact:
+            x = self.relu(self.bn(x))
+        x = self.avgpool(x)
+        return self.fc(x.flatten(1))
+
+
+def resnet_cifar(
+    depth: int,
+    width: int = 16,
+    *,
+    in_channels: int = 3,
+    num_classes: int = 10,
+    shortcut: str = "A",
+    preact: bool = False,
+    residual: bool = True,
+    zero_init_residual: bool = False,
+) -> ResNet:
+    """The CIFAR networks: depth = 6n+2 layers, three stages of n blocks with ``width``, 2·width and 4·width channels.
+
+    (N, in_channels, H, W) -> (N, num_classes). Raises ValueError, naming the nearest legal depths, for any other depth.
+    """
+    if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
+        below = max((depth - 2) // 6 * 6 + 2, 8) if isinstance(depth, int) else 8
+        nearest = "8" if isinstance(depth, int) and depth < 8 else f"{below} and {below + 6}"
+        raise ValueError(f"resnet_cifar: got depth {depth!r}; legal depths are 6n+2, from 8 on; the nearest: {nearest}")
+    if width < 1:
+        raise ValueError(f"resnet_cifar: got width {width}; expected at least 1 channel")
+    return ResNet(
+        PreActBlock if preact else ResidualBlock,
+        [(depth - 2) // 6] * 3,
+        [width, 2 * width, 4 * width],
+        in_channels=in_channels,
+        num_classes=num_classes,
+        shortcut=shortcut,
+        residual=residual,
+        zero_init_residual=zero_init_residual,
+    )
+
+
+def plain_cifar(depth: int, width: int = 16, **options: Any) -> ResNet:
+    """The same network without shortcuts; options as for `resnet_cifar`."""
+    return resnet_cifar(depth, width, residual=False, **options)
+
+
+def _imagenet(block: type[nn.Module], blocks: Sequence[int], options: dict[str, Any]) -> ResNet:
+    return ResNet(block, blocks, [64, 128, 256, 512], **{"stem": "imagenet", "num_classes": 1000, **options})
+
+
+def resnet18(**options: Any) -> ResNet:
+    """ResNet-18, table 1: 1.8 GMACs, 11.7 M parameters. ``residual=False`` gives plain-18."""
+    return _imagenet(ResidualBlock, [2, 2, 2, 2], options)
+
+
+def resnet34(**options: Any) -> ResNet:
+    """ResNet-34, table 1: 3.6 GMACs, 21.8 M parameters. ``residual=False`` gives plain-34."""
+    return _imagenet(ResidualBlock, [3, 4, 6, 3], options)
+
+
+def resnet50(**options: Any) -> ResNet:
+    """ResNet-50, table 1: bottleneck blocks, 25.6 M parameters."""
+    return _imagenet(Bottleneck, [3, 4, 6, 3], options)
+
+
+def resnet101(**options: Any) -> ResNet:
+    """ResNet-101, table 1: bottleneck blocks, 44.5 M parameters."""
+    return _imagenet(Bottleneck, [3, 4, 23, 3], options)
+
+
+def resnet152(**options: Any) -> ResNet:
+    """ResNet-152, table 1: bottleneck blocks, 60.2 M parameters."""
+    return _imagenet(Bottleneck, [3, 8, 36, 3], options)

@@ -1,0 +1,279 @@
+"""Functions of tensors, with PyTorch's names, arguments and defaults. Each puts one op into the graph, or a few."""
+
+from typing import Any
+
+import numpy as np
+
+from ..ops import activation, batchnorm, conv, linear as linear_op, loss, pool, shape
+from ..random import generator
+from ..tensor import Tensor, apply
+
+Size = int | tuple[int, int]
+
+
+def pair(value: Any, name: str, function: str) -> tuple[int, int]:
+    """3 -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
+    values = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if len(values) != 2 or not all(isinstance(v, int | np.integer) for v in values):
+        raise ValueError(f"{function}: got {name}={value!r}; expected a whole number or a pair of them")
+    return int(values[0]), int(values[1])
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution: input (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> (N, O, H′, W′).
+
+    ``padding="same"`` keeps the size for stride 1 and odd kernels. Raises ValueError or TypeError if shapes do not fit.
+    """
+    stride, dilation = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
+    if padding == "same":
+        reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation)]
+        if stride != (1, 1) or any(r % 2 for r in reach):
+            raise ValueError(f'conv2d: padding="same" needs stride 1 and an odd kernel; got {stride}, {weight.shape[2:]}')
+        padding = (reach[0] // 2, reach[1] // 2)
+    padding = pair(padding, "padding", "conv2d")
+    return apply(
+        conv.Conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: np.ndarray | None,
+    running_var: np.ndarray | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch normalisation of input (N, C, …) per channel; Ioffe & Szegedy 2015.
+
+    Training uses the batch's mean and biased variance, and moves the running arrays (C) in place:
+    running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
+    """
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: got no running statistics in evaluation; use training=True or keep them")
+        mean, var = (a.astype(input.dtype, copy=False) for a in (running_mean, running_var))
+        return apply(batchnorm.BatchNormEval, input, weight, bias, mean=mean, var=var, eps=eps)
+    statistics: dict[str, Any] = {}
+    y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
+    if running_mean is not None and running_var is not None:
+        count = input.data.size // input.shape[1]
+        running_mean += momentum * (statistics["mean"] - running_mean)
+        running_var += momentum * (statistics["var"] * (count / (count - 1)) - running_var)
+    return y
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0), with derivative 0 at 0. ``inplace`` is accepted and has no effect."""
+    return apply(activation.ReLU, input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x for x > 0, else negative_slope·x. ``inplace`` is accepted and has no effect."""
+    return apply(activation.LeakyReLU, input, slope=float(negative_slope))
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1/(1 + e⁻ˣ)."""
+    return input.sigmoid()
+
+
+def tanh(input: Tensor) -> Tensor:
+    """tanh x."""
+    return input.tanh()
+
+
+def max_pool2d(input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Tensor:
+    """Largest value of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window; padding is −∞."""
+    kernel, step = _window("max_pool2d", kernel_size, stride)
+    padding = pair(padding, "padding", "max_pool2d")
+    return apply(pool.MaxPool2d, input, kernel_size=kernel, stride=step, padding=padding)
+
+
+def avg_pool2d(
+    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, count_include_pad: bool = True
+) -> Tensor:
+    """Mean of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window."""
+    kernel, step = _window("avg_pool2d", kernel_size, stride)
+    padding = pair(padding, "padding", "avg_pool2d")
+    options = dict(kernel_size=kernel, stride=step, padding=padding, count_include_pad=count_include_pad)
+    return apply(pool.AvgPool2d, input, **options)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Size) -> Tensor:
+    """Mean over output_size regions that cover the image: (N, C, H, W) -> (N, C, *output_size); 1 is global."""
+    return apply(pool.AdaptiveAvgPool2d, input, output_size=pair(output_size, "output_size", "adaptive_avg_pool2d"))
+
+
+def _window(function: str, kernel_size: Size, stride: Size | None) -> tuple[tuple[int, int], tuple[int, int]]:
+    kernel = pair(kernel_size, "kernel_size", function)
+    return kernel, kernel if stride is None else pair(stride, "stride", function)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x·Wᵀ + b: input (…, in), weight (out, in), bias (out) -> (…, out)."""
+    return apply(linear_op.Linear, input, weight, bias)
+
+
+def softmax(input: Tensor, dim: int) -> Tensor:
+    """eˣ / Σeˣ along ``dim``."""
+    return apply(activation.Softmax, input, axis=dim)
+
+
+def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """x − log Σeˣ along ``dim``, without overflow."""
+    return apply(activation.LogSoftmax, input, axis=dim)
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each value with probability p and scale the rest by 1/(1 − p); the identity in evaluation."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: got p={p}; expected a probability between 0 and 1")
+    if not training or p == 0:
+        return input
+    keep = generator().random(input.shape) >= p
+    return input * Tensor(keep * input.dtype.type(0 if p == 1 else 1 / (1 - p)))
+
+
+def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> Tensor:
+    """Surround with ``value``: pad = (left, right[, top, bottom, …]), from the *last* axis on; negative numbers crop."""
+    if mode != "constant" or len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ValueError(
+            f'pad: got pad={pad}, mode={mode!r} for shape {input.shape}; expected mode "constant" and two numbers for '
+            "each axis, from the last on"
+        )
+    widths = [(0, 0)] * input.ndim
+    for k in range(len(pad) // 2):
+        widths[input.ndim - 1 - k] = (pad[2 * k], pad[2 * k + 1])
+    return apply(shape.Pad, input, widths=tuple(widths), value=value)
+
+
+def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:
+    """Class indices (…) -> int64 (…, K) with a single 1; K defaults to the largest index + 1."""
+    indices = target.data
+    if indices.dtype.kind not in "iu" or (indices.size and indices.min() < 0):
+        raise ValueError(f"one_hot: got dtype {indices.dtype}; expected whole numbers of at least 0")
+    classes = int(indices.max()) + 1 if num_classes == -1 else num_classes
+    if indices.size and indices.max() >= classes:
+        raise ValueError(f"one_hot: got index {indices.max()} for num_classes={classes}; indices run to {classes - 1}")
+    return Tensor((indices[..., None] == np.arange(classes)).astype(np.int64))
+
+
+# ── losses ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """−log softmax(input)[target]: input (N, K, …) logits; target (N, …) class indices or (N, K, …) probabilities.
+
+    ``weight`` (K) scales the classes (the mean is then weighted), ``label_smoothing`` mixes 1/K of every class in.
+    Raises ValueError or TypeError for targets out of range or of the wrong dtype or shape.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: got label_smoothing={label_smoothing}; expected a number between 0 and 1")
+    z = _checked_logits("cross_entropy", input, weight)
+    classes = z.shape[1]
+    if target.dtype.kind == "f":
+        if target.shape != z.shape or target.requires_grad:
+            raise ValueError(
+                f"cross_entropy: got floating-point targets of shape {target.shape} for logits {z.shape}; probabilities "
+                "need the same shape and no gradient. Class indices are whole numbers: target.long()"
+            )
+        q = target.data.astype(z.dtype)
+        normaliser = z.size / classes
+    else:
+        q, weights = _one_hot_targets("cross_entropy", z, target, weight, ignore_index)
+        normaliser = weights.sum()
+    if label_smoothing:
+        kept = 1.0 if target.dtype.kind == "f" else np.expand_dims(target.data != ignore_index, 1)
+        q = (1 - label_smoothing) * q + label_smoothing / classes * kept
+    if weight is not None:
+        q = q * _class_shape(weight.data, z.ndim)
+    losses = apply(loss.CrossEntropy, input, Tensor(q.astype(z.dtype)))
+    return _reduce("cross_entropy", losses, reduction, normaliser)
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """−input[target]: input (N, K, …) log-probabilities, target (N, …) class indices."""
+    log_p = _checked_logits("nll_loss", input, weight)
+    q, weights = _one_hot_targets("nll_loss", log_p, target, weight, ignore_index)
+    if weight is not None:
+        q = q * _class_shape(weight.data, log_p.ndim)
+    losses = -(input * Tensor(q.astype(log_p.dtype))).sum(1)
+    return _reduce("nll_loss", losses, reduction, weights.sum())
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """(input − target)². Raises ValueError unless the shapes are equal."""
+    if input.shape != target.shape:
+        raise ValueError(f"mse_loss: got shapes {input.shape} and {target.shape}; they must be equal (use reshape)")
+    difference = input - target
+    return _reduce("mse_loss", difference * difference, reduction, max(input.numel(), 1))
+
+
+def _checked_logits(function: str, input: Tensor, weight: Tensor | None) -> np.ndarray:
+    z = input.data
+    if z.dtype.kind != "f" or z.ndim < 2 or z.size == 0:
+        raise ValueError(f"{function}: got {z.dtype} input of shape {z.shape}; expected a non-empty float (N, K, …)")
+    if weight is not None and weight.shape != (z.shape[1],):
+        raise ValueError(f"{function}: got weight of shape {weight.shape} for {z.shape[1]} classes")
+    return z
+
+
+def _one_hot_targets(function: str, z: Any, target: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Any, Any]:
+    """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored, and the weight of each position (N, …)."""
+    indices, classes = target.data, z.shape[1]
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{function}: got targets of dtype {indices.dtype}; class indices are integers: target.long()")
+    if indices.shape != (z.shape[0], *z.shape[2:]):
+        raise ValueError(
+            f"{function}: got targets of shape {indices.shape} for input {z.shape}; expected "
+            f"{(z.shape[0], *z.shape[2:])}, one class index per position"
+        )
+    kept = indices != ignore_index
+    if ((indices < 0) | (indices >= classes))[kept].any():
+        wrong = indices[kept & ((indices < 0) | (indices >= classes))].reshape(-1)[0]
+        raise ValueError(
+            f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
+            "Labels that start at 1 need target - 1"
+        )
+    q = np.expand_dims(indices, 1) == _class_shape(np.arange(classes), z.ndim)
+    weights = kept if weight is None else kept * weight.data[np.where(kept, indices, 0)]
+    return q & np.expand_dims(kept, 1), weights
+
+
+def _class_shape(values: Any, ndim: int) -> Any:
+    """(K,) -> (1, K, 1, …)."""
+    return values.reshape(1, -1, *(1,) * (ndim - 2))
+
+
+def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> Tensor:
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "mean":
+        return losses.sum() / float(normaliser)
+    raise ValueError(f'{function}: got reduction={reduction!r}; expected "mean", "sum" or "none"')

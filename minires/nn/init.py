@@ -1,0 +1,89 @@
+"""Initialisation: fill a parameter in place with random numbers of the right size. Names as in ``torch.nn.init``.
+
+For a weight (out, in, …), fan_in = in·(kernel size) counts the inputs of one output, fan_out = out·(kernel size).
+"""
+
+import math
+
+import numpy as np
+
+from ..random import generator
+from ..tensor import Tensor
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight of this shape. Raises ValueError for fewer than two dimensions."""
+    if len(shape) < 2:
+        raise ValueError(f"fans: got a weight of shape {shape}; fan-in and fan-out need at least (out, in)")
+    kernel = math.prod(shape[2:])
+    return shape[1] * kernel, shape[0] * kernel
+
+
+def gain(nonlinearity: str = "relu", slope: float = 0.0) -> float:
+    """The factor by which weights must be larger to make up for what the nonlinearity takes away."""
+    gains = {
+        "linear": 1.0,
+        "sigmoid": 1.0,
+        "tanh": 5 / 3,
+        "relu": math.sqrt(2),
+        "leaky_relu": math.sqrt(2 / (1 + slope**2)),
+    }
+    if nonlinearity not in gains:
+        raise ValueError(f"gain: got {nonlinearity!r}; expected one of {', '.join(gains)}")
+    return gains[nonlinearity]
+
+
+def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Normal numbers."""
+    t.data[...] = mean + std * generator().standard_normal(t.shape, np.float64)
+    return t
+
+
+def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Uniform numbers in [a, b)."""
+    t.data[...] = a + (b - a) * generator().random(t.shape, np.float64)
+    return t
+
+
+def constant_(t: Tensor, value: float) -> Tensor:
+    """The same value everywhere."""
+    t.data[...] = value
+    return t
+
+
+def zeros_(t: Tensor) -> Tensor:
+    """All zeros."""
+    return constant_(t, 0.0)
+
+
+def ones_(t: Tensor) -> Tensor:
+    """All ones."""
+    return constant_(t, 1.0)
+
+
+def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Normal with variance gain²/fan, which keeps the variance through ReLU layers. He et al. 2015, arXiv 1502.01852."""
+    return normal_(t, std=gain(nonlinearity, a) / math.sqrt(_fan(t, mode)))
+
+
+def kaiming_uniform_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Uniform with variance gain²/fan. He et al. 2015, arXiv 1502.01852."""
+    bound = gain(nonlinearity, a) * math.sqrt(3 / _fan(t, mode))
+    return uniform_(t, -bound, bound)
+
+
+def xavier_normal_(t: Tensor, gain: float = 1.0) -> Tensor:
+    """Normal with variance 2·gain²/(fan_in + fan_out). Glorot & Bengio 2010."""
+    return normal_(t, std=gain * math.sqrt(2 / sum(fans(t.shape))))
+
+
+def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
+    """Uniform with variance 2·gain²/(fan_in + fan_out). Glorot & Bengio 2010."""
+    bound = gain * math.sqrt(6 / sum(fans(t.shape)))
+    return uniform_(t, -bound, bound)
+
+
+def _fan(t: Tensor, mode: str) -> int:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f'kaiming: got mode={mode!r}; expected "fan_in" or "fan_out"')
+    return fans(t.shape)[mode == "fan_out"]

@@ -1,0 +1,307 @@
+"""Layers: modules that hold parameters and call one function. Names, arguments and defaults are PyTorch's."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from . import functional as F
+from . import init
+from .functional import Size, pair
+from .module import Module, Parameter
+
+
+def _empty(*shape: int) -> Parameter:
+    return Parameter(np.empty(shape, np.float32))
+
+
+def _counts(layer: str, **counts: int) -> None:
+    for name, n in counts.items():
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"{layer}: got {name}={n!r}; expected a whole number of at least 1")
+
+
+class Identity(Module):
+    """Returns its input: the identity shortcut."""
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Conv2d(Module):
+    """Convolution layer: weight (out, in/groups, kh, kw), bias (out).
+
+    Weights start as PyTorch's do, uniform within ±1/√fan_in; residual networks re-draw them with `init.kaiming_normal_`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__()
+        _counts("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        self.kernel_size = pair(kernel_size, "kernel_size", "Conv2d")
+        self.stride, self.dilation = pair(stride, "stride", "Conv2d"), pair(dilation, "dilation", "Conv2d")
+        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", "Conv2d")
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"Conv2d: groups={groups} must divide both {in_channels} and {out_channels} channels")
+        if min(*self.kernel_size, *self.stride, *self.dilation) < 1:
+            raise ValueError(
+                f"Conv2d: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}; all must "
+                "be at least 1"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.weight = init.kaiming_uniform_(_empty(out_channels, in_channels // groups, *self.kernel_size), math.sqrt(5))
+        self.bias = None
+        if bias:
+            bound = 1 / math.sqrt(init.fans(self.weight.shape)[0])
+            self.bias = init.uniform_(_empty(out_channels), -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        text += f", padding={self.padding}" if self.padding not in ((0, 0), 0) else ""
+        text += f", dilation={self.dilation}" if self.dilation != (1, 1) else ""
+        text += f", groups={self.groups}" if self.groups != 1 else ""
+        return text + ("" if self.bias is not None else ", bias=False")
+
+
+class _BatchNorm(Module):
+    """What BatchNorm1d and BatchNorm2d share; they differ in the number of axes they accept."""
+
+    axes: tuple[int, ...]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ):
+        super().__init__()
+        _counts(type(self).__name__, num_features=num_features)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight = init.ones_(_empty(num_features)) if affine else None
+        self.bias = init.zeros_(_empty(num_features)) if affine else None
+        if track_running_stats:
+            self.register_buffer("running_mean", np.zeros(num_features, np.float32))
+            self.register_buffer("running_var", np.ones(num_features, np.float32))
+            self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
+        else:
+            self.running_mean = self.running_var = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim not in self.axes:
+            raise ValueError(
+                f"{type(self).__name__}: got an input of shape {x.shape}; expected "
+                f"{' or '.join(str(n) for n in self.axes)} dimensions with {self.num_features} channels on axis 1"
+            )
+        use_batch = self.training or self.running_mean is None
+        y = F.batch_norm(
+            x,
+            self.running_mean if self.training or not use_batch else None,
+            self.running_var if self.training or not use_batch else None,
+            self.weight,
+            self.bias,
+            use_batch,
+            self.momentum,
+            self.eps,
+        )
+        if self.training and self.running_mean is not None:
+            self.num_batches_tracked += 1
+        return y
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of (N, C) or (N, C, L)."""
+
+    axes = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of (N, C, H, W), per channel."""
+
+    axes = (4,)
+
+
+class Linear(Module):
+    """Fully connected layer: weight (out, in), bias (out); starts as PyTorch's, uniform within ±1/√in."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        _counts("Linear", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+        bound = 1 / math.sqrt(in_features)
+        self.weight = init.uniform_(_empty(out_features, in_features), -bound, bound)
+        self.bias = init.uniform_(_empty(out_features), -bound, bound) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
+
+
+class ReLU(Module):
+    """max(x, 0). ``inplace`` is accepted and has no effect."""
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+class LeakyReLU(Module):
+    """x for x > 0, else negative_slope·x. ``inplace`` is accepted and has no effect."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"{self.negative_slope}"
+
+
+class Sigmoid(Module):
+    """1/(1 + e⁻ˣ)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.sigmoid(x)
+
+
+class Tanh(Module):
+    """tanh x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.tanh(x)
+
+
+class Flatten(Module):
+    """Merge the axes from ``start_dim`` to ``end_dim``: (N, C, H, W) -> (N, C·H·W)."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(self.start_dim, self.end_dim)
+
+
+class MaxPool2d(Module):
+    """Largest value of each window."""
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0):
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride or self.kernel_size}, padding={self.padding}"
+
+
+class AvgPool2d(Module):
+    """Mean of each window."""
+
+    def __init__(
+        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, count_include_pad: bool = True
+    ):
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.count_include_pad = count_include_pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.count_include_pad)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride or self.kernel_size}, padding={self.padding}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """Mean over ``output_size`` regions; AdaptiveAvgPool2d(1) is global average pooling."""
+
+    def __init__(self, output_size: Size):
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"{self.output_size}"
+
+
+class Dropout(Module):
+    """Zero each value with probability p in training, and scale the rest by 1/(1 − p)."""
+
+    def __init__(self, p: float = 0.5):
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: got p={p}; expected a probability between 0 and 1")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class CrossEntropyLoss(Module):
+    """Softmax and negative log-likelihood of logits (N, K, …), see `functional.cross_entropy`."""
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__()
+        self.options = dict(
+            weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        )
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(input, target, **self.options)  # type: ignore[arg-type]
+
+
+class NLLLoss(Module):
+    """Negative log-likelihood of log-probabilities (N, K, …), see `functional.nll_loss`."""
+
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"):
+        super().__init__()
+        self.options = dict(weight=weight, ignore_index=ignore_index, reduction=reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.nll_loss(input, target, **self.options)  # type: ignore[arg-type]
+
+
+class MSELoss(Module):
+    """Mean squared error."""
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(input, target, self.reduction)

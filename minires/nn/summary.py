@@ -1,0 +1,82 @@
+"""Summary: what a network consists of, layer by layer, with parameters and multiply-adds."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..autograd import switch
+from ..tensor import Tensor
+from .layers import Conv2d, Linear
+from .module import Module
+
+
+class Row(NamedTuple):
+    """One layer: its dotted name, kind, output shape, own parameters and multiply-adds (MACs)."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+class Summary(NamedTuple):
+    """The layers of a network in the order they ran, and their totals. Prints as a table."""
+
+    rows: list[Row]
+    parameters: int
+    macs: int
+
+    def __str__(self) -> str:
+        cells = [("layer", "kind", "output", "parameters", "MACs")]
+        cells += [(r.name, r.kind, str(r.output_shape), f"{r.parameters:,}", f"{r.macs:,}") for r in self.rows]
+        cells += [("total", "", "", f"{self.parameters:,}", f"{self.macs:,}")]
+        widths = [max(len(row[i]) for row in cells) for i in range(5)]
+        lines = [
+            "  ".join([c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))]).rstrip()
+            for row in cells
+        ]
+        rule = "─" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
+    """Run one input through the network and list its layers.
+
+    ``input_shape`` has no batch axis, such as (3, 32, 32). Multiply-adds are those of convolutions and linear layers for
+    one input, as papers count them; the model is left as it was.
+    """
+    rows: list[Row] = []
+    modes = [(module, module.training) for module in model.modules()]
+    dtype = next((p.dtype for p in model.parameters()), np.float32)
+
+    def watch(name: str, module: Module) -> None:
+        forward = module.forward
+
+        def watched(*inputs: Tensor, **options: object) -> Tensor:
+            y = forward(*inputs, **options)
+            own = sum(p.numel() for p in module._parameters.values() if p is not None)
+            rows.append(Row(name, type(module).__name__, y.shape[1:], own, _macs(module, y.shape)))
+            return y
+
+        module.__dict__["forward"] = watched
+
+    leaves = [(name, m) for name, m in model.named_modules() if not any(m.children())]
+    try:
+        for name, module in leaves:
+            watch(name, module)
+        with switch(grad_enabled=False):
+            model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))
+    finally:
+        for _, module in leaves:
+            module.__dict__.pop("forward", None)
+        for module, mode in modes:
+            module.__dict__["training"] = mode
+    return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.macs for row in rows))
+
+
+def _macs(module: Module, output_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of a layer for one input: every output value costs one row of the weight."""
+    if isinstance(module, Conv2d | Linear):
+        return int(np.prod(output_shape[1:])) * int(np.prod(module.weight.shape[1:]))
+    return 0

@@ -1,0 +1,129 @@
+"""Arithmetic: what the operators + - * / ** @ of a Tensor do.
+
+Operands broadcast; backward returns gradients of the output's shape and the engine sums them back.
+"""
+
+import numpy as np
+
+from .op import Op
+
+
+class Add(Op):
+    """a + b: the gradient passes to both unchanged. This is the whole secret of a skip connection."""
+
+    def forward(self, a, b):
+        return a + b
+
+    def backward(self, grad_output):
+        return grad_output, grad_output
+
+
+class Sub(Op):
+    """a − b."""
+
+    def forward(self, a, b):
+        return a - b
+
+    def backward(self, grad_output):
+        return grad_output, -grad_output if self.needs[1] else None
+
+
+class Mul(Op):
+    """a · b, elementwise: each factor's gradient is the other factor."""
+
+    def forward(self, a, b):
+        self.a = a if self.needs[1] else None
+        self.b = b if self.needs[0] else None
+        return a * b
+
+    def backward(self, grad_output):
+        return (
+            grad_output * self.b if self.needs[0] else None,
+            grad_output * self.a if self.needs[1] else None,
+        )
+
+
+class Div(Op):
+    """a / b: d(a/b) = da/b − a·db/b²."""
+
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return a / b
+
+    def backward(self, grad_output):
+        grad_a = grad_output / self.b
+        return grad_a, -grad_a * self.a / self.b if self.needs[1] else None
+
+
+class Neg(Op):
+    """−a."""
+
+    def forward(self, a):
+        return -a
+
+    def backward(self, grad_output):
+        return -grad_output
+
+
+class Pow(Op):
+    """a ** exponent, for a constant exponent: d(aⁿ) = n·aⁿ⁻¹·da."""
+
+    def forward(self, a, exponent):
+        self.a, self.exponent = a, exponent
+        return a**exponent
+
+    def backward(self, grad_output):
+        if self.exponent == 0:
+            return np.zeros_like(grad_output)  # not 0 · a⁻¹, which is NaN at a = 0
+        return grad_output * (self.exponent * self.a ** (self.exponent - 1))
+
+
+class PowTensor(Op):
+    """a ** b, both tensors: ∂/∂a = b·aᵇ⁻¹, ∂/∂b = aᵇ·ln a (0 where a = 0)."""
+
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        self.y = a**b
+        return self.y
+
+    def backward(self, grad_output):
+        grad_a = grad_b = None
+        if self.needs[0]:
+            safe = np.where(self.b == 0, np.ones_like(self.a), self.a)
+            grad_a = grad_output * self.b * safe ** (self.b - 1)
+        if self.needs[1]:
+            log_a = np.log(np.where(self.a == 0, np.ones_like(self.a), self.a))
+            grad_b = grad_output * self.y * log_a
+        return grad_a, grad_b
+
+
+class MatMul(Op):
+    """a @ b with NumPy's rules (vectors, matrices, stacks): dA = G·Bᵀ, dB = Aᵀ·G."""
+
+    def forward(self, a, b):
+        if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+            raise ValueError(
+                f"matmul: got shapes {a.shape} @ {b.shape}; the last axis of the left operand must equal the "
+                f"{'second-to-last' if b.ndim > 1 else 'only'} axis of the right one. Is a transpose missing?"
+            )
+        self.a, self.b = a, b
+        return a @ b
+
+    def backward(self, grad_output):
+        # a vector on the left is a one-row matrix, on the right a one-column matrix
+        a = self.a[None, :] if self.a.ndim == 1 else self.a
+        b = self.b[:, None] if self.b.ndim == 1 else self.b
+        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        g = grad_output.reshape(*stack, a.shape[-2], b.shape[-1])
+        grad_a = sum_to(g @ np.swapaxes(b, -1, -2), a.shape).reshape(self.a.shape) if self.needs[0] else None
+        grad_b = sum_to(np.swapaxes(a, -1, -2) @ g, b.shape).reshape(self.b.shape) if self.needs[1] else None
+        return grad_a, grad_b
+
+
+def sum_to(array, shape):
+    """Sum a broadcast array back to ``shape``: over the axes that were added, and over those that were 1."""
+    if array.shape == shape:
+        return array
+    added = array.ndim - len(shape)
+    stretched = tuple(i + added for i, n in enumerate(shape) if n == 1 and array.shape[i + added] != 1)
+    return array.sum(axis=(*range(added), *stretched), keepdims=True).reshape(shape)

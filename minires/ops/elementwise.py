@@ -1,0 +1,104 @@
+"""Elementwise functions: y = f(x), with dy = f′(x)·dx written beside each."""
+
+import numpy as np
+
+from .op import Op
+
+
+class Exp(Op):
+    """eˣ: its own derivative."""
+
+    def forward(self, x):
+        self.y = np.exp(x)
+        return self.y
+
+    def backward(self, grad_output):
+        return grad_output * self.y
+
+
+class Log(Op):
+    """Natural logarithm: 1/x."""
+
+    def forward(self, x):
+        self.x = x
+        return np.log(x)
+
+    def backward(self, grad_output):
+        return grad_output / self.x
+
+
+class Sqrt(Op):
+    """√x: 1 / (2√x)."""
+
+    def forward(self, x):
+        self.y = np.sqrt(x)
+        return self.y
+
+    def backward(self, grad_output):
+        return grad_output / (2 * self.y)
+
+
+class Abs(Op):
+    """|x|: the sign of x, and 0 at the kink."""
+
+    def forward(self, x):
+        self.x = x
+        return np.abs(x)
+
+    def backward(self, grad_output):
+        return grad_output * np.sign(self.x)
+
+
+class Clamp(Op):
+    """min(max(x, low), high): 1 inside and on the bounds (PyTorch's convention), 0 outside."""
+
+    def forward(self, x, low=None, high=None):
+        if low is None and high is None:
+            raise ValueError("clamp: got neither min nor max; give at least one of them")
+        inside = np.ones(x.shape, bool) if low is None else x >= low
+        self.inside = inside if high is None else inside & (x <= high)
+        return np.clip(x, low, high)
+
+    def backward(self, grad_output):
+        return grad_output * self.inside
+
+
+class Maximum(Op):
+    """max(a, b), elementwise: the gradient goes to the larger, half to each at a tie (PyTorch's convention)."""
+
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return np.maximum(a, b)
+
+    def backward(self, grad_output):
+        return split_at_ties(grad_output, self.a, self.b)
+
+
+class Minimum(Op):
+    """min(a, b), elementwise: the gradient goes to the smaller, half to each at a tie (PyTorch's convention)."""
+
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return np.minimum(a, b)
+
+    def backward(self, grad_output):
+        return split_at_ties(grad_output, -self.a, -self.b)
+
+
+class Where(Op):
+    """a where the condition holds, else b: the gradient goes to the one chosen."""
+
+    def forward(self, condition, a, b):
+        self.condition = condition
+        return np.where(condition, a, b)
+
+    def backward(self, grad_output):
+        zero = np.zeros_like(grad_output)
+        return None, np.where(self.condition, grad_output, zero), np.where(self.condition, zero, grad_output)
+
+
+def split_at_ties(grad_output, a, b):
+    """Give the gradient to the larger of a and b, and half to each where they are equal."""
+    half = grad_output / 2
+    to_a, to_b = half * (a >= b), half * (b >= a)
+    return to_a + half * (a > b), to_b + half * (b > a)

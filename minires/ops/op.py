@@ -1,0 +1,64 @@
+"""Op: one differentiable operation, which is also one node of the graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class Op:
+    """One differentiable operation on arrays, and one node of the graph.
+
+    A new operation is a class with two methods, arrays in and arrays out, and no registration::
+
+        class Cube(mr.Op):
+            def forward(self, x):              # x -> x³
+                self.x = x                     # what backward will need
+                return x**3
+
+            def backward(self, grad_output):   # one array (or None) per input
+                return 3 * self.x**2 * grad_output
+
+        y = mr.apply(Cube, x)
+
+    An op knows arrays, never tensors; `minires.autograd.apply` is what puts it into the graph.
+    Whatever ``forward`` stores on ``self`` is dropped when backward has passed.
+
+    Attributes set by the engine:
+        inputs: for each input, where its gradient goes: to the op that made it, to a leaf tensor, or nowhere (None).
+            An input itself is *not* kept: the output of a batch norm is freed as soon as the ReLU behind it has run.
+        needs: for each input, whether a gradient is wanted; backward may skip the others.
+        shape, dtype: of the output.
+        scope: dotted name of the module in which the op ran, such as ``layer1.0.conv1``.
+        serial: position in the order of creation. An op is always created after the ops that made its inputs,
+            so sorting by ``serial`` *is* a topological sort.
+    """
+
+    inputs: tuple[Any, ...] = ()
+    needs: Sequence[bool] = (True,) * 16
+    input_specs: tuple[Any, ...] = ()
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+    scope: str = ""
+    serial: int = -1
+    tensor: Any = None
+    released: bool = False
+
+    def forward(self, *arrays: Any, **options: Any) -> Any:
+        """Return the output array, and store on ``self`` what backward needs."""
+        raise TypeError(f"{self.name}: an op must define forward(self, *arrays) -> array")
+
+    def backward(self, grad_output: Any) -> Any:
+        """Return one array (or None) per input, given the gradient of the output."""
+        raise TypeError(f"{self.name}: an op must define backward(self, grad_output) -> one array per input")
+
+    @property
+    def name(self) -> str:
+        """The op's class name, such as ``Conv2d``."""
+        return type(self).__name__
+
+    def release(self) -> None:
+        """Drop the saved arrays and the links to earlier ops; keep only what names the node."""
+        self.__dict__ = {"scope": self.scope, "serial": self.serial, "shape": self.shape, "released": True}
+
+    def __repr__(self) -> str:
+        where = f" in {self.scope}" if self.scope else ""
+        return f"<{self.name}{where}, output {self.shape}>"

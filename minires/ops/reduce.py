@@ -1,0 +1,111 @@
+"""Reductions: many numbers to few. Backward spreads the few gradients over the many."""
+
+import numpy as np
+
+from .op import Op
+
+
+def axes_of(op, ndim, axis):
+    """Normalise ``axis`` (None, an int or a tuple) to a tuple of distinct non-negative ints."""
+    axes = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    if any(not -max(ndim, 1) <= a < max(ndim, 1) for a in axes):
+        raise IndexError(f"{op}: got dim={axis} for a tensor of {ndim} dimensions; dims run from {-ndim} to {ndim - 1}")
+    axes = tuple(a % ndim for a in axes) if ndim else ()
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{op}: got dim={axis}, in which a dimension appears twice; name each once")
+    return axes
+
+
+class Reduce(Op):
+    """What the reductions share: which axes go, and how a reduced array is put beside the original again."""
+
+    def setup(self, x, axis, keepdims):
+        self.axes = axes_of(self.name.lower(), x.ndim, axis)
+        self.in_shape, self.keepdims = x.shape, keepdims
+        self.kept_shape = tuple(1 if i in self.axes else n for i, n in enumerate(x.shape))  # (…, 1, …)
+        self.count = int(np.prod([x.shape[a] for a in self.axes]))
+
+    def spread(self, reduced):
+        """A reduced array as a read-only view of the input's shape."""
+        return np.broadcast_to(reduced.reshape(self.kept_shape), self.in_shape)
+
+
+class Sum(Reduce):
+    """Σx: every summand gets the gradient of the sum."""
+
+    def forward(self, x, axis=None, keepdims=False):
+        self.setup(x, axis, keepdims)
+        return x.sum(axis=self.axes, keepdims=keepdims)
+
+    def backward(self, grad_output):
+        return self.spread(grad_output)
+
+
+class Mean(Reduce):
+    """Σx/n: every summand gets 1/n of the gradient."""
+
+    def forward(self, x, axis=None, keepdims=False):
+        self.setup(x, axis, keepdims)
+        if self.count == 0:
+            raise ValueError(f"mean: got an empty tensor of shape {x.shape}; a mean needs at least one value")
+        return x.mean(axis=self.axes, keepdims=keepdims)
+
+    def backward(self, grad_output):
+        return self.spread(grad_output / self.count)
+
+
+class Var(Reduce):
+    """Σ(x − x̄)²/(n − correction): dx = 2(x − x̄)/(n − correction)·g."""
+
+    def forward(self, x, axis=None, keepdims=False, correction=1):
+        self.setup(x, axis, keepdims)
+        if self.count <= correction:
+            raise ValueError(
+                f"var: got {self.count} value(s) per result with correction={correction}, which divides by zero; "
+                "use correction=0 (unbiased=False) or reduce over more values"
+            )
+        self.divisor = self.count - correction
+        self.centred = x - x.mean(axis=self.axes, keepdims=True)
+        return (self.centred * self.centred).sum(axis=self.axes, keepdims=keepdims) / self.divisor
+
+    def backward(self, grad_output):
+        return self.centred * self.spread(grad_output * (2 / self.divisor))
+
+
+class Amax(Reduce):
+    """Largest value: the gradient is shared equally by all entries that attain it (PyTorch's amax)."""
+
+    extreme = staticmethod(np.max)
+
+    def forward(self, x, axis=None, keepdims=False):
+        self.setup(x, axis, keepdims)
+        if self.count == 0:
+            raise ValueError(f"{self.name.lower()}: got an empty tensor of shape {x.shape}; it has no extreme value")
+        y = self.extreme(x, axis=self.axes, keepdims=True)
+        self.attained = x == y
+        return y if keepdims else y.squeeze(self.axes)
+
+    def backward(self, grad_output):
+        ties = self.attained.sum(axis=self.axes, keepdims=True)
+        return (self.spread(grad_output) * self.attained / ties).astype(grad_output.dtype)
+
+
+class Amin(Amax):
+    """Smallest value: the gradient is shared equally by all entries that attain it (PyTorch's amin)."""
+
+    extreme = staticmethod(np.min)
+
+
+class Max(Reduce):
+    """Largest value along one axis: the gradient goes to the first entry that attains it (PyTorch's max(dim))."""
+
+    def forward(self, x, axis, keepdims=False):
+        self.setup(x, axis, keepdims)
+        self.first = np.expand_dims(x.argmax(axis=axis), axis)
+        y = np.take_along_axis(x, self.first, axis)
+        return y if keepdims else y.squeeze(axis)
+
+    def backward(self, grad_output):
+        grad_x = np.zeros(self.in_shape, grad_output.dtype)
+        np.put_along_axis(grad_x, self.first, grad_output.reshape(self.kept_shape), self.axes[0])
+        return grad_x

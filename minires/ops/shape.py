@@ -1,0 +1,131 @@
+"""Shape: ops that move numbers and compute nothing. Backward moves the gradients back."""
+
+import numpy as np
+
+from .op import Op
+
+
+class Reshape(Op):
+    """The same numbers in row-major order in another shape; one entry of the shape may be −1."""
+
+    def forward(self, x, shape):
+        self.in_shape = x.shape
+        try:
+            return x.reshape(shape)
+        except ValueError:
+            raise ValueError(
+                f"reshape: got shape {tuple(shape)} for {x.size} values of shape {x.shape}; "
+                "the sizes must multiply to the same number (one of them may be -1)"
+            ) from None
+
+    def backward(self, grad_output):
+        return grad_output.reshape(self.in_shape)
+
+
+class Permute(Op):
+    """Reorder the axes; backward applies the inverse permutation."""
+
+    def forward(self, x, axes):
+        if sorted(a % x.ndim for a in axes) != list(range(x.ndim)):
+            raise ValueError(f"permute: got dims {tuple(axes)} for a tensor of {x.ndim} dimensions; name each once")
+        self.inverse = np.argsort([a % x.ndim for a in axes])
+        return x.transpose(axes)
+
+    def backward(self, grad_output):
+        return grad_output.transpose(self.inverse)
+
+
+class Expand(Op):
+    """Stretch axes of size 1 (a view, no copy); the engine sums the gradient back, as for all broadcasting."""
+
+    def forward(self, x, shape):
+        added = len(shape) - x.ndim
+        full = tuple(x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(shape))
+        try:
+            return np.broadcast_to(x, full)
+        except ValueError:
+            raise ValueError(
+                f"expand: got shape {tuple(shape)} for a tensor of shape {x.shape}; only axes of size 1 stretch, "
+                "and new axes go in front"
+            ) from None
+
+    def backward(self, grad_output):
+        return grad_output
+
+
+class Index(Op):
+    """x[key], by slices, integers, integer arrays or booleans. An entry taken twice receives both gradients."""
+
+    def forward(self, x, key):
+        self.in_shape, self.key = x.shape, key
+        return x[key]
+
+    def backward(self, grad_output):
+        grad_x = np.zeros_like(grad_output, shape=self.in_shape)
+        keys = self.key if isinstance(self.key, tuple) else (self.key,)
+        if any(isinstance(k, (list, np.ndarray)) and np.asarray(k).dtype != bool for k in keys):
+            np.add.at(grad_x, self.key, grad_output)  # an index may repeat: += would count it once
+        else:
+            grad_x[self.key] = grad_output
+        return grad_x
+
+
+class Cat(Op):
+    """Join along an existing axis; backward cuts the gradient at the joints."""
+
+    def forward(self, *arrays, axis=0):
+        shapes = [a.shape for a in arrays]
+        rest = {s[:axis] + s[axis + 1 :] for s in shapes} if axis >= 0 else {s[:axis] + s[axis:][1:] for s in shapes}
+        if len(rest) > 1 or len({len(s) for s in shapes}) > 1:
+            raise ValueError(f"cat: got shapes {shapes}; all axes but dim={axis} must agree")
+        self.axis = axis
+        self.joints = np.cumsum([s[axis] for s in shapes])[:-1]
+        return np.concatenate(arrays, axis)
+
+    def backward(self, grad_output):
+        return tuple(np.split(grad_output, self.joints, self.axis))
+
+
+class Stack(Op):
+    """Join along a new axis; backward takes the gradient apart along it."""
+
+    def forward(self, *arrays, axis=0):
+        if len({a.shape for a in arrays}) > 1:
+            raise ValueError(f"stack: got shapes {[a.shape for a in arrays]}; all must be equal. Did you mean cat?")
+        self.axis = axis
+        return np.stack(arrays, axis)
+
+    def backward(self, grad_output):
+        return tuple(np.moveaxis(grad_output, self.axis, 0))
+
+
+class Pad(Op):
+    """Surround with a constant; backward crops. A negative width crops, and its backward pads with zeros."""
+
+    def forward(self, x, widths, value=0.0):
+        if any(n + lo + hi < 0 for n, (lo, hi) in zip(x.shape, widths)):
+            raise ValueError(f"pad: got widths {widths} for shape {x.shape}; they crop away more than there is")
+        self.in_shape = x.shape
+        self.inside, self.source = [], []
+        for n, (lo, hi) in zip(x.shape, widths):
+            self.inside.append(slice(max(lo, 0), n + lo + min(hi, 0)))  # where kept values stand in the output …
+            self.source.append(slice(max(-lo, 0), n + min(hi, 0)))  # … and in the input
+        y = np.full_like(x, value, shape=[n + lo + hi for n, (lo, hi) in zip(x.shape, widths)])
+        y[tuple(self.inside)] = x[tuple(self.source)]
+        return y
+
+    def backward(self, grad_output):
+        grad_x = np.zeros_like(grad_output, shape=self.in_shape)
+        grad_x[tuple(self.source)] = grad_output[tuple(self.inside)]
+        return grad_x
+
+
+class Cast(Op):
+    """The same numbers in another floating-point type; the gradient is cast back."""
+
+    def forward(self, x, dtype):
+        self.in_dtype = x.dtype
+        return x.astype(dtype)
+
+    def backward(self, grad_output):
+        return grad_output.astype(self.in_dtype)

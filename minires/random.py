@@ -1,0 +1,30 @@
+"""The library's random numbers: one generator, seeded by `manual_seed`, whose state can be saved and restored."""
+
+from typing import Any
+
+import numpy as np
+
+_generator = np.random.default_rng(0)
+
+
+def generator() -> np.random.Generator:
+    """The generator from which weights, dropout masks and `randn` are drawn."""
+    return _generator
+
+
+def manual_seed(seed: int) -> np.random.Generator:
+    """Start the generator anew from ``seed``; the same seed gives the same numbers on every machine."""
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"manual_seed: got {seed!r}; expected a whole number of at least 0")
+    _generator.bit_generator.state = np.random.default_rng(int(seed)).bit_generator.state
+    return _generator
+
+
+def get_state() -> dict[str, Any]:
+    """The generator's state, as plain numbers and strings that JSON can hold."""
+    return dict(_generator.bit_generator.state)
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Continue exactly where `get_state` was taken."""
+    _generator.bit_generator.state = state

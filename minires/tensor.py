@@ -1,0 +1,374 @@
+"""Tensor: an array that remembers how it was computed, and `apply`, by which an op joins the graph.
+
+The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import autograd, kernels
+from .autograd import check_finite, serials, state
+from .ops import Op, activation, arithmetic, elementwise, reduce, shape
+
+
+def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
+    """Run ``op_class`` on tensors (numbers and None pass through) and return its output as a node of the graph.
+
+    Raises TypeError if the inputs mix floating-point types or devices, or if the op changes the type.
+    """
+    op = op_class()
+    arrays = [t.data if isinstance(t, Tensor) else t for t in inputs]
+    needs = op.needs = [isinstance(t, Tensor) and t.requires_grad and state.grad_enabled for t in inputs]
+    dtype = _common_dtype(op, inputs, arrays)
+    data = op.forward(*arrays, **options)
+    if isinstance(data, np.generic):
+        data = np.asarray(data)  # NumPy turns results of shape () into scalars
+    if state.anomaly:
+        check_finite(data, op, "output", arrays)
+    if not any(needs):
+        return Tensor(data)
+    if data.dtype != dtype:
+        raise TypeError(
+            f"{op.name}.forward: got {data.dtype} output from {dtype} input; an op must keep the floating-point type. "
+            "A NumPy scalar such as np.sqrt(2) is float64 and widens: wrap it in float()"
+        )
+    op.inputs = tuple((t.op or t) if need else None for t, need in zip(inputs, needs))
+    op.input_specs = tuple((a.shape, a.dtype) if need else None for a, need in zip(arrays, needs))
+    op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, state.scope, next(serials)
+    return Tensor(data, requires_grad=True, op=op)
+
+
+def _common_dtype(op, inputs, arrays):
+    """The one floating-point type among the inputs (None if there is none)."""
+    first = None
+    for t, a in zip(inputs, arrays):
+        if isinstance(t, Tensor) and a.dtype.kind == "f":
+            if first is None:
+                first = a
+            elif a.dtype != first.dtype or type(a) is not type(first):
+                got = " and ".join(f"{t.dtype} on {t.device}" for t in inputs if isinstance(t, Tensor))
+                raise TypeError(
+                    f"{op.name}: got inputs of {got}; all must have one dtype and one device. "
+                    "Convert one of them: x.to(y.dtype) or x.to(y.device)"
+                )
+    return None if first is None else first.dtype
+
+
+class Extreme(NamedTuple):
+    """What ``x.max(dim)`` and ``x.min(dim)`` return."""
+
+    values: "Tensor"
+    indices: "Tensor"
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    data: ndarray of NumPy or CuPy. requires_grad: whether gradients flow to or through it.
+    grad: ndarray of the same shape once backward has passed, for leaf tensors (and after ``retain_grad()``), else None.
+    op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
+    """
+
+    __slots__ = ("data", "requires_grad", "grad", "op", "__weakref__")
+    __array_ufunc__ = None  # so that array + tensor calls Tensor.__radd__
+
+    def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
+        if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
+            data = np.asarray(data)
+            data = data.astype(np.float32) if data.dtype == np.float64 else data
+        elif isinstance(data, np.generic):
+            data = np.asarray(data)
+        if requires_grad and data.dtype.kind != "f":
+            raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
+        self.data, self.requires_grad, self.grad, self.op = data, requires_grad, None, op
+
+    shape = property(lambda self: self.data.shape, doc="Sizes of the axes, a tuple.")
+    ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
+    dtype = property(lambda self: self.data.dtype, doc="Type of the values, such as float32.")
+    device = property(lambda self: kernels.device_of(self.data), doc='Where the array lives: "cpu".')
+    is_leaf = property(lambda self: self.op is None, doc="Whether no op made it.")
+    T = property(lambda self: self.permute(*reversed(range(self.ndim))), doc="All axes reversed.")
+
+    # gradients and conversions
+    def backward(self, grad: Any = None, keep_graph: bool = False) -> None:
+        """Add the gradient of this tensor to ``.grad`` of every leaf behind it; ``grad`` may be left out for a scalar.
+
+        Frees the graph as it goes, unless ``keep_graph``. Raises RuntimeError if there is no graph, or a freed one.
+        """
+        autograd.backward([self], [grad], keep_graph)
+
+    def retain_grad(self) -> "Tensor":
+        """Ask backward to leave this tensor's gradient in ``.grad`` too, although it is not a leaf."""
+        if self.op is not None:
+            self.op.tensor = self
+        return self
+
+    def detach(self) -> "Tensor":
+        """The same array, outside the graph."""
+        return Tensor(self.data)
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
+        """Switch ``requires_grad`` of a leaf tensor."""
+        if self.op is not None:
+            raise RuntimeError("requires_grad_: only a leaf tensor can be switched; use detach() first")
+        self.requires_grad = Tensor(self.data, requires_grad).requires_grad
+        return self
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array (shared with the tensor when it lives on the CPU)."""
+        return kernels.to_device(self.data, "cpu")
+
+    def item(self) -> float:
+        """The single value as a Python number."""
+        if self.data.size != 1:
+            raise ValueError(f"item: got a tensor of shape {self.shape}; only one with a single value converts")
+        return self.data.item()
+
+    def to(self, target: Any) -> "Tensor":
+        """The same values in another dtype (``to(float64)``), or on another device (``to("cpu")``)."""
+        if isinstance(target, str) and target in kernels.DEVICES:
+            moved = kernels.to_device(self.data, target)
+            return self if moved is self.data else Tensor(moved, requires_grad=self.requires_grad)
+        try:
+            dtype = np.dtype(target)
+        except TypeError:
+            raise ValueError(
+                f"to: got {target!r}; expected a dtype such as float64 or one of the devices {', '.join(kernels.DEVICES)}"
+            ) from None
+        if dtype == self.dtype:
+            return self
+        both_float = dtype.kind == self.dtype.kind == "f"
+        return apply(shape.Cast, self, dtype=dtype) if both_float else Tensor(self.data.astype(dtype))
+
+    def float(self) -> "Tensor":
+        """To float32."""
+        return self.to(np.float32)
+
+    def double(self) -> "Tensor":
+        """To float64."""
+        return self.to(np.float64)
+
+    def long(self) -> "Tensor":
+        """To int64."""
+        return self.to(np.int64)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one of its entries."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        """Number of values."""
+        return self.data.size
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len: got a tensor of shape (), which has no length")
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.numpy(), precision=4, separator=", ", prefix="tensor(")
+        extra = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
+        made = f", op={self.op.name}" if self.op else ", requires_grad=True" if self.requires_grad else ""
+        return f"tensor({body}{extra}{made})"
+
+    # arithmetic
+    def __add__(self, other):
+        return _binary(arithmetic.Add, self, other)
+
+    def __sub__(self, other):
+        return _binary(arithmetic.Sub, self, other)
+
+    def __mul__(self, other):
+        return _binary(arithmetic.Mul, self, other)
+
+    def __truediv__(self, other):
+        return _binary(arithmetic.Div, self, other)
+
+    def __matmul__(self, other):
+        return _binary(arithmetic.MatMul, self, other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __rsub__(self, other):
+        return _binary(arithmetic.Sub, other, self)
+
+    def __rtruediv__(self, other):
+        return _binary(arithmetic.Div, other, self)
+
+    def __rmatmul__(self, other):
+        return _binary(arithmetic.MatMul, other, self)
+
+    def __pow__(self, exponent):
+        if isinstance(exponent, Tensor):
+            return _binary(arithmetic.PowTensor, self, exponent)
+        return apply(arithmetic.Pow, self, exponent=_plain(exponent))
+
+    def __rpow__(self, base):
+        return _binary(arithmetic.PowTensor, Tensor(np.asarray(base, self.dtype)), self)
+
+    def __neg__(self):
+        return apply(arithmetic.Neg, self)
+
+    # comparisons: no gradient
+    def _compare(self, compare: Callable, other: Any) -> "Tensor":
+        return Tensor(compare(self.data, other.data if isinstance(other, Tensor) else _plain(other)))
+
+    def __eq__(self, other):  # type: ignore[override]
+        return self._compare(np.equal, other)
+
+    def __ne__(self, other):  # type: ignore[override]
+        return self._compare(np.not_equal, other)
+
+    def __lt__(self, other):
+        return self._compare(np.less, other)
+
+    def __le__(self, other):
+        return self._compare(np.less_equal, other)
+
+    def __gt__(self, other):
+        return self._compare(np.greater, other)
+
+    def __ge__(self, other):
+        return self._compare(np.greater_equal, other)
+
+    __hash__ = object.__hash__
+
+    def argmax(self, dim: int | None = None) -> "Tensor":
+        """Index of the (first) largest value, of all or along ``dim``."""
+        return Tensor(self.data.argmax(axis=dim))
+
+    def argmin(self, dim: int | None = None) -> "Tensor":
+        """Index of the (first) smallest value, of all or along ``dim``."""
+        return Tensor(self.data.argmin(axis=dim))
+
+    # elementwise functions
+    def exp(self):
+        return apply(elementwise.Exp, self)
+
+    def log(self):
+        return apply(elementwise.Log, self)
+
+    def sqrt(self):
+        return apply(elementwise.Sqrt, self)
+
+    def abs(self):
+        return apply(elementwise.Abs, self)
+
+    def clamp(self, min=None, max=None):
+        return apply(elementwise.Clamp, self, low=min, high=max)
+
+    def relu(self):
+        return apply(activation.ReLU, self)
+
+    def sigmoid(self):
+        return apply(activation.Sigmoid, self)
+
+    def tanh(self):
+        return apply(activation.Tanh, self)
+
+    # reductions
+    def sum(self, dim=None, keepdim=False):
+        return apply(reduce.Sum, self, axis=dim, keepdims=keepdim)
+
+    def mean(self, dim=None, keepdim=False):
+        return apply(reduce.Mean, self, axis=dim, keepdims=keepdim)
+
+    def var(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
+        correction = int(unbiased) if correction is None else correction
+        return apply(reduce.Var, self, axis=dim, keepdims=keepdim, correction=correction)
+
+    def amax(self, dim=None, keepdim=False):
+        return apply(reduce.Amax, self, axis=dim, keepdims=keepdim)
+
+    def amin(self, dim=None, keepdim=False):
+        return apply(reduce.Amin, self, axis=dim, keepdims=keepdim)
+
+    def max(self, dim=None, keepdim=False):
+        if dim is None:
+            return self.amax()
+        return Extreme(apply(reduce.Max, self, axis=dim, keepdims=keepdim), Tensor(_arg("argmax", self, dim, keepdim)))
+
+    def min(self, dim=None, keepdim=False):
+        if dim is None:
+            return self.amin()
+        return Extreme(-apply(reduce.Max, -self, axis=dim, keepdims=keepdim), Tensor(_arg("argmin", self, dim, keepdim)))
+
+    # shape
+    def reshape(self, *sizes):
+        return apply(shape.Reshape, self, shape=_sizes(sizes))
+
+    view = reshape  # an array that cannot be viewed in the new shape is copied
+
+    def flatten(self, start_dim=0, end_dim=-1):
+        start, end = (start_dim % self.ndim, end_dim % self.ndim) if self.ndim else (0, 0)
+        return self.reshape(*self.shape[:start], -1, *self.shape[end + 1 :])
+
+    def permute(self, *dims):
+        return apply(shape.Permute, self, axes=_sizes(dims))
+
+    def transpose(self, dim0, dim1):
+        axes = list(range(self.ndim))
+        axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+        return self.permute(*axes)
+
+    def squeeze(self, dim=None):
+        gone = range(self.ndim) if dim is None else [dim % self.ndim]
+        return self.reshape(*(n for i, n in enumerate(self.shape) if not (i in gone and n == 1)))
+
+    def unsqueeze(self, dim):
+        dim = dim % (self.ndim + 1)
+        return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
+
+    def expand(self, *sizes):
+        return apply(shape.Expand, self, shape=_sizes(sizes))
+
+    def __getitem__(self, key):
+        keys = tuple(k.data if isinstance(k, Tensor) else k for k in (key if isinstance(key, tuple) else (key,)))
+        return apply(shape.Index, self, key=keys if isinstance(key, tuple) else keys[0])
+
+
+def _binary(op_class, a, b):
+    """Apply an op of two operands, one of which may be a number, an array, or a tensor of whole numbers."""
+    a, b = (x if isinstance(x, Tensor) else _plain(x) for x in (a, b))
+    for x, other in ((a, b), (b, a)):
+        if not isinstance(x, Tensor | int | float):
+            return NotImplemented
+        if isinstance(x, Tensor) and x.dtype.kind != "f":
+            if isinstance(other, Tensor) and other.dtype.kind == "f":
+                a, b = (y.to(other.dtype) if y is x else y for y in (a, b))
+            elif isinstance(other, float) or op_class is arithmetic.Div:
+                a, b = (y.float() if isinstance(y, Tensor) else y for y in (a, b))
+    return apply(op_class, a, b)
+
+
+def _plain(x):
+    """A NumPy scalar as the Python number it holds (which never changes a dtype), an array as a tensor."""
+    return x.item() if isinstance(x, np.generic) else Tensor(x) if isinstance(x, np.ndarray) else x
+
+
+def _sizes(sizes: Iterable) -> tuple:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    sizes = tuple(sizes)
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+
+
+def _arg(which, t, dim, keepdim):
+    indices = getattr(t.data, which)(axis=dim)
+    return np.expand_dims(indices, dim) if keepdim else indices
