@@ -1,8 +1,8 @@
 """The engine: `backward` walks the graph from op to op, latest first, and hands every input its gradient.
 
-A node of the graph is an `Op`, which stands for the tensor it made, or a leaf tensor. The fact this library stands on is
-in `_walk`: a tensor with several consumers receives one gradient from each, and those are seen one by one, as `Edge`s,
-before they are summed. (How an op joins the graph on the way forward: `minires.tensor.apply`.)
+A node of the graph is an `Op`, which stands for the tensor it made, or a leaf tensor. The fact this library stands on
+is in `_walk`: a tensor with several consumers receives one gradient from each, and those are seen one by one, as
+`Edge`s, before they are summed. (How an op joins the graph on the way forward: `minires.tensor.apply`.)
 
 First-order only, by choice: the backward methods stay plain array code.
 """
@@ -95,7 +95,8 @@ def grad(
     seeds = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: got {len(seeds)} grad_outputs for {len(outputs)} outputs; give one for each")
-    found = {node: total for node, total, _ in _walk(outputs, seeds, [t.op or t for t in inputs], keep_graph)}
+    walk = _walk(outputs, seeds, {t.op or t for t in inputs}, keep_graph)
+    found = {node: total if owned else np.array(total) for node, total, owned in walk}
     for i, t in enumerate(inputs):
         if not allow_unused and (t.op or t) not in found:
             raise ValueError(
@@ -123,7 +124,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
         elif source in owned:
             totals[source] += g
         else:
-            totals[source] = totals[source] + g
+            totals[source] = as_array(totals[source] + g)
             owned.add(source)
 
     def settle(node):
@@ -138,37 +139,34 @@ def _walk(outputs, seeds, wanted, keep_graph):
         if op not in totals:
             continue
         total = settle(op)
-        if op.tensor is not None:
-            op.tensor.grad = np.array(total)
         if wanted is not None and op in wanted:
             yield op, total, False
+        elif wanted is None and op.tensor is not None:
+            op.tensor.grad = np.array(total if op.tensor.grad is None else op.tensor.grad + total)
         grads = op.backward(total)
         grads = grads if isinstance(grads, tuple | list) else (grads,)
-        if len(grads) < len(op.inputs):
+        if len(grads) != len(op.inputs):
             raise ValueError(f"{op.name}.backward: got {len(grads)} gradients for {len(op.inputs)} inputs of {op!r}")
         for slot, source in enumerate(op.inputs):
             if source is not None:
                 contribute(source, op, slot, _checked(grads[slot], op, slot))
         if not keep_graph:
             op.release()
-    for leaf in list(totals):
-        if not isinstance(leaf, Op):
-            mine = leaf in owned
-            total = settle(leaf)
-            if wanted is None or leaf in wanted:
-                yield leaf, total, mine
+    for node in list(totals):  # the leaves; and, for wanted nodes, the ops at which the walk stopped
+        if wanted is None or node in wanted:
+            yield node, settle(node), node in owned and recorder is None  # what a recorder holds stays as it is
 
 
 def _ops_latest_first(roots, wanted):
     """The ops behind ``roots``, latest first: creation order is topological order. No recursion, however deep.
 
-    With ``wanted`` nodes, only the ops through which a wanted node is reached.
+    With ``wanted`` nodes, only the ops whose inputs lead to one. (A wanted op is among them if it leads to another.)
     """
-    stop = -1 if wanted is None else min((n.serial if isinstance(n, Op) else -1 for n in wanted), default=-1)
+    stop = min((node.serial if isinstance(node, Op) else -1 for node in wanted or ()), default=-1)
     seen, stack = set(roots), list(roots)
     while stack:
         op = stack.pop()
-        if op.released:
+        if op.released and (wanted is None or op not in wanted):
             raise RuntimeError(
                 f"backward: the graph behind {op!r} was already freed by an earlier backward; "
                 "run the forward pass again, or pass keep_graph=True to the first backward"
@@ -179,9 +177,9 @@ def _ops_latest_first(roots, wanted):
                 stack.append(source)
     order = sorted(seen, key=lambda op: op.serial)
     if wanted is not None:
-        leads, targets = set(), set(wanted)
+        leads: set[Op] = set()
         for op in order:  # earliest first
-            if any(source in targets or source in leads for source in op.inputs if source is not None):
+            if any(source in wanted or source in leads for source in op.inputs if source is not None):
                 leads.add(op)
         order = [op for op in order if op in leads]
     return reversed(order)
@@ -202,17 +200,24 @@ def _seed(t, seed):
             )
         return np.ones_like(t.data)
     array = seed.data if hasattr(seed, "requires_grad") else seed
-    array = array if hasattr(array, "dtype") else np.asarray(array, dtype=t.dtype)
+    if isinstance(array, np.generic) or not hasattr(array, "dtype"):  # numbers take the type of the tensor
+        array = np.asarray(array, dtype=t.dtype)
     if array.shape != t.shape or array.dtype != t.dtype:
-        raise ValueError(f"backward: got a {array.dtype} gradient of shape {array.shape} for {t.dtype} {t.shape}")
+        raise ValueError(
+            f"backward: got a {array.dtype} gradient of shape {array.shape} for a {t.dtype} tensor of shape {t.shape}; "
+            "the two must agree"
+        )
     return array
 
 
 def _checked(g, op, slot):
     """The gradient an op returned for one input: right shape, right type, broadcasting undone."""
     want_shape, want_dtype = op.input_specs[slot]
-    if g is None:
-        raise ValueError(f"{op.name}.backward: got None for input {slot}, which requires grad, in {op!r}")
+    if not hasattr(g, "dtype"):
+        raise ValueError(
+            f"{op.name}.backward: got {None if g is None else type(g).__name__} for input {slot}, which requires grad, "
+            f"in {op!r}; expected an array of shape {want_shape}"
+        )
     if g.shape != want_shape:
         if g.shape != op.shape or not _broadcasts(want_shape, op.shape):
             raise ValueError(
@@ -224,7 +229,7 @@ def _checked(g, op, slot):
         raise TypeError(f"{op.name}.backward: got a {g.dtype} gradient for {want_dtype} input {slot} in {op!r}")
     if state.anomaly:
         check_finite(g, op, f"gradient for input {slot}")
-    return np.asarray(g) if isinstance(g, np.generic) else g
+    return as_array(g)
 
 
 def _broadcasts(small, large):
@@ -235,7 +240,13 @@ def _as_list(x):
     return list(x) if isinstance(x, list | tuple) else [x]
 
 
+def as_array(value):
+    """NumPy turns results of shape () into scalars; make an array of them again."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def check_finite(array, op, what, inputs=()):
+    """Raise FloatingPointError, naming the op, if a value is NaN or Inf."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         cause = ""
         for slot, a in enumerate(inputs):

@@ -8,7 +8,7 @@ import numpy as np
 from . import kernels
 from .ops import elementwise, shape
 from .random import generator
-from .tensor import Tensor, _binary, _sizes, apply
+from .tensor import Tensor, _binary, _promoted, _sizes, apply
 
 FLOAT = np.float32  # the default dtype
 
@@ -18,6 +18,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     if isinstance(data, Tensor):
         data = data.data
     array = np.array(data) if hasattr(data, "dtype") else Tensor(data).data
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"tensor: got {type(data).__name__} data of dtype {array.dtype}; expected numbers")
     return Tensor(kernels.to_device(array if dtype is None else array.astype(dtype), device), requires_grad)
 
 
@@ -65,18 +67,18 @@ def rand(*sizes: Any, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension."""
-    return apply(shape.Cat, *tensors, axis=dim)
+    return apply(shape.Cat, *_promoted(*tensors), axis=dim)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of equal shape along a new dimension."""
-    return apply(shape.Stack, *tensors, axis=dim)
+    return apply(shape.Stack, *_promoted(*tensors), axis=dim)
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
     """a where ``condition`` holds, else b; numbers broadcast."""
     condition = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
-    return apply(elementwise.Where, Tensor(condition.astype(bool)), a, b)
+    return apply(elementwise.Where, Tensor(condition.astype(bool)), *_promoted(a, b))
 
 
 def maximum(a: Tensor, b: Any) -> Tensor:

@@ -3,32 +3,35 @@
 The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import autograd, kernels
-from .autograd import check_finite, serials, state
+from .autograd import as_array, check_finite, serials, state
 from .ops import Op, activation, arithmetic, elementwise, reduce, shape
 
 
 def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     """Run ``op_class`` on tensors (numbers and None pass through) and return its output as a node of the graph.
 
-    Raises TypeError if the inputs mix floating-point types or devices, or if the op changes the type.
+    From whole numbers alone, a floating-point result is float32. Raises TypeError if the inputs mix floating-point
+    types or devices, or if the op changes the type.
     """
     op = op_class()
     arrays = [t.data if isinstance(t, Tensor) else t for t in inputs]
     needs = op.needs = [isinstance(t, Tensor) and t.requires_grad and state.grad_enabled for t in inputs]
     dtype = _common_dtype(op, inputs, arrays)
     data = op.forward(*arrays, **options)
-    if isinstance(data, np.generic):
-        data = np.asarray(data)  # NumPy turns results of shape () into scalars
+    if type(data) is not np.ndarray:
+        data = _checked_output(op, data)
     if state.anomaly:
+        op.shape, op.scope = data.shape, state.scope
         check_finite(data, op, "output", arrays)
     if not any(needs):
-        return Tensor(data)
+        return Tensor(data.astype(np.float32) if dtype is None and data.dtype == np.float64 else data)
     if data.dtype != dtype:
         raise TypeError(
             f"{op.name}.forward: got {data.dtype} output from {dtype} input; an op must keep the floating-point type. "
@@ -38,6 +41,13 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     op.input_specs = tuple((a.shape, a.dtype) if need else None for a, need in zip(arrays, needs))
     op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, state.scope, next(serials)
     return Tensor(data, requires_grad=True, op=op)
+
+
+def _checked_output(op, data):
+    """What forward returned, as an array."""
+    if isinstance(data, Tensor) or not hasattr(data, "dtype"):
+        raise TypeError(f"{op.name}.forward: got a {type(data).__name__} back; an op takes arrays and returns an array")
+    return as_array(data)
 
 
 def _common_dtype(op, inputs, arrays):
@@ -71,15 +81,18 @@ class Tensor:
     op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
     """
 
-    __slots__ = ("data", "requires_grad", "grad", "op", "__weakref__")
+    __slots__ = ("__weakref__", "data", "grad", "op", "requires_grad")
+    data: Any
     __array_ufunc__ = None  # so that array + tensor calls Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
         if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
             data = np.asarray(data)
             data = data.astype(np.float32) if data.dtype == np.float64 else data
-        elif isinstance(data, np.generic):
+        elif isinstance(data, np.generic | np.ndarray):  # a scalar, or a subclass such as memmap
             data = np.asarray(data)
+        elif isinstance(data, Tensor):
+            data = data.data
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
         self.data, self.requires_grad, self.grad, self.op = data, requires_grad, None, op
@@ -132,10 +145,11 @@ class Tensor:
             moved = kernels.to_device(self.data, target)
             return self if moved is self.data else Tensor(moved, requires_grad=self.requires_grad)
         try:
-            dtype = np.dtype(target)
+            dtype = np.dtype(target if target is not None else "none")  # NumPy would take None for float64
         except TypeError:
+            devices = ", ".join(kernels.DEVICES)
             raise ValueError(
-                f"to: got {target!r}; expected a dtype such as float64 or one of the devices {', '.join(kernels.DEVICES)}"
+                f"to: got {target!r}; expected a dtype such as float64 or one of the devices {devices}"
             ) from None
         if dtype == self.dtype:
             return self
@@ -176,7 +190,7 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
-    def __float__(self) -> float:
+    def __float__(self):
         return float(self.item())
 
     def __int__(self) -> int:
@@ -216,12 +230,13 @@ class Tensor:
         return _binary(arithmetic.MatMul, other, self)
 
     def __pow__(self, exponent):
-        if isinstance(exponent, Tensor):
-            return _binary(arithmetic.PowTensor, self, exponent)
-        return apply(arithmetic.Pow, self, exponent=_plain(exponent))
+        exponent = _plain(exponent)
+        if isinstance(exponent, int | float):
+            return apply(arithmetic.Pow, self, exponent=exponent)
+        return _binary(arithmetic.PowTensor, self, exponent)
 
     def __rpow__(self, base):
-        return _binary(arithmetic.PowTensor, Tensor(np.asarray(base, self.dtype)), self)
+        return _binary(arithmetic.PowTensor, base, self)
 
     def __neg__(self):
         return apply(arithmetic.Neg, self)
@@ -272,7 +287,7 @@ class Tensor:
         return apply(elementwise.Abs, self)
 
     def clamp(self, min=None, max=None):
-        return apply(elementwise.Clamp, self, low=min, high=max)
+        return apply(elementwise.Clamp, self, low=_plain(min), high=_plain(max))
 
     def relu(self):
         return apply(activation.ReLU, self)
@@ -308,7 +323,8 @@ class Tensor:
     def min(self, dim=None, keepdim=False):
         if dim is None:
             return self.amin()
-        return Extreme(-apply(reduce.Max, -self, axis=dim, keepdims=keepdim), Tensor(_arg("argmin", self, dim, keepdim)))
+        values = -apply(reduce.Max, -self, axis=dim, keepdims=keepdim)
+        return Extreme(values, Tensor(_arg("argmin", self, dim, keepdim)))
 
     # shape
     def reshape(self, *sizes):
@@ -317,23 +333,28 @@ class Tensor:
     view = reshape  # an array that cannot be viewed in the new shape is copied
 
     def flatten(self, start_dim=0, end_dim=-1):
-        start, end = (start_dim % self.ndim, end_dim % self.ndim) if self.ndim else (0, 0)
-        return self.reshape(*self.shape[:start], -1, *self.shape[end + 1 :])
+        start, end = (_dim("flatten", self.ndim, d) for d in (start_dim, end_dim))
+        if start > end:
+            raise ValueError(f"flatten: got start_dim={start_dim} behind end_dim={end_dim} for shape {self.shape}")
+        merged = math.prod(self.shape[start : end + 1])  # not -1, which an empty batch leaves open
+        return self.reshape(*self.shape[:start], merged, *self.shape[end + 1 :])
 
     def permute(self, *dims):
         return apply(shape.Permute, self, axes=_sizes(dims))
 
     def transpose(self, dim0, dim1):
         axes = list(range(self.ndim))
-        axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+        if axes:
+            dim0, dim1 = _dim("transpose", self.ndim, dim0), _dim("transpose", self.ndim, dim1)
+            axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
         return self.permute(*axes)
 
     def squeeze(self, dim=None):
-        gone = range(self.ndim) if dim is None else [dim % self.ndim]
+        gone = reduce.axes_of("squeeze", self.ndim, dim)
         return self.reshape(*(n for i, n in enumerate(self.shape) if not (i in gone and n == 1)))
 
     def unsqueeze(self, dim):
-        dim = dim % (self.ndim + 1)
+        dim = _dim("unsqueeze", self.ndim + 1, dim)
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
     def expand(self, *sizes):
@@ -346,16 +367,32 @@ class Tensor:
 
 def _binary(op_class, a, b):
     """Apply an op of two operands, one of which may be a number, an array, or a tensor of whole numbers."""
-    a, b = (x if isinstance(x, Tensor) else _plain(x) for x in (a, b))
-    for x, other in ((a, b), (b, a)):
-        if not isinstance(x, Tensor | int | float):
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype):
+        a, b = _promoted(a, b)
+        if not (isinstance(a, Tensor | int | float) and isinstance(b, Tensor | int | float)):
             return NotImplemented
-        if isinstance(x, Tensor) and x.dtype.kind != "f":
-            if isinstance(other, Tensor) and other.dtype.kind == "f":
-                a, b = (y.to(other.dtype) if y is x else y for y in (a, b))
-            elif isinstance(other, float) or op_class is arithmetic.Div:
-                a, b = (y.float() if isinstance(y, Tensor) else y for y in (a, b))
-    return apply(op_class, a, b)
+    try:
+        return apply(op_class, a, b)
+    except ValueError:
+        if op_class is arithmetic.MatMul or _broadcast(np.shape(a), np.shape(b)):
+            raise
+        raise ValueError(
+            f"{op_class.__name__.lower()}: got shapes {np.shape(a)} and {np.shape(b)}, which do not broadcast: counted "
+            "from the last, axes must be equal or 1. A shortcut must have the shape of its branch: project or pad it"
+        ) from None
+
+
+def _broadcast(a, b):
+    return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b)))
+
+
+def _promoted(*operands):
+    """Scalars and arrays made fit to stand beside tensors, and whole numbers in the type of the floating ones."""
+    operands = tuple(x if isinstance(x, Tensor) else _plain(x) for x in operands)
+    dtype = next((x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
+    if dtype is None:
+        return operands
+    return tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in operands)
 
 
 def _plain(x):
@@ -367,6 +404,11 @@ def _sizes(sizes: Iterable) -> tuple:
     """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
     sizes = tuple(sizes)
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+
+
+def _dim(function, ndim, dim):
+    """One dimension as a non-negative int; a tensor of shape () is taken to have one."""
+    return (*reduce.axes_of(function, ndim, dim), 0)[0]
 
 
 def _arg(which, t, dim, keepdim):

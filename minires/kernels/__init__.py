@@ -23,7 +23,10 @@ _backends: dict[type, SimpleNamespace] = {
 
 def of(array: Any) -> SimpleNamespace:
     """The kernels for this kind of array, as attributes named like the functions of `minires.kernels.cpu`."""
-    return _backends[type(array)]
+    try:
+        return _backends[type(array)]
+    except KeyError:
+        raise TypeError(f"kernels.of: got a {type(array).__name__}; expected a NumPy array") from None
 
 
 @contextlib.contextmanager

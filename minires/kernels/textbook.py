@@ -17,7 +17,7 @@ def taps(x_shape, w_shape, y_shape, stride, padding, dilation, groups):
 
     All three products of convolution run over these index tuples; only what is multiplied differs.
     """
-    (N, C, H, W), (O, C_group, kh, kw), (_, _, Ho, Wo) = x_shape, w_shape, y_shape
+    (N, _, H, W), (O, C_group, kh, kw), (_, _, Ho, Wo) = x_shape, w_shape, y_shape
     for n, o, h, w in itertools.product(range(N), range(O), range(Ho), range(Wo)):
         first_channel = o // (O // groups) * C_group
         for c, i, j in itertools.product(range(C_group), range(kh), range(kw)):
@@ -140,13 +140,15 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
 
     x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), counted from the window's corner, padding included.
     """
-    padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=-np.inf)
-    Ho, Wo = ((n - k) // s + 1 for n, k, s in zip(padded.shape[2:], kernel_size, stride))
+    Ho, Wo = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(x.shape[2:], kernel_size, stride, padding))
     y, tap = np.empty((*x.shape[:2], Ho, Wo), x.dtype), np.empty((*x.shape[:2], Ho, Wo), np.int64)
-    for n, c, h, w in np.ndindex(y.shape):
-        top, left = h * stride[0], w * stride[1]
-        window = padded[n, c, top : top + kernel_size[0], left : left + kernel_size[1]]
-        y[n, c, h, w], tap[n, c, h, w] = window.max(), window.argmax()
+    for n, c in np.ndindex(x.shape[:2]):
+        for h, w, rows, columns in windows(x.shape, kernel_size, stride, padding):
+            window = x[n, c, rows, columns]
+            y[n, c, h, w] = window.max()
+            i, j = np.unravel_index(window.argmax(), window.shape)  # within the image, even if all of it is −∞
+            i, j = i + rows.start - (h * stride[0] - padding[0]), j + columns.start - (w * stride[1] - padding[1])
+            tap[n, c, h, w] = i * kernel_size[1] + j
     return y, tap
 
 

@@ -1,9 +1,11 @@
-"""The residual block, written out, and the blocks it is compared with.
+"""The residual block, written out, beside the plain block it grows from.
 
 A residual block computes ``out = branch + shortcut`` (He et al. 2015, arXiv 1512.03385, eq. 1–2): the branch learns
-F(x) = H(x) − x, the shortcut carries x. Going back, the gradient of x is the sum of what the branch returns and what the
-shortcut returns, and the identity returns it unchanged.
+F(x) = H(x) − x, the shortcut carries x. Going back, the gradient of x is the sum of what the branch returns and what
+the shortcut returns, and the identity returns it unchanged.
 
+Each kind stands here twice: a plain block holds the layers, and the residual block *is* that plain block plus a
+shortcut. So the twins have the same layers, names and weights, and differ in one addition.
 Parameter names are torchvision's, so that weights can be exchanged.
 """
 
@@ -57,7 +59,10 @@ def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int,
     ``norm`` puts a batch norm behind the convolution (a pre-activation block has none there).
     """
     if option not in ("A", "B", "C"):
-        raise ValueError(f'make_shortcut: got shortcut={option!r}; expected "A" (pad), "B" (project where needed) or "C"')
+        raise ValueError(
+            f'make_shortcut: got shortcut={option!r}; expected "A" (pad), "B" (project where shapes change) or "C" '
+            "(project everywhere)"
+        )
     changes = stride != 1 or in_channels != out_channels
     if option == "C" or (option == "B" and changes):
         projection = conv1x1(in_channels, out_channels, stride)
@@ -68,35 +73,14 @@ def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int,
 # ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class ResidualBlock(nn.Module):
-    """relu(branch(x) + shortcut(x)), the branch being conv–BN–ReLU–conv–BN. torchvision's BasicBlock.
+class PlainBlock(nn.Module):
+    """relu(branch(x)), the branch being conv–BN–ReLU–conv–BN: two layers of a plain network.
 
-    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride).
+    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). A plain block ignores the option ``shortcut``.
     """
 
     expansion = 1
-
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B"):
-        super().__init__()
-        self.conv1 = conv3x3(in_channels, channels, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU()
-        self.conv2 = conv3x3(channels, channels)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = make_shortcut(shortcut, in_channels, channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        branch = self.relu(self.bn1(self.conv1(x)))
-        branch = self.bn2(self.conv2(branch))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = branch + shortcut
-        return self.relu(out)
-
-
-class PlainBlock(nn.Module):
-    """The residual block's plain twin: the same layers and names, and no shortcut."""
-
-    expansion = 1
+    preact = False
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "none"):
         super().__init__()
@@ -106,33 +90,124 @@ class PlainBlock(nn.Module):
         self.conv2 = conv3x3(channels, channels)
         self.bn2 = nn.BatchNorm2d(channels)
 
+    def branch(self, x: Tensor) -> Tensor:
+        """All layers of the block but the last ReLU."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(x))
+
     def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        out = self.branch(x)
         return self.relu(out)
 
 
-class PreActBlock(nn.Module):
-    """branch(x) + shortcut(x), BN and ReLU standing *before* each convolution, so that nothing touches the sum.
+class ResidualBlock(PlainBlock):
+    """relu(branch(x) + shortcut(x)): the plain block, and a shortcut around it. torchvision's BasicBlock."""
 
-    He et al. 2016 (arXiv 1603.05027), fig. 4e. Where the shortcut projects, it starts from the activated input.
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B"):
+        super().__init__(in_channels, channels, stride)
+        self.downsample = make_shortcut(shortcut, in_channels, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.branch(x)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = branch + shortcut
+        return self.relu(out)
+
+    def zero_branch(self) -> None:
+        """Make the branch 0, so that the block is its shortcut: γ = 0 in the last batch norm."""
+        nn.init.zeros_(self.bn2.weight)
+
+
+class PlainBottleneck(nn.Module):
+    """relu(branch(x)), the branch being 1×1 (narrow) – 3×3 – 1×1 (wide again), each with BN.
+
+    (N, in_channels, H, W) -> (N, 4·channels, H/stride, W/stride). He et al. 2015, fig. 5; as in torchvision ("v1.5")
+    the stride is in the 3×3 convolution. A plain block ignores the option ``shortcut``.
+    """
+
+    expansion = 4
+    preact = False
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "none"):
+        super().__init__()
+        self.conv1 = conv1x1(in_channels, channels)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv3x3(channels, channels, stride)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = conv1x1(channels, channels * self.expansion)
+        self.bn3 = nn.BatchNorm2d(channels * self.expansion)
+        self.relu = nn.ReLU()
+
+    def branch(self, x: Tensor) -> Tensor:
+        """All layers of the block but the last ReLU."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.bn3(self.conv3(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.branch(x)
+        return self.relu(out)
+
+
+class Bottleneck(PlainBottleneck):
+    """relu(branch(x) + shortcut(x)): the plain bottleneck, and a shortcut around it. torchvision's Bottleneck."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B"):
+        super().__init__(in_channels, channels, stride)
+        self.downsample = make_shortcut(shortcut, in_channels, channels * self.expansion, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.branch(x)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out = branch + shortcut
+        return self.relu(out)
+
+    def zero_branch(self) -> None:
+        """Make the branch 0, so that the block is its shortcut: γ = 0 in the last batch norm."""
+        nn.init.zeros_(self.bn3.weight)
+
+
+class PlainPreActBlock(nn.Module):
+    """branch(relu(bn(x))), BN and ReLU standing *before* each convolution.
+
+    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). A plain block ignores the option ``shortcut``.
     """
 
     expansion = 1
+    preact = True
 
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B"):
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "none"):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.relu = nn.ReLU()
         self.conv1 = conv3x3(in_channels, channels, stride)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv2 = conv3x3(channels, channels)
+
+    def branch(self, active: Tensor) -> Tensor:
+        """The layers of the block behind its first activation."""
+        x = self.conv1(active)
+        return self.conv2(self.relu(self.bn2(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self.relu(self.bn1(x))
+        return self.branch(active)
+
+
+class PreActBlock(PlainPreActBlock):
+    """branch(relu(bn(x))) + shortcut(x): nothing touches the sum, so identity shortcuts make one unbroken path.
+
+    He et al. 2016 (arXiv 1603.05027), fig. 4e. Where the shortcut projects, it starts from the activated input, and has
+    no batch norm of its own.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B"):
+        super().__init__(in_channels, channels, stride)
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride, norm=False)
 
     def forward(self, x: Tensor) -> Tensor:
         active = self.relu(self.bn1(x))
-        branch = self.conv1(active)
-        branch = self.conv2(self.relu(self.bn2(branch)))
+        branch = self.branch(active)
         if self.downsample is None:
             shortcut = x
         elif isinstance(self.downsample, PadShortcut):
@@ -141,73 +216,6 @@ class PreActBlock(nn.Module):
             shortcut = self.downsample(active)
         return branch + shortcut
 
-
-class PlainPreActBlock(nn.Module):
-    """The pre-activation block's plain twin: the same layers and names, and no shortcut."""
-
-    expansion = 1
-
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "none"):
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(in_channels)
-        self.relu = nn.ReLU()
-        self.conv1 = conv3x3(in_channels, channels, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv2 = conv3x3(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.conv1(self.relu(self.bn1(x)))
-        return self.conv2(self.relu(self.bn2(out)))
-
-
-class Bottleneck(nn.Module):
-    """relu(branch(x) + shortcut(x)), the branch being 1×1 (narrow) – 3×3 – 1×1 (wide again). torchvision's Bottleneck.
-
-    (N, in_channels, H, W) -> (N, 4·channels, H/stride, W/stride). He et al. 2015, fig. 5; as in torchvision ("v1.5")
-    the stride is in the 3×3 convolution.
-    """
-
-    expansion = 4
-
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B"):
-        super().__init__()
-        out_channels = channels * self.expansion
-        self.conv1 = conv1x1(in_channels, channels)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv3x3(channels, channels, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv1x1(channels, out_channels)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-        self.downsample = make_shortcut(shortcut, in_channels, out_channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        branch = self.relu(self.bn1(self.conv1(x)))
-        branch = self.relu(self.bn2(self.conv2(branch)))
-        branch = self.bn3(self.conv3(branch))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = branch + shortcut
-        return self.relu(out)
-
-
-class PlainBottleneck(nn.Module):
-    """The bottleneck's plain twin: the same layers and names, and no shortcut."""
-
-    expansion = 4
-
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "none"):
-        super().__init__()
-        out_channels = channels * self.expansion
-        self.conv1 = conv1x1(in_channels, channels)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv3x3(channels, channels, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv1x1(channels, out_channels)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return self.relu(out)
+    def zero_branch(self) -> None:
+        """Make the branch 0, so that the block is its shortcut: it ends in a convolution, whose weight becomes 0."""
+        nn.init.zeros_(self.conv2.weight)

@@ -7,6 +7,8 @@ Module names are torchvision's: conv1, bn1, layer1.0.conv1, …, fc.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import nn
 from ..tensor import Tensor
 from .blocks import (
@@ -19,13 +21,19 @@ from .blocks import (
     conv3x3,
 )
 
-PLAIN_TWIN = {ResidualBlock: PlainBlock, PreActBlock: PlainPreActBlock, Bottleneck: PlainBottleneck}
+PLAIN_TWIN: dict[type[nn.Module], type[nn.Module]] = {
+    ResidualBlock: PlainBlock,
+    PreActBlock: PlainPreActBlock,
+    Bottleneck: PlainBottleneck,
+}
 
 
 class ResNet(nn.Module):
     """Stem, stages of blocks, global average pooling, one linear layer.
 
-    block: a residual block class; ``residual=False`` takes its plain twin instead.
+    block: a residual block class, such as `ResidualBlock`; ``residual=False`` takes its plain twin instead. A class of
+    your own is called as ``block(in_channels, channels, stride, shortcut)`` and has ``expansion`` (its output has
+    expansion·channels) and ``preact`` (whether BN and ReLU stand before the convolutions).
     blocks: number of blocks in each stage. widths: channels of each stage (times the block's expansion).
     stem: "cifar" (3×3 convolution) or "imagenet" (7×7 with stride 2, then max pooling).
     shortcut: option "A", "B" or "C", see `blocks.make_shortcut`.
@@ -49,8 +57,18 @@ class ResNet(nn.Module):
         super().__init__()
         if stem not in ("cifar", "imagenet"):
             raise ValueError(f'ResNet: got stem={stem!r}; expected "cifar" or "imagenet"')
-        self.residual, self.preact = residual, block is PreActBlock
-        kind: Any = block if residual else PLAIN_TWIN.get(block, block)
+        if not residual and block not in PLAIN_TWIN:
+            raise ValueError(
+                f"ResNet: got residual=False for {block.__name__}; plain twins are known of "
+                f"{', '.join(known.__name__ for known in PLAIN_TWIN)}"
+            )
+        if len(blocks) != len(widths):
+            raise ValueError(
+                f"ResNet: got {len(blocks)} stages of blocks {list(blocks)} and {len(widths)} widths {list(widths)}; "
+                "each stage has a number of blocks and a width"
+            )
+        kind: Any = block if residual else PLAIN_TWIN[block]
+        self.residual, self.preact = residual, kind.preact
         channels = widths[0]
         if stem == "cifar":
             self.conv1 = conv3x3(in_channels, channels)
@@ -61,7 +79,7 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
         self.stages = len(blocks)
-        for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
+        for stage, (count, width) in enumerate(zip(blocks, widths), start=1):
             layers = []
             for i in range(count):
                 stride = 2 if i == 0 and stage > 1 else 1
@@ -79,15 +97,11 @@ class ResNet(nn.Module):
             self.zero_branches()
 
     def zero_branches(self) -> None:
-        """Make every block start as its shortcut: γ = 0 in the last batch norm of the branch.
-
-        The branch of a pre-activation block ends in a convolution, which is zeroed instead.
-        """
+        """Make every block its shortcut, see `ResidualBlock.zero_branch`."""
         for block in self.blocks():
-            last = block.conv2 if self.preact else block.bn3 if isinstance(block, Bottleneck) else block.bn2
-            nn.init.zeros_(last.weight)
+            block.zero_branch()
 
-    def blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[Any]:
         """The blocks of all stages, in order."""
         return [block for stage in range(self.stages) for block in getattr(self, f"layer{stage + 1}")]
 
@@ -119,12 +133,10 @@ def resnet_cifar(
 
     (N, in_channels, H, W) -> (N, num_classes). Raises ValueError, naming the nearest legal depths, for any other depth.
     """
-    if not isinstance(depth, int) or depth < 8 or (depth - 2) % 6:
-        below = max((depth - 2) // 6 * 6 + 2, 8) if isinstance(depth, int) else 8
-        nearest = "8" if isinstance(depth, int) and depth < 8 else f"{below} and {below + 6}"
-        raise ValueError(f"resnet_cifar: got depth {depth!r}; legal depths are 6n+2, from 8 on; the nearest: {nearest}")
-    if width < 1:
-        raise ValueError(f"resnet_cifar: got width {width}; expected at least 1 channel")
+    if not isinstance(depth, int | np.integer) or depth < 8 or (depth - 2) % 6:
+        raise ValueError(f"resnet_cifar: got depth {depth!r}; legal depths are 6n+2, from 8 on{_nearest(depth)}")
+    if not isinstance(width, int | np.integer) or width < 1:
+        raise ValueError(f"resnet_cifar: got width {width!r}; expected a whole number of at least 1")
     return ResNet(
         PreActBlock if preact else ResidualBlock,
         [(depth - 2) // 6] * 3,
@@ -135,6 +147,13 @@ def resnet_cifar(
         residual=residual,
         zero_init_residual=zero_init_residual,
     )
+
+
+def _nearest(depth: Any) -> str:
+    if not isinstance(depth, int | np.integer):
+        return "; for example 20"
+    below = (depth - 2) // 6 * 6 + 2
+    return "; the nearest: 8" if below < 8 else f"; the nearest: {below} and {below + 6}"
 
 
 def plain_cifar(depth: int, width: int = 16, **options: Any) -> ResNet:

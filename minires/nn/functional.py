@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import activation, batchnorm, conv, linear as linear_op, loss, pool, shape
+from ..ops import activation, batchnorm, conv, elementwise, linear as linear_op, loss, pool, shape
 from ..random import generator
 from ..tensor import Tensor, apply
 
@@ -13,10 +13,21 @@ Size = int | tuple[int, int]
 
 def pair(value: Any, name: str, function: str) -> tuple[int, int]:
     """3 -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
-    values = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    values = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(values) != 2 or not all(isinstance(v, int | np.integer) for v in values):
         raise ValueError(f"{function}: got {name}={value!r}; expected a whole number or a pair of them")
     return int(values[0]), int(values[1])
+
+
+def _check_input(function: str, x: Any) -> None:
+    """Raise TypeError unless x is a Tensor of floating-point numbers."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
+    if x.dtype.kind != "f":
+        raise TypeError(
+            f"{function}: got an input of dtype {x.dtype}, expected floating point; convert it first, for example "
+            "x = images.float() / 255"
+        )
 
 
 def conv2d(
@@ -30,24 +41,27 @@ def conv2d(
 ) -> Tensor:
     """Convolution: input (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> (N, O, H′, W′).
 
-    ``padding="same"`` keeps the size for stride 1 and odd kernels. Raises ValueError or TypeError if shapes do not fit.
+    ``padding="same"`` keeps the size for stride 1 and odd kernels, "valid" is 0.
+    Raises ValueError or TypeError if shapes do not fit.
     """
+    _check_input("conv2d", input)
     stride, dilation = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
     if padding == "same":
         reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation)]
         if stride != (1, 1) or any(r % 2 for r in reach):
-            raise ValueError(f'conv2d: padding="same" needs stride 1 and an odd kernel; got {stride}, {weight.shape[2:]}')
+            raise ValueError(
+                f'conv2d: got padding="same" with stride {stride} and kernel {weight.shape[2:]}; it needs stride 1 and '
+                "an odd kernel"
+            )
         padding = (reach[0] // 2, reach[1] // 2)
-    padding = pair(padding, "padding", "conv2d")
-    return apply(
-        conv.Conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+    padding = pair(0 if padding == "valid" else padding, "padding", "conv2d")
+    return apply(conv.Conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 def batch_norm(
     input: Tensor,
-    running_mean: np.ndarray | None,
-    running_var: np.ndarray | None,
+    running_mean: Any,
+    running_var: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
@@ -56,9 +70,12 @@ def batch_norm(
 ) -> Tensor:
     """Batch normalisation of input (N, C, …) per channel; Ioffe & Szegedy 2015.
 
-    Training uses the batch's mean and biased variance, and moves the running arrays (C) in place:
+    Training uses the batch's mean and biased variance, and moves the running arrays (C), or Tensors, in place:
     running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
     """
+    _check_input("batch_norm", input)
+    running_mean, running_var = (a.data if isinstance(a, Tensor) else a for a in (running_mean, running_var))
+    batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: got no running statistics in evaluation; use training=True or keep them")
@@ -80,6 +97,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x for x > 0, else negative_slope·x. ``inplace`` is accepted and has no effect."""
+    _check_input("leaky_relu", input)
     return apply(activation.LeakyReLU, input, slope=float(negative_slope))
 
 
@@ -95,15 +113,19 @@ def tanh(input: Tensor) -> Tensor:
 
 def max_pool2d(input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Tensor:
     """Largest value of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window; padding is −∞."""
+    _check_input("max_pool2d", input)
     kernel, step = _window("max_pool2d", kernel_size, stride)
     padding = pair(padding, "padding", "max_pool2d")
     return apply(pool.MaxPool2d, input, kernel_size=kernel, stride=step, padding=padding)
 
 
 def avg_pool2d(
-    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, count_include_pad: bool = True
+    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, count_include_pad: bool = True
 ) -> Tensor:
-    """Mean of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window."""
+    """Mean of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window; padding counts as zeros, or,
+    without ``count_include_pad``, not at all.
+    """
+    _check_input("avg_pool2d", input)
     kernel, step = _window("avg_pool2d", kernel_size, stride)
     padding = pair(padding, "padding", "avg_pool2d")
     options = dict(kernel_size=kernel, stride=step, padding=padding, count_include_pad=count_include_pad)
@@ -112,6 +134,7 @@ def avg_pool2d(
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Size) -> Tensor:
     """Mean over output_size regions that cover the image: (N, C, H, W) -> (N, C, *output_size); 1 is global."""
+    _check_input("adaptive_avg_pool2d", input)
     return apply(pool.AdaptiveAvgPool2d, input, output_size=pair(output_size, "output_size", "adaptive_avg_pool2d"))
 
 
@@ -122,21 +145,28 @@ def _window(function: str, kernel_size: Size, stride: Size | None) -> tuple[tupl
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·Wᵀ + b: input (…, in), weight (out, in), bias (out) -> (…, out)."""
+    _check_input("linear", input)
     return apply(linear_op.Linear, input, weight, bias)
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
     """eˣ / Σeˣ along ``dim``."""
+    _check_input("softmax", input)
     return apply(activation.Softmax, input, axis=dim)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """x − log Σeˣ along ``dim``, without overflow."""
+    _check_input("log_softmax", input)
     return apply(activation.LogSoftmax, input, axis=dim)
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Zero each value with probability p and scale the rest by 1/(1 − p); the identity in evaluation."""
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero each value with probability p and scale the rest by 1/(1 − p); the identity in evaluation.
+
+    ``inplace`` is accepted and has no effect.
+    """
+    _check_input("dropout", input)
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: got p={p}; expected a probability between 0 and 1")
     if not training or p == 0:
@@ -146,7 +176,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 
 def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """Surround with ``value``: pad = (left, right[, top, bottom, …]), from the *last* axis on; negative numbers crop."""
+    """Surround with ``value``: pad = (left, right[, top, bottom, …]), from the last axis on; negative numbers crop."""
     if mode != "constant" or len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ValueError(
             f'pad: got pad={pad}, mode={mode!r} for shape {input.shape}; expected mode "constant" and two numbers for '
@@ -161,11 +191,19 @@ def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: floa
 def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:
     """Class indices (…) -> int64 (…, K) with a single 1; K defaults to the largest index + 1."""
     indices = target.data
-    if indices.dtype.kind not in "iu" or (indices.size and indices.min() < 0):
-        raise ValueError(f"one_hot: got dtype {indices.dtype}; expected whole numbers of at least 0")
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: got class indices of dtype {indices.dtype}; expected whole numbers: target.long()")
+    if num_classes == 0 or num_classes < -1 or (num_classes == -1 and not indices.size):
+        raise ValueError(
+            f"one_hot: got num_classes={num_classes} for indices of shape {indices.shape}; expected at least 1 class, "
+            "or -1 to count them from the indices"
+        )
     classes = int(indices.max()) + 1 if num_classes == -1 else num_classes
-    if indices.size and indices.max() >= classes:
-        raise ValueError(f"one_hot: got index {indices.max()} for num_classes={classes}; indices run to {classes - 1}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < classes:
+        raise ValueError(
+            f"one_hot: got indices from {indices.min()} to {indices.max()} for {classes} classes; expected 0 to "
+            f"{classes - 1}"
+        )
     return Tensor((indices[..., None] == np.arange(classes)).astype(np.int64))
 
 
@@ -183,25 +221,29 @@ def cross_entropy(
     """−log softmax(input)[target]: input (N, K, …) logits; target (N, …) class indices or (N, K, …) probabilities.
 
     ``weight`` (K) scales the classes (the mean is then weighted), ``label_smoothing`` mixes 1/K of every class in.
+    Positions whose target is ``ignore_index`` do not count.
     Raises ValueError or TypeError for targets out of range or of the wrong dtype or shape.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: got label_smoothing={label_smoothing}; expected a number between 0 and 1")
     z = _checked_logits("cross_entropy", input, weight)
+    target = target if isinstance(target, Tensor) else Tensor(target)
     classes = z.shape[1]
     if target.dtype.kind == "f":
-        if target.shape != z.shape or target.requires_grad:
+        if target.shape != z.shape:
             raise ValueError(
-                f"cross_entropy: got floating-point targets of shape {target.shape} for logits {z.shape}; probabilities "
-                "need the same shape and no gradient. Class indices are whole numbers: target.long()"
+                f"cross_entropy: got floating-point targets of shape {target.shape} for logits {z.shape}; "
+                "probabilities need the same shape. Class indices are whole numbers: target.long()"
             )
+        if target.requires_grad:
+            raise ValueError("cross_entropy: got a target that requires grad; the target is a constant: use detach()")
         q = target.data.astype(z.dtype)
         normaliser = z.size / classes
     else:
         q, weights = _one_hot_targets("cross_entropy", z, target, weight, ignore_index)
         normaliser = weights.sum()
     if label_smoothing:
-        kept = 1.0 if target.dtype.kind == "f" else np.expand_dims(target.data != ignore_index, 1)
+        kept = True if target.dtype.kind == "f" else np.expand_dims(target.data != ignore_index, 1)
         q = (1 - label_smoothing) * q + label_smoothing / classes * kept
     if weight is not None:
         q = q * _class_shape(weight.data, z.ndim)
@@ -218,31 +260,40 @@ def nll_loss(
 ) -> Tensor:
     """−input[target]: input (N, K, …) log-probabilities, target (N, …) class indices."""
     log_p = _checked_logits("nll_loss", input, weight)
+    target = target if isinstance(target, Tensor) else Tensor(target)
     q, weights = _one_hot_targets("nll_loss", log_p, target, weight, ignore_index)
-    if weight is not None:
-        q = q * _class_shape(weight.data, log_p.ndim)
-    losses = -(input * Tensor(q.astype(log_p.dtype))).sum(1)
+    chosen = apply(elementwise.Where, Tensor(q), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
+    losses = -chosen * Tensor(weights.astype(log_p.dtype))
     return _reduce("nll_loss", losses, reduction, weights.sum())
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input − target)². Raises ValueError unless the shapes are equal."""
+    _check_input("mse_loss", input)
+    target = target if isinstance(target, Tensor) else Tensor(target)
     if input.shape != target.shape:
         raise ValueError(f"mse_loss: got shapes {input.shape} and {target.shape}; they must be equal (use reshape)")
     difference = input - target
-    return _reduce("mse_loss", difference * difference, reduction, max(input.numel(), 1))
+    return _reduce("mse_loss", difference * difference, reduction, input.numel())
 
 
 def _checked_logits(function: str, input: Tensor, weight: Tensor | None) -> np.ndarray:
+    """The array (N, K, …) of the logits, if they and the class weights have a legal shape."""
+    _check_input(function, input)
     z = input.data
-    if z.dtype.kind != "f" or z.ndim < 2 or z.size == 0:
-        raise ValueError(f"{function}: got {z.dtype} input of shape {z.shape}; expected a non-empty float (N, K, …)")
-    if weight is not None and weight.shape != (z.shape[1],):
-        raise ValueError(f"{function}: got weight of shape {weight.shape} for {z.shape[1]} classes")
+    if z.ndim < 2 or z.size == 0:
+        raise ValueError(f"{function}: got an input of shape {z.shape}; expected a non-empty (N, K, …), K classes")
+    if weight is not None and (not isinstance(weight, Tensor) or weight.shape != (z.shape[1],)):
+        raise ValueError(
+            f"{function}: got {type(weight).__name__} weight of shape {np.shape(weight)} for {z.shape[1]} classes; "
+            f"expected a Tensor of shape ({z.shape[1]},), one weight per class"
+        )
     return z
 
 
-def _one_hot_targets(function: str, z: Any, target: Tensor, weight: Tensor | None, ignore_index: int) -> tuple[Any, Any]:
+def _one_hot_targets(
+    function: str, z: np.ndarray, target: Tensor, weight: Tensor | None, ignore_index: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored, and the weight of each position (N, …)."""
     indices, classes = target.data, z.shape[1]
     if indices.dtype.kind not in "iu":
@@ -275,5 +326,9 @@ def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> T
     if reduction == "sum":
         return losses.sum()
     if reduction == "mean":
+        if normaliser == 0:
+            raise ValueError(
+                f"{function}: got no target that counts (all are ignored or of weight 0, or there is none), so no mean"
+            )
         return losses.sum() / float(normaliser)
     raise ValueError(f'{function}: got reduction={reduction!r}; expected "mean", "sum" or "none"')

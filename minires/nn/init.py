@@ -19,22 +19,27 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * kernel, shape[0] * kernel
 
 
-def gain(nonlinearity: str = "relu", slope: float = 0.0) -> float:
-    """The factor by which weights must be larger to make up for what the nonlinearity takes away."""
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor by which weights must be larger to make up for what the nonlinearity takes away.
+
+    ``param`` is the negative slope of "leaky_relu", 0.01 if not given.
+    """
+    slope = 0.01 if param is None else param
     gains = {
         "linear": 1.0,
+        "conv2d": 1.0,
         "sigmoid": 1.0,
         "tanh": 5 / 3,
         "relu": math.sqrt(2),
         "leaky_relu": math.sqrt(2 / (1 + slope**2)),
     }
     if nonlinearity not in gains:
-        raise ValueError(f"gain: got {nonlinearity!r}; expected one of {', '.join(gains)}")
+        raise ValueError(f"calculate_gain: got {nonlinearity!r}; expected one of {', '.join(gains)}")
     return gains[nonlinearity]
 
 
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Normal numbers."""
+    """Normal numbers of this mean and standard deviation."""
     t.data[...] = mean + std * generator().standard_normal(t.shape, np.float64)
     return t
 
@@ -62,13 +67,16 @@ def ones_(t: Tensor) -> Tensor:
 
 
 def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Normal with variance gain²/fan, which keeps the variance through ReLU layers. He et al. 2015, arXiv 1502.01852."""
-    return normal_(t, std=gain(nonlinearity, a) / math.sqrt(_fan(t, mode)))
+    """Normal with variance gain²/fan, which keeps the variance through ReLU layers. He et al. 2015, arXiv 1502.01852.
+
+    ``a`` is the negative slope if the nonlinearity is "leaky_relu"; with its default 0 that is ReLU.
+    """
+    return normal_(t, std=calculate_gain(nonlinearity, a) / math.sqrt(_fan("kaiming_normal_", t, mode)))
 
 
 def kaiming_uniform_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Uniform with variance gain²/fan. He et al. 2015, arXiv 1502.01852."""
-    bound = gain(nonlinearity, a) * math.sqrt(3 / _fan(t, mode))
+    """Uniform with variance gain²/fan, arguments as for `kaiming_normal_`. He et al. 2015, arXiv 1502.01852."""
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3 / _fan("kaiming_uniform_", t, mode))
     return uniform_(t, -bound, bound)
 
 
@@ -83,7 +91,7 @@ def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
     return uniform_(t, -bound, bound)
 
 
-def _fan(t: Tensor, mode: str) -> int:
+def _fan(function: str, t: Tensor, mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f'kaiming: got mode={mode!r}; expected "fan_in" or "fan_out"')
+        raise ValueError(f'{function}: got mode={mode!r}; expected "fan_in" or "fan_out"')
     return fans(t.shape)[mode == "fan_out"]

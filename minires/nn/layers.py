@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from . import functional as F
-from . import init
+from . import functional as F, init
 from .functional import Size, pair
 from .module import Module, Parameter
 
@@ -32,7 +31,7 @@ class Identity(Module):
 class Conv2d(Module):
     """Convolution layer: weight (out, in/groups, kh, kw), bias (out).
 
-    Weights start as PyTorch's do, uniform within ±1/√fan_in; residual networks re-draw them with `init.kaiming_normal_`.
+    Weights start as PyTorch's do, uniform within ±1/√fan_in; residual networks draw them again, `init.kaiming_normal_`.
     """
 
     def __init__(
@@ -50,20 +49,25 @@ class Conv2d(Module):
         _counts("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         self.kernel_size = pair(kernel_size, "kernel_size", "Conv2d")
         self.stride, self.dilation = pair(stride, "stride", "Conv2d"), pair(dilation, "dilation", "Conv2d")
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", "Conv2d")
+        self.padding = padding if padding in ("same", "valid") else pair(padding, "padding", "Conv2d")
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"Conv2d: groups={groups} must divide both {in_channels} and {out_channels} channels")
-        if min(*self.kernel_size, *self.stride, *self.dilation) < 1:
             raise ValueError(
-                f"Conv2d: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}; all must "
-                "be at least 1"
+                f"Conv2d: got groups={groups} for {in_channels} input and {out_channels} output channels; groups must "
+                "divide both"
+            )
+        least_padding = 0 if isinstance(self.padding, str) else min(self.padding)
+        if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or least_padding < 0:
+            raise ValueError(
+                f"Conv2d: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}, padding "
+                f"{self.padding}; padding must be at least 0, the others at least 1"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.weight = init.kaiming_uniform_(_empty(out_channels, in_channels // groups, *self.kernel_size), math.sqrt(5))
-        self.bias = None
-        if bias:
-            bound = 1 / math.sqrt(init.fans(self.weight.shape)[0])
-            self.bias = init.uniform_(_empty(out_channels), -bound, bound)
+        self.weight = _empty(out_channels, in_channels // groups, *self.kernel_size)
+        self.bias = _empty(out_channels) if bias else None
+        bound = 1 / math.sqrt(init.fans(self.weight.shape)[0])
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -77,29 +81,33 @@ class Conv2d(Module):
 
 
 class _BatchNorm(Module):
-    """What BatchNorm1d and BatchNorm2d share; they differ in the number of axes they accept."""
+    """What BatchNorm1d and BatchNorm2d share; they differ in the number of axes they accept.
+
+    Scale weight (C) and shift bias (C); running_mean, running_var (C) and num_batches_tracked () are buffers.
+    ``momentum`` weights the *new* value in the running statistics; None makes them the mean over all batches so far.
+    """
 
     axes: tuple[int, ...]
+    weight: Any  # Parameter, or None without ``affine``
+    bias: Any
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
     ):
         super().__init__()
         _counts(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.weight = init.ones_(_empty(num_features)) if affine else None
-        self.bias = init.zeros_(_empty(num_features)) if affine else None
-        if track_running_stats:
-            self.register_buffer("running_mean", np.zeros(num_features, np.float32))
-            self.register_buffer("running_var", np.ones(num_features, np.float32))
-            self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
-        else:
-            self.running_mean = self.running_var = None
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
+        self.register_buffer("running_mean", np.zeros(num_features, np.float32) if track_running_stats else None)
+        self.register_buffer("running_var", np.ones(num_features, np.float32) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in self.axes:
@@ -108,22 +116,18 @@ class _BatchNorm(Module):
                 f"{' or '.join(str(n) for n in self.axes)} dimensions with {self.num_features} channels on axis 1"
             )
         use_batch = self.training or self.running_mean is None
-        y = F.batch_norm(
-            x,
-            self.running_mean if self.training or not use_batch else None,
-            self.running_var if self.training or not use_batch else None,
-            self.weight,
-            self.bias,
-            use_batch,
-            self.momentum,
-            self.eps,
-        )
-        if self.training and self.running_mean is not None:
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 0.0 if self.num_batches_tracked is None else 1 / (int(self.num_batches_tracked) + 1)
+        y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, momentum, self.eps)
+        if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
         return y
 
     def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+        text += "" if self.affine else ", affine=False"
+        return text + ("" if self.track_running_stats else ", track_running_stats=False")
 
 
 class BatchNorm1d(_BatchNorm):
@@ -223,14 +227,14 @@ class AvgPool2d(Module):
     """Mean of each window."""
 
     def __init__(
-        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, count_include_pad: bool = True
+        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, count_include_pad: bool = True
     ):
         super().__init__()
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.count_include_pad = count_include_pad
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.count_include_pad)
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, count_include_pad=self.count_include_pad)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride or self.kernel_size}, padding={self.padding}"
@@ -251,9 +255,9 @@ class AdaptiveAvgPool2d(Module):
 
 
 class Dropout(Module):
-    """Zero each value with probability p in training, and scale the rest by 1/(1 − p)."""
+    """Zero each value with probability p in training, and scale the rest by 1/(1 − p). ``inplace`` has no effect."""
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: got p={p}; expected a probability between 0 and 1")
@@ -277,12 +281,11 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ):
         super().__init__()
-        self.options = dict(
-            weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
-        )
+        self.register_buffer("weight", weight)
+        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(input, target, **self.options)  # type: ignore[arg-type]
+        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
 
 
 class NLLLoss(Module):
@@ -290,10 +293,11 @@ class NLLLoss(Module):
 
     def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"):
         super().__init__()
-        self.options = dict(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index, self.reduction = ignore_index, reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(input, target, **self.options)  # type: ignore[arg-type]
+        return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
 
 
 class MSELoss(Module):

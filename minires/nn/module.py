@@ -1,7 +1,8 @@
-"""Module: a piece of a network that knows its parameters, its children and its name."""
+"""Module: a piece of a network that knows its parameters and its children."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -18,35 +19,51 @@ class Parameter(Tensor):
         super().__init__(data.data if isinstance(data, Tensor) else data, requires_grad)
 
 
+class IncompatibleKeys(NamedTuple):
+    """What ``load_state_dict(strict=False)`` left out."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class _Running(threading.local):
+    """The dotted names of all modules in the network whose forward is running, None between networks; per thread."""
+
+    names: "dict[Module, str] | None" = None
+
+
+_running = _Running()
+
+
 class Module:
     """Base of all layers and networks: define ``forward``, assign parameters and modules to attributes.
 
-    Parameters, buffers and children are found in the order of assignment and named by their path: ``layer1.0.conv1.weight``.
+    Parameters, buffers and children are found in the order of assignment and named by their path, such as
+    ``layer1.0.conv1.weight``. While a module runs, ops take its path as their ``scope``.
     """
 
     training: bool
 
     def __init__(self) -> None:
-        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _name="", training=True)
+        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, training=True)
 
     # ── attributes ──
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_modules" not in self.__dict__:
+        kind = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
+        if "_modules" not in self.__dict__ and kind:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
-        for table, kind in ((self._parameters, Parameter), (self._modules, Module)):
-            if isinstance(value, kind):
-                self._forget(name)
-                table[name] = value
-                if kind is Module and not value._name:
-                    value.__dict__["_name"] = name
-                return
-            if name in table and value is None:
-                table[name] = None
-                return
-        if name in self._buffers:
-            self._buffers[name] = value
+        if kind:
+            self._keep(kind, name, value)
             return
-        self._forget(name)
+        for table, wanted in (("_parameters", "nn.Parameter"), ("_modules", "nn.Module"), ("_buffers", "array")):
+            if name in self.__dict__.get(table, ()):
+                if value is not None and not (table == "_buffers" and hasattr(value, "dtype")):
+                    raise TypeError(
+                        f"{type(self).__name__}: got a {type(value).__name__} for {name!r}, which holds an {wanted}; "
+                        f"assign an {wanted} or None, or del it first"
+                    )
+                self.__dict__[table][name] = value
+                return
         self.__dict__[name] = value
 
     def __getattr__(self, name: str) -> Any:  # called only where normal lookup fails
@@ -59,23 +76,32 @@ class Module:
         if not self._forget(name):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
+    def _keep(self, table: str, name: str, value: Any) -> None:
+        """Put a value under a name into one table, and take the name out of the others."""
+        if not name or "." in name:
+            raise KeyError(f"{type(self).__name__}: got the name {name!r}; a name is not empty and contains no dot")
+        if name not in self.__dict__[table]:  # a replaced value keeps its place in the order
+            self._forget(name)
+        self.__dict__[table][name] = value
+
     def _forget(self, name: str) -> bool:
         tables = (self._parameters, self._buffers, self._modules, self.__dict__)
         return sum(table.pop(name, tables) is not tables for table in tables) > 0
 
     def register_buffer(self, name: str, array: Any) -> None:
-        """Keep an array that is saved with the parameters but not learned, such as a running mean."""
-        self._buffers[name] = array
+        """Keep an array (or Tensor) that is saved with the parameters but not learned, such as a running mean."""
+        self._keep("_buffers", name, array)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Keep a parameter under this name; None reserves the name (a layer without bias)."""
-        self._parameters[name] = parameter
+        self._keep("_parameters", name, parameter)
 
     def add_module(self, name: str, module: "Module | None") -> None:
         """Keep a child under this name; None reserves the name (a block without downsampling)."""
-        if module is not None and not module._name:
-            module.__dict__["_name"] = name
-        self._modules[name] = module
+        self._keep("_modules", name, module)
 
     # ── calling ──
     def forward(self, *inputs: Any) -> Any:
@@ -83,56 +109,69 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        outer = state.scope
-        state.scope = f"{outer}.{self._name}" if outer and self._name else outer or self._name
+        scope, outermost = state.scope, _running.names is None
+        if outermost:
+            _running.names = {module: path for path, module in self.named_modules()}
+        state.scope = _running.names.get(self, scope)  # type: ignore[union-attr]
         try:
             return self.forward(*inputs, **options)
         finally:
-            state.scope = outer
+            state.scope = scope
+            if outermost:
+                _running.names = None
 
     # ── walking ──
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """(name, module) of the modules assigned directly to this one."""
+        return ((name, m) for name, m in self._modules.items() if m is not None)
+
     def children(self) -> Iterator["Module"]:
         """The modules assigned directly to this one."""
-        return (m for m in self._modules.values() if m is not None)
+        return (m for _, m in self.named_children())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """(dotted name, module) of this module and all below it, each module once."""
-        seen: set[int] = set()
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, "Module"]]:
+        """(dotted name, module) of this and all modules below, each module once unless ``remove_duplicate=False``."""
+        seen: set[Module] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
             path, module = stack.pop()
-            if id(module) in seen:
+            if remove_duplicate and module in seen:
                 continue
-            seen.add(id(module))
+            seen.add(module)
             yield path, module
-            below = [(f"{path}.{name}" if path else name, m) for name, m in module._modules.items() if m is not None]
-            stack.extend(reversed(below))
+            stack.extend(reversed([(f"{path}.{name}" if path else name, m) for name, m in module.named_children()]))
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
+    def _named(self, *tables: str, prefix: str = "", shared: bool = False) -> Iterator[tuple[str, Any]]:
+        """(dotted name, value) of all entries of these tables, in order; ``shared`` ones under each of their names."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix, remove_duplicate=not shared):
+            for table in tables:
+                for name, value in module.__dict__[table].items():
+                    if value is not None and (shared or id(value) not in seen):
+                        seen.add(id(value))
+                        yield (f"{path}.{name}" if path else name), value
+
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """(dotted name, parameter), each parameter once."""
-        return self._named("_parameters", prefix)
-
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """(dotted name, array), each buffer once."""
-        return self._named("_buffers", prefix)
-
-    def _named(self, table: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        seen: set[int] = set()
-        for path, module in self.named_modules(prefix):
-            for name, value in module.__dict__[table].items():
-                if value is not None and id(value) not in seen:
-                    seen.add(id(value))
-                    yield (f"{path}.{name}" if path else name), value
+        return self._named("_parameters", prefix=prefix)
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, each once."""
         return (parameter for _, parameter in self.named_parameters())
 
-    def apply(self, function: Callable[["Module"], Any]) -> "Module":
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """(dotted name, array), each buffer once."""
+        return self._named("_buffers", prefix=prefix)
+
+    def buffers(self) -> Iterator[Any]:
+        """All buffers, each once."""
+        return (array for _, array in self.named_buffers())
+
+    def apply(self, function: Callable[["Module"], Any]) -> Self:
         """Call ``function`` on every module, children first."""
         for child in self.children():
             child.apply(function)
@@ -140,79 +179,93 @@ class Module:
         return self
 
     # ── mode, type and gradients ──
-    def train(self, mode: bool = True) -> "Module":
+    def train(self, mode: bool = True) -> Self:
         """Training mode: batch norm uses the batch's statistics, dropout drops."""
         for module in self.modules():
             module.__dict__["training"] = mode
         return self
 
-    def eval(self) -> "Module":
+    def eval(self) -> Self:
         """Evaluation mode: batch norm uses its running statistics, dropout does nothing."""
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> "Module":
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Freeze (False) or unfreeze all parameters."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters (or fill them with zeros, ``set_to_none=False``)."""
         for parameter in self.parameters():
-            parameter.grad = None
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad = np.zeros_like(parameter.grad)
 
-    def to(self, target: Any) -> "Module":
-        """Move or convert all parameters and floating-point buffers in place: ``to(float64)``, ``to("cpu")``."""
+    def to(self, target: Any) -> Self:
+        """Move or convert all parameters and floating-point buffers in place: ``to(float64)``, ``to("cpu")``.
+
+        Raises TypeError for a dtype that is not floating point, ValueError for an unknown target.
+        """
+
+        def convert(array: Any) -> Any:
+            converted = Tensor(array).to(target).data
+            if converted.dtype.kind != "f" and array.dtype.kind == "f":
+                raise TypeError(f"to: got {target!r}; the parameters of a module stay floating point, such as float64")
+            return converted
+
         for parameter in self.parameters():
-            parameter.data, parameter.grad = Tensor(parameter.data).to(target).data, None
+            parameter.data = convert(parameter.data)
+            parameter.grad = None if parameter.grad is None else convert(parameter.grad)
         for module in self.modules():
-            for name, array in module._buffers.items():
-                if array.dtype.kind == "f" or isinstance(target, str):
-                    module._buffers[name] = Tensor(array).to(target).data
+            for name, buffer in module._buffers.items():
+                if buffer is not None and (buffer.dtype.kind == "f" or isinstance(target, str)):
+                    array = convert(_array(buffer))
+                    module._buffers[name] = Tensor(array) if isinstance(buffer, Tensor) else array
         return self
 
-    def double(self) -> "Module":
+    def double(self) -> Self:
         """To float64, in place."""
         return self.to(np.float64)
 
-    def float(self) -> "Module":
+    def float(self) -> Self:
         """To float32, in place."""
         return self.to(np.float32)
 
     # ── saving ──
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers as NumPy arrays, by dotted name; PyTorch's names and order."""
-        state: dict[str, np.ndarray] = {}
-        for path, module in self.named_modules():
-            for table in (module._parameters, module._buffers):
-                for name, value in table.items():
-                    if value is not None:
-                        array = Tensor(value.data if isinstance(value, Tensor) else value).numpy()
-                        state[f"{path}.{name}" if path else name] = np.array(array, order="C")
-        return state
+        saved = self._named("_parameters", "_buffers", shared=True)
+        return {name: np.array(Tensor(_array(value)).numpy(), order="C") for name, value in saved}
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the arrays of a state dict into this module; nothing is changed if anything does not fit.
 
         Raises KeyError for missing or unexpected names (unless ``strict=False``), ValueError for a wrong shape.
         """
-        own = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if not hasattr(state_dict, "keys"):
+            raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; expected a dict of names and arrays")
+        own = {name: _array(value) for name, value in self._named("_parameters", "_buffers", shared=True)}
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
         if strict and (missing or unexpected):
             raise KeyError(
                 f"load_state_dict: missing {_some(missing)}; unexpected {_some(unexpected)}. Was the state saved from "
                 f"another architecture? strict=False loads what fits {type(self).__name__}"
             )
-        arrays = {name: np.asarray(state[name]) for name in own if name in state}
+        arrays = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
         for name, array in arrays.items():
             if array.shape != own[name].shape:
                 raise ValueError(
                     f"load_state_dict: got {name} of shape {array.shape}, but {type(self).__name__} has "
                     f"{own[name].shape}; the widths or the number of classes differ"
                 )
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"load_state_dict: got {name} of dtype {array.dtype}; expected numbers")
         for name, array in arrays.items():
-            target = own[name].data if isinstance(own[name], Tensor) else own[name]
-            target[...] = array
+            own[name][...] = array
+        return IncompatibleKeys(missing, unexpected)
 
     # ── looking ──
     def extra_repr(self) -> str:
@@ -221,8 +274,13 @@ class Module:
 
     def __repr__(self) -> str:
         head = f"{type(self).__name__}({self.extra_repr()}"
-        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._modules.items() if child]
+        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         return head + ("".join(f"\n  {line}" for line in lines) + "\n)" if lines else ")")
+
+
+def _array(value: Any) -> Any:
+    """The array of a parameter or buffer."""
+    return value.data if isinstance(value, Tensor) else value
 
 
 def _some(names: list[str]) -> str:
@@ -230,38 +288,10 @@ def _some(names: list[str]) -> str:
     return shown or "nothing"
 
 
-class Sequential(Module):
-    """Modules one after the other."""
+class _List(Module):
+    """Children numbered from 0 and reached as in a list; a slice is numbered anew."""
 
-    def __init__(self, *modules: Module):
-        super().__init__()
-        for i, module in enumerate(modules):
-            self.add_module(str(i), module)
-
-    def forward(self, x: Any) -> Any:
-        for module in self.children():
-            x = module(x)
-        return x
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self.children())[index]
-
-
-class ModuleList(Module):
-    """A list whose modules are found by ``parameters()``; it has no forward of its own."""
-
-    def __init__(self, modules: Any = ()):
-        super().__init__()
-        for module in modules:
-            self.append(module)
-
-    def append(self, module: Module) -> "ModuleList":
+    def append(self, module: Module) -> Self:
         """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
@@ -272,5 +302,41 @@ class ModuleList(Module):
     def __iter__(self) -> Iterator[Module]:
         return self.children()
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self.children())[index]
+    def __getitem__(self, index: int | slice) -> Any:
+        chosen = list(self.children())[index]
+        if isinstance(chosen, Module):
+            return chosen
+        part = type(self)()
+        for module in chosen:
+            part.append(module)
+        return part
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, list(self._modules)[index], module)
+
+
+class Sequential(_List):
+    """Modules one after the other: ``Sequential(a, b)``, or named, ``Sequential(OrderedDict(first=a, second=b))``."""
+
+    def __init__(self, *modules: Any):
+        super().__init__()
+        named = modules[0].items() if len(modules) == 1 and isinstance(modules[0], dict) else enumerate(modules)
+        for name, module in named:
+            if not isinstance(module, Module):
+                hint = "; unpack the list: Sequential(*layers)" if isinstance(module, list | tuple) else ""
+                raise TypeError(f"Sequential: got a {type(module).__name__}, expected modules{hint}")
+            self.add_module(str(name), module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self.children():
+            x = module(x)
+        return x
+
+
+class ModuleList(_List):
+    """A list whose modules are found by ``parameters()``; it has no forward of its own."""
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__()
+        for module in modules:
+            self.append(module)

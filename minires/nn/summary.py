@@ -1,6 +1,6 @@
 """Summary: what a network consists of, layer by layer, with parameters and multiply-adds."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,37 +41,43 @@ class Summary(NamedTuple):
 
 
 def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
-    """Run one input through the network and list its layers.
+    """Run one input through the network and list its layers (and what else holds parameters).
 
-    ``input_shape`` has no batch axis, such as (3, 32, 32). Multiply-adds are those of convolutions and linear layers for
-    one input, as papers count them; the model is left as it was.
+    ``input_shape`` has no batch axis, such as (3, 32, 32). Multiply-adds are those of convolutions and linear layers
+    for one input, as papers count them. A layer that runs twice has two rows, and its parameters in the first.
+    The model is left as it was.
     """
     rows: list[Row] = []
-    modes = [(module, module.training) for module in model.modules()]
-    dtype = next((p.dtype for p in model.parameters()), np.float32)
+    counted: set[Module] = set()
+    own_forward = {m: m.__dict__.get("forward") for m in model.modules()}
+    modes = {m: m.training for m in model.modules()}
+    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
 
     def watch(name: str, module: Module) -> None:
         forward = module.forward
 
-        def watched(*inputs: Tensor, **options: object) -> Tensor:
+        def watched(*inputs: Any, **options: Any) -> Any:
             y = forward(*inputs, **options)
-            own = sum(p.numel() for p in module._parameters.values() if p is not None)
-            rows.append(Row(name, type(module).__name__, y.shape[1:], own, _macs(module, y.shape)))
+            own = 0 if module in counted else sum(p.numel() for p in module._parameters.values() if p is not None)
+            counted.add(module)
+            shape = y.shape if isinstance(y, Tensor) else ()
+            rows.append(Row(name, type(module).__name__, shape[1:], own, _macs(module, shape)))
             return y
 
         module.__dict__["forward"] = watched
 
-    leaves = [(name, m) for name, m in model.named_modules() if not any(m.children())]
     try:
-        for name, module in leaves:
-            watch(name, module)
+        for name, module in model.named_modules():
+            if module._parameters or not any(True for _ in module.children()):
+                watch(name, module)
         with switch(grad_enabled=False):
             model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))
     finally:
-        for _, module in leaves:
+        for module, forward in own_forward.items():
             module.__dict__.pop("forward", None)
-        for module, mode in modes:
-            module.__dict__["training"] = mode
+            if forward is not None:
+                module.__dict__["forward"] = forward
+            module.__dict__["training"] = modes[module]
     return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.macs for row in rows))
 
 

@@ -79,11 +79,12 @@ class Pow(Op):
 
 
 class PowTensor(Op):
-    """a ** b, both tensors: ∂/∂a = b·aᵇ⁻¹, ∂/∂b = aᵇ·ln a (0 where a = 0)."""
+    """a ** b, where b is a tensor: ∂/∂a = b·aᵇ⁻¹, ∂/∂b = aᵇ·ln a (0 where a = 0)."""
 
     def forward(self, a, b):
-        self.a, self.b = a, b
         self.y = a**b
+        self.a = a if hasattr(a, "dtype") else self.y.dtype.type(a)
+        self.b = b
         return self.y
 
     def backward(self, grad_output):
@@ -101,7 +102,11 @@ class MatMul(Op):
     """a @ b with NumPy's rules (vectors, matrices, stacks): dA = G·Bᵀ, dB = Aᵀ·G."""
 
     def forward(self, a, b):
-        if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        if np.ndim(a) == 0 or np.ndim(b) == 0:
+            raise ValueError(
+                f"matmul: got shapes {np.shape(a)} @ {np.shape(b)}; both operands need an axis. Use * for a number"
+            )
+        if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
             raise ValueError(
                 f"matmul: got shapes {a.shape} @ {b.shape}; the last axis of the left operand must equal the "
                 f"{'second-to-last' if b.ndim > 1 else 'only'} axis of the right one. Is a transpose missing?"

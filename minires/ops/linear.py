@@ -1,16 +1,18 @@
 """Linear: the fully connected layer."""
 
+from typing import Any
+
 from .op import Op
 
 
 class Linear(Op):
     """y = x·Wᵀ + b.
 
-    x (…, in), W (out, in), b (out) -> y (…, out).
+    x (…, in), W (out, in), b (out) or None -> y (…, out).
     Backward: dx = g·W, dW = gᵀ·x and db = Σg, summed over all leading axes.
     """
 
-    def forward(self, x, weight, bias=None):
+    def forward(self, x, weight, bias):
         if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
             raise ValueError(
                 f"linear: got x {x.shape} and weight {weight.shape}; expected x (…, in) and weight (out, in) with the "
@@ -18,16 +20,13 @@ class Linear(Op):
             )
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ValueError(f"linear: got bias {bias.shape} for weight {weight.shape}; expected ({weight.shape[0]},)")
-        self.x = x if self.needs[1] else None
+        self.x: Any = x if self.needs[1] else None
         self.weight = weight if self.needs[0] else None
-        self.has_bias = bias is not None
         y = x @ weight.T
         return y if bias is None else y + bias
 
     def backward(self, grad_output):
         g = grad_output.reshape(-1, grad_output.shape[-1])  # (rows, out)
         grad_x = grad_output @ self.weight if self.needs[0] else None
-        grad_weight = g.T @ self.x.reshape(len(g), -1) if self.needs[1] else None
-        if not self.has_bias:
-            return grad_x, grad_weight
+        grad_weight = g.T @ self.x.reshape(-1, self.x.shape[-1]) if self.needs[1] else None
         return grad_x, grad_weight, g.sum(0) if self.needs[2] else None

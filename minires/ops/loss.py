@@ -16,7 +16,7 @@ class CrossEntropy(Op):
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         self.p, self.q = np.exp(log_p), q
-        return -(q * log_p).sum(axis=1)
+        return -np.multiply(q, log_p, out=np.zeros_like(log_p), where=q != 0).sum(axis=1)  # 0·log 0 = 0
 
     def backward(self, grad_output):
         total = self.q.sum(axis=1, keepdims=True)

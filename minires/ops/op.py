@@ -19,7 +19,7 @@ class Op:
 
         y = mr.apply(Cube, x)
 
-    An op knows arrays, never tensors; `minires.autograd.apply` is what puts it into the graph.
+    An op knows arrays, never tensors; `minires.tensor.apply` is what puts it into the graph.
     Whatever ``forward`` stores on ``self`` is dropped when backward has passed.
 
     Attributes set by the engine:

@@ -1,5 +1,7 @@
 """Reductions: many numbers to few. Backward spreads the few gradients over the many."""
 
+from typing import Any
+
 import numpy as np
 
 from .op import Op
@@ -7,7 +9,7 @@ from .op import Op
 
 def axes_of(op, ndim, axis):
     """Normalise ``axis`` (None, an int or a tuple) to a tuple of distinct non-negative ints."""
-    axes = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
     if any(not -max(ndim, 1) <= a < max(ndim, 1) for a in axes):
         raise IndexError(f"{op}: got dim={axis} for a tensor of {ndim} dimensions; dims run from {-ndim} to {ndim - 1}")
     axes = tuple(a % ndim for a in axes) if ndim else ()
@@ -75,7 +77,7 @@ class Var(Reduce):
 class Amax(Reduce):
     """Largest value: the gradient is shared equally by all entries that attain it (PyTorch's amax)."""
 
-    extreme = staticmethod(np.max)
+    extreme: Any = staticmethod(np.max)
 
     def forward(self, x, axis=None, keepdims=False):
         self.setup(x, axis, keepdims)

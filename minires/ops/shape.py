@@ -3,6 +3,7 @@
 import numpy as np
 
 from .op import Op
+from .reduce import axes_of
 
 
 class Reshape(Op):
@@ -11,6 +12,8 @@ class Reshape(Op):
     def forward(self, x, shape):
         self.in_shape = x.shape
         try:
+            if min(shape, default=0) < -1:
+                raise ValueError  # NumPy takes any negative number for -1
             return x.reshape(shape)
         except ValueError:
             raise ValueError(
@@ -26,9 +29,10 @@ class Permute(Op):
     """Reorder the axes; backward applies the inverse permutation."""
 
     def forward(self, x, axes):
-        if sorted(a % x.ndim for a in axes) != list(range(x.ndim)):
-            raise ValueError(f"permute: got dims {tuple(axes)} for a tensor of {x.ndim} dimensions; name each once")
-        self.inverse = np.argsort([a % x.ndim for a in axes])
+        axes = axes_of("permute", x.ndim, axes)
+        if len(axes) != x.ndim:
+            raise ValueError(f"permute: got dims {axes} for a tensor of {x.ndim} dimensions; name each once")
+        self.inverse = np.argsort(axes)
         return x.transpose(axes)
 
     def backward(self, grad_output):
@@ -75,8 +79,10 @@ class Cat(Op):
 
     def forward(self, *arrays, axis=0):
         shapes = [a.shape for a in arrays]
-        rest = {s[:axis] + s[axis + 1 :] for s in shapes} if axis >= 0 else {s[:axis] + s[axis:][1:] for s in shapes}
-        if len(rest) > 1 or len({len(s) for s in shapes}) > 1:
+        if not shapes or () in shapes:
+            raise ValueError(f"cat: got shapes {shapes}; expected one tensor at least, and all with an axis to join")
+        (axis,) = axes_of("cat", len(shapes[0]), axis)
+        if len({s[:axis] + s[axis + 1 :] for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
             raise ValueError(f"cat: got shapes {shapes}; all axes but dim={axis} must agree")
         self.axis = axis
         self.joints = np.cumsum([s[axis] for s in shapes])[:-1]
@@ -90,10 +96,13 @@ class Stack(Op):
     """Join along a new axis; backward takes the gradient apart along it."""
 
     def forward(self, *arrays, axis=0):
-        if len({a.shape for a in arrays}) > 1:
-            raise ValueError(f"stack: got shapes {[a.shape for a in arrays]}; all must be equal. Did you mean cat?")
-        self.axis = axis
-        return np.stack(arrays, axis)
+        if len({a.shape for a in arrays}) != 1:
+            raise ValueError(
+                f"stack: got shapes {[a.shape for a in arrays]}; expected at least one tensor, and all of equal shape. "
+                "Did you mean cat?"
+            )
+        (self.axis,) = axes_of("stack", arrays[0].ndim + 1, axis)
+        return np.stack(arrays, self.axis)
 
     def backward(self, grad_output):
         return tuple(np.moveaxis(grad_output, self.axis, 0))

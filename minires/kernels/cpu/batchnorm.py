@@ -1,7 +1,7 @@
 """Batch normalisation over blocks of channels. Twin of `minires.kernels.textbook.batch_norm`.
 
-In memory with the batch last (see `layout`), a channel is one contiguous row of M = N·H·W numbers. Blocks of rows that fit
-the second-level cache are read from memory once, however many passes the formula makes over them.
+In memory with the batch last (see `layout`), a channel is one contiguous row of M = N·H·W numbers. Blocks of rows that
+fit the second-level cache are read from memory once, however many passes the formula makes over them.
 """
 
 import numpy as np

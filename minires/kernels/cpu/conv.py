@@ -32,7 +32,7 @@ from .layout import batch_first, batch_last, every, inside
 from .threads import get_num_threads, parallel, workspace
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
-BLOCK_BYTES = 1_250_000  # of patches: a good half of a second-level cache
+BLOCK_BYTES = 2_500_000  # of patches: about a second-level cache; larger blocks mean fewer calls to hand over
 PARALLEL_WORK = 8_000_000  # multiply-adds below which a second thread costs more than it brings
 
 

@@ -1,9 +1,11 @@
 """Threads: a few large pieces of work on a few cores, with BLAS held to one thread inside.
 
-NumPy releases the interpreter lock inside large calls, so plain Python threads over blocks of an array run side by side.
+NumPy releases the interpreter lock inside large calls, so plain Python threads over blocks of an array run side by
+side.
 """
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +52,7 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
         with one_blas_thread():
             return [work(items)] if len(items) else []
     cuts = [len(items) * i // threads for i in range(threads + 1)]
-    runs = [items[a:b] for a, b in zip(cuts, cuts[1:])]
+    runs = [items[a:b] for a, b in itertools.pairwise(cuts)]
     with one_blas_thread():
         others = [_executor().submit(_inside, work, run) for run in runs[1:]]
         try:
@@ -79,8 +81,12 @@ def _executor() -> ThreadPoolExecutor:
 
 
 def _after_fork() -> None:
-    global _pool, _blas_users
-    _pool, _blas_users = None, 0  # the parent's threads do not exist in the child
+    """The parent's threads do not exist in the child: forget them, and what they were holding."""
+    global _pool, _blas_lock, _blas_users
+    _pool, _blas_lock, _local.busy = None, threading.Lock(), False
+    if _blas_users:
+        _blas_users = 0
+        _set_blas_threads(_blas_before)
 
 
 if hasattr(os, "register_at_fork"):
@@ -102,8 +108,7 @@ def one_blas_thread() -> Iterator[None]:
             _blas = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
         if _blas_users == 0:
             _blas_before = [library.num_threads for library in _blas]
-            for library in _blas:
-                library.set_num_threads(1)
+            _set_blas_threads([1] * len(_blas))
         _blas_users += 1
     try:
         yield
@@ -111,8 +116,12 @@ def one_blas_thread() -> Iterator[None]:
         with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0:
-                for library, n in zip(_blas, _blas_before):
-                    library.set_num_threads(n)
+                _set_blas_threads(_blas_before)
+
+
+def _set_blas_threads(counts: list[int]) -> None:
+    for library, n in zip(_blas or (), counts):
+        library.set_num_threads(n)
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Measurements of minires beside its peers. ``python -m benchmarks --help``."""

@@ -1,0 +1,95 @@
+"""The command line: ``minires compare`` and what follows."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import __version__, compare
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 for an error (told in one line), 2 for bad usage, 130 for Ctrl-C."""
+    arguments = vars(_parser().parse_args(argv))
+    command = arguments.pop("command")
+    try:
+        return command(**arguments)
+    except (ValueError, OSError) as error:
+        print(f"minires: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("minires: interrupted before anything was measured", file=sys.stderr)
+        return 130
+
+
+def run_compare(**options) -> int:
+    """``minires compare``: train the twins, print the table and three sentences."""
+    settings = compare.Settings(**options)
+    report, forks = compare.compare(settings)
+    if report["interrupted"] and not report["steps"]:
+        raise KeyboardInterrupt
+    print()
+    print(compare.table(report))
+    print()
+    for sentence in compare.sentences(report, forks):
+        print(f"• {sentence}")
+    print(f"\nWritten to {settings.out}/: gradient-flow.png, compare.json, compare.csv ({report['seconds']:.0f} s)")
+    if report["interrupted"]:
+        print(f"Interrupted after {report['steps']} steps: the files hold what was measured until then.")
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minires", description="A residual-network laboratory: see what a skip connection does to the gradient."
+    )
+    parser.add_argument("--version", action="version", version=f"minires {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_compare(commands)
+    return parser
+
+
+def _add_compare(commands) -> None:
+    defaults = compare.Settings()
+    parser = commands.add_parser(
+        "compare",
+        help="train a plain and a residual twin side by side and show their gradient flow",
+        description="Train a plain and a residual network that start from the same weights and differ by one flag, record "
+        "the gradient on its way back through both, and write a figure, a table and the numbers.",
+        epilog="examples:\n"
+        "  minires compare                            the default: depth 56 on handwritten digits, about a minute\n"
+        "  minires compare --depth 20 --epochs 5      a quick look\n"
+        "  minires compare --shortcut B --preact      projections, and BN and ReLU before the convolutions\n"
+        "  minires compare --data cifar10 --root DIR  CIFAR-10, in its binary layout under DIR\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run_compare)
+
+    network = parser.add_argument_group("the twins")
+    network.add_argument("--depth", type=int, default=defaults.depth, help="layers, 6n+2: 8, 14, 20, … (default 56)")
+    network.add_argument("--width", type=int, default=defaults.width, help="channels of the first stage (default 8)")
+    network.add_argument(
+        "--shortcut",
+        choices="ABC",
+        default=defaults.shortcut,
+        help="A: identity, padded where shapes change (default); B: 1×1 convolution there; C: 1×1 convolution everywhere",
+    )
+    network.add_argument("--preact", action="store_true", help="BN and ReLU before each convolution (He et al. 2016)")
+    network.add_argument(
+        "--zero-init-residual",
+        action="store_true",
+        help="start every residual block as its shortcut (γ = 0 at the end of its branch)",
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument("--data", choices=["digits", "cifar10"], default=defaults.data, help="default: digits")
+    training.add_argument("--root", metavar="DIR", help="folder with CIFAR-10 (default: the user cache)")
+    training.add_argument("--download", action="store_true", help="download CIFAR-10 (170 MB) if it is not there")
+    epochs = ", ".join(f"{n} for {name}" for name, n in compare.EPOCHS.items())
+    training.add_argument("--epochs", type=int, help=f"passes over the training images (default: {epochs})")
+    training.add_argument("--batch-size", type=int, default=defaults.batch_size, help="default: 64")
+    training.add_argument("--lr", type=float, default=defaults.lr, help="learning rate (default 0.1)")
+    training.add_argument("--seed", type=int, default=defaults.seed, help="of weights and order of images (default 0)")
+    training.add_argument("--dtype", choices=["float32", "float64"], default=defaults.dtype, help="default: float32")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-out)")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")

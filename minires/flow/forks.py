@@ -1,0 +1,56 @@
+"""Where ways through the graph meet again: the little graph theory behind `Recording.forks`.
+
+The graph comes as ``{key: keys of the consumers}``; a consumer's key is larger than those of all its inputs, except that
+leaf tensors have negative keys.
+"""
+
+from collections.abc import Mapping, Sequence
+
+
+def meeting_points(consumers: Mapping[int, Sequence[int]]) -> dict[int, int | None]:
+    """For every node, the first node that *all* ways from it to the loss pass through (None for the last).
+
+    This is the immediate post-dominator. Going backward from the loss, it is the nearest common ancestor of the
+    consumers in the tree made so far (Cooper, Harvey & Kennedy 2001, "A simple, fast dominance algorithm").
+    """
+    meets: dict[int, int | None] = {}
+    depth: dict[int, int] = {}
+    for key in sorted(consumers, reverse=True):
+        point: int | None = None
+        for i, consumer in enumerate(consumers[key]):
+            point = consumer if i == 0 else _common(point, consumer, meets, depth)
+        meets[key] = point
+        depth[key] = 0 if point is None else depth[point] + 1
+    return meets
+
+
+def _common(a: int | None, b: int | None, meets: Mapping[int, int | None], depth: Mapping[int, int]) -> int | None:
+    """The nearest common ancestor of a and b."""
+    while a != b:
+        if a is None or b is None:
+            return None
+        if depth[a] >= depth[b]:
+            a = meets[a]
+        else:
+            b = meets[b]
+    return a
+
+
+def longest_ways(
+    consumers: Mapping[int, Sequence[int]], starts: Sequence[int], end: int, cost: Mapping[int, tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """For each start, the cost of the costliest way to ``end`` (not counted), which all ways reach.
+
+    A node's cost is a pair; pairs add up and compare from left to right.
+    """
+    between, stack = set(starts) - {end}, [s for s in set(starts) if s != end]
+    while stack:
+        for consumer in consumers[stack.pop()]:
+            if consumer != end and consumer not in between:
+                between.add(consumer)
+                stack.append(consumer)
+    length = {end: (0, 0)}
+    for key in sorted(between, reverse=True):
+        further, own = max(length[consumer] for consumer in consumers[key]), cost[key]
+        length[key] = (further[0] + own[0], further[1] + own[1])
+    return [length[start] for start in starts]

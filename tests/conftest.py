@@ -1,0 +1,27 @@
+"""Hypothesis draws the same examples in every run; `--hypothesis-profile=explore` looks further."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, database=None, print_blob=True)
+settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads as often as you like; the old one comes back when the test ends."""
+    before = get_num_threads()
+    yield set_num_threads
+    set_num_threads(before)

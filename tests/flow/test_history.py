@@ -1,0 +1,28 @@
+"""The log schedule and the collected norms."""
+
+import numpy as np
+import pytest
+
+from minires import flow, models, random
+
+
+def test_the_schedule_is_dense_then_thins_out_and_keeps_round_numbers():
+    due = [step for step in range(2001) if flow.is_due(step, last=2000)]
+    assert due[:10] == list(range(10))
+    assert {10, 100, 1000, 2000} <= set(due)
+    gaps = np.diff(due[10:-1])
+    assert (gaps[1:] >= gaps[:-1] - 1).all() and len(due) < 40
+
+
+def test_history_collects_norms_and_ratios():
+    random.manual_seed(0)
+    model = models.resnet_cifar(8, 4, in_channels=1)
+    x, y = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32), np.arange(4)
+    history = flow.History()
+    for step in (0, 5):
+        history.add(step, flow.record(model, x, y))
+    assert history.steps == [0, 5] and history.norms.shape == (2, 8) and history.convolution_norms.shape == (2, 7)
+    assert history.convolutions[0] == "conv1" and "fc" not in history.convolutions
+    np.testing.assert_allclose(history.first_over_last(), history.norms[:, 0] / history.norms[:, -2])
+    with pytest.raises(ValueError, match=r"one history, one network"):
+        history.add(6, flow.record(models.resnet_cifar(14, 4, in_channels=1), x, y))

@@ -1,0 +1,207 @@
+"""The recording: every edge's gradient, and the forks found in the graph."""
+
+import numpy as np
+import pytest
+
+from minires import flow, models, nn, random
+from minires.models.blocks import PadShortcut
+from minires.nn import functional as F
+from minires.tensor import Tensor
+
+
+def batch(channels=1, size=8, n=6, dtype=np.float64):
+    rng = np.random.default_rng(1)
+    return rng.standard_normal((n, channels, size, size)).astype(dtype), np.arange(n) % 10
+
+
+def net(**options):
+    random.manual_seed(0)
+    return models.resnet_cifar(8, 4, in_channels=1, **options).double()
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B", "C"])
+@pytest.mark.parametrize("preact", [False, True])
+def test_a_fork_for_every_residual_block_and_none_in_a_plain_net(shortcut, preact):
+    recording = flow.record(net(shortcut=shortcut, preact=preact), *batch())
+    assert [fork.name for fork in recording.forks] == ["layer1.0", "layer2.0", "layer3.0"]
+    assert flow.record(net(residual=False, preact=preact), *batch()).forks == []
+
+
+def test_bottlenecks_have_forks():
+    random.manual_seed(0)
+    model = models.ResNet(models.Bottleneck, [1, 2], [4, 8], in_channels=1).double()
+    assert [fork.name for fork in flow.record(model, *batch()).forks] == ["layer1.0", "layer2.0", "layer2.1"]
+
+
+def test_skip_and_branch_sum_to_the_gradient_that_finite_differences_measure():
+    """The three arrays of a fork against an independent measurement: central differences through each way alone."""
+    random.manual_seed(3)
+    block = models.ResidualBlock(3, 3).double().eval()
+    rng = np.random.default_rng(0)
+    x, cotangent = rng.standard_normal((2, 3, 4, 4)), rng.standard_normal((2, 3, 4, 4))
+    model = nn.Sequential(nn.ReLU(), block)  # x is positive where it counts: the fork is the first ReLU's output
+    recording = flow.record(model, Tensor(np.abs(x) + 0.1, requires_grad=True), cotangent, loss=weighted_sum, arrays=True)
+    (fork,) = recording.forks
+
+    def value(through_branch, through_skip):
+        with_branch = F.relu(block.bn1(block.conv1(Tensor(through_branch))))
+        out = block.bn2(block.conv2(with_branch)) + Tensor(through_skip)
+        return weighted_sum(F.relu(out), Tensor(cotangent)).item()
+
+    start, h = np.abs(x) + 0.1, 1e-6
+    direction = rng.standard_normal(x.shape)
+    by_branch = (value(start + h * direction, start) - value(start - h * direction, start)) / (2 * h)
+    by_skip = (value(start, start + h * direction) - value(start, start - h * direction)) / (2 * h)
+    assert (fork.branch_grad * direction).sum() == pytest.approx(by_branch, rel=1e-6)
+    assert (fork.skip_grad * direction).sum() == pytest.approx(by_skip, rel=1e-6)
+    assert fork.sum_error < 1e-15
+
+
+def weighted_sum(y, cotangent):
+    return (y * cotangent).sum()
+
+
+def test_norms_ratio_cosine_and_share_are_those_of_the_arrays():
+    for fork in flow.record(net(), *batch(), arrays=True).forks:
+        skip, branch = fork.skip_grad.ravel(), fork.branch_grad.ravel()
+        assert fork.skip == pytest.approx(np.linalg.norm(skip))
+        assert fork.branch == pytest.approx(np.linalg.norm(branch))
+        assert fork.total == pytest.approx(np.linalg.norm(skip + branch))
+        assert fork.ratio == pytest.approx(fork.branch / fork.skip)
+        assert fork.cosine == pytest.approx(skip @ branch / fork.skip / fork.branch)
+        assert fork.share == pytest.approx(fork.branch**2 / (fork.skip**2 + fork.branch**2))
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 1e-4), (np.float64, 1e-10)])
+def test_fork_sums_are_exact_to_rounding(dtype, bound):
+    model = models.resnet_cifar(20, 4, in_channels=1).to(dtype)
+    assert 0 < flow.record(model, *batch(dtype=dtype)).sum_error < bound
+
+
+def test_a_wrong_sum_would_show():
+    """The error is measured against the edges, not defined to be zero."""
+    from minires.autograd import Edge
+    from minires.ops.arithmetic import Add
+
+    source, consumer = Add(), Add()
+    source.serial, consumer.serial, source.shape = 1, 2, (2,)
+    edges = [Edge(source, consumer, i, np.array([1.0, 2.0])) for i in range(2)]
+    recording = flow.Recording()
+    recording(source, edges, np.array([2.0, 3.0]))
+    assert recording.nodes[0].sum_error == pytest.approx(1 / np.sqrt(13))
+
+
+def test_user_written_blocks_scaled_and_with_several_branches():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.c(x) + self.b(self.a(x).tanh()) + 0.5 * x
+
+    random.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), Block()).double()
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    recording = flow.record(model, x, x, loss=F.mse_loss, arrays=True)
+    (fork,) = recording.forks
+    loss_gradient = 2 * (model(Tensor(x)).data - x) / x.size
+    np.testing.assert_allclose(fork.skip_grad, 0.5 * loss_gradient)
+    assert fork.sum_error < 1e-15
+
+
+def test_a_shared_weight_is_no_fork():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.a(x) + self.a(x.tanh())
+
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    assert flow.record(Twice().double(), x, x, loss=F.mse_loss).forks == []
+
+
+def test_a_square_or_a_product_is_no_fork():
+    class Gate(nn.Module):
+        def forward(self, x):
+            return x * x.sigmoid()
+
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    model = nn.Sequential(nn.Linear(4, 4).double(), Gate())
+    assert flow.record(model, x, x, loss=F.mse_loss).forks == []
+
+
+def test_edges_name_every_consumer():
+    recording = flow.record(net(), *batch())
+    (conv, _), (add, _) = recording.edges("relu: ReLU")
+    assert (conv, add) == ("layer1.0.conv1: Conv2d", "layer1.0: Add")
+    with pytest.raises(KeyError, match=r"edges: got 'nothing'"):
+        recording.edges("nothing")
+
+
+def test_layers_come_in_forward_order_with_the_parameters_gradients():
+    model = net()
+    x, y = batch()
+    recording = flow.record(model, x, y)
+    expected = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.ndim > 1]
+    assert [layer.name for layer in recording.layers] == expected
+    F.cross_entropy(model(Tensor(x)), Tensor(y)).backward()
+    for layer in recording.layers:
+        grad = dict(model.named_parameters())[f"{layer.name}.weight"].grad
+        assert layer.weight_gradient == pytest.approx(np.linalg.norm(grad))
+
+
+def test_record_leaves_the_model_as_it_was():
+    model = net().train()
+    x, y = batch()
+    F.cross_entropy(model(Tensor(x)), Tensor(y)).backward()
+    before = {name: np.array(value) for name, value in model.state_dict().items()}
+    grads = [np.array(p.grad) for p in model.parameters()]
+    flow.record(model, x, y)
+    assert all((value == before[name]).all() for name, value in model.state_dict().items())
+    assert all((p.grad == grad).all() for p, grad in zip(model.parameters(), grads))
+    assert model.training
+
+
+def test_recording_changes_no_bit_of_the_gradients():
+    x, y = batch(dtype=np.float32)
+    gradients = []
+    for recorder in (None, flow.recording, lambda: flow.recording(arrays=True)):
+        random.manual_seed(0)
+        model = models.resnet_cifar(8, 4, in_channels=1)
+        if recorder is None:
+            F.cross_entropy(model(Tensor(x)), Tensor(y)).backward()
+        else:
+            with recorder():
+                F.cross_entropy(model(Tensor(x)), Tensor(y)).backward()
+        gradients.append([p.grad.tobytes() for p in model.parameters()])
+    assert gradients[0] == gradients[1] == gradients[2]
+
+
+def test_arrays_are_kept_only_on_request():
+    assert all(node.grads == () for node in flow.record(net(), *batch()).nodes)
+    assert all(fork.skip_grad is None for fork in flow.record(net(), *batch()).forks)
+
+
+def test_an_empty_recording_says_so():
+    with flow.recording() as recorder:
+        pass
+    with pytest.raises(RuntimeError, match="nothing was recorded yet"):
+        _ = recorder.forks
+
+
+def test_the_table_names_forks_and_layers():
+    text = flow.record(net(), *batch()).table()
+    assert "layer2.0" in text and "cosine" in text and "fc" in text
+    assert "no fork" in flow.record(net(residual=False), *batch()).table()
+
+
+def test_pad_shortcut_is_the_skip_not_the_branch():
+    """The padded shortcut is the shorter way also where it crops and pads."""
+    model = net(shortcut="A")
+    assert isinstance(model.layer2[0].downsample, PadShortcut)
+    fork = flow.record(model, *batch(), arrays=True).forks[1]
+    assert (fork.skip_grad[:, :, 1::2, :] == 0).all()  # only every second pixel went through the shortcut
+    assert (fork.branch_grad != 0).mean() > 0.5
