@@ -135,7 +135,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
 
     for t, seed in zip(outputs, seeds):
         contribute(t.op or t, None, 0, _seed(t, seed))
-    for op in _ops_latest_first([t.op for t in outputs if t.op], wanted):
+    for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
         if op not in totals:
             continue
         total = settle(op)
@@ -149,7 +149,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
             raise ValueError(f"{op.name}.backward: got {len(grads)} gradients for {len(op.inputs)} inputs of {op!r}")
         for slot, source in enumerate(op.inputs):
             if source is not None:
-                contribute(source, op, slot, _checked(grads[slot], op, slot))
+                contribute(source, op, slot, checked(grads[slot], op, slot))
         if not keep_graph:
             op.release()
     for node in list(totals):  # the leaves; and, for wanted nodes, the ops at which the walk stopped
@@ -157,7 +157,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
             yield node, settle(node), node in owned and recorder is None  # what a recorder holds stays as it is
 
 
-def _ops_latest_first(roots, wanted):
+def ops_latest_first(roots, wanted):
     """The ops behind ``roots``, latest first: creation order is topological order. No recursion, however deep.
 
     With ``wanted`` nodes, only the ops whose inputs lead to one. (A wanted op is among them if it leads to another.)
@@ -210,7 +210,7 @@ def _seed(t, seed):
     return array
 
 
-def _checked(g, op, slot):
+def checked(g, op, slot):
     """The gradient an op returned for one input: right shape, right type, broadcasting undone."""
     want_shape, want_dtype = op.input_specs[slot]
     if not hasattr(g, "dtype"):

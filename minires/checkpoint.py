@@ -57,8 +57,8 @@ class Checkpoint:
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the file so that a kill at any moment, or a full disk, leaves the old file or the new one, never half."""
-        arrays = {f"model/{name}": array for name, array in self.model.items()}
+        """Write the file so that a kill at any moment, or a full disk, leaves the old file or the new one whole."""
+        arrays: dict[str, Any] = {f"model/{name}": array for name, array in self.model.items()}
         optimizer = None
         if self.optimizer is not None:
             counts: dict[str, dict[str, Any]] = {}
@@ -78,7 +78,7 @@ class Checkpoint:
             "extra": self.extra,
         }
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
+            np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
         _sync_folder(Path(path).absolute().parent)
 
     @classmethod
@@ -148,7 +148,7 @@ class Checkpoint:
 
     def _check_optimizer(self, model: Module, optimizer: Optimizer) -> None:
         if self.optimizer is None:
-            raise self._error("saved without optimiser; load the weights alone: model.load_state_dict(checkpoint.model)")
+            raise self._error("saved without optimiser; load only the weights: model.load_state_dict(checkpoint.model)")
         for what, here in _identity(model, optimizer).items():
             if self.optimizer[what] != here:
                 raise self._error(
@@ -185,8 +185,8 @@ def _contents(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with archive:
         if "meta" not in archive.files:
             raise CheckpointError(
-                f"a .npz file, but no checkpoint: it holds {', '.join(archive.files[:5])}; pass a file that was saved as "
-                f"one, or {START_ANEW}"
+                f"a .npz file, but no checkpoint: it holds {', '.join(archive.files[:5])}; pass a file that was saved "
+                f"as one, or {START_ANEW}"
             )
         assert archive.zip is not None
         damaged = archive.zip.testzip()

@@ -1,10 +1,47 @@
-"""Where ways through the graph meet again: the little graph theory behind `Recording.forks`.
+"""Forks: where a shortcut leaves its branch, found in any graph by a little graph theory.
 
-The graph comes as ``{key: keys of the consumers}``; a consumer's key is larger than those of all its inputs, except that
-leaf tensors have negative keys.
+The graph comes as ``{key: keys of the consumers}``; a consumer's key is larger than those of all its inputs, and leaf
+tensors have negative keys.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+class GraphNode(Protocol):
+    """What `skip_edges` must know of a tensor."""
+
+    @property
+    def op(self) -> str:
+        """Class name of the op that made it, "" for a leaf."""
+
+    @property
+    def parameter(self) -> bool:
+        """Whether it is a parameter."""
+
+    @property
+    def consumers(self) -> Sequence[int]:
+        """Keys of the ops that used it, one per edge."""
+
+
+def skip_edges(nodes: Mapping[int, GraphNode]) -> dict[int, int]:
+    """For every fork, in forward order, which of its edges is the skip: ``{key: index among its consumers}``.
+
+    A fork is a tensor with several consumers whose ways meet again at an addition. The shorter way is the skip: the one
+    through fewer ops with weights of their own, and among equals through fewer ops. A parameter used twice is shared
+    between two places, and no fork.
+    """
+    consumers = {key: node.consumers for key, node in nodes.items()}
+    meets = meeting_points(consumers)
+    learned = {op for key, node in nodes.items() if key < 0 and node.parameter for op in node.consumers}
+    cost = {key: (int(key in learned), int(node.op != "Add")) for key, node in nodes.items()}
+    skips = {}
+    for key in sorted(nodes):
+        meeting = meets[key]
+        if len(consumers[key]) > 1 and meeting is not None and nodes[meeting].op == "Add" and not nodes[key].parameter:
+            lengths = longest_ways(consumers, consumers[key], meeting, cost)
+            skips[key] = lengths.index(min(lengths))
+    return skips
 
 
 def meeting_points(consumers: Mapping[int, Sequence[int]]) -> dict[int, int | None]:

@@ -18,7 +18,8 @@ from ..autograd import Edge
 from ..nn import Module, Parameter, functional as F
 from ..ops import Op
 from ..tensor import Tensor
-from .forks import longest_ways, meeting_points
+from .forks import meeting_points, skip_edges
+from .keeping import keeping
 
 
 @dataclass(frozen=True)
@@ -128,22 +129,12 @@ class Recording:
 
     @cached_property
     def forks(self) -> list[Fork]:
-        """The forks, in forward order. The shorter way to the addition is the skip, all others are the branch.
-
-        Shorter means through fewer ops with weights of their own, and among equals through fewer ops.
-        """
-        consumers = {node.key: node.consumers for node in self.nodes}
-        meets = meeting_points(consumers)
-        learned = {key for node in self.nodes if node.key < 0 for key in node.consumers}
-        cost = {node.key: (int(node.key in learned), int(node.op != "Add")) for node in self.nodes}
-        found = []
-        for node in self.nodes:
-            meeting = meets.get(node.key)
-            if len(node.consumers) < 2 or meeting is None or self._by_key[meeting].op != "Add" or node.parameter:
-                continue
-            lengths = longest_ways(consumers, node.consumers, meeting, cost)
-            found.append(_fork(node, lengths.index(min(lengths)), self._by_key[meeting].scope))
-        return found
+        """The forks, in forward order, see `forks.skip_edges`; named by the scope of the addition."""
+        meets = meeting_points({node.key: node.consumers for node in self.nodes})
+        return [
+            _fork(self._by_key[key], skip, self._by_key[meets[key]].scope)
+            for key, skip in skip_edges(self._by_key).items()
+        ]
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -182,7 +173,7 @@ class Recording:
 
     def plot(self) -> Any:
         """A matplotlib figure: the gradient's profile over the layers, and the fork strip if there are forks."""
-        from . import plots
+        from . import plots  # needs matplotlib, which is slow to import
 
         return plots.recording(self)
 
@@ -203,24 +194,13 @@ def record(
 ) -> Recording:
     """Run the model forward and backward once, and return the recording; the model is left exactly as it was.
 
-    x (N, …) and target are what ``loss(model(x), target)`` takes, tensors or arrays. The model's mode is used as it is;
-    running statistics and ``.grad`` are restored.
+    x (N, …) and target are what ``loss(model(x), target)`` takes, tensors or arrays. The model's mode is used as it is.
     """
     x, target = (t if isinstance(t, Tensor) else Tensor(np.asarray(t)) for t in (x, target))
-    buffers = [(array, np.array(array)) for _, array in model.named_buffers()]
-    grads = [(p, p.grad) for p in model.parameters()]
-    try:
-        for p, _ in grads:
-            p.grad = None
-        with recording(model, arrays) as recorder:
-            value = loss(model(x), target)
-            value.backward()
-        recorder.loss = value.item()
-    finally:
-        for array, before in buffers:
-            array[...] = before
-        for p, grad in grads:
-            p.grad = grad
+    with keeping(model), recording(model, arrays) as recorder:
+        value = loss(model(x), target)
+        value.backward()
+    recorder.loss = value.item()
     return recorder
 
 

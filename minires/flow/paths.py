@@ -1,0 +1,218 @@
+"""The path spectrum: the gradient taken apart by the number of residual branches it crossed.
+
+A residual network of n blocks is a sum over 2ⁿ paths, each of which takes the branch or the shortcut of every block (Veit
+et al. 2016, arXiv 1605.06431). Backward is linear, so the gradient is the sum of what came along each, and the part that
+crossed exactly k branches can be carried along: at each block G′[k] = Sᵀ·G[k] + Bᵀ·G[k − 1], with S the shortcut and B the
+branch. This is exact; no path is sampled, and ΣG[k] is the ordinary gradient.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import autograd
+from ..nn import Module, Parameter, functional as F
+from ..ops import Op
+from ..tensor import Tensor
+from .forks import skip_edges
+from .keeping import keeping
+
+
+@dataclass(frozen=True)
+class PathSpectrum:
+    """How much of the gradient at the first residual block's input crossed k branches, k = 0 … number of blocks.
+
+    norms: ‖G[k]‖. counts: the number of paths that cross k branches, binomial. sum_error: ‖ΣG[k] − g‖ / ‖g‖ against the
+    gradient g of an ordinary backward pass. arrays: the G[k] themselves, if asked for.
+    sampled: Veit's estimate, if asked for: counts[k] times the mean norm of single paths with k branches. It adds up the
+    paths' norms as if all pointed the same way; in truth they largely cancel, so it overstates the long paths.
+    """
+
+    norms: np.ndarray
+    counts: np.ndarray
+    sum_error: float
+    sampled: np.ndarray | None = None
+    arrays: list[Any] | None = field(default=None, repr=False)
+
+    @property
+    def blocks(self) -> int:
+        """Number of residual blocks."""
+        return len(self.norms) - 1
+
+    @property
+    def effective_length(self) -> float:
+        """Mean number of branches crossed, each k weighted by ‖G[k]‖²."""
+        return _mean_length(self.norms**2)
+
+    @property
+    def mean_length(self) -> float:
+        """Mean number of branches crossed, all paths weighing the same: half the number of blocks."""
+        return _mean_length(self.counts)
+
+    @property
+    def sampled_length(self) -> float:
+        """Mean number of branches crossed according to Veit's sampled estimate."""
+        if self.sampled is None:
+            raise ValueError("sampled_length: no paths were sampled; call path_spectrum(…, samples=40)")
+        return _mean_length(self.sampled)
+
+
+def path_spectrum(
+    model: Module,
+    x: Any,
+    target: Any,
+    loss: Callable[..., Tensor] = F.cross_entropy,
+    *,
+    samples: int = 0,
+    arrays: bool = False,
+    seed: int = 0,
+    progress: bool = True,
+) -> PathSpectrum:
+    """The exact path spectrum of the gradient with respect to the first residual block's input.
+
+    Takes any network whose blocks add a shortcut and a branch: identity or projected, pre- or post-activation, whoever
+    wrote it. A shortcut, projected or not, counts as no branch crossed. x (N, …) and target are what
+    ``loss(model(x), target)`` takes. ``samples`` single paths for every k give Veit's estimate besides.
+    The model is left exactly as it was; n blocks cost as much as about n/2 backward passes.
+    Raises ValueError if the network has no fork.
+    """
+    x, target = (t if isinstance(t, Tensor) else Tensor(np.asarray(t)) for t in (x, target))
+    with keeping(model):
+        value = loss(model(Tensor(x.data, requires_grad=True)), target)
+        paths = Paths(value)
+        with tqdm(total=paths.blocks, desc="path spectrum", disable=not progress, unit="block", leave=False) as bar:
+            parts = paths.spectrum(on_block=bar.update)
+            bar.update()  # the first fork is where the walk ends
+        sampled = None
+        if samples:
+            sampled = paths.sample(samples, np.random.default_rng(seed), progress)
+        ordinary = paths.ordinary(value)
+    counts = np.array([float(math.comb(paths.blocks, k)) for k in range(paths.blocks + 1)])
+    return PathSpectrum(
+        norms=np.array([_norm(part) for part in parts]),
+        counts=counts,
+        sum_error=_norm(sum(parts) - ordinary) / max(_norm(ordinary), np.finfo(float).tiny),
+        sampled=None if sampled is None else sampled * counts,
+        arrays=parts if arrays else None,
+    )
+
+
+class _Node(NamedTuple):
+    """A tensor of the graph as `skip_edges` wants it."""
+
+    op: str
+    parameter: bool
+    consumers: list[int]
+
+
+class Paths:
+    """The graph behind a loss with its forks marked, and backward walks that tell skip from branch."""
+
+    def __init__(self, loss: Tensor):
+        """Find the forks of the graph behind a scalar loss. Raises ValueError if there is none."""
+        ops = list(autograd.ops_latest_first([loss.op] if loss.op else [], None))
+        edges: dict[Any, list[tuple[Op, int]]] = {op: [] for op in reversed(ops)}  # source -> (consumer, slot)
+        for op in reversed(ops):
+            for slot, source in enumerate(op.inputs):
+                if source is not None:
+                    edges.setdefault(source, []).append((op, slot))
+        keys = {source: source.serial if isinstance(source, Op) else -1 - i for i, source in enumerate(edges)}
+        sources = {key: source for source, key in keys.items()}
+        nodes = {
+            key: _Node(
+                source.name if isinstance(source, Op) else "",
+                isinstance(source, Parameter),
+                [consumer.serial for consumer, _ in edges[source]],
+            )
+            for key, source in sources.items()
+        }
+        skips = skip_edges(nodes)
+        if not skips:
+            raise ValueError(
+                "path_spectrum: found no fork in this network: no tensor's consumers meet again at an addition. "
+                "A plain network has a single path"
+            )
+        self.blocks = len(skips)
+        self.forks = {sources[key] for key in skips}
+        self.first = sources[min(skips)]
+        self.route: dict[tuple[Any, Op, int], tuple[int, bool]] = {}  # edge of a fork -> (block, is it the branch?)
+        for block, (key, skip) in enumerate(skips.items()):
+            for i, (consumer, slot) in enumerate(edges[sources[key]]):
+                self.route[sources[key], consumer, slot] = block, i != skip
+        self.loss = loss.op
+        reach = {self.first}  # only ops between the first fork and the loss matter, and only gradients along them
+        for op in reversed(ops):
+            if any(source in reach for source in op.inputs if source is not None):
+                reach.add(op)
+                op.needs = [source in reach for source in op.inputs]
+        self.ops = [op for op in ops if op in reach and op is not self.first]
+
+    def spectrum(self, on_block: Callable[[], Any] = lambda: None) -> list[Any]:
+        """[G[0], …, G[blocks]]: the gradient at the first fork, apart by the number of branches crossed."""
+        parts = self._walk(lambda block, is_branch: int(is_branch), on_block)
+        zero = np.zeros_like(next(iter(parts.values())))
+        return [parts.get(k, zero) for k in range(self.blocks + 1)]
+
+    def single(self, crossed: np.ndarray) -> Any:
+        """The gradient along one path: through the branch where ``crossed[block]``, else through the shortcut."""
+        parts = self._walk(lambda block, is_branch: 0 if is_branch == bool(crossed[block]) else None)
+        return parts.get(0)
+
+    def sample(self, samples: int, rng: np.random.Generator, progress: bool) -> np.ndarray:
+        """Mean gradient norm of ``samples`` random paths with k branches, for k = 0 … blocks."""
+        means = []
+        for k in tqdm(range(self.blocks + 1), desc="sampled paths", disable=not progress, leave=False):
+            norms = []
+            for _ in range(samples if 0 < k < self.blocks else 1):  # at both ends there is a single path
+                crossed = np.zeros(self.blocks, bool)
+                crossed[rng.choice(self.blocks, k, replace=False)] = True
+                norms.append(_norm(self.single(crossed)))
+            means.append(float(np.mean(norms)))
+        return np.array(means)
+
+    def ordinary(self, loss: Tensor) -> Any:
+        """The gradient at the first fork by the engine's own backward pass. Frees the graph."""
+        caught = []
+        with autograd.switch(recorder=lambda source, edges, total: caught.append(total) if source is self.first else None):
+            for op in self.ops:
+                op.needs = [source is not None for source in op.inputs]
+            loss.backward()
+        return caught[0]
+
+    def _walk(
+        self, count: Callable[[int, bool], int | None], on_block: Callable[[], Any] = lambda: None
+    ) -> dict[int, Any]:
+        """Backward with every gradient kept apart by how much was counted along its way; {count: gradient}.
+
+        ``count(block, is_branch)`` says what an edge of a fork adds to the count; None drops what comes along it.
+        """
+        seed = np.ones(self.loss.shape, self.loss.dtype)
+        totals: dict[Any, dict[int, Any]] = {self.loss: {0: seed}}
+        for op in self.ops:
+            for k, gradient in totals.pop(op, {}).items():
+                grads = op.backward(gradient)
+                grads = grads if isinstance(grads, tuple | list) else (grads,)
+                for slot, source in enumerate(op.inputs):
+                    if not op.needs[slot]:
+                        continue
+                    route = self.route.get((source, op, slot))
+                    more = 0 if route is None else count(*route)
+                    if more is not None:
+                        parts = totals.setdefault(source, {})
+                        g = autograd.checked(grads[slot], op, slot)
+                        parts[k + more] = parts[k + more] + g if k + more in parts else g
+            if op in self.forks:
+                on_block()
+        return totals.get(self.first, {})
+
+
+def _norm(array: Any) -> float:
+    return 0.0 if array is None else float(np.linalg.norm(np.asarray(array, np.float64)))
+
+
+def _mean_length(weights: np.ndarray) -> float:
+    return float((np.arange(len(weights)) * weights).sum() / weights.sum())

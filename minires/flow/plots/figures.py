@@ -1,0 +1,66 @@
+"""Whole figures, put together from panels."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from ..history import History
+from ..record import Recording
+from .panels import fork_strip, heatmap, profile, strip_axes, training
+from .style import NETWORK
+
+
+def recording(rec: Recording) -> Figure:
+    """One recording: profile of all weight layers, and the fork strip if there are forks."""
+    figure = plt.figure(figsize=(10, 4.2) if rec.forks else (6, 4), layout="constrained")
+    parts = figure.subfigures(1, 2) if rec.forks else [figure]
+    ax = parts[0].subplots()
+    network = "residual" if rec.forks else "plain"
+    profile(ax, [("", network, [r.weight_gradient for r in rec.layers], "-")], [r.name for r in rec.layers])
+    ax.set_xlim(0, len(rec.layers) + 1)
+    ax.set_xlabel("layer, from input to output")
+    if rec.forks:
+        fork_strip(*strip_axes(parts[1]), rec.forks)
+        parts[1].suptitle("What came back at each fork: skip (blue), branch (orange)", size=10)
+    return figure
+
+
+def comparison(
+    histories: dict[str, History], losses: dict[str, Sequence[float]], accuracy: dict[str, float], title: str
+) -> Figure:
+    """The four panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves."""
+    figure = plt.figure(figsize=(13, 9.2), layout="constrained")
+    figure.suptitle(title, size=13)
+    (top_left, top_right), (bottom_left, bottom_right) = figure.subfigures(2, 2, wspace=0.02, hspace=0.04)
+    first, last = (histories["plain"].steps[i] for i in (0, -1))
+    layers = histories["plain"].convolutions
+
+    lines = []
+    for network, history in histories.items():
+        lines.append((f"{network}, step {first}", network, history.convolution_norms[0], ":"))
+        if last > first:
+            lines.append((f"{network}, step {last}", network, history.convolution_norms[-1], "-"))
+    profile(top_left.subplots(), lines, layers)
+    top_left.suptitle(f"Gradient over depth, at step {first} (dotted) and step {last} (solid)", size=11)
+
+    norms = np.concatenate([history.convolution_norms for history in histories.values()])
+    scale = LogNorm(*np.quantile(norms[norms > 0], [0.005, 0.995]))
+    axes = top_right.subplots(2, 1, sharex=True)
+    for ax, (network, history) in zip(axes, histories.items()):
+        mesh = heatmap(ax, history.steps, history.convolution_norms, scale)
+        ax.set_title(network, size=10, color=NETWORK[network], loc="left", pad=3)
+    axes[1].set_xlabel("convolution, from input to output")
+    top_right.colorbar(mesh, ax=list(axes), label="‖∂L/∂W‖", fraction=0.05, pad=0.02, extend="both")
+    top_right.suptitle(f"Gradient over depth and training, steps {first} to {last}", size=11)
+
+    forks = histories["residual"].forks[-1]
+    fork_strip(*strip_axes(bottom_left), forks)
+    bottom_left.suptitle(f"Forks of the residual network at step {last}: skip (blue) and branch (orange, hatched)", size=11)
+
+    notes = {network: f"test {100 * value:.1f} %" for network, value in accuracy.items()}
+    training(bottom_right.subplots(), losses, notes)
+    bottom_right.suptitle(f"Training loss, steps 0 to {last}", size=11)
+    return figure

@@ -1,0 +1,53 @@
+"""What all figures share: colours, markers, and the placing of labels.
+
+Colours are Okabe & Ito's, which colour-blind readers can tell apart; markers, hatches and line styles repeat what colour
+says, so that a figure survives being printed in grey.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+SKIP, BRANCH, TOTAL = "#0072B2", "#E69F00", "#999999"
+NETWORK = {"plain": "#D55E00", "residual": "#009E73"}
+MARKER = {"plain": "o", "residual": "s"}
+
+
+def shade_stages(ax: Axes, layers: Sequence[str]) -> None:
+    """Shade every second stage, a stage being the first part of a layer's name, and name the stages on top."""
+    stages = [name.split(".")[0] for name in layers]
+    starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
+    named = 0
+    for a, b in zip(starts, [*starts[1:], len(stages)]):
+        if b - a < 2:
+            continue
+        named += 1
+        if named % 2:
+            ax.axvspan(a + 0.5, b + 0.5, color="#888888", alpha=0.12, lw=0)
+        ax.text((a + b + 1) / 2, 1.01, stages[a], transform=ax.get_xaxis_transform(), ha="center", va="bottom", size=8)
+
+
+def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: str) -> None:
+    """Write (value, label, colour) beside the lines' ends at x, pushed apart where they would overlap."""
+    ax.autoscale_view()
+    to_axes = ax.transData + ax.transAxes.inverted()
+    heights = [float(to_axes.transform((x, value))[1]) for value, _, _ in ends]
+    order = sorted(range(len(ends)), key=lambda i: heights[i])
+    gap = 0.068 * max(label.count("\n") + 1 for _, label, _ in ends)
+    placed: list[float] = []
+    for i in order:
+        placed.append(max(heights[i], placed[-1] + gap if placed else gap / 2))
+    over = max(placed[-1] - (1 - gap / 2), 0) if placed else 0
+    for k in reversed(range(len(placed))):  # push down again what left the axes at the top
+        limit = placed[k + 1] - gap if k + 1 < len(placed) else placed[k] - over
+        placed[k] = min(placed[k], limit)
+    for k, i in enumerate(order):
+        _, label, colour = ends[i]
+        transform = ax.get_xaxis_transform()  # x in data, y in axes
+        ax.text(x, placed[k], label, color=colour, ha=ha, va="center", size=9, transform=transform)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most ``most`` evenly spread indices of range(count), the first and last among them."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})

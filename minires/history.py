@@ -1,0 +1,110 @@
+"""What training measured: the history of a run, and where in it the run stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Result(NamedTuple):
+    """Mean loss and accuracy (0 to 1; NaN unless the targets are class indices) over a batch or a data set."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass
+class History:
+    """What a training run measured: ``step_loss`` has one number per step, the other lists one per epoch.
+
+    train_loss and train_accuracy are means over the epoch, of the network as it was at each step, in training mode.
+    test_loss and test_accuracy are empty without test data. lr: of the first group, at the last step of the epoch.
+    Equality leaves out ``seconds``. ``print(history)`` gives a table.
+    """
+
+    step_loss: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list, compare=False)
+
+    def add_epoch(self, at: Position, test: Result | None) -> None:
+        """Take over an epoch that has been trained and, where there is test data, evaluated."""
+        train = at.tally.mean()
+        self.train_loss.append(train.loss)
+        self.train_accuracy.append(train.accuracy)
+        if test is not None:
+            self.test_loss.append(test.loss)
+            self.test_accuracy.append(test.accuracy)
+        self.lr.append(at.lr)
+        self.seconds.append(at.seconds)
+
+    def to_json(self) -> str:
+        """The lists as a JSON object; NaN and infinity, which JSON does not have, become null."""
+        lists = dataclasses.asdict(self)
+        return json.dumps({k: [v if math.isfinite(v) else None for v in vs] for k, vs in lists.items()}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> History:
+        """The history that `to_json` wrote; null becomes NaN. Every finite number comes back bit for bit."""
+        return cls(**{k: [math.nan if v is None else v for v in vs] for k, vs in json.loads(text).items()})
+
+    def brief(self, at: Position) -> str:
+        """The line behind the progress bar."""
+        mean = at.tally.mean()
+        parts = [f"loss {mean.loss:.3f}"] + [f"accuracy {mean.accuracy:.1%}"] * (not math.isnan(mean.accuracy))
+        parts += [f"test {self.test_accuracy[-1]:.1%}"] if self.test_accuracy else []
+        return ", ".join([*parts, f"lr {at.lr:.2g}"])
+
+    def __str__(self) -> str:
+        columns = {
+            "train loss": ("{:.4f}", self.train_loss),
+            "train acc": ("{:.1%}", self.train_accuracy),
+            "test loss": ("{:.4f}", self.test_loss),
+            "test acc": ("{:.1%}", self.test_accuracy),
+            "lr": ("{:.3g}", self.lr),
+            "seconds": ("{:.1f}", self.seconds),
+        }
+        shown = {name: column for name, column in columns.items() if column[1]}
+        lines = ["epoch" + "".join(f"{name:>12}" for name in shown)]
+        for i in range(len(self.train_loss)):
+            cells = "".join(f"{text.format(values[i]):>12}" for text, values in shown.values())
+            lines.append(f"{i + 1:>5}{cells}")
+        return "\n".join(lines)
+
+
+@dataclass
+class Tally:
+    """A running mean over examples."""
+
+    loss: float = 0.0
+    right: float = 0.0
+    examples: int = 0
+
+    def add(self, result: Result, examples: int) -> None:
+        """Count in a batch."""
+        right = result.accuracy * examples
+        self.loss += result.loss * examples
+        self.right += right if math.isnan(right) else round(right)
+        self.examples += examples
+
+    def mean(self) -> Result:
+        """The means so far."""
+        n = max(self.examples, 1)
+        return Result(self.loss / n, self.right / n)
+
+
+@dataclass
+class Position:
+    """Where a run stands: ``batch`` batches into an epoch, what these gave, the last learning rate, the time so far."""
+
+    epoch: int = 0
+    batch: int = 0
+    tally: Tally = field(default_factory=Tally)
+    lr: float = math.nan
+    seconds: float = 0.0

@@ -1,0 +1,97 @@
+"""Batch normalisation: the fast kernels equal their textbook twins."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from strategies import LAYOUTS, layouts, seeds, shapes
+
+from minires.kernels import cpu, textbook
+from minires.kernels.cpu import batchnorm
+
+images = shapes(2, 4, max_side=6).filter(lambda s: np.prod(s) > s[1])
+dtypes = st.sampled_from([np.float64, np.float32])
+affine = st.tuples(st.booleans(), st.booleans())
+
+
+def draw_arrays(shape, seed, affine, dtype=np.float64):
+    """x away from zero mean, grad_y, γ, β (or None), and running statistics."""
+    rng = np.random.default_rng(seed)
+    channels = shape[1]
+    x, g = 1.5 + 2 * rng.standard_normal(shape), rng.standard_normal(shape)
+    gamma, beta = (rng.standard_normal(channels) if given else None for given in affine)
+    mean, var = rng.standard_normal(channels), rng.random(channels) + 0.5
+    return [None if a is None else a.astype(dtype) for a in (x, g, gamma, beta, mean, var)]
+
+
+def run(module, x, g, gamma, beta, mean, var, needs=(True, True, True), eps=1e-5):
+    y, batch_mean, batch_var = module.batch_norm(x, gamma, beta, eps)
+    return [
+        y, batch_mean, batch_var,
+        *module.batch_norm_backward(g, x, gamma, batch_mean, batch_var, eps, needs),
+        module.batch_norm_eval(x, gamma, beta, mean, var, eps),
+        *module.batch_norm_eval_backward(g, x, gamma, mean, var, eps, needs),
+    ]  # fmt: skip
+
+
+def assert_twins(arrays, dtype, needs=(True, True, True), relay=np.asarray):
+    placed = [None if a is None else relay(a) if a.ndim > 1 else a.copy() for a in arrays]
+    exact = run(textbook, *(None if a is None else a.astype(np.float64) for a in arrays), needs)
+    inv_std = 1 / np.sqrt(exact[2].min() + 1e-5)  # how much normalising magnifies rounding errors
+    tolerance = np.finfo(dtype).eps * 200 * max(1, inv_std) ** 3 * max(1, np.sqrt(arrays[0].size))
+    for fast, e in zip(run(cpu, *placed, needs), exact):
+        assert (fast is None) == (e is None)
+        if e is not None:
+            assert fast.dtype == dtype and fast.shape == e.shape
+            np.testing.assert_allclose(fast, e, rtol=tolerance, atol=tolerance)
+    for before, after in zip(arrays, placed):
+        np.testing.assert_array_equal(before, after, "the kernel changed an input")
+
+
+@given(images, seeds, affine, dtypes)
+def test_equals_its_twin(shape, seed, affine, dtype):
+    assert_twins(draw_arrays(shape, seed, affine, dtype), dtype)
+
+
+@given(images, seeds, affine, layouts, st.tuples(*[st.booleans()] * 3))
+def test_equals_its_twin_wherever_the_arrays_lie(shape, seed, affine, relay, needs):
+    assert_twins(draw_arrays(shape, seed, affine), np.float64, needs, relay)
+
+
+@pytest.mark.parametrize("threads_used", [1, 2, 3])
+def test_equals_its_twin_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
+    monkeypatch.setattr(batchnorm, "BLOCK_BYTES", 5000)  # two channels and a ragged end
+    monkeypatch.setattr(batchnorm, "PARALLEL_BYTES", 0)
+    threads(threads_used)
+    arrays = draw_arrays((6, 7, 6, 8), 0, (True, True))
+    assert_twins(arrays, np.float64)
+    for a, b in zip(run(cpu, *arrays), run(cpu, *arrays)):
+        np.testing.assert_array_equal(a, b, "the same thread count gave other bits")
+
+
+@pytest.mark.parametrize("module", [cpu, textbook])
+def test_the_variance_survives_a_large_mean(module, rng):
+    """Σx²/n − μ² would lose every digit of it in float32."""
+    x = (1000 + rng.standard_normal((64, 3, 8, 8))).astype(np.float32)
+    y, _, var = module.batch_norm(x)
+    np.testing.assert_allclose(var, x.astype(np.float64).var((0, 2, 3)), rtol=1e-4)
+    np.testing.assert_allclose(y.std((0, 2, 3)), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("module", [cpu, textbook])
+def test_a_constant_channel_gives_beta_and_no_nan(module):
+    x, beta = np.full((4, 2, 3, 3), 5.0), np.array([1.0, -2.0])
+    y, _, var = module.batch_norm(x, None, beta)
+    np.testing.assert_array_equal(y, np.broadcast_to(beta[:, None, None], x.shape))
+    np.testing.assert_array_equal(var, 0)
+
+
+@pytest.mark.parametrize("module", [cpu, textbook])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_gradient_of_a_plain_sum_is_zero(module, layout, rng):
+    """Σy does not depend on x: this is why sum() as a loss checks nothing. The cotangent has strides of 0 here."""
+    x = LAYOUTS[layout](rng.standard_normal((4, 3, 5, 5)))
+    _, mean, var = module.batch_norm(x)
+    ones = np.broadcast_to(np.float64(1.0), x.shape)
+    dx, _, dbeta = module.batch_norm_backward(ones, x, None, mean, var, 1e-5)
+    np.testing.assert_allclose(dx, 0, atol=1e-12)
+    np.testing.assert_allclose(dbeta, 100)

@@ -1,0 +1,143 @@
+"""Convolution: the fast kernel equals its textbook twin, wherever the arrays lie and however the work is cut."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
+
+from minires.kernels import cpu, textbook
+from minires.kernels.cpu import conv
+from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+
+dtypes = st.sampled_from([np.float64, np.float32])
+
+
+def forward_and_backward(module, case, x, w, b, g, needs=(True, True, True)):
+    return [module.conv2d(x, w, b, *case.geometry), *module.conv2d_backward(g, x, w, *case.geometry, needs=needs)]
+
+
+def rounding(case, x, w, b, g, dtype):
+    """What summing in any order may cost: ε·(number of summands)·Σ|summands|, for y, dx, dw and db."""
+    magnitudes = forward_and_backward(textbook, case, *(np.abs(a.astype(np.float64)) for a in (x, w, b, g)))
+    out, in_per_group, kh, kw = w.shape
+    positions = g.size // out
+    counts = in_per_group * kh * kw, out * kh * kw, positions, positions
+    return [2 * np.finfo(dtype).eps * (n + 4) * m for n, m in zip(counts, magnitudes)]
+
+
+def assert_twins(case, seed, dtype=np.float64, relay=(np.asarray,) * 4):
+    arrays = case.arrays(seed, dtype)
+    bounds = rounding(case, *arrays, dtype)
+    placed = [lay(a) for lay, a in zip(relay, arrays)]
+    fast = forward_and_backward(cpu, case, *placed)
+    exact = forward_and_backward(textbook, case, *(a.astype(np.float64) for a in arrays))
+    for name, f, e, bound in zip(("y", "dx", "dw", "db"), fast, exact, bounds):
+        assert f.dtype == dtype and f.shape == e.shape
+        worst = (np.abs(f - e) - bound).max()
+        assert worst <= 0, f"{name} is off by {worst} more than rounding explains"
+    for before, after in zip(arrays, placed):
+        np.testing.assert_array_equal(before, after, "the kernel changed an input")
+
+
+@settings(max_examples=300)
+@given(convolutions(), seeds, dtypes)
+def test_equals_its_twin(case, seed, dtype):
+    assert_twins(case, seed, dtype)
+
+
+@given(convolutions(), seeds, st.tuples(layouts, layouts, st.just(np.asarray), layouts))
+def test_equals_its_twin_wherever_the_arrays_lie(case, seed, relay):
+    assert_twins(case, seed, relay=relay)
+
+
+@settings(max_examples=200)
+@given(
+    convolutions(max_out=9, max_batch=4),
+    seeds,
+    st.integers(1, 40),
+    st.integers(1, 4000),
+    st.integers(1, 3),
+    st.sampled_from([0, 10**9]),
+)
+def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work):
+    """Blocks of a few positions leave ragged ends, and the blocks go to several threads."""
+    before = get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv, "BLOCK_POSITIONS", positions)
+        patch.setattr(conv, "BLOCK_BYTES", size)
+        patch.setattr(conv, "PARALLEL_WORK", parallel_work)
+        set_num_threads(threads)
+        try:
+            assert_twins(case, seed)
+        finally:
+            set_num_threads(before)
+
+
+LARGER = [
+    Convolution((5, 3, 17, 19), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    Convolution((5, 3, 17, 19), (4, 3, 3, 3), (2, 2), (1, 1), (1, 1), 1),
+    Convolution((2, 4, 9, 33), (6, 2, 1, 5), (1, 3), (0, 2), (1, 2), 2),
+    Convolution((4, 6, 16, 16), (8, 6, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    Convolution((4, 6, 16, 16), (8, 6, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+    Convolution((300, 1, 5, 5), (2, 1, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    Convolution((1, 3, 40, 40), (4, 3, 7, 7), (2, 2), (3, 3), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("case", LARGER, ids=str)
+@pytest.mark.parametrize("threads_used", [1, 2, 3])
+def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads, monkeypatch):
+    arrays = case.arrays(0)
+    threads(1)
+    whole = forward_and_backward(cpu, case, *arrays)
+    monkeypatch.setattr(conv, "BLOCK_POSITIONS", 100)
+    monkeypatch.setattr(conv, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(conv, "PARALLEL_WORK", 0)
+    threads(threads_used)
+    cut = forward_and_backward(cpu, case, *arrays)
+    for a, b in zip(whole, cut):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+    for a, b in zip(cut, forward_and_backward(cpu, case, *arrays)):
+        np.testing.assert_array_equal(a, b, "the same thread count gave other bits")
+
+
+@given(convolutions(), seeds, st.tuples(*[st.booleans()] * 3))
+def test_computes_only_what_is_needed(case, seed, needs):
+    x, w, _, g = case.arrays(seed)
+    everything = cpu.conv2d_backward(g, x, w, *case.geometry)
+    some = cpu.conv2d_backward(g, x, w, *case.geometry, needs=needs)
+    for module in (cpu, textbook):
+        wanted = module.conv2d_backward(g, x, w, *case.geometry, needs=needs)
+        assert [a is not None for a in wanted] == list(needs)
+    for one, all_ in zip(some, everything):
+        if one is not None:
+            np.testing.assert_allclose(one, all_, rtol=1e-12, atol=1e-12)
+
+
+def test_bias_may_be_left_out():
+    case = LARGER[0]
+    x, w, _, _ = case.arrays(0)
+    np.testing.assert_array_equal(cpu.conv2d(x, w, None, *case.geometry), cpu.conv2d(x, w, w[:, 0, 0, 0] * 0, *case.geometry))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_gradient_may_be_a_broadcast_number(layout):
+    """The gradient of a sum is one number seen everywhere, an array with strides of 0."""
+    case = LARGER[1]
+    x, w, _, g = case.arrays(0)
+    flat = np.broadcast_to(np.float64(0.5), g.shape)
+    for a, b in zip(
+        cpu.conv2d_backward(flat, LAYOUTS[layout](x), w, *case.geometry),
+        cpu.conv2d_backward(flat.copy(), x, w, *case.geometry),
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_is_left_from_the_call_before():
+    """Scratch memory is reused: what an earlier, larger call left there must not be seen."""
+    small = Convolution((2, 2, 3, 3), (2, 2, 3, 3), (1, 1), (2, 2), (1, 1), 1)
+    arrays = small.arrays(0)
+    clean = forward_and_backward(cpu, small, *arrays)
+    forward_and_backward(cpu, LARGER[0], *(np.full_like(a, np.nan) for a in LARGER[0].arrays(0)))
+    for a, b in zip(clean, forward_and_backward(cpu, small, *arrays)):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,37 @@
+"""Memory layout: the conversions keep every value in its place, and copy only what lies differently."""
+
+import numpy as np
+from hypothesis import given, strategies as st
+from strategies import layouts, seeds, shapes
+
+from minires.kernels.cpu.layout import batch_first, batch_last, channel_rows, every, from_channel_rows, inside
+
+
+@given(shapes(4, 4), seeds, layouts)
+def test_batch_last_and_back(shape, seed, lay):
+    x = np.random.default_rng(seed).standard_normal(shape)
+    turned = batch_last(lay(x))
+    assert turned.flags.c_contiguous and turned.shape == (*shape[1:], shape[0])
+    np.testing.assert_array_equal(batch_first(turned), x)
+    assert np.shares_memory(batch_last(batch_first(turned)), turned)
+
+
+@given(shapes(2, 5), seeds, layouts)
+def test_channel_rows_and_back(shape, seed, lay):
+    x = np.random.default_rng(seed).standard_normal(shape)
+    rows = channel_rows(lay(x))
+    assert rows.flags.c_contiguous and rows.shape == (shape[1], x.size // shape[1])
+    np.testing.assert_array_equal(from_channel_rows(rows, shape), x)
+    assert np.shares_memory(channel_rows(from_channel_rows(rows, shape)), rows)
+
+
+@given(st.integers(-10, 10), st.integers(1, 4), st.integers(0, 8), st.integers(1, 8))
+def test_inside_is_the_run_of_steps_that_land_on_the_image(start, step, count, size):
+    lo, hi = inside(start, step, count, size)
+    assert 0 <= lo <= hi <= count
+    assert list(range(lo, hi)) == [r for r in range(count) if 0 <= start + r * step < size]
+
+
+@given(st.integers(0, 5), st.integers(1, 4), st.integers(1, 5))
+def test_every_takes_count_entries(start, step, count):
+    assert list(range(100))[every(start, step, count)] == [start + r * step for r in range(count)]

@@ -1,0 +1,90 @@
+"""The table of kernels: the twins have the same names and signatures, and `use` swaps and restores."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import kernels, nn
+from minires.kernels import cpu, textbook
+from minires.nn import functional as F
+
+
+@pytest.mark.parametrize("name", kernels.NAMES)
+def test_twins_have_one_signature(name):
+    fast, plain = (inspect.signature(getattr(module, name)) for module in (cpu, textbook))
+    assert fast == plain
+
+
+def test_every_fast_kernel_is_in_the_table():
+    names = {name for name, f in vars(cpu).items() if inspect.isfunction(f)}
+    assert names == set(kernels.NAMES) == set(vars(kernels.of(np.ones(1))))
+
+
+def test_of_names_what_it_cannot_compute():
+    with pytest.raises(TypeError, match=r"kernels\.of: got a list; expected a NumPy array"):
+        kernels.of([1.0])
+
+
+def test_devices_are_named():
+    x = np.ones(1)
+    assert kernels.device_of(x) == "cpu" and kernels.to_device(x, "cpu") is x
+    with pytest.raises(ValueError, match=r"to_device: got device 'cuda'"):
+        kernels.to_device(x, "cuda")
+    with pytest.raises(TypeError, match="device_of: got a list"):
+        kernels.device_of([1.0])
+
+
+def test_use_swaps_and_restores():
+    x = mr.tensor([-1.0, 2.0])
+    with kernels.use(relu=lambda x: x + 10):
+        assert F.relu(x).data.tolist() == [9.0, 12.0]
+        with kernels.use(relu=lambda x: x * 0):
+            assert F.relu(x).data.tolist() == [0.0, 0.0]
+        assert F.relu(x).data.tolist() == [9.0, 12.0]
+    assert F.relu(x).data.tolist() == [0.0, 2.0]
+
+
+def test_use_restores_after_an_error():
+    before = dict(vars(kernels.of(np.ones(1))))
+    with pytest.raises(ZeroDivisionError), kernels.use(relu=None, conv2d=None):
+        1 / 0  # noqa: B018
+    assert vars(kernels.of(np.ones(1))) == before
+
+
+def test_use_names_an_unknown_kernel_and_swaps_nothing():
+    before = dict(vars(kernels.of(np.ones(1))))
+    with pytest.raises(ValueError, match=r"kernels\.use: got 'convolve', which is no kernel; there are .*conv2d"):
+        kernels.use(relu=None, convolve=None).__enter__()
+    assert vars(kernels.of(np.ones(1))) == before
+
+
+def test_a_model_runs_on_the_textbook(rng):
+    """Forward and backward of a small network agree, whichever kernels compute them; and they are really called."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2, 1),
+        nn.Conv2d(3, 2, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ).to(np.float64)  # fmt: skip
+    x, cotangent, called = mr.tensor(rng.standard_normal((3, 2, 10, 10))), rng.standard_normal((3, 2)), set()
+
+    def counted(name):
+        def kernel(*args, **options):
+            called.add(name)
+            return getattr(textbook, name)(*args, **options)
+
+        return kernel
+
+    def run():
+        model.zero_grad()
+        y = model.train()(x)
+        y.backward(cotangent)
+        return [y.data, *(p.grad for p in model.parameters()), model.eval()(x).data]
+
+    fast = run()
+    with kernels.use(**{name: counted(name) for name in kernels.NAMES}):
+        model[1].running_mean[...], model[1].running_var[...] = 0, 1
+        plain = run()
+    for a, b in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    assert called == set(kernels.NAMES) - {"batch_norm_eval_backward"}

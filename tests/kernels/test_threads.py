@@ -1,0 +1,162 @@
+"""Threads: every piece of work is done once, errors come through, nothing hangs, BLAS gets its threads back."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import threadpoolctl
+
+import minires as mr
+from minires.kernels.cpu.threads import available_cores, get_num_threads, one_blas_thread, parallel, workspace
+
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("items", [0, 1, 2, 7])
+def test_each_item_is_worked_on_once_and_in_order(count, items, threads):
+    threads(count)
+    results = parallel(list, range(items))
+    assert [item for run in results for item in run] == list(range(items))
+    assert len(results) == min(count, items)
+
+
+def test_work_runs_side_by_side(threads):
+    """Three pieces that wait for one another finish only if they run at the same time."""
+    threads(3)
+    barrier = threading.Barrier(3, timeout=20)
+    assert sorted(i for run in parallel(lambda run: (barrier.wait(), run)[1], range(3)) for i in run) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_in_any_worker_comes_through_after_all_are_done(failing, threads):
+    threads(3)
+    done = set()
+
+    def work(run):
+        if run[0] == failing:
+            raise LookupError(f"piece {failing}")
+        done.add(run[0])
+
+    with pytest.raises(LookupError, match=f"piece {failing}"):
+        parallel(work, range(3))
+    assert done == {0, 1, 2} - {failing}
+    assert parallel(len, range(3)) == [1, 1, 1]  # and the next call works
+
+
+def test_nested_calls_run_in_their_own_thread(threads):
+    threads(2)
+
+    def outer(run):
+        inner = parallel(lambda run: threading.get_ident(), range(4))
+        assert inner == [threading.get_ident()]
+        return len(run)
+
+    assert sum(parallel(outer, range(8))) == 8
+
+
+def test_several_callers_at_once(threads):
+    threads(2)
+    totals = []
+    callers = [threading.Thread(target=lambda: totals.append(sum(map(sum, parallel(list, range(100)))))) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    assert totals == [4950] * 8
+
+
+def test_blas_has_one_thread_inside_and_its_own_again_outside(threads):
+    threads(2)
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = blas_threads()
+        assert {n for run in parallel(lambda run: blas_threads(), range(2)) for n in run} == {1}
+        assert blas_threads() == before
+        with pytest.raises(ZeroDivisionError):
+            parallel(lambda run: 1 / 0, range(2))
+        assert blas_threads() == before
+        with one_blas_thread(), one_blas_thread():
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "two", None])
+def test_a_wrong_number_of_threads_is_refused(wrong, threads):
+    before = get_num_threads()
+    with pytest.raises(ValueError, match=r"set_num_threads: got .*; expected a whole number of at least 1"):
+        threads(wrong)
+    assert get_num_threads() == before
+
+
+def test_the_default_is_every_core_this_process_may_use():
+    assert available_cores() >= 1
+    program = "import minires; print(minires.get_num_threads())"
+    assert int(run_python(program)) == available_cores()
+
+
+def test_each_thread_has_its_own_workspace(threads):
+    threads(2)
+    barrier = threading.Barrier(2, timeout=20)
+
+    def fill(run):
+        mine = workspace((1000,), np.dtype(np.float32))
+        mine[:] = run[0]
+        barrier.wait()
+        return set(mine.tolist())
+
+    assert parallel(fill, range(2)) == [{0.0}, {1.0}]
+
+
+def run_python(program):
+    """The output of a program run in a process of its own, on this source tree."""
+    root = os.path.dirname(os.path.dirname(mr.__file__))
+    environment = {**os.environ, "PYTHONPATH": root}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+FORK = """
+import os, warnings
+import numpy as np
+from minires.kernels.cpu import conv, conv2d, threads
+
+warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of what is tested here
+conv.PARALLEL_WORK = 0
+threads.set_num_threads(3)
+x, w = np.ones((4, 3, 9, 9), np.float32), np.ones((5, 3, 3, 3), np.float32)
+before = conv2d(x, w)
+
+def child(inside):
+    threads.parallel(list, range(3))  # would wait for ever on threads that stayed in the parent
+    same = (conv2d(x, w) == before).all()
+    return 0 if same and not threads._blas_users else 1
+
+def fork(inside):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = child(inside)
+        finally:
+            os._exit(code)
+    print(inside, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+fork("outside")
+with threads.one_blas_thread():
+    fork("inside")
+threads.parallel(lambda run: fork("worker") if run[0] == 2 else None, range(3))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_computes():
+    """The parent's threads do not exist in the child; nor is anything held that they held."""
+    assert run_python(FORK).split("\n")[:3] == ["outside 0", "inside 0", "worker 0"]

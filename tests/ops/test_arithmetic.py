@@ -1,0 +1,171 @@
+"""The operators + - * / ** @ and neg: values, gradients with broadcasting, numbers on either side."""
+
+import operator
+
+import numpy as np
+import pytest
+from differences import check_gradient
+from hypothesis import given, strategies as st
+from strategies import broadcastable, seeds
+
+import minires as mr
+
+OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow]
+by_name = pytest.mark.parametrize("f", OPERATORS, ids=lambda f: f.__name__)
+
+
+def positive(rng, shape):
+    return rng.uniform(0.5, 2.0, shape)
+
+
+@by_name
+@given(shapes=broadcastable(), seed=seeds)
+def test_two_tensors_that_broadcast(f, shapes, seed):
+    rng = np.random.default_rng(seed)
+    a, b = (positive(rng, shape) for shape in shapes)
+    np.testing.assert_array_equal(f(mr.tensor(a), mr.tensor(b)).data, f(a, b))
+    check_gradient(f, a, b)
+
+
+@by_name
+@pytest.mark.parametrize("number", [3, 0.5, True, np.float64(0.5), np.float32(0.5), np.int64(3)], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_number_on_either_side_never_changes_the_type(f, number, dtype, rng):
+    a = positive(rng, (2, 3)).astype(dtype)
+    for g in (lambda x: f(x, number), lambda x: f(number, x)):
+        x = mr.tensor(a, requires_grad=True)
+        y = g(x)
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y.data, g(a.astype(np.float64)), rtol=1e-6)
+        y.backward(np.ones_like(a))
+        assert x.grad.dtype == dtype
+    check_gradient(lambda x: f(x, number), a.astype(np.float64))
+    check_gradient(lambda x: f(number, x), a.astype(np.float64))
+
+
+@by_name
+def test_an_array_on_either_side_is_a_constant(f, rng):
+    a, b = positive(rng, (2, 3)), positive(rng, 3)
+    check_gradient(lambda x: f(x, b), a)
+    check_gradient(lambda x: f(b, x), a)
+    assert isinstance(f(b, mr.tensor(a)), mr.Tensor)
+
+
+@pytest.mark.parametrize("exponent", [-2, -1, -0.5, 0, 0.5, 1, 2, 3])
+def test_power_with_a_constant_exponent(exponent, rng):
+    check_gradient(lambda x: x**exponent, positive(rng, (3, 4)))
+    if exponent == int(exponent):
+        check_gradient(lambda x: x**exponent, -positive(rng, (3, 4)))
+
+
+def test_power_at_zero_is_finite_where_its_derivative_is():
+    x = mr.tensor([0.0, 0.0, 0.0], requires_grad=True)
+    (x ** mr.tensor([0.0, 1.0, 2.0])).backward(np.ones(3, np.float32))
+    assert x.grad.tolist() == [0, 1, 0]
+    for exponent, expected in ((0, 0), (1, 1), (2, 0)):
+        x = mr.tensor([0.0], requires_grad=True)
+        (x**exponent).backward(np.ones(1, np.float32))
+        assert x.grad.tolist() == [expected]
+    b = mr.tensor([2.0], requires_grad=True)
+    (mr.tensor([0.0]) ** b).backward(np.ones(1, np.float32))
+    assert b.grad.tolist() == [0]
+
+
+@given(seeds)
+def test_neg(seed):
+    a = np.random.default_rng(seed).standard_normal((2, 3))
+    np.testing.assert_array_equal((-mr.tensor(a)).data, -a)
+    check_gradient(operator.neg, a)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3,), (3,)),
+        ((3,), (3, 4)),
+        ((2, 3), (3,)),
+        ((2, 3), (3, 4)),
+        ((1, 1), (1, 1)),
+        ((5, 2, 3), (3, 4)),
+        ((2, 3), (5, 3, 4)),
+        ((5, 2, 3), (5, 3, 4)),
+        ((5, 1, 2, 3), (6, 3, 4)),
+        ((3,), (5, 3, 4)),
+        ((5, 2, 3), (3,)),
+        ((0, 3), (3, 4)),
+    ],
+    ids=str,
+)
+def test_matmul_of_vectors_matrices_and_stacks(shapes, rng):
+    a, b = (rng.standard_normal(shape) for shape in shapes)
+    np.testing.assert_array_equal((mr.tensor(a) @ mr.tensor(b)).data, a @ b)
+    check_gradient(operator.matmul, a, b)
+    check_gradient(lambda x: x @ b, a)
+    check_gradient(lambda x: a @ x, b)
+
+
+def test_matmul_names_shapes_that_do_not_fit():
+    x = mr.ones(2, 3)
+    for other in (mr.ones(2, 3), mr.ones(4)):
+        with pytest.raises(ValueError, match=r"matmul: got shapes \(2, 3\) @ .*must equal.*transpose missing"):
+            x @ other
+    with pytest.raises(ValueError, match=r"matmul: got shapes \(2, 3\) @ \(\); both operands need an axis"):
+        x @ 2
+
+
+@by_name
+def test_shapes_that_do_not_broadcast_are_named(f):
+    """The forgotten projection shortcut: the error a learner meets first."""
+    with pytest.raises(ValueError, match=r"got shapes \(2, 16, 8, 8\) and \(2, 32, 4, 4\).*shortcut"):
+        f(mr.ones(2, 16, 8, 8), mr.ones(2, 32, 4, 4))
+
+
+@by_name
+def test_floating_types_do_not_mix(f):
+    with pytest.raises(TypeError, match=r"float32 on cpu and float64 on cpu; all must have one dtype"):
+        f(mr.ones(2), mr.ones(2, dtype=np.float64))
+
+
+@by_name
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_numbers_take_the_type_of_the_other_tensor(f, dtype):
+    x, n = mr.full((3,), 1.5, dtype=dtype, requires_grad=True), mr.tensor([1, 2, 3])
+    for y in (f(x, n), f(n, x)):
+        assert y.dtype == dtype and y.requires_grad
+    np.testing.assert_allclose(f(n, x).data, f(np.array([1.0, 2, 3]), 1.5), rtol=1e-6)
+
+
+def test_whole_numbers_among_themselves():
+    """As in PyTorch: they stay whole, but division and fractions give float32."""
+    n = mr.tensor([1, 2, 3])
+    for y in (n + n, n + 1, 2 * n, n - True, n**2, 2**n, -n):
+        assert y.dtype == np.int64
+    for y in (n / n, n / 2, 1 / n, n + 0.5, 0.5 - n, n * np.float64(0.5), n**0.5, 2.5**n, n.exp(), n.mean()):
+        assert y.dtype == np.float32
+    np.testing.assert_allclose((2.5**n).data, [2.5, 6.25, 15.625])
+    np.testing.assert_allclose((n**0.5).data, np.sqrt([1, 2, 3]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("other", ["1", None, [1.0], 1j], ids=repr)
+@by_name
+def test_other_things_are_refused(f, other):
+    with pytest.raises(TypeError):
+        f(mr.ones(1), other)
+    with pytest.raises(TypeError):
+        f(other, mr.ones(1))
+
+
+def test_in_place_operators_make_a_new_tensor():
+    """`out += shortcut` means `out = out + shortcut`: the old tensor keeps its values, and its gradient."""
+    x = mr.tensor([1.0, 2.0], requires_grad=True)
+    out = before = x * 2
+    out += x
+    assert out is not before and before.data.tolist() == [2, 4] and out.data.tolist() == [3, 6]
+    out.backward(np.ones(2, np.float32))
+    assert x.grad.tolist() == [3, 3]
+
+
+@given(st.integers(0, 3), seeds)
+def test_a_tensor_may_be_both_operands(which, seed):
+    f = OPERATORS[which]
+    check_gradient(lambda x: f(x, x) + x, positive(np.random.default_rng(seed), (2, 2)))

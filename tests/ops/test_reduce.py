@@ -1,0 +1,131 @@
+"""Reductions over every choice of dimensions: values, gradients, ties."""
+
+import numpy as np
+import pytest
+from differences import apart, check_gradient
+from hypothesis import given, strategies as st
+from strategies import seeds, shapes
+
+import minires as mr
+
+
+@st.composite
+def reductions(draw, min_ndim=0):
+    """A shape, some of its dimensions (None for all, an int, or a tuple; some counted from the back) and keepdim."""
+    shape = draw(shapes(min_ndim=min_ndim))
+    ndim = len(shape)
+    choices = [st.none()]
+    if ndim:
+        one = st.integers(-ndim, ndim - 1)
+        choices += [one, st.lists(one, min_size=1, unique_by=lambda d: d % ndim).map(tuple)]
+    return shape, draw(st.one_of(choices)), draw(st.booleans())
+
+
+@pytest.mark.parametrize("name", ["sum", "mean"])
+@given(case=reductions(), seed=seeds)
+def test_sum_and_mean(name, case, seed):
+    shape, dim, keepdim = case
+    a = np.random.default_rng(seed).standard_normal(shape)
+    y = getattr(mr.tensor(a), name)(dim, keepdim)
+    np.testing.assert_allclose(y.data, getattr(np, name)(a, axis=dim, keepdims=keepdim), rtol=1e-14, atol=1e-14)
+    check_gradient(lambda x: getattr(x, name)(dim=dim, keepdim=keepdim), a)
+
+
+@given(reductions(), seeds, st.sampled_from([0, 1, 2]))
+def test_var(case, seed, correction):
+    shape, dim, keepdim = case
+    a = np.random.default_rng(seed).standard_normal(shape)
+    count = a.size // max(np.sum(a, axis=dim).size, 1)
+    if count <= correction:
+        with pytest.raises(ValueError, match=rf"var: got {count} value.*correction={correction}.*divides by zero"):
+            mr.tensor(a).var(dim, correction=correction)
+        return
+    y = mr.tensor(a).var(dim, keepdim=keepdim, correction=correction)
+    np.testing.assert_allclose(y.data, a.var(axis=dim, keepdims=keepdim, ddof=correction), rtol=1e-12)
+    check_gradient(lambda x: x.var(dim, keepdim=keepdim, correction=correction), a)
+
+
+def test_var_is_unbiased_unless_told_otherwise(rng):
+    a = rng.standard_normal((3, 4))
+    x = mr.tensor(a)
+    for unbiased, ddof in ((True, 1), (False, 0)):
+        np.testing.assert_allclose(x.var(1, unbiased=unbiased).data, a.var(1, ddof=ddof))
+    np.testing.assert_allclose(x.var().data, a.var(ddof=1))
+
+
+@pytest.mark.parametrize("name", ["amax", "amin"])
+@given(case=reductions(), seed=seeds)
+def test_amax_and_amin(name, case, seed):
+    shape, dim, keepdim = case
+    a = apart(shape, seed)
+    np.testing.assert_array_equal(getattr(mr.tensor(a), name)(dim, keepdim).data, getattr(np, name)(a, dim, keepdims=keepdim))
+    check_gradient(lambda x: getattr(x, name)(dim=dim, keepdim=keepdim), a)
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@given(case=reductions(min_ndim=1), seed=seeds)
+def test_max_and_min(name, case, seed):
+    shape, dim, keepdim = case
+    a = apart(shape, seed)
+    if not isinstance(dim, int):
+        np.testing.assert_array_equal(getattr(mr.tensor(a), name)().data, getattr(a, name)())
+        check_gradient(lambda x: getattr(x, name)(), a)
+        return
+    values, indices = getattr(mr.tensor(a), name)(dim, keepdim)
+    np.testing.assert_array_equal(values.data, getattr(a, name)(dim, keepdims=keepdim))
+    np.testing.assert_array_equal(indices.data, getattr(a, "arg" + name)(dim, keepdims=keepdim))
+    assert indices.dtype == np.int64
+    check_gradient(lambda x: getattr(x, name)(dim, keepdim=keepdim).values, a)
+
+
+def gradient(f, values):
+    x = mr.tensor(values, requires_grad=True)
+    f(x).sum().backward()
+    return x.grad.tolist()
+
+
+def test_amax_shares_a_tie_and_max_along_a_dim_takes_the_first():
+    """PyTorch's conventions, all of them."""
+    tied = [[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]
+    third = float(np.float32(1 / 3))
+    assert gradient(lambda x: x.amax(1), tied) == [[0, 0.5, 0.5], [third] * 3]
+    assert gradient(lambda x: x.max(), tied) == [[0, 0.5, 0.5], [0, 0, 0]]
+    assert gradient(lambda x: x.max(1).values, tied) == [[0, 1, 0], [1, 0, 0]]
+    assert gradient(lambda x: x.amin(1), tied) == [[1, 0, 0], [third] * 3]
+    assert gradient(lambda x: x.min(1).values, tied) == [[1, 0, 0], [1, 0, 0]]
+    assert mr.tensor(tied).max(1).indices.data.tolist() == [1, 0] == mr.tensor(tied).argmax(1).data.tolist()
+    assert mr.tensor(tied).min(1).indices.data.tolist() == [0, 0] == mr.tensor(tied).argmin(1).data.tolist()
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "amax", "amin", "max", "min"])
+def test_dimensions_that_are_not_there_are_named(name):
+    for dim in (2, -3):
+        with pytest.raises(IndexError, match=rf"got dim={dim} for a tensor of 2 dimensions; dims run from -2 to 1"):
+            getattr(mr.ones(2, 3), name)(dim)
+
+
+def test_a_dimension_named_twice():
+    with pytest.raises(ValueError, match=r"sum: got dim=\(0, -2\), in which a dimension appears twice"):
+        mr.ones(2, 3).sum((0, -2))
+
+
+def test_dimensions_may_be_numpy_integers(rng):
+    a = rng.standard_normal((2, 3))
+    np.testing.assert_allclose(mr.tensor(a).sum(np.int64(1)).data, a.sum(1))
+
+
+def test_nothing_to_reduce():
+    assert mr.zeros(0, 3).sum().item() == 0
+    assert mr.zeros(0, 3).sum(0).shape == (3,)
+    with pytest.raises(ValueError, match=r"mean: got an empty tensor of shape \(0, 3\)"):
+        mr.zeros(0, 3).mean()
+    with pytest.raises(ValueError, match=r"amax: got an empty tensor of shape \(0, 3\)"):
+        mr.zeros(0, 3).amax()
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "amax", "amin"])
+def test_the_type_stays(name, rng):
+    x = mr.tensor(rng.standard_normal((3, 4)).astype(np.float32), requires_grad=True)
+    y = getattr(x, name)(1)
+    y.backward(np.ones(3, np.float32))
+    assert y.dtype == x.grad.dtype == np.float32
