@@ -27,7 +27,7 @@ class _State(threading.local):
     grad_enabled = True
     anomaly = False
     scope = ""  # dotted name of the module now running; nn.Module sets it
-    recorder: Any = None  # called as recorder(source, edges, total); flow.recording() sets it
+    recorder: Any = None  # told of every op and every gradient, see flow.Recording; flow.recording() sets it
 
 
 state = _State()
@@ -130,7 +130,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
     def settle(node):
         total = totals.pop(node)
         if recorder is not None:
-            recorder(node, ledger.pop(node), total)
+            recorder.backward(node, ledger.pop(node), total)
         return total
 
     for t, seed in zip(outputs, seeds):

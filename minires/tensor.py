@@ -40,6 +40,8 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     op.inputs = tuple((t.op or t) if need else None for t, need in zip(inputs, needs))
     op.input_specs = tuple((a.shape, a.dtype) if need else None for a, need in zip(arrays, needs))
     op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, state.scope, next(serials)
+    if state.recorder is not None:
+        state.recorder.forward(op, arrays, data)
     return Tensor(data, requires_grad=True, op=op)
 
 

@@ -1,18 +1,25 @@
 """History: how the gradient's flow changes while a network learns."""
 
+import dataclasses
+import json
 import math
+import os
 
 import numpy as np
 
+from ..files import replacing
 from .record import Fork, Recording
 
 
 def is_due(step: int, last: int | None = None, dense: int = 10, per_decade: int = 10) -> bool:
-    """Whether a log schedule records this step: all of the first ``dense``, then ``per_decade`` a decade, and the last."""
+    """Whether a log schedule records this step: all of the first ``dense``, ``per_decade`` a decade, and the last."""
     if step < dense or step == last:
         return True
     nearest = round(math.log10(step) * per_decade)
     return step == round(10 ** (nearest / per_decade))
+
+
+VERSION = 1  # of the saved form
 
 
 class History:
@@ -28,13 +35,15 @@ class History:
 
     def add(self, step: int, recording: Recording) -> None:
         """Keep the norms of one recording. Raises ValueError if it is of another network."""
-        names = [layer.name for layer in recording.layers]
+        names = [layer.name for layer in recording.weight_layers]
         if self.layers and names != self.layers:
-            raise ValueError(f"History.add: got layers {names[:3]}…, expected {self.layers[:3]}…; one history, one network")
+            raise ValueError(
+                f"History.add: got layers {names[:3]}…, expected {self.layers[:3]}…; one history holds one network"
+            )
         self.layers = names
-        self._kernels = [len(layer.shape) == 4 for layer in recording.layers]
+        self._kernels = [len(layer.weight_shape) == 4 for layer in recording.weight_layers]
         self.steps.append(step)
-        self._norms.append([layer.weight_gradient for layer in recording.layers])
+        self._norms.append([layer.weight_gradient for layer in recording.weight_layers])
         self.forks.append(recording.forks)
         self.sum_error = max(self.sum_error, recording.sum_error)
 
@@ -58,3 +67,37 @@ class History:
         norms = self.convolution_norms
         with np.errstate(divide="ignore", invalid="ignore"):
             return norms[:, 0] / norms[:, -1]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the history as JSON, whole or not at all (fork arrays, if any were recorded, are left out)."""
+        scalars = [f.name for f in dataclasses.fields(Fork) if not f.name.endswith("_grad")]
+        document = {
+            "version": VERSION,
+            "steps": self.steps,
+            "layers": self.layers,
+            "kernels": self._kernels,
+            "norms": self._norms,
+            "forks": [[{name: getattr(fork, name) for name in scalars} for fork in forks] for forks in self.forks],
+            "sum_error": self.sum_error,
+        }
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(document) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "History":
+        """Read what `save` wrote. Raises ValueError, naming the file, if it is something else."""
+        try:
+            with open(path) as file:
+                document = json.load(file)
+            if document["version"] != VERSION:
+                raise ValueError(f"version {document['version']}, expected {VERSION}")
+            history = cls()
+            history.steps, history.layers = list(document["steps"]), list(document["layers"])
+            history._kernels, history._norms = list(document["kernels"]), [list(row) for row in document["norms"]]
+            history.forks = [
+                [Fork(**{**fork, "shape": tuple(fork["shape"])}) for fork in forks] for forks in document["forks"]
+            ]
+            history.sum_error = float(document["sum_error"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"History.load: {path} is not a history written by History.save ({error})") from error
+        return history

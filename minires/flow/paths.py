@@ -176,12 +176,12 @@ class Paths:
 
     def ordinary(self, loss: Tensor) -> Any:
         """The gradient at the first fork by the engine's own backward pass. Frees the graph."""
-        caught = []
-        with autograd.switch(recorder=lambda source, edges, total: caught.append(total) if source is self.first else None):
-            for op in self.ops:
-                op.needs = [source is not None for source in op.inputs]
+        for op in self.ops:
+            op.needs = [source is not None for source in op.inputs]
+        catch = _Catch(self.first)
+        with autograd.switch(recorder=catch):
             loss.backward()
-        return caught[0]
+        return catch.total
 
     def _walk(
         self, count: Callable[[int, bool], int | None], on_block: Callable[[], Any] = lambda: None
@@ -208,6 +208,18 @@ class Paths:
             if op in self.forks:
                 on_block()
         return totals.get(self.first, {})
+
+
+class _Catch:
+    """A recorder that keeps one tensor's gradient."""
+
+    def __init__(self, wanted: Any):
+        self.wanted, self.total = wanted, None
+
+    def backward(self, source: Any, edges: Any, total: Any) -> None:
+        """Keep the gradient if it is the wanted one."""
+        if source is self.wanted:
+            self.total = total
 
 
 def _norm(array: Any) -> float:

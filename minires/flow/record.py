@@ -1,11 +1,12 @@
 """Recording: the gradient on every edge of the graph, and the forks at which a shortcut leaves its branch.
 
 While a recording is on, the engine hands over, for every tensor, each consumer's contribution to its gradient (the
-edges) and the sum it passed on. Norms and inner products are kept; the arrays themselves only on request, so that a deep
-network's recording stays small.
+edges) and the sum it passed on. Norms and inner products are kept; the arrays themselves only on request, so that the
+recording of a deep network stays small.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from ..autograd import Edge
 from ..nn import Module, Parameter, functional as F
 from ..ops import Op
 from ..tensor import Tensor
+from . import export
 from .forks import meeting_points, skip_edges
 from .keeping import keeping
 
@@ -29,22 +31,28 @@ class Node:
     key: int  # position in forward order; leaf tensors count down from −1
     name: str  # of a parameter; for others the scope and the op, such as "layer1.0.relu: ReLU"
     op: str  # class name of the op that made it, "" for a leaf
-    parameter: bool  # whether it is a parameter; one that is used twice is shared, not a fork
-    scope: str
+    scope: str  # of the op that made it
     shape: tuple[int, ...]
+    parameter: bool
     consumers: tuple[int, ...]  # keys of the ops that used it, one per edge
+    slots: tuple[int, ...]  # as which of their inputs
     gram: np.ndarray  # inner products of the edges' gradients (edges, edges)
     norm: float  # of the gradient that was passed on
     sum_error: float  # ‖passed on − Σ edges‖ / ‖passed on‖, in float64
     grads: tuple[Any, ...] = field(default=(), repr=False)  # the edges' gradients, if arrays were asked for
+
+    @property
+    def edge_norms(self) -> list[float]:
+        """‖gradient‖ on each edge, in forward order of the consumers."""
+        return [float(np.sqrt(g)) for g in np.diag(self.gram)]
 
 
 @dataclass(frozen=True)
 class Fork:
     """A tensor from which a shortcut and a branch start that meet again at an addition.
 
-    skip, branch, total: Euclidean norms of the gradient that came back along each, and of their sum.
-    ratio: branch / skip. cosine: between the two. sum_error: ‖total − (skip + branch)‖ / ‖total‖.
+    skip, branch, total: Euclidean norms of the gradient that came back along each, and of what was passed on.
+    cosine: between skip and branch. sum_error: ‖total − (skip + branch)‖ / ‖total‖, in float64.
     skip_grad, branch_grad: the arrays themselves, if the recording keeps arrays, else None.
     """
 
@@ -72,59 +80,110 @@ class Fork:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with a weight of two or more axes: the norms of the gradients of its weight and of its output."""
+    """One op of the network: its output's statistics, and the gradients of its output and of its weight.
 
-    name: str
-    weight_gradient: float
-    output_gradient: float
+    mean, std, zeros: of the output's values, zeros being the fraction that is exactly 0 (NaN if forward ran outside the
+    recording). output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight.
+    """
+
+    name: str  # of the module, with #2, #3 … where it was called again
+    op: str
     shape: tuple[int, ...]
+    mean: float
+    std: float
+    zeros: float
+    output_gradient: float
+    weight_gradient: float | None
+    weight_shape: tuple[int, ...] = ()
 
 
 class Recording:
-    """What one backward pass did to every edge of the graph. Made by `recording` or `record`."""
+    """What a backward pass did to every edge of the graph. Made by `recording` or `record`.
+
+    notes: what a reader of the numbers should know, such as a module that was called twice.
+    """
 
     def __init__(self, model: Module | None = None, arrays: bool = False):
         self._names = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
         self._arrays = arrays
         self._nodes: list[Node] = []
+        self._leaves: dict[int, Any] = {}  # key -> leaf tensor
+        self._statistics: dict[int, tuple[float, float, float]] = {}  # key -> (mean, std, fraction of zeros)
+        self._labels: dict[int, str] = {}  # key -> scope and op, numbered where they repeat
+        self._seen: Counter[str] = Counter()
+        self.notes: list[str] = []
         self.loss: float | None = None
 
-    def __call__(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
-        """Take note of one tensor; called by the engine."""
+    # ── called by the engine ──
+    def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
+        """Take note of an op that joined the graph."""
+        label = f"{op.scope}: {op.name}"
+        self._seen[label] += 1
+        self._labels[op.serial] = label + (f"#{self._seen[label]}" if self._seen[label] > 1 else "")
+        values = output.ravel("K")
+        zeros = 1 - np.count_nonzero(values) / max(values.size, 1)
+        self._statistics[op.serial] = float(values.mean()), float(values.std()), zeros
+        if op.name == "Add":
+            for array, need in zip(inputs, op.needs):
+                if not need and getattr(array, "shape", None) == output.shape:
+                    self.notes.append(
+                        f"{self._labels[op.serial]}: one summand carries no gradient (was it detached, or made under "
+                        "no_grad?), so there is no fork before it"
+                    )
+
+    def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
+        """Take note of one tensor's gradient: the edges it came along, and the sum."""
         is_op = isinstance(source, Op)
-        op, scope = (source.name, source.scope) if is_op else ("", "")
-        name = f"{scope}: {op}" if is_op else self._names.get(id(source), "leaf")
-        edges = sorted(edges, key=lambda edge: (edge.consumer.serial if edge.consumer else -1, edge.slot))  # forward order
-        grads = [edge.grad for edge in edges]
+        key = source.serial if is_op else -1 - len(self._leaves)
+        if is_op:
+            name = self._labels.get(key, f"{source.scope}: {source.name}")
+        else:
+            self._leaves[key] = source
+            name = self._names.get(id(source), "leaf")
+        used = sorted((edge for edge in edges if edge.consumer), key=lambda edge: (edge.consumer.serial, edge.slot))
+        grads = [edge.grad for edge in used] or [total]
         gram, norm, sum_error = _products(grads, total)
         self._nodes.append(
             Node(
-                key=source.serial if is_op else -1 - len(self._nodes),
+                key=key,
                 name=name,
-                op=op,
-                parameter=isinstance(source, Parameter),
-                scope=scope,
+                op=source.name if is_op else "",
+                scope=source.scope if is_op else "",
                 shape=tuple(source.shape),
-                consumers=tuple(edge.consumer.serial for edge in edges if edge.consumer is not None),
+                parameter=isinstance(source, Parameter),
+                consumers=tuple(edge.consumer.serial for edge in used),
+                slots=tuple(edge.slot for edge in used),
                 gram=gram,
                 norm=norm,
                 sum_error=sum_error,
                 grads=tuple(grads) if self._arrays else (),
             )
         )
+        if isinstance(source, Parameter) and len(used) > 1:
+            self.notes.append(
+                f"{name}: used {len(used)} times (a module called again, or a shared weight); its gradient is the sum "
+                "of all uses, and its norm stands with the first"
+            )
+        for cached in ("nodes", "by_key", "forks", "layers"):
+            self.__dict__.pop(cached, None)
 
-    @property
+    # ── what was recorded ──
+    @cached_property
     def nodes(self) -> list[Node]:
-        """All tensors of the graph in forward order, leaf tensors where they are first used."""
+        """All tensors of the graph in forward order, leaf tensors just before they are first used.
+
+        Raises RuntimeError if nothing was recorded.
+        """
         if not self._nodes:
             raise RuntimeError(
                 "Recording: nothing was recorded yet; run forward and loss.backward() inside `with flow.recording()`, "
                 "not under no_grad()"
             )
-        return sorted(self._nodes, key=lambda node: min(node.consumers, default=node.key) - (node.key < 0) / 2)
+        return sorted(self._nodes, key=lambda node: node.key if node.key >= 0 else min(node.consumers) - 0.5)
 
     @cached_property
-    def _by_key(self) -> dict[int, Node]:
+    def by_key(self) -> dict[int, Node]:
+        """The nodes by their key."""
         return {node.key: node for node in self.nodes}
 
     @cached_property
@@ -132,47 +191,87 @@ class Recording:
         """The forks, in forward order, see `forks.skip_edges`; named by the scope of the addition."""
         meets = meeting_points({node.key: node.consumers for node in self.nodes})
         return [
-            _fork(self._by_key[key], skip, self._by_key[meets[key]].scope)
-            for key, skip in skip_edges(self._by_key).items()
+            _fork(self.by_key[key], skip, self.by_key[meets[key]].scope)
+            for key, skip in skip_edges(self.by_key).items()
         ]
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """The layers with weights, in forward order."""
+        """One row for every op's output, in forward order."""
+        weights = {
+            node.consumers[0]: node
+            for node in reversed(self.nodes)
+            if node.parameter and node.slots[0] == 1  # input 0 is the data, 1 the weight, 2 the bias
+        }
+        unknown = float("nan"), float("nan"), float("nan")
         found = []
         for node in self.nodes:
-            if node.key < 0 and len(node.shape) > 1 and node.name.endswith("weight"):
-                output = self._by_key[node.consumers[0]]
-                found.append(Layer(node.name.removesuffix(".weight"), node.norm, output.norm, node.shape))
+            if node.key < 0:
+                continue
+            weight = weights.get(node.key)
+            label = self._labels.get(node.key, node.name)
+            again = label.partition("#")[1:]
+            found.append(
+                Layer(
+                    (node.scope or node.op) + "".join(again),
+                    node.op,
+                    node.shape,
+                    *self._statistics.get(node.key, unknown),
+                    output_gradient=node.norm,
+                    weight_gradient=weight.norm if weight else None,
+                    weight_shape=weight.shape if weight else (),
+                )
+            )
         return found
+
+    @property
+    def weight_layers(self) -> list[Layer]:
+        """The layers that have a weight of two or more axes: convolutions and linear layers."""
+        return [layer for layer in self.layers if len(layer.weight_shape) > 1]
 
     @property
     def sum_error(self) -> float:
         """The largest relative error of skip + branch against the gradient passed on, over all forks (0 if none)."""
         return max((fork.sum_error for fork in self.forks), default=0.0)
 
-    def edges(self, name: str) -> list[tuple[str, float]]:
-        """(consumer, ‖gradient‖) for each consumer of the tensor of this name; names as in `nodes`."""
+    def edges(self, tensor: Tensor | str) -> list[tuple[str, float]]:
+        """(consumer, ‖gradient‖) for each consumer of a tensor, given itself or by its name in `nodes`.
+
+        Raises KeyError if it is not part of the recording.
+        """
+        node = self._find(tensor)
+        return [(self.by_key[k].name, norm) for k, norm in zip(node.consumers, node.edge_norms)]
+
+    def _find(self, tensor: Tensor | str) -> Node:
         for node in self.nodes:
-            if node.name == name:
-                return [(self._by_key[k].name, float(np.sqrt(node.gram[i, i]))) for i, k in enumerate(node.consumers)]
-        raise KeyError(f"edges: got {name!r}, which is no tensor of this recording; names are in [n.name for n in rec.nodes]")
+            if isinstance(tensor, str):
+                if node.name == tensor:
+                    return node
+            elif (tensor.op.serial == node.key) if tensor.op else (self._leaves.get(node.key) is tensor):
+                return node
+        what = repr(tensor) if isinstance(tensor, str) else f"a tensor of shape {tensor.shape}"
+        known = ", ".join(repr(node.name) for node in self.nodes[:4])
+        raise KeyError(f"edges: got {what}, which no gradient reached in this recording; there are {known}, …")
+
+    # ── ways to look at it ──
+    def graph(self) -> dict[str, Any]:
+        """The graph as plain lists, numbers and strings, see `export.graph` for the schema."""
+        return export.graph(self)
+
+    def to_json(self, path: Any) -> None:
+        """Write loss, graph, forks and layers as JSON, see `export`."""
+        export.to_json(self, path)
+
+    def to_csv(self, path: Any) -> None:
+        """Write one row for every edge: source, consumer, slot, role, gradient norm."""
+        export.to_csv(self, path)
 
     def table(self) -> str:
-        """Forks and layers as text."""
-        rows = [f"{'fork':<24}{'skip':>11}{'branch':>11}{'total':>11}{'ratio':>9}{'cosine':>9}{'sum error':>11}"]
-        rows += [
-            f"{f.name:<24}{f.skip:>11.3e}{f.branch:>11.3e}{f.total:>11.3e}{f.ratio:>9.3f}{f.cosine:>9.3f}{f.sum_error:>11.0e}"
-            for f in self.forks
-        ]
-        if not self.forks:
-            rows.append("(no fork: no tensor's consumers meet again at an addition)")
-        rows += ["", f"{'layer':<24}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}"]
-        rows += [f"{r.name:<24}{r.weight_gradient:>11.3e}{r.output_gradient:>11.3e}" for r in self.layers]
-        return "\n".join(rows)
+        """Forks, weight layers and notes as text."""
+        return export.table(self)
 
     def plot(self) -> Any:
-        """A matplotlib figure: the gradient's profile over the layers, and the fork strip if there are forks."""
+        """A matplotlib figure: the gradient's profile over the weight layers, and the fork strip if there are forks."""
         from . import plots  # needs matplotlib, which is slow to import
 
         return plots.recording(self)
@@ -180,7 +279,7 @@ class Recording:
 
 @contextlib.contextmanager
 def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Recording]:
-    """Record every backward pass inside the ``with`` block; give the model so that parameters have names.
+    """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
 
     ``arrays=True`` keeps the gradient arrays of all edges, as much memory as the activations and more.
     """
@@ -222,12 +321,11 @@ def _products(grads: list[Any], total: Any) -> tuple[np.ndarray, float, float]:
 def _fork(node: Node, skip: int, name: str) -> Fork:
     """The fork at a node, its edge number ``skip`` being the shortcut and the sum of the others the branch."""
     others = [i for i in range(len(node.consumers)) if i != skip]
-    skip_norm = float(np.sqrt(node.gram[skip, skip]))
     branch_norm = float(np.sqrt(max(node.gram[np.ix_(others, others)].sum(), 0)))
-    both = skip_norm * branch_norm
+    both = node.edge_norms[skip] * branch_norm
     return Fork(
         name=name,
-        skip=skip_norm,
+        skip=node.edge_norms[skip],
         branch=branch_norm,
         total=node.norm,
         cosine=float(node.gram[skip, others].sum()) / both if both else 0.0,

@@ -1,5 +1,8 @@
 """The recording: every edge's gradient, and the forks found in the graph."""
 
+import csv
+import json
+
 import numpy as np
 import pytest
 
@@ -87,7 +90,7 @@ def test_a_wrong_sum_would_show():
     source.serial, consumer.serial, source.shape = 1, 2, (2,)
     edges = [Edge(source, consumer, i, np.array([1.0, 2.0])) for i in range(2)]
     recording = flow.Recording()
-    recording(source, edges, np.array([2.0, 3.0]))
+    recording.backward(source, edges, np.array([2.0, 3.0]))
     assert recording.nodes[0].sum_error == pytest.approx(1 / np.sqrt(13))
 
 
@@ -146,9 +149,9 @@ def test_layers_come_in_forward_order_with_the_parameters_gradients():
     x, y = batch()
     recording = flow.record(model, x, y)
     expected = [name.removesuffix(".weight") for name, p in model.named_parameters() if p.ndim > 1]
-    assert [layer.name for layer in recording.layers] == expected
+    assert [layer.name for layer in recording.weight_layers] == expected
     F.cross_entropy(model(Tensor(x)), Tensor(y)).backward()
-    for layer in recording.layers:
+    for layer in recording.weight_layers:
         grad = dict(model.named_parameters())[f"{layer.name}.weight"].grad
         assert layer.weight_gradient == pytest.approx(np.linalg.norm(grad))
 
@@ -205,3 +208,100 @@ def test_pad_shortcut_is_the_skip_not_the_branch():
     fork = flow.record(model, *batch(), arrays=True).forks[1]
     assert (fork.skip_grad[:, :, 1::2, :] == 0).all()  # only every second pixel went through the shortcut
     assert (fork.branch_grad != 0).mean() > 0.5
+
+
+def test_layers_carry_the_statistics_of_their_outputs():
+    model, (x, y) = net(), batch()
+    recording = flow.record(model, x, y)
+    rows = {(layer.name, layer.op): layer for layer in recording.layers}
+    output = F.relu(model.bn1(model.conv1(Tensor(x)))).data
+    row = rows["relu", "ReLU"]
+    assert row.mean == pytest.approx(output.mean()) and row.std == pytest.approx(output.std())
+    assert row.zeros == pytest.approx((output == 0).mean()) and 0.2 < row.zeros < 0.8
+    assert row.weight_gradient is None and rows["conv1", "Conv2d"].weight_gradient > 0
+    assert rows["layer1.0.relu#2", "ReLU"].shape == row.shape  # the block's one ReLU runs twice
+
+
+def test_edges_of_a_tensor_itself_leaf_or_not():
+    x = Tensor(np.ones(3), requires_grad=True)
+    with flow.recording() as recorder:
+        h = x.exp()
+        (h * h + x).sum().backward()
+    assert [name for name, _ in recorder.edges(h)] == [": Mul", ": Mul"]
+    assert [name for name, _ in recorder.edges(x)] == [": Exp", ": Add"]
+    with pytest.raises(KeyError, match="no gradient reached"):
+        recorder.edges(Tensor(np.ones(3)))
+
+
+def test_a_detached_branch_is_noted():
+    class Detached(nn.Module):
+        def forward(self, x):
+            return x + x.tanh().detach()
+
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    recording = flow.record(nn.Sequential(nn.Linear(4, 4).double(), Detached()), x, x, loss=F.mse_loss)
+    assert recording.forks == []
+    assert "1: Add: one summand carries no gradient" in recording.notes[0] and recording.notes[0] in recording.table()
+
+
+def test_a_module_called_twice_is_noted_and_its_rows_are_numbered():
+    layer = nn.Linear(4, 4).double()
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    recording = flow.record(nn.Sequential(layer, layer), x, x, loss=F.mse_loss)
+    assert [row.name for row in recording.layers[:2]] == ["0", "0#2"]
+    assert any("0.weight: used 2 times" in note for note in recording.notes)
+
+
+def test_constants_are_not_noted():
+    class Shift(nn.Module):
+        def forward(self, x):
+            return x + 1
+
+    x = np.ones((3, 4))
+    assert flow.record(nn.Sequential(nn.Linear(4, 4).double(), Shift()), x, x, loss=F.mse_loss).notes == []
+
+
+def test_the_graph_is_plain_data_with_skips_and_branches_marked():
+    recording = flow.record(net(), *batch())
+    graph = json.loads(json.dumps(recording.graph()))
+    assert graph["version"] == 1
+    ids = [node["id"] for node in graph["nodes"]]
+    assert len(set(ids)) == len(ids) and set(graph["nodes"][0]) == {
+        "id", "name", "op", "scope", "shape", "parameter", "norm",
+    }  # fmt: skip
+    assert {e["source"] for e in graph["edges"]} | {e["consumer"] for e in graph["edges"]} == set(ids)
+    roles = [edge["role"] for edge in graph["edges"]]
+    assert roles.count("skip") == roles.count("branch") == 3
+    by_id = {node["id"]: node for node in graph["nodes"]}
+    skips = [by_id[e["consumer"]]["op"] for e in graph["edges"] if e["role"] == "skip"]
+    assert skips == ["Add", "Index", "Index"]
+
+
+def test_json_and_csv(tmp_path):
+    recording = flow.record(net(), *batch())
+    recording.to_json(tmp_path / "r.json")
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["graph"] == recording.graph() and document["loss"] == recording.loss
+    assert document["forks"][0]["ratio"] == recording.forks[0].ratio
+    recording.to_csv(tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(recording.graph()["edges"])
+    assert [row["source"] for row in rows if row["role"] == "skip"][0] == "relu: ReLU"
+
+
+def test_backward_alone_can_be_recorded():
+    x = Tensor(np.ones(3), requires_grad=True)
+    loss = (x.exp() + x).sum()
+    with flow.recording() as recorder:
+        loss.backward()
+    assert len(recorder.forks) == 1 and np.isnan(recorder.layers[0].mean)
+
+
+def test_two_backward_passes_in_one_recording():
+    with flow.recording() as recorder:
+        for _ in range(2):
+            x = Tensor(np.ones(3), requires_grad=True)
+            (x.exp() + x).sum().backward()
+            count = len(recorder.forks)
+    assert count == 2

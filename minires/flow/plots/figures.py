@@ -19,8 +19,8 @@ def recording(rec: Recording) -> Figure:
     parts = figure.subfigures(1, 2) if rec.forks else [figure]
     ax = parts[0].subplots()
     network = "residual" if rec.forks else "plain"
-    profile(ax, [("", network, [r.weight_gradient for r in rec.layers], "-")], [r.name for r in rec.layers])
-    ax.set_xlim(0, len(rec.layers) + 1)
+    profile(ax, [("", network, [r.weight_gradient for r in rec.weight_layers], "-")], [r.name for r in rec.weight_layers])
+    ax.set_xlim(0, len(rec.weight_layers) + 1)
     ax.set_xlabel("layer, from input to output")
     if rec.forks:
         fork_strip(*strip_axes(parts[1]), rec.forks)
