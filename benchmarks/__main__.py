@@ -29,7 +29,8 @@ def step(rounds: int) -> None:
             low, high = result["ms_range"]
             speed = "" if label == "minires" else f"{ours['ms'] / result['ms']:.2f} ×"
             memory = "" if label == "minires" else f"{ours['peak_mb'] / result['peak_mb']:.2f} ×"
-            cells = [f"{result['ms']:.0f} ms ({low:.0f}–{high:.0f})", speed, f"{result['peak_mb']:.0f} MB", memory]
+            time = f"{result['ms']:.0f} ms ({low:.0f}–{high:.0f})"
+            cells = [time, speed, f"{result['peak_mb']:.0f} MB", memory]
             rows.append([title, label, *cells])
     header = ["training step", "program", "median (range)", "minires / it", "peak memory", "minires / it"]
     versions = {r.get("version", "absent") for m in results.values() for r in m.values()}
@@ -70,8 +71,8 @@ def engine(rounds: int) -> None:
 def _about(rounds: int) -> str:
     m = harness.machine()
     return (
-        f"Median of {rounds} rounds, each program in its own process, alternated; {m['processor']}, {m['cores']} cores, "
-        f"float32, Python {m['python']}."
+        f"Median of {rounds} rounds, each program in its own process, alternated; {m['processor']}, {m['cores']} "
+        f"cores, float32, Python {m['python']}."
     )
 
 

@@ -1,8 +1,8 @@
 """How everything here is measured: each program in its own process, alternated, medians over several rounds.
 
-In one process the peers would disturb each other: PyTorch's worker threads spin for a while after each call and take the
-second core away. So every round starts every program anew, one after the other, and the ratio of the medians is what
-counts; absolute times belong to the machine named in the table.
+In one process the peers would disturb each other: PyTorch's worker threads spin for a while after each call and take
+the second core away. So every round starts every program anew, one after the other, and the ratio of the medians is
+what counts; absolute times belong to the machine named in the table.
 """
 
 import json

@@ -5,10 +5,9 @@
 Names follow PyTorch wherever it has the thing.
 """
 
-from numpy import bool_ as bool  # noqa: A004  (dtypes carry PyTorch's names)
 from numpy import float32, float64, int64
 
-from . import data, kernels, models, nn
+from . import data, flow, kernels, models, nn, optim, train
 from .autograd import detect_anomaly, grad, no_grad
 from .creation import (
     arange,
@@ -34,3 +33,44 @@ from .random import manual_seed
 from .tensor import Tensor, apply
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Op",
+    "Tensor",
+    "apply",
+    "arange",
+    "cat",
+    "data",
+    "detect_anomaly",
+    "flatten",
+    "float32",
+    "float64",
+    "flow",
+    "full",
+    "get_num_threads",
+    "grad",
+    "int64",
+    "kernels",
+    "manual_seed",
+    "maximum",
+    "minimum",
+    "models",
+    "nn",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "optim",
+    "rand",
+    "randn",
+    "relu",
+    "set_num_threads",
+    "sigmoid",
+    "softmax",
+    "stack",
+    "tanh",
+    "tensor",
+    "train",
+    "where",
+    "zeros",
+    "zeros_like",
+]

@@ -54,8 +54,8 @@ def _add_compare(commands) -> None:
     parser = commands.add_parser(
         "compare",
         help="train a plain and a residual twin side by side and show their gradient flow",
-        description="Train a plain and a residual network that start from the same weights and differ by one flag, record "
-        "the gradient on its way back through both, and write a figure, a table and the numbers.",
+        description="Train a plain and a residual network that start from the same weights and differ by one flag, "
+        "record the gradient on its way back through both, and write a figure, a table and the numbers.",
         epilog="examples:\n"
         "  minires compare                            the default: depth 56 on handwritten digits, about a minute\n"
         "  minires compare --depth 20 --epochs 5      a quick look\n"
@@ -72,7 +72,7 @@ def _add_compare(commands) -> None:
         "--shortcut",
         choices="ABC",
         default=defaults.shortcut,
-        help="A: identity, padded where shapes change (default); B: 1×1 convolution there; C: 1×1 convolution everywhere",
+        help="A: identity, padded where shapes change (default); B: 1×1 convolution there; C: 1×1 convolution always",
     )
     network.add_argument("--preact", action="store_true", help="BN and ReLU before each convolution (He et al. 2016)")
     network.add_argument(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -107,12 +108,14 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
     runners = {name: _runner(model, settings, steps) for name, model in (("plain", plain), ("residual", residual))}
 
     interrupted = False
-    bar = tqdm(total=steps, desc=f"plain-{settings.depth} and ResNet-{settings.depth}", disable=settings.quiet, unit="step")
+    names = f"plain-{settings.depth} and ResNet-{settings.depth}"
+    bar = tqdm(total=steps, desc=names, disable=settings.quiet, unit="step")
     try:
         with bar:
             for epoch in range(epochs):
-                for x, y in data.batches(train, settings.batch_size, seed=settings.seed, epoch=epoch, drop_last=True):
-                    x, y = Tensor(x.astype(settings.dtype, copy=False)), Tensor(y)
+                batches = data.batches(train, settings.batch_size, seed=settings.seed, epoch=epoch, drop_last=True)
+                for images, labels in batches:
+                    x, y = Tensor(images.astype(settings.dtype, copy=False)), Tensor(labels)
                     due = flow.is_due(bar.n, last=steps - 1)
                     for runner in runners.values():
                         runner.step(x, y, record=due)
@@ -142,7 +145,7 @@ def load_data(settings: Settings) -> tuple[data.Dataset, data.Dataset]:
 
 
 def _runner(model: ResNet, settings: Settings, steps: int) -> Runner:
-    """SGD with momentum 0.9 and weight decay 1e-4 (He et al. 2015), warmed up, and divided by 10 at 70 % of the steps."""
+    """SGD with momentum 0.9 and weight decay 1e-4 (He et al. 2015), warmed up, and divided by 10 at 70 %."""
     model.to(settings.dtype)
     optimizer = optim.SGD(model.parameters(), settings.lr, momentum=0.9, weight_decay=1e-4)
     warm_up = min(WARM_UP, max(steps // 4, 1))
@@ -231,7 +234,8 @@ def sentences(report: dict[str, Any], forks: Sequence[flow.Fork]) -> list[str]:
         f"at step {later} the plain one's {_trend(plain[later])}, the residual one's {_trend(residual[later])}."
     )
     p, r = report["networks"]["plain"], report["networks"]["residual"]
-    lower, higher = ("residual", "plain") if (r["train_loss"] or 9e9) <= (p["train_loss"] or 9e9) else ("plain", "residual")
+    better = (r["train_loss"] or math.inf) <= (p["train_loss"] or math.inf)
+    lower, higher = ("residual", "plain") if better else ("plain", "residual")
     networks = report["networks"]
     second = (
         f"After {report['steps']} steps from the same weights the {lower} network has the lower training loss, "
@@ -287,7 +291,8 @@ def draw(path: Path, settings: Settings, runners: dict[str, Runner]) -> None:
 
     from .flow import plots
 
-    title = f"Plain-{settings.depth} and ResNet-{settings.depth}, width {settings.width}, on {settings.data}: same weights at the start, one flag apart"
+    names = f"Plain-{settings.depth} and ResNet-{settings.depth}, width {settings.width}, on {settings.data}"
+    title = f"{names}: same weights at the start, one flag apart"
     figure = plots.comparison(
         {name: runner.history for name, runner in runners.items()},
         {name: runner.losses for name, runner in runners.items()},

@@ -32,7 +32,7 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
         check_finite(data, op, "output", arrays)
     if not any(needs):
         return Tensor(data.astype(np.float32) if dtype is None and data.dtype == np.float64 else data)
-    if data.dtype != dtype:
+    if data.dtype != dtype and op_class is not shape.Cast:
         raise TypeError(
             f"{op.name}.forward: got {data.dtype} output from {dtype} input; an op must keep the floating-point type. "
             "A NumPy scalar such as np.sqrt(2) is float64 and widens: wrap it in float()"

@@ -19,7 +19,7 @@ from minires.checkpoint import Checkpoint, CheckpointError
 def trained(width=2, cls=optim.SGD, dtype="float32", **options):
     """A small network, its optimiser and a schedule, two steps on."""
     mr.manual_seed(3)
-    model = mr.models.resnet_cifar(8, width=width, in_channels=1).to(dtype)
+    model = mr.models.resnet_cifar(8, width=width, in_channels=1).to(np.dtype(dtype))
     optimizer = cls(model.parameters(), lr=0.1, **options)
     schedule = optim.CosineAnnealingLR(optimizer, 10)
     for _ in range(2):
@@ -246,10 +246,14 @@ def test_ctrl_c_while_saving_leaves_a_whole_file_and_no_other(tmp_path):
     weights = {"w": np.zeros(500_000, np.float32)}
     Checkpoint(weights, extra={"k": 0}).save(path)
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        timer.start()
-        while True:
-            Checkpoint(weights, extra={"k": 1}).save(path)
-    timer.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            while True:
+                Checkpoint(weights, extra={"k": 1}).save(path)
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert Checkpoint.load(path).model["w"].shape == (500_000,)
     assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]

@@ -1,4 +1,4 @@
-"""One training step of a CIFAR ResNet in minires: forward, backward, SGD with momentum.  minires_step.py CASE [record]"""
+"""One training step of a CIFAR ResNet in minires: forward, backward, SGD.  minires_step.py CASE [norms|arrays]"""
 
 import contextlib
 import sys

@@ -21,8 +21,8 @@ def graph(recording: "Recording") -> dict[str, Any]:
 
     version: 1. nodes: tensors in forward order, each {id, name, op, scope, shape, parameter, norm}; op is "" for a leaf
     tensor, norm that of its gradient. edges: in forward direction, each {source, consumer, slot, norm, role}: tensor
-    ``source`` was input number ``slot`` of the op that made tensor ``consumer``, and norm is that of the gradient that came
-    back along this edge; role is "skip" or "branch" at a fork, else null.
+    ``source`` was input number ``slot`` of the op that made tensor ``consumer``, and norm is that of the gradient that
+    came back along this edge; role is "skip" or "branch" at a fork, else null.
     """
     nodes = [
         {

@@ -43,7 +43,7 @@ class History:
         self.layers = names
         self._kernels = [len(layer.weight_shape) == 4 for layer in recording.weight_layers]
         self.steps.append(step)
-        self._norms.append([layer.weight_gradient for layer in recording.weight_layers])
+        self._norms.append([layer.weight_gradient or 0.0 for layer in recording.weight_layers])
         self.forks.append(recording.forks)
         self.sum_error = max(self.sum_error, recording.sum_error)
 

@@ -1,9 +1,9 @@
 """The path spectrum: the gradient taken apart by the number of residual branches it crossed.
 
-A residual network of n blocks is a sum over 2ⁿ paths, each of which takes the branch or the shortcut of every block (Veit
-et al. 2016, arXiv 1605.06431). Backward is linear, so the gradient is the sum of what came along each, and the part that
-crossed exactly k branches can be carried along: at each block G′[k] = Sᵀ·G[k] + Bᵀ·G[k − 1], with S the shortcut and B the
-branch. This is exact; no path is sampled, and ΣG[k] is the ordinary gradient.
+A residual network of n blocks is a sum over 2ⁿ paths, each of which takes the branch or the shortcut of every block
+(Veit et al. 2016, arXiv 1605.06431). Backward is linear, so the gradient is the sum of what came along each, and the
+part that crossed exactly k branches can be carried along: at each block G′[k] = Sᵀ·G[k] + Bᵀ·G[k − 1], with S the
+shortcut and B the branch. This is exact; no path is sampled, and ΣG[k] is the ordinary gradient.
 """
 
 import math
@@ -28,8 +28,8 @@ class PathSpectrum:
 
     norms: ‖G[k]‖. counts: the number of paths that cross k branches, binomial. sum_error: ‖ΣG[k] − g‖ / ‖g‖ against the
     gradient g of an ordinary backward pass. arrays: the G[k] themselves, if asked for.
-    sampled: Veit's estimate, if asked for: counts[k] times the mean norm of single paths with k branches. It adds up the
-    paths' norms as if all pointed the same way; in truth they largely cancel, so it overstates the long paths.
+    sampled: Veit's estimate, if asked for: counts[k] times the mean norm of single paths with k branches. It adds up
+    the paths' norms as if all pointed the same way; in truth they largely cancel, so it overstates the long paths.
     """
 
     norms: np.ndarray
@@ -143,7 +143,7 @@ class Paths:
         for block, (key, skip) in enumerate(skips.items()):
             for i, (consumer, slot) in enumerate(edges[sources[key]]):
                 self.route[sources[key], consumer, slot] = block, i != skip
-        self.loss = loss.op
+        self.loss: Any = loss.op
         reach = {self.first}  # only ops between the first fork and the loss matter, and only gradients along them
         for op in reversed(ops):
             if any(source in reach for source in op.inputs if source is not None):

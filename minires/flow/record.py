@@ -140,7 +140,7 @@ class Recording:
         else:
             self._leaves[key] = source
             name = self._names.get(id(source), "leaf")
-        used = sorted((edge for edge in edges if edge.consumer), key=lambda edge: (edge.consumer.serial, edge.slot))
+        used = sorted((edge for edge in edges if edge.consumer is not None), key=_position)
         grads = [edge.grad for edge in used] or [total]
         gram, norm, sum_error = _products(grads, total)
         self._nodes.append(
@@ -151,7 +151,7 @@ class Recording:
                 scope=source.scope if is_op else "",
                 shape=tuple(source.shape),
                 parameter=isinstance(source, Parameter),
-                consumers=tuple(edge.consumer.serial for edge in used),
+                consumers=tuple(_position(edge)[0] for edge in used),
                 slots=tuple(edge.slot for edge in used),
                 gram=gram,
                 norm=norm,
@@ -190,10 +190,12 @@ class Recording:
     def forks(self) -> list[Fork]:
         """The forks, in forward order, see `forks.skip_edges`; named by the scope of the addition."""
         meets = meeting_points({node.key: node.consumers for node in self.nodes})
-        return [
-            _fork(self.by_key[key], skip, self.by_key[meets[key]].scope)
-            for key, skip in skip_edges(self.by_key).items()
-        ]
+        found = []
+        for key, skip in skip_edges(self.by_key).items():
+            meeting = meets[key]
+            assert meeting is not None  # every fork has one
+            found.append(_fork(self.by_key[key], skip, self.by_key[meeting].scope))
+        return found
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -303,10 +305,15 @@ def record(
     return recorder
 
 
+def _position(edge: Edge) -> tuple[int, int]:
+    """Where an edge stands in forward order: its consumer's key, and the slot."""
+    return (edge.consumer.serial, edge.slot) if edge.consumer is not None else (-1, edge.slot)
+
+
 def _products(grads: list[Any], total: Any) -> tuple[np.ndarray, float, float]:
     """(inner products of the edges, norm of the total, relative error of the sum)."""
     arrays = [*grads, total]
-    order = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
+    order: Any = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
     flat = [np.asarray(a).ravel(order) for a in arrays]
     norm = float(np.sqrt(flat[-1] @ flat[-1]))
     if len(grads) == 1:

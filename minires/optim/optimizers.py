@@ -100,7 +100,7 @@ class Optimizer:
             "state": {
                 i: {name: _copied(value) for name, value in self.state[p].items()}
                 for p, i in numbers.items()
-                if p in self.state
+                if self.state.get(p)
             },
             "param_groups": [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
         }

@@ -44,7 +44,8 @@ def test_conv2d_named_padding(agree, randn, padding, dilation):
 @some
 @given(
     size=st.tuples(st.integers(2, 9), st.integers(2, 9)), kernel=st.integers(1, 4),
-    stride=st.one_of(st.none(), st.integers(1, 4)), padding=st.integers(0, 2), include=st.booleans(), ties=st.booleans(),
+    stride=st.one_of(st.none(), st.integers(1, 4)), padding=st.integers(0, 2),
+    include=st.booleans(), ties=st.booleans(),
 )  # fmt: skip
 def test_pooling(agree, randn, size, kernel, stride, padding, include, ties):
     assume(2 * padding <= kernel <= min(size) + 2 * padding)

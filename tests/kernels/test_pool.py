@@ -74,7 +74,7 @@ def test_adaptive_avg_pool2d_equals_its_twin(shape, size, seed, dtype, lay, lay_
 @both
 def test_a_tie_goes_to_the_first(module):
     x = np.ones((1, 1, 2, 4))
-    y, tap = module.max_pool2d(x, (2, 2), (2, 2))
+    _, tap = module.max_pool2d(x, (2, 2), (2, 2))
     dx = module.max_pool2d_backward(np.array([[[[3.0, 5.0]]]]), tap, x.shape, (2, 2), (2, 2))
     np.testing.assert_array_equal(dx, [[[[3, 0, 5, 0], [0, 0, 0, 0]]]])
 

@@ -63,7 +63,11 @@ def test_nested_calls_run_in_their_own_thread(threads):
 def test_several_callers_at_once(threads):
     threads(2)
     totals = []
-    callers = [threading.Thread(target=lambda: totals.append(sum(map(sum, parallel(list, range(100)))))) for _ in range(8)]
+
+    def call():
+        totals.append(sum(parallel(sum, range(100))))
+
+    callers = [threading.Thread(target=call) for _ in range(8)]
     for caller in callers:
         caller.start()
     for caller in callers:

@@ -99,6 +99,7 @@ def test_the_gradient_of_the_input_is_branch_plus_shortcut():
 
 def test_a_preactivation_projection_starts_from_the_activated_input():
     block = models.PreActBlock(4, 8, 2, "B").double().eval()
+    assert isinstance(block.downsample, nn.Conv2d)  # no norm behind it
     x = randn(2, 4, 6, 6)
     active = block.bn1(x).relu()
     np.testing.assert_array_equal(block(x).numpy(), (block.branch(active) + block.downsample(active)).numpy())

@@ -127,7 +127,7 @@ def test_blocks_are_listed_in_order():
 
 def test_convolutions_start_with_he_initialisation_by_fan_out():
     mr.manual_seed(0)
-    weight = models.resnet_cifar(8, 32).layer3[0].conv2.weight.numpy()
+    weight = models.resnet_cifar(8, 32).layer3[0].conv1.weight.numpy()  # 64 -> 128 channels
     np.testing.assert_allclose(weight.std(), np.sqrt(2 / (128 * 9)), rtol=0.02)
 
 
@@ -213,10 +213,10 @@ def test_1202_layers_run_forward_and_backward_within_the_recursion_limit():
 
 @pytest.mark.parametrize(
     "depth, nearest",
-    [(21, "20 and 26"), (19, "14 and 20"), (9, "8 and 14"), (7, "nearest: 8"), (-3, "nearest: 8"), (20.0, "example 20")],
+    [(21, "20 and 26"), (19, "14 and 20"), (7, "the nearest: 8"), (-3, "the nearest: 8"), (20.0, "for example 20")],
 )
 def test_an_illegal_depth_names_the_nearest_legal_ones(depth, nearest):
-    with pytest.raises(ValueError, match=rf"resnet_cifar: got depth {depth}; legal depths are 6n\+2, from 8 on.*{nearest}"):
+    with pytest.raises(ValueError, match=rf"resnet_cifar: got depth {depth}; legal depths are 6n\+2.*{nearest}"):
         models.resnet_cifar(depth)
     with pytest.raises(ValueError, match=nearest):
         models.twins(depth)

@@ -23,8 +23,18 @@ def re_escape(text):
 
 BAD = {
     # convolution
-    "channels": (lambda: nn.Conv2d(4, 8, 3)(x), ValueError, "conv2d: got input (2, 3, 8, 8) with 3 channels", "expects 4"),
-    "no batch axis": (lambda: nn.Conv2d(3, 8, 3)(x[0]), ValueError, "conv2d: got an input of shape (3, 8, 8)", "x[None]"),
+    "channels": (
+        lambda: nn.Conv2d(4, 8, 3)(x),
+        ValueError,
+        "conv2d: got input (2, 3, 8, 8) with 3 channels",
+        "expects 4",
+    ),
+    "no batch axis": (
+        lambda: nn.Conv2d(3, 8, 3)(x[0]),
+        ValueError,
+        "conv2d: got an input of shape (3, 8, 8)",
+        "x[None]",
+    ),
     "kernel too large": (
         lambda: nn.Conv2d(3, 8, 11, padding=1)(x),
         ValueError,
@@ -42,14 +52,24 @@ BAD = {
         'conv2d: got padding="same" with stride (2, 2)',
         "needs stride 1",
     ),
-    "groups": (lambda: nn.Conv2d(3, 8, 3, groups=2), ValueError, "Conv2d: got groups=2 for 3 input", "must divide both"),
+    "groups": (
+        lambda: nn.Conv2d(3, 8, 3, groups=2),
+        ValueError,
+        "Conv2d: got groups=2 for 3 input",
+        "must divide both",
+    ),
     "groups, function": (
         lambda: F.conv2d(x, mr.ones(4, 1, 1, 1), groups=2),
         ValueError,
         "conv2d: got groups=2 for 3 input",
         "must divide both",
     ),
-    "fractional channels": (lambda: nn.Conv2d(3, 16 / 2, 3), ValueError, "Conv2d: got out_channels=8.0", "whole number"),
+    "fractional channels": (
+        lambda: nn.Conv2d(3, 16 / 2, 3),
+        ValueError,
+        "Conv2d: got out_channels=8.0",
+        "whole number",
+    ),
     "kernel of three": (lambda: nn.Conv2d(3, 8, (3, 3, 3)), ValueError, "Conv2d: got kernel_size=(3, 3, 3)", "a pair"),
     "fractional stride": (lambda: F.max_pool2d(x, 2, 1.5), ValueError, "max_pool2d: got stride=1.5", "whole number"),
     "integer images": (
@@ -59,7 +79,12 @@ BAD = {
         "images.float() / 255",
     ),
     "integer rows": (lambda: nn.Linear(2, 2)(mr.tensor([[1, 2]])), TypeError, "linear: got an input of dtype int64"),
-    "an array": (lambda: nn.Conv2d(3, 8, 3)(x.numpy()), TypeError, "conv2d: got a ndarray; expected a Tensor", "tensor(x)"),
+    "an array": (
+        lambda: nn.Conv2d(3, 8, 3)(x.numpy()),
+        TypeError,
+        "conv2d: got a ndarray; expected a Tensor",
+        "tensor(x)",
+    ),
     "mixed types": (lambda: nn.Conv2d(3, 8, 3)(x.double()), TypeError, "Conv2d: got inputs of float64", "float32"),
     "empty batch": (lambda: nn.Conv2d(3, 8, 3)(x[:0]), ValueError, "conv2d: got an empty batch, shape (0, 3, 8, 8)"),
     # linear
@@ -90,7 +115,12 @@ BAD = {
         "expected (1,)",
     ),
     "norm axes": (lambda: nn.BatchNorm2d(3)(x[0]), ValueError, "BatchNorm2d: got an input of shape (3, 8, 8)", "4"),
-    "norm axes, 1d": (lambda: nn.BatchNorm1d(3)(x), ValueError, "BatchNorm1d: got an input of shape (2, 3, 8, 8)", "2 or 3"),
+    "norm axes, 1d": (
+        lambda: nn.BatchNorm1d(3)(x),
+        ValueError,
+        "BatchNorm1d: got an input of shape (2, 3, 8, 8)",
+        "2 or 3",
+    ),
     "norm without statistics": (
         lambda: F.batch_norm(x, None, None),
         ValueError,
@@ -99,7 +129,12 @@ BAD = {
     ),
     "norm features": (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d: got num_features=0", "at least 1"),
     # pooling
-    "window too large": (lambda: nn.MaxPool2d(9)(x), ValueError, "max_pool2d: the window 9 is larger", "8 + 2·0 along H"),
+    "window too large": (
+        lambda: nn.MaxPool2d(9)(x),
+        ValueError,
+        "max_pool2d: the window 9 is larger",
+        "8 + 2·0 along H",
+    ),
     "pool stride": (lambda: nn.AvgPool2d(2, 0)(x), ValueError, "avg_pool2d: got", "stride (0, 0)", "at least 1"),
     "pool padding": (lambda: nn.MaxPool2d(2, padding=2)(x), ValueError, "max_pool2d: got padding 2 for a window of 2"),
     "pool size": (lambda: F.adaptive_avg_pool2d(x, 0), ValueError, "adaptive_avg_pool2d: got", "(0, 0)", "at least 1"),
@@ -130,45 +165,90 @@ BAD = {
         ValueError,
         "cross_entropy: got targets of shape (2, 1) for input (2, 3); expected (2,)",
     ),
-    "too few labels": (lambda: F.cross_entropy(logits, labels[:1]), ValueError, "targets of shape (1,)", "expected (2,)"),
+    "too few labels": (
+        lambda: F.cross_entropy(logits, labels[:1]),
+        ValueError,
+        "targets of shape (1,)",
+        "expected (2,)",
+    ),
     "target with gradient": (
         lambda: F.cross_entropy(logits, mr.zeros(2, 3, requires_grad=True)),
         ValueError,
         "cross_entropy: got a target that requires grad",
         "detach()",
     ),
-    "empty loss": (lambda: F.cross_entropy(logits[:0], labels[:0]), ValueError, "cross_entropy: got", "(0, 3)", "non-empty"),
+    "empty loss": (
+        lambda: F.cross_entropy(logits[:0], labels[:0]),
+        ValueError,
+        "cross_entropy: got",
+        "(0, 3)",
+        "non-empty",
+    ),
     "all ignored": (
         lambda: F.cross_entropy(logits, mr.tensor([-100, -100])),
         ValueError,
         "cross_entropy: got no target that counts",
     ),
-    "integer logits": (lambda: F.cross_entropy(logits.long(), labels), TypeError, "cross_entropy: got an input of dtype int64"),
+    "integer logits": (
+        lambda: F.cross_entropy(logits.long(), labels),
+        TypeError,
+        "cross_entropy: got an input of dtype int64",
+    ),
     "class weights": (
         lambda: F.cross_entropy(logits, labels, mr.ones(2)),
         ValueError,
         "cross_entropy: got Tensor weight of shape (2,) for 3 classes; expected a Tensor of shape (3,)",
     ),
     "class weights in a list": (lambda: F.nll_loss(logits, labels, [1, 1, 1]), ValueError, "nll_loss: got list weight"),
-    "smoothing": (lambda: F.cross_entropy(logits, labels, label_smoothing=2), ValueError, "label_smoothing=2", "0 and 1"),
-    "reduction": (lambda: F.cross_entropy(logits, labels, reduction="avg"), ValueError, "got reduction='avg'", '"mean"'),
+    "smoothing": (
+        lambda: F.cross_entropy(logits, labels, label_smoothing=2),
+        ValueError,
+        "label_smoothing=2",
+        "0 and 1",
+    ),
+    "reduction": (
+        lambda: F.cross_entropy(logits, labels, reduction="avg"),
+        ValueError,
+        "got reduction='avg'",
+        '"mean"',
+    ),
     "nll label": (lambda: F.nll_loss(logits, mr.tensor([0, 5])), ValueError, "nll_loss: got target 5 with 3 classes"),
-    "mse shapes": (lambda: F.mse_loss(mr.ones(2, 1), mr.ones(2)), ValueError, "mse_loss: got shapes (2, 1) and (2,)", "equal"),
+    "mse shapes": (
+        lambda: F.mse_loss(mr.ones(2, 1), mr.ones(2)),
+        ValueError,
+        "mse_loss: got shapes (2, 1) and (2,)",
+        "equal",
+    ),
     # the rest
     "dropout": (lambda: nn.Dropout(1.5), ValueError, "Dropout: got p=1.5", "between 0 and 1"),
     "dropout, function": (lambda: F.dropout(x, -0.1), ValueError, "dropout: got p=-0.1", "between 0 and 1"),
     "pad mode": (lambda: F.pad(x, (1, 1), mode="reflect"), ValueError, "pad: got", "mode='reflect'", "constant"),
     "pad odd": (lambda: F.pad(x, (1, 1, 1)), ValueError, "pad: got pad=(1, 1, 1)", "two numbers for each axis"),
     "pad crops all": (lambda: F.pad(x, (-5, -5)), ValueError, "pad: got", "crop away more than there is"),
-    "one_hot range": (lambda: F.one_hot(mr.tensor([3]), 3), ValueError, "one_hot: got indices from 3 to 3 for 3", "0 to 2"),
-    "one_hot negative": (lambda: F.one_hot(mr.tensor([-1, 1])), ValueError, "one_hot: got indices from -1 to 1", "0 to 1"),
+    "one_hot range": (
+        lambda: F.one_hot(mr.tensor([3]), 3),
+        ValueError,
+        "one_hot: got indices from 3 to 3 for 3",
+        "0 to 2",
+    ),
+    "one_hot negative": (
+        lambda: F.one_hot(mr.tensor([-1, 1])),
+        ValueError,
+        "one_hot: got indices from -1 to 1",
+        "0 to 1",
+    ),
     "one_hot floats": (lambda: F.one_hot(logits), TypeError, "one_hot: got class indices of dtype float32", "long()"),
     "one_hot of nothing": (lambda: F.one_hot(labels[:0]), ValueError, "one_hot: got num_classes=-1", "shape (0,)"),
     "softmax of integers": (lambda: F.softmax(labels, 0), TypeError, "softmax: got an input of dtype int64"),
-    "fan mode": (lambda: nn.init.kaiming_normal_(logits, mode="in"), ValueError, "kaiming_normal_: got mode='in'", "fan_in"),
+    "fan mode": (
+        lambda: nn.init.kaiming_normal_(logits, mode="in"),
+        ValueError,
+        "kaiming_normal_: got mode='in'",
+        "fan_in",
+    ),
     "fan of a vector": (lambda: nn.init.xavier_normal_(mr.ones(3)), ValueError, "fans: got a weight of shape (3,)"),
     "gain": (lambda: nn.init.calculate_gain("gelu"), ValueError, "calculate_gain: got 'gelu'", "relu"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("call, error, fragments", [(c, e, f) for c, e, *f in BAD.values()], ids=list(BAD))

@@ -320,9 +320,17 @@ def test_missing_and_unexpected_names_are_an_error_and_change_nothing():
     before = values(model)
     state = {name: array + 1 for name, array in before.items()}
     state["head.weight"] = state.pop("first.weight")
-    with pytest.raises(KeyError, match=r"load_state_dict: missing first\.weight; unexpected head\.weight.*strict=False"):
+    message = r"load_state_dict: missing first\.weight; unexpected head\.weight.*strict=False"
+    with pytest.raises(KeyError, match=message):
         model.load_state_dict(state)
     assert_same(before, values(model))
+
+
+@pytest.mark.parametrize("missing, unexpected", [(["scale"], []), ([], ["head"])])
+def test_either_missing_or_unexpected_names_are_enough(missing, unexpected):
+    state = {name: array for name, array in Pair().state_dict().items() if name not in missing}
+    with pytest.raises(KeyError, match=rf"missing {''.join(missing) or 'nothing'}; unexpected {''.join(unexpected)}"):
+        Pair().load_state_dict({**state, **dict.fromkeys(unexpected, 0)})
 
 
 def test_a_long_list_of_missing_names_is_cut():
@@ -348,6 +356,11 @@ def test_a_wrong_shape_is_an_error_and_changes_nothing(strict):
     with pytest.raises(ValueError, match=message):
         model.load_state_dict(state, strict=strict)
     assert_same(before, values(model))
+
+
+def test_a_transposed_weight_does_not_fit():
+    with pytest.raises(ValueError, match=r"load_state_dict: got weight of shape \(3, 2\), but Linear has \(2, 3\)"):
+        nn.Linear(3, 2, bias=False).load_state_dict({"weight": np.ones((3, 2))})
 
 
 def test_a_state_that_is_no_dict_of_numbers():

@@ -77,7 +77,8 @@ def test_maximum_and_minimum_off_their_ties(name, pair, seed):
 def test_where_with_shapes_that_broadcast(three, seed):
     rng = np.random.default_rng(seed)
     condition, a, b = rng.random(three[0]) < 0.5, rng.standard_normal(three[1]), rng.standard_normal(three[2])
-    np.testing.assert_array_equal(mr.where(mr.tensor(condition), mr.tensor(a), mr.tensor(b)).data, np.where(condition, a, b))
+    y = mr.where(mr.tensor(condition), mr.tensor(a), mr.tensor(b))
+    np.testing.assert_array_equal(y.data, np.where(condition, a, b))
     check_gradient(lambda x, y: mr.where(condition, x, y), a, b)
     check_gradient(lambda x: mr.where(mr.tensor(condition), x, 2.0), a)
     check_gradient(lambda x: mr.where(condition, 2, x), b)

@@ -58,7 +58,8 @@ def test_var_is_unbiased_unless_told_otherwise(rng):
 def test_amax_and_amin(name, case, seed):
     shape, dim, keepdim = case
     a = apart(shape, seed)
-    np.testing.assert_array_equal(getattr(mr.tensor(a), name)(dim, keepdim).data, getattr(np, name)(a, dim, keepdims=keepdim))
+    y = getattr(mr.tensor(a), name)(dim, keepdim)
+    np.testing.assert_array_equal(y.data, getattr(np, name)(a, dim, keepdims=keepdim))
     check_gradient(lambda x: getattr(x, name)(dim=dim, keepdim=keepdim), a)
 
 

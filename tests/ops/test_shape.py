@@ -125,7 +125,7 @@ def test_a_single_value():
 
 X = mr.zeros(2, 3, 1)
 WRONG = {
-    "reshape: wrong count": (lambda: X.reshape(4, 2), ValueError, r"reshape: got shape \(4, 2\) for 6 values of shape \(2, 3, 1\)"),
+    "reshape: wrong count": (lambda: X.reshape(4, 2), ValueError, r"reshape: got shape \(4, 2\) for 6 values"),
     "reshape: -2": (lambda: X.reshape(-2, 3), ValueError, r"reshape: got shape \(-2, 3\)"),
     "reshape: two -1": (lambda: X.reshape(-1, -1), ValueError, r"reshape: got shape \(-1, -1\)"),
     "flatten: no dim": (lambda: X.flatten(3), IndexError, r"flatten: got dim=3 for a tensor of 3 dimensions"),
@@ -136,13 +136,13 @@ WRONG = {
     "transpose: no dim": (lambda: X.transpose(0, 3), IndexError, r"transpose: got dim=3"),
     "squeeze: no dim": (lambda: X.squeeze(5), IndexError, r"squeeze: got dim=5"),
     "unsqueeze: no dim": (lambda: X.unsqueeze(7), IndexError, r"unsqueeze: got dim=7"),
-    "expand: wrong size": (lambda: X.expand(2, 4, 1), ValueError, r"expand: got shape \(2, 4, 1\) for a tensor of shape \(2, 3, 1\)"),
+    "expand: wrong size": (lambda: X.expand(2, 4, 1), ValueError, r"expand: got shape \(2, 4, 1\) for .* \(2, 3, 1\)"),
     "expand: too few": (lambda: X.expand(3, 1), ValueError, r"expand: got shape \(3, 1\)"),
     "expand: new -1": (lambda: X.expand(-1, 2, 3, 1), ValueError, r"expand: got shape \(-1, 2, 3, 1\)"),
     "cat: nothing": (lambda: mr.cat([]), ValueError, r"cat: got shapes \[\]"),
     "cat: no axis": (lambda: mr.cat([mr.tensor(1.0)]), ValueError, r"cat: got shapes \[\(\)\]"),
     "cat: no dim": (lambda: mr.cat([X], 3), IndexError, r"cat: got dim=3"),
-    "cat: other sizes": (lambda: mr.cat([X, mr.zeros(2, 2, 1)]), ValueError, r"cat: got shapes .*\(2, 2, 1\).*but dim=0"),
+    "cat: other sizes": (lambda: mr.cat([X, mr.zeros(2, 2, 1)]), ValueError, r"cat: got .*\(2, 2, 1\).*but dim=0"),
     "cat: other ndim": (lambda: mr.cat([X, mr.zeros(3, 1)]), ValueError, r"cat: got shapes .*\(3, 1\)"),
     "cat: mixed types": (lambda: mr.cat([X, X.double()]), TypeError, r"Cat: got inputs of float32 .* and float64"),
     "stack: nothing": (lambda: mr.stack([]), ValueError, r"stack: got shapes \[\]"),

@@ -1,6 +1,7 @@
 """Whole figures, put together from panels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,11 +17,12 @@ from .style import NETWORK
 def recording(rec: Recording) -> Figure:
     """One recording: profile of all weight layers, and the fork strip if there are forks."""
     figure = plt.figure(figsize=(10, 4.2) if rec.forks else (6, 4), layout="constrained")
-    parts = figure.subfigures(1, 2) if rec.forks else [figure]
+    parts: Any = figure.subfigures(1, 2) if rec.forks else [figure]
     ax = parts[0].subplots()
     network = "residual" if rec.forks else "plain"
-    profile(ax, [("", network, [r.weight_gradient for r in rec.weight_layers], "-")], [r.name for r in rec.weight_layers])
-    ax.set_xlim(0, len(rec.weight_layers) + 1)
+    layers = rec.weight_layers
+    profile(ax, [("", network, [r.weight_gradient or 0.0 for r in layers], "-")], [r.name for r in layers])
+    ax.set_xlim(0, len(layers) + 1)
     ax.set_xlabel("layer, from input to output")
     if rec.forks:
         fork_strip(*strip_axes(parts[1]), rec.forks)
@@ -34,7 +36,8 @@ def comparison(
     """The four panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves."""
     figure = plt.figure(figsize=(13, 9.2), layout="constrained")
     figure.suptitle(title, size=13)
-    (top_left, top_right), (bottom_left, bottom_right) = figure.subfigures(2, 2, wspace=0.02, hspace=0.04)
+    parts: Any = figure.subfigures(2, 2, wspace=0.02, hspace=0.04)
+    (top_left, top_right), (bottom_left, bottom_right) = parts
     first, last = (histories["plain"].steps[i] for i in (0, -1))
     layers = histories["plain"].convolutions
 
@@ -58,7 +61,7 @@ def comparison(
 
     forks = histories["residual"].forks[-1]
     fork_strip(*strip_axes(bottom_left), forks)
-    bottom_left.suptitle(f"Forks of the residual network at step {last}: skip (blue) and branch (orange, hatched)", size=11)
+    bottom_left.suptitle(f"What came back at the residual network's forks, at step {last}", size=11)
 
     notes = {network: f"test {100 * value:.1f} %" for network, value in accuracy.items()}
     training(bottom_right.subplots(), losses, notes)

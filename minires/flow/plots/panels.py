@@ -35,7 +35,7 @@ def profile(ax: Axes, lines: Sequence[tuple[str, str, Sequence[float], str]], la
 
 def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm) -> Any:
     """Gradient norm over depth (x) and training step (y, downwards), norms (steps, layers); returns the mesh."""
-    positive = np.where(norms > 0, norms, norm.vmin)
+    positive = np.where(norms > 0, norms, float(norm.vmin or 1.0))
     mesh = ax.pcolormesh(positive, norm=norm, cmap="viridis", rasterized=True)
     ax.invert_yaxis()
     shown = spread(len(steps), 7)
@@ -48,7 +48,7 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm) ->
 
 
 def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork]) -> tuple[Axes, Axes]:
-    """Shares of ‖g‖² that came back through skip and branch, a bar for each fork; beneath, the cosine between the two."""
+    """Shares of ‖g‖² that came back through skip and branch, a bar for each fork; beneath, the cosine between them."""
     x = np.arange(1, len(forks) + 1)
     branch = np.array([fork.share for fork in forks])
     ax.bar(x, 1 - branch, width=0.85, color=SKIP)
@@ -80,7 +80,8 @@ def training(ax: Axes, losses: dict[str, Sequence[float]], notes: dict[str, str]
         window = min(smooth, max(len(loss) // 5, 1))
         mean = np.convolve(loss, np.ones(window) / window, "valid")
         ax.plot(steps, loss, color=colour, lw=0.5, alpha=0.35)
-        ax.plot(steps[: len(mean)] + (window - 1) / 2, mean, color=colour, lw=2, ls="-" if network == "residual" else "--")
+        middle = steps[: len(mean)] + (window - 1) / 2
+        ax.plot(middle, mean, color=colour, lw=2, ls="-" if network == "residual" else "--")
         ends.append((mean[-1], f"{network}\n{notes.get(network, '')}".strip(), colour))
     ax.set_xlim(0, max(len(loss) for loss in losses.values()) * 1.32)
     ax.set_ylim(bottom=0)

@@ -1,7 +1,7 @@
 """What all figures share: colours, markers, and the placing of labels.
 
-Colours are Okabe & Ito's, which colour-blind readers can tell apart; markers, hatches and line styles repeat what colour
-says, so that a figure survives being printed in grey.
+Colours are Okabe & Ito's, which colour-blind readers can tell apart; markers, hatches and line styles repeat what
+colour says, so that a figure survives being printed in grey.
 """
 
 from collections.abc import Sequence

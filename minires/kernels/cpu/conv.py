@@ -2,8 +2,8 @@
 
 Twin of `minires.kernels.textbook.conv2d`. Three ideas make it fast in plain NumPy:
 
-1. **The batch is innermost in memory.** Arrays have the shape (N, C, H, W) but lie in memory as (C, H, W, N). A shift by
-   one pixel then moves whole runs of N numbers, so gathering patches is plain block copying; an image's channel is one
+1. **The batch is innermost in memory.** Arrays have the shape (N, C, H, W) but lie in memory as (C, H, W, N). A shift
+   by one pixel then moves whole runs of N numbers, so gathering patches is plain block copying; a channel is one
    contiguous row, which batch norm likes too; and a product writes its output in place (see `layout`).
 
 2. **Patches are gathered for the horizontal taps only.** Row r of the buffer S holds the kw shifted copies of image row
@@ -141,7 +141,6 @@ def _input_gradient(g, weight, grad_x, stride, padding, dilation):
 
     Pixel q·s + a receives from output position q + (a + p − i·d)/s through tap i, for those i that make it whole.
     """
-    channels = len(grad_x)
     for a, b in itertools.product(*(range(min(s, n)) for s, n in zip(stride, grad_x.shape[1:3]))):
         phase = grad_x[:, a :: stride[0], b :: stride[1]]
         reach = [
@@ -154,7 +153,7 @@ def _input_gradient(g, weight, grad_x, stride, padding, dilation):
         (rows, tops), (columns, lefts) = (zip(*reversed(r)) for r in reach)  # offsets ascending
         taps = weight[:, :, rows][:, :, :, columns].transpose(1, 0, 2, 3)  # (C, O, taps, taps)
         step = tuple(o[1] - o[0] if len(o) > 1 else 1 for o in (tops, lefts))  # the taps of a phase are evenly spaced
-        correlate(g, taps.reshape(channels, len(g), len(rows), len(columns)), phase, (1, 1), (-tops[0], -lefts[0]), step)
+        correlate(g, taps, phase, (1, 1), (-tops[0], -lefts[0]), step)
 
 
 def _accumulate(partial, columns, positions):
@@ -183,8 +182,8 @@ def _split(array, groups):
 class Patches:
     """The im2col matrix of an image, gathered block by block.
 
-    A block is a rectangle of output positions. Its columns come as (rows, K, P): ``rows`` matrices of K = kh·kw·C values
-    for each of P positions, one matrix for each output row in the layout of idea 2, or a single one for the whole block.
+    A block is a rectangle of output positions. Its columns come as (rows, K, P): ``rows`` matrices of K = kh·kw·C
+    values for each of P positions, one matrix for each output row in the layout of idea 2, or one for the whole block.
     """
 
     def __init__(self, x, kernel, out_hw, stride, padding, dilation, rows_of_product):

@@ -1,0 +1,128 @@
+"""Layers against PyTorch: the same constructor call, the same names, weights exchanged, equal behaviour over time."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import nn
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is needed only to compare with it")
+
+CALLS = [
+    ("Conv2d", (3, 6, 3), {}, (2, 3, 7, 6)),
+    ("Conv2d", (4, 6, (3, 2)), dict(stride=2, padding=(1, 0), dilation=(1, 2), groups=2, bias=False), (2, 4, 7, 6)),
+    ("Conv2d", (3, 6, 3, 1, "same"), {}, (2, 3, 7, 6)),
+    ("Linear", (5, 4), {}, (3, 2, 5)),
+    ("Linear", (5, 4, False), {}, (3, 5)),
+    ("BatchNorm1d", (3,), {}, (6, 3)),
+    ("BatchNorm1d", (3, 1e-3, 0.3), {}, (6, 3, 4)),
+    ("BatchNorm2d", (3,), {}, (4, 3, 2, 3)),
+    ("BatchNorm2d", (3,), dict(momentum=None), (4, 3, 2, 3)),
+    ("BatchNorm2d", (3,), dict(affine=False), (4, 3, 2, 3)),
+    ("BatchNorm2d", (3,), dict(track_running_stats=False), (4, 3, 2, 3)),
+    ("ReLU", (), {}, (3, 4)),
+    ("LeakyReLU", (0.2,), {}, (3, 4)),
+    ("Sigmoid", (), {}, (3, 4)),
+    ("Tanh", (), {}, (3, 4)),
+    ("Identity", (), {}, (3, 4)),
+    ("Flatten", (), {}, (2, 3, 4, 5)),
+    ("Flatten", (2, 3), {}, (2, 3, 4, 5)),
+    ("MaxPool2d", (3, 2, 1), {}, (2, 3, 7, 6)),
+    ("AvgPool2d", (3, 2, 1), {}, (2, 3, 7, 6)),
+    ("AvgPool2d", (2,), dict(padding=1, count_include_pad=False), (2, 3, 7, 6)),
+    ("AdaptiveAvgPool2d", ((2, 3),), {}, (2, 3, 7, 6)),
+    ("Dropout", (0.0,), {}, (3, 4)),
+]
+
+
+@pytest.mark.parametrize("name, args, options, shape", CALLS, ids=[f"{c[0]}{c[1]}{c[2] or ''}" for c in CALLS])
+def test_a_layer_trains_and_evaluates_alike(agree, randn, name, args, options, shape):
+    ours = getattr(nn, name)(*args, **options).double()
+    theirs = getattr(torch.nn, name)(*args, **options).double()
+    names_and_shapes = [(n, tuple(a.shape)) for n, a in theirs.state_dict().items()]
+    assert [(n, a.shape) for n, a in ours.state_dict().items()] == names_and_shapes
+    ours.load_state_dict({n: randn(*a.shape) if a.ndim else a for n, a in theirs.state_dict().items()})
+    for n, a in ours.state_dict().items():
+        a[...] = abs(a) if n == "running_var" else a
+        theirs.state_dict()[n].copy_(torch.tensor(a))
+        ours.load_state_dict({n: a}, strict=False)
+    for mode in (True, True, False):
+        ours.train(mode)
+        theirs.train(mode)
+        agree(ours, theirs, randn(*shape))
+        for a, b in zip(ours.parameters(), theirs.parameters()):
+            np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-9, atol=1e-10)
+        for n, a in ours.state_dict().items():
+            np.testing.assert_allclose(a, theirs.state_dict()[n].numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("CrossEntropyLoss", dict(ignore_index=1, reduction="sum", label_smoothing=0.1)),
+        ("CrossEntropyLoss", {}),
+        ("NLLLoss", dict(ignore_index=1)),
+        ("NLLLoss", dict(reduction="none")),
+    ],
+)
+def test_a_loss_with_class_weights(agree, randn, name, options):
+    weight, target = np.array([1.0, 2.0, 0.5]), np.array([0, 2, 1, 2])
+    ours = getattr(nn, name)(weight=mr.tensor(weight), **options)
+    theirs = getattr(torch.nn, name)(weight=torch.tensor(weight), **options)
+    agree(lambda z: ours(z, mr.tensor(target)), lambda z: theirs(z, torch.tensor(target)), randn(4, 3))
+
+
+@pytest.mark.parametrize("name", sorted({call[0] for call in CALLS} | {"CrossEntropyLoss", "NLLLoss", "MSELoss"}))
+def test_arguments_have_the_names_order_and_defaults_of_pytorch(name):
+    def positional(cls):
+        found = inspect.signature(cls).parameters.values()
+        return [(p.name, p.default) for p in found if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    theirs = [p for p in positional(getattr(torch.nn, name)) if p[0] not in ("size_average", "reduce")]
+    ours = positional(getattr(nn, name))
+    assert ours == theirs[: len(ours)]
+
+
+@pytest.mark.parametrize(
+    "name, args",
+    [
+        ("calculate_gain", ("relu",)),
+        ("calculate_gain", ("leaky_relu",)),
+        ("calculate_gain", ("leaky_relu", 0.3)),
+        ("calculate_gain", ("tanh",)),
+        ("calculate_gain", ("conv2d",)),
+    ],
+)
+def test_gains(name, args):
+    assert getattr(nn.init, name)(*args) == pytest.approx(getattr(torch.nn.init, name)(*args))
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("kaiming_uniform_", dict(a=5**0.5)),
+        ("kaiming_uniform_", dict(mode="fan_out", nonlinearity="relu")),
+        ("kaiming_normal_", {}),
+        ("kaiming_normal_", dict(mode="fan_out", nonlinearity="relu")),
+        ("xavier_uniform_", dict(gain=1.5)),
+        ("xavier_normal_", {}),
+    ],
+)
+def test_initial_weights_have_the_same_bounds_and_spread(name, options):
+    mr.manual_seed(0)
+    torch.manual_seed(0)
+    ours = getattr(nn.init, name)(mr.zeros(64, 32, 3, 3), **options).numpy()
+    theirs = getattr(torch.nn.init, name)(torch.zeros(64, 32, 3, 3), **options).numpy()
+    np.testing.assert_allclose(ours.std(), theirs.std(), rtol=0.02)
+    if "uniform" in name:
+        np.testing.assert_allclose(np.abs(ours).max(), np.abs(theirs).max(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name, args", [("Conv2d", (16, 64, 3)), ("Linear", (144, 500))])
+def test_new_layers_start_within_the_same_bounds(name, args):
+    ours, theirs = getattr(nn, name)(*args), getattr(torch.nn, name)(*args)
+    for a, b in zip(ours.parameters(), theirs.parameters()):
+        np.testing.assert_allclose(np.abs(a.numpy()).max(), b.detach().abs().max().item(), rtol=0.1)
+        np.testing.assert_allclose(a.numpy().std(), b.detach().std().item(), rtol=0.25 if a.ndim == 1 else 0.03)

@@ -1,0 +1,116 @@
+"""Tensor: attributes, conversions, comparisons and how it prints."""
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import Tensor
+
+
+def test_holds_an_array_and_its_attributes():
+    a = np.ones((2, 3), np.float32)
+    x = Tensor(a, requires_grad=True)
+    assert x.data is a and x.shape == x.size() == (2, 3) and x.size(-1) == 3 and x.numel() == 6 and x.ndim == 2
+    assert x.dtype == np.float32 and x.device == "cpu"
+    assert x.requires_grad and x.is_leaf and x.grad is None and x.op is None
+    assert not (x * 2).is_leaf
+
+
+@pytest.mark.parametrize(
+    "data, dtype",
+    [(1.5, np.float32), (2, np.int64), (True, np.bool_), ([1, 2.0], np.float32), ([], np.float32), ([[1]], np.int64)],
+    ids=repr,
+)
+def test_python_numbers_become_float32_or_int64(data, dtype):
+    assert Tensor(data).dtype == dtype
+    np.testing.assert_array_equal(Tensor(data).data, data)
+
+
+@pytest.mark.parametrize("data", [np.float64(1), np.ones(2).view(np.matrix), np.ma.array([1.0]), np.ones(3)], ids=repr)
+def test_whatever_numpy_gives_is_kept_as_a_plain_array_of_its_type(data):
+    x = Tensor(data)
+    assert type(x.data) is np.ndarray and x.dtype == np.float64
+    assert x.relu().shape == data.shape
+
+
+def test_a_memory_mapped_array_goes_through_the_kernels(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([-1.0, 1.0]))
+    assert Tensor(np.load(tmp_path / "a.npy", mmap_mode="r")).relu().data.tolist() == [0, 1]
+
+
+def test_a_tensor_of_a_tensor_is_its_values():
+    x = mr.ones(2)
+    assert Tensor(x).data is x.data
+
+
+def test_item_and_python_numbers():
+    x = mr.tensor([[2.5]])
+    assert x.item() == float(x) == 2.5 and int(x) == 2 and bool(x) is True
+    assert isinstance(mr.tensor(3).item(), int)
+    with pytest.raises(ValueError, match=r"item: got a tensor of shape \(2,\)"):
+        mr.ones(2).item()
+    with pytest.raises(ValueError, match=r"item: got a tensor of shape \(2,\)"):
+        bool(mr.ones(2) == mr.ones(2))
+
+
+def test_numpy_shares_and_asarray_converts():
+    x = mr.ones(2)
+    assert x.numpy() is x.data
+    assert np.asarray(x).tolist() == [1, 1] and np.asarray(x, np.float64).dtype == np.float64
+    assert not np.shares_memory(np.array(x), x.data)
+
+
+def test_to_converts_types_and_keeps_the_graph():
+    x = mr.tensor([1.5, 2.5], requires_grad=True)
+    y = x.to(np.float64) * 2
+    assert y.dtype == np.float64 and y.requires_grad
+    y.backward(np.ones(2))
+    assert x.grad.tolist() == [2, 2] and x.grad.dtype == np.float32
+    assert x.to(np.float32) is x and x.to("cpu") is x and x.to("float64").dtype == np.float64
+    assert x.double().dtype == np.float64 and x.double().float().dtype == np.float32
+    assert x.long().dtype == np.int64 and not x.long().requires_grad and x.long().data.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("target", ["cuda", "float33", None, 3.5], ids=repr)
+def test_to_refuses_what_is_neither_type_nor_device(target):
+    with pytest.raises(ValueError, match=r"to: got .*; expected a dtype such as float64 or one of the devices cpu"):
+        mr.ones(1).to(target)
+
+
+def test_requires_grad_can_be_switched_on_leaves_only():
+    x = mr.ones(2)
+    assert x.requires_grad_() is x and x.requires_grad
+    assert not x.requires_grad_(False).requires_grad
+    with pytest.raises(RuntimeError, match=r"requires_grad_: only a leaf.*detach"):
+        (mr.ones(2, requires_grad=True) * 2).requires_grad_(False)
+
+
+def test_comparisons_give_booleans_and_no_graph():
+    x, y = mr.tensor([1.0, 2.0, 3.0], requires_grad=True), mr.tensor([3.0, 2.0, 1.0])
+    for result, expected in (
+        (x == y, [False, True, False]), (x != y, [True, False, True]), (x < y, [True, False, False]),
+        (x <= y, [True, True, False]), (x > 2, [False, False, True]), (x >= np.float64(2), [False, True, True]),
+    ):  # fmt: skip
+        assert result.data.tolist() == expected and result.dtype == np.bool_ and not result.requires_grad
+
+
+def test_tensors_are_keys_by_identity():
+    x, y = mr.ones(1), mr.ones(1)
+    assert len({x, y, x}) == 2 and {x: "x", y: "y"}[x] == "x"
+
+
+def test_prints_its_values_and_where_it_comes_from():
+    assert repr(mr.tensor([1.0, 2.5])) == "tensor([1. , 2.5])"
+    assert repr(mr.tensor([1.0], requires_grad=True)) == "tensor([1.], requires_grad=True)"
+    assert repr(mr.tensor([1.0], requires_grad=True) * 2) == "tensor([2.], op=Mul)"
+    assert repr(mr.tensor(np.ones(1))) == "tensor([1.], dtype=float64)"
+    assert repr(mr.tensor([1, 2])) == "tensor([1, 2])"
+
+
+def test_arguments_are_named_as_in_pytorch(rng):
+    x = mr.tensor(rng.standard_normal((2, 3, 4)))
+    assert x.sum(dim=1, keepdim=True).shape == x.mean(dim=1, keepdim=True).shape == (2, 1, 4)
+    assert x.var(dim=(0, 2), unbiased=False, keepdim=True).shape == (1, 3, 1)
+    assert x.max(dim=1).values.shape == x.min(dim=1).indices.shape == (2, 4)
+    assert x.clamp(min=0, max=1).shape == x.transpose(dim0=0, dim1=0).shape == x.shape
+    assert x.flatten(start_dim=1).shape == (2, 12) and x.unsqueeze(dim=0).squeeze(dim=0).shape == x.shape
