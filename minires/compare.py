@@ -116,7 +116,7 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
                 batches = data.batches(train, settings.batch_size, seed=settings.seed, epoch=epoch, drop_last=True)
                 for images, labels in batches:
                     x, y = Tensor(images.astype(settings.dtype, copy=False)), Tensor(labels)
-                    due = flow.is_due(bar.n, last=steps - 1)
+                    due = flow.is_due(len(runners["plain"].losses), last=steps - 1)
                     for runner in runners.values():
                         runner.step(x, y, record=due)
                     bar.set_postfix_str(_progress(runners), refresh=False)

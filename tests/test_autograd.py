@@ -301,6 +301,23 @@ def test_the_graph_around_a_piece_stays():
         mr.grad(y, h)
 
 
+def test_a_piece_does_not_ask_for_what_lies_behind_it():
+    x = leaf([2.0])
+    before = x * x
+    h = before * 1
+    y = (h * 3).sum()
+    before.backward(np.ones(1))  # frees it
+    assert mr.grad(y, h)[0].tolist() == [3]
+
+
+def test_grad_runs_and_frees_only_the_ways_to_its_inputs():
+    x, other = leaf([2.0]), leaf([5.0])
+    side = other * other
+    mr.grad((x * side).sum(), x)
+    side.backward(np.ones(1))
+    assert other.grad.tolist() == [10]
+
+
 # ── .grad ──
 
 
@@ -595,6 +612,8 @@ def test_a_gradient_for_a_broadcast_input_must_be_undone_from_the_outputs_shape(
     assert row.grad.tolist() == [[3], [3]]
     with pytest.raises(ValueError, match=r"got a gradient of shape \(3, 2\) for input 0 of shape \(2, 1\)"):
         mr.apply(op_returning(lambda g: g.T, lambda x: x + np.zeros(3)), row).backward(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"got a gradient of shape \(4,\) for input 0 of shape \(2, 2\)"):
+        mr.apply(op_returning(lambda g: g, lambda x: x.reshape(4)), leaf(np.ones((2, 2)))).backward(np.ones(4))
 
 
 def test_an_op_that_widens_is_named():

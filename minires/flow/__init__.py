@@ -5,19 +5,33 @@ The figures are in `minires.flow.plots`, which is imported only when a figure is
 
 from .history import History, is_due
 from .keeping import keeping
+from .lesion import Lesion, lesion, shortcut_alone
 from .paths import PathSpectrum, path_spectrum
 from .record import Fork, Layer, Node, Recording, record, recording
+from .responses import Responses, responses
+from .shattering import Shattering, gradient_correlation, shattering
+from .variance import VarianceProfile, variance_profile
 
 __all__ = [
     "Fork",
     "History",
     "Layer",
+    "Lesion",
     "Node",
     "PathSpectrum",
     "Recording",
+    "Responses",
+    "Shattering",
+    "VarianceProfile",
+    "gradient_correlation",
     "is_due",
     "keeping",
+    "lesion",
     "path_spectrum",
     "record",
     "recording",
+    "responses",
+    "shattering",
+    "shortcut_alone",
+    "variance_profile",
 ]

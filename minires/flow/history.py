@@ -41,7 +41,9 @@ class History:
                 f"History.add: got layers {names[:3]}…, expected {self.layers[:3]}…; one history holds one network"
             )
         self.layers = names
-        self._kernels = [len(layer.weight_shape) == 4 for layer in recording.weight_layers]
+        self._kernels = [
+            len(layer.weight_shape) == 4 and ".downsample" not in layer.name for layer in recording.weight_layers
+        ]
         self.steps.append(step)
         self._norms.append([layer.weight_gradient or 0.0 for layer in recording.weight_layers])
         self.forks.append(recording.forks)
@@ -54,12 +56,12 @@ class History:
 
     @property
     def convolutions(self) -> list[str]:
-        """Names of the convolutions among the layers."""
+        """Names of the convolutions among the layers, without projections in shortcuts, so that twins have the same."""
         return [name for name, kernel in zip(self.layers, self._kernels) if kernel]
 
     @property
     def convolution_norms(self) -> np.ndarray:
-        """‖∂L/∂W‖ of the convolutions, (steps, convolutions)."""
+        """‖∂L/∂W‖ of these convolutions, (steps, convolutions)."""
         return self.norms[:, self._kernels]
 
     def first_over_last(self) -> np.ndarray:

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import autograd, random
+from ..kernels.cpu.threads import one_blas_thread
 from ..nn import Module
 from ..tensor import Tensor
 from .keeping import keeping
@@ -168,6 +169,7 @@ class _Chain:
         return x
 
 
+@one_blas_thread()  # the matrices are tall and thin, and threads only get into each other's way
 def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors, seed) -> Jacobian:
     """Block Krylov iteration; see the head of the file."""
     map_ = _LinearMap(f, x)
@@ -193,31 +195,32 @@ def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors,
         jt_u = np.hstack([jt_u, map_.vj(new)])
         block = map_.jv(jt_u[:, -new.shape[1] :])
         jjt_u = np.hstack([jjt_u, block])
-        right, values, mix = np.linalg.svd(jt_u, full_matrices=False)
-        if values[0] == 0:
+        squares, mix = np.linalg.eigh(jt_u.T @ jt_u)  # cheap, and good enough to see whether this is enough
+        values, mix = np.sqrt(np.maximum(squares[::-1], 0))[:count], mix[:, ::-1][:, :count]
+        if values[0] == 0 or (len(values) == count and _residuals(u, jjt_u, values, mix).max() < tolerance):
             break
-        if len(values) >= count and _residuals(u, jjt_u, values, mix)[:count].max() < tolerance:
-            break
-    if not u.shape[1] or values[0] == 0:
+    if not done or values[0] == 0:
         return Jacobian(np.zeros(count), np.zeros(count), 0.0, done, (m, n))  # J = 0 has no singular vectors of its own
+    right, values, mix = np.linalg.svd(jt_u, full_matrices=False)
+    right, values, mix = right[:, :count], values[:count], mix[:count].T
     residuals = _residuals(u, jjt_u, values, mix)
     adjoint = float(np.abs(u.T @ jjt_u - jt_u.T @ jt_u).max() / values[0] ** 2)
     missing = max(count - len(values), 0)  # J has a lower rank than was asked for: the rest is 0
     return Jacobian(
-        np.pad(values, (0, missing))[:count],
-        np.pad(residuals, (0, missing))[:count],
+        np.pad(values, (0, missing)),
+        np.pad(residuals, (0, missing)),
         adjoint,
         done,
         (m, n),
-        left=(u @ mix.T).T[:count].reshape(-1, *map_.y.shape) if vectors else None,
-        right=right.T[:count].reshape(-1, *x.shape) if vectors else None,
+        left=(u @ mix).T.reshape(-1, *map_.y.shape) if vectors else None,
+        right=right.T.reshape(-1, *x.shape) if vectors else None,
     )
 
 
 def _residuals(u: np.ndarray, jjt_u: np.ndarray, values: np.ndarray, mix: np.ndarray) -> np.ndarray:
-    """‖Jv − σu‖ / σ₁ of the singular triples found in Jᵀu = right · diag(values) · mix."""
+    """‖Jv − σu‖ / σ₁ of the singular triples found in Jᵀu = right · diag(values) · mixᵀ."""
     safe = np.maximum(values, values[0] * np.finfo(float).eps)
-    return np.linalg.norm(jjt_u @ mix.T / safe - (u @ mix.T) * values, axis=0) / values[0]
+    return np.linalg.norm(jjt_u @ mix / safe - (u @ mix) * values, axis=0) / values[0]
 
 
 def _orthonormal(block: np.ndarray, basis: np.ndarray, noise: float) -> np.ndarray:
@@ -249,8 +252,9 @@ class _LinearMap:
                 "jacobian: the block's output does not depend on x; was it detached, or computed from another tensor?"
             )
         eps = float(np.finfo(x.dtype).eps)
-        self.step = eps ** (1 / 3) * (float(np.linalg.norm(x)) or 1.0)  # balances rounding against curvature
-        self.noise = 100 * eps ** (2 / 3)  # relative, with a margin
+        # Small, at the cost of some rounding: a ReLU that switches between x − hv and x + hv is the larger error.
+        self.step = eps**0.5 * (float(np.linalg.norm(x)) or 1.0)
+        self.noise = 100 * eps**0.5  # relative, with a margin
 
     def _run(self, x: Tensor) -> Tensor:
         random.set_state(dict(self.state))  # the same dropout mask each time

@@ -9,10 +9,12 @@ from .blocks import (
     PreActBlock,
     ResidualBlock,
 )
+from .mlp import MLP, mlp, mlp_twins
 from .resnet import ResNet, plain_cifar, resnet18, resnet34, resnet50, resnet101, resnet152, resnet_cifar
 from .twins import twins
 
 __all__ = [
+    "MLP",
     "Bottleneck",
     "PadShortcut",
     "PlainBlock",
@@ -21,6 +23,8 @@ __all__ = [
     "PreActBlock",
     "ResNet",
     "ResidualBlock",
+    "mlp",
+    "mlp_twins",
     "plain_cifar",
     "resnet18",
     "resnet34",

@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import kernels
 from .op import Op
+from .reduce import axes_of
 
 
 class ReLU(Op):
@@ -55,9 +56,9 @@ class Softmax(Op):
     """y = eˣ / Σeˣ along an axis: dx = y·(g − Σ g·y)."""
 
     def forward(self, x, axis):
-        self.axis = axis
-        exps = np.exp(x - x.max(axis=axis, keepdims=True))
-        self.y = exps / exps.sum(axis=axis, keepdims=True)
+        (self.axis,) = axes_of("softmax", x.ndim, axis)
+        exps = np.exp(x - x.max(axis=self.axis, keepdims=True))
+        self.y = exps / exps.sum(axis=self.axis, keepdims=True)
         return self.y
 
     def backward(self, grad_output):
@@ -69,9 +70,9 @@ class LogSoftmax(Op):
     """y = x − log Σeˣ along an axis: dx = g − softmax(x)·Σg."""
 
     def forward(self, x, axis):
-        self.axis = axis
-        shifted = x - x.max(axis=axis, keepdims=True)
-        self.y = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+        (self.axis,) = axes_of("log_softmax", x.ndim, axis)
+        shifted = x - x.max(axis=self.axis, keepdims=True)
+        self.y = shifted - np.log(np.exp(shifted).sum(axis=self.axis, keepdims=True))
         return self.y
 
     def backward(self, grad_output):

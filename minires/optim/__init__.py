@@ -10,8 +10,8 @@
 array([ 0.8, -1.6], dtype=float32)
 """
 
-from .optimizers import SGD, Adam, AdamW, Optimizer
-from .schedules import (
+from . import lr_scheduler
+from .lr_scheduler import (
     CosineAnnealingLR,
     LambdaLR,
     LinearLR,
@@ -21,6 +21,7 @@ from .schedules import (
     SequentialLR,
     StepLR,
 )
+from .optimizers import SGD, Adam, AdamW, Optimizer
 
 __all__ = [
     "SGD",
@@ -35,4 +36,5 @@ __all__ = [
     "SequentialLR",
     "LambdaLR",
     "LRScheduler",
+    "lr_scheduler",
 ]

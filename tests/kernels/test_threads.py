@@ -128,7 +128,7 @@ def run_python(program):
 
 
 FORK = """
-import os, warnings
+import os, signal, threading, warnings
 import numpy as np
 from minires.kernels.cpu import conv, conv2d, threads
 
@@ -137,25 +137,30 @@ conv.PARALLEL_WORK = 0
 threads.set_num_threads(3)
 x, w = np.ones((4, 3, 9, 9), np.float32), np.ones((5, 3, 3, 3), np.float32)
 before = conv2d(x, w)
+barrier = threading.Barrier(3)
+threads.parallel(lambda run: barrier.wait(20), range(3))  # now both workers of the pool are running
 
-def child(inside):
-    threads.parallel(list, range(3))  # would wait for ever on threads that stayed in the parent
-    same = (conv2d(x, w) == before).all()
-    return 0 if same and not threads._blas_users else 1
+def child():
+    signal.alarm(20)  # rather than wait for ever on threads and locks that stayed in the parent
+    barrier = threading.Barrier(3)
+    threads.parallel(lambda run: barrier.wait(10), range(3))
+    return (conv2d(x, w) == before).all() and not threads._blas_users
 
-def fork(inside):
+def fork(where):
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            code = child(inside)
+            code = 0 if child() else 2
         finally:
             os._exit(code)
-    print(inside, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    print(where, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 fork("outside")
 with threads.one_blas_thread():
     fork("inside")
+with threads._blas_lock:
+    fork("locked")
 threads.parallel(lambda run: fork("worker") if run[0] == 2 else None, range(3))
 """
 
@@ -163,4 +168,4 @@ threads.parallel(lambda run: fork("worker") if run[0] == 2 else None, range(3))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_computes():
     """The parent's threads do not exist in the child; nor is anything held that they held."""
-    assert run_python(FORK).split("\n")[:3] == ["outside 0", "inside 0", "worker 0"]
+    assert run_python(FORK).splitlines() == ["outside 0", "inside 0", "locked 0", "worker 0"]

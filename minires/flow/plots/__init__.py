@@ -2,5 +2,19 @@
 
 from .figures import comparison, recording
 from .panels import fork_strip, heatmap, profile, strip_axes, training
+from .probes import input_gradient, lesion, responses, shattering, variance
 
-__all__ = ["comparison", "fork_strip", "heatmap", "profile", "recording", "strip_axes", "training"]
+__all__ = [
+    "comparison",
+    "fork_strip",
+    "heatmap",
+    "input_gradient",
+    "lesion",
+    "profile",
+    "recording",
+    "responses",
+    "shattering",
+    "strip_axes",
+    "training",
+    "variance",
+]

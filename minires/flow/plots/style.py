@@ -4,7 +4,9 @@ Colours are Okabe & Ito's, which colour-blind readers can tell apart; markers, h
 colour says, so that a figure survives being printed in grey.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +14,23 @@ from matplotlib.axes import Axes
 SKIP, BRANCH, TOTAL = "#0072B2", "#E69F00", "#999999"
 NETWORK = {"plain": "#D55E00", "residual": "#009E73"}
 MARKER = {"plain": "o", "residual": "s"}
+LINE = {"plain": "--", "residual": "-"}
+OTHER = [("#56B4E9", "^", "-."), ("#CC79A7", "D", (0, (5, 1, 1, 1, 1, 1))), (SKIP, "v", (0, (1, 1))), (BRANCH, "P", "-")]
+
+
+def looks(networks: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line style of each network, as arguments of ``ax.plot``.
+
+    The first whose name starts with "plain" or "residual" gets the look of those; every other gets one of its own.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    free = {kind: (NETWORK[kind], MARKER[kind], LINE[kind]) for kind in NETWORK}
+    others = itertools.cycle(OTHER)
+    for network in networks:
+        kind = next((kind for kind in free if network.startswith(kind)), "")
+        colour, marker, line = free.pop(kind) if kind else next(others)
+        found[network] = {"color": colour, "marker": marker, "ls": line}
+    return found
 
 
 def shade_stages(ax: Axes, layers: Sequence[str]) -> None:

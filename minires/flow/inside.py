@@ -1,0 +1,101 @@
+"""What the probes share: finding a network's blocks, standing in for one, and input of the network's own type."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..nn import Module
+from ..tensor import Tensor
+
+
+def find_blocks(function: str, model: Module, blocks: Iterable[Module | str] | None = None) -> dict[str, Module]:
+    """{dotted name: block} of the given blocks (modules or names), or of what ``model.blocks()`` lists.
+
+    Raises ValueError, in the name of ``function``, if there is none or one is not part of the model.
+    """
+    modules = dict(model.named_modules())
+    names = {module: name for name, module in modules.items()}
+    if blocks is None:
+        if not hasattr(model, "blocks"):
+            raise ValueError(
+                f"{function}: {type(model).__name__} has no method blocks() that would list its blocks; "
+                "name them: blocks=[model.layer1, model.layer2], or blocks=['layer1', 'layer2']"
+            )
+        blocks = model.blocks()
+    found = {}
+    for block in blocks:
+        name = block if isinstance(block, str) else names.get(block)
+        if name not in modules:
+            what = repr(block) if isinstance(block, str) else f"a {type(block).__name__}"
+            raise ValueError(
+                f"{function}: got {what} as a block, which is no part of this {type(model).__name__}; "
+                "names are those of model.named_modules()"
+            )
+        found[name] = modules[name]
+    if not found:
+        raise ValueError(
+            f"{function}: got no blocks; a network without any has nothing to look at. Take a deeper one, or name "
+            "other modules: blocks=[…]"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def standing_in(module: Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Inside the ``with`` block, ``module.name(…)`` calls ``method(…)`` instead."""
+    attributes = module.__dict__
+    own = {name: attributes[name]} if name in attributes else {}
+    attributes[name] = method
+    try:
+        yield
+    finally:
+        del attributes[name]
+        attributes.update(own)
+
+
+@contextlib.contextmanager
+def passages(blocks: dict[str, Module]) -> Iterator[list[tuple[str, Tensor, Tensor]]]:
+    """Collect (name, input, output) of every call of a block, in the order of the calls; the second is ``name#2``."""
+    seen: list[tuple[str, Tensor, Tensor]] = []
+    calls = dict.fromkeys(blocks, 0)
+
+    def watch(name: str, block: Module) -> Callable[..., Any]:
+        forward = block.forward
+
+        def watched(x: Tensor, *inputs: Any, **options: Any) -> Any:
+            y = forward(x, *inputs, **options)
+            calls[name] += 1
+            seen.append((name if calls[name] == 1 else f"{name}#{calls[name]}", x, y))
+            return y
+
+        return watched
+
+    with contextlib.ExitStack() as stack:
+        for name, block in blocks.items():
+            stack.enter_context(standing_in(block, "forward", watch(name, block)))
+        yield seen
+
+
+def check_all_ran(function: str, blocks: dict[str, Module], seen: list[tuple[str, Tensor, Tensor]]) -> None:
+    """Raise ValueError if a block was not called."""
+    silent = set(blocks) - {name for name, _, _ in seen}
+    if silent:
+        raise ValueError(
+            f"{function}: block {min(silent)} was not called in the forward pass, so nothing can be said of it; "
+            "name only blocks that the model runs"
+        )
+
+
+def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) -> Tensor:
+    """A leaf tensor with the values of x (N, …), on the device of the model's first parameter, floats in its type.
+
+    Raises ValueError, in the name of ``function``, if x holds no example.
+    """
+    tensor, weight = x if isinstance(x, Tensor) else Tensor(np.asarray(x)), next(model.parameters(), None)
+    if tensor.ndim == 0 or 0 in tensor.shape:
+        raise ValueError(f"{function}: got an input of shape {tensor.shape}; expected (N, …) with at least one example")
+    if weight is not None:
+        tensor = (tensor.to(weight.dtype) if tensor.dtype.kind == "f" else tensor).to(weight.device)
+    return Tensor(tensor.data, requires_grad=requires_grad)

@@ -1,0 +1,165 @@
+"""Lesion study: delete one block after the other, and see what the network still can do.
+
+A residual network is a collection of paths, and deleting a block leaves half of them intact; a plain network is a
+single path, which any deletion cuts (Veit et al. 2016, arXiv 1605.06431, section 4.1 and fig. 3). What a deletion is:
+
+- of a residual block, its branch: the block becomes its shortcut alone, projected or padded as it is, and what follows
+  the addition (a ReLU, in post-activation blocks) stays;
+- of a plain block, all of it: the identity, so that both networks lose the same layers. Where the block changes the
+  shape, the parameter-free shortcut that its residual twin would have (option A: strided, new channels zero).
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import autograd, data
+from ..models import PadShortcut
+from ..nn import Module, functional as F
+from ..ops.activation import ReLU
+from ..tensor import Tensor
+from .inside import as_input, check_all_ran, find_blocks, passages, standing_in
+from .keeping import keeping
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """What is left of a network when each of its blocks is deleted in turn.
+
+    names: of the blocks. accuracy, loss (blocks,): without that block. intact_accuracy, intact_loss: of the whole
+    network. stage_change (blocks,): whether the block changes the shape. classes: number of outputs of the network.
+    Accuracies are shares between 0 and 1, NaN if the targets are not class indices.
+    """
+
+    names: list[str]
+    accuracy: np.ndarray
+    loss: np.ndarray
+    intact_accuracy: float
+    intact_loss: float
+    stage_change: np.ndarray
+    classes: int
+
+    @property
+    def drop(self) -> np.ndarray:
+        """Accuracy lost with each block, (blocks,)."""
+        return self.intact_accuracy - self.accuracy
+
+    def table(self) -> str:
+        """The numbers as text."""
+        rows = [f"{'deleted':<24}{'accuracy':>10}{'drop':>9}{'loss':>10}"]
+        rows.append(f"{'nothing':<24}{self.intact_accuracy:>10.3f}{'':>9}{self.intact_loss:>10.3f}")
+        for name, accuracy, drop, loss, change in zip(
+            self.names, self.accuracy, self.drop, self.loss, self.stage_change
+        ):
+            note = "  changes the shape" if change else ""
+            rows.append(f"{name:<24}{accuracy:>10.3f}{drop:>9.3f}{loss:>10.3f}{note}")
+        return "\n".join(rows)
+
+
+def shortcut_alone(block: Module, x: Tensor) -> Tensor:
+    """What the block returns for x when its layers are deleted and its shortcut stays.
+
+    A block with a method ``branch`` and an attribute ``downsample``, as in `minires.models`, runs as it is with a
+    branch of 0. Of any other block the shortcut is its module ``downsample`` or ``shortcut``, or the identity, or where
+    shapes change a `PadShortcut`; a ReLU follows if the block ends in one.
+    Raises ValueError if that does not give the shape.
+    """
+    forward = type(block).forward
+    if hasattr(block, "branch") and hasattr(block, "downsample"):
+        with standing_in(block, "branch", lambda *inputs: 0.0):
+            return forward(block, x)
+    with autograd.switch(grad_enabled=True):  # the graph tells whether the block ends in a ReLU
+        whole = forward(block, Tensor(x.data, requires_grad=True))
+    shortcuts = [getattr(block, name, None) for name in ("downsample", "shortcut")]
+    modules = [shortcut for shortcut in shortcuts if isinstance(shortcut, Module)]
+    if modules:
+        y = modules[0](x)
+    elif x.shape != whole.shape and x.ndim == whole.ndim == 4 and x.shape[1] <= whole.shape[1]:
+        y = PadShortcut(x.shape[1], whole.shape[1], -(-x.shape[2] // whole.shape[2]))(x)
+    else:
+        y = x
+    if y.shape != whole.shape:
+        raise ValueError(
+            f"lesion: {type(block).__name__} maps {x.shape} to {whole.shape}, and no shortcut around it is known; say "
+            "what stays when it is deleted: deleted=lambda block, x: …"
+        )
+    return F.relu(y) if isinstance(whole.op, ReLU) else y
+
+
+def lesion(
+    model: Module,
+    batches: Any,
+    loss: Callable[..., Tensor] = F.cross_entropy,
+    progress: bool = True,
+    *,
+    blocks: Iterable[Module | str] | None = None,
+    deleted: Callable[[Any, Tensor], Tensor] = shortcut_alone,
+) -> Lesion:
+    """Delete each block in turn, and measure accuracy and loss in evaluation mode.
+
+    batches: a `data.Dataset`, or pairs (x, y) of images (N, …) and class indices (N). loss: the mean over a batch.
+    blocks: modules of the model or their names, if it has no ``blocks()``. deleted: called as ``deleted(block, x)``,
+    what the block returns when it is deleted. A block that is called several times is deleted everywhere.
+    The model is left exactly as it was; n blocks cost n + 1 passes over the data.
+    Raises ValueError for a model without blocks, a block that is not run, or no data; TypeError for items not (x, y).
+    """
+    found = find_blocks("lesion", model, blocks)
+    pairs = _pairs(batches)
+    with keeping(model), autograd.no_grad():
+        model.eval()
+        x, _ = next(iter(pairs()), ((), ()))
+        if len(x) == 0:
+            raise ValueError("lesion: got no examples; pass a Dataset or a list of pairs (x, y), such as [(x, y)]")
+        with passages(found) as seen:
+            classes = model(as_input("lesion", model, x[:1])).shape[-1]
+        check_all_ran("lesion", found, seen)
+        changed = {name for name, before, after in seen if before.shape != after.shape}
+        with tqdm(total=len(found) + 1, desc="lesion", unit="block", disable=not progress, leave=False) as bar:
+            results = [_measure(model, pairs(), loss)]
+            bar.update()
+            for block in found.values():
+                with standing_in(block, "forward", lambda x, block=block: deleted(block, x)):
+                    results.append(_measure(model, pairs(), loss))
+                bar.update()
+    accuracy, losses = np.array(results).T
+    return Lesion(
+        names=list(found),
+        accuracy=accuracy[1:],
+        loss=losses[1:],
+        intact_accuracy=float(accuracy[0]),
+        intact_loss=float(losses[0]),
+        stage_change=np.array([name in changed for name in found]),
+        classes=classes,
+    )
+
+
+def _pairs(batches: Any) -> Callable[[], Iterable[tuple[Any, Any]]]:
+    """A function that starts a pass over the data, as often as it is called."""
+    if isinstance(batches, data.Dataset):
+        return lambda: data.batches(batches, 256, shuffle=False)
+    pairs = list(batches)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(
+                f"lesion: got an item of type {type(pair).__name__} among the batches; expected pairs (x, y). "
+                "A single batch is a list of one pair: [(x, y)]"
+            )
+    return lambda: pairs
+
+
+def _measure(model: Module, pairs: Iterable[tuple[Any, Any]], loss: Callable[..., Tensor]) -> tuple:
+    """(accuracy, loss), the mean over all examples."""
+    count, right, total = 0, 0.0, 0.0
+    for x, y in pairs:
+        x, y = as_input("lesion", model, x), as_input("lesion", model, y)
+        output = model(x)
+        n = len(y.data)
+        is_class = y.dtype.kind in "iu" and output.shape[:1] + output.shape[2:] == y.shape
+        right += n * float((output.data.argmax(1) == y.data).mean()) if is_class else math.nan
+        total += n * loss(output, y).item()
+        count += n
+    return right / count, total / count
