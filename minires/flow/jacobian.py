@@ -1,20 +1,19 @@
 """The Jacobian of a block, seen through its leading singular values.
 
-The gradient crosses a plain stack as a product ∏Jᵢ of its blocks' Jacobians, and a residual one as ∏(I + Jᵢ), J being that
-of the branch. The singular values of one block say how much it stretches the gradient; those of the product say whether
-any direction is left when it arrives.
+The gradient crosses a plain stack as a product ∏Jᵢ of its blocks' Jacobians, and a residual one as ∏(I + Jᵢ), J being
+that of the branch. The singular values of one block say how much it stretches the gradient; those of the product say
+how much is left when it arrives, and in how many directions.
 
-Method: power iteration on a block of vectors that keeps all its steps (block Krylov iteration: Musco & Musco 2015,
-arXiv 1504.05477, algorithm 2). It needs Jᵀu and Jv. The engine gives Jᵀu exactly (`autograd.grad`), and being first-order
-cannot give Jv the same way: the known device, a second reverse pass through the first, needs backward passes that are
-differentiable themselves. So Jv is a central difference in float64, (f(x + hv) − f(x − hv)) / 2h, which only *steers* the
-iteration: the singular values returned are those of Jᵀ·U, U being the orthonormal vectors found, each column an exact
-vector–Jacobian product. They can fall below the true ones and never exceed them, and an angle ε between U and the true
-subspace costs only ε². Jv is held to the identity ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and its error comes with the result.
+Method: power iteration on a few vectors at once that keeps all its steps (block Krylov iteration: Musco & Musco 2015,
+arXiv 1504.05477, algorithm 2). It needs Jᵀu and Jv. The engine gives Jᵀu exactly (`autograd.grad`); first-order, it
+cannot give Jv: the known device, a reverse pass through the reverse pass, needs backward methods that are
+differentiable themselves. So Jv is a central difference, (f(x + hv) − f(x − hv)) / 2h in float64, and only *steers* the
+iteration: the singular values returned are those of JᵀU, U being the orthonormal vectors found and each column an exact
+vector–Jacobian product. They never exceed the true ones, and an angle ε between U and the true vectors costs only ε².
+Jv is held to the identity ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and how far it missed comes with the result.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,18 +24,17 @@ from .. import autograd, random
 from ..kernels.cpu.threads import one_blas_thread
 from ..nn import Module
 from ..tensor import Tensor
+from .chain import Chain, Function, chain_of, in_float64
 from .keeping import keeping
-
-Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Jacobian:
     """The leading singular values of a Jacobian ∂y/∂x, x and y taken as long vectors.
 
-    values (count,): descending; lower bounds up to rounding. residuals (count,): ‖Jv − σu‖ / σ₁ for each; a singular value
-    lies within this of it (relative to the largest). adjoint_error: the largest |⟨u, Jv⟩ − ⟨Jᵀu, v⟩| over all vectors used,
-    relative to σ₁². iterations: how many it took. shape: (numbers in y, numbers in x).
+    values (count,): descending; lower bounds, up to rounding. residuals (count,): ‖Jv − σu‖ / σ₁ for each; a singular
+    value of J lies within that (times σ₁) of it. adjoint_error: the largest |⟨u, Jv⟩ − ⟨Jᵀu, v⟩| over all vectors used,
+    over σ₁². iterations: how many it took. shape: (numbers in y, numbers in x).
     left (count, *shape of y), right (count, *shape of x): the unit singular vectors, if asked for.
     """
 
@@ -61,13 +59,13 @@ def jacobian(
 ) -> Jacobian:
     """The ``count`` leading singular values of the Jacobian of ``block`` at x, and on request their vectors.
 
-    block: a module, or a function of one tensor. x (N, …): a tensor or array; the Jacobian is that of the whole batch, which
-    in training mode batch norm ties together. The mode is used as it is; dropout draws the same mask each time.
-    Stops when all residuals are below ``tolerance``, or after ``iterations``, of count products Jᵀu and Jv each.
-    A module runs in float64 and is left exactly as it was; a function runs as it is (inside `keeping`, if it changes a
-    model), and with float32 weights Jv carries an error of about 1e-3, which slows the iteration but does not spoil it.
-    Memory: count · iterations vectors of the size of x and three times as many of the size of y.
-    Raises ValueError if ``count`` exceeds the rank there can be, or y does not depend on x.
+    block: a module, or a function of one tensor. x (N, …): tensor or array. The Jacobian is that of the whole batch,
+    whose examples batch norm ties together in training mode. The mode is used as it is; dropout draws the same mask in
+    every run. Stops when all residuals are below ``tolerance``, or after ``iterations``, each of ``count`` products Jᵀu
+    and Jv. A module runs in float64 and is left exactly as it was. A function runs as it is, inside `keeping` if it
+    changes a model; from float32, residuals stay above 1e-4, and the values are good to about their square.
+    Memory: count · iterations vectors of the size of x, and twice as many of the size of y.
+    Raises ValueError if ``count`` or ``iterations`` does not fit, or if y does not depend on x.
     """
     if isinstance(block, Module):
         with keeping(block), in_float64(block):
@@ -82,7 +80,7 @@ def jacobian(
 def jacobians(
     model: Module,
     x: Any,
-    blocks: Sequence[Module] | None = None,
+    blocks: Iterable[Module | str] | None = None,
     count: int = 5,
     iterations: int = 40,
     *,
@@ -91,82 +89,19 @@ def jacobians(
     seed: int = 0,
     progress: bool = True,
 ) -> list[Jacobian]:
-    """The Jacobian of every block of a model at the activations that x (N, …) gives; one `Jacobian` per block, in order.
+    """The Jacobian of every block of a model, at the activations that x (N, …) gives it; in forward order.
 
-    blocks: modules that the model calls in a chain, each with one input; ``model.blocks()`` if left out. With ``product``,
-    the Jacobian of the first i blocks together: the product of their Jacobians. Other arguments as for `jacobian`.
-    The model is left exactly as it was. Raises ValueError if the blocks are not called once each, or do not form a chain.
+    blocks: modules (or names) that the model calls in a chain, each with one input; ``model.blocks()`` if left out.
+    ``product`` takes the first i blocks together instead, the product of their Jacobians. The rest is `jacobian`'s.
+    The model is left exactly as it was. Raises ValueError if a block is not called once, or they form no chain.
     """
-    chain = list(model.blocks() if blocks is None and hasattr(model, "blocks") else blocks or ())
-    if not chain:
-        raise ValueError("jacobians: got no blocks, and the model has no method blocks(); pass blocks=[…], its modules")
     results = []
     with keeping(model), in_float64(model):
-        inputs = inputs_of(model, chain, _array(x).astype(np.float64))
+        chain, inputs = chain_of("jacobians", model, _array(x).astype(np.float64), blocks)
         for i in tqdm(range(len(chain)), desc="Jacobians", disable=not progress, unit="block", leave=False):
             start, part = (inputs[0], chain[: i + 1]) if product else (inputs[i], chain[i : i + 1])
-            results.append(_jacobian(_Chain(part), start, count, iterations, tolerance, False, seed))
+            results.append(_jacobian(Chain(part), start, count, iterations, tolerance, False, seed))
     return results
-
-
-@contextlib.contextmanager
-def in_float64(model: Module) -> Iterator[None]:
-    """Run a model in float64, its parameters taken as constants; its own arrays come back, untouched, when the block ends."""
-    parameters = [(p, p.data, p.requires_grad) for p in model.parameters()]
-    buffers = [(module._buffers, dict(module._buffers)) for module in model.modules()]
-    try:
-        model.double().requires_grad_(False)
-        yield
-    finally:
-        for p, data, requires_grad in parameters:
-            p.data, p.requires_grad = data, requires_grad
-        for own, before in buffers:
-            own.update(before)
-
-
-def inputs_of(model: Module, chain: Sequence[Module], x: np.ndarray) -> list[np.ndarray]:
-    """What each module of a chain gets as its input when the model runs on x. Raises ValueError if it is no chain."""
-    calls: list[tuple[Module, Tensor, Tensor]] = []
-
-    def watched(module: Module) -> Function:
-        def forward(*inputs: Tensor) -> Tensor:
-            calls.append((module, inputs[0], type(module).forward(module, *inputs)))
-            return calls[-1][2]
-
-        return forward
-
-    try:
-        for module in chain:
-            module.__dict__["forward"] = watched(module)
-        with autograd.switch(grad_enabled=False, recorder=None):
-            model(Tensor(x))
-    finally:
-        for module in chain:
-            module.__dict__.pop("forward", None)
-    if [id(module) for module, _, _ in calls] != [id(module) for module in chain]:
-        raise ValueError(
-            f"jacobians: got {len(chain)} blocks, and the model made {len(calls)} calls of them in another order; "
-            "give each block once, in the order in which the model calls them"
-        )
-    for i, ((_, _, y), (_, then, _)) in enumerate(zip(calls, calls[1:])):
-        if y.data is not then.data:
-            raise ValueError(
-                f"jacobians: block {i + 1} does not get the output of block {i}; expected a chain. "
-                "Wrap what stands between them and a block into one module"
-            )
-    return [entered.data for _, entered, _ in calls]
-
-
-class _Chain:
-    """The function that runs modules one after the other."""
-
-    def __init__(self, modules: Sequence[Module]):
-        self.modules = modules
-
-    def __call__(self, x: Tensor) -> Tensor:
-        for module in self.modules:
-            x = module(x)
-        return x
 
 
 @one_blas_thread()  # the matrices are tall and thin, and threads only get into each other's way
@@ -192,8 +127,9 @@ def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors,
             break  # the range of J is exhausted: all is exact
         done += 1
         u = np.hstack([u, new])
-        jt_u = np.hstack([jt_u, map_.vj(new)])
-        block = map_.jv(jt_u[:, -new.shape[1] :])
+        exact = map_.vj(new)
+        jt_u = np.hstack([jt_u, exact])
+        block = map_.jv(exact)
         jjt_u = np.hstack([jjt_u, block])
         squares, mix = np.linalg.eigh(jt_u.T @ jt_u)  # cheap, and good enough to see whether this is enough
         values, mix = np.sqrt(np.maximum(squares[::-1], 0))[:count], mix[:, ::-1][:, :count]
@@ -252,9 +188,10 @@ class _LinearMap:
                 "jacobian: the block's output does not depend on x; was it detached, or computed from another tensor?"
             )
         eps = float(np.finfo(x.dtype).eps)
-        # Small, at the cost of some rounding: a ReLU that switches between x − hv and x + hv is the larger error.
-        self.step = eps**0.5 * (float(np.linalg.norm(x)) or 1.0)
-        self.noise = 100 * eps**0.5  # relative, with a margin
+        self.move = eps**0.5  # small, at the cost of some rounding: a ReLU that switches within ± hv is worse
+        self.noise = 100 * self.move  # of Jv, with a margin
+        self.norms = [float(np.linalg.norm(array)) or 1.0 for array in (x, self.y.data)]
+        self.stretch = 1.0  # the largest ‖Jᵀu‖ seen
 
     def _run(self, x: Tensor) -> Tensor:
         random.set_state(dict(self.state))  # the same dropout mask each time
@@ -265,17 +202,20 @@ class _LinearMap:
         with autograd.switch(recorder=None):
             seeds = [column.reshape(self.y.shape).astype(self.x.dtype) for column in u.T]
             grads = [autograd.grad(self.y, self.input, seed, keep_graph=True)[0] for seed in seeds]
-        return np.stack([np.asarray(g, np.float64).ravel() for g in grads], axis=1)
+        columns = np.stack([np.asarray(g, np.float64).ravel() for g in grads], axis=1)
+        self.stretch = max(self.stretch, float(np.linalg.norm(columns, axis=0).max()))
+        return columns
 
     def jv(self, v: np.ndarray) -> np.ndarray:
         """Jv for the columns of v (n, k) -> (m, k), by central differences."""
-        columns = []
+        growth = max(1.0, self.stretch * self.norms[0] / self.norms[1])  # of a relative change, from x to y
+        columns, step = [], self.move * self.norms[0] / growth**0.5
         with autograd.switch(grad_enabled=False, recorder=None):
             for column in v.T:
                 size = float(np.linalg.norm(column)) or 1.0
-                move = (column * (self.step / size)).reshape(self.x.shape).astype(self.x.dtype)
+                move = (column * (step / size)).reshape(self.x.shape).astype(self.x.dtype)
                 ahead, behind = (self._run(Tensor(self.x + sign * move)).data for sign in (1, -1))
-                columns.append((ahead.astype(np.float64) - behind).ravel() * (size / (2 * self.step)))
+                columns.append((ahead.astype(np.float64) - behind).ravel() * (size / (2 * step)))
         return np.stack(columns, axis=1)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from ..lesion import Lesion
 from ..responses import Responses
@@ -25,23 +25,23 @@ def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
     The figure of Veit et al. 2016 (arXiv 1605.06431, fig. 3), with accuracy in place of error.
     """
     longest = max((result.names for result in _checked("lesion", results)), key=len)
-    _stages(ax, longest)
-    ends = []
+    _start(ax, longest, "One block deleted", when)
+    width, ends = (0.5, len(longest) + 0.5), []
     for network, look in looks(results).items():
         result, colour = results[network], look["color"]
         x = np.arange(1, len(result.names) + 1)
-        ax.axhline(result.intact_accuracy, 0, len(longest) / _width(longest), color=colour, lw=1, alpha=0.7)
+        ax.hlines(result.intact_accuracy, *width, color=colour, lw=1, alpha=0.7)
         ax.plot(x, result.accuracy, **look, ms=4.5, lw=1.2)
         rings = result.stage_change
         ax.plot(x[rings], result.accuracy[rings], "o", ms=11, mfc="none", mec=colour, mew=1.2)
         ends.append((result.accuracy[-1], f"{network}\nintact {100 * result.intact_accuracy:.1f} %", colour))
     chance = 1 / next(iter(results.values())).classes
-    ax.axhline(chance, color=TOTAL, ls=":", lw=1.2)
-    ax.text(0.6, chance + 0.015, "chance", size=8, va="bottom")
+    ax.hlines(chance, *width, color=TOTAL, ls=":", lw=1.4)
+    ends.append((chance, "chance", rcParams["text.color"]))
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel("accuracy")
-    return _finish(ax, ends, longest, "deleted block (ringed: changes the shape)", _title("One block deleted", when))
+    return _finish(ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends)
 
 
 def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ranked: bool = False) -> Axes:
@@ -50,8 +50,7 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
     The two halves of fig. 7 of He et al. 2015 (arXiv 1512.03385).
     """
     longest = max((result.names for result in _checked("responses", results)), key=len)
-    if not ranked:
-        _stages(ax, longest)
+    _start(ax, [] if ranked else longest, "Layer responses" + (", ranked" if ranked else ""), when)
     ends = []
     for network, look in looks(results).items():
         std = results[network].ranked if ranked else results[network].std
@@ -59,8 +58,7 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
         ends.append((std[-1], network, look["color"]))
     ax.set_ylim(0, 1.08 * max(result.std.max() for result in results.values()))
     ax.set_ylabel("std of the response")
-    label = "rank" if ranked else "convolution, from input to output"
-    return _finish(ax, ends, longest, label, _title("Layer responses" + (", ranked" if ranked else ""), when))
+    return _finish(ax, "rank" if ranked else "convolution, from input to output", 1, len(longest), ends)
 
 
 def variance(
@@ -73,12 +71,16 @@ def variance(
 ) -> Axes:
     """Variance of the activations, or of the ``gradient``, at the first block's input (0) and every block's output.
 
-    theory: dotted lines by their label, such as ``{"2^ℓ": 2.0 ** np.arange(11), "1 + ℓ": np.arange(11) + 1}``.
+    theory: dotted lines by their label, such as ``{r"$2^\\ell$": 2.0 ** np.arange(11)}``.
     """
     longest = max((result.names[1:] for result in _checked("variance", results)), key=len)
-    _stages(ax, longest)
-    for values in (theory or {}).values():
-        ax.plot(np.arange(len(values)), values, ":", color=TOTAL, lw=1.6, zorder=3)
+    what = "gradient" if gradient else "activations"
+    _start(ax, longest, f"Variance of the {what}", when)
+    for label, expected in (theory or {}).items():
+        ax.plot(np.arange(len(expected)), expected, ":", color=TOTAL, lw=1.6, zorder=3)
+        here = 3 * len(expected) // 4
+        at = here, expected[here]
+        ax.annotate(label, at, (-4, 5), textcoords="offset points", ha="right", size=9)
     ends = []
     for network, look in looks(results).items():
         values = results[network].gradient if gradient else results[network].activation
@@ -89,13 +91,8 @@ def variance(
         ax.plot(np.arange(len(values)), values, **look, ms=4, lw=1.3)
         ends.append((values[-1], network, look["color"]))
     ax.set_yscale("log", base=2)
-    for label, values in (theory or {}).items():
-        middle = len(values) // 2
-        ax.annotate(label, (middle, values[middle]), (-4, 5), textcoords="offset points", ha="right", size=9)
-    what = "gradient" if gradient else "activations"
     ax.set_ylabel(f"variance of the {what}")
-    _finish(ax, ends, longest, "block ℓ, from input to output", _title(f"Variance of the {what}", when), first=0)
-    return ax
+    return _finish(ax, "block ℓ, from input to output", 0, len(longest), ends)
 
 
 def shattering(
@@ -106,7 +103,8 @@ def shattering(
     Fig. 2 of Balduzzi et al. 2017 (arXiv 1702.08591). White noise, the gradient of a shattered network, is 0 (dotted).
     """
     _checked("shattering", results)
-    ax.axhline(0, color=TOTAL, ls=":", lw=1.4)
+    _start(ax, [], "Shattering of the gradient", when)
+    ax.hlines(0, -0.5, lags + 0.5, color=TOTAL, ls=":", lw=1.4)
     ends = []
     for network, look in looks(results).items():
         curves = np.array([result.autocorrelation[: lags + 1] for result in _as_list(results[network])])
@@ -118,28 +116,28 @@ def shattering(
     ends.append((0.0, "white noise", rcParams["text.color"]))
     ax.set_ylim(min(ax.get_ylim()[0], -0.12), 1.04)
     ax.set_ylabel("autocorrelation of df/dt")
-    return _finish(ax, ends, range(lags), "lag, in grid points", _title("Shattering of the gradient", when), first=0)
+    return _finish(ax, "lag, in grid points", 0, lags, ends)
 
 
 def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") -> Axes:
-    """The gradient along the line of inputs, each network's in units of its own standard deviation, one above the other.
+    """The gradient along the line of inputs, in units of its standard deviation; the networks one above the other.
 
     Fig. 1 of Balduzzi et al. 2017 (arXiv 1702.08591).
     """
     _checked("input_gradient", results)
+    _start(ax, [], "Gradient along a line of inputs", when)
     middles = []
     for i, (network, look) in enumerate(looks(results).items()):
         result = results[network]
-        scale = result.gradient.std() or 1.0
+        standard = (result.gradient - result.gradient.mean()) / (result.gradient.std() or 1.0)
         middles.append(-7.0 * i)
         ax.axhline(middles[-1], color=TOTAL, ls=":", lw=0.8)
-        ax.plot(result.points, (result.gradient - result.gradient.mean()) / scale + middles[-1], color=look["color"], lw=1)
+        ax.plot(result.points, standard + middles[-1], color=look["color"], lw=1)
         ax.text(0.01, middles[-1] + 2.6, network, color=look["color"], size=9, transform=ax.get_yaxis_transform())
     ax.set_yticks(middles, ["0"] * len(middles))
     ax.set_ylim(middles[-1] - 4, 4)
     ax.set_xlabel("position t along the line of inputs")
     ax.set_ylabel("df/dt, mean 0 and std 1")
-    ax.set_title(_title("Gradient along a line", when), size=11)
     return ax
 
 
@@ -159,28 +157,23 @@ def _as_list(results: Any) -> list[Any]:
     return list(results) if isinstance(results, list | tuple) else [results]
 
 
-def _title(what: str, when: str) -> str:
-    return f"{what}, {when}" if when else what
-
-
-def _stages(ax: Axes, names: Sequence[str]) -> None:
-    """Shade the stages where there are several."""
-    if len({name.split(".")[0] for name in names}) > 1:
+def _start(ax: Axes, names: Sequence[str], what: str, when: str) -> None:
+    """Title, and shaded stages where there are several."""
+    stages = len({name.split(".")[0] for name in names}) > 1
+    if stages:
         shade_stages(ax, names)
+    ax.set_title(f"{what}, {when}" if when else what, size=11, pad=16 if stages else 6)
 
 
-def _width(names: Sequence[Any]) -> float:
-    """Length of the x-axis: the blocks, and room for the labels at the right."""
-    return 1.3 * len(names) + 0.5
-
-
-def _finish(ax: Axes, ends: list, names: Sequence[Any], xlabel: str, title: str, first: int = 1) -> Axes:
-    """Limits, labels beside the lines' ends, and title."""
-    n = len(names)
-    ax.set_xlim(first - 0.5, first - 0.5 + _width(names))
-    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    ax.set_xticks([tick for tick in ax.get_xticks() if first <= tick <= n])
-    label_ends(ax, n + 0.03 * _width(names), ends, ha="left")
+def _finish(ax: Axes, xlabel: str, first: int, last: int, ends: list[tuple[float, str, str]]) -> Axes:
+    """Ticks from ``first`` to ``last``, and the labels ``ends`` in a margin as wide as they need."""
+    longest = max(len(line) for _, label, _ in ends for line in label.split("\n"))
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    share = min(0.073 * longest / inches + 0.03, 0.5)  # of the axes; a character takes 0.073 inches
+    length = last - first + 1
+    ax.set_xlim(first - 0.5, first - 0.5 + length / (1 - share))
+    step = 1 if length <= 13 else 5 if length <= 31 else 10
+    ax.set_xticks(sorted({first, *range(-(-first // step) * step, last + 1, step)}))
+    label_ends(ax, last + 0.5 + 0.015 * length, ends, ha="left")
     ax.set_xlabel(xlabel)
-    ax.set_title(title, size=11, pad=16)
     return ax

@@ -15,7 +15,7 @@ SKIP, BRANCH, TOTAL = "#0072B2", "#E69F00", "#999999"
 NETWORK = {"plain": "#D55E00", "residual": "#009E73"}
 MARKER = {"plain": "o", "residual": "s"}
 LINE = {"plain": "--", "residual": "-"}
-OTHER = [("#56B4E9", "^", "-."), ("#CC79A7", "D", (0, (5, 1, 1, 1, 1, 1))), (SKIP, "v", (0, (1, 1))), (BRANCH, "P", "-")]
+OTHER = [("#56B4E9", "^", "-."), ("#CC79A7", "D", (0, (5, 1, 1, 1, 1, 1))), (TOTAL, "v", (0, (3, 1)))]
 
 
 def looks(networks: Iterable[str]) -> dict[str, dict[str, Any]]:

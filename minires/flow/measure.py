@@ -1,0 +1,44 @@
+"""Loss and accuracy over a few batches, for probes that measure a model again and again."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .. import data
+from ..nn import Module
+from ..tensor import Tensor
+from .inside import as_input
+
+
+def pairs_of(function: str, batches: Any, model: Module, size: int = 256) -> list[tuple[Tensor, Tensor]]:
+    """The batches as pairs (x, y) of tensors that fit the model: of a `data.Dataset`, or of pairs of arrays or tensors.
+
+    Raises TypeError, in the name of ``function``, for items that are no pairs, ValueError if there are none.
+    """
+    if isinstance(batches, data.Dataset):
+        batches = data.batches(batches, size, shuffle=False)
+    found = []
+    for pair in batches:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(
+                f"{function}: got an item of type {type(pair).__name__} among the batches; expected pairs (x, y). "
+                "A single batch is a list of one pair: [(x, y)]"
+            )
+        found.append((as_input(function, model, pair[0]), as_input(function, model, pair[1])))
+    if not found:
+        raise ValueError(f"{function}: got no batches; pass a Dataset or a list of pairs (x, y), such as [(x, y)]")
+    return found
+
+
+def measure(
+    model: Module, pairs: Iterable[tuple[Tensor, Tensor]], loss: Callable[..., Tensor]
+) -> tuple[float, float]:
+    """(loss, accuracy), means over all examples; accuracy is NaN if the targets are not class indices."""
+    count, right, total = 0, 0.0, 0.0
+    for x, y in pairs:
+        output, n = model(x), len(y.data)
+        is_class = y.dtype.kind in "iu" and output.shape[:1] + output.shape[2:] == y.shape
+        right += n * float((output.data.argmax(1) == y.data).mean()) if is_class else math.nan
+        total += n * loss(output, y).item()
+        count += n
+    return total / count, right / count

@@ -1,0 +1,48 @@
+"""The panel of the blocks' Jacobians."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+
+from ..jacobian import Jacobian
+from .probes import _checked, _finish, _start
+from .style import TOTAL, looks
+
+
+def jacobian(
+    ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = "", *, product: bool = False
+) -> Axes:
+    """Leading singular values of each block's Jacobian, or of the product of the first i: σ₁ with markers, a band below.
+
+    results: {name of the network: what `flow.jacobians` returned, with the same ``product``}. The band goes down to the
+    last singular value asked for; where it is wide, few directions carry the gradient. Dotted: 1, the identity's.
+    """
+    longest = max((len(jacobians) for jacobians in _checked("jacobian", results)), default=0)
+    if not longest:
+        raise ValueError("plots.jacobian: got no Jacobians; pass {'residual': flow.jacobians(model, x)}")
+    what = "Jacobian of blocks 1 … i together, $\\prod J$" if product else "Jacobian of block i alone"
+    _start(ax, [], what, when)
+    ax.hlines(1, 0.5, longest + 0.5, color=TOTAL, ls=":", lw=1.6)
+    ends = [(1.0, "1 (identity)", rcParams["text.color"])]
+    ax.set_yscale("log")
+    for network, look in looks(results).items():
+        values = np.array([jacobian.values for jacobian in results[network]])  # (blocks, count)
+        x, colour = np.arange(1, len(values) + 1), look["color"]
+        ax.fill_between(x, values[:, -1], values[:, 0], color=colour, alpha=0.22, lw=0)
+        ax.plot(x, values[:, -1], color=colour, ls=look["ls"], lw=0.7)
+        ax.plot(x, values[:, 0], **look, ms=4, lw=1.5)
+        count = values.shape[1]
+        ends.append((values[-1, 0], f"{network}\n$\\sigma_1$ {_short(values[-1, 0])}", colour))
+        if count > 1 and product:
+            ax.annotate(
+                f"$\\sigma_{{{count}}}$", (x[-1], values[-1, -1]), (3, -2), textcoords="offset points", color=colour,
+                size=8, va="top",
+            )
+    ax.set_ylabel("singular values of the product" if product else "singular values")
+    return _finish(ax, "block i, from input to output", 1, longest, ends)
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}" if value < 1000 else f"{value:.0e}".replace("e+0", "e")
