@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, compare
+from . import __version__, compare, gallery
+from .models import VARIANTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +40,14 @@ def run_compare(**options) -> int:
     return 0
 
 
+def run_flow(**options) -> int:
+    """``minires flow``: draw every figure of the instrument."""
+    settings = gallery.Settings(**options)
+    for path in gallery.draw_gallery(settings):
+        print(path)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minires", description="A residual-network laboratory: see what a skip connection does to the gradient."
@@ -46,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minires {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_compare(commands)
+    _add_flow(commands)
     return parser
 
 
@@ -92,4 +102,40 @@ def _add_compare(commands) -> None:
     training.add_argument("--dtype", choices=["float32", "float64"], default=defaults.dtype, help="default: float32")
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-out)")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_flow(commands) -> None:
+    defaults = gallery.Settings()
+    parser = commands.add_parser(
+        "flow",
+        help="draw every figure of the gradient-flow instrument",
+        description="Draw every figure of the gradient-flow instrument for a pair of twins, or for a network of your "
+        "choice, before and after a short training: profile, forks, path spectrum, graph, responses, variance, "
+        "shattering, Jacobians, lesion, landscape, and the flow over training.",
+        epilog="examples:\n"
+        "  minires flow                               plain and residual twins of 20 layers, on handwritten digits\n"
+        "  minires flow --init-only --depth 56        nothing is trained: what the papers say of initialisation\n"
+        "  minires flow --plain --depth 20            the plain network alone\n"
+        f"  minires flow --model {next(iter(VARIANTS)):<22}one of the variants below\n\n"
+        "models:\n" + "\n".join(f"  {name:<24}{variant.description}" for name, variant in VARIANTS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run_flow)
+    network = parser.add_argument_group("the network")
+    network.add_argument(
+        "--model", metavar="NAME", default=defaults.model, help="twins (default), or a model from the list below"
+    )
+    network.add_argument("--depth", type=int, default=defaults.depth, help="layers, 6n+2 (default 20)")
+    network.add_argument("--width", type=int, default=defaults.width, help="channels of the first stage (default 8)")
+    network.add_argument("--plain", action="store_true", help="the plain twin alone")
+    network.add_argument("--preact", action="store_true", help="BN and ReLU before each convolution (He et al. 2016)")
+    training = parser.add_argument_group("training")
+    training.add_argument("--init-only", action="store_true", help="draw the networks as they start; train nothing")
+    training.add_argument("--epochs", type=int, default=defaults.epochs, help="default: 5")
+    training.add_argument("--data", choices=["digits", "cifar10"], default=defaults.data, help="default: digits")
+    training.add_argument("--root", metavar="DIR", help="folder with CIFAR-10 (default: the user cache)")
+    training.add_argument("--seed", type=int, default=defaults.seed, help="of weights and order of images (default 0)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-flow)")
     output.add_argument("--quiet", action="store_true", help="no progress bar")

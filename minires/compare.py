@@ -105,7 +105,7 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
     train, test = load_data(settings)
     started = time.perf_counter()
     steps = epochs * data.batch_count(train, settings.batch_size, drop_last=True)
-    runners = {name: _runner(model, settings, steps) for name, model in (("plain", plain), ("residual", residual))}
+    runners = {name: make_runner(model, settings, steps) for name, model in (("plain", plain), ("residual", residual))}
 
     interrupted = False
     names = f"plain-{settings.depth} and ResNet-{settings.depth}"
@@ -144,7 +144,7 @@ def load_data(settings: Settings) -> tuple[data.Dataset, data.Dataset]:
     raise ValueError(f'compare: got data={settings.data!r}; expected "digits" or "cifar10"')
 
 
-def _runner(model: ResNet, settings: Settings, steps: int) -> Runner:
+def make_runner(model: ResNet, settings: Settings, steps: int) -> Runner:
     """SGD with momentum 0.9 and weight decay 1e-4 (He et al. 2015), warmed up, and divided by 10 at 70 %."""
     model.to(settings.dtype)
     optimizer = optim.SGD(model.parameters(), settings.lr, momentum=0.9, weight_decay=1e-4)

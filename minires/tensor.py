@@ -267,13 +267,13 @@ class Tensor:
 
     __hash__ = object.__hash__
 
-    def argmax(self, dim: int | None = None) -> "Tensor":
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """Index of the (first) largest value, of all or along ``dim``."""
-        return Tensor(self.data.argmax(axis=dim))
+        return Tensor(self.data.argmax(axis=dim, keepdims=keepdim))
 
-    def argmin(self, dim: int | None = None) -> "Tensor":
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """Index of the (first) smallest value, of all or along ``dim``."""
-        return Tensor(self.data.argmin(axis=dim))
+        return Tensor(self.data.argmin(axis=dim, keepdims=keepdim))
 
     # elementwise functions
     def exp(self):
@@ -320,13 +320,13 @@ class Tensor:
     def max(self, dim=None, keepdim=False):
         if dim is None:
             return self.amax()
-        return Extreme(apply(reduce.Max, self, axis=dim, keepdims=keepdim), Tensor(_arg("argmax", self, dim, keepdim)))
+        return Extreme(apply(reduce.Max, self, axis=dim, keepdims=keepdim), self.argmax(dim, keepdim))
 
     def min(self, dim=None, keepdim=False):
         if dim is None:
             return self.amin()
         values = -apply(reduce.Max, -self, axis=dim, keepdims=keepdim)
-        return Extreme(values, Tensor(_arg("argmin", self, dim, keepdim)))
+        return Extreme(values, self.argmin(dim, keepdim))
 
     # shape
     def reshape(self, *sizes):
@@ -411,8 +411,3 @@ def _sizes(sizes: Iterable) -> tuple:
 def _dim(function, ndim, dim):
     """One dimension as a non-negative int; a tensor of shape () is taken to have one."""
     return (*reduce.axes_of(function, ndim, dim), 0)[0]
-
-
-def _arg(which, t, dim, keepdim):
-    indices = getattr(t.data, which)(axis=dim)
-    return np.expand_dims(indices, dim) if keepdim else indices

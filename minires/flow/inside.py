@@ -93,7 +93,7 @@ def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) 
 
     Raises ValueError, in the name of ``function``, if x holds no example.
     """
-    tensor, weight = x if isinstance(x, Tensor) else Tensor(np.asarray(x)), next(model.parameters(), None)
+    tensor, weight = Tensor(x if hasattr(x, "dtype") else np.asarray(x)), next(model.parameters(), None)
     if tensor.ndim == 0 or 0 in tensor.shape:
         raise ValueError(f"{function}: got an input of shape {tensor.shape}; expected (N, …) with at least one example")
     if weight is not None:

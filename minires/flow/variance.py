@@ -89,7 +89,7 @@ def variance_profile(
 
 
 def _variance(array: Any) -> float:
-    return 0.0 if array is None else float(np.asarray(array).var(dtype=np.float64))
+    return 0.0 if array is None else float(array.var(dtype=np.float64))
 
 
 def _log2(values: np.ndarray) -> np.ndarray:

@@ -10,19 +10,39 @@ from .blocks import (
     ResidualBlock,
 )
 from .mlp import MLP, mlp, mlp_twins
+from .normfree import FixupBlock, PlainNormFreeBlock, ReZeroBlock, SkipInitBlock
+from .orders import BNAfterAdditionBlock, ReLUBeforeAdditionBlock, ReLUOnlyPreActBlock
 from .resnet import ResNet, plain_cifar, resnet18, resnet34, resnet50, resnet101, resnet152, resnet_cifar
+from .shortcuts import DropoutShortcutBlock, ExclusiveGateBlock, ScaledBlock, ScaledPreActBlock, ShortcutGateBlock
+from .stochastic_depth import StochasticDepthBlock
 from .twins import twins
+from .variants import VARIANTS, Variant
 
 __all__ = [
     "MLP",
+    "VARIANTS",
+    "BNAfterAdditionBlock",
     "Bottleneck",
+    "DropoutShortcutBlock",
+    "ExclusiveGateBlock",
+    "FixupBlock",
     "PadShortcut",
     "PlainBlock",
     "PlainBottleneck",
+    "PlainNormFreeBlock",
     "PlainPreActBlock",
     "PreActBlock",
+    "ReLUBeforeAdditionBlock",
+    "ReLUOnlyPreActBlock",
+    "ReZeroBlock",
     "ResNet",
     "ResidualBlock",
+    "ScaledBlock",
+    "ScaledPreActBlock",
+    "ShortcutGateBlock",
+    "SkipInitBlock",
+    "StochasticDepthBlock",
+    "Variant",
     "mlp",
     "mlp_twins",
     "plain_cifar",

@@ -9,6 +9,8 @@ shortcut. So the twins have the same layers, names and weights, and differ in on
 Parameter names are torchvision's, so that weights can be exchanged.
 """
 
+from typing import Any
+
 from .. import nn
 from ..nn import functional as F
 from ..tensor import Tensor
@@ -107,10 +109,12 @@ class ResidualBlock(PlainBlock):
         super().__init__(in_channels, channels, stride)
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride)
 
+    def shortcut(self, x: Tensor) -> Tensor:
+        """x itself, or where shapes change, x padded or projected."""
+        return x if self.downsample is None else self.downsample(x)
+
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.branch(x)
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = branch + shortcut
+        out = self.branch(x) + self.shortcut(x)
         return self.relu(out)
 
     def zero_branch(self) -> None:
@@ -156,10 +160,12 @@ class Bottleneck(PlainBottleneck):
         super().__init__(in_channels, channels, stride)
         self.downsample = make_shortcut(shortcut, in_channels, channels * self.expansion, stride)
 
+    def shortcut(self, x: Tensor) -> Tensor:
+        """x itself, or where shapes change, x padded or projected."""
+        return x if self.downsample is None else self.downsample(x)
+
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.branch(x)
-        shortcut = x if self.downsample is None else self.downsample(x)
-        out = branch + shortcut
+        out = self.branch(x) + self.shortcut(x)
         return self.relu(out)
 
     def zero_branch(self) -> None:
@@ -171,17 +177,19 @@ class PlainPreActBlock(nn.Module):
     """branch(relu(bn(x))), BN and ReLU standing *before* each convolution.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). A plain block ignores the option ``shortcut``.
+    A subclass may put another layer than batch norm in its place, see `normfree`.
     """
 
     expansion = 1
     preact = True
+    norm_layer: type[Any] = nn.BatchNorm2d
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "none"):
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.bn1 = self.norm_layer(in_channels)
         self.relu = nn.ReLU()
         self.conv1 = conv3x3(in_channels, channels, stride)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.bn2 = self.norm_layer(channels)
         self.conv2 = conv3x3(channels, channels)
 
     def branch(self, active: Tensor) -> Tensor:
@@ -205,16 +213,15 @@ class PreActBlock(PlainPreActBlock):
         super().__init__(in_channels, channels, stride)
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride, norm=False)
 
+    def shortcut(self, x: Tensor, active: Tensor) -> Tensor:
+        """x itself; where shapes change, x padded, or the activated input projected."""
+        if self.downsample is None:
+            return x
+        return self.downsample(x if isinstance(self.downsample, PadShortcut) else active)
+
     def forward(self, x: Tensor) -> Tensor:
         active = self.relu(self.bn1(x))
-        branch = self.branch(active)
-        if self.downsample is None:
-            shortcut = x
-        elif isinstance(self.downsample, PadShortcut):
-            shortcut = self.downsample(x)
-        else:
-            shortcut = self.downsample(active)
-        return branch + shortcut
+        return self.branch(active) + self.shortcut(x, active)
 
     def zero_branch(self) -> None:
         """Make the branch 0, so that the block is its shortcut: it ends in a convolution, whose weight becomes 0."""

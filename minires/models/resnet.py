@@ -4,7 +4,8 @@
 Module names are torchvision's: conv1, bn1, layer1.0.conv1, …, fc.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,20 +21,25 @@ from .blocks import (
     ResidualBlock,
     conv3x3,
 )
+from .normfree import PlainNormFreeBlock, SkipInitBlock
 
 PLAIN_TWIN: dict[type[nn.Module], type[nn.Module]] = {
     ResidualBlock: PlainBlock,
     PreActBlock: PlainPreActBlock,
     Bottleneck: PlainBottleneck,
+    SkipInitBlock: PlainNormFreeBlock,
 }
 
 
 class ResNet(nn.Module):
     """Stem, stages of blocks, global average pooling, one linear layer.
 
-    block: a residual block class, such as `ResidualBlock`; ``residual=False`` takes its plain twin instead. A class of
-    your own is called as ``block(in_channels, channels, stride, shortcut)`` and has ``expansion`` (its output has
-    expansion·channels) and ``preact`` (whether BN and ReLU stand before the convolutions).
+    block: a residual block class, such as `ResidualBlock`, or a `functools.partial` that sets options of one;
+    ``residual=False`` takes its plain twin instead. A class of your own is called as
+    ``block(in_channels, channels, stride, shortcut)`` and has ``expansion`` (its output has expansion·channels) and
+    ``preact`` (whether BN and ReLU stand before the convolutions). It may have ``norm_layer``, called with the number
+    of channels, which then takes the place of batch norm outside the blocks too, and a static method
+    ``initialise(model)``, called when all weights are drawn, for what depends on the whole network.
     blocks: number of blocks in each stage. widths: channels of each stage (times the block's expansion).
     stem: "cifar" (3×3 convolution) or "imagenet" (7×7 with stride 2, then max pooling).
     shortcut: option "A", "B" or "C", see `blocks.make_shortcut`.
@@ -43,7 +49,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        block: type[nn.Module],
+        block: Callable[..., nn.Module],
         blocks: Sequence[int],
         widths: Sequence[int],
         *,
@@ -57,9 +63,10 @@ class ResNet(nn.Module):
         super().__init__()
         if stem not in ("cifar", "imagenet"):
             raise ValueError(f'ResNet: got stem={stem!r}; expected "cifar" or "imagenet"')
-        if not residual and block not in PLAIN_TWIN:
+        kind: Any = block.func if isinstance(block, partial) else block
+        if not residual and kind not in PLAIN_TWIN:
             raise ValueError(
-                f"ResNet: got residual=False for {block.__name__}; plain twins are known of "
+                f"ResNet: got residual=False for {kind.__name__}; plain twins are known of "
                 f"{', '.join(known.__name__ for known in PLAIN_TWIN)}"
             )
         if len(blocks) != len(widths):
@@ -67,7 +74,9 @@ class ResNet(nn.Module):
                 f"ResNet: got {len(blocks)} stages of blocks {list(blocks)} and {len(widths)} widths {list(widths)}; "
                 "each stage has a number of blocks and a width"
             )
-        kind: Any = block if residual else PLAIN_TWIN[block]
+        if not residual:
+            block = kind = PLAIN_TWIN[kind]
+        norm_layer = getattr(kind, "norm_layer", nn.BatchNorm2d)
         self.residual, self.preact = residual, kind.preact
         channels = widths[0]
         if stem == "cifar":
@@ -75,7 +84,7 @@ class ResNet(nn.Module):
         else:
             self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
         if not self.preact:
-            self.bn1 = nn.BatchNorm2d(channels)
+            self.bn1 = norm_layer(channels)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
         self.stages = len(blocks)
@@ -83,16 +92,18 @@ class ResNet(nn.Module):
             layers = []
             for i in range(count):
                 stride = 2 if i == 0 and stage > 1 else 1
-                layers.append(kind(channels, width, stride, shortcut))
+                layers.append(block(channels, width, stride, shortcut))
                 channels = width * kind.expansion
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
         if self.preact:
-            self.bn = nn.BatchNorm2d(channels)  # what pre-activation leaves to do at the end
+            self.bn = norm_layer(channels)  # what pre-activation leaves to do at the end
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if hasattr(kind, "initialise"):
+            kind.initialise(self)
         if zero_init_residual and residual:
             self.zero_branches()
 
@@ -124,6 +135,7 @@ def resnet_cifar(
     *,
     in_channels: int = 3,
     num_classes: int = 10,
+    block: Callable[..., nn.Module] | None = None,
     shortcut: str = "A",
     preact: bool = False,
     residual: bool = True,
@@ -131,14 +143,18 @@ def resnet_cifar(
 ) -> ResNet:
     """The CIFAR networks: depth = 6n+2 layers, three stages of n blocks with ``width``, 2·width and 4·width channels.
 
-    (N, in_channels, H, W) -> (N, num_classes). Raises ValueError, naming the nearest legal depths, for any other depth.
+    (N, in_channels, H, W) -> (N, num_classes). block: `ResidualBlock`, or with ``preact`` `PreActBlock`, if not given;
+    else as for `ResNet`, such as one of the blocks in `VARIANTS`.
+    Raises ValueError, naming the nearest legal depths, for any other depth, and for ``block`` together with ``preact``.
     """
     if not isinstance(depth, int | np.integer) or depth < 8 or (depth - 2) % 6:
         raise ValueError(f"resnet_cifar: got depth {depth!r}; legal depths are 6n+2, from 8 on{_nearest(depth)}")
     if not isinstance(width, int | np.integer) or width < 1:
         raise ValueError(f"resnet_cifar: got width {width!r}; expected a whole number of at least 1")
+    if block is not None and preact:
+        raise ValueError("resnet_cifar: got preact=True and a block; the block says itself where BN and ReLU stand")
     return ResNet(
-        PreActBlock if preact else ResidualBlock,
+        block or (PreActBlock if preact else ResidualBlock),
         [(depth - 2) // 6] * 3,
         [width, 2 * width, 4 * width],
         in_channels=in_channels,

@@ -50,7 +50,7 @@ def test_every_image_once_with_its_label(n, batch_size, seed, epoch, shuffle):
 def test_the_order_depends_on_seed_and_epoch_alone(n, batch_size, seed, epoch):
     dataset = numbered(n)
     first = visited(dataset, batch_size, seed=seed, epoch=epoch)
-    np.random.seed(0)  # the global state is not looked at  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002  (the global state is not looked at)
     assert visited(dataset, batch_size, seed=seed, epoch=epoch) == first
     whole = visited(dataset, n, seed=seed, epoch=epoch)[0]
     assert list(chain(*first)) == whole  # nor does the batch size change it

@@ -43,7 +43,8 @@ def test_skip_and_branch_sum_to_the_gradient_that_finite_differences_measure():
     rng = np.random.default_rng(0)
     x, cotangent = rng.standard_normal((2, 3, 4, 4)), rng.standard_normal((2, 3, 4, 4))
     model = nn.Sequential(nn.ReLU(), block)  # x is positive where it counts: the fork is the first ReLU's output
-    recording = flow.record(model, Tensor(np.abs(x) + 0.1, requires_grad=True), cotangent, loss=weighted_sum, arrays=True)
+    start = Tensor(np.abs(x) + 0.1, requires_grad=True)
+    recording = flow.record(model, start, cotangent, loss=weighted_sum, arrays=True)
     (fork,) = recording.forks
 
     def value(through_branch, through_skip):
@@ -287,7 +288,7 @@ def test_json_and_csv(tmp_path):
     with open(tmp_path / "r.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(recording.graph()["edges"])
-    assert [row["source"] for row in rows if row["role"] == "skip"][0] == "relu: ReLU"
+    assert next(row["source"] for row in rows if row["role"] == "skip") == "relu: ReLU"
 
 
 def test_backward_alone_can_be_recorded():

@@ -22,8 +22,8 @@ def jacobian(
     longest = max((len(jacobians) for jacobians in _checked("jacobian", results)), default=0)
     if not longest:
         raise ValueError("plots.jacobian: got no Jacobians; pass {'residual': flow.jacobians(model, x)}")
-    what = "Jacobian of blocks 1 … i together, $\\prod J$" if product else "Jacobian of block i alone"
-    _start(ax, [], what, when)
+    count = max(len(jacobian.values) for jacobians in results.values() for jacobian in jacobians)
+    _start(ax, [], "∏J of blocks 1 … i" if product else "J of block i alone", when)
     ax.hlines(1, 0.5, longest + 0.5, color=TOTAL, ls=":", lw=1.6)
     ends = [(1.0, "1 (identity)", rcParams["text.color"])]
     ax.set_yscale("log")
@@ -33,16 +33,12 @@ def jacobian(
         ax.fill_between(x, values[:, -1], values[:, 0], color=colour, alpha=0.22, lw=0)
         ax.plot(x, values[:, -1], color=colour, ls=look["ls"], lw=0.7)
         ax.plot(x, values[:, 0], **look, ms=4, lw=1.5)
-        count = values.shape[1]
-        ends.append((values[-1, 0], f"{network}\n$\\sigma_1$ {_short(values[-1, 0])}", colour))
-        if count > 1 and product:
-            ax.annotate(
-                f"$\\sigma_{{{count}}}$", (x[-1], values[-1, -1]), (3, -2), textcoords="offset points", color=colour,
-                size=8, va="top",
-            )
-    ax.set_ylabel("singular values of the product" if product else "singular values")
+        ends.append((values[-1, 0], f"{network}\nσ₁ = {_short(values[-1, 0])}", colour))
+    index = str(count).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    ax.set_ylabel(f"singular values σ₁ (markers) … σ{index}" if count > 1 else "largest singular value σ₁")
     return _finish(ax, "block i, from input to output", 1, longest, ends)
 
 
 def _short(value: float) -> str:
-    return f"{value:.2g}" if value < 1000 else f"{value:.0e}".replace("e+0", "e")
+    """Two digits, and thousands written out."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

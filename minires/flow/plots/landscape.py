@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..landscape import Landscape
-from .probes import _checked, _finish, _start
-from .style import looks
+from .probes import _checked, _start
+from .style import label_ends, looks
 
 
 def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axes:
@@ -25,8 +25,15 @@ def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axe
         ends.append((float(result.loss[-1]), network, look["color"]))
     ax.set_yscale("log")
     ax.set_ylabel("loss")
-    steps = next(iter(results.values())).steps
-    return _finish(ax, "step, in norms of the filters", steps, ends)
+    left, right = (float(f([f(result.steps) for result in results.values()])) for f in (np.min, np.max))
+    inches = ax.get_window_extent().width / ax.get_figure(root=True).dpi
+    margin = min(0.08 * max(map(len, results)) / inches + 0.04, 0.5)  # of the axes; a character takes 0.08 inches
+    length = right - left
+    ax.set_xlim(left - 0.02 * length, right + length * margin / (1 - margin))
+    ax.set_xticks(np.linspace(left, right, 5))
+    label_ends(ax, right + 0.02 * length, ends, ha="left")
+    ax.set_xlabel("step, in norms of the filters")
+    return ax
 
 
 def landscape_2d(
@@ -46,8 +53,10 @@ def landscape_2d(
         text.set_bbox({"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75})
     ax.plot(0, 0, "+", color="#D55E00", ms=11, mew=2)
     ax.set_aspect("equal")
-    what = f"{network}: loss over two random directions" if network else "Loss over two random directions"
-    _start(ax, [], what, when)
+    _start(ax, [], f"{network}, loss" if network else "Loss over two random directions", when)
+    ticks = np.linspace(result.steps[0], result.steps[-1], 5)
+    ax.set_xticks(ticks)
+    ax.set_yticks(ticks)
     ax.set_xlabel("step along direction 1")
     ax.set_ylabel("step along direction 2")
     return ax

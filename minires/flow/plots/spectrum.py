@@ -1,11 +1,12 @@
 """The panel of the path spectrum."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from ..paths import PathSpectrum
 from .probes import _checked, _start
@@ -15,35 +16,63 @@ HATCH = ["", "///", "...", "xxx"]
 
 
 def path_spectrum(ax: Axes, results: Mapping[str, PathSpectrum], when: str = "") -> Axes:
-    """How long the paths are that carry gradient (bars, ‖G[k]‖²), and how long paths are at all (grey outline).
+    """How long the paths are that carry the gradient (bars, ‖G[k]‖²), and how long paths are at all (grey outline).
 
-    Both are shares, so that their shapes can be compared: of Σ‖G[k]‖², and of all 2ⁿ paths. Dots: the share that Veit's
-    sampled estimate gives to k, where paths were sampled. Vertical lines: the mean length that each of them implies.
+    Both are shares, so that their shapes can be compared: of Σ‖G[k]‖², and of all 2ⁿ paths. Dots: what Veit's sampled
+    estimate gives to k, where paths were sampled. Vertical lines: the mean length that each implies.
     results: {name of the network: `PathSpectrum`}; several networks stand side by side at each k.
     """
     _checked("path_spectrum", results)
     _start(ax, [], "Path spectrum", when)
     networks = looks(results)
-    width = 0.84 / len(networks)
-    text, marks = rcParams["text.color"], []
+    width, text = 0.84 / len(networks), rcParams["text.color"]
+    marks: list[tuple[float, str, str, Any]] = []
     for blocks in sorted({result.blocks for result in results.values()}):
         counts = next(result.counts for result in results.values() if result.blocks == blocks)
-        edges = np.arange(blocks + 2) - 0.5
-        ax.stairs(counts / counts.sum(), edges, color=TOTAL, lw=1.6, fill=False, zorder=3)
-        ax.stairs(counts / counts.sum(), edges, color=TOTAL, alpha=0.2, fill=True, zorder=1)
-        marks.append((blocks / 2, f"all paths\n{blocks / 2:.1f}", text, ":"))
+        outline = counts / counts.sum(), np.arange(blocks + 2) - 0.5
+        ax.stairs(*outline, color=TOTAL, alpha=0.2, fill=True, zorder=1)
+        ax.stairs(*outline, color=TOTAL, lw=1.6, zorder=3)
+        marks.append((blocks / 2, f"all 2$^{{{blocks}}}$ paths (outline)\nmean length {blocks / 2:.1f}", text, ":"))
     for i, (network, look) in enumerate(networks.items()):
         result, colour = results[network], look["color"]
-        power = result.norms**2
-        x = np.arange(len(power)) + (i - (len(networks) - 1) / 2) * width
-        ax.bar(x, power / power.sum(), width, color=colour, edgecolor=rcParams["axes.facecolor"], lw=0.6, zorder=2,
-               hatch=HATCH[i % len(HATCH)])
-        name = f"{network}\n" if len(networks) > 1 or network else "gradient\n"
-        marks.append((result.effective_length, f"{name}{result.effective_length:.1f}", colour, "-"))
+        share = result.norms**2 / (result.norms**2).sum()
+        x = np.arange(len(share)) + (i - (len(networks) - 1) / 2) * width
+        edge = {"edgecolor": rcParams["axes.facecolor"], "lw": 0.5, "hatch": HATCH[i % len(HATCH)]}
+        ax.bar(x, share, width, color=colour, zorder=2, **edge)
+        marks.append((result.effective_length, f"{network} (bars)\nmean {result.effective_length:.1f}", colour, "-"))
         if result.sampled is not None:
-            share = result.sampled / result.sampled.sum()
-            ax.plot(x, share, look["marker"], color=colour, mec=text, mew=0.8, ms=4.5, zorder=4)
-            marks.append((result.sampled_length, f"sampled\n{result.sampled_length:.1f}", colour, "--"))
+            ax.plot(x, result.sampled / result.sampled.sum(), look["marker"], color=colour, mec=text, ms=4.5, zorder=4)
+            marks.append((result.sampled_length, f"sampled (dots)\nmean {result.sampled_length:.1f}", colour, "--"))
+    longest = max(result.blocks for result in results.values())
+    ax.set_xlim(-0.6, longest + 0.6)
+    _mark(ax, marks)
     ax.set_xlabel("k, the number of branches a path crosses")
-    ax.set_ylabel("share")
+    ax.set_ylabel("share of Σ‖G[k]‖², share of the paths")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
+
+
+def _mark(ax: Axes, marks: Sequence[tuple[float, str, str, Any]]) -> None:
+    """Vertical lines at (x, label, colour, line style), labelled above the data in as many rows as they need."""
+    left, right = ax.get_xlim()
+    inches = ax.get_window_extent().size / ax.get_figure(root=True).dpi
+    per_character = 0.066 * (right - left) / inches[0]
+    rows: list[list[tuple[float, float]]] = []  # spans taken in each row, counted from above the data
+    placed = []
+    for x, label, colour, line in sorted(marks, key=lambda mark: -mark[0]):
+        width = (max(map(len, label.replace("$^{", "").split("\n"))) + 1) * per_character
+        start = min(x, right - width)
+        row = next((i for i, taken in enumerate(rows) if all(start + width < a for a, _ in taken)), len(rows))
+        if row == len(rows):
+            rows.append([])
+        rows[row].append((start, start + width))
+        placed.append((x, start, row, label, colour, line))
+    row_height = 0.36 / inches[1]
+    data = max(1 - row_height * (len(rows) + 0.35), 0.3)  # the share of the axes' height that is left for the data
+    ax.set_ylim(0, ax.get_ylim()[1] / data)
+    style = {"size": 8.5, "va": "center", "linespacing": 1.05, "transform": ax.get_xaxis_transform()}
+    for x, start, row, label, colour, line in placed:
+        height = data + row_height * (row + 0.55)
+        top = height + row_height * 0.4
+        ax.plot([x, x], [0, top], color=colour, ls=line, lw=1.5, transform=ax.get_xaxis_transform(), zorder=5)
+        ax.text(start + 0.8 * per_character, height, label, color=colour, zorder=6, **style)

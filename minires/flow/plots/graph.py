@@ -1,0 +1,160 @@
+"""The panel of the computation graph, with the gradient as the width of its wires."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
+from matplotlib.path import Path
+
+from .layout import Drawing, Wire, layout, norms
+from .style import BRANCH, SKIP, TOTAL
+
+COLOUR = {"skip": SKIP, "branch": BRANCH, None: TOTAL}
+WIDTHS = 0.8, 5.5  # of the thinnest and the thickest wire, in points
+READABLE = 0.78  # the scale below which single ops are too small to read
+
+
+def graph(
+    ax: Axes,
+    graph: Mapping[str, Any],
+    when: str = "",
+    *,
+    detail: str = "auto",
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """The network as boxes and wires: skips (blue) run above the main line, branches (orange) through their boxes.
+
+    graph: what `Recording.graph()` returns, or the same read back from JSON. A wire is as wide as the logarithm of the
+    norm of the gradient that came back along it; dotted where it is 0. ``limits`` are the norms of the thinnest and the
+    thickest wire: give two networks that stand side by side the same, such as `graph_limits` of both. ``detail``: "ops"
+    draws each op, "blocks" each block as one box, "auto" the ops where they can be read at the size of the axes.
+    Raises ValueError for something else than such a graph.
+    """
+    _check(graph, detail)
+    size = ax.get_window_extent().size / ax.get_figure(root=True).dpi
+    drawing = _fit(graph, detail, size)
+    scale = min(size[0] / drawing.width, size[1] / (drawing.height + 0.4))
+    limits = limits or graph_limits([graph])
+    shift = max((size[0] / scale - drawing.width) / 2, 0.0)
+    ax.set_xlim(-shift, drawing.width + shift)
+    ax.set_ylim(-0.4, drawing.height)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.set_title("Gradient along the graph" + (f", {when}" if when else ""), size=11)
+    text = min(scale, 1.15) * 8
+    for wire in sorted(drawing.wires, key=lambda wire: wire.role == "skip"):
+        _draw_wire(ax, wire, limits, min(scale, 1.0))
+    for box in drawing.boxes:
+        _draw_box(ax, box, text)
+    for label, x, y in drawing.rows:
+        ax.text(x, y, label, size=text, weight="bold", ha="left", va="center")
+    _name_ways(ax, drawing, text)
+    _key(ax, limits, min(scale, 1.0), text)
+    return ax
+
+
+def graph_limits(graphs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The smallest and the largest gradient norm on the wires of these graphs."""
+    found = norms(graphs)
+    return (min(found), max(found)) if found else (0.1, 1.0)
+
+
+def _check(graph: Mapping[str, Any], detail: str) -> None:
+    if detail not in ("auto", "ops", "blocks"):
+        raise ValueError(f'plots.graph: got detail={detail!r}; expected "auto", "ops" or "blocks"')
+    if not isinstance(graph, Mapping) or not {"version", "nodes", "edges"} <= set(graph):
+        raise ValueError(
+            f"plots.graph: got a {type(graph).__name__}; expected what Recording.graph() returns, a dict with version, "
+            "nodes and edges"
+        )
+    if graph["version"] != 1:
+        raise ValueError(f"plots.graph: got a graph of version {graph['version']!r}; this draws version 1")
+    if not any(not node["parameter"] for node in graph["nodes"]):
+        raise ValueError("plots.graph: got a graph without ops; record a forward and a backward pass first")
+
+
+def _fit(graph: Mapping[str, Any], detail: str, size: Sequence[float]) -> Drawing:
+    """The layout that comes out largest in axes of this size, in inches."""
+
+    def best(detail: str) -> tuple[float, Drawing]:
+        drawings = [layout(graph, detail, columns) for columns in (6, 8, 10, 12, 14, 18, 24, 36)]
+        scales = [min(size[0] / d.width, size[1] / (d.height + 0.4)) for d in drawings]
+        i = scales.index(max(scales))
+        return scales[i], drawings[i]
+
+    if detail != "auto":
+        return best(detail)[1]
+    scale, drawing = best("ops")
+    return drawing if scale >= READABLE else best("blocks")[1]
+
+
+def _draw_wire(ax: Axes, wire: Wire, limits: tuple[float, float], scale: float) -> None:
+    known = wire.norm > 0 and math.isfinite(wire.norm)
+    style: dict[str, Any] = {"lw": _width(wire.norm, limits) * scale} if known else {"lw": 1.0, "ls": (0, (1, 1.5))}
+    path = _rounded(wire.points, 0.1)
+    ax.add_patch(PathPatch(path, fc="none", ec=COLOUR[wire.role], capstyle="butt", zorder=2, **style))
+
+
+def _width(norm: float, limits: tuple[float, float]) -> float:
+    """Line width in points, linear in the logarithm of the norm."""
+    low, high = (math.log(limit) for limit in limits)
+    share = (math.log(norm) - low) / (high - low) if high > low else 0.5
+    return WIDTHS[0] + (WIDTHS[1] - WIDTHS[0]) * min(max(share, 0.0), 1.0)
+
+
+def _rounded(points: Sequence[tuple[float, float]], radius: float) -> Path:
+    """The polyline through the points with its corners rounded."""
+    vertices, codes = [points[0]], [Path.MOVETO]
+    for before, corner, after in zip(points, points[1:], points[2:]):
+        for other, code in ((before, Path.LINETO), (after, Path.CURVE3)):
+            length = math.dist(corner, other) or 1.0
+            share = min(radius, length / 2) / length
+            near = tuple(c + share * (o - c) for c, o in zip(corner, other))
+            if code == Path.CURVE3:
+                vertices.append(corner)
+                codes.append(Path.CURVE3)
+            vertices.append(near)  # type: ignore[arg-type]
+            codes.append(code)
+    return Path([*vertices, points[-1]], [*codes, Path.LINETO])
+
+
+def _draw_box(ax: Axes, box: Any, text: float) -> None:
+    edge, face = rcParams["text.color"], rcParams["axes.facecolor"]
+    if box.kind == "dot":
+        ax.add_patch(Circle((box.x, box.y), box.width / 2, fc=edge, ec=edge, zorder=4))
+        return
+    if box.kind == "sum":
+        ax.add_patch(Circle((box.x, box.y), box.width / 2, fc=face, ec=edge, lw=1.0, zorder=4))
+    else:
+        corner = box.x - box.width / 2, box.y - box.height / 2
+        style = "round,pad=0,rounding_size=0.05"
+        ax.add_patch(FancyBboxPatch(corner, box.width, box.height, style, fc=face, ec=edge, lw=0.8, zorder=4))
+    ax.text(box.x, box.y, box.label, size=text, ha="center", va="center_baseline", zorder=5)
+
+
+def _name_ways(ax: Axes, drawing: Drawing, text: float) -> None:
+    """Write "skip" and "branch" with their norms; only at the first fork where there is no room for more."""
+    style = {"size": text * 0.9, "zorder": 5}
+    named: set[str | None] = set()
+    for wire in drawing.wires:
+        if wire.label is None or (len(drawing.wires) > 100 and wire.role in named):
+            continue
+        named.add(wire.role)
+        x, y = wire.label
+        if wire.role == "skip":
+            ax.text(x, y + 0.05, f"skip {wire.norm:.2g}", color=SKIP, ha="center", va="bottom", **style)
+        else:
+            ax.text(x, y - 0.03, f"branch {wire.norm:.2g}", color=BRANCH, ha="left", va="top", **style)
+
+
+def _key(ax: Axes, limits: tuple[float, float], scale: float, text: float) -> None:
+    """What the widths mean, under the drawing."""
+    low, high = limits
+    ax.text(0, -0.25, "line width: ‖gradient‖ that came back along it", size=text, va="center")
+    for i, norm in enumerate((low, math.sqrt(low * high), high)):
+        x = 3.1 + i
+        ax.plot([x, x + 0.35], [-0.25, -0.25], color=TOTAL, lw=_width(norm, limits) * scale, solid_capstyle="butt")
+        ax.text(x + 0.42, -0.25, f"{norm:.1g}", size=text, va="center")

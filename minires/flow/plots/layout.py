@@ -1,0 +1,385 @@
+"""Where the boxes and wires of a computation graph go: rows of blocks, the main line straight, skips above it.
+
+Works on the dict that `Recording.graph()` returns. A drawing is measured in inches: x to the right, y upwards.
+
+- Parameters are left out. Ops fall into *segments*, one for each block: the scope that holds its layers, or everything
+  between a fork and the addition at which it ends. Every segment starts a row (``detail="ops"``), or chains of ops are
+  drawn as one box and every stage starts a row (``detail="blocks"``).
+- In a row, an op's column is its longest way from the row's start, its *lane* is 0 on the main line, above on a skip,
+  below on a second branch. A wire that would cross boxes in its own lane runs in the first free lane above them.
+- What comes from an earlier row arrives at a dot at the row's left end, where one sees it fork.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..forks import meeting_points
+
+BOX, ROUND, GAP = 0.30, 0.22, 0.20  # height of a box, diameter of a sum, gap between columns, in inches
+ABOVE, BELOW = 0.38, 0.50  # from lane to lane, above and below the main line
+
+
+@dataclass
+class Box:
+    """One op, a chain of ops, a sum ("+"), or a dot at which a row starts."""
+
+    key: int
+    label: str
+    kind: str  # "box", "sum" or "dot"
+    segment: str
+    members: list[int]
+    lane: int = 0
+    role: str | None = None  # of the way it lies on: "skip" or "branch"
+    column: int = 0
+    row: int = 0
+    x: float = 0.0
+    y: float = 0.0
+
+    @property
+    def width(self) -> float:
+        """In inches."""
+        return {"sum": ROUND, "dot": 0.08}.get(self.kind, max(0.46, 0.078 * len(self.label) + 0.13))
+
+    @property
+    def height(self) -> float:
+        """In inches."""
+        return {"sum": ROUND, "dot": 0.08}.get(self.kind, BOX)
+
+
+@dataclass
+class Wire:
+    """A way from box to box through the points, with the norm of the gradient that came back along it."""
+
+    points: list[tuple[float, float]]
+    norm: float
+    role: str | None
+    label: tuple[float, float] | None = None  # where its name goes, if it leaves a fork: above a skip, below a branch
+
+
+@dataclass
+class Drawing:
+    """Boxes and wires in inches, (label, x, y) of every row, and the size of all."""
+
+    boxes: list[Box] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+    rows: list[tuple[str, float, float]] = field(default_factory=list)
+    width: float = 0.0
+    height: float = 0.0
+
+
+def layout(graph: Mapping[str, Any], detail: str, columns: int = 12) -> Drawing:
+    """Lay the graph out, with at most ``columns`` boxes in a row (where a row can be broken)."""
+    nodes = {n["id"]: n for n in graph["nodes"] if not n["parameter"]}
+    edges = [e for e in graph["edges"] if e["source"] in nodes and e["consumer"] in nodes]
+    ways = _ways(nodes, edges)
+    segments = _segments(nodes, ways)
+    boxes = _boxes(nodes, edges, ways, segments, detail)
+    rows = _rows(boxes, detail, columns)
+    return _Placing(nodes, edges, ways.roles, boxes, rows).drawing
+
+
+# ── what belongs together ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class _Ways:
+    """What lies between the forks and the sums at which they end."""
+
+    spans: list[tuple[int, int]] = field(default_factory=list)  # (fork, its sum)
+    lanes: dict[int, int] = field(default_factory=dict)
+    roles: dict[int, str] = field(default_factory=dict)
+
+
+def _ways(nodes: Mapping[int, Any], edges: Sequence[Mapping[str, Any]]) -> _Ways:
+    """Lane and role of every node that lies between a fork and its sum; inner forks overrule outer ones."""
+    consumers: dict[int, list[int]] = {key: [] for key in nodes}
+    for e in edges:
+        consumers[e["source"]].append(e["consumer"])
+    meets = meeting_points({key: consumers[key] for key in nodes})
+    found = _Ways()
+    for fork in sorted({e["source"] for e in edges if e["role"]}):
+        end = meets[fork]
+        if end is None:
+            continue
+        found.spans.append((fork, end))
+        own = [e for e in edges if e["source"] == fork]
+        inside = {id(e): _between(consumers, e["consumer"], end) for e in own}
+        branches = sorted((e for e in own if e["role"] != "skip"), key=lambda e: -len(inside[id(e)]))
+        base = found.lanes.get(end, 0)
+        for e in own:
+            lane = base + 1 if e["role"] == "skip" else base - branches.index(e)
+            for key in inside[id(e)]:
+                found.lanes[key] = lane
+                found.roles[key] = e["role"] or "branch"
+    return found
+
+
+def _between(consumers: Mapping[int, Sequence[int]], start: int, end: int) -> set[int]:
+    """The nodes on all ways from start (included) to end (not included)."""
+    seen, stack = set(), [start]
+    while stack:
+        key = stack.pop()
+        if key != end and key not in seen:
+            seen.add(key)
+            stack.extend(consumers[key])
+    return seen
+
+
+def _segments(nodes: Mapping[int, Any], ways: _Ways) -> dict[int, str]:
+    """{node: name of the block it belongs to}, "" for what stands between blocks."""
+    scopes = {n["scope"] for n in nodes.values()}
+    sums = {nodes[end]["scope"] for _, end in ways.spans}
+    inner = {".".join(parts[:i]) for s in scopes for parts in [s.split(".")] for i in range(1, len(parts))}
+    layers = scopes - inner - sums
+    blocks = ({s.rpartition(".")[0] for s in layers} | sums) - {""}
+
+    def block(scope: str) -> str:
+        parts = scope.split(".")
+        prefixes = [".".join(parts[: i + 1]) for i in range(len(parts))]
+        return next((p for p in prefixes if p in blocks), "")
+
+    found = {key: block(n["scope"]) for key, n in nodes.items()}
+    for number, (fork, end) in enumerate(ways.spans, start=1):  # a block written without a module of its own
+        span = [key for key in nodes if fork < key <= end]
+        if len({found[key] for key in span}) > 1 or not found[end]:
+            name = next((found[key] for key in span if found[key]), f"block {number}")
+            found.update(dict.fromkeys(span, name))
+    return found
+
+
+def _boxes(
+    nodes: Mapping[int, Any], edges: Sequence[Mapping[str, Any]], ways: _Ways, segments: Mapping[int, str], detail: str
+) -> list[Box]:
+    """A box for every op, or for every chain of ops of a block, in forward order."""
+    sources: dict[int, list[int]] = {key: [] for key in nodes}
+    outputs: dict[int, list[int]] = {key: [] for key in nodes}
+    for e in edges:
+        sources[e["consumer"]].append(e["source"])
+        outputs[e["source"]].append(e["consumer"])
+    home: dict[int, Box] = {}
+    boxes = []
+    for key, node in nodes.items():
+        before = sources[key]
+        if detail == "blocks" and len(before) == 1 and len(outputs[before[0]]) == 1:
+            if segments[key] == segments[before[0]] and ways.lanes.get(key, 0) == ways.lanes.get(before[0], 0):
+                home[key] = home[before[0]]
+                home[key].members.append(key)
+                continue
+        kind = "sum" if node["op"] == "Add" and len(before) > 1 else "box"
+        home[key] = Box(key, "", kind, segments[key], [key], ways.lanes.get(key, 0), ways.roles.get(key))
+        boxes.append(home[key])
+    ops: dict[str, set[str]] = {}
+    for node in nodes.values():
+        ops.setdefault(node["scope"], set()).add(node["op"])
+    for box in boxes:
+        box.label = "+" if box.kind == "sum" else _label([nodes[key] for key in box.members], box.segment, ops)
+    if len(boxes[-1].members) > 1 and " … " in boxes[-1].label:
+        boxes[-1].label = boxes[-1].label.partition(" … ")[0] + " … loss"
+    return boxes
+
+
+def _label(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str, set[str]]) -> str:
+    """What is written in a box: the layer's name, the op's where a module runs several, or the block's for a chain."""
+    names = []
+    for node in members:
+        last = node["scope"].rpartition(".")[2]
+        own = node["scope"] not in ("", segment) and not last.isdigit() and len(ops[node["scope"]]) == 1
+        names.append(last if own else node["op"] or "input")
+    if len(names) == 1:
+        return {"Mul": "×", "CrossEntropy": "loss"}.get(names[0], names[0])
+    within = {".".join(n["scope"].split(".")[: segment.count(".") + 2]) for n in members}
+    if segment and len(within) == 1 and within != {segment}:
+        return within.pop().rpartition(".")[2]  # a module inside the block, such as its downsample
+    if segment and len(names) > 2:
+        return segment
+    return names[0] if len(set(names)) == 1 else f"{names[0]} … {names[-1]}"
+
+
+# ── where it goes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _rows(boxes: Sequence[Box], detail: str, columns: int) -> list[str]:
+    """Give every box its row and column; returns the rows' labels."""
+    labels: list[str] = []
+    for i, box in enumerate(boxes):
+        stage = box.segment if detail == "ops" else box.segment.rpartition(".")[0]
+        new = not labels or (stage != labels[-1] if detail == "ops" else bool(box.segment) and stage != labels[-1])
+        if new and detail == "blocks" and labels == [""] and not any(b.segment for b in boxes[:i]):
+            labels[0], new = stage, False  # the stem stands before the first stage
+        count = sum(b.row == len(labels) - 1 and b.lane == 0 for b in boxes[:i])
+        at_start = box.kind == "box" and box.lane == 0 and (i == 0 or boxes[i - 1].segment != box.segment)
+        if new or (count >= columns and (at_start or count >= 2 * columns)):
+            labels.append(stage if new else labels[-1])
+        box.row = len(labels) - 1
+    return labels
+
+
+class _Placing:
+    """Coordinates for boxes that have their rows, and the wires between them."""
+
+    def __init__(self, nodes, edges, roles, boxes: list[Box], labels: list[str]):
+        self.nodes, self.roles = nodes, roles
+        self.drawing = Drawing(boxes=list(boxes))
+        self.home = {key: box for box in boxes for key in box.members}
+        self.arriving: dict[tuple[Box | int, int], Box] = {}  # (source's key, row) -> the dot at which it arrives
+        links = [(self.home[e["source"]], self.home[e["consumer"]], e) for e in edges]
+        links = [(a, b, e) for a, b, e in links if a is not b]
+        across = [link for link in links if link[0].row != link[1].row]
+        self._columns(boxes, [(a, b) for a, b, _ in links if a.row == b.row])
+        self._dots(across)
+        self._coordinates(labels, links)
+        margin: list[tuple[int, int]] = []  # rows that a connector passes on the right
+        for (source, row), dot in self.arriving.items():
+            self._connect(self.home[source], row, dot, [e for a, b, e in across if a.key == self.home[source].key
+                                                        and b.row == row], margin)  # fmt: skip
+        for a, b, e in links:
+            start = a if a.row == b.row else self.arriving[e["source"], b.row]
+            self._wire(start, b, e)
+        self._crop()
+
+    def _columns(self, boxes, inside) -> None:
+        before: dict[int, list[Box]] = {box.key: [] for box in boxes}
+        for a, b in inside:
+            before[b.key].append(a)
+        for box in boxes:  # in forward order
+            box.column = max((a.column + 1 for a in before[box.key]), default=0)
+
+    def _dots(self, across) -> None:
+        for a, b, e in across:
+            if (e["source"], b.row) not in self.arriving:
+                taken = sum(dot.row == b.row for dot in self.arriving.values())
+                dot = Box(-1 - len(self.arriving), "", "dot", b.segment, [], taken, column=-1, row=b.row)
+                self.arriving[e["source"], b.row] = dot
+                self.drawing.boxes.append(dot)
+
+    def _coordinates(self, labels, links) -> None:
+        drawing = self.drawing
+        self.taken: dict[int, list[tuple[int, int, int]]] = {}  # row -> (lane, from column, to column) of runs
+        self.level: dict[int, int] = {}  # id of an edge -> the lane of its run
+        for a, b, e in sorted(links, key=lambda link: link[1].column - link[0].column):
+            start = a if a.row == b.row else self.arriving[e["source"], b.row]
+            self.level[id(e)] = self._free_lane(start, b)
+        y = 0.0
+        indent = 0.1 + 0.08 * max(5, *map(len, labels))
+        self.right: list[float] = []
+        self.above: list[float] = []
+        for row, label in enumerate(labels):
+            own = [box for box in drawing.boxes if box.row == row]
+            lanes = [box.lane for box in own] + [lane for lane, _, _ in self.taken.get(row, [])]
+            connectors = sum(dot.row == row for dot in self.arriving.values())
+            y -= 0.10 * max(connectors, 1) + 0.14
+            self.above.append(y)
+            y -= _rise(max(lanes)) + BOX / 2 + (0.16 if max(lanes) else 0.04)
+            widths: dict[int, float] = {}
+            for box in own:
+                widths[box.column] = max(widths.get(box.column, 0), box.width)
+            x, centre = indent + 0.2, {}
+            for column in sorted(widths):
+                centre[column] = x + widths[column] / 2
+                x += widths[column] + GAP
+            for box in own:
+                box.x, box.y = centre[box.column], y + _rise(box.lane)
+            self.right.append(x - GAP)
+            if label not in labels[:row] or not label:
+                name = label or ("input" if row == 0 else "loss" if row == len(labels) - 1 else "")
+                drawing.rows.append((name, 0.0, y))
+            y += _rise(min(*lanes, 0)) - BOX / 2 - 0.14
+
+    def _free_lane(self, a: Box, b: Box) -> int:
+        """The lane in which a wire runs from a to b: the outer one of theirs, or the first free one above."""
+        lane = a.lane if abs(a.lane) > abs(b.lane) else b.lane
+        first, last = a.column, b.column
+        blockers = [
+            box for box in self.drawing.boxes if box.row == b.row and first < box.column < last and box is not a
+        ]
+        runs = self.taken.setdefault(b.row, [])
+        step = -1 if lane < 0 else 1
+        own_lane = a.lane == b.lane
+
+        def blocked(lane: int) -> bool:
+            return any(box.lane == lane for box in blockers) or any(
+                lane == at and first < to and start < last for at, start, to in runs
+            )
+
+        while blocked(lane):
+            lane += step
+        if not (own_lane and lane == a.lane):
+            runs.append((lane, first, last))
+        return lane
+
+    def _wire(self, a: Box, b: Box, e: Mapping[str, Any]) -> None:
+        """From a to b in one row, straight or through the lane that was found for it."""
+        role = e["role"] or self.roles.get(e["source"])
+        y = b.y + _rise(self.level[id(e)]) - _rise(b.lane)
+        out, into = a.x + a.width / 2, b.x - b.width / 2
+        points = [(out, a.y)]
+        if y != a.y:
+            turn = out + 0.35 * GAP
+            points += [(turn, a.y), (turn, y)]
+        if y != b.y:
+            points += [(b.x, y), (b.x, b.y + (b.height if y > b.y else -b.height) / 2)]
+        else:
+            points += [(into, y)]
+        label = None
+        if e["role"] == "skip":
+            label = ((points[-3][0] + b.x) / 2, y) if y != b.y else (b.x, b.y + b.height / 2)
+        elif e["role"] == "branch":
+            label = into, min(b.y, y) - b.height / 2
+        self.drawing.wires.append(Wire(points, _number(e["norm"]), role, label))
+
+    def _connect(self, a: Box, row: int, dot: Box, edges, margin) -> None:
+        """From the end of one row to the start of a later one, along the right margin and back between the rows."""
+        spans = range(a.row, row)
+        track = sum(first < row and a.row < last for first, last in margin)
+        margin.append((a.row, row))
+        x = max(self.right[r] for r in range(a.row, row)) + 0.16 + 0.1 * track
+        between = self.above[row] + 0.1 * sum(other.lane < dot.lane for other in self.arriving.values()
+                                              if other.row == row)  # fmt: skip
+        points = [(a.x + a.width / 2, a.y)]
+        if any(box.row == a.row and box.column > a.column and box.lane == a.lane for box in self.drawing.boxes):
+            over = self.above[a.row + 1] + BOX * 0.25 + 0.05 * track  # not last in its row: leave below it
+            turn = a.x + a.width / 2 + 0.35 * GAP
+            points += [(turn, a.y), (turn, over), (x, over), (x, between)]
+        else:
+            points += [(x, a.y), (x, between)]
+        start = dot.x - 0.14 - 0.1 * dot.lane
+        points += [(start, between), (start, dot.y), (dot.x, dot.y)]
+        norms = [_number(e["norm"]) for e in edges]
+        whole = _number(self.nodes[edges[0]["source"]]["norm"]) if len(edges) > 1 else norms[0]
+        role = self.roles.get(edges[0]["source"]) if len(spans) else None
+        self.drawing.wires.append(Wire(points, whole, role))
+
+    def _crop(self) -> None:
+        """Move everything so that the drawing starts at (0, 0)."""
+        drawing = self.drawing
+        ys = [y for wire in drawing.wires for _, y in wire.points] + [box.y + s * BOX for box in drawing.boxes
+                                                                       for s in (-0.5, 0.5)]  # fmt: skip
+        low, high = min(ys) - 0.08, max(ys) + 0.12
+        for box in drawing.boxes:
+            box.y -= low
+        for wire in drawing.wires:
+            wire.points = [(x, y - low) for x, y in wire.points]
+            wire.label = wire.label and (wire.label[0], wire.label[1] - low)
+        drawing.rows = [(label, x, y - low) for label, x, y in drawing.rows]
+        rightmost = [box.x + box.width / 2 for box in drawing.boxes] + [x for w in drawing.wires for x, _ in w.points]
+        drawing.width, drawing.height = max(rightmost) + 0.1, high - low
+
+
+def _rise(lane: int) -> float:
+    """Height of a lane over the main line, in inches."""
+    return lane * (ABOVE if lane > 0 else BELOW)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def norms(graphs: Iterable[Mapping[str, Any]]) -> list[float]:
+    """The positive, finite gradient norms on the edges of these graphs, those of parameters left out."""
+    found = []
+    for graph in graphs:
+        parameters = {n["id"] for n in graph["nodes"] if n["parameter"]}
+        values = [_number(e["norm"]) for e in graph["edges"] if e["source"] not in parameters]
+        found += [value for value in values if 0 < value < float("inf")]
+    return found
