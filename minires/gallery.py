@@ -76,7 +76,7 @@ def build(settings: Settings, in_channels: int) -> dict[str, ResNet]:
         raise ValueError(f"flow: got model {settings.model!r}; expected twins or one of {known}")
     if settings.plain or settings.preact:
         raise ValueError(f"flow: got model {settings.model!r} together with --plain or --preact, which concern the twins")
-    return {settings.model: models.resnet_cifar(settings.depth, settings.width, block=settings.model, **options)}
+    return {settings.model: models.VARIANTS[settings.model].build(settings.depth, settings.width, **options)}
 
 
 def _train(runners: Mapping[str, Runner], train: data.Dataset, settings: TrainingSettings, steps: int) -> None:

@@ -4,7 +4,9 @@ The figures are in `minires.flow.plots`, which is imported only when a figure is
 """
 
 from .history import History, is_due
+from .jacobian import Jacobian, jacobian, jacobians
 from .keeping import keeping
+from .landscape import Landscape, landscape
 from .lesion import Lesion, lesion, shortcut_alone
 from .paths import PathSpectrum, path_spectrum
 from .record import Fork, Layer, Node, Recording, record, recording
@@ -15,6 +17,8 @@ from .variance import VarianceProfile, variance_profile
 __all__ = [
     "Fork",
     "History",
+    "Jacobian",
+    "Landscape",
     "Layer",
     "Lesion",
     "Node",
@@ -25,7 +29,10 @@ __all__ = [
     "VarianceProfile",
     "gradient_correlation",
     "is_due",
+    "jacobian",
+    "jacobians",
     "keeping",
+    "landscape",
     "lesion",
     "path_spectrum",
     "record",

@@ -1,15 +1,26 @@
 """Figures of gradient flow. Every panel draws on matplotlib axes it is given, and returns them."""
 
 from .figures import comparison, recording
+from .graph import graph, graph_limits
+from .jacobian import jacobian
+from .landscape import contour_levels, landscape, landscape_2d
 from .panels import fork_strip, heatmap, profile, strip_axes, training
 from .probes import input_gradient, lesion, responses, shattering, variance
+from .spectrum import path_spectrum
 
 __all__ = [
     "comparison",
+    "contour_levels",
     "fork_strip",
+    "graph",
+    "graph_limits",
     "heatmap",
     "input_gradient",
+    "jacobian",
+    "landscape",
+    "landscape_2d",
     "lesion",
+    "path_spectrum",
     "profile",
     "recording",
     "responses",

@@ -34,13 +34,14 @@ def graph(
     Raises ValueError for something else than such a graph.
     """
     _check(graph, detail)
-    size = ax.get_window_extent().size / ax.get_figure(root=True).dpi
+    extent = ax.get_window_extent()
+    size = extent.width / ax.figure.dpi, extent.height / ax.figure.dpi
     drawing = _fit(graph, detail, size)
-    scale = min(size[0] / drawing.width, size[1] / (drawing.height + 0.4))
+    width, height = _size(drawing)
+    scale = min(size[0] / width, size[1] / height)
     limits = limits or graph_limits([graph])
-    shift = max((size[0] / scale - drawing.width) / 2, 0.0)
-    ax.set_xlim(-shift, drawing.width + shift)
-    ax.set_ylim(-0.4, drawing.height)
+    ax.set_xlim(0, width)
+    ax.set_ylim(drawing.height - height, drawing.height)
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.set_title("Gradient along the graph" + (f", {when}" if when else ""), size=11)
@@ -76,12 +77,17 @@ def _check(graph: Mapping[str, Any], detail: str) -> None:
         raise ValueError("plots.graph: got a graph without ops; record a forward and a backward pass first")
 
 
+def _size(drawing: Drawing) -> tuple[float, float]:
+    """Of the drawing with the key beneath it, in inches."""
+    return max(drawing.width, 6.0), drawing.height + 0.4
+
+
 def _fit(graph: Mapping[str, Any], detail: str, size: Sequence[float]) -> Drawing:
     """The layout that comes out largest in axes of this size, in inches."""
 
     def best(detail: str) -> tuple[float, Drawing]:
         drawings = [layout(graph, detail, columns) for columns in (6, 8, 10, 12, 14, 18, 24, 36)]
-        scales = [min(size[0] / d.width, size[1] / (d.height + 0.4)) for d in drawings]
+        scales = [min(size[0] / width, size[1] / height) for width, height in map(_size, drawings)]
         i = scales.index(max(scales))
         return scales[i], drawings[i]
 
@@ -137,7 +143,7 @@ def _draw_box(ax: Axes, box: Any, text: float) -> None:
 
 def _name_ways(ax: Axes, drawing: Drawing, text: float) -> None:
     """Write "skip" and "branch" with their norms; only at the first fork where there is no room for more."""
-    style = {"size": text * 0.9, "zorder": 5}
+    style: dict[str, Any] = {"size": text * 0.9, "zorder": 5}
     named: set[str | None] = set()
     for wire in drawing.wires:
         if wire.label is None or (len(drawing.wires) > 100 and wire.role in named):
@@ -145,9 +151,9 @@ def _name_ways(ax: Axes, drawing: Drawing, text: float) -> None:
         named.add(wire.role)
         x, y = wire.label
         if wire.role == "skip":
-            ax.text(x, y + 0.05, f"skip {wire.norm:.2g}", color=SKIP, ha="center", va="bottom", **style)
+            ax.text(x, y + 0.05, f"skip {wire.norm:.2g}", ha="center", va="bottom", **style)
         else:
-            ax.text(x, y - 0.03, f"branch {wire.norm:.2g}", color=BRANCH, ha="left", va="top", **style)
+            ax.text(x, y - 0.03, f"branch {wire.norm:.2g}", ha="left", va="top", **style)
 
 
 def _key(ax: Axes, limits: tuple[float, float], scale: float, text: float) -> None:

@@ -14,7 +14,7 @@ from .style import TOTAL, looks
 def jacobian(
     ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = "", *, product: bool = False
 ) -> Axes:
-    """Leading singular values of each block's Jacobian, or of the product of the first i: σ₁ with markers, a band below.
+    """Leading singular values of each block's Jacobian, or of the product of the first i: markers at σ₁, a band below.
 
     results: {name of the network: what `flow.jacobians` returned, with the same ``product``}. The band goes down to the
     last singular value asked for; where it is wide, few directions carry the gradient. Dotted: 1, the identity's.
@@ -23,7 +23,7 @@ def jacobian(
     if not longest:
         raise ValueError("plots.jacobian: got no Jacobians; pass {'residual': flow.jacobians(model, x)}")
     count = max(len(jacobian.values) for jacobians in results.values() for jacobian in jacobians)
-    _start(ax, [], "∏J of blocks 1 … i" if product else "J of block i alone", when)
+    _start(ax, [], "∏J, the Jacobian of blocks 1 … i" if product else "J, the Jacobian of block i alone", when)
     ax.hlines(1, 0.5, longest + 0.5, color=TOTAL, ls=":", lw=1.6)
     ends = [(1.0, "1 (identity)", rcParams["text.color"])]
     ax.set_yscale("log")

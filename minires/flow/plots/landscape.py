@@ -26,7 +26,7 @@ def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axe
     ax.set_yscale("log")
     ax.set_ylabel("loss")
     left, right = (float(f([f(result.steps) for result in results.values()])) for f in (np.min, np.max))
-    inches = ax.get_window_extent().width / ax.get_figure(root=True).dpi
+    inches = ax.get_window_extent().width / ax.figure.dpi
     margin = min(0.08 * max(map(len, results)) / inches + 0.04, 0.5)  # of the axes; a character takes 0.08 inches
     length = right - left
     ax.set_xlim(left - 0.02 * length, right + length * margin / (1 - margin))
@@ -46,7 +46,7 @@ def landscape_2d(
     _check_dimensions("landscape_2d", result, 2)
     levels = list(levels) if levels is not None else contour_levels([result])
     loss = np.clip(np.nan_to_num(result.loss.T, nan=np.inf), levels[0], levels[-1])  # first direction to the right
-    ax.contourf(result.steps, result.steps, loss, levels=levels, cmap="Blues", norm="log", alpha=0.9)
+    ax.contourf(result.steps, result.steps, loss, levels=levels, cmap="Blues", norm="log")
     lines = ax.contour(result.steps, result.steps, loss, levels=levels[1:-1], colors="#222222", linewidths=0.8)
     texts = ax.clabel(lines, fmt=lambda value: f"{value:.2g}", fontsize=7)
     for text in texts:

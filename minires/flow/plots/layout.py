@@ -75,8 +75,11 @@ def layout(graph: Mapping[str, Any], detail: str, columns: int = 12) -> Drawing:
     ways = _ways(nodes, edges)
     segments = _segments(nodes, ways)
     boxes = _boxes(nodes, edges, ways, segments, detail)
-    rows = _rows(boxes, detail, columns)
-    return _Placing(nodes, edges, ways.roles, boxes, rows).drawing
+    home = {key: box for box in boxes for key in box.members}
+    links = [(home[e["source"]], home[e["consumer"]], e) for e in edges]
+    links = [(a, b, e) for a, b, e in links if a is not b]
+    labels = _rows(boxes, [(a, b) for a, b, _ in links], detail, columns)
+    return _Placing(nodes, ways.roles, home, links, boxes, labels).drawing
 
 
 # ── what belongs together ───────────────────────────────────────────────────────────────────────────────────────────
@@ -199,54 +202,65 @@ def _label(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str,
 # ── where it goes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rows(boxes: Sequence[Box], detail: str, columns: int) -> list[str]:
-    """Give every box its row and column; returns the rows' labels."""
+def _rows(boxes: Sequence[Box], links: Sequence[tuple[Box, Box]], detail: str, columns: int) -> list[str]:
+    """Give every box its row; returns the rows' labels. A long row is broken where a single tensor goes across."""
+    index = {box.key: i for i, box in enumerate(boxes)}
+    across: list[set[int]] = [set() for _ in boxes]  # the boxes before each whose output is used there or later
+    for a, b in links:
+        for i in range(index[a.key] + 1, index[b.key] + 1):
+            across[i].add(a.key)
     labels: list[str] = []
+    count = 0  # of the boxes on the main line of this row
     for i, box in enumerate(boxes):
         stage = box.segment if detail == "ops" else box.segment.rpartition(".")[0]
         new = not labels or (stage != labels[-1] if detail == "ops" else bool(box.segment) and stage != labels[-1])
         if new and detail == "blocks" and labels == [""] and not any(b.segment for b in boxes[:i]):
             labels[0], new = stage, False  # the stem stands before the first stage
-        count = sum(b.row == len(labels) - 1 and b.lane == 0 for b in boxes[:i])
-        at_start = box.kind == "box" and box.lane == 0 and (i == 0 or boxes[i - 1].segment != box.segment)
-        if new or (count >= columns and (at_start or count >= 2 * columns)):
+        if new or (count >= columns and (len(across[i]) <= 1 or count >= 3 * columns)):
             labels.append(stage if new else labels[-1])
+            count = 0
         box.row = len(labels) - 1
+        count += box.lane == 0
     return labels
 
 
 class _Placing:
     """Coordinates for boxes that have their rows, and the wires between them."""
 
-    def __init__(self, nodes, edges, roles, boxes: list[Box], labels: list[str]):
+    def __init__(self, nodes, roles, home, links, boxes: list[Box], labels: list[str]):
         self.nodes, self.roles = nodes, roles
         self.drawing = Drawing(boxes=list(boxes))
-        self.home = {key: box for box in boxes for key in box.members}
-        self.arriving: dict[tuple[Box | int, int], Box] = {}  # (source's key, row) -> the dot at which it arrives
-        links = [(self.home[e["source"]], self.home[e["consumer"]], e) for e in edges]
-        links = [(a, b, e) for a, b, e in links if a is not b]
+        self.arriving: dict[tuple[int, int], Box] = {}  # (source, row) -> the dot at which it arrives in a later row
         across = [link for link in links if link[0].row != link[1].row]
-        self._columns(boxes, [(a, b) for a, b, _ in links if a.row == b.row])
+        self._columns(boxes, links)
         self._dots(across)
         self._coordinates(labels, links)
-        margin: list[tuple[int, int]] = []  # rows that a connector passes on the right
+        margin: list[tuple[int, int]] = []  # (from row, to row) of the connectors on the right
         for (source, row), dot in self.arriving.items():
-            self._connect(self.home[source], row, dot, [e for a, b, e in across if a.key == self.home[source].key
-                                                        and b.row == row], margin)  # fmt: skip
+            edges = [e for _, b, e in across if e["source"] == source and b.row == row]
+            self._connect(home[source], row, dot, edges, margin)
         for a, b, e in links:
-            start = a if a.row == b.row else self.arriving[e["source"], b.row]
-            self._wire(start, b, e)
+            self._wire(a if a.row == b.row else self.arriving[e["source"], b.row], b, e)
         self._crop()
 
-    def _columns(self, boxes, inside) -> None:
+    def _columns(self, boxes, links) -> None:
         before: dict[int, list[Box]] = {box.key: [] for box in boxes}
-        for a, b in inside:
+        after: dict[int, list[Box]] = {box.key: [] for box in boxes}
+        for a, b, _ in links:
             before[b.key].append(a)
+            after[a.key].append(b)
         for box in boxes:  # in forward order
-            box.column = max((a.column + 1 for a in before[box.key]), default=0)
+            box.column = max((a.column + 1 for a in before[box.key] if a.row == box.row), default=0)
+        orphans = [box for box in boxes if not before[box.key]]  # they use no tensor that gets a gradient
+        taken = {(box.row, box.column, box.lane) for box in boxes if before[box.key]}
+        for box in orphans:  # just before their first use, below what stands there
+            box.column = max(min((b.column for b in after[box.key] if b.row == box.row), default=1) - 1, 0)
+            while (box.row, box.column, box.lane) in taken:
+                box.lane -= 1
+            taken.add((box.row, box.column, box.lane))
 
     def _dots(self, across) -> None:
-        for a, b, e in across:
+        for _, b, e in across:
             if (e["source"], b.row) not in self.arriving:
                 taken = sum(dot.row == b.row for dot in self.arriving.values())
                 dot = Box(-1 - len(self.arriving), "", "dot", b.segment, [], taken, column=-1, row=b.row)
@@ -260,6 +274,13 @@ class _Placing:
         for a, b, e in sorted(links, key=lambda link: link[1].column - link[0].column):
             start = a if a.row == b.row else self.arriving[e["source"], b.row]
             self.level[id(e)] = self._free_lane(start, b)
+        self.entry: dict[int, float] = {}  # id of an edge from above or below -> how far off its box's middle
+        for box in drawing.boxes:
+            for side in (1, -1):
+                down = [e for _, b, e in links if b is box and (self.level[id(e)] - box.lane) * side > 0]
+                down.sort(key=lambda e: abs(self.level[id(e)]))
+                pitch = min(0.1, 0.6 * box.width / max(len(down), 1))
+                self.entry.update({id(e): pitch * (i - (len(down) - 1) / 2) for i, e in enumerate(down)})
         y = 0.0
         indent = 0.1 + 0.08 * max(5, *map(len, labels))
         self.right: list[float] = []
@@ -270,7 +291,7 @@ class _Placing:
             connectors = sum(dot.row == row for dot in self.arriving.values())
             y -= 0.10 * max(connectors, 1) + 0.14
             self.above.append(y)
-            y -= _rise(max(lanes)) + BOX / 2 + (0.16 if max(lanes) else 0.04)
+            y -= _rise(max(lanes)) + BOX / 2 + (0.24 if max(lanes) else 0.04)
             widths: dict[int, float] = {}
             for box in own:
                 widths[box.column] = max(widths.get(box.column, 0), box.width)
@@ -311,50 +332,49 @@ class _Placing:
     def _wire(self, a: Box, b: Box, e: Mapping[str, Any]) -> None:
         """From a to b in one row, straight or through the lane that was found for it."""
         role = e["role"] or self.roles.get(e["source"])
-        y = b.y + _rise(self.level[id(e)]) - _rise(b.lane)
+        lane = self.level[id(e)]
+        y = b.y + _rise(lane) - _rise(b.lane)
         out, into = a.x + a.width / 2, b.x - b.width / 2
         points = [(out, a.y)]
-        if y != a.y:
+        if lane != a.lane:
             turn = out + 0.35 * GAP
             points += [(turn, a.y), (turn, y)]
-        if y != b.y:
-            points += [(b.x, y), (b.x, b.y + (b.height if y > b.y else -b.height) / 2)]
+        if lane != b.lane:
+            x = b.x + self.entry[id(e)]
+            points += [(x, y), (x, b.y + (b.height if y > b.y else -b.height) / 2)]
         else:
-            points += [(into, y)]
+            points += [(into, b.y)]
         label = None
         if e["role"] == "skip":
-            label = ((points[-3][0] + b.x) / 2, y) if y != b.y else (b.x, b.y + b.height / 2)
+            label = ((points[-3][0] + b.x) / 2, y) if lane != b.lane else (b.x, b.y + b.height / 2)
         elif e["role"] == "branch":
             label = into, min(b.y, y) - b.height / 2
         self.drawing.wires.append(Wire(points, _number(e["norm"]), role, label))
 
     def _connect(self, a: Box, row: int, dot: Box, edges, margin) -> None:
         """From the end of one row to the start of a later one, along the right margin and back between the rows."""
-        spans = range(a.row, row)
         track = sum(first < row and a.row < last for first, last in margin)
         margin.append((a.row, row))
-        x = max(self.right[r] for r in range(a.row, row)) + 0.16 + 0.1 * track
-        between = self.above[row] + 0.1 * sum(other.lane < dot.lane for other in self.arriving.values()
-                                              if other.row == row)  # fmt: skip
-        points = [(a.x + a.width / 2, a.y)]
+        x = max(self.right[a.row : row]) + 0.16 + 0.1 * track
+        between = self.above[row] + 0.1 * dot.lane
+        out = a.x + a.width / 2
+        points = [(out, a.y)]
         if any(box.row == a.row and box.column > a.column and box.lane == a.lane for box in self.drawing.boxes):
-            over = self.above[a.row + 1] + BOX * 0.25 + 0.05 * track  # not last in its row: leave below it
-            turn = a.x + a.width / 2 + 0.35 * GAP
-            points += [(turn, a.y), (turn, over), (x, over), (x, between)]
+            under, turn = self.above[a.row + 1] + 0.08 + 0.05 * track, out + 0.35 * GAP  # boxes are in the way
+            points += [(turn, a.y), (turn, under), (x, under)]
         else:
-            points += [(x, a.y), (x, between)]
+            points += [(x, a.y)]
         start = dot.x - 0.14 - 0.1 * dot.lane
-        points += [(start, between), (start, dot.y), (dot.x, dot.y)]
-        norms = [_number(e["norm"]) for e in edges]
-        whole = _number(self.nodes[edges[0]["source"]]["norm"]) if len(edges) > 1 else norms[0]
-        role = self.roles.get(edges[0]["source"]) if len(spans) else None
-        self.drawing.wires.append(Wire(points, whole, role))
+        points += [(x, between), (start, between), (start, dot.y), (dot.x, dot.y)]
+        norm = edges[0]["norm"] if len(edges) == 1 else self.nodes[edges[0]["source"]]["norm"]
+        self.drawing.wires.append(Wire(points, _number(norm), self.roles.get(edges[0]["source"])))
 
     def _crop(self) -> None:
         """Move everything so that the drawing starts at (0, 0)."""
         drawing = self.drawing
-        ys = [y for wire in drawing.wires for _, y in wire.points] + [box.y + s * BOX for box in drawing.boxes
-                                                                       for s in (-0.5, 0.5)]  # fmt: skip
+        ys = [y for wire in drawing.wires for _, y in wire.points]
+        ys += [box.y + side for box in drawing.boxes for side in (-BOX / 2, BOX / 2)]
+        ys += [wire.label[1] + 0.15 for wire in drawing.wires if wire.label]
         low, high = min(ys) - 0.08, max(ys) + 0.12
         for box in drawing.boxes:
             box.y -= low

@@ -15,13 +15,15 @@ from .style import TOTAL, looks
 HATCH = ["", "///", "...", "xxx"]
 
 
-def path_spectrum(ax: Axes, results: Mapping[str, PathSpectrum], when: str = "") -> Axes:
+def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], when: str = "") -> Axes:
     """How long the paths are that carry the gradient (bars, ‖G[k]‖²), and how long paths are at all (grey outline).
 
     Both are shares, so that their shapes can be compared: of Σ‖G[k]‖², and of all 2ⁿ paths. Dots: what Veit's sampled
     estimate gives to k, where paths were sampled. Vertical lines: the mean length that each implies.
-    results: {name of the network: `PathSpectrum`}; several networks stand side by side at each k.
+    results: a `PathSpectrum`, or {name of the network: `PathSpectrum`}; several networks stand side by side at each k.
     """
+    if isinstance(results, PathSpectrum):
+        results = {"residual": results}
     _checked("path_spectrum", results)
     _start(ax, [], "Path spectrum", when)
     networks = looks(results)
@@ -55,8 +57,8 @@ def path_spectrum(ax: Axes, results: Mapping[str, PathSpectrum], when: str = "")
 def _mark(ax: Axes, marks: Sequence[tuple[float, str, str, Any]]) -> None:
     """Vertical lines at (x, label, colour, line style), labelled above the data in as many rows as they need."""
     left, right = ax.get_xlim()
-    inches = ax.get_window_extent().size / ax.get_figure(root=True).dpi
-    per_character = 0.066 * (right - left) / inches[0]
+    extent, dpi = ax.get_window_extent(), ax.figure.dpi
+    per_character = 0.066 * (right - left) / (extent.width / dpi)  # 0.066 inches
     rows: list[list[tuple[float, float]]] = []  # spans taken in each row, counted from above the data
     placed = []
     for x, label, colour, line in sorted(marks, key=lambda mark: -mark[0]):
@@ -67,10 +69,10 @@ def _mark(ax: Axes, marks: Sequence[tuple[float, str, str, Any]]) -> None:
             rows.append([])
         rows[row].append((start, start + width))
         placed.append((x, start, row, label, colour, line))
-    row_height = 0.36 / inches[1]
+    row_height = 0.36 / (extent.height / dpi)
     data = max(1 - row_height * (len(rows) + 0.35), 0.3)  # the share of the axes' height that is left for the data
     ax.set_ylim(0, ax.get_ylim()[1] / data)
-    style = {"size": 8.5, "va": "center", "linespacing": 1.05, "transform": ax.get_xaxis_transform()}
+    style: dict[str, Any] = {"size": 8.5, "va": "center", "linespacing": 1.05, "transform": ax.get_xaxis_transform()}
     for x, start, row, label, colour, line in placed:
         height = data + row_height * (row + 0.55)
         top = height + row_height * 0.4

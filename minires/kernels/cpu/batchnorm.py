@@ -22,7 +22,7 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
     def work(blocks):
         for c in blocks:
             block, out = rows[c], y[c]
-            mean[c] = block.mean(1)
+            mean[c] = np.add.reduce(block, 1) / block.shape[1]
             np.subtract(block, mean[c, None], out=out)
             var[c] = np.vecdot(out, out) / block.shape[1]
             scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
@@ -49,7 +49,7 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
             g = g_rows[c]
             inv_std = 1 / np.sqrt(var[c] + x.dtype.type(eps))
             centred = x_rows[c] - mean[c, None]
-            grad_bias[c] = g.sum(1)
+            grad_bias[c] = np.add.reduce(g, 1)
             grad_weight[c] = np.vecdot(g, centred) * inv_std
             if grad_x is not None:
                 scale = inv_std if weight is None else inv_std * weight[c]

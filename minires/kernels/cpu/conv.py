@@ -23,13 +23,14 @@ dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger strid
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
 """
 
+import functools
 import itertools
 import math
 
 import numpy as np
 
 from .layout import batch_first, batch_last, every, inside
-from .threads import get_num_threads, parallel, workspace
+from .threads import get_num_threads, one_blas_thread, parallel, workspace
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
 BLOCK_BYTES = 2_500_000  # of patches: about a second-level cache; larger blocks mean fewer calls to hand over
@@ -196,37 +197,18 @@ class Patches:
         self.x, self.out_hw, self.batch = x, out_hw, batch
         self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
         self.work = rows_of_product * channels * math.prod(kernel) * math.prod(out_hw) * batch
-        self._plan(channels)
-
-    def _plan(self, channels):
-        """Choose the layout and the size of the blocks."""
-        (kh, kw), (out_h, out_w), batch = self.kernel, self.out_hw, self.batch
-        bytes_per_position = kw * channels * self.x.itemsize * batch
-        columns = max(BLOCK_POSITIONS // batch, 1)
-        if bytes_per_position * columns * (kh + 3) > BLOCK_BYTES:
-            columns = max(columns // 2, 1)
-        columns = _even(out_w, columns)
-        self.shared_rows = kh > 1 and self.dilation[0] == 1 and columns * batch >= 256
-        if self.flat:
-            rows, columns = 1, _even(out_w, max(16 * BLOCK_POSITIONS // batch, 1))
-        elif self.shared_rows:
-            rows = (BLOCK_BYTES // (bytes_per_position * columns) - kh) // self.stride[0] + 1
-        else:
-            columns = out_w if out_w * batch <= 2 * BLOCK_POSITIONS else columns
-            rows = BLOCK_BYTES // (bytes_per_position * kh * columns) if columns == out_w else 1
-        if self.work >= PARALLEL_WORK:  # leave something for every thread
-            rows = min(rows, -(-out_h * -(-out_w // columns) // get_num_threads()))
-        rows = _even(out_h, rows)
-        self.blocks = [
-            (h, min(h + rows, out_h), w, min(w + columns, out_w))
-            for w in range(0, out_w, columns)
-            for h in range(0, out_h, rows)
-        ]
+        threads = get_num_threads() if self.work >= PARALLEL_WORK else 1
+        bytes_per_column = kernel[1] * channels * x.itemsize * batch
+        limits = BLOCK_POSITIONS, BLOCK_BYTES, threads
+        self.shared_rows, self.blocks = _plan(
+            self.flat, kernel, out_hw, stride[0], dilation[0], batch, bytes_per_column, *limits
+        )
 
     def run(self, work):
         """Call ``work`` on all blocks, shared among the threads if there is enough to do; return its results."""
         if self.work < PARALLEL_WORK:
-            return [parallel(lambda runs: [work(run) for run in runs], [self.blocks])[0][0]]
+            with one_blas_thread():
+                return [work(self.blocks)]
         return parallel(work, self.blocks)
 
     def gather(self, block):
@@ -264,22 +246,55 @@ class Patches:
         return part.reshape(1, len(array), -1)
 
 
+@functools.lru_cache(maxsize=4096)
+def _plan(flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block_positions, block_bytes, threads):
+    """(whether output rows share image rows, the blocks): the layout and the size of the blocks, for `Patches`.
+
+    bytes_per_column: memory of the kw shifted copies of one image pixel, over all channels and the batch.
+    """
+    (kh, _), (out_h, out_w) = kernel, out_hw
+    columns = max(block_positions // batch, 1)
+    if bytes_per_column * columns * (kh + 3) > block_bytes:
+        columns = max(columns // 2, 1)
+    columns = _even(out_w, columns)
+    shared_rows = kh > 1 and dilation == 1 and columns * batch >= 256
+    if flat:
+        rows, columns = 1, _even(out_w, max(16 * block_positions // batch, 1))
+    elif shared_rows:
+        rows = (block_bytes // (bytes_per_column * columns) - kh) // stride + 1
+    else:
+        columns = out_w if out_w * batch <= 2 * block_positions else columns
+        rows = block_bytes // (bytes_per_column * kh * columns) if columns == out_w else 1
+    rows = _even(out_h, min(rows, -(-out_h * -(-out_w // columns) // threads)))  # something for every thread
+    blocks = [
+        (h, min(h + rows, out_h), w, min(w + columns, out_w))
+        for w in range(0, out_w, columns)
+        for h in range(0, out_h, rows)
+    ]
+    return shared_rows, blocks
+
+
 def _copy_window(target, x, top, row_step, left, column_step):
     """target[c, r, s] = x[c, top + r·row_step, left + s·column_step], and 0 outside the image. Both (C, …, …, N)."""
-    r0, r1 = inside(top, row_step, target.shape[1], x.shape[1])
-    s0, s1 = inside(left, column_step, target.shape[2], x.shape[2])
-    if r0 > 0:
-        target[:, :r0] = 0
-    if r1 < target.shape[1]:
-        target[:, r1:] = 0
-    if s0 > 0:
-        target[:, :, :s0] = 0
-    if s1 < target.shape[2]:
-        target[:, :, s1:] = 0
-    if r0 < r1 and s0 < s1:
-        rows = every(top + r0 * row_step, row_step, r1 - r0)
-        columns = every(left + s0 * column_step, column_step, s1 - s0)
-        target[:, r0:r1, s0:s1] = x[:, rows, columns]
+    outside, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
+    for margin in outside:
+        target[margin] = 0
+    if source:
+        target[inner] = x[source]
+
+
+@functools.lru_cache(maxsize=4096)
+def _window(top, row_step, left, column_step, rows, columns, height, width):
+    """(margins of the target that lie outside the image, the target's inside, the image's part that goes there)."""
+    r0, r1 = inside(top, row_step, rows, height)
+    s0, s1 = inside(left, column_step, columns, width)
+    every_channel = slice(None)
+    margins = [(every_channel, slice(a, b)) for a, b in ((0, r0), (r1, rows)) if a < b]
+    margins += [(every_channel, every_channel, slice(a, b)) for a, b in ((0, s0), (s1, columns)) if a < b]
+    if r0 == r1 or s0 == s1:
+        return margins, None, None
+    source = every(top + r0 * row_step, row_step, r1 - r0), every(left + s0 * column_step, column_step, s1 - s0)
+    return margins, (every_channel, slice(r0, r1), slice(s0, s1)), (every_channel, *source)
 
 
 def _even(total, largest):

@@ -19,12 +19,12 @@ def batch_first(x):
 
 def channel_rows(x):
     """(N, C, …) -> contiguous (C, M): all M values of a channel in one row, the batch last."""
-    return np.ascontiguousarray(np.moveaxis(x, 0, -1)).reshape(x.shape[1], -1)
+    return np.ascontiguousarray(x.transpose(*range(1, x.ndim), 0)).reshape(x.shape[1], -1)
 
 
 def from_channel_rows(rows, shape):
     """(C, M) rows with the batch last -> their view of shape (N, C, …)."""
-    return np.moveaxis(rows.reshape(*shape[1:], shape[0]), -1, 0)
+    return rows.reshape(*shape[1:], shape[0]).transpose(-1, *range(len(shape) - 1))
 
 
 def inside(start, step, count, size):

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -99,20 +99,21 @@ _blas_users = 0
 _blas_before: list[int] = []
 
 
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
+class one_blas_thread(contextlib.ContextDecorator):
     """Hold BLAS to one thread inside, and restore what was set when the last user leaves."""
-    global _blas, _blas_users, _blas_before
-    with _blas_lock:
-        if _blas is None:
-            _blas = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-        if _blas_users == 0:
-            _blas_before = [library.num_threads for library in _blas]
-            _set_blas_threads([1] * len(_blas))
-        _blas_users += 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        global _blas, _blas_users, _blas_before
+        with _blas_lock:
+            if _blas is None:
+                _blas = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+            if _blas_users == 0:
+                _blas_before = [library.num_threads for library in _blas]
+                _set_blas_threads([1] * len(_blas))
+            _blas_users += 1
+
+    def __exit__(self, *error: Any) -> None:
+        global _blas_users
         with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0:
