@@ -3,6 +3,7 @@
 import argparse
 
 from . import harness
+from .science import science
 
 STEP_CASES = {
     "resnet20": "ResNet-20, CIFAR shapes, batch 128",
@@ -76,7 +77,7 @@ def _about(rounds: int) -> str:
     )
 
 
-BENCHMARKS = {function.__name__: function for function in (step, recording, depth, engine)}
+BENCHMARKS = {function.__name__: function for function in (step, recording, depth, engine, science)}
 
 
 def main() -> None:

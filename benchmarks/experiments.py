@@ -11,13 +11,14 @@ CIFAR-10 pooled to 8×8 pixels, 8,000 training and 2,000 test images, widths 8, 
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import minires as mr
 from minires import Tensor, autograd, data, flow, models, nn, optim, random, train
+from minires.kernels.cpu.threads import one_blas_thread
 from minires.nn import functional as F
 
 Numbers = dict[str, float]
@@ -31,11 +32,20 @@ def noise(n: int, width: int = WIDTH, classes: int = 10) -> tuple[Tensor, Tensor
     return mr.randn(n, width), Tensor(np.arange(n) % classes)
 
 
+def over_seeds(
+    measure: Callable[..., Numbers], *args: Any, seeds: Iterable[int] = range(5), **options: Any
+) -> dict[str, np.ndarray]:
+    """{what: its numbers, one for each seed}. The matrices here are too small to share between BLAS threads."""
+    with one_blas_thread():
+        runs = [measure(seed, *args, **options) for seed in seeds]
+    return {what: np.array([run[what] for run in runs]) for what in runs[0]}
+
+
 # ── the sum at a fork, and the paths ────────────────────────────────────────────────────────────────────────────────
 
 
 def conservation(seed: int) -> Numbers:
-    """Row 1: the relative error of skip + branch, and of the sum over all path lengths, in the worst of six networks."""
+    """Row 1: the relative error of skip + branch, and of the sum over path lengths, in the worst of six networks."""
     found: Numbers = {}
     random.manual_seed(seed)
     x, y = mr.randn(6, 3, 8, 8), Tensor(np.arange(6))
@@ -93,7 +103,7 @@ def effective_length(seed: int, depths: Iterable[int] = (9, 18, 27, 54)) -> Numb
     found: Numbers = {}
     for blocks in depths:
         random.manual_seed(seed)
-        model, (x, y) = models.mlp(2 * blocks + 2, WIDTH, residual=True), noise(2 * BATCH)
+        model, (x, y) = models.mlp(2 * blocks + 2, WIDTH, residual=True), noise(128)
         exact = flow.path_spectrum(model, x, y, progress=False).effective_length
         estimate = sum(fork.share for fork in flow.record(model, x, y).forks)
         found |= {f"exact, {blocks}": exact, f"Σ, {blocks}": estimate, f"Σ/exact, {blocks}": estimate / exact}
@@ -321,7 +331,8 @@ def skip_init(seed: int, c8: C8, alphas: tuple[str, ...] = ("0", "1", "1/√n"),
         residual.load_state_dict(state)
         for block in residual.blocks():
             nn.init.constant_(block.alpha, values[alpha])
-        found[f"α = {alpha}"] = final_loss(residual, c8, seed, lr=0.02)
+        losses = list(fit(residual, c8, seed, lr=0.02))
+        found |= {f"α = {alpha}": float(np.mean(losses[-50:])), f"α = {alpha}, step 0": losses[0]}
     found["plain − α = 0"] = found["plain"] - found["α = 0"]
     found["α = 1 − α = 0"] = found["α = 1"] - found["α = 0"]
     return found

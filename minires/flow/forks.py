@@ -29,7 +29,7 @@ def skip_edges(nodes: Mapping[int, GraphNode]) -> dict[int, int]:
 
     A fork is a tensor with several consumers whose ways meet again at an addition. The shorter way is the skip: the one
     through fewer ops with weights of their own, and among equals through fewer ops. A parameter used twice is shared
-    between two places, and no fork.
+    between two places, and no fork; nor is a gate, which only multiplies what others carry (see `is_gate`).
     """
     consumers = {key: node.consumers for key, node in nodes.items()}
     meets = meeting_points(consumers)
@@ -38,10 +38,45 @@ def skip_edges(nodes: Mapping[int, GraphNode]) -> dict[int, int]:
     skips = {}
     for key in sorted(nodes):
         meeting = meets[key]
-        if len(consumers[key]) > 1 and meeting is not None and nodes[meeting].op == "Add" and not nodes[key].parameter:
+        if len(consumers[key]) < 2 or meeting is None or nodes[meeting].op != "Add" or nodes[key].parameter:
+            continue
+        if not is_gate(nodes, consumers, key, meeting):
             lengths = longest_ways(consumers, consumers[key], meeting, cost)
             skips[key] = lengths.index(min(lengths))
     return skips
+
+
+def is_gate(
+    nodes: Mapping[int, GraphNode], consumers: Mapping[int, Sequence[int]], key: int, meeting: int
+) -> bool:
+    """Whether every way from a tensor to the meeting point is multiplied by something that does not come from it.
+
+    In g·F(x) + (1 − g)·x the gate g is used twice and meets itself at the addition, but carries no information past it.
+    """
+    between = between_nodes(consumers, consumers[key], meeting)
+    own = {key, *between}
+    factors: dict[int, set[int]] = {k: set() for k in between if nodes[k].op == "Mul"}
+    if not factors:
+        return False
+    for source, used in consumers.items():
+        for consumer in used:
+            if consumer in factors:
+                factors[consumer].add(source)
+    gated = {meeting: False}
+    for k in sorted(between, reverse=True):
+        gated[k] = bool(factors.get(k, set()) - own) or all(gated[consumer] for consumer in consumers[k])
+    return all(gated[consumer] for consumer in consumers[key])
+
+
+def between_nodes(consumers: Mapping[int, Sequence[int]], starts: Sequence[int], end: int) -> set[int]:
+    """The nodes on the ways from ``starts`` to ``end``, with the starts and without the end, which all ways reach."""
+    between, stack = set(starts) - {end}, [s for s in set(starts) if s != end]
+    while stack:
+        for consumer in consumers[stack.pop()]:
+            if consumer != end and consumer not in between:
+                between.add(consumer)
+                stack.append(consumer)
+    return between
 
 
 def meeting_points(consumers: Mapping[int, Sequence[int]]) -> dict[int, int | None]:
@@ -80,14 +115,8 @@ def longest_ways(
 
     A node's cost is a pair; pairs add up and compare from left to right.
     """
-    between, stack = set(starts) - {end}, [s for s in set(starts) if s != end]
-    while stack:
-        for consumer in consumers[stack.pop()]:
-            if consumer != end and consumer not in between:
-                between.add(consumer)
-                stack.append(consumer)
     length = {end: (0, 0)}
-    for key in sorted(between, reverse=True):
+    for key in sorted(between_nodes(consumers, starts, end), reverse=True):
         further, own = max(length[consumer] for consumer in consumers[key]), cost[key]
         length[key] = (further[0] + own[0], further[1] + own[1])
     return [length[start] for start in starts]

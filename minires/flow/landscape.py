@@ -1,9 +1,9 @@
 """The loss landscape around a model's weights, along random directions that are normalised filter by filter.
 
 Li et al. 2018 (arXiv 1712.09913, section 4). Weights behind a batch norm can be scaled without changing the function,
-so that a step of length 1 means nothing by itself. Each filter of a random direction is therefore given the norm of the
-same filter of the weights: d ← d / ‖d‖ · ‖w‖. A step of 1 then moves every filter by its own length, and networks can be
-compared on one scale. Biases and batch norms stay where they are, as in the authors' plots.
+so that a step of length 1 means nothing by itself. Each filter of a random direction is therefore given the norm of
+the same filter of the weights: d ← d / ‖d‖ · ‖w‖. A step of 1 then moves every filter by its own length, and networks
+can be compared on one scale. Biases and batch norms stay where they are, as in the authors' plots.
 """
 
 from collections.abc import Callable
@@ -54,10 +54,10 @@ def landscape(
 ) -> Landscape:
     """Loss and accuracy on a grid of ``points`` (odd) from −span to span along one or two filter-normalised directions.
 
-    batches: a `data.Dataset`, or pairs (x, y) of inputs (N, …) and targets. loss: the mean over a batch. Batch norm uses
-    its running statistics, as the authors' does; with ``training`` those of each batch, for a network that has none of
-    its own yet. From one seed, networks with the same layers get the same random numbers. Every point costs a pass over
-    the batches. The model is left exactly as it was. Where the loss overflows, it is inf or NaN.
+    batches: a `data.Dataset`, or pairs (x, y) of inputs (N, …) and targets. loss: the mean over a batch. Batch norm
+    uses its running statistics, as the authors' does; with ``training`` those of each batch, for a network that has
+    none of its own yet. From one seed, networks with the same layers get the same random numbers. Every point costs a
+    pass over the batches. The model is left exactly as it was. Where the loss overflows, it is inf or NaN.
     Raises ValueError or TypeError for arguments that do not fit.
     """
     if dimensions not in (1, 2):

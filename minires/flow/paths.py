@@ -81,7 +81,9 @@ def path_spectrum(
     Raises ValueError if the network has no fork.
     """
     x, target = (t if isinstance(t, Tensor) else Tensor(np.asarray(t)) for t in (x, target))
-    with keeping(model):
+    if samples < 0:
+        raise ValueError(f"path_spectrum: got samples={samples}; expected 0 (none) or more, such as 40")
+    with keeping(model), autograd.switch(grad_enabled=True, recorder=None):
         value = loss(model(Tensor(x.data, requires_grad=True)), target)
         paths = Paths(value)
         with tqdm(total=paths.blocks, desc="path spectrum", disable=not progress, unit="block", leave=False) as bar:
@@ -227,4 +229,6 @@ def _norm(array: Any) -> float:
 
 
 def _mean_length(weights: np.ndarray) -> float:
-    return float((np.arange(len(weights)) * weights).sum() / weights.sum())
+    """Mean of k, weighted; NaN if all weights are 0."""
+    total = float(weights.sum())
+    return float((np.arange(len(weights)) * weights).sum()) / total if total else math.nan

@@ -137,6 +137,23 @@ def test_a_square_or_a_product_is_no_fork():
     assert flow.record(model, x, x, loss=F.mse_loss).forks == []
 
 
+def test_a_gate_is_no_fork_but_what_it_gates_is():
+    class Highway(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.layer = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            g = self.gate(x).sigmoid()
+            return g * self.layer(x).tanh() + (1 - g) * x
+
+    random.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), Highway(), Highway()).double()
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    forks = flow.record(model, x, x, loss=F.mse_loss).forks
+    assert [fork.name for fork in forks] == ["1", "2"]
+
+
 def test_edges_name_every_consumer():
     recording = flow.record(net(), *batch())
     (conv, _), (add, _) = recording.edges("relu: ReLU")

@@ -14,37 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..forks import meeting_points
+from .boxes import BOX, Box, find_segments, find_ways, make_boxes
 
-BOX, ROUND, GAP = 0.30, 0.22, 0.20  # height of a box, diameter of a sum, gap between columns, in inches
+GAP = 0.20  # between columns, in inches
 ABOVE, BELOW = 0.38, 0.50  # from lane to lane, above and below the main line
-
-
-@dataclass
-class Box:
-    """One op, a chain of ops, a sum ("+"), or a dot at which a row starts."""
-
-    key: int
-    label: str
-    kind: str  # "box", "sum" or "dot"
-    segment: str
-    members: list[int]
-    lane: int = 0
-    role: str | None = None  # of the way it lies on: "skip" or "branch"
-    column: int = 0
-    row: int = 0
-    x: float = 0.0
-    y: float = 0.0
-
-    @property
-    def width(self) -> float:
-        """In inches."""
-        return {"sum": ROUND, "dot": 0.08}.get(self.kind, max(0.46, 0.078 * len(self.label) + 0.13))
-
-    @property
-    def height(self) -> float:
-        """In inches."""
-        return {"sum": ROUND, "dot": 0.08}.get(self.kind, BOX)
 
 
 @dataclass
@@ -72,134 +45,14 @@ def layout(graph: Mapping[str, Any], detail: str, columns: int = 12) -> Drawing:
     """Lay the graph out, with at most ``columns`` boxes in a row (where a row can be broken)."""
     nodes = {n["id"]: n for n in graph["nodes"] if not n["parameter"]}
     edges = [e for e in graph["edges"] if e["source"] in nodes and e["consumer"] in nodes]
-    ways = _ways(nodes, edges)
-    segments = _segments(nodes, ways)
-    boxes = _boxes(nodes, edges, ways, segments, detail)
+    ways = find_ways(nodes, edges)
+    segments = find_segments(nodes, ways)
+    boxes = make_boxes(nodes, edges, ways, segments, detail)
     home = {key: box for box in boxes for key in box.members}
     links = [(home[e["source"]], home[e["consumer"]], e) for e in edges]
     links = [(a, b, e) for a, b, e in links if a is not b]
     labels = _rows(boxes, [(a, b) for a, b, _ in links], detail, columns)
     return _Placing(nodes, ways.roles, home, links, boxes, labels).drawing
-
-
-# ── what belongs together ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class _Ways:
-    """What lies between the forks and the sums at which they end."""
-
-    spans: list[tuple[int, int]] = field(default_factory=list)  # (fork, its sum)
-    lanes: dict[int, int] = field(default_factory=dict)
-    roles: dict[int, str] = field(default_factory=dict)
-
-
-def _ways(nodes: Mapping[int, Any], edges: Sequence[Mapping[str, Any]]) -> _Ways:
-    """Lane and role of every node that lies between a fork and its sum; inner forks overrule outer ones."""
-    consumers: dict[int, list[int]] = {key: [] for key in nodes}
-    for e in edges:
-        consumers[e["source"]].append(e["consumer"])
-    meets = meeting_points({key: consumers[key] for key in nodes})
-    found = _Ways()
-    for fork in sorted({e["source"] for e in edges if e["role"]}):
-        end = meets[fork]
-        if end is None:
-            continue
-        found.spans.append((fork, end))
-        own = [e for e in edges if e["source"] == fork]
-        inside = {id(e): _between(consumers, e["consumer"], end) for e in own}
-        branches = sorted((e for e in own if e["role"] != "skip"), key=lambda e: -len(inside[id(e)]))
-        base = found.lanes.get(end, 0)
-        for e in own:
-            lane = base + 1 if e["role"] == "skip" else base - branches.index(e)
-            for key in inside[id(e)]:
-                found.lanes[key] = lane
-                found.roles[key] = e["role"] or "branch"
-    return found
-
-
-def _between(consumers: Mapping[int, Sequence[int]], start: int, end: int) -> set[int]:
-    """The nodes on all ways from start (included) to end (not included)."""
-    seen, stack = set(), [start]
-    while stack:
-        key = stack.pop()
-        if key != end and key not in seen:
-            seen.add(key)
-            stack.extend(consumers[key])
-    return seen
-
-
-def _segments(nodes: Mapping[int, Any], ways: _Ways) -> dict[int, str]:
-    """{node: name of the block it belongs to}, "" for what stands between blocks."""
-    scopes = {n["scope"] for n in nodes.values()}
-    sums = {nodes[end]["scope"] for _, end in ways.spans}
-    inner = {".".join(parts[:i]) for s in scopes for parts in [s.split(".")] for i in range(1, len(parts))}
-    layers = scopes - inner - sums
-    blocks = ({s.rpartition(".")[0] for s in layers} | sums) - {""}
-
-    def block(scope: str) -> str:
-        parts = scope.split(".")
-        prefixes = [".".join(parts[: i + 1]) for i in range(len(parts))]
-        return next((p for p in prefixes if p in blocks), "")
-
-    found = {key: block(n["scope"]) for key, n in nodes.items()}
-    for number, (fork, end) in enumerate(ways.spans, start=1):  # a block written without a module of its own
-        span = [key for key in nodes if fork < key <= end]
-        if len({found[key] for key in span}) > 1 or not found[end]:
-            name = next((found[key] for key in span if found[key]), f"block {number}")
-            found.update(dict.fromkeys(span, name))
-    return found
-
-
-def _boxes(
-    nodes: Mapping[int, Any], edges: Sequence[Mapping[str, Any]], ways: _Ways, segments: Mapping[int, str], detail: str
-) -> list[Box]:
-    """A box for every op, or for every chain of ops of a block, in forward order."""
-    sources: dict[int, list[int]] = {key: [] for key in nodes}
-    outputs: dict[int, list[int]] = {key: [] for key in nodes}
-    for e in edges:
-        sources[e["consumer"]].append(e["source"])
-        outputs[e["source"]].append(e["consumer"])
-    home: dict[int, Box] = {}
-    boxes = []
-    for key, node in nodes.items():
-        before = sources[key]
-        if detail == "blocks" and len(before) == 1 and len(outputs[before[0]]) == 1:
-            if segments[key] == segments[before[0]] and ways.lanes.get(key, 0) == ways.lanes.get(before[0], 0):
-                home[key] = home[before[0]]
-                home[key].members.append(key)
-                continue
-        kind = "sum" if node["op"] == "Add" and len(before) > 1 else "box"
-        home[key] = Box(key, "", kind, segments[key], [key], ways.lanes.get(key, 0), ways.roles.get(key))
-        boxes.append(home[key])
-    ops: dict[str, set[str]] = {}
-    for node in nodes.values():
-        ops.setdefault(node["scope"], set()).add(node["op"])
-    for box in boxes:
-        box.label = "+" if box.kind == "sum" else _label([nodes[key] for key in box.members], box.segment, ops)
-    if len(boxes[-1].members) > 1 and " … " in boxes[-1].label:
-        boxes[-1].label = boxes[-1].label.partition(" … ")[0] + " … loss"
-    return boxes
-
-
-def _label(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str, set[str]]) -> str:
-    """What is written in a box: the layer's name, the op's where a module runs several, or the block's for a chain."""
-    names = []
-    for node in members:
-        last = node["scope"].rpartition(".")[2]
-        own = node["scope"] not in ("", segment) and not last.isdigit() and len(ops[node["scope"]]) == 1
-        names.append(last if own else node["op"] or "input")
-    if len(names) == 1:
-        return {"Mul": "×", "CrossEntropy": "loss"}.get(names[0], names[0])
-    within = {".".join(n["scope"].split(".")[: segment.count(".") + 2]) for n in members}
-    if segment and len(within) == 1 and within != {segment}:
-        return within.pop().rpartition(".")[2]  # a module inside the block, such as its downsample
-    if segment and len(names) > 2:
-        return segment
-    return names[0] if len(set(names)) == 1 else f"{names[0]} … {names[-1]}"
-
-
-# ── where it goes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _rows(boxes: Sequence[Box], links: Sequence[tuple[Box, Box]], detail: str, columns: int) -> list[str]:

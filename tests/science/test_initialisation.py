@@ -1,0 +1,83 @@
+"""What the papers say of plain and residual networks at initialisation, each on five seeds.
+
+The experiments are in `benchmarks.experiments`; ``python -m benchmarks science`` prints their numbers.
+"""
+
+import numpy as np
+
+from benchmarks import experiments
+from benchmarks.experiments import over_seeds
+
+
+def test_the_gradient_at_a_fork_is_skip_plus_branch_and_the_sum_over_path_lengths():
+    """He et al. 2016 (arXiv 1603.05027), equation 5; Veit et al. 2016 (arXiv 1605.06431), equation 6."""
+    found = over_seeds(experiments.conservation)
+    assert found["fork, float64"].max() < 1e-10 and found["paths, float64"].max() < 1e-10
+    assert found["fork, float32"].max() < 1e-4 and found["paths, float32"].max() < 1e-4
+
+
+def test_few_paths_are_short():
+    """Veit et al. 2016, sections 3 and 4.3: of 2⁵⁴ paths 0.45 % cross 5–17 blocks, and most 19–35."""
+    found = over_seeds(experiments.path_count)
+    assert np.abs(found["5–17, %"] - 0.45).max() < 0.01 and np.abs(found["19–35, %"] - 98).max() < 0.1
+    assert found["off the binomial"].max() == 0
+
+
+def test_every_branch_multiplies_a_path_s_gradient_by_the_same_small_factor():
+    """Veit et al. 2016, section 4.3 and figure 6b: it falls exponentially with the length of the path."""
+    found = over_seeds(experiments.branch_cost, samples=8)  # 40 paths of each length in all
+    assert (found["factor"] < 0.7).all() and (found["R²"] > 0.98).all()
+
+
+def test_the_effective_length_follows_from_the_ratios_at_the_forks_and_is_short():
+    """Veit et al. 2016, section 4.3: "effective paths are relatively shallow"."""
+    found = over_seeds(experiments.effective_length)
+    for blocks in (9, 18, 27, 54):
+        assert abs(found[f"Σ/exact, {blocks}"].mean() - 1) < 0.05
+    assert (found["share of depth, 54"] < 0.15).all()
+
+
+def test_without_batch_norm_paths_have_binomial_lengths_unless_branches_are_scaled():
+    """De & Smith 2020 (arXiv 2002.10444), section 3: branches as large as their shortcut, or 1/√n of it."""
+    found = over_seeds(experiments.length_without_batch_norm)
+    assert 12 < found["unscaled"].mean() < 15 and 0.8 < found["1/√n"].mean() < 1.2
+
+
+def test_batch_norm_makes_the_gradient_of_plain_networks_explode():
+    """Yang et al. 2019 (arXiv 1902.08129): by √(π/(π − 1)) = 1.211 per layer; without batch norm it does not."""
+    found = over_seeds(experiments.explosion)
+    assert ((1.17 < found["with BN"]) & (found["with BN"] < 1.24)).all()
+    assert ((0.9 < found["without"]) & (found["without"] < 1.1)).all()
+
+
+def test_without_batch_norm_the_gradient_of_plain_networks_is_log_normal():
+    """Hanin & Nica 2018 (arXiv 1812.05994): ln‖Jᵀu‖² ~ N(−β/2, β), β = 5L/n; 400 networks, L = 56, n = 64."""
+    found = over_seeds(experiments.log_normal_gradient, seeds=[0])
+    beta = 5 * 56 / 64
+    assert abs(found["mean"][0] + beta / 2) < 0.4 and abs(found["std"][0] - beta**0.5) < 0.4
+
+
+def test_residual_variance_doubles_without_batch_norm_and_grows_linearly_with_it():
+    """De & Smith 2020, section 3: 2^ℓ against ℓ + 1."""
+    found = over_seeds(experiments.variance_growth)
+    assert 0.9 < found["log₂ slope without BN"].mean() < 1.1 and 0.9 < found["slope with BN"].mean() < 1.1
+
+
+def test_gradients_at_two_inputs_correlate_as_two_to_the_minus_depth_but_not_in_residual_networks():
+    """Balduzzi et al. 2017 (arXiv 1702.08591), theorem 1 and 3: 1/2^L against about 1/√L."""
+    found = over_seeds(experiments.correlation_between_inputs)
+    for layers in (1, 2, 3, 4):
+        assert abs(np.log2(found[f"plain, L = {layers}"].mean()) + layers) < 0.3
+    assert (found["residual, L = 10"] > 0.2).all() and np.abs(found["plain, L = 10"]).max() < 0.02
+
+
+def test_the_slope_of_a_deep_plain_network_is_white_noise_and_of_a_residual_one_is_not():
+    """Balduzzi et al. 2017, figures 1 and 2."""
+    found = over_seeds(experiments.correlation_along_a_line)
+    assert abs(found["plain-24"].mean()) < 0.2 and (found["residual-50"] > 0.5).all()
+
+
+def test_scaled_shortcuts_multiply_what_crosses_no_branch():
+    """He et al. 2016 (arXiv 1603.05027), section 3, equation 8: by λⁿ."""
+    for errors in over_seeds(experiments.scaled_shortcut).values():
+        assert errors.max() < 1e-10

@@ -1,0 +1,41 @@
+"""What the papers say of plain and residual networks in training: small ones, on CIFAR-10 at 8×8, and a single seed.
+
+The thresholds were measured on five seeds, see ``benchmarks/results/science.md``.
+"""
+
+import pytest
+
+from benchmarks import experiments
+from benchmarks.experiments import over_seeds
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_gradient_of_a_deep_plain_network_explodes_at_initialisation(c8):
+    """Yang et al. 2019 (arXiv 1902.08129): larger in the first convolution than in the last; with shortcuts, hardly."""
+    found = over_seeds(experiments.gradient_profile, c8, steps=(0,))
+    assert (found["plain, step 0"] > 100).all() and (found["residual, step 0"] < 20).all()
+
+
+def test_plain_networks_get_worse_with_depth_and_residual_ones_do_not(c8):
+    """He et al. 2015 (arXiv 1512.03385), figures 1 and 6: it shows in the *training* loss, so it is not overfitting."""
+    found = over_seeds(experiments.degradation, c8, depths=(8, 56), zero_only=True, seeds=[0])
+    assert found["plain-56 − plain-8"][0] > 0.5 and found["plain-56 − zero-γ-56"][0] > 0.4
+
+
+def test_deleting_a_block_breaks_a_plain_network_and_hardly_hurts_a_residual_one(c8):
+    """Veit et al. 2016 (arXiv 1605.06431), section 4.1 and figure 3."""
+    found = over_seeds(experiments.lesion, c8, seeds=[0])
+    assert found["residual, median"][0] < 0.08 and found["plain, median"][0] > 0.18
+
+
+def test_residual_layers_respond_more_weakly_than_plain_ones(c8):
+    """He et al. 2015, section 4.2 and figure 7."""
+    found = over_seeds(experiments.layer_responses, c8, seeds=[0])
+    assert found["residual / plain"][0] < 0.9
+
+
+def test_a_branch_scale_that_starts_at_0_trains_a_deep_network_without_batch_norm(c8):
+    """De & Smith 2020 (arXiv 2002.10444), section 4, SkipInit."""
+    found = over_seeds(experiments.skip_init, c8, alphas=("0", "1"), seeds=[0])
+    assert found["plain − α = 0"][0] > 0.4 and found["α = 1 − α = 0"][0] > 0.4
