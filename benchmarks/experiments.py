@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -208,7 +209,7 @@ class C8(NamedTuple):
     test: data.Dataset
 
 
-def load_c8(root: str | None = None) -> C8:
+def load_c8(root: str | Path | None = None) -> C8:
     """CIFAR-10 as the protocol wants it. Raises FileNotFoundError if it is neither in ``root`` nor in the cache."""
     parts = []
     for part, n in zip(data.cifar10(root), (8000, 2000)):

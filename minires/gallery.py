@@ -9,8 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import data, flow, models
-from .compare import Runner, load_data, make_runner
-from .compare import Settings as TrainingSettings
+from .compare import Runner, Settings as TrainingSettings, load_data, make_runner
 from .files import replacing, writable_folder
 from .models import ResNet
 from .random import manual_seed
@@ -75,7 +74,7 @@ def build(settings: Settings, in_channels: int) -> dict[str, ResNet]:
         known = ", ".join(models.VARIANTS)
         raise ValueError(f"flow: got model {settings.model!r}; expected twins or one of {known}")
     if settings.plain or settings.preact:
-        raise ValueError(f"flow: got model {settings.model!r} together with --plain or --preact, which concern the twins")
+        raise ValueError(f"flow: got model {settings.model!r} with --plain or --preact, which concern the twins")
     return {settings.model: models.VARIANTS[settings.model].build(settings.depth, settings.width, **options)}
 
 
@@ -117,22 +116,28 @@ class _Gallery:
         self.residual = {name: model for name, model in networks.items() if model.residual}
 
     def draw(self, folder: Path, when: str, trained: bool) -> list[Path]:
-        """Write every figure that fits the networks into the folder; lesion and landscape need trained ones."""
+        """Write every figure that fits the networks into the folder; the last three need trained networks.
+
+        (Batch norm starts with γ = 1, so that all responses have a standard deviation of 1 at first.)
+        """
         writable_folder(folder, "flow")
         figures: dict[str, Callable[[Any, Any, str], Any]] = {
             "profile": self.profile,
-            "responses": self.responses,
             "variance": self.variance,
             "shattering": self.shattering,
             "jacobian": self.jacobian,
             "graph": self.graph,
         }
-        if self.residual:
+        self.recordings = {name: flow.record(model, self.x, self.y) for name, model in self.networks.items()}
+        silent = [name for name, rec in self.recordings.items() if not any(r.weight_gradient for r in _convolutions(rec))]
+        if silent:
+            tqdm.write(f"{', '.join(silent)}: at {when} the gradient of every convolution is 0; its figures are left out")
+            del figures["profile"]
+        if self.residual and not silent:
             figures |= {"fork-strip": self.fork_strip, "path-spectrum": self.path_spectrum}
         if trained:
-            figures |= {"lesion": self.lesion, "landscape": self.landscape}
+            figures |= {"responses": self.responses, "lesion": self.lesion, "landscape": self.landscape}
         plt, plots = _matplotlib()
-        self.recordings = {name: flow.record(model, self.x, self.y) for name, model in self.networks.items()}
         paths = []
         for name, recording in self.recordings.items():
             recording.to_json(folder / f"recording-{name}.json")
@@ -160,7 +165,7 @@ class _Gallery:
 
     def path_spectrum(self, plt: Any, plots: Any, when: str) -> Any:
         figure, axes = plt.subplots(1, len(self.residual), figsize=(8 * len(self.residual), 4.5), squeeze=False)
-        for ax, (name, model) in zip(axes[0], self.residual.items()):
+        for ax, model in zip(axes[0], self.residual.values()):
             plots.path_spectrum(ax, flow.path_spectrum(model, self.x, self.y, progress=False), when=when)
         figure.set_layout_engine("constrained")
         return figure
@@ -199,11 +204,13 @@ class _Gallery:
         return figure
 
     def graph(self, plt: Any, plots: Any, when: str) -> Any:
-        figure, axes = plt.subplots(1, len(self.recordings), figsize=(9 * len(self.recordings), 12), squeeze=False)
-        for ax, (name, recording) in zip(axes[0], self.recordings.items()):
-            plots.graph(ax, recording.graph())
+        graphs = {name: recording.graph() for name, recording in self.recordings.items()}
+        detail = "ops" if max(len(model.blocks()) for model in self.networks.values()) <= 3 else "blocks"
+        limits = plots.graph_limits(list(graphs.values()))
+        figure, axes = plt.subplots(len(graphs), 1, figsize=(13, 6 * len(graphs)), squeeze=False, layout="constrained")
+        for ax, (name, graph) in zip(axes[:, 0], graphs.items()):
+            plots.graph(ax, graph, detail=detail, limits=limits)
             ax.set_title(f"{name}, {when}", size=11)
-        figure.set_layout_engine("constrained")
         return figure
 
     def lesion(self, plt: Any, plots: Any, when: str) -> Any:

@@ -155,13 +155,16 @@ def test_the_product_is_that_of_the_blocks(options, training):
         start = block(start)
 
 
-def test_plain_products_grow_and_residual_ones_hardly():
-    """∏J against ∏(I + J): with batch norm a plain stack explodes towards the input (Yang et al. 2019)."""
-    random.manual_seed(0)
-    x = images(1, 8, n=4)
-    ends = [flow.jacobians(m, x, count=1, product=True, iterations=10, progress=False)[-1] for m in models.twins(32, 4, in_channels=1)]
-    plain, residual = (end.values[0] for end in ends)
-    assert plain > 10 * residual
+@pytest.mark.parametrize("seed", range(5))
+def test_plain_products_grow_and_residual_ones_hardly(seed):
+    """∏J against ∏(I + J) at initialisation: with batch norm plain stacks explode (Yang et al. 2019). Measured: 91–200."""
+    random.manual_seed(seed)
+    twins = models.twins(44, 4, in_channels=1)
+    x = np.abs(images(4, 8, n=4))  # such as a ReLU leaves them
+    plain, residual = (
+        flow.jacobian(nn.Sequential(*model.blocks()), x, count=1, iterations=4).values[0] for model in twins
+    )
+    assert plain > 20 * residual
 
 
 def test_blocks_are_named_where_the_model_does_not_list_them():

@@ -10,27 +10,27 @@ from benchmarks.experiments import over_seeds
 
 
 def test_the_gradient_at_a_fork_is_skip_plus_branch_and_the_sum_over_path_lengths():
-    """He et al. 2016 (arXiv 1603.05027), equation 5; Veit et al. 2016 (arXiv 1605.06431), equation 6."""
+    """He et al. 2016 (arXiv 1603.05027), equation 5; Veit et al. 2016 (arXiv 1605.06431), section 3."""
     found = over_seeds(experiments.conservation)
     assert found["fork, float64"].max() < 1e-10 and found["paths, float64"].max() < 1e-10
     assert found["fork, float32"].max() < 1e-4 and found["paths, float32"].max() < 1e-4
 
 
 def test_few_paths_are_short():
-    """Veit et al. 2016, sections 3 and 4.3: of 2⁵⁴ paths 0.45 % cross 5–17 blocks, and most 19–35."""
+    """Veit et al. 2016, section 5: of 2⁵⁴ paths 0.45 % cross 5–17 blocks, and most 19–35."""
     found = over_seeds(experiments.path_count)
     assert np.abs(found["5–17, %"] - 0.45).max() < 0.01 and np.abs(found["19–35, %"] - 98).max() < 0.1
     assert found["off the binomial"].max() == 0
 
 
 def test_every_branch_multiplies_a_path_s_gradient_by_the_same_small_factor():
-    """Veit et al. 2016, section 4.3 and figure 6b: it falls exponentially with the length of the path."""
+    """Veit et al. 2016, section 5 and figure 6: it falls exponentially with the length of the path."""
     found = over_seeds(experiments.branch_cost, samples=8)  # 40 paths of each length in all
     assert (found["factor"] < 0.7).all() and (found["R²"] > 0.98).all()
 
 
 def test_the_effective_length_follows_from_the_ratios_at_the_forks_and_is_short():
-    """Veit et al. 2016, section 4.3: "effective paths are relatively shallow"."""
+    """Veit et al. 2016, section 5: the paths that carry gradient are relatively shallow."""
     found = over_seeds(experiments.effective_length)
     for blocks in (9, 18, 27, 54):
         assert abs(found[f"Σ/exact, {blocks}"].mean() - 1) < 0.05
@@ -38,7 +38,7 @@ def test_the_effective_length_follows_from_the_ratios_at_the_forks_and_is_short(
 
 
 def test_without_batch_norm_paths_have_binomial_lengths_unless_branches_are_scaled():
-    """De & Smith 2020 (arXiv 2002.10444), section 3: branches as large as their shortcut, or 1/√n of it."""
+    """De & Smith 2020 (arXiv 2002.10444): branches as large as their shortcut, or 1/√n of it."""
     found = over_seeds(experiments.length_without_batch_norm)
     assert 12 < found["unscaled"].mean() < 15 and 0.8 < found["1/√n"].mean() < 1.2
 
@@ -58,13 +58,13 @@ def test_without_batch_norm_the_gradient_of_plain_networks_is_log_normal():
 
 
 def test_residual_variance_doubles_without_batch_norm_and_grows_linearly_with_it():
-    """De & Smith 2020, section 3: 2^ℓ against ℓ + 1."""
+    """De & Smith 2020: 2^ℓ against ℓ + 1."""
     found = over_seeds(experiments.variance_growth)
     assert 0.9 < found["log₂ slope without BN"].mean() < 1.1 and 0.9 < found["slope with BN"].mean() < 1.1
 
 
 def test_gradients_at_two_inputs_correlate_as_two_to_the_minus_depth_but_not_in_residual_networks():
-    """Balduzzi et al. 2017 (arXiv 1702.08591), theorem 1 and 3: 1/2^L against about 1/√L."""
+    """Balduzzi et al. 2017 (arXiv 1702.08591), section 3: 1/2^L against about 1/√L."""
     found = over_seeds(experiments.correlation_between_inputs)
     for layers in (1, 2, 3, 4):
         assert abs(np.log2(found[f"plain, L = {layers}"].mean()) + layers) < 0.3

@@ -36,6 +36,6 @@ def test_residual_layers_respond_more_weakly_than_plain_ones(c8):
 
 
 def test_a_branch_scale_that_starts_at_0_trains_a_deep_network_without_batch_norm(c8):
-    """De & Smith 2020 (arXiv 2002.10444), section 4, SkipInit."""
+    """De & Smith 2020 (arXiv 2002.10444), SkipInit."""
     found = over_seeds(experiments.skip_init, c8, alphas=("0", "1"), seeds=[0])
     assert found["plain − α = 0"][0] > 0.4 and found["α = 1 − α = 0"][0] > 0.4

@@ -106,9 +106,17 @@ def find_segments(nodes: Mapping[int, Any], ways: Ways) -> dict[int, str]:
 
 
 def make_boxes(
-    nodes: Mapping[int, Any], edges: Sequence[Mapping[str, Any]], ways: Ways, segments: Mapping[int, str], detail: str
+    nodes: Mapping[int, Any],
+    edges: Sequence[Mapping[str, Any]],
+    ways: Ways,
+    segments: Mapping[int, str],
+    learned: set[int],
+    detail: str,
 ) -> list[Box]:
-    """A box for every op, or for every chain of ops of a block, in forward order."""
+    """A box for every op, or for every chain of ops of a block, in forward order.
+
+    learned: the ops with parameters; a sum takes in the activation that follows it, but none of these.
+    """
     sources: dict[int, list[int]] = {key: [] for key in nodes}
     outputs: dict[int, list[int]] = {key: [] for key in nodes}
     for e in edges:
@@ -119,9 +127,11 @@ def make_boxes(
     for key, node in nodes.items():
         before = sources[key]
         if detail == "blocks" and len(before) == 1 and len(outputs[before[0]]) == 1:
-            if segments[key] == segments[before[0]] and ways.lanes.get(key, 0) == ways.lanes.get(before[0], 0):
-                home[key] = home[before[0]]
-                home[key].members.append(key)
+            chain = home[before[0]]
+            together = segments[key] == chain.segment and ways.lanes.get(key, 0) == chain.lane
+            if together and not (chain.kind == "sum" and key in learned):
+                home[key] = chain
+                chain.members.append(key)
                 continue
         kind = "sum" if node["op"] == "Add" and len(before) > 1 else "box"
         home[key] = Box(key, "", kind, segments[key], [key], ways.lanes.get(key, 0), ways.roles.get(key))

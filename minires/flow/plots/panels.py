@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from ..record import Fork
-from .style import BRANCH, MARKER, NETWORK, SKIP, TOTAL, label_ends, shade_stages, spread
+from .style import BRANCH, MARKER, NETWORK, SKIP, TOTAL, label_ends, numbers, shade_stages, spread
 
 
 def profile(ax: Axes, lines: Sequence[tuple[str, str, Sequence[float], str]], layers: Sequence[str]) -> Axes:
@@ -26,7 +26,7 @@ def profile(ax: Axes, lines: Sequence[tuple[str, str, Sequence[float], str]], la
         ends.append((norms[0], label, colour))
     ax.set_yscale("log")
     ax.set_xlim(-0.34 * len(layers), len(layers) + 1)
-    ax.set_xticks([1, *range(10, len(layers) + 1, 10)] if len(layers) > 12 else x)
+    ax.set_xticks(numbers(len(layers)))
     label_ends(ax, 0.2, ends, ha="right")
     ax.set_xlabel("convolution, from input to output")
     ax.set_ylabel("‖∂L/∂W‖")
@@ -41,7 +41,7 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm) ->
     shown = spread(len(steps), 7)
     ax.set_yticks([i + 0.5 for i in shown], [str(steps[i]) for i in shown])
     columns = norms.shape[1]
-    ticks = [1, *range(10, columns + 1, 10)] if columns > 12 else list(range(1, columns + 1))
+    ticks = numbers(columns)
     ax.set_xticks([t - 0.5 for t in ticks], [str(t) for t in ticks])
     ax.set_ylabel("step (thinned out)")
     return mesh

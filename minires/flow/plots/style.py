@@ -70,3 +70,9 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
 def spread(count: int, most: int) -> list[int]:
     """At most ``most`` evenly spread indices of range(count), the first and last among them."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def numbers(count: int) -> list[int]:
+    """1 and round numbers up to ``count``, at most a dozen or so: ticks for layers counted from 1."""
+    step = 1 if count <= 12 else 5 if count <= 40 else 10 if count <= 120 else 50
+    return sorted({1, *range(step, count + 1, step)})

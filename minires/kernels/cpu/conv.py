@@ -289,7 +289,7 @@ def _window(top, row_step, left, column_step, rows, columns, height, width):
     r0, r1 = inside(top, row_step, rows, height)
     s0, s1 = inside(left, column_step, columns, width)
     every_channel = slice(None)
-    margins = [(every_channel, slice(a, b)) for a, b in ((0, r0), (r1, rows)) if a < b]
+    margins: list[tuple[slice, ...]] = [(every_channel, slice(a, b)) for a, b in ((0, r0), (r1, rows)) if a < b]
     margins += [(every_channel, every_channel, slice(a, b)) for a, b in ((0, s0), (s1, columns)) if a < b]
     if r0 == r1 or s0 == s1:
         return margins, None, None

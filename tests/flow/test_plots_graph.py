@@ -1,0 +1,253 @@
+"""The drawing of the computation graph: what is drawn, and that nothing hides anything."""
+
+import itertools
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import FancyBboxPatch, PathPatch
+
+import minires as mr
+from minires import flow, models, nn, random
+from minires.flow import plots
+from minires.flow.plots.layout import layout
+from minires.flow.plots.style import BRANCH, SKIP
+from minires.nn import functional as F
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+class Branches(nn.Module):
+    """Two branches and a scaled shortcut."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b1, self.b2 = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.a(x) + self.b2(F.relu(self.b1(x))) + 0.5 * x
+
+
+class Dense(nn.Module):
+    """Every layer sees all the layers before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(16, 8)
+
+    def forward(self, x):
+        first = self.a(x)
+        second = self.b(first).relu()
+        third = self.c(mr.cat([first, second], 1)).relu()
+        return mr.cat([first, second, third], 1)
+
+
+class Unrolled(nn.Module):
+    """A recurrent network of twelve steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.again = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        h = self.into(x).tanh()
+        for _ in range(12):
+            h = (self.into(x) + self.again(h)).tanh()
+        return h
+
+
+class InOneForward(nn.Module):
+    """Residual blocks without a module of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.layers = nn.Linear(8, 8), nn.ModuleList([nn.Linear(8, 8) for _ in range(6)])
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.layers:
+            x = x + layer(x).tanh()
+        return x
+
+
+def resnet(depth, **options):
+    return lambda: models.resnet_cifar(depth, 2, in_channels=1, **options)
+
+
+NETS = {
+    "ResNet-8": resnet(8),
+    "ResNet-8, projected": resnet(8, shortcut="C"),
+    "pre-activation": resnet(14, preact=True, shortcut="B"),
+    "plain": resnet(8, residual=False),
+    "ResNet-56": resnet(56),
+    "bottleneck": lambda: models.ResNet(models.Bottleneck, [2, 2], [2, 4], in_channels=1),
+    "several branches": lambda: nn.Sequential(nn.Linear(8, 8), Branches(), Branches()),
+    "dense": Dense,
+    "recurrent": Unrolled,
+    "in one forward": InOneForward,
+    "two layers": lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)),
+}
+CASES = [pytest.param(name, detail, id=f"{name}, {detail}") for name in NETS for detail in ("ops", "blocks")]
+
+
+def graph_of(name):
+    random.manual_seed(0)
+    model, rng = NETS[name](), np.random.default_rng(0)
+    images = isinstance(model, models.ResNet)
+    x = rng.standard_normal((4, 1, 8, 8) if images else (4, 8)).astype(np.float32)
+    return flow.record(model, x, np.arange(4)).graph()
+
+
+def crosses(start, end, box):
+    """Whether an upright or level stretch goes through a box (not just along its edge)."""
+    margin = 1e-6
+    left, right = sorted((start[0], end[0]))
+    low, high = sorted((start[1], end[1]))
+    return (
+        right > box.x - box.width / 2 + margin
+        and left < box.x + box.width / 2 - margin
+        and high > box.y - box.height / 2 + margin
+        and low < box.y + box.height / 2 - margin
+    )
+
+
+@pytest.mark.parametrize(("name", "detail"), CASES)
+def test_no_box_covers_a_wire_or_another_box(name, detail):
+    for columns in (6, 14):
+        drawing = layout(graph_of(name), detail, columns)
+        for one, other in itertools.combinations(drawing.boxes, 2):
+            apart = abs(one.x - other.x) >= (one.width + other.width) / 2
+            assert apart or abs(one.y - other.y) >= (one.height + other.height) / 2, (one, other)
+        for wire in drawing.wires:
+            for start, end in itertools.pairwise(wire.points):
+                covering = [box for box in drawing.boxes if box.kind != "dot" and crosses(start, end, box)]
+                assert not covering, (wire, covering)
+
+
+@pytest.mark.parametrize(("name", "detail"), CASES)
+def test_everything_is_inside_and_every_wire_is_there(name, detail):
+    graph = graph_of(name)
+    drawing = layout(graph, detail, 10)
+    for x, y in [point for wire in drawing.wires for point in wire.points]:
+        assert 0 <= x <= drawing.width and 0 <= y <= drawing.height
+    parameters = {node["id"] for node in graph["nodes"] if node["parameter"]}
+    edges = [edge for edge in graph["edges"] if edge["source"] not in parameters]
+    assert len(drawing.wires) >= len(edges) if detail == "ops" else len(drawing.wires) <= 2 * len(edges)
+    members = [key for box in drawing.boxes for key in box.members]
+    assert sorted(members) == sorted(node["id"] for node in graph["nodes"] if not node["parameter"])
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name not in ("plain", "dense", "recurrent", "two layers")])
+def test_a_skip_runs_above_its_branch_with_the_norms_of_the_recording(name):
+    graph = graph_of(name)
+    drawing = layout(graph, "ops", 10)
+    for role in ("skip", "branch"):
+        expected = sorted(edge["norm"] for edge in graph["edges"] if edge["role"] == role)
+        assert sorted(wire.norm for wire in drawing.wires if wire.label and wire.role == role) == expected
+    for wire in drawing.wires:
+        if wire.label and wire.role == "skip":
+            assert max(y for _, y in wire.points) > wire.points[0][1]
+
+
+def test_plain_and_dense_networks_have_no_skip():
+    for name in ("plain", "dense", "two layers"):
+        assert all(wire.role is None for wire in layout(graph_of(name), "ops").wires)
+
+
+def test_a_row_for_every_block_or_for_every_stage():
+    names = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(2)]
+    random.manual_seed(0)
+    graph = flow.record(models.resnet_cifar(14, 2, in_channels=1), np.ones((2, 1, 8, 8), np.float32), np.arange(2)).graph()
+    assert [label for label, _, _ in layout(graph, "ops", 20).rows] == ["input", *names, "loss"]
+    stages = layout(graph, "blocks", 20)
+    assert [label for label, _, _ in stages.rows] == ["layer1", "layer2", "layer3"]
+    assert [box.label for box in stages.boxes if box.label in names] == names
+    assert sum(box.kind == "sum" for box in stages.boxes) == 6
+
+
+def test_boxes_bear_the_layers_names():
+    labels = [box.label for box in layout(graph_of("ResNet-8"), "ops").boxes]
+    assert labels[:3] == ["conv1", "bn1", "relu"]
+    assert {"Index", "Pad", "+", "fc", "loss"} <= set(labels)
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background", "grayscale"])
+def test_it_draws_skips_blue_and_branches_orange_in_every_style(style):
+    with plt.style.context(style):
+        figure, ax = plt.subplots(figsize=(9, 6))
+        assert plots.graph(ax, graph_of("ResNet-8"), "step 0") is ax
+        figure.canvas.draw()
+    wires = [patch for patch in ax.patches if isinstance(patch, PathPatch) and not isinstance(patch, FancyBboxPatch)]
+    colours = {to_hex(wire.get_edgecolor()).upper() for wire in wires}
+    assert {SKIP, BRANCH} <= colours
+    texts = [text.get_text() for text in ax.texts]
+    assert sum(text.startswith("skip ") for text in texts) == sum(text.startswith("branch ") for text in texts) == 3
+    assert ax.get_title() == "Gradient along the graph, step 0"
+
+
+def test_deep_networks_are_drawn_by_block_unless_asked():
+    graph = graph_of("ResNet-56")
+    _, (auto, ops) = plt.subplots(1, 2, figsize=(16, 6))
+    plots.graph(auto, graph)
+    plots.graph(ops, graph, detail="ops")
+    boxes = [sum(isinstance(patch, FancyBboxPatch) for patch in ax.patches) for ax in (auto, ops)]
+    assert boxes[0] < 40 < 150 < boxes[1]
+
+
+def test_wider_wires_for_larger_gradients_on_a_scale_that_can_be_shared():
+    graphs = [graph_of(name) for name in ("ResNet-8", "plain")]
+    limits = plots.graph_limits(graphs)
+    values = [e["norm"] for g in graphs for e in g["edges"] if e["source"] >= 0]
+    assert limits == (min(values), max(values))
+    _, ax = plt.subplots()
+    edge = {"slot": 0, "role": None}
+    node = {"op": "Tanh", "scope": "", "shape": [2], "parameter": False, "norm": 1.0, "name": ": Tanh"}
+    chain = {
+        "version": 1,
+        "nodes": [{**node, "id": i} for i in range(4)],
+        "edges": [{**edge, "source": i, "consumer": i + 1, "norm": 10.0**-i} for i in range(3)],
+    }
+    plots.graph(ax, chain, limits=(1e-2, 1.0))
+    widths = [p.get_linewidth() for p in ax.patches if isinstance(p, PathPatch) and not isinstance(p, FancyBboxPatch)]
+    assert widths[0] - widths[1] == pytest.approx(widths[1] - widths[2])
+
+
+def test_a_gradient_of_zero_is_a_dotted_wire():
+    random.manual_seed(0)
+    model = models.resnet_cifar(8, 2, in_channels=1, zero_init_residual=True)
+    graph = flow.record(model, np.ones((2, 1, 8, 8), np.float32), np.arange(2)).graph()
+    assert any(edge["norm"] == 0 for edge in graph["edges"])
+    figure, ax = plt.subplots()
+    plots.graph(ax, graph)
+    figure.canvas.draw()
+    assert any(patch.get_linestyle() not in ("-", "solid") for patch in ax.patches if isinstance(patch, PathPatch))
+
+
+def test_it_draws_what_was_read_back_from_json(tmp_path):
+    random.manual_seed(0)
+    recording = flow.record(models.resnet_cifar(8, 2, in_channels=1), np.ones((2, 1, 8, 8), np.float32), np.arange(2))
+    recording.to_json(tmp_path / "recording.json")
+    stored = json.loads((tmp_path / "recording.json").read_text())["graph"]
+    assert layout(stored, "ops") == layout(recording.graph(), "ops")
+    stored["edges"][-1]["norm"] = None  # NaN and Inf are null in JSON
+    _, ax = plt.subplots()
+    plots.graph(ax, stored)
+
+
+def test_wrong_use_says_what_to_do():
+    _, ax = plt.subplots()
+    graph = graph_of("two layers")
+    with pytest.raises(ValueError, match=r'plots.graph: got detail="layers"|got detail=.layers.; expected "auto"'):
+        plots.graph(ax, graph, detail="layers")
+    with pytest.raises(ValueError, match=r"plots.graph: got a list; expected what Recording.graph\(\) returns"):
+        plots.graph(ax, [])
+    with pytest.raises(ValueError, match="plots.graph: got a graph of version 2; this draws version 1"):
+        plots.graph(ax, {**graph, "version": 2})
+    with pytest.raises(ValueError, match="plots.graph: got a graph without ops"):
+        plots.graph(ax, {"version": 1, "nodes": [], "edges": []})

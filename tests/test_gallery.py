@@ -1,0 +1,73 @@
+"""``python -m minires flow`` in a real process, small."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SMALL = ["--depth", "8", "--width", "2", "--quiet"]
+ALWAYS = {"profile", "variance", "shattering", "jacobian", "graph"}
+RESIDUAL = {"fork-strip", "path-spectrum"}
+TRAINED = {"responses", "lesion", "landscape"}
+
+
+def flow(*arguments):
+    command = [sys.executable, "-m", "minires", "flow", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+
+
+def figures(folder):
+    return {path.stem for path in folder.glob("*.png")}
+
+
+def test_twins_before_and_after_training(tmp_path):
+    done = flow(*SMALL, "--epochs", 1, "--out", tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert figures(tmp_path / "step-0") == ALWAYS | RESIDUAL
+    assert figures(tmp_path / "step-22") == ALWAYS | RESIDUAL | TRAINED
+    assert figures(tmp_path) == {"heatmap", "training"}
+    recording = json.loads((tmp_path / "step-22" / "recording-residual.json").read_text())
+    assert len(recording["forks"]) == 3
+    assert (tmp_path / "step-0" / "recording-plain.csv").read_text().startswith("source,consumer,slot,role")
+    assert sorted(done.stdout.split()) == sorted(str(path) for path in tmp_path.rglob("*.png"))
+
+
+def test_a_plain_network_at_initialisation(tmp_path):
+    done = flow(*SMALL, "--init-only", "--plain", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert figures(tmp_path / "step-0") == ALWAYS and not figures(tmp_path)
+
+
+@pytest.mark.parametrize("model", ["preact", "skipinit", "exclusive-gate", "stochastic-depth"])
+def test_variants_at_initialisation(tmp_path, model):
+    done = flow(*SMALL, "--init-only", "--model", model, "--out", tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert figures(tmp_path / "step-0") >= ALWAYS | RESIDUAL
+
+
+def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path):
+    done = flow(*SMALL, "--init-only", "--model", "fixup", "--out", tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "fixup: at step 0 the gradient of every convolution is 0" in done.stdout
+    assert figures(tmp_path / "step-0") == ALWAYS - {"profile"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "nothing"], "got model 'nothing'; expected twins or one of residual"),
+        (["--model", "skipinit", "--plain"], "got model 'skipinit' with --plain"),
+        (["--depth", "9"], "legal depths are 6n+2"),
+        (["--epochs", "0"], "epochs=0"),
+        (["--out", "/proc/nowhere"], "cannot write to the folder /proc/nowhere"),
+    ],
+)
+def test_bad_settings_are_told_in_one_line(tmp_path, options, message):
+    done = flow("--out", tmp_path, *options)
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_help_has_examples_and_lists_the_models():
+    text = flow("--help").stdout
+    assert "examples:" in text and "--init-only" in text and "stochastic-depth" in text
