@@ -129,9 +129,11 @@ class _Gallery:
             "graph": self.graph,
         }
         self.recordings = {name: flow.record(model, self.x, self.y) for name, model in self.networks.items()}
-        silent = [name for name, rec in self.recordings.items() if not any(r.weight_gradient for r in _convolutions(rec))]
+        norms = {name: [r.weight_gradient for r in _convolutions(rec)] for name, rec in self.recordings.items()}
+        silent = [name for name, gradients in norms.items() if not any(gradients)]
         if silent:
-            tqdm.write(f"{', '.join(silent)}: at {when} the gradient of every convolution is 0; its figures are left out")
+            names = ", ".join(silent)
+            tqdm.write(f"{names}: at {when} the gradient of every convolution is 0; its figures are left out")
             del figures["profile"]
         if self.residual and not silent:
             figures |= {"fork-strip": self.fork_strip, "path-spectrum": self.path_spectrum}
