@@ -9,7 +9,6 @@ single path, which any deletion cuts (Veit et al. 2016, arXiv 1605.06431, sectio
   shape, the parameter-free shortcut that its residual twin would have (option A: strided, new channels zero).
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .. import autograd, data
+from .. import autograd
 from ..models import PadShortcut
 from ..nn import Module, functional as F
 from ..ops.activation import ReLU
 from ..tensor import Tensor
-from .inside import as_input, check_all_ran, find_blocks, passages, standing_in
+from .inside import check_all_ran, find_blocks, passages, standing_in
 from .keeping import keeping
+from .measure import measure, pairs_of
 
 
 @dataclass(frozen=True)
@@ -108,24 +108,21 @@ def lesion(
     Raises ValueError for a model without blocks, a block that is not run, or no data; TypeError for items not (x, y).
     """
     found = find_blocks("lesion", model, blocks)
-    pairs = _pairs(batches)
+    pairs = pairs_of("lesion", batches, model)
     with keeping(model), autograd.no_grad():
         model.eval()
-        x, _ = next(iter(pairs()), ((), ()))
-        if len(x) == 0:
-            raise ValueError("lesion: got no examples; pass a Dataset or a list of pairs (x, y), such as [(x, y)]")
         with passages(found) as seen:
-            classes = model(as_input("lesion", model, x[:1])).shape[-1]
+            classes = model(Tensor(pairs[0][0].data[:1])).shape[-1]
         check_all_ran("lesion", found, seen)
         changed = {name for name, before, after in seen if before.shape != after.shape}
         with tqdm(total=len(found) + 1, desc="lesion", unit="block", disable=not progress, leave=False) as bar:
-            results = [_measure(model, pairs(), loss)]
+            results = [measure(model, pairs, loss)]
             bar.update()
             for block in found.values():
                 with standing_in(block, "forward", lambda x, block=block: deleted(block, x)):
-                    results.append(_measure(model, pairs(), loss))
+                    results.append(measure(model, pairs, loss))
                 bar.update()
-    accuracy, losses = np.array(results).T
+    losses, accuracy = np.array(results).T
     return Lesion(
         names=list(found),
         accuracy=accuracy[1:],
@@ -135,31 +132,3 @@ def lesion(
         stage_change=np.array([name in changed for name in found]),
         classes=classes,
     )
-
-
-def _pairs(batches: Any) -> Callable[[], Iterable[tuple[Any, Any]]]:
-    """A function that starts a pass over the data, as often as it is called."""
-    if isinstance(batches, data.Dataset):
-        return lambda: data.batches(batches, 256, shuffle=False)
-    pairs = list(batches)
-    for pair in pairs:
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise TypeError(
-                f"lesion: got an item of type {type(pair).__name__} among the batches; expected pairs (x, y). "
-                "A single batch is a list of one pair: [(x, y)]"
-            )
-    return lambda: pairs
-
-
-def _measure(model: Module, pairs: Iterable[tuple[Any, Any]], loss: Callable[..., Tensor]) -> tuple:
-    """(accuracy, loss), the mean over all examples."""
-    count, right, total = 0, 0.0, 0.0
-    for x, y in pairs:
-        x, y = as_input("lesion", model, x), as_input("lesion", model, y)
-        output = model(x)
-        n = len(y.data)
-        is_class = y.dtype.kind in "iu" and output.shape[:1] + output.shape[2:] == y.shape
-        right += n * float((output.data.argmax(1) == y.data).mean()) if is_class else math.nan
-        total += n * loss(output, y).item()
-        count += n
-    return right / count, total / count

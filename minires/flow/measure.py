@@ -25,14 +25,12 @@ def pairs_of(function: str, batches: Any, model: Module, size: int = 256) -> lis
                 "A single batch is a list of one pair: [(x, y)]"
             )
         found.append((as_input(function, model, pair[0]), as_input(function, model, pair[1])))
-    if not found:
-        raise ValueError(f"{function}: got no batches; pass a Dataset or a list of pairs (x, y), such as [(x, y)]")
+    if not any(len(x.data) for x, _ in found):
+        raise ValueError(f"{function}: got no examples; pass a Dataset or a list of pairs (x, y), such as [(x, y)]")
     return found
 
 
-def measure(
-    model: Module, pairs: Iterable[tuple[Tensor, Tensor]], loss: Callable[..., Tensor]
-) -> tuple[float, float]:
+def measure(model: Module, pairs: Iterable[tuple[Tensor, Tensor]], loss: Callable[..., Tensor]) -> tuple[float, float]:
     """(loss, accuracy), means over all examples; accuracy is NaN if the targets are not class indices."""
     count, right, total = 0, 0.0, 0.0
     for x, y in pairs:

@@ -167,7 +167,7 @@ def test_wrong_use_says_what_to_do():
     ):
         with pytest.raises(ValueError, match=message):
             landscape(model, [pair], **options)
-    with pytest.raises(ValueError, match="landscape: got no batches; pass a Dataset"):
+    with pytest.raises(ValueError, match="landscape: got no examples; pass a Dataset"):
         landscape(model, [])
     with pytest.raises(TypeError, match=r"landscape: got an item of type ndarray .* \[\(x, y\)\]"):
         landscape(model, pair)

@@ -14,7 +14,7 @@ from .style import BRANCH, SKIP, TOTAL
 
 COLOUR = {"skip": SKIP, "branch": BRANCH, None: TOTAL}
 WIDTHS = 0.8, 5.5  # of the thinnest and the thickest wire, in points
-READABLE = 0.78  # the scale below which single ops are too small to read
+READABLE = 0.68  # the scale below which single ops are too small to read
 
 
 def graph(
@@ -29,8 +29,8 @@ def graph(
 
     graph: what `Recording.graph()` returns, or the same read back from JSON. A wire is as wide as the logarithm of the
     norm of the gradient that came back along it; dotted where it is 0. ``limits`` are the norms of the thinnest and the
-    thickest wire: give two networks that stand side by side the same, such as `graph_limits` of both. ``detail``: "ops"
-    draws each op, "blocks" each block as one box, "auto" the ops where they can be read at the size of the axes.
+    thickest wire. ``detail``: "ops" draws each op, "blocks" each block as one box, "auto" the ops where they can be
+    read at the size of the axes. Two networks side by side take the same limits, `graph_limits` of both, and detail.
     Raises ValueError for something else than such a graph.
     """
     _check(graph, detail)

@@ -7,23 +7,20 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 
 from ..jacobian import Jacobian
-from .probes import _checked, _finish, _start
-from .style import TOTAL, looks
+from .style import TOTAL, finish_panel, looks, nonempty, start_panel
 
 
-def jacobian(
-    ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = "", *, product: bool = False
-) -> Axes:
+def jacobian(ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = "", *, product: bool = False) -> Axes:
     """Leading singular values of each block's Jacobian, or of the product of the first i: markers at σ₁, a band below.
 
     results: {name of the network: what `flow.jacobians` returned, with the same ``product``}. The band goes down to the
     last singular value asked for; where it is wide, few directions carry the gradient. Dotted: 1, the identity's.
     """
-    longest = max((len(jacobians) for jacobians in _checked("jacobian", results)), default=0)
+    longest = max((len(jacobians) for jacobians in nonempty("jacobian", results)), default=0)
     if not longest:
         raise ValueError("plots.jacobian: got no Jacobians; pass {'residual': flow.jacobians(model, x)}")
     count = max(len(jacobian.values) for jacobians in results.values() for jacobian in jacobians)
-    _start(ax, [], "∏J, the Jacobian of blocks 1 … i" if product else "J, the Jacobian of block i alone", when)
+    start_panel(ax, [], "∏J, the Jacobian of blocks 1 … i" if product else "J, the Jacobian of block i alone", when)
     ax.hlines(1, 0.5, longest + 0.5, color=TOTAL, ls=":", lw=1.6)
     ends = [(1.0, "1 (identity)", rcParams["text.color"])]
     ax.set_yscale("log")
@@ -36,7 +33,7 @@ def jacobian(
         ends.append((values[-1, 0], f"{network}\nσ₁ = {_short(values[-1, 0])}", colour))
     index = str(count).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
     ax.set_ylabel(f"singular values σ₁ (markers) … σ{index}" if count > 1 else "largest singular value σ₁")
-    return _finish(ax, "block i, from input to output", 1, longest, ends)
+    return finish_panel(ax, "block i, from input to output", 1, longest, ends)
 
 
 def _short(value: float) -> str:

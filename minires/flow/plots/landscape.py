@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..landscape import Landscape
-from .probes import _checked, _start
-from .style import label_ends, looks
+from .style import label_ends, looks, nonempty, start_panel
 
 
 def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axes:
@@ -15,14 +14,15 @@ def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axe
 
     results: {name of the network: one-dimensional `Landscape`}.
     """
-    for result in _checked("landscape", results):
+    for result in nonempty("landscape", results):
         _check_dimensions("landscape", result, 1)
-    _start(ax, [], "Loss along a random direction", when)
+    start_panel(ax, [], "Loss along a random direction", when)
     ends = []
     for network, look in looks(results).items():
         result = results[network]
         ax.plot(result.steps, result.loss, **look, ms=3.5, lw=1.5)
-        ends.append((float(result.loss[-1]), network, look["color"]))
+        finite = result.loss[np.isfinite(result.loss)]
+        ends.append((float(finite[-1]) if finite.size else 1.0, network, look["color"]))
     ax.set_yscale("log")
     ax.set_ylabel("loss")
     left, right = (float(f([f(result.steps) for result in results.values()])) for f in (np.min, np.max))
@@ -53,7 +53,7 @@ def landscape_2d(
         text.set_bbox({"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75})
     ax.plot(0, 0, "+", color="#D55E00", ms=11, mew=2)
     ax.set_aspect("equal")
-    _start(ax, [], f"{network}, loss" if network else "Loss over two random directions", when)
+    start_panel(ax, [], f"{network}, loss" if network else "Loss over two random directions", when)
     ticks = np.linspace(result.steps[0], result.steps[-1], 5)
     ax.set_xticks(ticks)
     ax.set_yticks(ticks)
@@ -64,7 +64,8 @@ def landscape_2d(
 
 def contour_levels(results: Iterable[Landscape], most: int = 10) -> list[float]:
     """Levels of the loss for contour lines, evenly spaced in its logarithm, that suit all of these landscapes."""
-    losses = np.concatenate([result.loss[np.isfinite(result.loss) & (result.loss > 0)] for result in results])
+    found = [result.loss[np.isfinite(result.loss) & (result.loss > 0)] for result in results]
+    losses = np.concatenate([np.empty(0), *found])
     if not losses.size:
         raise ValueError("contour_levels: got no landscape with a finite, positive loss")
     low, high = losses.min(), np.quantile(losses, 0.98)

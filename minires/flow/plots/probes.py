@@ -4,7 +4,7 @@ Each takes {name of the network: result}, so that plain and residual stand on th
 training, for the title. Networks called "plain…" and "residual…" keep their colours in all figures.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..lesion import Lesion
 from ..responses import Responses
 from ..shattering import Shattering
 from ..variance import VarianceProfile
-from .style import TOTAL, label_ends, looks, shade_stages
+from .style import TOTAL, finish_panel, looks, nonempty, start_panel
 
 
 def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
@@ -24,8 +24,8 @@ def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
 
     The figure of Veit et al. 2016 (arXiv 1605.06431, fig. 3), with accuracy in place of error.
     """
-    longest = max((result.names for result in _checked("lesion", results)), key=len)
-    _start(ax, longest, "One block deleted", when)
+    longest = max((result.names for result in nonempty("lesion", results)), key=len)
+    start_panel(ax, longest, "One block deleted", when)
     width, ends = (0.5, len(longest) + 0.5), []
     for network, look in looks(results).items():
         result, colour = results[network], look["color"]
@@ -41,7 +41,7 @@ def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel("accuracy")
-    return _finish(ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends)
+    return finish_panel(ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends)
 
 
 def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ranked: bool = False) -> Axes:
@@ -49,8 +49,8 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
 
     The two halves of fig. 7 of He et al. 2015 (arXiv 1512.03385).
     """
-    longest = max((result.names for result in _checked("responses", results)), key=len)
-    _start(ax, [] if ranked else longest, "Layer responses" + (", ranked" if ranked else ""), when)
+    longest = max((result.names for result in nonempty("responses", results)), key=len)
+    start_panel(ax, [] if ranked else longest, "Layer responses" + (", ranked" if ranked else ""), when)
     ends = []
     for network, look in looks(results).items():
         std = results[network].ranked if ranked else results[network].std
@@ -58,7 +58,7 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
         ends.append((std[-1], network, look["color"]))
     ax.set_ylim(0, 1.08 * max(result.std.max() for result in results.values()))
     ax.set_ylabel("std of the response")
-    return _finish(ax, "rank" if ranked else "convolution, from input to output", 1, len(longest), ends)
+    return finish_panel(ax, "rank" if ranked else "convolution, from input to output", 1, len(longest), ends)
 
 
 def variance(
@@ -73,9 +73,9 @@ def variance(
 
     theory: dotted lines by their label, such as ``{r"$2^\\ell$": 2.0 ** np.arange(11)}``.
     """
-    longest = max((result.names[1:] for result in _checked("variance", results)), key=len)
+    longest = max((result.names[1:] for result in nonempty("variance", results)), key=len)
     what = "gradient" if gradient else "activations"
-    _start(ax, longest, f"Variance of the {what}", when)
+    start_panel(ax, longest, f"Variance of the {what}", when)
     for label, expected in (theory or {}).items():
         ax.plot(np.arange(len(expected)), expected, ":", color=TOTAL, lw=1.6, zorder=3)
         here = 3 * len(expected) // 4
@@ -92,7 +92,7 @@ def variance(
         ends.append((values[-1], network, look["color"]))
     ax.set_yscale("log", base=2)
     ax.set_ylabel(f"variance of the {what}")
-    return _finish(ax, "block ℓ, from input to output", 0, len(longest), ends)
+    return finish_panel(ax, "block ℓ, from input to output", 0, len(longest), ends)
 
 
 def shattering(
@@ -102,8 +102,8 @@ def shattering(
 
     Fig. 2 of Balduzzi et al. 2017 (arXiv 1702.08591). White noise, the gradient of a shattered network, is 0 (dotted).
     """
-    _checked("shattering", results)
-    _start(ax, [], "Shattering of the gradient", when)
+    nonempty("shattering", results)
+    start_panel(ax, [], "Shattering of the gradient", when)
     ax.hlines(0, -0.5, lags + 0.5, color=TOTAL, ls=":", lw=1.4)
     ends = []
     for network, look in looks(results).items():
@@ -116,7 +116,7 @@ def shattering(
     ends.append((0.0, "white noise", rcParams["text.color"]))
     ax.set_ylim(min(ax.get_ylim()[0], -0.12), 1.04)
     ax.set_ylabel("autocorrelation of df/dt")
-    return _finish(ax, "lag, in grid points", 0, lags, ends)
+    return finish_panel(ax, "lag, in grid points", 0, lags, ends)
 
 
 def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") -> Axes:
@@ -124,8 +124,8 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
 
     Fig. 1 of Balduzzi et al. 2017 (arXiv 1702.08591).
     """
-    _checked("input_gradient", results)
-    _start(ax, [], "Gradient along a line of inputs", when)
+    nonempty("input_gradient", results)
+    start_panel(ax, [], "Gradient along a line of inputs", when)
     middles = []
     for i, (network, look) in enumerate(looks(results).items()):
         result = results[network]
@@ -141,39 +141,5 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
     return ax
 
 
-# ── what the panels share ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _checked(panel: str, results: Mapping[str, Any]) -> Iterable[Any]:
-    if not isinstance(results, Mapping) or not results:
-        raise TypeError(
-            f"plots.{panel}: got {type(results).__name__} {'' if results else 'without entries'}; expected a dict such "
-            'as {"plain": result, "residual": result}'
-        )
-    return results.values()
-
-
 def _as_list(results: Any) -> list[Any]:
     return list(results) if isinstance(results, list | tuple) else [results]
-
-
-def _start(ax: Axes, names: Sequence[str], what: str, when: str) -> None:
-    """Title, and shaded stages where there are several."""
-    stages = len({name.split(".")[0] for name in names}) > 1
-    if stages:
-        shade_stages(ax, names)
-    ax.set_title(f"{what}, {when}" if when else what, size=11, pad=16 if stages else 6)
-
-
-def _finish(ax: Axes, xlabel: str, first: int, last: int, ends: list[tuple[float, str, str]]) -> Axes:
-    """Ticks from ``first`` to ``last``, and the labels ``ends`` in a margin as wide as they need."""
-    longest = max(len(line) for _, label, _ in ends for line in label.split("\n"))
-    inches = ax.get_window_extent().width / ax.figure.dpi
-    share = min(0.073 * longest / inches + 0.03, 0.5)  # of the axes; a character takes 0.073 inches
-    length = last - first + 1
-    ax.set_xlim(first - 0.5, first - 0.5 + length / (1 - share))
-    step = 1 if length <= 13 else 5 if length <= 31 else 10
-    ax.set_xticks(sorted({first, *range(-(-first // step) * step, last + 1, step)}))
-    label_ends(ax, last + 0.5 + 0.015 * length, ends, ha="left")
-    ax.set_xlabel(xlabel)
-    return ax

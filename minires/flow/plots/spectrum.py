@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ..paths import PathSpectrum
-from .probes import _checked, _start
-from .style import TOTAL, looks
+from .style import TOTAL, looks, nonempty, start_panel
 
 HATCH = ["", "///", "...", "xxx"]
 
@@ -24,8 +23,8 @@ def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], 
     """
     if isinstance(results, PathSpectrum):
         results = {"residual": results}
-    _checked("path_spectrum", results)
-    _start(ax, [], "Path spectrum", when)
+    nonempty("path_spectrum", results)
+    start_panel(ax, [], "Path spectrum", when)
     networks = looks(results)
     width, text = 0.84 / len(networks), rcParams["text.color"]
     marks: list[tuple[float, str, str, Any]] = []

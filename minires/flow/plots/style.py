@@ -5,7 +5,7 @@ colour says, so that a figure survives being printed in grey.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,3 +76,35 @@ def numbers(count: int) -> list[int]:
     """1 and round numbers up to ``count``, at most a dozen or so: ticks for layers counted from 1."""
     step = 1 if count <= 12 else 5 if count <= 40 else 10 if count <= 120 else 50
     return sorted({1, *range(step, count + 1, step)})
+
+
+def nonempty(panel: str, results: Mapping[str, Any]) -> Iterable[Any]:
+    """The results of all networks. Raises TypeError, in the panel's name, if they are no dict, or an empty one."""
+    if not isinstance(results, Mapping) or not results:
+        raise TypeError(
+            f"plots.{panel}: got {type(results).__name__} {'' if results else 'without entries'}; expected a dict such "
+            'as {"plain": result, "residual": result}'
+        )
+    return results.values()
+
+
+def start_panel(ax: Axes, names: Sequence[str], what: str, when: str) -> None:
+    """Title, and shaded stages where there are several."""
+    stages = len({name.split(".")[0] for name in names}) > 1
+    if stages:
+        shade_stages(ax, names)
+    ax.set_title(f"{what}, {when}" if when else what, size=11, pad=16 if stages else 6)
+
+
+def finish_panel(ax: Axes, xlabel: str, first: int, last: int, ends: list[tuple[float, str, str]]) -> Axes:
+    """Ticks from ``first`` to ``last``, and the labels ``ends`` in a margin as wide as they need."""
+    longest = max(len(line) for _, label, _ in ends for line in label.split("\n"))
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    share = min(0.073 * longest / inches + 0.03, 0.5)  # of the axes; a character takes 0.073 inches
+    length = last - first + 1
+    ax.set_xlim(first - 0.5, first - 0.5 + length / (1 - share))
+    step = 1 if length <= 13 else 5 if length <= 31 else 10
+    ax.set_xticks(sorted({first, *range(-(-first // step) * step, last + 1, step)}))
+    label_ends(ax, last + 0.5 + 0.015 * length, ends, ha="left")
+    ax.set_xlabel(xlabel)
+    return ax
