@@ -179,7 +179,7 @@ def test_wrong_use_is_named():
     with pytest.raises(ValueError, match=r"lesion: got 'layer9' as a block"):
         flow.lesion(net(8), [(x, y)], blocks=["layer9"])
     for nothing in ([], [(x[:0], y[:0])]):
-        with pytest.raises(ValueError, match=r"lesion: got no examples"):
+        with pytest.raises(ValueError, match=r"lesion: got (no examples|an input of shape \(0)"):
             flow.lesion(net(8), nothing, progress=False)
     with pytest.raises(TypeError, match=r"expected pairs \(x, y\).*\[\(x, y\)\]"):
         flow.lesion(net(8), (x, y))
