@@ -227,11 +227,11 @@ def _cell(value: float | None, spec: str) -> str:
 def sentences(report: dict[str, Any], forks: Sequence[flow.Fork]) -> list[str]:
     """Three sentences that say what the table shows, each computed from it."""
     plain, residual = ratios(report, "plain"), ratios(report, "residual")
-    last = max(plain)
-    later = max((step for step in plain if step <= 100), default=last)
+    later = max(step for step in plain if step <= 100)
     first = (
         f"At step 0 the plain network's gradient {_trend(plain[0])}, the residual network's {_trend(residual[0])}; "
-        f"at step {later} the plain one's {_trend(plain[later])}, the residual one's {_trend(residual[later])}."
+        f"by step {later} of the training the ratio of the plain one {_change(plain[0], plain[later])}, that of the "
+        f"residual one {_change(residual[0], residual[later])}."
     )
     p, r = report["networks"]["plain"], report["networks"]["residual"]
     better = (r["train_loss"] or math.inf) <= (p["train_loss"] or math.inf)
@@ -263,6 +263,16 @@ def _trend(ratio: float | None) -> str:
         vanishes = " (it vanishes on its way back)" if ratio < 1 / 20 else ""
         return f"is {_times(1 / max(ratio, 1e-300))} times smaller at the first convolution than at the last{vanishes}"
     return f"is about the same at both ends (ratio {ratio:.2f})"
+
+
+def _change(before: float | None, after: float | None) -> str:
+    """What became of a first/last ratio in training."""
+    if not before or not after:
+        return "is not finite"
+    factor = max(before / after, after / before)
+    if factor < 10:
+        return f"has changed by a factor of {factor:.1f}, to {after:.2g}"
+    return f"has {'collapsed' if after < before else 'grown'} {_times(factor)}-fold, to {after:.2g}"
 
 
 def _times(factor: float) -> str:

@@ -60,7 +60,7 @@ def draw_gallery(settings: Settings) -> list[Path]:
     runners = {name: make_runner(model, common, steps) for name, model in networks.items()}
     _train(runners, train, common, steps)
     paths += gallery.draw(folder / f"step-{steps}", f"step {steps}", trained=True)
-    paths += _draw_training(folder, runners, steps)
+    paths += _draw_training(folder, runners)
     return paths
 
 
@@ -87,7 +87,7 @@ def _train(runners: Mapping[str, Runner], train: data.Dataset, settings: Trainin
                 bar.update()
 
 
-def _draw_training(folder: Path, runners: Mapping[str, Runner], steps: int) -> list[Path]:
+def _draw_training(folder: Path, runners: Mapping[str, Runner]) -> list[Path]:
     """Depth × step heatmaps on one colour scale, and the training curves."""
     plt, plots = _matplotlib()
     from matplotlib.colors import LogNorm
@@ -96,14 +96,12 @@ def _draw_training(folder: Path, runners: Mapping[str, Runner], steps: int) -> l
     scale = LogNorm(*np.quantile(norms[norms > 0], [0.005, 0.995]))
     figure, axes = plt.subplots(len(runners), 1, figsize=(7, 3 * len(runners)), squeeze=False, layout="constrained")
     for ax, (name, runner) in zip(axes[:, 0], runners.items()):
-        mesh = plots.heatmap(ax, runner.history.steps, runner.history.convolution_norms, scale)
-        ax.set_title(f"{name}, steps 0 to {steps - 1}", loc="left", size=10)
+        plots.heatmap(ax, runner.history.steps, runner.history.convolution_norms, scale, name)
     axes[-1, 0].set_xlabel("convolution, from input to output")
-    figure.colorbar(mesh, ax=list(axes[:, 0]), label="‖∂L/∂W‖", extend="both")
+    figure.colorbar(axes[0, 0].collections[0], ax=list(axes[:, 0]), label="‖∂L/∂W‖", extend="both")
     heatmap = _save(figure, folder / "heatmap.png", plt)
     figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    plots.training(ax, {name: runner.losses for name, runner in runners.items()}, {})
-    ax.set_title(f"Training loss, steps 0 to {steps - 1}", size=11)
+    plots.training(ax, {name: runner.losses for name, runner in runners.items()})
     return [heatmap, _save(figure, folder / "training.png", plt)]
 
 
@@ -154,15 +152,13 @@ class _Gallery:
         figure, ax = plt.subplots(figsize=(8, 4.5), layout="constrained")
         rows = {name: _convolutions(recording) for name, recording in self.recordings.items()}
         lines = [(name, name, [layer.weight_gradient for layer in layers], "-") for name, layers in rows.items()]
-        plots.profile(ax, lines, [layer.name for layer in max(rows.values(), key=len)])
-        ax.set_title(f"Gradient over depth, {when}", size=11, pad=18)
+        plots.profile(ax, lines, [layer.name for layer in max(rows.values(), key=len)], when)
         return figure
 
     def fork_strip(self, plt: Any, plots: Any, when: str) -> Any:
         figure = plt.figure(figsize=(8, 4.5), layout="constrained")
         (name,) = list(self.residual)[:1]
-        plots.fork_strip(*plots.strip_axes(figure), self.recordings[name].forks)
-        figure.suptitle(f"What came back at the forks of the network {name}, {when}", size=11)
+        plots.fork_strip(*plots.strip_axes(figure), self.recordings[name].forks, f"{name}, {when}")
         return figure
 
     def path_spectrum(self, plt: Any, plots: Any, when: str) -> Any:

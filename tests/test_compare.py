@@ -161,12 +161,15 @@ def test_the_sentences_follow_the_numbers():
     forks = [Fork("a", skip=1.0, branch=1.0, total=1.4, cosine=0.0, sum_error=0.0, shape=(1,))]
     one, two, three = compare.sentences(report({0: 1000.0, 9: 0.01}, {0: 1.1, 9: 2.0}), forks)
     assert "plain network's gradient is 1,000 times as large" in one and "explodes" in one
-    assert "100 times smaller" in one and "vanishes" in one and "about the same at both ends (ratio 1.10)" in one
+    assert "collapsed 100,000-fold, to 0.01" in one and "about the same at both ends (ratio 1.10)" in one
+    assert "that of the residual one has changed by a factor of 1.8, to 2" in one
     assert "the residual network has the lower training loss, 1.000 against 2.000" in two and "90.0% " in two
     assert "At each of the 1 forks" in three and "50%" in three
     one, two, _ = compare.sentences(report({0: 1.0}, {0: 30.0}, losses=(1.0, 2.0), accuracy=(0.8, 0.4)), forks)
     assert "the residual network's is 30 times as large" in one
     assert "the plain network has the lower training loss, 1.000 against 2.000" in two and "80.0% " in two
+    one, _, _ = compare.sentences(report({0: 0.02, 50: 0.5}, {0: 1.0, 50: 1.0}), forks)
+    assert "is 50 times smaller" in one and "vanishes" in one and "grown 25-fold, to 0.5" in one
 
 
 def test_what_is_not_finite_is_said_not_hidden():

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from ..history import History
 from ..record import Recording
 from .panels import fork_strip, heatmap, profile, strip_axes, training
-from .style import NETWORK
 
 
 def recording(rec: Recording) -> Figure:
@@ -53,17 +52,14 @@ def comparison(
     scale = LogNorm(*np.quantile(norms[norms > 0], [0.005, 0.995]))
     axes = top_right.subplots(2, 1, sharex=True)
     for ax, (network, history) in zip(axes, histories.items()):
-        mesh = heatmap(ax, history.steps, history.convolution_norms, scale)
-        ax.set_title(network, size=10, color=NETWORK[network], loc="left", pad=3)
+        heatmap(ax, history.steps, history.convolution_norms, scale, network)
     axes[1].set_xlabel("convolution, from input to output")
-    top_right.colorbar(mesh, ax=list(axes), label="‖∂L/∂W‖", fraction=0.05, pad=0.02, extend="both")
-    top_right.suptitle(f"Gradient over depth and training, steps {first} to {last}", size=11)
+    top_right.colorbar(axes[0].collections[0], ax=list(axes), label="‖∂L/∂W‖", fraction=0.05, pad=0.02, extend="both")
+    top_right.suptitle("Gradient over depth and training", size=11)
 
     forks = histories["residual"].forks[-1]
-    fork_strip(*strip_axes(bottom_left), forks)
-    bottom_left.suptitle(f"What came back at the residual network's forks, at step {last}", size=11)
+    fork_strip(*strip_axes(bottom_left), forks, f"residual network, step {last}")
 
     notes = {network: f"test {100 * value:.1f} %" for network, value in accuracy.items()}
     training(bottom_right.subplots(), losses, notes)
-    bottom_right.suptitle(f"Training loss, steps 0 to {last}", size=11)
     return figure

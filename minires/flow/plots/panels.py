@@ -11,10 +11,12 @@ from ..record import Fork
 from .style import BRANCH, MARKER, NETWORK, SKIP, TOTAL, label_ends, numbers, shade_stages, spread
 
 
-def profile(ax: Axes, lines: Sequence[tuple[str, str, Sequence[float], str]], layers: Sequence[str]) -> Axes:
+def profile(
+    ax: Axes, lines: Sequence[tuple[str, str, Sequence[float], str]], layers: Sequence[str], when: str = ""
+) -> Axes:
     """Gradient norm against depth: one line for each (label, network, norms, line style), on a log axis.
 
-    ``layers`` are the layers' names, from which stages are shaded.
+    ``layers`` are the layers' names, from which stages are shaded; ``when`` goes into the title.
     """
     x = np.arange(1, len(layers) + 1)
     shade_stages(ax, layers)
@@ -30,13 +32,18 @@ def profile(ax: Axes, lines: Sequence[tuple[str, str, Sequence[float], str]], la
     label_ends(ax, 0.2, ends, ha="right")
     ax.set_xlabel("convolution, from input to output")
     ax.set_ylabel("‖∂L/∂W‖")
+    if when:
+        ax.set_title(f"Gradient over depth, {when}", size=11, pad=18)
     return ax
 
 
-def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm) -> Any:
-    """Gradient norm over depth (x) and training step (y, downwards), norms (steps, layers); returns the mesh."""
+def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, network: str = "") -> Axes:
+    """Gradient norm over depth (x) and training step (y, downwards), norms (steps, layers).
+
+    norm: the colour scale, one for all networks compared; for a colour bar take ``ax.collections[0]``.
+    """
     positive = np.where(norms > 0, norms, float(norm.vmin or 1.0))
-    mesh = ax.pcolormesh(positive, norm=norm, cmap="viridis", rasterized=True)
+    ax.pcolormesh(positive, norm=norm, cmap="viridis", rasterized=True)
     ax.invert_yaxis()
     shown = spread(len(steps), 7)
     ax.set_yticks([i + 0.5 for i in shown], [str(steps[i]) for i in shown])
@@ -44,10 +51,13 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm) ->
     ticks = numbers(columns)
     ax.set_xticks([t - 0.5 for t in ticks], [str(t) for t in ticks])
     ax.set_ylabel("step (thinned out)")
-    return mesh
+    if network:
+        title = f"{network}, steps {steps[0]} to {steps[-1]}"
+        ax.set_title(title, size=10, color=NETWORK.get(network), loc="left", pad=3)
+    return ax
 
 
-def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork]) -> tuple[Axes, Axes]:
+def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> tuple[Axes, Axes]:
     """Shares of ‖g‖² that came back through skip and branch, a bar for each fork; beneath, the cosine between them."""
     x = np.arange(1, len(forks) + 1)
     branch = np.array([fork.share for fork in forks])
@@ -69,10 +79,14 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork]) -> tuple[Axes, Axes
     strip.set_xlabel("residual block, from input to output")
     bar = strip.figure.colorbar(image, ax=[ax, strip], fraction=0.03, pad=0.02, ticks=[-1, 0, 1])
     bar.ax.set_title("cos", fontsize="small")
+    if when:
+        ax.set_title(f"What came back at each fork, {when}", size=11)
     return ax, strip
 
 
-def training(ax: Axes, losses: dict[str, Sequence[float]], notes: dict[str, str], smooth: int = 20) -> Axes:
+def training(
+    ax: Axes, losses: dict[str, Sequence[float]], notes: dict[str, str] | None = None, smooth: int = 20
+) -> Axes:
     """Training loss against step for each network, raw (thin) and a running mean over ``smooth`` steps (thick)."""
     ends = []
     for network, loss in losses.items():
@@ -82,12 +96,13 @@ def training(ax: Axes, losses: dict[str, Sequence[float]], notes: dict[str, str]
         ax.plot(steps, loss, color=colour, lw=0.5, alpha=0.35)
         middle = steps[: len(mean)] + (window - 1) / 2
         ax.plot(middle, mean, color=colour, lw=2, ls="-" if network == "residual" else "--")
-        ends.append((mean[-1], f"{network}\n{notes.get(network, '')}".strip(), colour))
+        ends.append((mean[-1], f"{network}\n{(notes or {}).get(network, '')}".strip(), colour))
     ax.set_xlim(0, max(len(loss) for loss in losses.values()) * 1.32)
     ax.set_ylim(bottom=0)
     label_ends(ax, max(len(loss) for loss in losses.values()) * 1.02, ends, ha="left")
     ax.set_xlabel("step")
     ax.set_ylabel("training loss")
+    ax.set_title(f"Training loss, steps 0 to {max(len(loss) for loss in losses.values()) - 1}", size=11)
     return ax
 
 

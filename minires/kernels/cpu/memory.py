@@ -1,9 +1,9 @@
 """Keep freed memory: a training step makes the same large arrays again and again.
 
-glibc gives large blocks back to the system as soon as they are freed, so that the next array of the same size is made of
-new pages, which the system must find and fill with zeros first: for arrays of megabytes that takes as long as a pass over
-them. Here glibc is told to keep them: a ResNet-20 step takes 5–10 % less time, and the process keeps the memory of its
-peak until it ends. glibc's own environment variables, if set, are left in charge.
+glibc gives large blocks back to the system as soon as they are freed, so that the next array of the same size is made
+of new pages, which the system must find and fill with zeros first: for arrays of megabytes that takes as long as a pass
+over them. Here glibc is told to keep them: a ResNet-20 step takes 5–10 % less time, and the process keeps the memory of
+its peak until it ends. glibc's own environment variables, if set, are left in charge.
 """
 
 import ctypes
