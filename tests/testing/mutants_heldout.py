@@ -17,7 +17,7 @@ def _conv_dx(g, x, w):
 
 
 def _bn_dx(g, x, gamma, mean_term, var_term):
-    xh, inv_std = x_hat(x)
+    inv_std = x_hat(x)[1]
     return channels(gamma) * inv_std * (g - mean_term - var_term)
 
 
@@ -30,7 +30,8 @@ def _subtract(totals, source, g):
 
 
 HELD_OUT = [
-    s.conv.broken("dx, kernel mirrored left to right", 0, lambda r, g, x, w, b: _conv_dx(g, x, w[..., ::-1]), "flipped"),
+    s.conv.broken("dx, kernel mirrored left to right", 0,
+                  lambda r, g, x, w, b: _conv_dx(g, x, w[..., ::-1]), "flipped"),
     s.conv.broken("dx divided by the batch size", 0, lambda r, g, x, w, b: r / len(x), "constant_factor"),
     s.conv.broken("dx, channels of the kernel not swapped", 0,
                   lambda r, g, x, w, b: _conv_dx(g, x, w.swapaxes(0, 1)), "transposed"),

@@ -1,0 +1,326 @@
+"""What a wrong gradient looks like: hypotheses in order, of which the first that explains the error is told.
+
+A hypothesis is a gradient H that a known mistake would give. It explains the wrong gradient G if G − H is at most a
+thousandth of the error G − N, N being the numeric gradient.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .edges import explain_edges
+from .numeric import slope, unit_of
+from .report import describe
+from .subject import Graph, Subject
+
+Diagnosis = tuple[str, str]
+
+
+@dataclass
+class Case:
+    """One wrong gradient, that of array ``slot``: backward's ``grad``, the ``numeric`` one, and how they came about."""
+
+    subject: Subject
+    arrays: list[Any]
+    slot: int
+    cotangent: np.ndarray
+    output: np.ndarray
+    grad: np.ndarray
+    numeric: np.ndarray
+    noise: float
+    second: Callable[[], tuple[np.ndarray, np.ndarray]]  # the same two for another grad_output
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        """G − N."""
+        return self.grad - self.numeric
+
+    @cached_property
+    def slack(self) -> float:
+        """How far a hypothesis may lie from G."""
+        return 1e-3 * float(np.abs(self.error).max(initial=0)) + self.noise
+
+    def explains(self, hypothesis: np.ndarray, where: Any = ...) -> bool:
+        """Whether a hypothesis is G, as far as differences can tell."""
+        return bool(np.abs(self.grad[where] - hypothesis[where]).max(initial=0) <= self.slack)
+
+    @property
+    def x(self) -> np.ndarray:
+        """The array whose gradient is wrong."""
+        return self.arrays[self.slot]
+
+
+def diagnose(case: Case) -> Diagnosis:
+    """(kind, words) of the first hypothesis that explains the error; `partly_wrong` says where it is if none does."""
+    if not np.isfinite(case.grad).all():
+        return "partly_wrong", f"{int((~np.isfinite(case.grad)).sum())} of {case.grad.size} entries are NaN or Inf"
+    for hypothesis in (zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, fork):
+        found = hypothesis(case)
+        if found is not None:
+            return found
+    return "partly_wrong", pattern(case)
+
+
+# ── the hypotheses, in order ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def zeros(case: Case) -> Diagnosis | None:
+    """No gradient at all."""
+    if not case.grad.any():
+        return "no_gradient", "the gradient is 0 everywhere: computed, but never added to the array that is returned?"
+    return None
+
+
+def factor(case: Case) -> Diagnosis | None:
+    """G = c·N."""
+    c = _ratio(case.grad, case.numeric)
+    if c is None or not case.explains(c * case.numeric):
+        return None
+    if abs(c + 1) < 1e-4:
+        return "sign", "the sign is wrong: −1 times the gradient"
+    return "constant_factor", f"the gradient is {describe(c)} times the right one{_name_factor(case, c)}"
+
+
+def factor_per_channel(case: Case) -> Diagnosis | None:
+    """G = c[k]·N along one axis; where every entry is a channel, the ratio must not depend on grad_output."""
+    shape = case.grad.shape
+    for axis in (1, 0, *range(2, len(shape))):
+        if axis >= len(shape) or shape[axis] < 2 or case.grad.size // shape[axis] < 2:
+            continue
+        parts = zip(np.moveaxis(case.grad, axis, 0), np.moveaxis(case.numeric, axis, 0))
+        ratios = [_ratio(g, n) for g, n in parts]
+        c = np.array([1.0 if r is None else r for r in ratios])
+        spread = c.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+        if case.explains(spread * case.numeric) and not np.isclose(c, np.round(c), atol=1e-6).all():
+            return "per_channel_factor", f"one factor for each index of axis {axis}{_name_channels(case, c)}"
+    if case.grad.size > 1 and case.grad.size == max(shape):
+        (g, n), (g2, n2) = (case.grad.ravel(), case.numeric.ravel()), (a.ravel() for a in case.second())
+        if np.abs(g * n2 - g2 * n).max() <= 1e-3 * np.abs(case.error).max() * np.abs(n2).max() and np.abs(n).min() > 0:
+            return "per_channel_factor", f"each channel has a factor of its own{_name_channels(case, g / n)}"
+    return None
+
+
+def moved(case: Case) -> Diagnosis | None:
+    """G is N with its axes permuted, or reversed."""
+    ndim = case.grad.ndim
+    for axes in itertools.permutations(range(ndim)) if ndim <= 5 else ():
+        turned = case.numeric.transpose(axes)
+        if turned.shape == case.grad.shape and list(axes) != sorted(axes) and case.explains(turned):
+            return "transposed", f"it is the right gradient with its axes in the order {axes}"
+    for axes in _subsets(range(ndim)):
+        if all(case.grad.shape[a] > 1 for a in axes) and case.explains(np.flip(case.numeric, axes)):
+            return "flipped", f"it is the right gradient reversed along axes {axes}"
+    return None
+
+
+def moved_inputs(case: Case) -> Diagnosis | None:
+    """G is the right gradient for another input, or grad_output, that is transposed or flipped.
+
+    Tested along two directions: no full numeric gradient is needed for each candidate.
+    """
+    candidates: list[tuple[int | None, np.ndarray, str]] = [(None, case.cotangent, "grad_output")]
+    for i in case.subject.floating:
+        candidates.append((i, case.arrays[i], case.subject.names[i]))
+    for place, array, name in candidates:
+        for kind, text, turned in _turns(array):
+            if not np.array_equal(turned, array) and _same_as_with(case, place, turned):
+                return kind, f"as if {name} were {text}"
+    return None
+
+
+def shifted(case: Case) -> Diagnosis | None:
+    """G is N moved by up to two rows and columns, as far as the two overlap."""
+    if case.grad.ndim < 2:
+        return None
+    height, width = case.grad.shape[-2:]
+    span = range(-2, 3)
+    for dy, dx in sorted(itertools.product(span, span), key=lambda s: abs(s[0]) + abs(s[1])):
+        rows, columns = height - abs(dy), width - abs(dx)
+        if (dy, dx) == (0, 0) or rows < 1 or columns < 1 or 3 * rows * columns < height * width:
+            continue
+        here = ..., slice(max(dy, 0), max(dy, 0) + rows), slice(max(dx, 0), max(dx, 0) + columns)
+        there = ..., slice(max(-dy, 0), max(-dy, 0) + rows), slice(max(-dx, 0), max(-dx, 0) + columns)
+        right = case.numeric[there]
+        alike = np.abs(case.grad[here] - right).max(initial=0) <= case.slack
+        if alike and np.count_nonzero(np.abs(right) > 10 * case.slack) >= 4:
+            return (
+                "shifted",
+                f"it is the right gradient moved by {(dy, dx)}: is the padding cropped where it should be?",
+            )
+    return None
+
+
+def batch_norm_terms(case: Case) -> Diagnosis | None:
+    """G − N is constant along axes (a mean), or proportional to the centred input (a variance), or the sum of both."""
+    for axes in _statistics_axes(case.grad.ndim):
+        count = int(np.prod([case.grad.shape[a] for a in axes]))
+        if count < 4:
+            continue
+        level = case.error.mean(axes, keepdims=True)
+        centred = case.x - case.x.mean(axes, keepdims=True)
+        square = (centred * centred).sum(axes, keepdims=True)
+        share = (case.error * centred).sum(axes, keepdims=True) / np.where(square == 0, 1, square)
+        rest = case.error - level
+        if np.abs(rest).max() <= case.slack:
+            text = f"the error is constant over axes {axes}"
+            return "missing_mean_term", f'{text}: batch norm\'s "- mean(dxhat)" term is missing, wrong or not wanted'
+        if np.abs(case.error - share * centred).max() <= case.slack:
+            text = f"the error is proportional to the input, centred over axes {axes}: batch norm's variance term"
+            return "missing_variance_term", f'{text} "- xhat * mean(dxhat * xhat)" is missing or has a wrong factor'
+        if count > 4 and np.abs(rest - share * centred).max() <= case.slack:
+            text = f"the error is a constant plus a multiple of the centred input over axes {axes}"
+            return "missing_mean_term", f"{text}: batch norm's mean and variance terms are both missing"
+    return None
+
+
+def fork(case: Case) -> Diagnosis | None:
+    """The contributions of the consumers at a fork were not all added once."""
+    if not isinstance(case.subject, Graph):
+        return None
+    chosen = case.subject.chosen
+    for wanted in (case.subject.floating, chosen):  # the ledger sees most if all arrays ask for a gradient
+        case.subject.chosen = wanted
+        try:
+            return explain_edges(
+                case.subject, case.arrays, case.slot, case.cotangent, case.grad, case.numeric, case.slack
+            )
+        except (ValueError, TypeError):  # but not every array may ask: the probabilities of a cross-entropy
+            continue
+        finally:
+            case.subject.chosen = chosen
+    return None
+
+
+# ── where, if nothing explains it ───────────────────────────────────────────────────────────────────────────────────
+
+
+def pattern(case: Case) -> str:
+    """How many entries are wrong, and what they have in common."""
+    wrong = np.abs(case.error) > max(1e-5 * np.abs(case.numeric).max(initial=0), case.noise)
+    wrong = wrong if wrong.any() else np.abs(case.error) == np.abs(case.error).max()
+    text = f"{int(wrong.sum())} of {wrong.size} entries are wrong"
+    if wrong.all() or wrong.ndim == 0:
+        return f"{text}; no known mistake explains it"
+    places = np.argwhere(wrong)
+    for axis, size in enumerate(wrong.shape):
+        indices = sorted(set(places[:, axis].tolist()))
+        if len(indices) <= size // 2 and len(indices) < size:
+            steps = set(np.diff(indices).tolist())
+            regular = len(indices) > 2 and len(steps) == 1 and steps != {1}
+            which = f"every {steps.pop()}th index from {indices[0]}" if regular else f"indices {indices[:6]}"
+            text += f", all at {which} of axis {axis}"
+    if wrong.ndim >= 3 and min(wrong.shape[-2:]) >= 3:
+        inside = wrong[..., 1:-1, 1:-1]
+        if not inside.any():
+            text += ", all at the border: is the padding handled?"
+    if ((case.x < 0) == wrong).all():
+        text += ", exactly those with a negative input"
+    elif ((case.numeric == 0) == wrong).all():
+        text += ", exactly those whose gradient is 0"
+    elif not (wrong & (case.grad != 0)).any():
+        text += ", all of them 0: never written?"
+    return text
+
+
+# ── helpers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def axes_summed(large: np.ndarray, small: np.ndarray) -> tuple[int, ...] | None:
+    """The axes over which ``large`` must be summed to give ``small`` (up to axes of length 1), or None."""
+    for axes in _subsets(range(large.ndim)):
+        total = large.sum(axes)
+        if total.size == small.size and large.size > small.size:
+            error = np.abs(total.ravel() - small.ravel()).max(initial=0)
+            if error <= 1e-5 * np.abs(small).max(initial=0):
+                return axes
+    return None
+
+
+def _ratio(g: np.ndarray, n: np.ndarray) -> float | None:
+    square = float((n * n).sum())
+    return float((g * n).sum()) / square if square > 0 else None
+
+
+def _subsets(axes: Any) -> Iterator[tuple[int, ...]]:
+    axes = list(axes)[:6]
+    return itertools.chain.from_iterable(itertools.combinations(axes, k) for k in range(1, len(axes) + 1))
+
+
+def _statistics_axes(ndim: int) -> list[tuple[int, ...]]:
+    """The axes along which means are commonly taken: per channel first, then per sample, per position, all, one."""
+    every = tuple(range(ndim))
+    groups = [tuple(a for a in every if a != 1), every[1:], every[2:], every[-1:], every[:1], every]
+    return [group for k, group in enumerate(groups) if group and group not in groups[:k]]
+
+
+def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """An array transposed and flipped, in all the ways that keep its shape and that programs get wrong."""
+    ndim = array.ndim
+    if ndim >= 2:
+        swaps = [(a, b) for a, b in ((0, 1), (ndim - 2, ndim - 1)) if array.shape[a] == array.shape[b]]
+        for a, b in dict.fromkeys(swaps):
+            yield "transposed", f"transposed (axes {a} and {b} swapped)", array.swapaxes(a, b)
+    if ndim >= 3:
+        for axes in _subsets((ndim - 2, ndim - 1)):
+            yield "flipped", f"reversed along axes {axes}", np.flip(array, axes)
+        if array.shape[0] == array.shape[1]:
+            both = np.flip(array.swapaxes(0, 1), (ndim - 2, ndim - 1))
+            yield "flipped", f"reversed along axes {(ndim - 2, ndim - 1)}, and axes 0 and 1 swapped", both
+
+
+def _same_as_with(case: Case, i: int | None, turned: np.ndarray) -> bool:
+    """Whether G is the gradient with array i (None: grad_output) replaced by ``turned``."""
+    arrays = [turned if k == i else a for k, a in enumerate(case.arrays)]
+    v = turned if i is None else case.cotangent
+    at = arrays[case.slot]
+    rng = np.random.default_rng(0)
+    size = float(np.abs(v * case.output).sum())
+    for _ in range(2):
+        direction = np.asarray(rng.standard_normal(at.shape))
+
+        def phi(t, direction=direction):
+            moved = [np.asarray(at + t * direction) if k == case.slot else a for k, a in enumerate(arrays)]
+            return float((v * case.subject.value(moved)).sum())
+
+        try:
+            found = slope(phi, size, float(np.linalg.norm(case.grad)), unit_of(at))
+        except (ValueError, TypeError, IndexError):  # it does not fit there
+            return False
+        tolerance = 1e-3 * float(np.linalg.norm(case.error)) + found.noise
+        if abs(float((case.grad * direction).sum()) - found.value) > tolerance:
+            return False
+    return True
+
+
+def _name_factor(case: Case, c: float) -> str:
+    """Where a factor may come from: products of the sizes at hand, or their inverses."""
+    shapes = [case.output.shape, *(a.shape for a in case.arrays if isinstance(a, np.ndarray))]
+    if case.output.ndim == 4 or case.x.ndim == 4:
+        labels = {0: "N", 1: "C", 2: "H", 3: "W"}
+    else:
+        labels = {}
+    for shape in (case.x.shape, *shapes):
+        for axes in _subsets(range(len(shape))):
+            product = int(np.prod([shape[a] for a in axes]))
+            sizes = "·".join(labels.get(a, str(shape[a])) if len(shape) == 4 else str(shape[a]) for a in axes)
+            if product > 1:
+                for value, text in ((product, sizes), (1 / product, f"1/({sizes})")):
+                    if abs(abs(c) - value) < 1e-4 * value:
+                        return f" = {text} of an array of shape {shape}: a sum for a mean, or a mean for a sum?"
+    return {2.0: ": counted twice?", 0.5: ": halved?"}.get(round(abs(c), 4), "")
+
+
+def _name_channels(case: Case, c: np.ndarray) -> str:
+    """Which vector among the inputs a factor per channel is."""
+    for i in case.subject.floating:
+        a = case.arrays[i].ravel()
+        if i != case.slot and a.size == c.size and (a != 0).all():
+            name = case.subject.names[i]
+            for value, text in ((a, f"{name}, once too often"), (1 / a, f"1/{name}: forgotten")):
+                if np.allclose(c, value, rtol=1e-4):
+                    return f": {text}"
+    return f": {', '.join(describe(k) for k in c[:4])}{', …' if c.size > 4 else ''}"

@@ -1,0 +1,109 @@
+"""The pytest plugin: the markers of graded tests, the `gradcheck` fixture, and a summary of points.
+
+pytest loads it in every run of an environment in which minires is installed (entry point ``pytest11``), so it imports
+nothing of the library until a test asks for it, and says nothing unless a test carries points.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+MARKERS = (
+    "part(name): which part of an assignment a test belongs to",
+    "points(number): what a test is worth when it passes",
+    'visibility(when): "visible" (the default), "hidden", "after_due_date" or "after_published"',
+    "hint(text): what to tell whoever fails the test",
+)
+VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture
+def gradcheck() -> Callable:
+    """`minires.testing.gradcheck`."""
+    from . import gradcheck  # not before a test asks for it
+
+    return gradcheck
+
+
+def graded(item: pytest.Item) -> dict[str, Any] | None:
+    """part, points, visibility and hint of a test, or None if it carries no points.
+
+    Raises pytest.UsageError for points that are no number of at least 0, or for an unknown visibility.
+    """
+    found = {name: _argument(item, name) for name in ("part", "points", "visibility", "hint")}
+    if found["points"] is None:
+        return None
+    points = found["points"]
+    if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points < float("inf"):
+        raise pytest.UsageError(f"{item.nodeid}: got points({points!r}); expected a number of at least 0")
+    found["visibility"] = found["visibility"] or "visible"
+    if found["visibility"] not in VISIBILITIES:
+        raise pytest.UsageError(
+            f"{item.nodeid}: got visibility({found['visibility']!r}); expected one of {', '.join(VISIBILITIES)}"
+        )
+    return found | {"part": str(found["part"] or "other"), "hint": str(found["hint"] or "")}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Read the marks, so that a mistake in one is told before anything runs."""
+    for item in items:
+        item.user_properties += [("minires", grade)] if (grade := graded(item)) else []
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Points by part, and the hint of every test that did not pass."""
+    tests: dict[str, tuple[dict[str, Any], bool]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            grade = dict(getattr(report, "user_properties", ())).get("minires")
+            if grade:  # a test passes if its setup, call and teardown do
+                right = report.outcome == "passed" and not hasattr(report, "wasxfail")
+                tests[report.nodeid] = grade, right and tests.get(report.nodeid, (grade, True))[1]
+    if not tests:
+        return
+    terminalreporter.section("points")
+    for line in summary(tests):
+        terminalreporter.write_line(line)
+
+
+def summary(tests: dict[str, tuple[dict[str, Any], bool]]) -> list[str]:
+    """The lines of the summary: {test: (its marks, whether it passed)}."""
+    parts: dict[str, list[tuple[str, dict[str, Any], bool]]] = {}
+    for name, (grade, passed) in tests.items():
+        parts.setdefault(grade["part"], []).append((name, grade, passed))
+    width = max(len("total"), *map(len, parts))
+    lines = []
+    for part, entries in parts.items():
+        lines.append(f"{part:<{width}}  {_score(entries)}")
+        for name, grade, passed in entries:
+            if not passed:
+                hidden = grade["visibility"] != "visible"
+                what = "a hidden test" if hidden else name.rpartition("::")[2]
+                lines.append(
+                    f"{'':<{width}}  − {grade['points']:g}  {what}" + f": {grade['hint']}" * bool(grade["hint"])
+                )
+    lines.append(f"{'total':<{width}}  {_score([e for entries in parts.values() for e in entries])}")
+    return lines
+
+
+def _score(entries: list[tuple[str, dict[str, Any], bool]]) -> str:
+    earned = sum(grade["points"] for _, grade, passed in entries if passed)
+    return f"{earned:g} of {sum(grade['points'] for _, grade, _ in entries):g} points"
+
+
+def _argument(item: pytest.Item, name: str) -> Any:
+    """The one argument of a marker, None if the test does not carry it."""
+    mark = item.get_closest_marker(name)
+    if mark is None:
+        return None
+    values = [*mark.args, *mark.kwargs.values()]
+    if len(values) != 1:
+        raise pytest.UsageError(f"{item.nodeid}: got {len(values)} arguments for the marker {name}; expected one")
+    return values[0]

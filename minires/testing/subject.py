@@ -1,0 +1,243 @@
+"""What is checked, made uniform: arrays in, an output array and its backward out.
+
+A subject is a pair of plain functions, an op class, or a function of Tensors (with the parameters of a module).
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import autograd, random
+from ..nn import Module
+from ..ops import Op
+from ..ops.arithmetic import sum_to
+from ..tensor import Tensor
+
+Pull = Callable[[np.ndarray], list[Any]]
+
+
+class Subject:
+    """Arrays with ``keys`` and ``names`` (the key of an input is its index, of a parameter its name); how to run."""
+
+    def __init__(self, name: str, function: Callable, inputs: Sequence[Any]):
+        self.name = name
+        self.inputs: list[Any] = [a.data if isinstance(a, Tensor) else a for a in inputs]
+        self.inputs = [np.asarray(a) if isinstance(a, list | np.generic) else a for a in self.inputs]
+        self.keys: list[int | str] = list(range(len(inputs)))
+        self.names = _parameter_names(function, len(inputs))
+        self.chosen: list[int] = []
+
+    @property
+    def floating(self) -> list[int]:
+        """Positions of the arrays that have gradients."""
+        return [i for i, a in enumerate(self.inputs) if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+
+    def run(self, arrays: list[Any]) -> tuple[np.ndarray, Pull]:
+        """The output, and ``pull(grad_output)`` -> one gradient (or None) for each array."""
+        raise TypeError("a subject must define run")
+
+    def value(self, arrays: list[Any]) -> np.ndarray:
+        """The output alone."""
+        return self.run(arrays)[0]
+
+    def decisions(self, arrays: list[Any]) -> list[np.ndarray]:
+        """Which way each ReLU and each pooling window decided (nothing, where that cannot be seen)."""
+        return []
+
+    @contextlib.contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """Leave everything as it was when the block ends."""
+        state = random.get_state()
+        try:
+            yield
+        finally:
+            random.set_state(state)
+
+
+class PlainPair(Subject):
+    """``forward(*arrays) -> array`` and ``backward(grad_output, *arrays) -> one gradient per array``."""
+
+    def __init__(self, forward: Callable, backward: Callable, inputs: Sequence[Any], options: dict[str, Any]):
+        super().__init__(_name(forward), forward, inputs)
+        self.forward, self.backward, self.options = forward, backward, options
+
+    def run(self, arrays):
+        def pull(grad_output):
+            grads = self.backward(grad_output, *arrays, **self.options)
+            return _one_each(grads, len(arrays), "backward")
+
+        return self.value(arrays), pull
+
+    def value(self, arrays):
+        return np.asarray(self.forward(*arrays, **self.options))
+
+
+class OpClass(Subject):
+    """An op class, run outside the graph; broadcasting is undone as the engine does."""
+
+    def __init__(self, op_class: type[Op], inputs: Sequence[Any], options: dict[str, Any]):
+        super().__init__(op_class.__name__, op_class().forward, inputs)
+        self.op_class, self.options = op_class, options
+
+    def run(self, arrays):
+        op = self.op_class()
+        op.needs = [i in self.chosen for i in range(len(arrays))]
+        y = np.asarray(op.forward(*arrays, **self.options))
+
+        def pull(grad_output):
+            grads = _one_each(op.backward(grad_output), len(arrays), f"{op.name}.backward")
+            for i in self.chosen:
+                g, shape = grads[i], arrays[i].shape
+                if isinstance(g, np.ndarray) and g.shape == y.shape != shape and autograd._broadcasts(shape, y.shape):
+                    grads[i] = sum_to(g, shape)
+            return grads
+
+        return y, pull
+
+
+class Graph(Subject):
+    """A function of Tensors, or a module; ``engine(outputs, grads)`` may replace `minires.autograd.backward`."""
+
+    def __init__(
+        self, f: Callable, inputs: Sequence[Any], params: Any, options: dict[str, Any], engine: Callable | None
+    ):
+        signature = f.forward if isinstance(f, Module) else f
+        super().__init__(type(f).__name__ if isinstance(f, Module) else _name(f), signature, inputs)
+        self.f, self.options, self.engine = f, options, engine
+        self.given = len(self.inputs)
+        self.modules = [m for m in (f, params) if isinstance(m, Module)]
+        self.parameters = _named_parameters(params if params is not None else f if isinstance(f, Module) else {})
+        for name, p in self.parameters.items():
+            self.keys.append(name)
+            self.names.append(name)
+            self.inputs.append(p.data)
+        self.buffers = [(m, name, b) for root in self.modules for m in root.modules() for name, b in m._buffers.items()]
+        self.random = random.get_state()
+
+    def build(self, arrays: list[Any]) -> tuple[Tensor, list[Any]]:
+        """The output Tensor and the leaf tensors behind it, buffers and random numbers starting alike every time."""
+        random.set_state(self.random)
+        working = next((arrays[i].dtype for i in self.floating), np.dtype(np.float64))
+        for module, name, buffer in self.buffers:
+            if buffer is not None:
+                array = np.array(buffer.data if isinstance(buffer, Tensor) else buffer)
+                array = array.astype(working) if array.dtype.kind == "f" else array
+                module._buffers[name] = Tensor(array) if isinstance(buffer, Tensor) else array
+        leaves: list[Any] = []
+        for i, array in enumerate(arrays[: self.given]):
+            leaves.append(Tensor(array, requires_grad=i in self.chosen) if isinstance(array, np.ndarray) else array)
+        for i, p in enumerate(self.parameters.values(), self.given):
+            p.data, p.grad, p.requires_grad = arrays[i], None, i in self.chosen
+            leaves.append(p)
+        with autograd.switch(grad_enabled=True):
+            y = self.f(*leaves[: self.given], **self.options)
+        if not isinstance(y, Tensor):
+            raise TypeError(f"gradcheck: {self.name} returned a {type(y).__name__}; expected one Tensor")
+        return y, leaves
+
+    def run(self, arrays):
+        y, leaves = self.build(arrays)
+        wanted = [leaves[i] for i in self.chosen]
+
+        def pull(grad_output):
+            found: list[Any] = [None] * len(arrays)
+            if not y.requires_grad:
+                return found
+            if self.engine is None:
+                grads = list(autograd.grad(y, wanted, grad_output, keep_graph=True, allow_unused=True))
+            else:
+                again, fresh = self.build(arrays)
+                with autograd.switch(recorder=None):
+                    self.engine([again], [grad_output])
+                grads = [fresh[i].grad for i in self.chosen]
+            for i, g in zip(self.chosen, grads):
+                found[i] = g
+            return found
+
+        return y.data, pull
+
+    def value(self, arrays):
+        return self.build(arrays)[0].data
+
+    def decisions(self, arrays):
+        seen = _Decisions()
+        with autograd.switch(recorder=seen):
+            self.build(arrays)
+        return seen.found
+
+    @contextlib.contextmanager
+    def borrowed(self):
+        before = [(p, p.data, p.grad, p.requires_grad) for p in self.parameters.values()]
+        with super().borrowed():
+            try:
+                yield
+            finally:
+                for p, data, grad, requires_grad in before:
+                    p.data, p.grad, p.requires_grad = data, grad, requires_grad
+                for module, name, buffer in self.buffers:
+                    module._buffers[name] = buffer
+
+
+class _Decisions:
+    """A recorder that keeps what every op with a kink decided."""
+
+    def __init__(self) -> None:
+        self.found: list[np.ndarray] = []
+
+    def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
+        if op.name in ("ReLU", "LeakyReLU", "Abs"):
+            self.found.append(inputs[0] > 0)
+        elif op.name in ("Maximum", "Minimum"):
+            self.found.append(np.asarray(inputs[0]) > np.asarray(inputs[1]))
+        for name in ("tap", "inside", "first", "attained"):  # MaxPool2d, Clamp, Max, Amax and Amin
+            if isinstance(getattr(op, name, None), np.ndarray):
+                self.found.append(getattr(op, name))
+
+
+def make_subject(
+    f: Any, inputs: Sequence[Any], params: Any, options: dict[str, Any], engine: Callable | None
+) -> Subject:
+    """The subject for whatever ``gradcheck`` was given. Raises TypeError for anything else."""
+    if isinstance(f, tuple) and len(f) == 2 and all(callable(part) for part in f):
+        return PlainPair(*f, inputs, options)
+    if isinstance(f, type) and issubclass(f, Op):
+        return OpClass(f, inputs, options)
+    if callable(f) and not isinstance(f, type):
+        return Graph(f, inputs, params, options, engine)
+    raise TypeError(
+        f"gradcheck: got {f!r}; expected a function of Tensors, a Module, an Op class, or a pair (forward, backward) "
+        "of functions of arrays"
+    )
+
+
+def _named_parameters(params: Any) -> dict[str, Tensor]:
+    if isinstance(params, Module):
+        return dict(params.named_parameters())
+    if isinstance(params, dict):
+        return dict(params)
+    return {f"params[{i}]": p for i, p in enumerate(params)}
+
+
+def _one_each(grads: Any, count: int, what: str) -> list[Any]:
+    grads = list(grads) if isinstance(grads, tuple | list) else [grads]
+    if len(grads) != count:
+        raise ValueError(f"{what} returned {len(grads)} gradients for {count} inputs; expected one for each (or None)")
+    return grads
+
+
+def _name(f: Any) -> str:
+    name = getattr(f, "__name__", type(f).__name__)
+    return "f" if name == "<lambda>" else name
+
+
+def _parameter_names(f: Callable, count: int) -> list[str]:
+    """The names of the first ``count`` parameters; those behind a ``*`` are numbered."""
+    try:
+        kinds = inspect.signature(f).parameters.values()
+        names = [p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    except (TypeError, ValueError):
+        names = []
+    return [names[i] if i < len(names) else f"input{i}" for i in range(count)]

@@ -1,0 +1,55 @@
+"""The checker is held to broken backwards, all of which it must reject, and to correct ones, which it must accept."""
+
+import numpy as np
+import pytest
+from testing import mutation_table
+from testing.correct import CORRECT
+from testing.mutants import MAIN, NOT_WRONG
+from testing.mutants_heldout import HELD_OUT
+
+from minires.testing import KINDS, gradcheck
+
+
+def _name(case):
+    return case.name
+
+
+def _accept(case, seeds):
+    for seed in seeds:
+        f, inputs, options = case.build(np.random.default_rng(seed))
+        gradcheck(f, *inputs, seed=seed, **options)
+
+
+@pytest.mark.parametrize("case", CORRECT, ids=_name)
+def test_correct_is_accepted(case):
+    _accept(case, range(1 if case.slow else 3))
+
+
+@pytest.mark.parametrize("mutant", [*MAIN, *HELD_OUT], ids=_name)
+def test_mutant_is_rejected_and_named(mutant):
+    verdict = mutation_table.judge(mutant, [1000])
+    assert not verdict.accepted
+    assert verdict.named == 1, f"said {dict(verdict.said)}: {verdict.words}"
+
+
+def test_mutants_are_enough_and_their_kinds_known():
+    assert len(MAIN) >= 40 and len({m.name for m in [*MAIN, *HELD_OUT]}) == len(MAIN) + len(HELD_OUT)
+    assert {kind for m in [*MAIN, *HELD_OUT] for kind in m.kinds} <= set(KINDS)
+
+
+def test_walk_that_is_right_is_accepted():
+    assert gradcheck(NOT_WRONG.f, *NOT_WRONG.arrays(np.random.default_rng(0)), **NOT_WRONG.options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CORRECT, ids=_name)
+def test_correct_is_accepted_on_200_seeds(case):
+    _accept(case, range(200))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mutants", "least"), [(MAIN, 0.85), (HELD_OUT, 0.70)], ids=["main", "held-out"])
+def test_mutants_on_50_seeds(mutants, least):
+    verdicts = [mutation_table.judge(mutant, range(50)) for mutant in mutants]
+    assert not [v.mutant.name for v in verdicts if v.accepted]
+    assert np.mean([v.named for v in verdicts]) >= least
