@@ -142,10 +142,10 @@ def scaled_shortcut(seed: int, blocks: int = 9) -> Numbers:
 # ── the size of gradients and activations at initialisation ─────────────────────────────────────────────────────────
 
 
-def explosion(seed: int, width: int = WIDTH, depth: int = 56) -> Numbers:
+def explosion(seed: int, depth: int = 56) -> Numbers:
     """Row 6: by what factor the gradient of a plain network grows, layer by layer, on its way back."""
     found: Numbers = {}
-    for name, norm in (("with BN", True), ("without", False)):
+    for name, width, norm in (("with BN", WIDTH, True), ("with BN, width 256", 256, True), ("without", WIDTH, False)):
         random.manual_seed(seed)
         model, (x, y) = models.mlp(depth, width, layers=1, norm=norm), noise(128, width)
         profile = flow.variance_profile(model, x, lambda output, y=y: F.cross_entropy(output, y))
@@ -238,9 +238,13 @@ def fit(model: nn.Module, c8: C8, seed: int, steps: int = 400, lr: float = 0.1) 
         schedule.step()
 
 
+CHANCE = math.log(10)  # the loss of a network that knows nothing
+
+
 def final_loss(model: nn.Module, c8: C8, seed: int, lr: float = 0.1) -> float:
-    """Mean training loss of the last 50 of 400 steps."""
-    return float(np.mean(list(fit(model, c8, seed, lr=lr))[-50:]))
+    """Mean training loss of the last 50 of 400 steps; a run that diverged counts as chance."""
+    loss = float(np.mean(list(fit(model, c8, seed, lr=lr))[-50:]))
+    return loss if math.isfinite(loss) else CHANCE
 
 
 def gradient_profile(seed: int, c8: C8, steps: tuple[int, ...] = (0, 3, 10, 100), depth: int = 56) -> Numbers:
@@ -309,31 +313,54 @@ def lesion(seed: int, c8: C8) -> Numbers:
 
 
 def layer_responses(seed: int, c8: C8) -> Numbers:
-    """Row 14: standard deviation of the responses of all 3×3 layers, mean over the layers."""
+    """Row 14: standard deviation of the responses of 3×3 layers: mean of all, and of the last in each block."""
     found: Numbers = {}
     for name, model in trained_twins(seed, c8).items():
         result = flow.responses(model.eval(), c8.test[:512][0])
-        found[name] = float(result.std.mean())
-    found["residual / plain"] = found["residual"] / found["plain"]
+        last = [layer.endswith("conv2") for layer in result.names]
+        found |= {f"{name}, all": float(result.std.mean()), f"{name}, last": float(result.std[last].mean())}
+    for layers in ("all", "last"):
+        found[f"residual / plain, {layers}"] = found[f"residual, {layers}"] / found[f"plain, {layers}"]
     return found
 
 
-def skip_init(seed: int, c8: C8, alphas: tuple[str, ...] = ("0", "1", "1/√n"), depth: int = 56) -> Numbers:
-    """Row 15: final training loss without batch norm: plain, and residual with the branch scale α starting at 0 or 1.
+def skip_init(seed: int, c8: C8, alphas: tuple[str, ...] = ("0", "1/√n", "1"), depth: int = 56) -> Numbers:
+    """Row 15: final training loss without batch norm: plain, and residual with different scales α of the branches.
 
-    α = 1/√n, n blocks, keeps the variance bounded without starting at the identity.
+    α is learned and starts at 0, at 1/√n for n blocks, which keeps the variance bounded, or at 1. The control is the
+    plain network with every convolution scaled so that its output starts with a variance of 1.
     """
     random.manual_seed(seed)
     plain, residual = models.twins(depth, 8, block=models.SkipInitBlock)
-    state = residual.state_dict()
-    values = {"0": 0.0, "1": 1.0, "1/√n": len(residual.blocks()) ** -0.5}
+    state, start = residual.state_dict(), plain.state_dict()
     found = {"plain": final_loss(plain, c8, seed, lr=0.02)}
+    plain.load_state_dict(start)
+    scale_to_unit_variance(plain, Tensor(c8.train[:256][0]))
+    found["plain, unit variance"] = final_loss(plain, c8, seed, lr=0.02)
+    values = {"0": 0.0, "1/√n": len(residual.blocks()) ** -0.5, "1": 1.0}
+    probe = next(batches(c8.train, seed))
     for alpha in alphas:
         residual.load_state_dict(state)
         for block in residual.blocks():
             nn.init.constant_(block.alpha, values[alpha])
-        losses = list(fit(residual, c8, seed, lr=0.02))
-        found |= {f"α = {alpha}": float(np.mean(losses[-50:])), f"α = {alpha}, step 0": losses[0]}
-    found["plain − α = 0"] = found["plain"] - found["α = 0"]
-    found["α = 1 − α = 0"] = found["α = 1"] - found["α = 0"]
+        found[f"α = {alpha}, step 0"] = flow.record(residual, *probe).loss
+        found[f"α = {alpha}"] = final_loss(residual, c8, seed, lr=0.02)
+        found[f"plain − α = {alpha}"] = found["plain"] - found[f"α = {alpha}"]
+        if alpha == "1":
+            found["α = 1 − α = 0"] = found["α = 1"] - found["α = 0"]
     return found
+
+
+def scale_to_unit_variance(plain: models.ResNet, x: Tensor) -> None:
+    """Divide the weight of every convolution of a plain pre-activation network by the deviation of its output."""
+    with mr.no_grad():
+        x = scaled(plain.conv1, x)
+        for block in plain.blocks():
+            x = scaled(block.conv1, block.relu(block.bn1(x)))
+            x = scaled(block.conv2, block.relu(block.bn2(x)))
+
+
+def scaled(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """The convolution's output, once its weight is divided by the deviation of that output."""
+    convolution.weight.data /= convolution(x).data.std()
+    return convolution(x)
