@@ -203,14 +203,14 @@ def correlation_along_a_line(seed: int, width: int = 200) -> Numbers:
 
 
 class C8(NamedTuple):
-    """The two data sets of the protocol."""
+    """The two data sets of rows 11 to 15."""
 
     train: data.Dataset
     test: data.Dataset
 
 
 def load_c8(root: str | Path | None = None) -> C8:
-    """CIFAR-10 as the protocol wants it. Raises FileNotFoundError if it is neither in ``root`` nor in the cache."""
+    """CIFAR-10 as rows 11 to 15 want it. Raises FileNotFoundError if it is neither in ``root`` nor in the cache."""
     parts = []
     for part, n in zip(data.cifar10(root), (8000, 2000)):
         part = part.subset(n)

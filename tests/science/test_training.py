@@ -17,7 +17,7 @@ def test_the_gradient_of_a_deep_plain_network_explodes_at_initialisation(c8):
     assert (found["plain, step 0"] > 100).all() and (found["residual, step 0"] < 20).all()
 
 
-def test_plain_networks_get_worse_with_depth_and_residual_ones_do_not(c8):
+def test_plain_networks_get_worse_with_depth_and_residual_ones_far_less(c8):
     """He et al. 2015 (arXiv 1512.03385), figures 1 and 6: it shows in the *training* loss, so it is not overfitting."""
     found = over_seeds(experiments.degradation, c8, depths=(8, 56), zero_only=True, seeds=[0])
     assert found["plain-56 − plain-8"][0] > 0.5 and found["plain-56 − zero-γ-56"][0] > 0.4

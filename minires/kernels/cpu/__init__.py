@@ -1,9 +1,9 @@
 """Fast kernels in NumPy. Same names, arguments and results as `minires.kernels.textbook`."""
 
+from . import memory
 from .batchnorm import batch_norm, batch_norm_backward, batch_norm_eval, batch_norm_eval_backward
 from .conv import conv2d, conv2d_backward
 from .elementwise import relu, relu_backward
-from .memory import keep_freed_memory
 from .pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -30,4 +30,4 @@ __all__ = [
     "relu_backward",
 ]
 
-keep_freed_memory()
+memory.keep_freed_memory()
