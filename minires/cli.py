@@ -43,8 +43,12 @@ def run_compare(**options) -> int:
 def run_flow(**options) -> int:
     """``minires flow``: draw every figure of the instrument."""
     settings = gallery.Settings(**options)
-    for path in gallery.draw_gallery(settings):
-        print(path)
+    try:
+        for path in gallery.draw_gallery(settings):
+            print(path)
+    except KeyboardInterrupt:
+        print(f"minires: interrupted; what was drawn until then is in {settings.out}", file=sys.stderr)
+        return 130
     return 0
 
 

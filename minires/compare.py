@@ -173,7 +173,7 @@ def _report(settings: Settings, epochs: int, runners: dict[str, Runner], seconds
         "steps": len(runners["plain"].losses),
         "seconds": round(seconds, 2),
         "interrupted": interrupted,
-        "fork_sum_error": runners["residual"].history.sum_error,
+        "fork_sum_error": _number(runners["residual"].history.sum_error),
         "networks": {
             name: {
                 "parameters": sum(p.numel() for p in runner.model.parameters()),
@@ -214,7 +214,7 @@ def table(report: dict[str, Any]) -> str:
         values = [ratios(report, name)[step] for name in networks]
         end = " (end)" if step == last else ""
         rows.append((f"first/last gradient, step {step}{end}", *(_cell(v, ".3g") for v in values)))
-    rows.append(("largest fork-sum error", "(no fork)", f"{report['fork_sum_error']:.0e}"))
+    rows.append(("largest fork-sum error", "(no fork)", _cell(report["fork_sum_error"], ".0e")))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
@@ -233,10 +233,12 @@ def sentences(report: dict[str, Any], forks: Sequence[flow.Fork]) -> list[str]:
         f"by step {later} of the training the ratio of the plain one {_change(plain[0], plain[later])}, that of the "
         f"residual one {_change(residual[0], residual[later])}."
     )
-    p, r = report["networks"]["plain"], report["networks"]["residual"]
-    better = (r["train_loss"] or math.inf) <= (p["train_loss"] or math.inf)
-    lower, higher = ("residual", "plain") if better else ("plain", "residual")
     networks = report["networks"]
+    losses = {name: math.inf if n["train_loss"] is None else n["train_loss"] for name, n in networks.items()}
+    if min(losses.values()) == math.inf:
+        diverged = "The training of both networks diverged; try a smaller --lr."
+        return [first, diverged, "So there is no gradient at the forks to take apart."]
+    lower, higher = ("residual", "plain") if losses["residual"] <= losses["plain"] else ("plain", "residual")
     second = (
         f"After {report['steps']} steps from the same weights the {lower} network has the lower training loss, "
         f"{_cell(networks[lower]['train_loss'], '.3f')} against {_cell(networks[higher]['train_loss'], '.3f')}, and "
@@ -244,6 +246,8 @@ def sentences(report: dict[str, Any], forks: Sequence[flow.Fork]) -> list[str]:
         f"{_cell(networks[higher]['test_accuracy'], '.1%')}."
     )
     shares = [fork.share for fork in forks]
+    if report["fork_sum_error"] is None or not np.isfinite(shares).all():
+        return [first, second, "The gradient at the forks of the residual network is not finite, or 0."]
     third = (
         f"At each of the {len(forks)} forks the gradient is the sum of what skip and branch returned, to within "
         f"{report['fork_sum_error']:.0e} of its size; at the end the branch returned between {min(shares):.0%} and "

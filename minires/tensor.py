@@ -56,7 +56,13 @@ def _common_dtype(op, inputs, arrays):
     """The one floating-point type among the inputs (None if there is none)."""
     first = None
     for t, a in zip(inputs, arrays):
-        if isinstance(t, Tensor) and a.dtype.kind == "f":
+        if not isinstance(t, Tensor):
+            if t is not None and not isinstance(t, int | float | np.generic):
+                raise TypeError(
+                    f"{op.name}: got a {type(t).__name__} among its inputs, expected tensors and numbers; "
+                    "wrap an array: mr.tensor(array)"
+                )
+        elif a.dtype.kind == "f":
             if first is None:
                 first = a
             elif a.dtype != first.dtype or type(a) is not type(first):
@@ -276,6 +282,9 @@ class Tensor:
         return Tensor(self.data.argmin(axis=dim, keepdims=keepdim))
 
     # elementwise functions
+    def neg(self):
+        return -self
+
     def exp(self):
         return apply(elementwise.Exp, self)
 

@@ -172,6 +172,13 @@ def test_the_sentences_follow_the_numbers():
     assert "is 50 times smaller" in one and "vanishes" in one and "grown 25-fold, to 0.5" in one
 
 
+def test_a_diverged_training_is_said_to_have_diverged(tmp_path):
+    done = minires("compare", *SMALL, "--lr", "1e30", "--quiet", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "The training of both networks diverged" in done.stdout and "nan" not in done.stdout
+    json.loads((tmp_path / "compare.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
+
+
 def test_what_is_not_finite_is_said_not_hidden():
     bad = report({0: None}, {0: 1.0}, losses=(None, 1.0), accuracy=(0.1, 0.9))
     assert "not finite" in compare.table(bad)

@@ -46,6 +46,12 @@ def test_variants_at_initialisation(tmp_path, model):
     assert figures(tmp_path / "step-0") >= ALWAYS | RESIDUAL
 
 
+def test_a_variant_is_trained_and_drawn(tmp_path):
+    done = flow(*SMALL, "--epochs", 1, "--model", "zero-gamma", "--out", tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert figures(tmp_path / "step-22") == ALWAYS | RESIDUAL | TRAINED and figures(tmp_path) == {"heatmap", "training"}
+
+
 def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path):
     done = flow(*SMALL, "--init-only", "--model", "fixup", "--out", tmp_path)
     assert done.returncode == 0 and done.stderr == "", done.stderr

@@ -47,7 +47,7 @@ class History:
         self.steps.append(step)
         self._norms.append([layer.weight_gradient or 0.0 for layer in recording.weight_layers])
         self.forks.append(recording.forks)
-        self.sum_error = max(self.sum_error, recording.sum_error)
+        self.sum_error = float(np.max([self.sum_error, recording.sum_error]))  # NaN stays NaN
 
     @property
     def norms(self) -> np.ndarray:
@@ -66,6 +66,8 @@ class History:
 
     def first_over_last(self) -> np.ndarray:
         """‖∂L/∂W‖ of the first convolution over that of the last, at each recorded step."""
+        if not self.convolutions:
+            raise ValueError("History.first_over_last: got no convolutions; add a recording of a network that has some")
         norms = self.convolution_norms
         with np.errstate(divide="ignore", invalid="ignore"):
             return norms[:, 0] / norms[:, -1]

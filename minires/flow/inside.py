@@ -98,4 +98,4 @@ def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) 
         raise ValueError(f"{function}: got an input of shape {tensor.shape}; expected (N, …) with at least one example")
     if weight is not None:
         tensor = (tensor.to(weight.dtype) if tensor.dtype.kind == "f" else tensor).to(weight.device)
-    return Tensor(tensor.data, requires_grad=requires_grad)
+    return Tensor(tensor.data, requires_grad=requires_grad and tensor.dtype.kind == "f")

@@ -6,11 +6,12 @@ recording of a deep network stays small.
 """
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ..ops import Op
 from ..tensor import Tensor
 from . import export
 from .forks import meeting_points, skip_edges
+from .inside import as_input
 from .keeping import keeping
 
 
@@ -47,6 +49,14 @@ class Node:
         return [float(np.sqrt(g)) for g in np.diag(self.gram)]
 
 
+class Summand(NamedTuple):
+    """One consumer's share of a tensor's gradient: its norm, and the array itself if the recording keeps arrays."""
+
+    consumer: str
+    norm: float
+    grad: Any = None
+
+
 @dataclass(frozen=True)
 class Fork:
     """A tensor from which a shortcut and a branch start that meet again at an addition.
@@ -69,6 +79,8 @@ class Fork:
     @property
     def ratio(self) -> float:
         """‖branch‖ / ‖skip‖."""
+        if self.skip == self.branch == 0:
+            return float("nan")
         return self.branch / self.skip if self.skip else float("inf")
 
     @property
@@ -111,6 +123,7 @@ class Recording:
         self._statistics: dict[int, tuple[float, float, float]] = {}  # key -> (mean, std, fraction of zeros)
         self._labels: dict[int, str] = {}  # key -> scope and op, numbered where they repeat
         self._seen: Counter[str] = Counter()
+        self._passed: set[int] = set()
         self.notes: list[str] = []
         self.loss: float | None = None
 
@@ -128,7 +141,7 @@ class Recording:
                 if not need and getattr(array, "shape", None) == output.shape:
                     self.notes.append(
                         f"{self._labels[op.serial]}: one summand carries no gradient (was it detached, or made under "
-                        "no_grad?), so there is no fork before it"
+                        "no_grad? Or is it an input without requires_grad?), so there is no fork before it"
                     )
 
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
@@ -140,6 +153,9 @@ class Recording:
         else:
             self._leaves[key] = source
             name = self._names.get(id(source), "leaf")
+        if is_op and key in self._passed:
+            self.notes.append(f"{name}: passed by backward more than once; this recording mixes several passes")
+        self._passed.add(key)
         used = sorted((edge for edge in edges if edge.consumer is not None), key=_position)
         grads = [edge.grad for edge in used] or [total]
         gram, norm, sum_error = _products(grads, total)
@@ -234,15 +250,17 @@ class Recording:
     @property
     def sum_error(self) -> float:
         """The largest relative error of skip + branch against the gradient passed on, over all forks (0 if none)."""
-        return max((fork.sum_error for fork in self.forks), default=0.0)
+        return float(np.max([0.0, *(fork.sum_error for fork in self.forks)]))  # NaN, if there is one, not hidden
 
-    def edges(self, tensor: Tensor | str) -> list[tuple[str, float]]:
-        """(consumer, ‖gradient‖) for each consumer of a tensor, given itself or by its name in `nodes`.
+    def edges(self, tensor: Tensor | str) -> list[Summand]:
+        """What each consumer of a tensor, given itself or by its name in `nodes`, gave back to it, in forward order.
 
         Raises KeyError if it is not part of the recording.
         """
         node = self._find(tensor)
-        return [(self.by_key[k].name, norm) for k, norm in zip(node.consumers, node.edge_norms)]
+        grads = node.grads or (None,) * len(node.consumers)
+        names = [self.by_key[k].name for k in node.consumers]
+        return [Summand(*summand) for summand in zip(names, node.edge_norms, grads)]
 
     def _find(self, tensor: Tensor | str) -> Node:
         for node in self.nodes:
@@ -296,8 +314,10 @@ def record(
     """Run the model forward and backward once, and return the recording; the model is left exactly as it was.
 
     x (N, …) and target are what ``loss(model(x), target)`` takes, tensors or arrays. The model's mode is used as it is.
+    A block fed by x itself is a fork only if x is a tensor that requires grad.
     """
-    x, target = (t if isinstance(t, Tensor) else Tensor(np.asarray(t)) for t in (x, target))
+    x = as_input("record", model, x, requires_grad=getattr(x, "requires_grad", False))
+    target = as_input("record", model, target)
     with keeping(model), recording(model, arrays) as recorder:
         value = loss(model(x), target)
         value.backward()
@@ -315,10 +335,17 @@ def _products(grads: list[Any], total: Any) -> tuple[np.ndarray, float, float]:
     arrays = [*grads, total]
     order: Any = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
     flat = [np.asarray(a).ravel(order) for a in arrays]
-    norm = float(np.sqrt(flat[-1] @ flat[-1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm_squared = float(flat[-1] @ flat[-1])
+    if not 1e-25 < norm_squared < 1e25:  # float32 may under- or overflow where it squares
+        flat = [a.astype(np.float64) for a in flat]
+        norm_squared = float(flat[-1] @ flat[-1])
+    norm = math.sqrt(norm_squared) if norm_squared >= 0 else math.nan
     if len(grads) == 1:
-        return np.array([[norm**2]]), norm, 0.0
+        return np.array([[norm_squared]]), norm, 0.0 if math.isfinite(norm) else math.nan
     gram = np.array([[float(a @ b) for b in flat[:-1]] for a in flat[:-1]])
+    if not math.isfinite(norm):
+        return gram, norm, math.nan
     rest = flat[-1].astype(np.float64)
     for a in flat[:-1]:
         rest -= a

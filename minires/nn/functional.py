@@ -92,6 +92,7 @@ def batch_norm(
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), with derivative 0 at 0. ``inplace`` is accepted and has no effect."""
+    _check_input("relu", input)
     return apply(activation.ReLU, input)
 
 

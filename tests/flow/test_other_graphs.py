@@ -45,9 +45,9 @@ def test_dense_concatenation_has_edges_and_no_forks():
     recording = flow.record(model, data(3, 4), data(3, 16), loss=F.mse_loss, arrays=True)
     assert recording.forks == []
     edges = recording.edges("0: Linear")  # the input of the dense block goes to all four concatenations
-    assert [name.split("#")[0] for name, _ in edges] == ["1: Cat"] * 4
+    assert [edge.consumer.split("#")[0] for edge in edges] == ["1: Cat"] * 4
     node = next(node for node in recording.nodes if node.name == "0: Linear")
-    total = np.linalg.norm(sum(node.grads))
+    total = np.linalg.norm(sum(edge.grad for edge in edges))
     np.testing.assert_allclose(total, node.norm)
     assert node.sum_error < 1e-15
 

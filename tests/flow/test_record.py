@@ -156,7 +156,7 @@ def test_a_gate_is_no_fork_but_what_it_gates_is():
 
 def test_edges_name_every_consumer():
     recording = flow.record(net(), *batch())
-    (conv, _), (add, _) = recording.edges("relu: ReLU")
+    conv, add = (edge.consumer for edge in recording.edges("relu: ReLU"))
     assert (conv, add) == ("layer1.0.conv1: Conv2d", "layer1.0: Add")
     with pytest.raises(KeyError, match=r"edges: got 'nothing'"):
         recording.edges("nothing")
@@ -245,8 +245,8 @@ def test_edges_of_a_tensor_itself_leaf_or_not():
     with flow.recording() as recorder:
         h = x.exp()
         (h * h + x).sum().backward()
-    assert [name for name, _ in recorder.edges(h)] == [": Mul", ": Mul"]
-    assert [name for name, _ in recorder.edges(x)] == [": Exp", ": Add"]
+    assert [edge.consumer for edge in recorder.edges(h)] == [": Mul", ": Mul"]
+    assert [edge.consumer for edge in recorder.edges(x)] == [": Exp", ": Add"]
     with pytest.raises(KeyError, match="no gradient reached"):
         recorder.edges(Tensor(np.ones(3)))
 
@@ -323,3 +323,52 @@ def test_two_backward_passes_in_one_recording():
             (x.exp() + x).sum().backward()
             count = len(recorder.forks)
     assert count == 2
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e22])
+def test_norms_survive_where_float32_would_under_or_overflow(scale):
+    model = models.resnet_cifar(8, 4, in_channels=1)
+    x, y = batch(dtype=np.float32)
+    plain = flow.record(model, x, y)
+    scaled = flow.record(model, x, y, loss=lambda z, t: F.cross_entropy(z, t) * scale)
+    for one, other in zip(plain.forks, scaled.forks):
+        assert other.skip / scale == pytest.approx(one.skip, rel=1e-3)
+        assert other.branch / scale == pytest.approx(one.branch, rel=1e-3)
+        assert other.cosine == pytest.approx(one.cosine, abs=1e-3) and other.sum_error < 1e-6
+    for one, other in zip(plain.weight_layers, scaled.weight_layers):
+        assert other.weight_gradient / scale == pytest.approx(one.weight_gradient, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid value:RuntimeWarning", "ignore:.*overflow:RuntimeWarning")
+def test_what_is_not_finite_is_not_called_exact():
+    model = net()
+    recording = flow.record(model, *batch(), loss=lambda z, t: F.cross_entropy(z, t) * float("inf"))
+    assert np.isnan(recording.sum_error) and all(np.isnan(fork.sum_error) for fork in recording.forks)
+    history = flow.History()
+    history.add(0, recording)
+    history.add(1, flow.record(model, *batch()))
+    assert np.isnan(history.sum_error)
+
+
+def test_a_fork_through_which_nothing_came_has_no_ratio():
+    fork = flow.Fork("a", skip=0.0, branch=0.0, total=0.0, cosine=0.0, sum_error=0.0, shape=(1,))
+    assert np.isnan(fork.ratio) and np.isnan(fork.share)
+
+
+def test_a_block_fed_by_the_data_itself_is_a_fork_too():
+    random.manual_seed(0)
+    model = nn.Sequential(models.ResidualBlock(3, 3), models.ResidualBlock(3, 3)).double()
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)  # converted to the model's type
+    recording = flow.record(model, Tensor(x, requires_grad=True), x, loss=F.mse_loss)
+    assert [fork.name for fork in recording.forks] == ["0", "1"] and recording.notes == []
+    without = flow.record(model, x, x, loss=F.mse_loss)
+    assert [fork.name for fork in without.forks] == ["1"] and "input without requires_grad" in without.notes[0]
+
+
+def test_two_passes_over_one_graph_are_noted():
+    x = Tensor(np.ones(3), requires_grad=True)
+    with flow.recording() as recorder:
+        loss = (x.exp() + x).sum()
+        loss.backward(keep_graph=True)
+        loss.backward()
+    assert any("passed by backward more than once" in note for note in recorder.notes)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from ..record import Fork
-from .style import BRANCH, MARKER, NETWORK, SKIP, TOTAL, label_ends, numbers, shade_stages, spread
+from .style import BRANCH, MARKER, NETWORK, OTHER, SKIP, label_ends, numbers, shade_stages, spread
 
 
 def profile(
@@ -22,7 +22,7 @@ def profile(
     shade_stages(ax, layers)
     ends = []
     for label, network, norms, style in lines:
-        colour = NETWORK.get(network, TOTAL)
+        colour = NETWORK.get(network, OTHER[0][0])
         face = colour if style == "-" else "none"
         ax.plot(x, norms, style, color=colour, marker=MARKER.get(network, "."), ms=3.5, mfc=face, lw=1.4)
         ends.append((norms[0], label, colour))
@@ -53,7 +53,7 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, ne
     ax.set_ylabel("step (thinned out)")
     if network:
         title = f"{network}, steps {steps[0]} to {steps[-1]}"
-        ax.set_title(title, size=10, color=NETWORK.get(network), loc="left", pad=3)
+        ax.set_title(title, size=10, color=NETWORK.get(network, OTHER[0][0]), loc="left", pad=3)
     return ax
 
 
@@ -90,7 +90,7 @@ def training(
     """Training loss against step for each network, raw (thin) and a running mean over ``smooth`` steps (thick)."""
     ends = []
     for network, loss in losses.items():
-        colour, steps = NETWORK.get(network, TOTAL), np.arange(len(loss))
+        colour, steps = NETWORK.get(network, OTHER[0][0]), np.arange(len(loss))
         window = min(smooth, max(len(loss) // 5, 1))
         mean = np.convolve(loss, np.ones(window) / window, "valid")
         ax.plot(steps, loss, color=colour, lw=0.5, alpha=0.35)
