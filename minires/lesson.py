@@ -1,0 +1,70 @@
+"""What every lesson script uses: claims that are checked, figures that are kept, progress bars, and a quick version.
+
+A lesson is a percent-format script in ``lessons/``. It runs as ``python lessons/05_batch_norm.py [--quick]``, in a
+notebook, and in the gallery.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
+OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve().parent.parent / "lessons" / "output")
+
+_failed: list[str] = []
+
+
+def claim(statement: str, condition: Any, value: Any = None) -> bool:
+    """Print whether a statement holds, beside the value that was measured; `finish` fails if one did not.
+
+    ``claim("the skip carries more than the branch", skip > branch, skip / branch)`` prints
+    ``✓ the skip carries more than the branch (measured: 3.06)``.
+    """
+    measured = "" if value is None else f" (measured: {_written(value)})"
+    print(f"{'✓' if condition else '✗'} {statement}{measured}")
+    if not condition:
+        _failed.append(f"{statement}{measured}")
+    return bool(condition)
+
+
+def show(figure: Any, name: str) -> None:
+    """Save a figure as ``lessons/output/<name>.png``; in a notebook, also show it."""
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    path = OUTPUT / f"{name}.png"
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    figure.savefig(partial, format="png", dpi=120, bbox_inches="tight")
+    partial.replace(path)
+    if not _interactive():
+        print(f"figure: {os.path.relpath(path)}")
+
+
+def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
+    """The items, with a progress bar on a terminal."""
+    return tqdm(items, desc=what, total=total, leave=False, disable=not sys.stderr.isatty())
+
+
+def finish() -> None:
+    """The last line of a lesson: end with an error if a claim failed (exit code 1 as a script)."""
+    failed = list(_failed)
+    _failed.clear()
+    if not failed:
+        return
+    message = f"{len(failed)} claim(s) failed: " + "; ".join(failed)
+    if _interactive():
+        raise AssertionError(message)
+    sys.exit(message)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_written, value))
+    return f"{value:.4g}" if isinstance(value, float) or hasattr(value, "dtype") else str(value)
+
+
+def _interactive() -> bool:
+    """Whether this runs in a notebook or IPython, where figures appear by themselves."""
+    return "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
