@@ -1,9 +1,14 @@
-"""Hypothesis draws the same examples in every run; `--hypothesis-profile=explore` looks further."""
+"""Hypothesis draws the same examples in every run; `--hypothesis-profile=explore` looks further.
+
+Two processes share the tests and the cores (pytest-xdist; ``-n0`` for one), so each computes in one thread, but for the
+tests of threads, which set their own number, and the processes that tests start.
+"""
 
 import os
 
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import settings
 
 from minires.kernels.cpu.threads import get_num_threads, set_num_threads
@@ -11,6 +16,10 @@ from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    set_num_threads(1)
+    threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
 @pytest.fixture

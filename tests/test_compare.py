@@ -1,4 +1,4 @@
-"""The main job, end to end and small: ``python -m minires compare`` in a real process."""
+"""The main job, end to end and small: ``python -m minires compare`` in a real process, its options within this one."""
 
 import csv
 import json
@@ -11,9 +11,14 @@ import sys
 import numpy as np
 import pytest
 
-from minires import compare
+from minires import cli, compare
 
 SMALL = ["--depth", "8", "--width", "2", "--epochs", "1"]
+INTERRUPTIBLE = """
+import signal, sys
+from minires import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background inherits as ignored
+"""
 
 
 def minires(*arguments, **options):
@@ -67,23 +72,18 @@ def test_the_figure_is_a_picture_and_nothing_temporary_is_left(run):
     assert sorted(p.name for p in run[1].iterdir()) == ["compare.csv", "compare.json", "gradient-flow.png"]
 
 
-def test_the_same_seed_gives_the_same_numbers(run, tmp_path):
-    assert minires("compare", *SMALL, "--quiet", "--out", tmp_path).returncode == 0
+def test_the_same_seed_gives_the_same_numbers_and_quiet_shows_no_progress_bar(run, tmp_path):
+    done = minires("compare", *SMALL, "--quiet", "--out", tmp_path)
+    assert done.returncode == 0 and done.stderr == "" and "test accuracy" in done.stdout
     first, second = (json.loads((folder / "compare.json").read_text()) for folder in (run[1], tmp_path))
     assert first["networks"] == second["networks"]
-
-
-def test_quiet_shows_no_progress_bar_but_the_table(tmp_path):
-    done = minires("compare", *SMALL, "--quiet", "--out", tmp_path)
-    assert done.stderr == "" and "test accuracy" in done.stdout
 
 
 @pytest.mark.parametrize(
     "options", [["--preact", "--shortcut", "B"], ["--zero-init-residual", "--dtype", "float64"], ["--shortcut", "C"]]
 )
 def test_options(options, tmp_path):
-    done = minires("compare", *SMALL, *options, "--quiet", "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert cli.main(["compare", *SMALL, *options, "--quiet", "--out", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,10 @@ def test_options(options, tmp_path):
         (["--seed", "-1"], r"-1"),
     ],
 )
-def test_bad_settings_are_told_in_one_line_before_any_training(options, message, tmp_path):
-    done = minires("compare", "--out", tmp_path, *options)
-    assert done.returncode == 1 and re.search(message, done.stderr), done.stderr
-    assert done.stderr.startswith("minires: ") and done.stderr.count("\n") == 1 and done.stdout == ""
+def test_bad_settings_are_told_in_one_line_before_any_training(options, message, tmp_path, capfd):
+    assert cli.main(["compare", "--out", str(tmp_path), *options]) == 1
+    out, err = capfd.readouterr()
+    assert err.startswith("minires: ") and err.count("\n") == 1 and out == "" and re.search(message, err), err
 
 
 def test_unknown_data_is_bad_usage(tmp_path):
@@ -125,13 +125,17 @@ def test_cifar10_in_its_binary_layout(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_leaves_what_was_measured_and_says_so(tmp_path):
-    command = [sys.executable, "-m", "minires", "compare", "--depth", "14", "--epochs", "500", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    shown = ""
-    while not re.search(r" [3-9]\d/", shown):  # the bar has passed step 30
-        shown += process.stderr.read(1)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    program = f"{INTERRUPTIBLE}sys.exit(cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "compare", "--depth", "14", "--epochs", "500", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            shown = ""
+            while not re.search(r" [3-9]\d/", shown):  # the bar has passed step 30
+                shown += process.stderr.read(1)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Interrupted after" in out
     report = json.loads((tmp_path / "compare.json").read_text())

@@ -1,4 +1,4 @@
-"""``python -m minires flow`` in a real process, small."""
+"""``python -m minires flow``, small: once in a real process, the variants and mistakes within this one."""
 
 import json
 import subprocess
@@ -6,15 +6,33 @@ import sys
 
 import pytest
 
+from minires import cli
+
 SMALL = ["--depth", "8", "--width", "2", "--quiet"]
 ALWAYS = {"profile", "variance", "shattering", "jacobian", "graph"}
 RESIDUAL = {"fork-strip", "path-spectrum"}
 TRAINED = {"responses", "lesion", "landscape"}
 
 
-def flow(*arguments):
+@pytest.fixture
+def flow(capfd):
+    """Run the command here; returns its exit code and what it printed to stdout and stderr."""
+
+    def run(*arguments):
+        code = cli.main(["flow", *map(str, arguments)])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def process(*arguments):
     command = [sys.executable, "-m", "minires", "flow", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+
+
+def slow(*models):
+    """Parameters for the slow tests."""
+    return [pytest.param(model, marks=pytest.mark.slow) for model in models]
 
 
 def figures(folder):
@@ -22,7 +40,7 @@ def figures(folder):
 
 
 def test_twins_before_and_after_training(tmp_path):
-    done = flow(*SMALL, "--epochs", 1, "--out", tmp_path)
+    done = process(*SMALL, "--epochs", 1, "--out", tmp_path)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert figures(tmp_path / "step-0") == ALWAYS | RESIDUAL
     assert figures(tmp_path / "step-22") == ALWAYS | RESIDUAL | TRAINED
@@ -33,29 +51,30 @@ def test_twins_before_and_after_training(tmp_path):
     assert sorted(done.stdout.split()) == sorted(str(path) for path in tmp_path.rglob("*.png"))
 
 
-def test_a_plain_network_at_initialisation(tmp_path):
-    done = flow(*SMALL, "--init-only", "--plain", "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_a_plain_network_at_initialisation(tmp_path, flow):
+    code, _, err = flow(*SMALL, "--init-only", "--plain", "--out", tmp_path)
+    assert code == 0 and err == ""
     assert figures(tmp_path / "step-0") == ALWAYS and not figures(tmp_path)
 
 
-@pytest.mark.parametrize("model", ["preact", "skipinit", "exclusive-gate", "stochastic-depth"])
-def test_variants_at_initialisation(tmp_path, model):
-    done = flow(*SMALL, "--init-only", "--model", model, "--out", tmp_path)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
+@pytest.mark.parametrize("model", ["stochastic-depth", *slow("preact", "skipinit", "exclusive-gate")])
+def test_variants_at_initialisation(tmp_path, flow, model):
+    code, _, err = flow(*SMALL, "--init-only", "--model", model, "--out", tmp_path)
+    assert code == 0 and err == ""
     assert figures(tmp_path / "step-0") >= ALWAYS | RESIDUAL
 
 
-def test_a_variant_is_trained_and_drawn(tmp_path):
-    done = flow(*SMALL, "--epochs", 1, "--model", "zero-gamma", "--out", tmp_path)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
+@pytest.mark.slow
+def test_a_variant_is_trained_and_drawn(tmp_path, flow):
+    code, _, err = flow(*SMALL, "--epochs", 1, "--model", "zero-gamma", "--out", tmp_path)
+    assert code == 0 and err == ""
     assert figures(tmp_path / "step-22") == ALWAYS | RESIDUAL | TRAINED and figures(tmp_path) == {"heatmap", "training"}
 
 
-def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path):
-    done = flow(*SMALL, "--init-only", "--model", "fixup", "--out", tmp_path)
-    assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert "fixup: at step 0 the gradient of every convolution is 0" in done.stdout
+def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path, flow):
+    code, out, err = flow(*SMALL, "--init-only", "--model", "fixup", "--out", tmp_path)
+    assert code == 0 and err == ""
+    assert "fixup: at step 0 the gradient of every convolution is 0" in out
     assert figures(tmp_path / "step-0") == ALWAYS - {"profile"}
 
 
@@ -69,11 +88,11 @@ def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path):
         (["--out", "/proc/nowhere"], "cannot write to the folder /proc/nowhere"),
     ],
 )
-def test_bad_settings_are_told_in_one_line(tmp_path, options, message):
-    done = flow("--out", tmp_path, *options)
-    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+def test_bad_settings_are_told_in_one_line(tmp_path, flow, options, message):
+    code, out, err = flow("--out", tmp_path, *options)
+    assert code == 1 and message in err and err.count("\n") == 1 and out == "", err
 
 
 def test_help_has_examples_and_lists_the_models():
-    text = flow("--help").stdout
+    text = process("--help").stdout
     assert "examples:" in text and "--init-only" in text and "stochastic-depth" in text

@@ -1,4 +1,4 @@
-"""The plugin in real runs of pytest."""
+"""The plugin in real runs of pytest, one of them in a process of its own."""
 
 import subprocess
 import sys
@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 
+import minires.testing  # noqa: F401  (a first import inside a run of pytester would be forgotten after it)
+
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Run these tests in a process of their own, with the plugin."""
+    """Run these tests with the plugin, here or in a process of their own."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
-    def run(source, *arguments):
+    def run(source, *arguments, within=pytester.runpytest_inprocess):
         pytester.makepyfile(source)
         own = () if _installed() else ("-p", "minires.testing.pytest_plugin")
-        return pytester.runpytest_subprocess(*own, "--strict-markers", "-W", "error", *arguments)
+        return within(*own, "--strict-markers", "-W", "error", *arguments)
 
     return run
 
@@ -29,7 +31,7 @@ def _installed():
     return any(e.value == "minires.testing.pytest_plugin" for e in entry_points(group="pytest11"))
 
 
-def test_points_are_summed_by_part_and_hints_told(run):
+def test_points_are_summed_by_part_and_hints_told(run, pytester):
     result = run(
         """
         import pytest
@@ -64,7 +66,8 @@ def test_points_are_summed_by_part_and_hints_told(run):
 
         def test_without_points():
             pass
-        """
+        """,
+        within=pytester.runpytest_subprocess,
     )
     result.assert_outcomes(passed=4, failed=2, errors=1)
     result.stdout.fnmatch_lines(
