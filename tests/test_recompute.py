@@ -206,7 +206,7 @@ def test_a_function_that_does_something_else_is_found_out():
     model = nn.Sequential(nn.BatchNorm1d(2))
     y = mr.checkpoint(model, mr.randn(4, 2))
     model.eval()
-    with pytest.raises(RuntimeError, match=r"checkpoint: Sequential did something else .*<BatchNorm in .*BatchNormEval"):
+    with pytest.raises(RuntimeError, match=r"Sequential did something else .*<BatchNorm .*BatchNormEval"):
         y.sum().backward()
     calls = []
 
@@ -216,7 +216,7 @@ def test_a_function_that_does_something_else_is_found_out():
             x = x.exp()
         return x
 
-    with pytest.raises(RuntimeError, match="longer_and_longer did something else .* it made 1 ops and now 2"):
+    with pytest.raises(RuntimeError, match=r"longer_and_longer did something else .* it made 1 ops and now 2"):
         mr.checkpoint(longer_and_longer, x).backward()
     with pytest.raises(RuntimeError, match="backward or grad was called inside the checkpointed function"):
         mr.checkpoint(lambda x: x.exp().backward(), x)

@@ -80,7 +80,7 @@ class ResNet(nn.Module):
             )
         if not isinstance(checkpoint_every, int | np.integer) or checkpoint_every < 0:
             raise ValueError(
-                f"ResNet: got checkpoint_every={checkpoint_every!r}; expected a number of blocks, or 0 (keep everything)"
+                f"ResNet: got checkpoint_every={checkpoint_every!r}; expected a number of blocks, or 0 (keep all)"
             )
         if not residual:
             block = kind = PLAIN_TWIN[kind]
