@@ -46,7 +46,9 @@ def skip_edges(nodes: Mapping[int, GraphNode]) -> dict[int, int]:
     return skips
 
 
-def is_gate(nodes: Mapping[int, GraphNode], consumers: Mapping[int, Sequence[int]], key: int, meeting: int) -> bool:
+def is_gate(
+    nodes: Mapping[int, GraphNode], consumers: Mapping[int, Sequence[int]], key: int, meeting: int
+) -> bool:
     """Whether every way from a tensor to the meeting point is multiplied by something that does not come from it.
 
     In g·F(x) + (1 − g)·x the gate g is used twice and meets itself at the addition, but carries no information past it.
