@@ -113,11 +113,14 @@ def scaling(sweeps: Mapping[str, dict[str, Any]]) -> Figure:
             axis.set_xscale("log", base=2)
         if name in ("batch", "width"):
             axis.set_yscale("log")
+            ticks = [m * 10**e for e in range(-1, 7) for m in (1, 2, 5)]
+            axis.set_yticks([t for t in ticks if y.min() / 2 <= t <= y.max() * 2])
+            axis.yaxis.set_major_formatter("{x:,g}")
         else:
             axis.set_ylim(bottom=0)
         axis.set_xticks(x, [str(n) for n in x], fontsize=8)
         axis.minorticks_off()
-        axis.set_xlabel({"depth": "depth (batch 128)", "batch": "batch (ResNet-20)"}.get(name, f"{name} (ResNet-20)"))
+        axis.set_xlabel(name if name == "depth" else f"{name} (ResNet-20)")
         axis.set_ylabel("training step, ms")
         axis.spines[["top", "right"]].set_visible(False)
         if axis.get_legend_handles_labels()[1]:

@@ -40,9 +40,9 @@ def paragraphs() -> Iterator[str]:
         m = step["machine"]
         versions = {label: r.get("version") for label, r in step["cases"]["resnet20"].items()}
         yield (
-            f"On {m['cores']} cores of an {m['processor']}, float32; medians of {step['rounds']} rounds, every "
-            f"program in its own process, alternated; {versions[PYTORCH] or 'PyTorch (absent)'} on the CPU, eager, both "
-            f"of its memory formats. `python -m benchmarks step inference` ([all numbers](benchmarks/results/step.md))."
+            f"On {m['cores']} cores, {m['processor']}, float32; medians of {step['rounds']} rounds, every program "
+            f"in its own process, alternated; {versions[PYTORCH] or 'PyTorch'} on the CPU, eager, both of "
+            f"its memory formats. `python -m benchmarks step inference` ([all numbers](benchmarks/results/step.md))."
         )
         rows = [_row(f"{title(case)}: training step", step["cases"][case]) for case in STEPS]
         if inference:

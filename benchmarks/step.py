@@ -51,7 +51,7 @@ HEADER = ["program", "median (range)", "minires / it", "peak memory", "minires /
 def step(plan: Plan) -> None:
     """Training step: time, peak memory, fraction of the sgemm rate; minires and PyTorch."""
     results, table = {}, []
-    for case in STEPS:
+    for case in ("resnet56", "digits56") if plan.quick else STEPS:
         results[case] = alternate(beside_pytorch(case, "step"), plan)
         table += rows(title(case), results[case], bars.STEP[case])
     roofline = alternate({"roofline": program("roofline")}, plan)["roofline"]
@@ -146,6 +146,7 @@ def memory(plan: Plan) -> None:
         "minires / it",
         "before the first step",
         "the steps' own",
+        "minires / it",
     ]
     text = (
         f"{markdown(header, table)}\n\n"
