@@ -5,73 +5,188 @@ the second core away. So every round starts every program anew, one after the ot
 what counts; absolute times belong to the machine named in the table.
 """
 
+import functools
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from minires.files import replacing
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+PYTHONS = "MINIRES_BENCH_PYTHONS"  # environment variable: further interpreters in which a peer may be installed
 
 
-def run_worker(program: str, *arguments: str) -> dict:
-    """Run ``workers/<program>.py`` and return the JSON object it prints last; {} with a note if a package is absent."""
-    command = [sys.executable, str(HERE / "workers" / f"{program}.py"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if "ModuleNotFoundError" in done.stderr:
-        return {"absent": done.stderr.strip().splitlines()[-1]}
-    if done.returncode:
+@dataclass(frozen=True)
+class Plan:
+    """How often to measure: ``rounds`` of new processes; ``quick`` for single measurements, just to see it run."""
+
+    rounds: int = 7
+    quick: bool = False
+
+
+class Program(NamedTuple):
+    """A worker, its arguments, and the module that must be importable for it."""
+
+    worker: str
+    arguments: tuple[str, ...]
+    module: str = "minires"
+    environment: Mapping[str, str] = {}
+
+
+def program(worker: str, *arguments: Any, module: str = "minires", **environment: str) -> Program:
+    """``program("torch_net", "resnet20", "step", module="torch")``; keywords are environment variables."""
+    return Program(worker, tuple(map(str, arguments)), module, environment)
+
+
+@functools.cache
+def interpreter(module: str) -> str | None:
+    """The first interpreter that has the module: this one, then those in the variable, separated as in $PATH."""
+    others = [p for p in os.environ.get(PYTHONS, "").split(os.pathsep) if p]
+    question = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    for python in (sys.executable, *others):
+        if subprocess.run([python, "-c", question], capture_output=True, check=False).returncode == 0:
+            return python
+    return None
+
+
+def run(what: Program, quick: bool = False) -> dict[str, Any]:
+    """Run one worker and return the JSON object it prints last.
+
+    A peer that is not installed, or does not manage, gives ``{"absent": why}``; an error of minires is an error here.
+    """
+    python = interpreter(what.module)
+    if python is None:
+        return {"absent": f"{what.module} is not installed"}
+    command = [python, str(HERE / "workers" / f"{what.worker}.py"), *what.arguments, *(["--quick"] if quick else [])]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), **what.environment}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
+    except subprocess.TimeoutExpired:
+        return {"absent": "gave up after 15 minutes"}
+    if done.returncode and what.module == "minires":
         raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr}")
+    if done.returncode:
+        return {"absent": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def alternate(programs: dict[str, Sequence[str]], rounds: int) -> dict[str, dict]:
-    """Run {label: [worker, argument, …]} ``rounds`` times in turn; returns medians and the spread for each label."""
+def alternate(programs: Mapping[str, Program], plan: Plan) -> dict[str, dict]:
+    """Run every program ``plan.rounds`` times in turn; returns, for each label, medians and ranges over the rounds."""
     seen: dict[str, list[dict]] = {label: [] for label in programs}
-    for _ in range(rounds):
-        for label, (program, *arguments) in programs.items():
-            seen[label].append(run_worker(program, *arguments))
+    for _ in range(plan.rounds):
+        for label, what in programs.items():
+            if seen[label] and "absent" in seen[label][-1]:
+                continue  # it will not be there in the next round either
+            seen[label].append(run(what, plan.quick))
             print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     return {label: _median(results) for label, results in seen.items()}
 
 
-def _median(results: list[dict]) -> dict:
-    if "absent" in results[0]:
-        return results[0]
+def _median(results: Sequence[dict]) -> dict:
+    absent = next((result for result in results if "absent" in result), None)
+    if absent:
+        return absent
     merged = dict(results[0])
     for key, value in results[0].items():
-        if isinstance(value, int | float):
-            values = [result[key] for result in results]
+        values = [result[key] for result in results]
+        if isinstance(value, float):
             merged[key] = statistics.median(values)
             merged[f"{key}_range"] = [min(values), max(values)]
+        elif key == "ms":  # a list of times, with None for what a program does not do
+            merged[key] = [None if None in times else statistics.median(times) for times in zip(*values)]
     return merged
 
 
-def machine() -> dict:
-    """What the numbers depend on: processor, cores, system, Python."""
-    processor = platform.processor()
+def machine() -> dict[str, Any]:
+    """What the numbers depend on: processor, its vector instructions, cores, system, Python."""
+    processor, flags = platform.processor(), ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), processor)
+        fields = dict(
+            (part.strip() for part in line.split(":", 1)) for line in cpuinfo.read_text().splitlines() if ":" in line
+        )
+        processor, flags = fields.get("model name", processor), f" {fields.get('flags', '')} "
+    vectors = next((name for name, flag in (("AVX-512", "avx512f"), ("AVX2", "avx2")) if f" {flag} " in flags), None)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": processor, "cores": cores, "system": platform.platform(), "python": platform.python_version()}
+    return {
+        "processor": processor + (f" ({vectors})" if vectors else ""),
+        "cores": cores,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
 
 
-def save(name: str, results: dict, table: str) -> None:
-    """Write results/<name>.json and .md, and print the table."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
-    (RESULTS / f"{name}.md").write_text(table + "\n")
-    print("\n" + table)
+def about(plan: Plan, results: Iterable[dict]) -> str:
+    """A sentence under every table: how it was measured, where, and with which versions."""
+    m, results = machine(), list(results)
+    threads = sorted({r["threads"] for r in results if "threads" in r})
+    versions = sorted({r["version"] for r in results if "version" in r})
+    return (
+        (
+            "A quick look, single measurements: do not quote. "
+            if plan.quick
+            else f"Medians of {plan.rounds} rounds. "
+            if plan.rounds > 1
+            else "One round. "
+        )
+        + "Each program in its own process, alternated; "
+        + f"{m['processor']}, {m['cores']} cores, {m['system']}, float32, Python {m['python']}"
+        + (f", {' or '.join(map(str, threads))} threads" if threads else "")
+        + (f". {'; '.join(versions)}." if versions else ".")
+    )
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def folder(plan: Plan) -> Path:
+    """``results``; a quick look goes into ``results/quick``, which is not kept, and never over real numbers."""
+    path = RESULTS / "quick" if plan.quick else RESULTS
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save(name: str, plan: Plan, results: dict[str, Any], text: str) -> None:
+    """Write <name>.json and <name>.md into the folder of results, and print the text."""
+    whole = {"machine": machine(), "rounds": plan.rounds, "quick": plan.quick, **results}
+    for suffix, content in ((".json", json.dumps(whole, indent=2, ensure_ascii=False)), (".md", text)):
+        with replacing(folder(plan) / f"{name}{suffix}") as temporary:
+            temporary.write_text(content + "\n")
+    print("\n" + text)
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """What `save` has written into ``results``, or None."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def save_figure(name: str, plan: Plan, figure: Any) -> None:
+    """Write <name>.png beside it."""
+    with replacing(folder(plan) / f"{name}.png") as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def spread(result: dict, key: str = "ms") -> str:
+    """A time with its range: ``360 ms (352–371)``."""
+    if "absent" in result:
+        return f"absent: {result['absent']}"
+    low, high = result[f"{key}_range"]
+    return f"{number(result[key])} ms ({number(low)}–{number(high)})"
+
+
+def number(value: float) -> str:
+    """Three significant digits, but never a power of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -263,13 +263,13 @@ def _criterion(low: float, high: float) -> str:
     return f"{low:.3g} … {high:.3g}".replace("-", "−")
 
 
-def science(rounds: int) -> None:
+def science(plan: harness.Plan) -> None:
     """Sixteen statements about plain and residual networks on five seeds (15 minutes; needs CIFAR-10 for some)."""
-    seeds = min(rounds, 5)
+    seeds = 1 if plan.quick else min(plan.rounds, 5)
     results = measure(seeds)
     document = {"seeds": seeds, "numpy": np.__version__, "command": COMMAND, "system": platform.system()}
     rows = [
         row | {"bounds": {k: [None if math.isinf(v) else v for v in b] for k, b in row.get("bounds", {}).items()}}
         for row in results
     ]
-    harness.save("science", {**document, "rows": rows}, table(results, seeds))
+    harness.save("science", plan, {**document, "rows": rows}, table(results, seeds))

@@ -30,6 +30,7 @@ from .kernels.cpu.threads import get_num_threads, set_num_threads
 from .nn.functional import relu, sigmoid, softmax, tanh
 from .ops import Op
 from .random import manual_seed
+from .recompute import checkpoint
 from .tensor import Tensor, apply
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "apply",
     "arange",
     "cat",
+    "checkpoint",
     "data",
     "detect_anomaly",
     "flatten",

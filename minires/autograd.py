@@ -28,6 +28,8 @@ class _State(threading.local):
     anomaly = False
     scope = ""  # dotted name of the module now running; nn.Module sets it
     recorder: Any = None  # told of every op and every gradient, see flow.Recording; flow.recording() sets it
+    segment: Any = None  # told of every op, see recompute.Segment; checkpoint() sets it
+    recomputing = False  # whether checkpoint() runs something a second time
 
 
 state = _State()
@@ -143,10 +145,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
             yield op, total, False
         elif wanted is None and op.tensor is not None:
             op.tensor.grad = np.array(total if op.tensor.grad is None else op.tensor.grad + total)
-        grads = op.backward(total)
-        grads = grads if isinstance(grads, tuple | list) else (grads,)
-        if len(grads) != len(op.inputs):
-            raise ValueError(f"{op.name}.backward: got {len(grads)} gradients for {len(op.inputs)} inputs of {op!r}")
+        grads = gradients(op, total)
         for slot, source in enumerate(op.inputs):
             if source is not None:
                 contribute(source, op, slot, checked(grads[slot], op, slot))
@@ -183,6 +182,17 @@ def ops_latest_first(roots, wanted):
                 leads.add(op)
         order = [op for op in order if op in leads]
     return reversed(order)
+
+
+def gradients(op, total):
+    """What the op's backward returns, one for each input; what it had forgotten is computed again first."""
+    while op.segment is not None:  # more than once, where checkpoints are nested
+        op.segment.recompute()
+    grads = op.backward(total)
+    grads = grads if isinstance(grads, tuple | list) else (grads,)
+    if len(grads) != len(op.inputs):
+        raise ValueError(f"{op.name}.backward: got {len(grads)} gradients for {len(op.inputs)} inputs of {op!r}")
+    return grads
 
 
 def _seed(t, seed):

@@ -42,6 +42,8 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, state.scope, next(serials)
     if state.recorder is not None:
         state.recorder.forward(op, arrays, data)
+    if state.segment is not None:
+        state.segment.joined(op)
     return Tensor(data, requires_grad=True, op=op)
 
 

@@ -28,13 +28,13 @@ import numpy as np
 from tqdm import tqdm
 
 from .autograd import no_grad
-from .checkpoint import START_ANEW, Checkpoint, CheckpointError
 from .data import batch_count, batches
 from .data.dataset import Augment, Dataset
 from .files import writable_folder
 from .history import History, Position, Result, Tally
 from .nn import Module, functional as F
 from .optim import LRScheduler, Optimizer
+from .saving import START_ANEW, Checkpoint, CheckpointError
 from .tensor import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]

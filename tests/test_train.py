@@ -13,14 +13,14 @@ from functools import partial
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from test_checkpoint import frozen
+from test_saving import frozen
 
 import minires as mr
 from minires import nn, optim, random
-from minires.checkpoint import Checkpoint, CheckpointError
 from minires.data import Dataset, batches, digits, random_crop_flip
 from minires.history import History, Position, Result
 from minires.nn import functional as F
+from minires.saving import Checkpoint, CheckpointError
 from minires.train import evaluate, fit, train_step
 
 TRAIN, TEST = digits()

@@ -196,8 +196,7 @@ class Paths:
         totals: dict[Any, dict[int, Any]] = {self.loss: {0: seed}}
         for op in self.ops:
             for k, gradient in totals.pop(op, {}).items():
-                grads = op.backward(gradient)
-                grads = grads if isinstance(grads, tuple | list) else (grads,)
+                grads = autograd.gradients(op, gradient)
                 for slot, source in enumerate(op.inputs):
                     if not op.needs[slot]:
                         continue

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..recompute import checkpoint
 from ..tensor import Tensor
 from .blocks import (
     Bottleneck,
@@ -45,6 +46,8 @@ class ResNet(nn.Module):
     shortcut: option "A", "B" or "C", see `blocks.make_shortcut`.
     zero_init_residual: start the last batch norm of every branch at γ = 0, so that each block starts as its shortcut
     (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
+    checkpoint_every: compute this many blocks at a time again during backward instead of keeping what is inside them,
+    see `minires.checkpoint`; about √(number of blocks) takes least memory. 0 keeps everything.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class ResNet(nn.Module):
         shortcut: str = "B",
         residual: bool = True,
         zero_init_residual: bool = False,
+        checkpoint_every: int = 0,
     ):
         super().__init__()
         if stem not in ("cifar", "imagenet"):
@@ -74,10 +78,14 @@ class ResNet(nn.Module):
                 f"ResNet: got {len(blocks)} stages of blocks {list(blocks)} and {len(widths)} widths {list(widths)}; "
                 "each stage has a number of blocks and a width"
             )
+        if not isinstance(checkpoint_every, int | np.integer) or checkpoint_every < 0:
+            raise ValueError(
+                f"ResNet: got checkpoint_every={checkpoint_every!r}; expected a number of blocks, or 0 (keep all)"
+            )
         if not residual:
             block = kind = PLAIN_TWIN[kind]
         norm_layer = getattr(kind, "norm_layer", nn.BatchNorm2d)
-        self.residual, self.preact = residual, kind.preact
+        self.residual, self.preact, self.checkpoint_every = residual, kind.preact, checkpoint_every
         channels = widths[0]
         if stem == "cifar":
             self.conv1 = conv3x3(in_channels, channels)
@@ -121,8 +129,13 @@ class ResNet(nn.Module):
         if not self.preact:
             x = self.relu(self.bn1(x))
         x = self.maxpool(x)
-        for stage in range(self.stages):
-            x = getattr(self, f"layer{stage + 1}")(x)
+        if every := self.checkpoint_every:
+            blocks = self.blocks()
+            for i in range(0, len(blocks), every):
+                x = checkpoint(nn.Sequential(*blocks[i : i + every]), x)
+        else:
+            for stage in range(self.stages):
+                x = getattr(self, f"layer{stage + 1}")(x)
         if self.preact:
             x = self.relu(self.bn(x))
         x = self.avgpool(x)
@@ -140,11 +153,13 @@ def resnet_cifar(
     preact: bool = False,
     residual: bool = True,
     zero_init_residual: bool = False,
+    checkpoint_every: int = 0,
 ) -> ResNet:
     """The CIFAR networks: depth = 6n+2 layers, three stages of n blocks with ``width``, 2·width and 4·width channels.
 
     (N, in_channels, H, W) -> (N, num_classes). block: `ResidualBlock`, or with ``preact`` `PreActBlock`, if not given;
-    else as for `ResNet`, such as one of the blocks in `VARIANTS`.
+    else as for `ResNet`, such as one of the blocks in `VARIANTS`. ResNet-1202 at batch 128 fits a small machine with
+    ``checkpoint_every=10``, see `ResNet`.
     Raises ValueError, naming the nearest legal depths, for any other depth, and for ``block`` together with ``preact``.
     """
     if not isinstance(depth, int | np.integer) or depth < 8 or (depth - 2) % 6:
@@ -162,6 +177,7 @@ def resnet_cifar(
         shortcut=shortcut,
         residual=residual,
         zero_init_residual=zero_init_residual,
+        checkpoint_every=checkpoint_every,
     )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import state
 from ..ops import activation, batchnorm, conv, elementwise, linear as linear_op, loss, pool, shape
 from ..random import generator
 from ..tensor import Tensor, apply
@@ -83,7 +84,7 @@ def batch_norm(
         return apply(batchnorm.BatchNormEval, input, weight, bias, mean=mean, var=var, eps=eps)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None and not state.recomputing:
         count = input.data.size // input.shape[1]
         running_mean += momentum * (statistics["mean"] - running_mean)
         running_var += momentum * (statistics["var"] * (count / (count - 1)) - running_var)

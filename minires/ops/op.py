@@ -30,6 +30,7 @@ class Op:
         scope: dotted name of the module in which the op ran, such as ``layer1.0.conv1``.
         serial: position in the order of creation. An op is always created after the ops that made its inputs,
             so sorting by ``serial`` *is* a topological sort.
+        segment: if the op forgot what it saved, what can compute it again, see `minires.checkpoint`.
     """
 
     inputs: tuple[Any, ...] = ()
@@ -41,6 +42,7 @@ class Op:
     serial: int = -1
     tensor: Any = None
     released: bool = False
+    segment: Any = None
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """Return the output array, and store on ``self`` what backward needs."""
@@ -59,6 +61,18 @@ class Op:
         """Drop the saved arrays and the links to earlier ops; keep only what names the node."""
         self.__dict__ = {"scope": self.scope, "serial": self.serial, "shape": self.shape, "released": True}
 
+    def forget(self) -> None:
+        """Drop the saved arrays alone; the op keeps its place in the graph."""
+        self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _OF_THE_ENGINE}
+
+    def recall(self, twin: "Op") -> None:
+        """Take over what the same op saved when it ran again."""
+        saved = {name: value for name, value in twin.__dict__.items() if name not in _OF_THE_ENGINE}
+        self.__dict__.update(saved, segment=twin.segment)
+
     def __repr__(self) -> str:
         where = f" in {self.scope}" if self.scope else ""
         return f"<{self.name}{where}, output {self.shape}>"
+
+
+_OF_THE_ENGINE = {"inputs", "needs", "input_specs", "shape", "dtype", "scope", "serial", "tensor", "segment"}

@@ -100,8 +100,7 @@ def _walk(y: Tensor, leaf: Any, cotangent: np.ndarray, policy: Callable) -> Any:
     for op in autograd.ops_latest_first([y.op], None):
         if op not in totals:
             continue
-        back = op.backward(totals.pop(op))
-        back = back if isinstance(back, tuple | list) else (back,)
+        back = autograd.gradients(op, totals.pop(op))
         for i, source in enumerate(op.inputs):
             if source is not None:
                 g = autograd.checked(back[i], op, i)

@@ -120,6 +120,47 @@ def test_each_thread_has_its_own_workspace(threads):
     assert parallel(fill, range(2)) == [{0.0}, {1.0}]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_training_step_is_bit_identical_for_a_thread_count(count, threads):
+    """Also from several user threads at once, each with a network of its own."""
+    threads(count)
+
+    def step():
+        rng = np.random.default_rng(0)
+        x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((64, 8, 16, 16), (8, 8, 3, 3)))
+        x, w = mr.tensor(x, requires_grad=True), mr.tensor(w, requires_grad=True)
+        y = mr.nn.functional.conv2d(x, w, padding=1)
+        (mr.nn.functional.batch_norm(y, None, None, training=True).relu() ** 2).sum().backward()
+        return x.grad.tobytes(), w.grad.tobytes()
+
+    expected, found = step(), []
+    users = [threading.Thread(target=lambda: found.append(step())) for _ in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join(60)
+    assert found == [expected] * 4 and step() == expected
+
+
+def test_the_number_of_threads_may_change_while_others_compute(threads):
+    threads(3)
+    totals, stop = [], threading.Event()
+
+    def call():
+        while not stop.is_set():
+            totals.append(sum(parallel(sum, range(100))))
+
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for count in [1, 2, 3, 2] * 25:
+        threads(count)
+    stop.set()
+    for caller in callers:
+        caller.join(20)
+    assert not any(caller.is_alive() for caller in callers) and set(totals) == {4950}
+
+
 def run_python(program):
     """The output of a program run in a process of its own, on this source tree."""
     root = os.path.dirname(os.path.dirname(mr.__file__))

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 import minires as mr
 from minires import nn, optim, random
-from minires.checkpoint import Checkpoint, CheckpointError
+from minires.saving import Checkpoint, CheckpointError
 
 
 def trained(width=2, cls=optim.SGD, dtype="float32", **options):
@@ -221,7 +221,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 
 SAVER = """
 import sys, numpy as np
-from minires.checkpoint import Checkpoint
+from minires.saving import Checkpoint
 for k in range(10**9):
     Checkpoint({"w": np.full(500_000, k, np.float32)}, extra={"k": k}).save(sys.argv[1])
     if k == 1:

@@ -1,0 +1,29 @@
+"""What is to be reached, and whether it was: a measured ratio against a bar that must be met and one aimed at."""
+
+from typing import NamedTuple
+
+
+class Bar(NamedTuple):
+    """Upper limits of a ratio minires / peer: ``must`` be met, ``aim`` would be better."""
+
+    must: float
+    aim: float
+
+    def verdict(self, ratio: float) -> str:
+        """``0.95 × · aim met (≤ 1)``, ``1.2 × · must met (≤ 1.35)`` or ``1.5 × · missed (≤ 1.35)``."""
+        if ratio <= self.aim:
+            return f"{ratio:.2f} × · aim met (≤ {self.aim:g})"
+        return f"{ratio:.2f} × · {'must met' if ratio <= self.must else 'missed'} (≤ {self.must:g})"
+
+
+STEP = {
+    "resnet20": Bar(1.35, 1.0),
+    "resnet56": Bar(1.35, 1.0),
+    "resnet18": Bar(1.25, 1.0),
+    "digits56": Bar(1.2, 0.8),
+}
+INFERENCE = Bar(1.3, 1.0)
+MEMORY = Bar(0.8, 0.6)
+NUMPY_PEERS = Bar(1 / 4, 1 / 8)
+SGEMM_MUST, SGEMM_AIM = 0.45, 0.7  # fraction of the machine's own sgemm rate reached by the ResNet-56 step
+STRAIGHT = 0.15  # largest relative distance from the straight line

@@ -1,0 +1,132 @@
+"""The performance section of README.md, written from the files in ``results``: nobody types these numbers."""
+
+from collections.abc import Iterator
+
+from minires.files import replacing
+
+from .harness import HERE, Plan, load, markdown, number
+from .step import CHANNELS_LAST, PYTORCH, STEPS, title
+
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks readme` -->", "<!-- benchmarks: end -->"
+
+
+def readme(plan: Plan) -> None:
+    """Rewrite the performance section of README.md from the results (measures nothing)."""
+    text = README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"benchmarks readme: {README} has no region between the lines {BEGIN} and {END}; add them")
+    with replacing(README) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{section()}\n{END}{after}")
+    print(section())
+
+
+def region() -> str:
+    """What stands between the marks in README.md now."""
+    return README.read_text().partition(BEGIN)[2].partition(END)[0].strip("\n")
+
+
+def section() -> str:
+    """What should stand there."""
+    return "\n\n".join(paragraphs())
+
+
+def paragraphs() -> Iterator[str]:
+    """Introduction, table, and a sentence for every other page that was measured."""
+    step, inference = load("step"), load("inference")
+    if step:
+        m = step["machine"]
+        versions = {label: r.get("version") for label, r in step["cases"]["resnet20"].items()}
+        yield (
+            f"On {m['cores']} cores, {m['processor']}, float32; medians of {step['rounds']} rounds, every program "
+            f"in its own process, alternated; {versions[PYTORCH] or 'PyTorch'} on the CPU, eager, both of "
+            f"its memory formats. `python -m benchmarks step inference` ([all numbers](benchmarks/results/step.md))."
+        )
+        rows = [_row(f"{title(case)}: training step", step["cases"][case]) for case in STEPS]
+        if inference:
+            rows += [_row(f"{title('resnet56', int(n))}: inference", r) for n, r in inference["batches"].items()]
+        yield markdown(["", "minires", "PyTorch NCHW / channels_last", "memory: minires", "PyTorch"], rows)
+        rate = step["cases"]["resnet56"]["minires"]["gflop"] / step["cases"]["resnet56"]["minires"]["ms"]
+        yield (
+            f"The ResNet-56 step computes at {1e3 * rate:.0f} GFLOP/s, {step['sgemm_fraction']:.0%} of what the "
+            f"machine's own matrix product reaches. What each kernel takes, beside PyTorch's and the roofline: "
+            f"[ops](benchmarks/results/ops.md); memory: [memory](benchmarks/results/memory.md)."
+        )
+    for sentence in (_peers(), _scaling(), _depth1202(), _engine()):
+        if sentence:
+            yield sentence
+
+
+def _row(label: str, measured: dict[str, dict]) -> list[str]:
+    def cells(key: str, unit: str, *programs: str) -> str:
+        found = [number(measured[p][key]) if "absent" not in measured[p] else "absent" for p in programs]
+        return f"{' / '.join(found)} {unit}"
+
+    row = [label]
+    for key, unit in (("ms", "ms"), ("peak_mb", "MB")):
+        row += [cells(key, unit, "minires"), cells(key, unit, PYTORCH, CHANNELS_LAST)]
+    return row
+
+
+def _peers() -> str | None:
+    results = load("peers")
+    if not results:
+        return None
+    parts = []
+    for case, measured in results["cases"].items():
+        present = {name: r for name, r in measured.items() if name != "minires" and "absent" not in r}
+        if present:
+            best = min(present.values(), key=lambda r: r["ms"])
+            times = best["ms"] / measured["minires"]["ms"]
+            parts.append(f"{times:.1f} times as long on {title(case)} ({best['version'].split(',')[0]})")
+    names = sorted(
+        {
+            r["version"].split(",")[0]
+            for m in results["cases"].values()
+            for n, r in m.items()
+            if n != "minires" and "absent" not in r
+        }
+    )
+    return (
+        f"Of the other NumPy frameworks ({', '.join(names)}), the fastest takes {', '.join(parts)}: "
+        "[peers](benchmarks/results/peers.md)."
+    )
+
+
+def _scaling() -> str | None:
+    results = load("scaling")
+    if not results:
+        return None
+    depth, batch = (results[name]["line"]["distance"] for name in ("depth", "batch"))
+    batches = list(results["batch"]["points"])
+    return (
+        f"Time grows with depth along a straight line within {depth:.0%}, with the batch ({batches[0]} to "
+        f"{batches[-1]}) within {batch:.0%}: [scaling](benchmarks/results/scaling.md)."
+    )
+
+
+def _depth1202() -> str | None:
+    results = load("depth1202")
+    if not results:
+        return None
+    r = results["measured"]
+    return (
+        f"`resnet_cifar(1202, checkpoint_every=10)` trains at batch 128 in {r['peak_mb'] / 1024:.1f} GB, "
+        f"{r['ms'] / 1e3:.0f} s a step (`python -m benchmarks depth1202`)."
+    )
+
+
+def _engine() -> str | None:
+    engine, recording = load("engine"), load("recording")
+    if not engine or not recording:
+        return None
+    modes = recording["modes"]
+    plain, norms, arrays = (modes[name] for name in ("not recording", "norms", "norms and arrays"))
+    return (
+        f"The engine itself costs {engine['forward_us']:.1f} µs forward and {engine['backward_us']:.1f} µs backward an "
+        f"op (`benchmarks engine`). Recording every edge of the ResNet-20 step takes it from {plain['ms']:.0f} to "
+        f"{norms['ms']:.0f} ms and from {plain['peak_mb']:.0f} to {norms['peak_mb']:.0f} MB; keeping all arrays, "
+        f"{arrays['peak_mb']:.0f} MB (`benchmarks recording`)."
+    )

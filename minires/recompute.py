@@ -1,0 +1,107 @@
+"""`checkpoint`: keep a function's inputs instead of everything inside it, and compute the inside again for backward.
+
+A network of n blocks keeps the arrays of all its blocks until backward has passed. In segments of √n blocks it keeps
+what goes into each segment, and while backward is in one, the arrays of that segment: memory like √n for one more
+forward pass (Chen et al. 2016, arXiv 1604.06174, section 4).
+
+How it works here: the function runs as ever and its ops join the graph as ever, but each forgets, at once, what its
+forward saved. When backward comes to the first such op, the function runs again, and the ops of the second run, which
+come in the same order, hand what they saved to those of the first. The graph itself is the plain one: the same edges,
+the same sums in the same order, so gradients are equal bit for bit, and a recording sees what it always sees.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from . import random
+from .autograd import state, switch
+from .ops import Op
+
+
+def checkpoint(function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    """``function(*inputs, **options)``, computed again during backward rather than kept; torch.utils.checkpoint.
+
+    Any function or module that computes the same each time from its inputs and from parameters. Gradients, recordings,
+    the random state and the running statistics of batch norms (updated once) are those of the plain call, bit for bit.
+    Calls may be nested. With ``keep_graph`` what was computed again is kept for the next backward; under `no_grad`
+    nothing is kept at all. Do not change inputs, parameters or modes between forward and backward.
+    Backward raises RuntimeError if the second run is another computation than the first.
+    """
+    segment = Segment(function, inputs, options)
+    with switch(segment=segment):
+        result = function(*inputs, **options)
+    segment.outer, segment.complete = None, True
+    return result
+
+
+class Segment:
+    """The ops of one checkpointed call, and what is needed to run it again."""
+
+    def __init__(self, function: Callable[..., Any], inputs: tuple, options: dict[str, Any]):
+        self.call = function, inputs, options
+        self.ops: list[weakref.ref[Op]] = []  # weak: the ops hold the segment, and what nobody needs may go
+        self.random, self.scope = random.get_state(), state.scope
+        self.outer, self.complete = state.segment, False  # the outer call, as long as this one runs
+
+    def joined(self, op: Op) -> None:
+        """Take an op that has just joined the graph, and let it forget what it saved."""
+        self.ops.append(weakref.ref(op))
+        op.forget()
+        op.segment = self
+        if self.outer is not None:
+            self.outer.joined(op)  # an outer call, when it runs again, will make this one again
+
+    def recompute(self) -> None:
+        """Run the function again, and give every op what it had saved."""
+        if not self.complete:
+            raise RuntimeError(
+                "checkpoint: backward or grad was called inside the checkpointed function, whose ops have forgotten "
+                "what they saved; call it outside, or leave that part out of the checkpoint"
+            )
+        function, inputs, options = self.call
+        again = SecondRun()
+        before = random.get_state()
+        try:
+            random.set_state(self.random)
+            with switch(grad_enabled=True, recorder=None, segment=again, scope=self.scope, recomputing=True):
+                function(*inputs, **options)
+        finally:
+            random.set_state(before)
+        first = [reference() for reference in self.ops]
+        _check_same(function, first, again.ops)
+        for segment in {op.segment for op in again.ops} - {None}:  # nested calls: their ops are those of the first run
+            own = {op: weakref.ref(one) for one, op in zip(first, again.ops) if one is not None}
+            segment.ops = [own.get(op(), op) for op in segment.ops]
+        for one, op in zip(first, again.ops):
+            if one is not None:
+                one.recall(op)
+
+
+class SecondRun:
+    """The ops of a call that runs again."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+
+    def joined(self, op: Op) -> None:
+        """Take an op that has just joined a graph."""
+        self.ops.append(op)
+
+
+def _check_same(function: Callable[..., Any], first: list[Op | None], second: list[Op]) -> None:
+    """Raise RuntimeError unless both runs made ops of the same kinds and shapes, in the same order."""
+    different = next(
+        (
+            f"op {i} was {one!r} and is now {two!r}"
+            for i, (one, two) in enumerate(zip(first, second))
+            if one is not None and (type(one), one.shape, one.dtype) != (type(two), two.shape, two.dtype)
+        ),
+        f"it made {len(first)} ops and now {len(second)}" if len(first) != len(second) else None,
+    )
+    if different:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise RuntimeError(
+            f"checkpoint: {name} did something else when backward ran it again: {different}. It must compute the same "
+            "each time: no counters, no other random generator than minires', no train() or eval() before backward"
+        )

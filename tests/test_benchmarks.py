@@ -1,0 +1,63 @@
+"""The benchmarks: what they count and conclude, and that README says what was measured."""
+
+import numpy as np
+import pytest
+
+from benchmarks import bars, harness, readme, scaling
+from benchmarks.workers import common
+from minires import kernels, models
+from minires.creation import randn
+
+
+def test_readme_shows_the_results():
+    if readme.BEGIN not in readme.README.read_text():
+        pytest.skip("README has no region for the results yet")
+    assert readme.region() == readme.section(), "run: python -m benchmarks readme"
+
+
+@pytest.mark.parametrize("case", ["resnet20", "resnet18", "digits56"])
+def test_flops_are_those_of_the_convolutions_that_run(case):
+    case = common.CASES[case]._replace(batch=1, size=32)
+    shortcut = "A" if case.stem == "cifar" else "B"
+    options = dict(stem=case.stem, in_channels=case.channels, num_classes=case.classes, shortcut=shortcut)
+    model = models.ResNet(models.ResidualBlock, case.blocks, case.widths, **options).eval()
+    x = randn(1, case.channels, 32, 32)
+    conv2d, counted = kernels.of(x.data).conv2d, [2 * model.fc.weight.data.size]
+
+    def counting(x, weight, *arguments):
+        y = conv2d(x, weight, *arguments)
+        counted.append(2 * y.size * weight[0].size)
+        return y
+
+    with kernels.use(conv2d=counting):
+        model(x)
+    assert sum(counted) == common.flops(case, "inference")
+
+
+def test_a_straight_line_is_found_and_a_bend_is_seen():
+    x = np.array([1, 4, 16, 64])
+    line = scaling.straight_line(x, 3 + 2 * x)
+    assert line == pytest.approx({"start": 3, "slope": 2, "distance": 0}, abs=1e-9)
+    assert scaling.straight_line(x, (3 + 2 * x) * [1, 1.5, 1, 1])["distance"] > bars.STRAIGHT
+
+
+def test_verdicts():
+    bar = bars.Bar(1.35, 1.0)
+    assert [bar.verdict(r).split(" · ")[1] for r in (0.9, 1.2, 1.4)] == [
+        "aim met (≤ 1)",
+        "must met (≤ 1.35)",
+        "missed (≤ 1.35)",
+    ]
+
+
+def test_a_worker_runs_in_its_own_process_and_an_absent_peer_is_named():
+    plan = harness.Plan(2, True)
+    programs = {
+        "minires": harness.program("minires_net", "digits56", "step", "--batch", 2, "--width", 1),
+        "nobody": harness.program("minires_net", "digits56", "step", module="a_module_that_nobody_has"),
+    }
+    measured = harness.alternate(programs, plan)
+    low, high = measured["minires"]["ms_range"]
+    assert 0 < low <= measured["minires"]["ms"] <= high and measured["minires"]["peak_mb"] > 1
+    assert measured["nobody"] == {"absent": "a_module_that_nobody_has is not installed"}
+    assert "absent" in harness.spread(measured["nobody"])
