@@ -3,6 +3,7 @@
 import numpy as np
 
 from ... import autograd
+from ...ops import Op
 from ...tensor import Tensor
 from ...testing import gradcheck
 from .. import networks
@@ -21,7 +22,8 @@ def ordered(graph: str, *shapes: tuple[int, ...]) -> Check:
         arrays = [rng.standard_normal(shape) for shape in shapes]
         places = learner.drive("order", graph, arrays)
         ops = networks.ops_behind(GRAPHS[graph](*[Tensor(a, requires_grad=True) for a in arrays]))
-        made_by = {i: [ops.index(op) for op in ops[i].inputs if op in ops] for i in range(len(ops))}
+        place_of = {op.serial: i for i, op in enumerate(ops)}
+        made_by = {i: {place_of[s.serial] for s in op.inputs if isinstance(s, Op)} for i, op in enumerate(ops)}
         if not isinstance(places, list) or not all(isinstance(p, int) for p in places):
             raise Wrong("order did not return a list of ops", "wrong type")
         if -1 in places:
@@ -31,12 +33,11 @@ def ordered(graph: str, *shapes: tuple[int, ...]) -> Check:
         if len(places) < len(ops):
             raise Wrong(f"order lists {len(places)} of {len(ops)} ops", "ops are missing")
         seen: set[int] = set()
-        for place in places:
-            users = [i for i in made_by if place in made_by[i] and i not in seen]
-            if users:
-                text = f"{ops[place].name} is listed before {ops[users[0]].name}, which uses its output"
+        for user in places:
+            seen.add(user)
+            for place in made_by[user] & seen:
+                text = f"{ops[place].name} is listed before {ops[user].name}, which uses its output"
                 raise Wrong(text, "an op comes before one that uses its output")
-            seen.add(place)
 
     return check
 

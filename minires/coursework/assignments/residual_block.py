@@ -84,6 +84,7 @@ def computes(shape: Shape, what: str, training: bool = True, size: int = 6) -> C
         y = block(x)
         g = rng.standard_normal(y.shape)
         y.backward(g)
+        right = {name: p.grad.copy() for name, p in block.named_parameters()}
         found = learner.drive("block", shape, weights, x.data, g, training=training)
         title = f"ResidualBlock{shape} in {'training' if training else 'evaluation'}"
         mistakes = known_mistakes(block, x)
@@ -93,8 +94,8 @@ def computes(shape: Shape, what: str, training: bool = True, size: int = 6) -> C
         if found["x"] is None:
             raise Wrong(f"{title}: no gradient came back to x; was a tensor detached?", "no gradient")
         judge(f"{title}, gradient of x", found["x"], x.grad, gradient_mistakes(block, x, g))
-        for name, p in block.named_parameters():
-            judge(f"{title}, gradient of {name}", found["parameters"].get(name), p.grad)
+        for name, grad in right.items():
+            judge(f"{title}, gradient of {name}", found["parameters"].get(name), grad)
 
     return check
 
