@@ -30,9 +30,9 @@ def judge(what: str, got: Any, right: Any, mistakes: Mistakes = (), tolerance: f
     got = as_array(what, got, right)
     if agree(got, right, tolerance):
         return
-    finite = np.isfinite(got)
-    if not finite.all() and np.isfinite(right).all():
-        count = int((~finite).sum())
+    lost = ~np.isfinite(got) & np.isfinite(right)
+    if lost.any():
+        count = int(lost.sum())
         text = f"{what}: {count} of {got.size} entries are NaN or Inf (a division by 0, a logarithm of 0, an overflow?)"
         raise Wrong(text, "NaN or Inf")
     likely = next((words for words, value in mistakes if agree(got, np.asarray(value), 1e-6)), "")
