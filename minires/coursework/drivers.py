@@ -14,7 +14,6 @@ from ..tensor import Tensor
 from . import mutants, networks
 from .graphs import GRAPHS
 
-
 # ── autograd ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

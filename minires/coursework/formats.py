@@ -4,6 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as xml
 from collections.abc import Callable
+from typing import Any
 
 from .grading import Result, TestResult
 
@@ -48,7 +49,7 @@ def junit(result: Result) -> str:
     """JUnit XML as pytest writes it; points are properties of the test cases."""
     failed = sum(t.status == "failed" for t in result.tests)
     skipped = sum(t.status == "not run" for t in result.tests)
-    counts = {"tests": str(len(result.tests)), "failures": str(failed), "errors": "0", "skipped": str(skipped)}
+    counts: dict[str, Any] = {"tests": str(len(result.tests)), "failures": str(failed), "errors": "0", "skipped": str(skipped)}
     suites = xml.Element("testsuites", name="minires")
     suite = xml.SubElement(suites, "testsuite", name=result.assignment.name, time=f"{result.seconds:.3f}", **counts)
     for test in result.tests:

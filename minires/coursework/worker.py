@@ -15,6 +15,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def work(channel: socket.socket) -> None:
 
     _send(channel, attempt(load, first["name"]))
     while (request := _receive(stream)) is not None:
-        _send(channel, attempt(lambda request=request: perform(submission, request), first["name"]))
+        _send(channel, attempt(partial(perform, submission, request), first["name"]))
 
 
 def load_module(source: str, name: str) -> types.ModuleType:

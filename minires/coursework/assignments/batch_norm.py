@@ -1,5 +1,7 @@
 """Assignment batch_norm: forward, the three terms of the gradient, evaluation, running statistics, training."""
 
+from typing import Any
+
 import numpy as np
 
 from ...kernels import cpu, textbook
@@ -31,11 +33,11 @@ def forward(shape: Shape | None, affine: bool = True, dtype: type = np.float64) 
         right = textbook.batch_norm(*arguments)
         axes = textbook.all_but_channels(x)
         unbiased = x.var(axes, ddof=1)
-        scale = arguments[1:] or (None, None)
-        mistakes = (
+        scale: Any = arguments[1:] or (None, None)
+        mistakes: Any = (
             [
                 ("the variance divides by n − 1; here it divides by n",
-                 textbook.batch_norm_eval(x, *scale, right[1], unbiased, EPS)),
+                 textbook.batch_norm_eval(x, scale[0], scale[1], right[1], unbiased, EPS)),
                 ("γ and β are not applied", textbook.batch_norm(x)[0]),
                 ("the statistics are taken over the batch alone, not over height and width too",
                  _over_batch(x, *scale)),

@@ -31,7 +31,7 @@ def forward(options: dict[str, Any] | None, bias: bool = True, dtype: type = np.
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
         (x, w, b), geometry = draw(rng, options)
-        arrays = [a.astype(dtype) for a in (x, w, b)]
+        arrays: list[Any] = [a.astype(dtype) for a in (x, w, b)]
         arrays[2:] = [arrays[2] if bias else None]
         right = textbook.conv2d(*arrays, **geometry)
         flipped = textbook.conv2d(arrays[0], arrays[1][:, :, ::-1, ::-1], arrays[2], **geometry)

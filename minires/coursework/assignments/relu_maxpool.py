@@ -21,7 +21,8 @@ def draw(rng: np.random.Generator, geometry: Geometry | None) -> tuple[np.ndarra
         return rng.standard_normal((2, 3, 7, 6)), geometry
     kernel, stride = ((int(a), int(b)) for a, b in (rng.integers(2, 4, 2), rng.integers(1, 4, 2)))
     padding = int(rng.integers(0, 2)), int(rng.integers(0, 2))
-    return rng.standard_normal(tuple(rng.integers([1, 1, 5, 5], [3, 4, 9, 9]))), (kernel, stride, padding)
+    size = tuple(int(n) for n in rng.integers([1, 1, 5, 5], [3, 4, 9, 9]))
+    return rng.standard_normal(size), (kernel, stride, padding)
 
 
 def rectified(values: np.ndarray | None, dtype: type = np.float64) -> Check:

@@ -84,7 +84,7 @@ def computes(shape: Shape, what: str, training: bool = True, size: int = 6) -> C
         y = block(x)
         g = rng.standard_normal(y.shape)
         y.backward(g)
-        right = {name: p.grad.copy() for name, p in block.named_parameters()}
+        right = {name: np.array(p.grad) for name, p in block.named_parameters()}
         found = learner.drive("block", shape, weights, x.data, g, training=training)
         title = f"ResidualBlock{shape} in {'training' if training else 'evaluation'}"
         mistakes = known_mistakes(block, x)
