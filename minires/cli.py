@@ -185,8 +185,8 @@ def _add_grade(commands) -> None:
     parser = commands.add_parser(
         "grade",
         help="grade an exercise file",
-        description="Run the tests of an exercise on your file, each in a process of its own, and say what passed, what "
-        "failed, and a hint.",
+        description="Run the tests of an exercise on your file, each in a process of its own, and say what passed, "
+        "what failed, and a hint.",
         epilog="The exit code is 0 for full marks in all tests that ran, 3 if points are missing.\n\n"
         "examples:\n"
         "  minires grade conv2d.py\n"

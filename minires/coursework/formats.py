@@ -18,7 +18,8 @@ def text(result: Result) -> str:
 
 def text_of(test: TestResult) -> str:
     """One test's line, and what is told of a failure."""
-    line = f"{MARKS[test.status]} {test.number:<5}{f'{test.test.part}: {test.title}':<58}{test.score:>5g} of {test.test.points:g}"
+    name = f"{test.test.part}: {test.title}"
+    line = f"{MARKS[test.status]} {test.number:<5}{name:<58}{test.score:>5g} of {test.test.points:g}"
     return "\n".join([line, *(f"      {told}" for told in clean(test.told).splitlines())])
 
 
@@ -49,7 +50,8 @@ def junit(result: Result) -> str:
     """JUnit XML as pytest writes it; points are properties of the test cases."""
     failed = sum(t.status == "failed" for t in result.tests)
     skipped = sum(t.status == "not run" for t in result.tests)
-    counts: dict[str, Any] = {"tests": str(len(result.tests)), "failures": str(failed), "errors": "0", "skipped": str(skipped)}
+    counts: dict[str, Any] = {"tests": str(len(result.tests)), "errors": "0"}
+    counts |= {"failures": str(failed), "skipped": str(skipped)}
     suites = xml.Element("testsuites", name="minires")
     suite = xml.SubElement(suites, "testsuite", name=result.assignment.name, time=f"{result.seconds:.3f}", **counts)
     for test in result.tests:

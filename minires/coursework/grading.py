@@ -102,8 +102,8 @@ def grade(
 ) -> Result:
     """Run an assignment's tests on a submission: a file, or a folder that holds it under the exercise's name.
 
-    assignment: a name from `ASSIGNMENTS` (default: that of the file). hidden: run the hidden tests too, whose shapes and
-    numbers are drawn from ``seed``. timeout, memory: seconds and MB for one test. user: run the submission as this
+    assignment: a name from `ASSIGNMENTS` (default: that of the file). hidden: run the hidden tests too, whose shapes
+    and numbers are drawn from ``seed``. timeout, memory: seconds and MB for one test. user: run the submission as this
     user (needs root). on_test: called with the result so far before the first test (with None) and after each.
 
     The submission is never imported here. Raises ValueError or OSError for arguments that do not fit; whatever the
@@ -178,7 +178,7 @@ def read_submission(path: Path, name: str) -> tuple[str, str, str]:
         named = [p for p in found if p.name == wanted]
         if not named and len(found) != 1:
             names = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
-            return wanted, "", f"there is no {wanted} among the submitted files ({names}); submit the file under that name"
+            return wanted, "", f"there is no {wanted} among the submitted files ({names}); submit it under that name"
         path = (named or found)[0]
     try:
         data = path.read_bytes()

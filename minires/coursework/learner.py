@@ -131,7 +131,7 @@ class Keeper:
 
 
 class Learner:
-    """A submission in a process of its own, for one test. A context manager; after it, ``peak`` (MB) and ``cpu`` (s)."""
+    """A submission in a process of its own, for one test. A context manager; then ``peak`` (MB) and ``cpu`` (s)."""
 
     def __init__(self, keeper: Keeper, source: str, name: str, limits: Limits):
         self.keeper, self.source, self.name, self.limits = keeper, source, name, limits

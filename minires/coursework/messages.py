@@ -69,7 +69,8 @@ def _describe(value: Any, arrays: list[np.ndarray]) -> Any:
         arrays.append(np.asarray(value))
         return {"array": len(arrays) - 1}
     if isinstance(value, tuple | list):
-        return {type(value).__name__ if type(value) in (tuple, list) else "tuple": [_describe(v, arrays) for v in value]}
+        kind = "list" if type(value) is list else "tuple"
+        return {kind: [_describe(v, arrays) for v in value]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"dict": {key: _describe(v, arrays) for key, v in value.items()}}
     return {"other": type(value).__name__}

@@ -12,7 +12,7 @@ EPS, AXES = 1e-5, (0, 2, 3)
 
 @dataclass(frozen=True)
 class Mutant:
-    """``forward(*arrays)``, ``backward(grad_output, *arrays)``, how inputs are drawn, and the indices that are wrong."""
+    """``forward(*arrays)``, ``backward(grad_output, *arrays)``, how inputs are drawn, and which are wrong."""
 
     forward: Callable
     backward: Callable

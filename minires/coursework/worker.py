@@ -103,7 +103,8 @@ def attempt(action: Callable[[], Any], file: str) -> dict[str, Any]:
         shown = f"\n    {error.text.strip()}" if error.text else ""
         return {"trouble": "syntax", "text": f"Python cannot read {line}: {error.msg}{shown}"}
     except NotImplementedError as error:
-        return {"trouble": "unwritten", "text": f"not written yet{f': {error}' if str(error) else ''}{where(error, file)}"}
+        text = f"not written yet{f': {error}' if str(error) else ''}"
+        return {"trouble": "unwritten", "text": text + where(error, file)}
     except SystemExit as error:
         return {"trouble": "exit", "text": f"the code called exit({error.code!r}); remove it{where(error, file)}"}
     except MemoryError as error:

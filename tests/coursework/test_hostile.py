@@ -56,7 +56,7 @@ def test_costs_its_own_part_and_says_why(body, word, graded):
 
 
 def test_writing_into_an_input(graded):
-    result, tests = graded(with_relu("    x[x < 0] = 0; return x"))
+    _, tests = graded(with_relu("    x[x < 0] = 0; return x"))
     assert {number for number, t in tests.items() if t.status == "failed"} == {"1.1", "1.3"}
     assert "wrote into its input x" in tests["1.1"].message
 
@@ -67,7 +67,7 @@ def test_wrong_signature(graded):
 
 def test_endless_loop_ends_at_the_time_limit(graded):
     started = time.monotonic()
-    result, tests = graded(with_relu("    while True: pass"), timeout=0.7)
+    _, tests = graded(with_relu("    while True: pass"), timeout=0.7)
     assert {n for n, t in tests.items() if t.status == "failed"} >= {"1.1", "1.3", "4.1", "4.2"}
     assert "stopped after 0.7 s in relu" in tests["1.1"].message
     assert time.monotonic() - started < 60
@@ -101,11 +101,12 @@ def test_processes_that_outlive_the_submission_are_ended(graded, tmp_path):
     body = f"""
     import os, subprocess, sys
     for session in (False, True):
-        child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(300)"], start_new_session=session)
+        command = [sys.executable, "-S", "-c", "import time; time.sleep(300)"]
+        child = subprocess.Popen(command, start_new_session=session)
         os.write(os.open({str(mark)!r}, os.O_CREAT | os.O_APPEND | os.O_WRONLY), b"%d\\n" % child.pid)
     return np.maximum(x, 0)"""
-    source = with_relu(body).replace("def relu_backward", "def unused")  # no training: two processes for each call of relu
-    result, tests = graded(source)
+    source = with_relu(body).replace("def relu_backward", "def unused")  # no training
+    _, tests = graded(source)
     assert tests["1.1"].status == tests["1.3"].status == "passed"
     pids = [int(pid) for pid in mark.read_text().split()]
     assert len(pids) >= 4
@@ -118,13 +119,13 @@ import minires.kernels.textbook as textbook, minires.coursework.judge as judge, 
 textbook.relu = textbook.max_pool2d = lambda *a: None
 judge.judge = judge.agree = testing.gradcheck = lambda *a, **k: True
 """
-    result, tests = graded(patch + with_relu("    return x"))
+    _, tests = graded(patch + with_relu("    return x"))
     assert tests["1.1"].status == tests["1.3"].status == "failed"
     assert tests["2.1"].status == tests["3.2"].status == "passed"
 
 
 def test_ending_the_process_that_starts_the_tests_costs_that_test(graded):
-    result, tests = graded(with_relu("    import os, signal; os.kill(os.getppid(), signal.SIGKILL); return x"))
+    _, tests = graded(with_relu("    import os, signal; os.kill(os.getppid(), signal.SIGKILL); return x"))
     assert tests["1.1"].status == tests["1.3"].status == "failed"
     assert tests["1.2"].status == tests["2.1"].status == tests["3.2"].status == "passed"
 

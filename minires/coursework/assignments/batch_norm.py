@@ -136,7 +136,7 @@ ASSIGNMENT = Assignment(
         Test("evaluation", "images", 1, evaluation(IMAGES), "the given mean and var, nothing of the batch"),
         Test("evaluation", "other sizes", 1, evaluation(None), "the given mean and var, nothing of the batch",
              hidden=True),
-        Test("running statistics", "one step", 1, running(0.1, 36), "var·count/(count − 1) enters the running variance"),
+        Test("running statistics", "one step", 1, running(0.1, 36), "count/(count − 1) times var enters"),
         Test("running statistics", "another momentum", 1, running(0.3, None),
              "var·count/(count − 1) enters the running variance", hidden=True),
         *trains(("batch_norm", "batch_norm_eval"), ("batch_norm_backward",)),

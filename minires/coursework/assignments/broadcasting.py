@@ -76,7 +76,7 @@ ASSIGNMENT = Assignment(
     "broadcasting",
     [
         Test("sum to shape", "nothing to sum", 1, summed((2, 3), (2, 3)), "equal shapes: the array itself"),
-        Test("sum to shape", "a missing axis", 1, summed((2, 3), (3,)), "axes that are missing stand in front: sum them"),
+        Test("sum to shape", "a missing axis", 1, summed((2, 3), (3,)), "missing axes stand in front: sum them"),
         Test("sum to shape", "an axis of 1", 2, summed((2, 3, 4), (2, 1, 4)), "keep axes of length 1: keepdims=True"),
         Test("sum to shape", "both", 2, summed((2, 3, 4), (3, 1)), "first the missing axes, then those of length 1"),
         Test("sum to shape", "other shapes", 1, summed(None), "look at (2, 3, 4) -> (1, 4) by hand", hidden=True),

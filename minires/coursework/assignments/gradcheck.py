@@ -39,7 +39,8 @@ def rejects(name: str, seeds: int = 10) -> Check:
         if passed:
             raise Wrong(f"{name}: the wrong gradient passes on {passed} of {seeds} seeds", "a wrong gradient passes")
         if any(tuple(indices) != mutant.wrong for indices in found):
-            raise Wrong(f"{name}: only array {mutant.wrong[0]} has a wrong gradient, but more are named", "a false alarm")
+            text = f"{name}: only array {mutant.wrong[0]} has a wrong gradient, but more are named"
+            raise Wrong(text, "a false alarm")
 
     return check
 

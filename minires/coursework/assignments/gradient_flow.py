@@ -165,7 +165,7 @@ def near(kind: str) -> Any:
 
 
 RETAIN = "h.retain_grad() before the next block, and h.grad after backward"
-EDGES = "give branch and shortcut a tensor of their own: two leaves made of the same array, and a backward for each block"
+EDGES = "give branch and shortcut a tensor of their own: two leaves of the same array, and a backward a block"
 MEASURE = "measure it with your own functions; the comment says of which network"
 ASSIGNMENT = Assignment(
     "gradient_flow",
@@ -179,7 +179,8 @@ ASSIGNMENT = Assignment(
         Test("explain", "growth", 0.5, grows(False), "(norms[0] / norms[-1]) ** (1 / steps)"),
         Test("explain", "growth, other norms", 0.5, grows(True), "(norms[0] / norms[-1]) ** (1 / steps)", hidden=True),
         Test("explain", "at a fork", 1, answers("at a fork", at_a_fork), "compare the arrays, not the norms alone"),
-        Test("explain", "plain against residual", 1, answers("plain against residual", plain_against_residual), MEASURE),
+        Test("explain", "plain against residual", 1, answers("plain against residual", plain_against_residual),
+             MEASURE),
         Test("explain", "zero branches", 1, answers("zero branches", share_of_zero_branches), MEASURE),
         Test("explain", "growth, plain", 1, answers("growth, plain", near("plain")), MEASURE),
         Test("explain", "growth, residual", 1, answers("growth, residual", near("residual")), MEASURE),

@@ -29,9 +29,10 @@ def rectified(values: np.ndarray | None, dtype: type = np.float64) -> Check:
     """relu is max(x, 0)."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        x = (rng.standard_normal((3, 4, 5)) if values is None else values).astype(dtype)
+        x: np.ndarray = (rng.standard_normal((3, 4, 5)) if values is None else values).astype(dtype)
         right = textbook.relu(x)
-        judge("relu", learner.call("relu", x), right, [("|x| for max(x, 0)", np.abs(x)), ("min for max", np.minimum(x, 0))])
+        known = [("|x| for max(x, 0)", np.abs(x)), ("min for max", np.minimum(x, 0))]
+        judge("relu", learner.call("relu", x), right, known)
 
     return check
 
@@ -131,7 +132,7 @@ ASSIGNMENT = Assignment(
         Test("max pool", "overlapping, padded", 1, pooled(OVERLAPPING), "np.pad with constant_values=-np.inf"),
         Test("max pool", "negative inputs, padded", 1, pooled(OVERLAPPING, "negative"),
              "padding with 0 wins over negative numbers: pad with −∞"),
-        Test("max pool", "ties", 1, pooled(ONE_BY_ONE, "ties"), "argmax takes the first; > keeps the first, >= the last",
+        Test("max pool", "ties", 1, pooled(ONE_BY_ONE, "ties"), "argmax takes the first; > keeps it, >= does not",
              hidden=True),
         Test("max pool", "other sizes", 1, pooled(None), "rows and columns have each their own stride", hidden=True),
         Test("max pool's gradient", "windows side by side", 1, pool_gradient(APART), "i, j = divmod(tap, kw)"),

@@ -135,7 +135,7 @@ ASSIGNMENT = Assignment(
         Test("parameters", "same channels, half the size", 1, parameters((3, 3, 2)),
              "project where the stride is not 1, or the channels differ", hidden=True),
         Test("identity shortcut", "output", 2, computes(SAME, "output"), "relu(branch(x) + x)"),
-        Test("identity shortcut", "gradients", 2, computes(SAME, "gradients"), "the graph does it, if nothing is detached"),
+        Test("identity shortcut", "gradients", 2, computes(SAME, "gradients"), "the graph does it, if all stays in it"),
         Test("identity shortcut", "evaluation, other sizes", 2, computes((4, 4, 1), "gradients", False, 5),
              "the layers are modules that know whether they train: call them, do not rebuild them", hidden=True),
         Test("projection shortcut", "output", 1, computes(HALVED, "output"), "relu(branch(x) + downsample(x))"),

@@ -8,7 +8,7 @@ is None). An op knows
                           arrays, one for each input
 
 Part "order" (4 points): list the ops so that each comes after all ops that *use* its output.
-Part "walk" (4 points): start at the output, call each op's backward once, hand the gradients on, fill the leaves' .grad.
+Part "walk" (4 points): start at the output, call each op's backward once, hand the gradients on, fill .grad of leaves.
 Part "forks" (8 points): a tensor that is used twice gets two gradients, and its own is their sum. This is the sum that
 a skip connection lives on.
 Part "network" (4 points): 1,200 ops in a row, 40 forks in a row, and leaves that have a .grad already.

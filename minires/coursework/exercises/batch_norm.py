@@ -11,7 +11,8 @@ Part "evaluation" (2 points): batch_norm_eval.
 Part "running statistics" (2 points): update_running.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits.
 
-Inputs have 2 axes (N, C), or 4 (N, C, H, W). Run this file to check yourself; ``minires grade batch_norm.py`` for points.
+Inputs have 2 axes (N, C), or 4 (N, C, H, W). Run this file to check yourself;
+``minires grade batch_norm.py`` for points.
 """
 
 import numpy as np

@@ -2,14 +2,14 @@
 
     y[n, o, h, w] = b[o] + Σ_{c, i, j} w[o, c, i, j] · x[n, c, h·s + i − p, w·s + j − p]
 
-with stride s and padding p, x being 0 outside the image. The kernel is *not* flipped. Every product w·x of this sum sends
-grad·w back to its x and grad·x to its w.
+with stride s and padding p, x being 0 outside the image. The kernel is *not* flipped. Every product w·x of this sum
+sends grad·w back to its x and grad·x to its w.
 
 Part "forward" (5 points): conv2d.
 Part "gradient of x" (4 points), "gradient of weight" (4 points), "gradient of bias" (2 points): conv2d_backward. A
 gradient that you leave as None costs the points of its part alone.
-Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits with
-them. This needs speed: loop over the positions (i, j) of the kernel, and let NumPy take whole arrays at a time.
+Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits
+with them. This needs speed: loop over the positions (i, j) of the kernel, and let NumPy take whole arrays at a time.
 
 ``dilation``, ``groups`` and ``needs`` are there because the library passes them, always 1, 1 and True here: ignore them.
 Run this file to check yourself; ``minires grade conv2d.py`` for points.

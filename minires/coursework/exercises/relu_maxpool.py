@@ -4,8 +4,8 @@ Part "relu" (4 points): relu and relu_backward. The derivative at 0 is taken as 
 Part "max pool" (5 points): max_pool2d. Padding is −∞, never the maximum.
 Part "max pool's gradient" (6 points): max_pool2d_backward. Windows may overlap: an entry that is the maximum of two
 windows gets two gradients.
-Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 with a max pool behind its first
-ReLU learns to read digits. This needs speed: loop over the kh·kw positions in the window, not over the pixels.
+Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 with a max pool behind its
+first ReLU learns to read digits. This needs speed: loop over the kh·kw positions in the window, not over the pixels.
 
 Run this file to check yourself; ``minires grade relu_maxpool.py`` for points.
 """
