@@ -105,7 +105,7 @@ def test_processes_that_outlive_the_submission_are_ended(graded, tmp_path):
         child = subprocess.Popen(command, start_new_session=session)
         os.write(os.open({str(mark)!r}, os.O_CREAT | os.O_APPEND | os.O_WRONLY), b"%d\\n" % child.pid)
     return np.maximum(x, 0)"""
-    source = with_relu(body).replace("def relu_backward", "def unused")  # no training
+    source = with_relu(body).replace("def max_pool2d(", "def unused(")  # no network: few calls of relu
     _, tests = graded(source)
     assert tests["1.1"].status == tests["1.3"].status == "passed"
     pids = [int(pid) for pid in mark.read_text().split()]

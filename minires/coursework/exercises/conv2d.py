@@ -11,7 +11,8 @@ gradient that you leave as None costs the points of its part alone.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits
 with them. This needs speed: loop over the positions (i, j) of the kernel, and let NumPy take whole arrays at a time.
 
-``dilation``, ``groups`` and ``needs`` are there because the library passes them, always 1, 1 and True here: ignore them.
+``dilation``, ``groups`` and ``needs`` are there because the library passes them, always 1, 1 and True here: ignore
+them.
 Run this file to check yourself; ``minires grade conv2d.py`` for points.
 """
 

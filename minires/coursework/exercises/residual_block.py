@@ -4,7 +4,8 @@
 
 conv1 and conv2 are 3×3 with padding 1 and no bias; conv1 has the stride. Where the block changes the shape (a stride
 other than 1, or another number of channels) x does not fit the branch's output, and the shortcut projects it: a 1×1
-convolution with the same stride and no bias, and a batch norm. Everywhere else the shortcut is x itself (He et al. 2015, option B).
+convolution with the same stride and no bias, and a batch norm. Everywhere else the shortcut is x itself (He et al.
+2015, option B).
 
 Part "parameters" (4 points): the layers, under the names conv1, bn1, conv2, bn2, and for the projection
 ``downsample`` = nn.Sequential(convolution, batch norm), or None.
