@@ -50,7 +50,7 @@ def main(fd: int) -> None:
                 os.close(fd)
             control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         elif pid:
-            report = end(pid)
+            report = end(pid, order.get("gone", False))
             shutil.rmtree(folder, ignore_errors=True)
             pid = 0
             if line:
@@ -101,10 +101,14 @@ def limit(memory: int, cpu: int, other_user: bool) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an OSError instead
 
 
-def end(pid: int) -> dict[str, Any]:
-    """Kill a test's process, its group and everything it left behind; how it had ended, and what it took."""
+def end(pid: int, gone: bool = False) -> dict[str, Any]:
+    """Kill a test's process, its group and all it left behind; how it had ended (``gone``: it has), and what it took."""
     report: dict[str, Any] = {"signal": None, "peak": 0.0, "cpu": 0.0, "left": 0}
+    until = time.monotonic() + 0.5 * gone  # its channel closes a moment before it has ended
     ended, status, usage = os.wait4(pid, os.WNOHANG)
+    while not ended and time.monotonic() < until:
+        time.sleep(0.001)
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     if ended == 0:
@@ -120,12 +124,11 @@ def end(pid: int) -> dict[str, Any]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGKILL)
         try:
-            found, _ = os.waitpid(-1, os.WNOHANG)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                report["left"] += 1
         except ChildProcessError:
             break
-        report["left"] += found != 0
-        if found == 0:
-            time.sleep(0.002)
+        time.sleep(0.002)
     return report
 
 

@@ -58,10 +58,10 @@ class Keeper:
         self._stop()  # it is gone, or broken
         return self._start(limits)
 
-    def end(self) -> dict[str, Any]:
+    def end(self, gone: bool = False) -> dict[str, Any]:
         """End the process and all it left; how it had ended (``signal``), its ``peak`` in MB, its ``cpu`` seconds."""
         try:
-            return self._ask({"do": "end"}, [])
+            return self._ask({"do": "end", "gone": gone}, [])
         except (OSError, ValueError):
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -240,17 +240,17 @@ class Learner:
 
     def _ended(self, when: str) -> tuple[str, str]:
         """Why the process is gone."""
-        report = self._end()
+        report = self._end(gone=True)
         number = report["signal"]
         if number in (signal.SIGXCPU, signal.SIGKILL) and report["cpu"] > self.limits.seconds:
             return f"stopped after {report['cpu']:.0f} s of computing {when}: a loop that does not end?", "time limit"
         how = f"by {signal.Signals(number).name}" if number else "from within (os._exit?)"
         return f"the process was ended {how} {when}", "process ended"
 
-    def _end(self) -> dict[str, Any]:
+    def _end(self, gone: bool = False) -> dict[str, Any]:
         if self._channel is None:
             return {}
-        report = self.keeper.end()
+        report = self.keeper.end(gone)
         self.peak, self.cpu = report["peak"], report["cpu"]
         while self._output is not None:  # what is still in the pipe, now that no one writes
             try:
