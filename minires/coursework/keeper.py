@@ -50,7 +50,7 @@ def main(fd: int) -> None:
                 os.close(fd)
             control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         elif pid:
-            report = end(pid, order.get("gone", False))
+            report = end(pid, bool(order.get("gone")))
             shutil.rmtree(folder, ignore_errors=True)
             pid = 0
             if line:
@@ -102,7 +102,7 @@ def limit(memory: int, cpu: int, other_user: bool) -> None:
 
 
 def end(pid: int, gone: bool = False) -> dict[str, Any]:
-    """Kill a test's process, its group and all it left behind; how it had ended (``gone``: it has), and what it took."""
+    """Kill a test's process, its group and all it left; how it had ended (``gone``: it has), and what it took."""
     report: dict[str, Any] = {"signal": None, "peak": 0.0, "cpu": 0.0, "left": 0}
     until = time.monotonic() + 0.5 * gone  # its channel closes a moment before it has ended
     ended, status, usage = os.wait4(pid, os.WNOHANG)
