@@ -4,12 +4,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, compare, gallery
+from . import __version__, compare, coursework, gallery
 from .models import VARIANTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 for an error (told in one line), 2 for bad usage, 130 for Ctrl-C."""
+    """Run a command; returns the exit code: 0, 1 for an error (told in one line), 2 for bad usage, 130 for Ctrl-C.
+
+    ``grade`` returns 3 if it has done its work and points are missing.
+    """
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")
     try:
@@ -52,6 +55,22 @@ def run_flow(**options) -> int:
     return 0
 
 
+def run_new(name: str, out: str | None) -> int:
+    """``minires new``: write an exercise file, or list the exercises."""
+    if name == "list":
+        for assignment in coursework.ASSIGNMENTS.values():
+            print(f"{assignment.name:<16}{assignment.points:g} points  {assignment.title}")
+        return 0
+    print(coursework.new(name, out))
+    return 0
+
+
+def run_grade(file: str, format: str, out: str | None, **options) -> int:
+    """``minires grade``: run an assignment's tests, and write or print what came of them."""
+    result = coursework.grade_to(file, format, out, **options)
+    return 0 if result.score == result.points else 3
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minires", description="A residual-network laboratory: see what a skip connection does to the gradient."
@@ -60,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_compare(commands)
     _add_flow(commands)
+    _add_new(commands)
+    _add_grade(commands)
     return parser
 
 
@@ -143,3 +164,43 @@ def _add_flow(commands) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-flow)")
     output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_new(commands) -> None:
+    parser = commands.add_parser(
+        "new",
+        help="write an exercise file",
+        description="Write an exercise file with holes to fill.",
+        epilog="exercises:\n"
+        + "\n".join(f"  {a.name:<16}{a.title}" for a in coursework.ASSIGNMENTS.values())
+        + "\n\nexamples:\n  minires new conv2d\n  minires new list\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run_new)
+    parser.add_argument("name", metavar="NAME", help="an exercise from the list below, or: list")
+    parser.add_argument("--out", metavar="FILE", help="file to write (default NAME.py); one that exists is kept")
+
+
+def _add_grade(commands) -> None:
+    parser = commands.add_parser(
+        "grade",
+        help="grade an exercise file",
+        description="Run the tests of an exercise on your file, each in a process of its own, and say what passed, "
+        "what failed, and a hint.",
+        epilog="The exit code is 0 for full marks in all tests that ran, 3 if points are missing.\n\n"
+        "examples:\n"
+        "  minires grade conv2d.py\n"
+        "  minires grade mine.py --assignment conv2d --format junit --out conv2d.xml\n"
+        "  minires grade submission/ --assignment conv2d --hidden --seed 7 --format gradescope --out results.json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run_grade)
+    parser.add_argument("file", metavar="FILE", help="the file, or a folder that holds it under the exercise's name")
+    parser.add_argument("--assignment", metavar="NAME", help="the exercise (default: the name of the file)")
+    parser.add_argument("--format", choices=list(coursework.FORMATS), default="text", help="default: text")
+    parser.add_argument("--out", metavar="FILE", help="write here, anew after each test (default: print)")
+    parser.add_argument("--hidden", action="store_true", help="run the hidden tests too")
+    parser.add_argument("--seed", type=int, default=0, help="of the hidden tests' shapes and numbers (default 0)")
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds a test may take (default 30)")
+    parser.add_argument("--memory", type=int, default=512, help="MB a test may take (default 512)")
+    parser.add_argument("--user", metavar="NAME", help="run the submission as this user (needs root)")

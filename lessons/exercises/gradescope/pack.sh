@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Make the zip that Gradescope asks for:   pack.sh ASSIGNMENT SEED [ZIP]
+# SEED draws the hidden tests' shapes and numbers: keep it to yourself.
+set -euo pipefail
+assignment=$1 seed=$2 zip=$(realpath -m "${3:-$1.zip}")
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+python3 -m pip wheel --quiet --no-deps --wheel-dir "$work" "$here/../../.."
+cp "$here/setup.sh" "$here/run_autograder" "$work"
+printf 'assignment=%s\nseed=%s\n' "$assignment" "$seed" >"$work/settings"
+cd "$work"
+python3 -m zipfile -c "$zip" setup.sh run_autograder settings minires-*.whl
+echo "$zip"

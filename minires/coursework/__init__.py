@@ -1,0 +1,14 @@
+"""Coursework: exercises with holes, and grading that survives what is submitted.
+
+``minires new conv2d`` writes an exercise file; ``minires grade conv2d.py`` says what passed, what failed, and a hint.
+The grader judges: it draws the inputs, asks a process that runs the submission, and compares what comes back with
+answers of its own (`judge`). Each test has such a process for itself (`keeper`, `worker`), with limits.
+"""
+
+from .assignment import Assignment, Test
+from .assignments import ASSIGNMENTS
+from .commands import grade_to, new
+from .formats import FORMATS
+from .grading import Result, TestResult, grade
+
+__all__ = ["ASSIGNMENTS", "FORMATS", "Assignment", "Result", "Test", "TestResult", "grade", "grade_to", "new"]

@@ -1,0 +1,60 @@
+"""What an assignment is: an exercise file with holes, and tests worth points."""
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .learner import Learner
+
+Check = Callable[[Learner, np.random.Generator], None]
+EXERCISES = Path(__file__).parent / "exercises"
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test: ``check(learner, rng)`` asks the submission and raises `Wrong` if it does not pass.
+
+    part, points, hint: as the markers of `minires.testing.pytest_plugin`. hidden: run with ``--hidden`` only, and of
+    its failure nothing is told but the hint and the kind of mistake. patience: multiplies the time limit.
+    """
+
+    part: str
+    name: str
+    points: float
+    check: Check
+    hint: str
+    hidden: bool = False
+    patience: float = 1.0
+
+    __test__ = False  # not one of pytest's
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An exercise file ``exercises/NAME.py`` and its tests; the parts are those of the tests, in their order."""
+
+    name: str
+    tests: Sequence[Test]
+
+    @property
+    def exercise(self) -> str:
+        """The file with holes, as text."""
+        return (EXERCISES / f"{self.name}.py").read_text(encoding="utf-8")
+
+    @property
+    def title(self) -> str:
+        """The first line of the exercise."""
+        return (ast.get_docstring(ast.parse(self.exercise)) or "").partition("\n")[0]
+
+    @property
+    def points(self) -> float:
+        """What all tests together are worth, the hidden ones included."""
+        return sum(test.points for test in self.tests)
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts, in order."""
+        return list(dict.fromkeys(test.part for test in self.tests))

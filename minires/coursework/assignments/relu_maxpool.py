@@ -1,0 +1,145 @@
+"""Assignment relu_maxpool: two operations that choose."""
+
+import numpy as np
+
+from ...kernels import cpu, textbook
+from ..assignment import Assignment, Check, Test
+from ..judge import judge, judge_gradient, parts
+from ..learner import Learner, Wrong
+from .training import trains
+
+Pair = tuple[int, int]
+Geometry = tuple[Pair, Pair, Pair]
+APART: Geometry = ((2, 2), (2, 2), (0, 0))
+OVERLAPPING: Geometry = ((3, 3), (2, 2), (1, 1))
+ONE_BY_ONE: Geometry = ((3, 2), (1, 1), (0, 0))
+
+
+def draw(rng: np.random.Generator, geometry: Geometry | None) -> tuple[np.ndarray, Geometry]:
+    """An image and its windows; without geometry, all sizes are drawn."""
+    if geometry is not None:
+        return rng.standard_normal((2, 3, 7, 6)), geometry
+    kernel, stride = ((int(a), int(b)) for a, b in (rng.integers(2, 4, 2), rng.integers(1, 4, 2)))
+    padding = int(rng.integers(0, 2)), int(rng.integers(0, 2))
+    size = tuple(int(n) for n in rng.integers([1, 1, 5, 5], [3, 4, 9, 9]))
+    return rng.standard_normal(size), (kernel, stride, padding)
+
+
+def rectified(values: np.ndarray | None, dtype: type = np.float64) -> Check:
+    """relu is max(x, 0)."""
+
+    def check(learner: Learner, rng: np.random.Generator) -> None:
+        x: np.ndarray = (rng.standard_normal((3, 4, 5)) if values is None else values).astype(dtype)
+        right = textbook.relu(x)
+        known = [("|x| for max(x, 0)", np.abs(x)), ("min for max", np.minimum(x, 0))]
+        judge("relu", learner.call("relu", x), right, known)
+
+    return check
+
+
+def relu_gradient(at_zero: bool) -> Check:
+    """relu_backward passes the gradient where the output is positive; at 0 it is 0."""
+
+    def check(learner: Learner, rng: np.random.Generator) -> None:
+        x = rng.standard_normal((3, 4, 5))
+        if at_zero:
+            x = np.round(x)
+            y, g = textbook.relu(x), rng.standard_normal(x.shape)
+            got = learner.call("relu_backward", g, y)
+            known = [("the gradient at x = 0 is passed on; it is 0 there", g), ("grad_y is not used", (y > 0) * 1.0)]
+            judge("relu_backward, zeros among the inputs", got, textbook.relu_backward(g, y), known)
+            return
+        y = textbook.relu(x)
+        judge_gradient(
+            learner,
+            "relu_backward",
+            lambda g: (learner.call("relu_backward", g, y),),
+            textbook.relu,
+            lambda g: (textbook.relu_backward(g, y),),
+            [x],
+            0,
+            rng,
+        )
+
+    return check
+
+
+def pooled(geometry: Geometry | None, change: str = "") -> Check:
+    """max_pool2d gives the textbook's y and tap. change: "negative" inputs, or "ties"."""
+
+    def check(learner: Learner, rng: np.random.Generator) -> None:
+        x, windows = draw(rng, geometry)
+        x = {"negative": -1 - np.abs(x), "ties": np.round(x)}.get(change, x)
+        y, tap = textbook.max_pool2d(x, *windows)
+        got = parts("max_pool2d", learner.call("max_pool2d", x, *windows), 2, "y and tap")
+        what = f"max_pool2d with kernel {windows[0]}, stride {windows[1]}, padding {windows[2]}"
+        zeros = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in windows[2]]])
+        known = [("the padding is 0, and wins where all is negative; it is −∞",
+                  textbook.max_pool2d(zeros, *windows[:2])[0]),
+                 ("the mean for the maximum", textbook.avg_pool2d(x, *windows))]  # fmt: skip
+        judge(f"{what}, y", got[0], y, known)
+        if not isinstance(got[1], np.ndarray) or got[1].dtype.kind not in "iu":
+            raise Wrong(f"{what}: tap is not an array of whole numbers", "wrong type")
+        last = [("of several maxima, the last is taken; the first counts", _last(x, windows))]
+        judge(f"{what}, tap", got[1].astype(np.int64), tap, last)
+
+    return check
+
+
+def _last(x, windows):
+    """The taps of the last maximum of each window."""
+    (kh, kw), stride, padding = windows
+    tap = textbook.max_pool2d(x, *windows)[1]
+    wide = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]], constant_values=-np.inf)
+    for n, c, h, w in np.ndindex(tap.shape):
+        window = wide[n, c, h * stride[0] : h * stride[0] + kh, w * stride[1] : w * stride[1] + kw]
+        tap[n, c, h, w] = kh * kw - 1 - window.ravel()[::-1].argmax()
+    return tap
+
+
+def pool_gradient(geometry: Geometry | None) -> Check:
+    """max_pool2d_backward gives what the textbook's loops give."""
+
+    def check(learner: Learner, rng: np.random.Generator) -> None:
+        x, windows = draw(rng, geometry)
+        tap = textbook.max_pool2d(x, *windows)[1]
+        judge_gradient(
+            learner,
+            f"max_pool2d_backward with kernel {windows[0]}, stride {windows[1]}, padding {windows[2]}",
+            lambda g: (learner.call("max_pool2d_backward", g, tap, x.shape, *windows),),
+            lambda x: cpu.max_pool2d(x, *windows)[0],
+            lambda g: (textbook.max_pool2d_backward(g, tap, x.shape, *windows),),
+            [x],
+            0,
+            rng,
+        )
+
+    return check
+
+
+EDGES = np.array([[0.0, -0.0, 1e-300], [-1e-300, np.inf, -np.inf]])
+ADD = "an entry that wins in two windows gets two gradients: add, do not assign (and x[index] += g adds only once)"
+ASSIGNMENT = Assignment(
+    "relu_maxpool",
+    [
+        Test("relu", "forward", 1, rectified(None), "np.maximum"),
+        Test("relu", "backward", 1, relu_gradient(False), "grad_y where y > 0, else 0"),
+        Test("relu", "float32, zeros and infinities", 0.5, rectified(EDGES, np.float32), "np.maximum does all of it"),
+        Test("relu", "NaN stays NaN", 0.5, rectified(np.array([1.0, np.nan, -1.0])),
+             "x·(x > 0) and np.where(x > 0, x, 0) treat NaN each in their way", hidden=True),
+        Test("relu", "backward at 0", 1, relu_gradient(True), "y > 0, not y >= 0", hidden=True),
+        Test("max pool", "windows side by side", 1, pooled(APART), "x[:, :, i::s, j::s] for each (i, j) of the window"),
+        Test("max pool", "overlapping, padded", 1, pooled(OVERLAPPING), "np.pad with constant_values=-np.inf"),
+        Test("max pool", "negative inputs, padded", 1, pooled(OVERLAPPING, "negative"),
+             "padding with 0 wins over negative numbers: pad with −∞"),
+        Test("max pool", "ties", 1, pooled(ONE_BY_ONE, "ties"), "argmax takes the first; > keeps it, >= does not",
+             hidden=True),
+        Test("max pool", "other sizes", 1, pooled(None), "rows and columns have each their own stride", hidden=True),
+        Test("max pool's gradient", "windows side by side", 1, pool_gradient(APART), "i, j = divmod(tap, kw)"),
+        Test("max pool's gradient", "overlapping, padded", 2, pool_gradient(OVERLAPPING), ADD),
+        Test("max pool's gradient", "stride 1", 1, pool_gradient(ONE_BY_ONE), ADD),
+        Test("max pool's gradient", "other sizes", 1, pool_gradient(None), ADD, hidden=True),
+        Test("max pool's gradient", "other sizes, again", 1, pool_gradient(None), ADD, hidden=True),
+        *trains(("relu", "max_pool2d"), ("relu_backward", "max_pool2d_backward"), pool=True),
+    ],
+)  # fmt: skip

@@ -1,0 +1,56 @@
+"""The last part of assignments 3 to 5: a ResNet-8 that trains on digits with the submission's kernels in it."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import networks
+from ..assignment import Check, Test
+from ..judge import Wrong, agree
+from ..learner import Learner
+
+
+def trains(forward: tuple[str, ...], backward: tuple[str, ...], pool: bool = False) -> list[Test]:
+    """Two tests: with the submission's forward kernels and the library's backward ones, and with both."""
+    hint = "minires.kernels.use puts your function where the library's was: same arguments, same results, same dtype"
+    return [
+        Test("training", "your forward in a ResNet-8", 2, network(forward, pool), hint, patience=3),
+        Test("training", "all of yours in a ResNet-8", 3, network(forward + backward, pool), hint, patience=3),
+    ]
+
+
+def network(swaps: tuple[str, ...], pool: bool) -> Check:
+    """The weights that come back read the test digits, through the library's own kernels."""
+
+    def check(learner: Learner, rng: np.random.Generator) -> None:
+        batches = networks.digit_batches(int(rng.integers(1000)))
+        model = networks.resnet8(pool)
+        learned = learner.drive("train_network", swaps, pool, model.state_dict(), batches)
+        judge_training(model, learned)
+
+    return check
+
+
+def judge_training(model: networks.models.ResNet, learned: Any) -> None:
+    """Raise Wrong unless (losses, weights) are of this network and read the digits."""
+    try:
+        losses, weights = learned
+        losses = [float(loss) for loss in losses]
+        before = model.state_dict()
+        model.load_state_dict(weights)
+    except (TypeError, ValueError, KeyError) as error:
+        raise Wrong(f"the trained weights do not fit the network: {error}", "wrong result") from None
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        first = next((i for i, loss in enumerate(losses) if not np.isfinite(loss)), len(losses))
+        raise Wrong(f"NaN or Inf in the weights after training; the loss was lost at step {first + 1}", "NaN or Inf")
+    name = "conv1.weight"
+    if agree(weights[name], before[name], 1e-6):
+        raise Wrong("after training, the first layer's weights are what they were before", "nothing was learnt")
+    accuracy = networks.test_accuracy(model)
+    if not accuracy >= networks.GOOD:
+        losses_told = f"the loss went from {losses[0]:.2f} to {losses[-1]:.2f}" if losses else "there was no step"
+        raise Wrong(
+            f"after {len(losses)} steps the network reads {accuracy:.0%} of the test digits, and should read "
+            f"{networks.GOOD:.0%}; {losses_told}",
+            "does not learn",
+        )

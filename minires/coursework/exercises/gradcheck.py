@@ -1,0 +1,35 @@
+"""The gradient checker: how to find out that a gradient is wrong, whatever is wrong with it.
+
+Given ``forward(*arrays)`` and ``backward(grad_output, *arrays)``, compare each gradient with differences:
+
+    ⟨gradient, d⟩ = (φ(h) − φ(−h)) / 2h   for   φ(t) = Σ v · forward(x + t·d)
+
+with a grad_output v and a direction d. Which v and which d decides what a check can see. With v = 1 everywhere (the
+loss is ``sum()``) the gradients of batch norm and softmax are 0, and a batch-norm gradient multiplied by 7 passes.
+
+Your checker is graded by mutation: it is given right and wrong gradients, on several seeds each. A wrong one earns its
+points if it is called wrong every time and the right one beside it is not.
+
+Part "right gradients" (6 points): no false alarm.
+Part "wrong gradients" (14 points): the plain ones, those hidden by a careless v, and small slips.
+
+Run this file to check yourself; ``minires grade gradcheck.py`` for points.
+"""
+
+import numpy as np
+
+
+def gradcheck(forward, backward, arrays, seed=0):
+    """The indices of the arrays whose gradients are wrong, as a list; [] if all are right.
+
+    forward(*arrays) -> array; backward(grad_output, *arrays) -> tuple, one gradient for each array. All are float64.
+    Draw your random numbers from ``np.random.default_rng(seed)``. A gradient with a relative error of 10⁻³ is wrong;
+    what differences alone get wrong (about 10⁻⁸) is not.
+    """
+    raise NotImplementedError("gradcheck")
+
+
+if __name__ == "__main__":
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    print("right:", gradcheck(np.sin, lambda g, x: (g * np.cos(x),), [x]))
+    print("wrong:", gradcheck(np.sin, lambda g, x: (g * np.sin(x),), [x]))

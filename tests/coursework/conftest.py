@@ -1,0 +1,30 @@
+"""Real submissions, in real files."""
+
+from pathlib import Path
+
+import pytest
+
+from minires.coursework import grade
+
+SOLUTIONS = Path(__file__).with_name("solutions")
+
+
+def solution(name):
+    """The text of a reference solution."""
+    return (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def graded(tmp_path):
+    """Grade a text as a submission: (result, {number of test: its result})."""
+
+    def run(source, assignment="relu_maxpool", **options):
+        file = tmp_path / f"{assignment}.py"
+        if isinstance(source, bytes):
+            file.write_bytes(source)
+        else:
+            file.write_text(source, encoding="utf-8")
+        result = grade(file, **options)
+        return result, {test.number: test for test in result.tests}
+
+    return run

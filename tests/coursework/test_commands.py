@@ -1,0 +1,86 @@
+"""minires new and minires grade, their errors, and the formats."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+import pytest
+from coursework.conftest import SOLUTIONS, solution
+
+from minires.cli import main
+from minires.coursework import ASSIGNMENTS
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_new_writes_the_exercise_and_keeps_what_is_there(tmp_path, capsys):
+    assert main(["new", "conv2d"]) == 0
+    assert (tmp_path / "conv2d.py").read_text(encoding="utf-8") == ASSIGNMENTS["conv2d"].exercise
+    assert main(["new", "conv2d"]) == 1 and "is there already" in capsys.readouterr().err
+    assert main(["new", "conv2d", "--out", "again.py"]) == 0 and (tmp_path / "again.py").exists()
+    assert main(["new", "conv3d"]) == 1 and "there are autograd, broadcasting" in capsys.readouterr().err
+    assert main(["new", "list"]) == 0 and capsys.readouterr().out.count("20 points") == 9
+
+
+def test_grade_tells_that_hidden_tests_did_not_run(tmp_path, capsys):
+    (tmp_path / "cross_entropy.py").write_text(solution("cross_entropy"), encoding="utf-8")
+    assert main(["grade", "cross_entropy.py"]) == 0
+    assert "13 of 13 points; 7 more are in 6 hidden tests, which were not run." in capsys.readouterr().out
+    assert main(["grade", "cross_entropy.py", "--hidden"]) == 0
+    assert "20 of 20 points.\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.py"], "got 'nowhere', from the file's name"),
+        (["conv2d.py"], "there is no conv2d.py"),
+        (["conv2d.py", "--assignment", "fft"], "got 'fft'; there are"),
+        ([str(SOLUTIONS / "conv2d.py"), "--timeout", "0"], "timeout=0.0"),
+        ([str(SOLUTIONS / "conv2d.py"), "--user", "no_such_user_here"], "user"),
+        ([str(SOLUTIONS / "broadcasting.py"), "--out", "no/folder/x.json"], "no/folder"),
+    ],
+)
+def test_bad_arguments_are_told_in_one_line(arguments, message, capsys):
+    assert main(["grade", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_formats(tmp_path, capsys):
+    (tmp_path / "broadcasting.py").write_text(solution("broadcasting").replace("grad_output * b", "grad_output"))
+    assert main(["grade", "broadcasting.py", "--format", "gradescope", "--out", "r.json", "--hidden"]) == 3
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["score"] == sum(t["score"] for t in found["tests"]) < 20 == sum(t["max_score"] for t in found["tests"])
+    assert {"number", "name", "score", "max_score", "status", "output", "output_format", "visibility", "tags"} == set(
+        found["tests"][0]
+    )
+    assert main(["grade", "broadcasting.py", "--format", "junit", "--out", "r.xml"]) == 3
+    suite = xml.parse(tmp_path / "r.xml").getroot()[0]
+    assert int(suite.get("tests")) == len(suite.findall("testcase")) == 10
+    assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) > 0
+    assert main(["grade", "broadcasting.py", "--format", "markdown", "--out", "r.md"]) == 3
+    assert "| multiply | " in (tmp_path / "r.md").read_text(encoding="utf-8")
+
+
+def test_folder_without_the_file_is_graded_to_zero(tmp_path):
+    (tmp_path / "hand-in").mkdir()
+    for name in ("a.py", "b.py"):
+        (tmp_path / "hand-in" / name).touch()
+    assert main(["grade", "hand-in", "--assignment", "conv2d", "--format", "gradescope", "--out", "r.json"]) == 3
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["score"] == 0 and "no conv2d.py among the submitted files (a.py, b.py)" in found["tests"][0]["output"]
+
+
+def test_grader_never_imports_the_submission(tmp_path):
+    (tmp_path / "broadcasting.py").write_text("import os\nopen('/proc/self/stat')\nraise SystemExit(os.getpid())")
+    code = (
+        "import os, sys; from minires.coursework import grade; r = grade('broadcasting.py'); "
+        "print(f'exit({os.getpid()})' in r.tests[0].message, 'submission' in sys.modules, r.score)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "0.0"]
