@@ -35,7 +35,7 @@ from minires.testing import VacuousCheckWarning, gradcheck
 # one-sided one. And $f(x+h)$ is only known to a rounding error of about $\varepsilon |f|$, where $\varepsilon$ is
 # $2.2 \cdot 10^{-16}$ in double precision; the division by $h$ blows it up:
 #
-# $$\text{error} \approx \tfrac{1}{6} h^2 |f'''| + \varepsilon |f| / h, \quad h^* = \sqrt[3]{3\varepsilon |f| / |f'''|}.$$
+# $$\text{error} \approx \tfrac{1}{6} h^2 |f'''| + \varepsilon |f| / h, \quad h^* = \sqrt[3]{3\varepsilon |f/f'''|}.$$
 #
 # By hand, for $f = e^{\sin x}$ at ten points:
 
@@ -206,7 +206,7 @@ claim("across a kink the difference is off by a quarter", np.allclose(measured, 
 # %% [markdown]
 # ## The library's
 #
-# `mr.testing.gradcheck` takes random directions in float64, a random $v$, shrinks $h$ at kinks, and tries to say
+# `minires.testing.gradcheck` takes random directions in float64, a random $v$, shrinks $h$ at kinks, and tries to say
 # **what** is wrong. Its answers to our wrong backwards, and to a check that could not fail:
 
 # %%
