@@ -96,12 +96,13 @@ claim("the library agrees with both", np.allclose(library, y, atol=1e-12), np.ab
 # %%
 train, _ = mr.data.digits()
 digit = train[18:19][0].astype(float)
+digit -= digit.min()  # no ink is 0, as the border
 edges = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], float)[None, None]  # Sobel's filter
 columns, response = im2col(digit, 3, 1), conv_im2col(digit, edges)
 
 fig, axes = plt.subplots(1, 4, figsize=(12, 3), layout="constrained", width_ratios=[1, 2.6, 0.5, 1])
-axes[0].imshow(with_border(digit - digit.min(), 1)[0, 0], cmap="Greys", extent=(-1.5, 8.5, 8.5, -1.5))
-axes[1].imshow(columns, cmap="Greys", aspect="auto", vmin=digit.min())
+axes[0].imshow(with_border(digit, 1)[0, 0], cmap="Greys", extent=(-1.5, 8.5, 8.5, -1.5))
+axes[1].imshow(columns, cmap="Greys", aspect="auto")
 axes[2].imshow(edges[0, 0], cmap="PuOr", vmin=-2, vmax=2)
 axes[3].imshow(response[0, 0], cmap="PuOr_r")
 for (i, j), colour in (((2, 2), SKIP), ((4, 6), BRANCH)):
@@ -110,7 +111,8 @@ for (i, j), colour in (((2, 2), SKIP), ((4, 6), BRANCH)):
     axes[1].add_patch(plt.Rectangle((8 * i + j - 0.5, -0.5), 1, 9, **box))
     axes[3].add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, **box))
 for i, j in np.ndindex(3, 3):
-    axes[2].text(j, i, f"{edges[0, 0, i, j]:+.0f}", ha="center", va="center", size=9)
+    ink = "white" if abs(edges[0, 0, i, j]) > 1 else "black"
+    axes[2].text(j, i, f"{edges[0, 0, i, j]:+.0f}", ha="center", va="center", size=9, color=ink)
 titles = "image, with a border of zeros", "columns: one for each of the 64 windows", "weights", "output"
 for ax, title in zip(axes, titles):
     ax.set_title(title, size=11)
