@@ -7,11 +7,11 @@
 
 # %% [markdown]
 # Batch norm takes the values of one channel over a batch, subtracts their mean and divides by their standard deviation.
-# Every ResNet has one behind every convolution. Its forward pass is four lines; its backward pass is the first one in
+# Every ResNet has one behind every convolution. Its forward pass is two lines; its backward pass is the first one in
 # this course that people get wrong, because the mean and the deviation depend on the input too.
 #
-# **Predict first.** A colleague treats mean and deviation as constants on the way back. Shapes fit, the code is shorter.
-# Trained with that gradient, a small network with batch norm …
+# **Predict first.** A colleague treats mean and deviation as constants on the way back. The shapes fit, and the code is
+# shorter. Trained with that gradient, a small network with batch norm …
 #
 # - a) learns the same: the forgotten terms are averages, and small;
 # - b) learns worse, or not at all;
@@ -31,8 +31,8 @@ from minires.testing import gradcheck
 # %% [markdown]
 # ## The derivation
 #
-# For one channel with $m$ values, $\hat x_i = (x_i - \mu)/\sigma$ with $\sigma^2 = \tfrac1m \sum_i (x_i - \mu)^2 +
-# \varepsilon$, and $y_i = \gamma \hat x_i + \beta$. Let $g_i$ be the gradient of $y_i$. Moving one $x_i$ acts on the loss
+# For one channel with $m$ values, $\hat x_i = (x_i - \mu)/\sigma$ with $\sigma^2 = \tfrac1m \sum_i (x_i - \mu)^2 + \varepsilon$,
+# and $y_i = \gamma \hat x_i + \beta$. Let $g_i$ be the gradient of $y_i$. Moving one $x_i$ acts on the loss
 # in three ways: directly; by moving $\mu$, which shifts **all** values; by moving $\sigma$, which stretches all of them.
 # With $\partial\mu/\partial x_i = 1/m$ and $\partial\sigma/\partial x_i = \hat x_i/m$,
 #
@@ -241,7 +241,7 @@ model(digits)
 company = np.abs(model(digits).numpy()[0] - model(digits[:16]).numpy()[0]).max()
 model.eval()
 alone = np.abs(model(digits).numpy()[0] - model(digits[:1]).numpy()[0]).max()
-print(f"A digit's output changes by up to {company:.2f} with its neighbours in training mode, by {alone:.0e} in evaluation.")
+print(f"A digit's output changes by up to {company:.2f} with its neighbours in training, by {alone:.0e} in evaluation.")
 claim("in training mode the neighbours matter", company > 0.05, company)
 claim("in evaluation they do not", alone < 1e-5, alone)
 claim("after 5 batches more than half of the start is left", 0.9**5 > 0.5, 0.9**5)
