@@ -31,16 +31,16 @@ from minires.testing import gradcheck
 # %% [markdown]
 # ## The derivation
 #
-# For one channel with $m$ values, $\hat x_i = (x_i - \mu)/\sigma$ with $\sigma^2 = \tfrac1m \sum_i (x_i - \mu)^2 + \varepsilon$,
+# For one channel with $m$ values, let $\sigma^2 = \tfrac1m \sum_i (x_i - \mu)^2 + \varepsilon$, $\hat x_i = (x_i - \mu)/\sigma$,
 # and $y_i = \gamma \hat x_i + \beta$. Let $g_i$ be the gradient of $y_i$. Moving one $x_i$ acts on the loss
-# in three ways: directly; by moving $\mu$, which shifts **all** values; by moving $\sigma$, which stretches all of them.
+# in three ways: directly; by moving $\mu$, which shifts **all** values; by moving $\sigma$, which stretches them.
 # With $\partial\mu/\partial x_i = 1/m$ and $\partial\sigma/\partial x_i = \hat x_i/m$,
 #
 # $$\bar x_i = \frac{\gamma}{\sigma}\Big(\;g_i \;-\; \underbrace{\operatorname{mean}(g)}_{\text{through }\mu} \;-\;
 # \underbrace{\hat x_i \operatorname{mean}(g\,\hat x)}_{\text{through }\sigma}\;\Big).$$
 #
-# Read it again: $\operatorname{mean}(g)$ is the height and $\operatorname{mean}(g \hat x)$ the slope of the straight line
-# that fits $g$ over $\hat x$ best. **Batch norm's backward subtracts the regression line.** What remains is the part of
+# Read it again: $\operatorname{mean}(g)$ is the height and $\operatorname{mean}(g \hat x)$ the slope of the line that
+# fits $g$ over $\hat x$ best. **Batch norm's backward subtracts the regression line.** What remains is the part of
 # the gradient that neither shifts nor stretches the channel; for shifting and stretching are undone on the next forward
 # pass, and asking for them is pointless.
 
@@ -184,7 +184,7 @@ curves.legend(frameon=False, title="batch norm's backward", fontsize=10)
 
 # %%
 answer = "b)" if final["neither"] > 1.5 * final["right"] else "a)"
-print(f"With constants on the way back, the loss ends at {final['neither']:.3f} instead of {final['right']:.3f}: {answer}")
+print(f"Constants on the way back: the loss ends at {final['neither']:.3f} instead of {final['right']:.3f}: {answer}")
 worse = final["no mean term"] / final["right"]
 claim("without the mean term the loss ends at least half as high again", worse > 1.5, worse)
 claim("and the first weights grow more", growth["no mean term"] > 1.3 * growth["right"], growth["no mean term"])
@@ -257,7 +257,7 @@ claim("after 5 batches more than half of the start is left", 0.9**5 > 0.5, 0.9**
 # ## Sources
 #
 # - Ioffe & Szegedy 2015, [Batch Normalization](https://arxiv.org/abs/1502.03167), algorithm 1 and section 2.
-# - What it does to very deep networks: Yang et al. 2019, [arXiv 1902.08129](https://arxiv.org/abs/1902.08129), lesson 6.
+# - In very deep networks: Yang et al. 2019, [arXiv 1902.08129](https://arxiv.org/abs/1902.08129), and lesson 6.
 
 # %%
 finish()

@@ -143,7 +143,7 @@ claim("batch norm's factor is Yang's, within 0.03", abs(measured - theory) < 0.0
 # %% [markdown]
 # ## Does it matter in training?
 #
-# Twelve layers of width 64 on real digits, the library's layers this time, and `nn.init` for the weights; biases start at 0.
+# Twelve layers of width 64 on real digits, the library's layers this time, weights from `nn.init`, biases 0.
 
 
 # %%
@@ -211,7 +211,7 @@ for name, values in training.items():
 left.set_xlim(0, STEPS * 1.42)
 left.set_ylim(0, 3)
 label_ends(left, STEPS * 1.02, [(final[name], name, COLOURS[name]) for name in training], ha="left")
-left.axhline(np.log(10), color=TOTAL, ls=":", lw=1)
+left.plot([0, STEPS], [np.log(10)] * 2, color=TOTAL, ls=":", lw=1)
 left.text(STEPS * 0.98, np.log(10) + 0.06, "guessing: ln 10", color="#666666", size=9, ha="right")
 left.set(xlabel="step", ylabel="training loss", title="Twelve layers learn, or do not")
 right.hist(logs, bins=25, density=True, color=SKIP, alpha=0.5)
