@@ -32,8 +32,9 @@ from minires.testing import gradcheck
 # ## The derivation
 #
 # For one channel with $m$ values, let $\sigma^2 = \tfrac1m \sum_i (x_i - \mu)^2 + \varepsilon$, and
-# $\hat x_i = (x_i - \mu)/\sigma$, $y_i = \gamma \hat x_i + \beta$. Let $g_i$ be the gradient of $y_i$. Moving one $x_i$ acts on the loss
-# in three ways: directly; by moving $\mu$, which shifts **all** values; by moving $\sigma$, which stretches them.
+# $\hat x_i = (x_i - \mu)/\sigma$, $y_i = \gamma \hat x_i + \beta$. Let $g_i$ be the gradient of $y_i$.
+# Moving one $x_i$ acts on the loss in three ways: directly; by moving $\mu$, which shifts **all** values; by moving
+# $\sigma$, which stretches them.
 # With $\partial\mu/\partial x_i = 1/m$ and $\partial\sigma/\partial x_i = \hat x_i/m$,
 #
 # $$\bar x_i = \frac{\gamma}{\sigma}\Big(\;g_i \;-\; \underbrace{\operatorname{mean}(g)}_{\text{through }\mu} \;-\;
