@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, compare, coursework, gallery
+from . import __version__, compare, coursework, gallery, lessons_cli
 from .models import VARIANTS
 
 
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_flow(commands)
     _add_new(commands)
     _add_grade(commands)
+    _add_lessons(commands)
     return parser
 
 
@@ -204,3 +205,21 @@ def _add_grade(commands) -> None:
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds a test may take (default 30)")
     parser.add_argument("--memory", type=int, default=512, help="MB a test may take (default 512)")
     parser.add_argument("--user", metavar="NAME", help="run the submission as this user (needs root)")
+
+
+def _add_lessons(commands) -> None:
+    parser = commands.add_parser(
+        "lessons",
+        help="list the lessons, run one, or write them as notebooks",
+        description="The lessons: scripts that lead from a number's gradient to why residual networks work. Without "
+        "arguments they are listed, with the seconds each takes.",
+        epilog="examples:\n"
+        "  minires lessons                      the list\n"
+        "  minires lessons 8 --quick            run the quick version of lesson 8\n"
+        "  minires lessons --notebook DIR       write them all as notebooks (needs jupytext)\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=lessons_cli.run)
+    parser.add_argument("number", type=int, nargs="?", help="the lesson to run")
+    parser.add_argument("--quick", action="store_true", help="a version of a few seconds")
+    parser.add_argument("--notebook", metavar="DIR", help="write notebooks into this folder instead")
