@@ -31,7 +31,7 @@ digits, test = data.digits()
 #
 # Write the wanted map of a block as $H(x) = x + F(x)$. If $H$ is near the identity, a plain block must produce all of
 # $x$ again, through two convolutions and two batch norms, before it can correct anything. A residual block
-# starts with $x$ and learns the correction; weight decay pulls $F$ to 0, and with it $H$ to the identity, while it pulls
+# starts with $x$ and learns the correction; weight decay pulls $F$ to 0, and $H$ to the identity, while it pulls
 # the plain block's $H$ to 0, where all is lost. That argument assumes that good maps *are* near the identity. We can
 # measure whether they are.
 #
@@ -107,7 +107,7 @@ medians = {(name, when): [float(np.median(run[name][when])) for run in runs]
 for name in twins:
     accuracies = ", ".join(f"{run[name]['accuracy']:.1%}" for run in runs)
     print(f"{name}-{DEPTH}: training loss {np.mean(final[name]):.2f}, test accuracy {accuracies}; median distance "
-          f"from the identity {np.mean(medians[name, 'before']):.2f} at step 0, {np.mean(medians[name, 'after']):.2f} at the end"
+          f"from the identity {np.mean(medians[name, 'before']):.2f} at step 0, {np.mean(medians[name, 'after']):.2f} then"
           )  # fmt: skip
 typical = np.mean(medians["residual", "after"])
 print(f"the answer is {'c' if typical < 0.1 else 'b' if typical < 1 else 'a'})")
@@ -174,8 +174,8 @@ show(figure, "10-twins")
 #
 # ## Common mistakes
 #
-# - **Comparing networks that are not twins.** Other seeds, other widths or a projection in the shortcut change more than
-#   the addition. Print the number of parameters of both before you compare anything.
+# - **Comparing networks that are not twins.** Other seeds, other widths or a projection in the shortcut change more
+#   than the addition. Print the number of parameters of both before you compare anything.
 # - **"They are easier because they are near the identity at the end."** The lower right panel says that
 #   they are near it *from the start*. What an optimiser finds cannot be read off the end alone.
 #

@@ -139,7 +139,7 @@ show(figure, "12-shortcuts")
 
 # %% [markdown]
 # The order of table 1 is nearly there after 80 steps: identity first, the gate that hardly touches the shortcut next
-# to it, then the convolution, the scales, the exclusive gate, and dropout, which fails. Of table 2 this budget shows less.
+# to it, then the convolution, the scales, the exclusive gate, and dropout, which fails. Of table 2 we see less.
 # BN after the addition is worse, as in the paper; the paper's small advantage of pre-activation over the standard block
 # (6.37 % against 6.61 %) is far below what two seeds and 80 steps could show, and ReLU before the addition is not worse
 # here, as it is there.
@@ -160,7 +160,7 @@ print(f"1×1 convolution minus identity: {gap[0]:+.2f} with {depths[0]} layers, 
 claim("the deeper the network, the more a convolution on the shortcut costs", gap[1] > gap[0], gap)
 
 # %% [markdown]
-# - **Reading $\lambda^n$ as the whole story.** It is a statement about one of $2^n$ terms, and about the initialisation.
+# - **Reading $\lambda^n$ as the whole story.** It is a statement about one of $2^n$ terms, and about the start.
 #   Scaled by 0.5 on both sides a network of 20 layers still trains, slowly; the branches grow.
 #
 # ## Exercises

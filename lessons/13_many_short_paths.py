@@ -3,7 +3,7 @@
 #
 # *If a residual network is a sum over paths, how long are the paths that carry its gradient?*
 #
-# Takes 30 s (quick: 6 s).
+# Takes 35 s (quick: 6 s).
 
 # %%
 import math
@@ -34,7 +34,7 @@ digits, test = data.digits()
 #
 # $$x_2 = x_1 + F_2(x_1) = x_0 + F_1(x_0) + F_2\big(x_0 + F_1(x_0)\big).$$
 #
-# Going back the network is linear, so the gradient *is* a sum over paths: each block passes on what its shortcut returns
+# Going back the network is linear, so the gradient *is* a sum over paths: each block passes on what its shortcut gives
 # plus what its branch returns, $(S^\top + B^\top)\, g$. Nobody needs to walk $2^n$ paths to sort them by length. Keep
 # $G_k$, the part that crossed exactly $k$ branches so far, and at each block set
 #
@@ -96,13 +96,13 @@ claim("Σ r²/(1 + r²) over the forks, r = ‖branch‖/‖skip‖, gives the e
 
 # %% [markdown]
 # Why so short? With batch norm in the branch, each block adds a variance of about 1 to a stream that already has
-# variance $\ell$ (lesson 6); the branch of block $\ell$ then returns $r_\ell^2 \approx 1/\ell$ of the gradient's
+# variance $\ell$ (De & Smith 2020); the branch of block $\ell$ then returns $r_\ell^2 \approx 1/\ell$ of the gradient's
 # square, and $\sum_\ell \frac{1}{\ell + 1}$ grows like the *logarithm* of the depth.
 #
 # ## Lesion study
 #
-# If a network is many paths, deleting a block cuts half of them and leaves the other half. If it is one path, any cut is
-# fatal. Train twins of 20 layers, delete each block in turn, and test.
+# If a network is many paths, deleting a block cuts half of them and leaves the other half. If it is one path, any cut
+# is fatal. Train twins of 20 layers, delete each block in turn, and test.
 
 # %%
 STEPS = 60 if QUICK else 150
