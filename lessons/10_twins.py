@@ -107,7 +107,7 @@ medians = {(name, when): [float(np.median(run[name][when])) for run in runs]
 for name in twins:
     accuracies = ", ".join(f"{run[name]['accuracy']:.1%}" for run in runs)
     print(f"{name}-{DEPTH}: training loss {np.mean(final[name]):.2f}, test accuracy {accuracies}; median distance "
-          f"from the identity {np.mean(medians[name, 'before']):.2f} at step 0, {np.mean(medians[name, 'after']):.2f} then"
+          f"from the identity {np.mean(medians[name, 'before']):.2f}, then {np.mean(medians[name, 'after']):.2f}"
           )  # fmt: skip
 typical = np.mean(medians["residual", "after"])
 print(f"the answer is {'c' if typical < 0.1 else 'b' if typical < 1 else 'a'})")
