@@ -154,14 +154,14 @@ for ax, which, ylabel in ((axes[0], 1, "R² of the 64 pixels"), (axes[1], 0, "la
     label_ends(ax, BLOCKS + 0.6, ends, ha="left")
 axes[0].set_title("How much of the picture a linear map reads", size=11)
 axes[1].set_title("How well a linear map reads the label", size=11)
-axes[1].axhline(0.1, color="#777777", ls="--", lw=0.8)
+axes[1].hlines(0.1, 0, BLOCKS, color="#777777", ls="--", lw=0.8)
 axes[1].text(0.3, 0.12, "chance", color="#777777", size=9)
 show(figure, "11-information-bottleneck")
 
 # %% [markdown]
 # The plain network forgets at the start, before any training, and no layer is narrower than another. Every block mixes
-# the picture at random and cuts half of the values off; after a dozen of them, two pictures differ by almost as much as
-# two random vectors, and a linear map finds nothing to hold on to. The shortcut carries the picture along, beneath what
+# the picture at random and cuts about half of the values off; after enough of them a linear map finds nothing to hold
+# on to. The shortcut carries the picture along, beneath what
 # the branches add. So a deep plain network has a double problem: the gradient that reaches its first layers is wild
 # (lesson 8), and its last layers have to learn from features that no longer say what the picture was.
 #
