@@ -12,6 +12,7 @@ from .blocks import (
 from .mlp import MLP, mlp, mlp_twins
 from .normfree import FixupBlock, PlainNormFreeBlock, ReZeroBlock, SkipInitBlock
 from .orders import BNAfterAdditionBlock, ReLUBeforeAdditionBlock, ReLUOnlyPreActBlock
+from .recurrent import ResidualRNN
 from .resnet import ResNet, plain_cifar, resnet18, resnet34, resnet50, resnet101, resnet152, resnet_cifar
 from .shortcuts import DropoutShortcutBlock, ExclusiveGateBlock, ScaledBlock, ScaledPreActBlock, ShortcutGateBlock
 from .stochastic_depth import StochasticDepthBlock
@@ -37,6 +38,7 @@ __all__ = [
     "ReZeroBlock",
     "ResNet",
     "ResidualBlock",
+    "ResidualRNN",
     "ScaledBlock",
     "ScaledPreActBlock",
     "ShortcutGateBlock",

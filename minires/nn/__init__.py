@@ -1,6 +1,6 @@
 """Neural-network modules, with PyTorch's names."""
 
-from . import functional, init
+from . import functional, init, utils
 from .layers import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -21,6 +21,7 @@ from .layers import (
     Tanh,
 )
 from .module import Module, ModuleList, Parameter, Sequential
+from .recurrent import LSTM, RNN
 from .summary import summary
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Identity",
+    "LSTM",
     "LeakyReLU",
     "Linear",
     "MSELoss",
@@ -41,6 +43,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "RNN",
     "ReLU",
     "Sequential",
     "Sigmoid",
@@ -48,4 +51,5 @@ __all__ = [
     "functional",
     "init",
     "summary",
+    "utils",
 ]

@@ -1,0 +1,60 @@
+"""Gradient clipping, called between ``loss.backward()`` and ``optimizer.step()``. Names as in ``torch.nn.utils``."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale all gradients by max_norm / (norm + 1e-6) where that is below 1; returns the norm before, a scalar.
+
+    The norm is that of all gradients taken as one vector (``norm_type`` inf: the largest absolute value), so the
+    direction of the step stays. Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), algorithm 1.
+    Raises RuntimeError for a norm that is not finite, if ``error_if_nonfinite``; otherwise the gradients become NaN.
+    """
+    grads = _grads("clip_grad_norm_", parameters)
+    for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
+        if not value > 0 and not (name == "max_norm" and value == 0):
+            raise ValueError(f"clip_grad_norm_: got {name}={value!r}; expected a positive number")
+    if not grads:
+        return Tensor(np.zeros((), np.float32))
+    norms = [np.linalg.norm(g.ravel().astype(np.float64), norm_type) for g in grads]
+    norm = float(np.linalg.norm(norms, norm_type))
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise RuntimeError(
+            f"clip_grad_norm_: the norm of the gradients is {norm}; a loss has overflowed. Lower the learning rate, or "
+            "find the op that did it with detect_anomaly()"
+        )
+    scale = max_norm / (norm + 1e-6)
+    if not scale >= 1:  # NaN is not
+        for g in grads:
+            g *= g.dtype.type(scale)
+    return Tensor(np.array(norm, grads[0].dtype))
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Limit every single value of every gradient to ±clip_value; this changes the direction of the step."""
+    grads = _grads("clip_grad_value_", parameters)
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value_: got clip_value={clip_value!r}; expected a positive number")
+    for g in grads:
+        np.clip(g, -clip_value, clip_value, out=g)
+
+
+def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndarray]:
+    """The gradients there are, each once, and writable in place."""
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    found: dict[int, np.ndarray] = {}
+    for p in parameters:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{function}: got a {type(p).__name__} among the parameters; expected model.parameters()")
+        if p.grad is not None:
+            if not p.grad.flags.writeable:
+                p.grad = p.grad.copy()
+            found[id(p)] = p.grad
+    return list(found.values())

@@ -1,0 +1,91 @@
+"""Clipping of gradients: what is scaled, what stays, what is returned."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import minires as mr
+from minires import nn
+from minires.nn.utils import clip_grad_norm_, clip_grad_value_
+
+
+def parameters(*grads):
+    found = []
+    for grad in grads:
+        p = nn.Parameter(np.zeros(np.shape(grad), np.float32))
+        p.grad = np.array(grad, np.float32)
+        found.append(p)
+    return found
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    max_norm=st.floats(1e-3, 1e3),
+    norm_type=st.sampled_from([1.0, 2.0, 3.0, float("inf")]),
+)
+def test_the_norm_of_all_gradients_together_is_limited_and_their_direction_kept(seed, max_norm, norm_type):
+    rng = np.random.default_rng(seed)
+    ps = parameters(rng.standard_normal((3, 4)), rng.standard_normal(5))
+    before = np.concatenate([p.grad.ravel() for p in ps]).astype(np.float64)
+    norm = np.linalg.norm(before, norm_type)
+    assert clip_grad_norm_(ps, max_norm, norm_type).item() == pytest.approx(norm, rel=1e-5)
+    after = np.concatenate([p.grad.ravel() for p in ps])
+    np.testing.assert_allclose(after, before * min(1, max_norm / (norm + 1e-6)), rtol=1e-5)
+
+
+def test_small_gradients_do_not_change_a_bit():
+    (p,) = parameters([0.3, 0.4])
+    before = p.grad.copy()
+    assert clip_grad_norm_(p, 1.0).item() == pytest.approx(0.5)
+    np.testing.assert_array_equal(p.grad, before)
+
+
+def test_parameters_without_gradient_and_shared_ones():
+    (p,) = parameters([3.0, 4.0])
+    empty = nn.Parameter(np.zeros(2, np.float32))
+    assert clip_grad_norm_([p, empty, p], 1.0).item() == pytest.approx(5)
+    np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-5)
+    assert empty.grad is None
+    assert clip_grad_norm_([empty], 1.0).item() == 0
+
+
+def test_squares_do_not_overflow():
+    ps = parameters([3e30, 4e30])
+    assert clip_grad_norm_(ps, 1.0).item() == pytest.approx(5e30)
+    np.testing.assert_allclose(ps[0].grad, [0.6, 0.8], rtol=1e-5)
+
+
+def test_a_norm_that_is_not_finite():
+    (p,) = parameters([1.0, np.inf])
+    with pytest.raises(RuntimeError, match="clip_grad_norm_: the norm of the gradients is inf"):
+        clip_grad_norm_(p, 1.0, error_if_nonfinite=True)
+    np.testing.assert_array_equal(p.grad, [1.0, np.inf])  # nothing was changed
+
+
+def test_clip_value():
+    (p,) = parameters([-3.0, 0.5, 2.0])
+    clip_grad_value_([p], 1.0)
+    np.testing.assert_array_equal(p.grad, [-1, 0.5, 1])
+
+
+def test_clipping_works_on_what_backward_leaves():
+    model = nn.Linear(3, 2)
+    (1e6 * model(mr.randn(4, 3)).sum()).backward()
+    clip_grad_norm_(model.parameters(), 1.0)
+    assert np.sqrt(sum((p.grad**2).sum() for p in model.parameters())) == pytest.approx(1, rel=1e-4)
+    clip_grad_value_(model.parameters(), 0.01)
+    assert max(np.abs(p.grad).max() for p in model.parameters()) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "call, error, text",
+    [
+        (lambda: clip_grad_norm_(parameters([1.0]), -1), ValueError, "clip_grad_norm_: got max_norm=-1"),
+        (lambda: clip_grad_norm_(parameters([1.0]), 1, 0), ValueError, "clip_grad_norm_: got norm_type=0"),
+        (lambda: clip_grad_value_(parameters([1.0]), float("nan")), ValueError, "clip_grad_value_: got clip_value=nan"),
+        (lambda: clip_grad_norm_(["weight"], 1), TypeError, r"got a str among .*model.parameters\(\)"),
+    ],
+)
+def test_bad_input_is_explained(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
