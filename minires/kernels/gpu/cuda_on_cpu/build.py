@@ -10,13 +10,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ....files import cache_folder
 
 HERE = Path(__file__).resolve().parent
-HEADERS = ("block.h", "cuda.h", "counted.h", "observe.h", "observe.cpp")
-COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-w", f"-I{HERE}")
+HEADERS = ("cuda.h", "block.h", "counted.h")
+RUNNER = ("block.cpp", "observe.cpp", "block.h", "observe.h")
+COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-threadsafe-statics", "-ffp-contract=off", "-w")
 FAST = ("-O2", "-march=native")
 
 # What the same kernels can be compiled for.
@@ -24,7 +26,7 @@ VARIANTS = {
     "plain": FAST,
     "sanitize": ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     # GCC's thread sanitizer calls a function at every load and store; `observe.cpp` takes the place of its library.
-    "watch": (*FAST, "-DCUDA_ON_CPU_WATCH", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
+    "watch": (*FAST, "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
 }
 VARIANTS["count"] = (*VARIANTS["watch"], "-DCUDA_ON_CPU_COUNT")
 
@@ -69,31 +71,47 @@ def library(source: str, stem: str, options: tuple[str, ...] = (), variant: str 
     """
     if reason := why_not():
         raise RuntimeError(reason)
-    flags = (*COMMON, *VARIANTS[variant], *translated(options))
-    parts = [source, *flags, *_machine(), *((HERE / header).read_text() for header in HEADERS)]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
-    path = cache_folder() / "cuda-on-cpu" / f"{stem}-{variant}-{key}.so"
-    if not path.exists():
-        _compile(source, stem, flags, variant, path)
+    runner = _runner("plain" if variant in ("watch", "count") else variant)
+    flags = [*COMMON, *VARIANTS[variant], *translated(options)]
+    with _building(stem, variant, [source, *flags, runner.name, *_texts(HEADERS)]) as (folder, path):
+        if folder is not None:
+            unit, compiled = folder / f"{stem}.cpp", folder / f"{stem}.o"
+            unit.write_text(source)
+            _run([*flags, f"-I{HERE}", "-c", str(unit), "-o", str(compiled)])
+            # Linked without -fsanitize=thread, whose functions are the runner's here.
+            link = [flag for flag in flags if flag != "-fsanitize=thread"]
+            beside = [f"-L{runner.parent}", f"-l:{runner.name}", "-Wl,-rpath,$ORIGIN"]
+            _run([*link, "-shared", str(compiled), *beside, "-o", str(folder / path.name)])
     return path
 
 
-def _compile(source: str, stem: str, flags: tuple[str, ...], variant: str, path: Path) -> None:
+def _runner(variant: str) -> Path:
+    """The library of block.cpp and observe.cpp, which all kernels share."""
+    flags = [*COMMON, *VARIANTS[variant]]
+    with _building("runner", variant, [*flags, *_texts(RUNNER)]) as (folder, path):
+        if folder is not None:
+            units = [str(HERE / name) for name in RUNNER if name.endswith(".cpp")]
+            _run([*flags, "-shared", f"-Wl,-soname,{path.name}", *units, "-o", str(folder / path.name)])
+    return path
+
+
+def _texts(names: tuple[str, ...]) -> list[str]:
+    return [(HERE / name).read_text() for name in names]
+
+
+@contextlib.contextmanager
+def _building(stem: str, variant: str, parts: list[str]) -> Iterator[tuple[Path | None, Path]]:
+    """Where to build, and where the library will be; the folder is None if it is there already."""
+    key = hashlib.sha256("\0".join([*parts, *_machine()]).encode()).hexdigest()[:20]
+    path = cache_folder() / "cuda-on-cpu" / f"{stem}-{variant}-{key}.so"
+    if path.exists():
+        yield None, path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Next to its destination, so that the last step is a rename: two processes may compile the same, neither sees half.
+    # Next to its destination, so that the last step is a rename: two processes may build the same, neither sees half.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{stem}-") as temporary:
-        folder = Path(temporary)
-        unit, built = folder / f"{stem}.cpp", folder / "library.so"
-        unit.write_text(source)
-        if variant in ("watch", "count"):
-            quiet = [flag for flag in flags if flag != "-fsanitize=thread" and not flag.startswith("--param=tsan")]
-            _run([*flags, "-c", str(unit), "-o", str(folder / "kernels.o")])
-            _run([*quiet, "-c", str(HERE / "observe.cpp"), "-o", str(folder / "observe.o")])
-            # The first definition of an inline function wins, and the runner's own accesses are not to be observed.
-            _run(["-shared", str(folder / "observe.o"), str(folder / "kernels.o"), "-o", str(built)])
-        else:
-            _run([*flags, "-shared", str(unit), "-o", str(built)])
-        os.replace(built, path)
+        yield Path(temporary), path
+        os.replace(Path(temporary) / path.name, path)
 
 
 def _run(arguments: list[str]) -> None:

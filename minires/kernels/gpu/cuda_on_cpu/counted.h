@@ -6,7 +6,7 @@
 
 namespace cuda_on_cpu {
 
-inline uint64_t operations;
+extern __attribute__((visibility("default"))) uint64_t operations;
 
 struct counted {
     float v;

@@ -1,12 +1,12 @@
 // cuda.h -- the words of CUDA C, for g++. Every word here means what it means on a GPU; what is missing is missing on
 // purpose or has not been needed yet, and the compiler says so.
 #pragma once
-#include <cassert>
-#include <cfloat>
-#include <climits>
+#include <assert.h>
+#include <float.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <cmath>
-#include <cstdint>
-#include <cstdio>
 #include "block.h"
 #ifdef CUDA_ON_CPU_COUNT
 #include "counted.h"
@@ -24,7 +24,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define alignas(n) __attribute__((aligned(n)))     // g++ takes the keyword at fewer places
-#define __shared__ thread_local      // static storage that begins undefined; the runner makes it NaN (block.h).
+#define __shared__ static __thread   // begins undefined; block.cpp fills it with NaN.
                                      // module.py turns  extern __shared__ T s[];  into a pointer to dynamic memory.
 
 // -- vector types ------------------------------------------------------------------------------------------------------
@@ -100,10 +100,10 @@ NO_ATOMIC(atomicCAS) NO_ATOMIC(atomicInc) NO_ATOMIC(atomicDec) NO_ATOMIC(atomicA
 
 // -- arithmetic --------------------------------------------------------------------------------------------------------
 using std::max; using std::min; using std::isnan; using std::isinf; using std::isfinite; using std::signbit;
-inline double max(double a, float b) { return a > b ? a : b; }
-inline double max(float a, double b) { return a > b ? a : b; }
-inline double min(double a, float b) { return a < b ? a : b; }
-inline double min(float a, double b) { return a < b ? a : b; }
+inline double max(double a, float b) { return max(a, double(b)); }
+inline double max(float a, double b) { return max(double(a), b); }
+inline double min(double a, float b) { return min(a, double(b)); }
+inline double min(float a, double b) { return min(double(a), b); }
 inline unsigned max(unsigned a, int b) { return max(a, unsigned(b)); }
 inline unsigned max(int a, unsigned b) { return max(unsigned(a), b); }
 inline unsigned min(unsigned a, int b) { return min(a, unsigned(b)); }

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import threading
@@ -61,9 +62,9 @@ def thread_order(order: str) -> Iterator[None]:
 def watching(arithmetic: bool = False) -> Iterator[Watch]:
     """Count the bytes that kernels load and store inside a ``with`` block, and report races between their threads.
 
-    After ``with watching() as seen: kernel(…)`` there are ``seen.loaded`` and ``seen.stored`` in bytes, ``seen.races`` and
-    more: see `Watch`. With `arithmetic`, ``seen.operations`` counts float32 operations too. Kernels are compiled anew for
-    this, and run more slowly.
+    After ``with watching() as seen: kernel(…)`` there are ``seen.loaded`` and ``seen.stored`` in bytes, ``seen.races``
+    and more: see `Watch`. With `arithmetic`, ``seen.operations`` counts float32 operations too. Kernels are compiled
+    anew for this, and run more slowly.
     """
     global _variant
     watch = Watch()
@@ -111,7 +112,7 @@ class RawModule:
         entries = "".join(
             f"{export} launch_{i}(const cuda_on_cpu::Launch* how, void** arguments)"
             f" {{ return cuda_on_cpu::launch(&{name}, how, arguments); }}\n"
-            f"{export} signature_{i}() {{ return cuda_on_cpu::signature(&{name}); }}\n"
+            f"{export} const* signature_{i}() {{ return cuda_on_cpu::signature(&{name}); }}\n"
             for i, name in enumerate(self.names)
         )
         return f'#include "cuda.h"\n#line 1 "{self.stem}.cu"\n{code}\n#line 1 "entries"\n{entries}'
@@ -165,8 +166,9 @@ class Kernel:
         if variant not in self._entries:
             library, i = self.module.library(variant), self.module.names.index(self.name)
             launch, signature = library[f"launch_{i}"], library[f"signature_{i}"]
-            launch.restype = signature.restype = ctypes.c_char_p
-            self._entries[variant] = launch, signature().decode().split()
+            launch.restype, signature.restype = ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)
+            types = itertools.takewhile(bool, signature())  # a null pointer ends the list
+            self._entries[variant] = launch, [name.decode() for name in types if name]
         return self._entries[variant]
 
     def _launch_record(self, grid: Sequence[int], block: Sequence[int], shared_mem: int) -> "_Launch":
@@ -180,8 +182,8 @@ class Kernel:
             raise ValueError(f"{self.name}: got the block {tuple(block)}; CUDA takes up to {MAX_THREADS} threads")
         if not 0 <= shared_mem <= min(self.max_dynamic_shared_size_bytes, MAX_SHARED):
             raise ValueError(
-                f"{self.name}: got shared_mem={shared_mem} bytes; {self.max_dynamic_shared_size_bytes} are allowed; set "
-                f"kernel.max_dynamic_shared_size_bytes for more (up to {MAX_SHARED})"
+                f"{self.name}: got shared_mem={shared_mem} bytes; {self.max_dynamic_shared_size_bytes} are allowed; "
+                f"set kernel.max_dynamic_shared_size_bytes for more (up to {MAX_SHARED})"
             )
         return _Launch(tuple(map(int, sizes[0])), tuple(map(int, sizes[1])), int(_reversed), int(shared_mem))
 
@@ -212,7 +214,7 @@ class Kernel:
 
     def _number(self, i: int, arg: Any, kind: str) -> np.ndarray:
         if kind not in SCALARS:
-            raise TypeError(f"{self.name}: parameter {i} is neither pointer nor number ({kind}), which cannot be passed")
+            raise TypeError(f"{self.name}: parameter {i} is neither a pointer nor a number ({kind})")
         wanted = SCALARS[kind]
         if isinstance(arg, np.generic | np.ndarray) and arg.ndim == 0:
             fits = arg.dtype == wanted

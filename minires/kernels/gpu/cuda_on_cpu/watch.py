@@ -55,6 +55,7 @@ def observed(
     positions = [i for i, arg in enumerate(args) if isinstance(arg, np.ndarray) and arg.nbytes]
     ranges = (_Range * max(len(arrays), 1))(*(_Range(a.ctypes.data, a.nbytes, 0, 0) for a in arrays))
     totals = _Totals()
+    # The kernels' library finds these functions in the runner's, which it is linked to.
     library.observe_begin(ranges, ctypes.c_int(len(arrays)))
     try:
         yield
@@ -75,5 +76,5 @@ def observed(
 def _with_position(line: str, positions: Sequence[int]) -> str:
     """The range of observe.h as the argument it was: "argument #0" counts arrays, the kernel's parameters count all."""
     for k, position in enumerate(positions):
-        line = line.replace(f"argument #{k} ", f"argument {position} ")
+        line = line.replace(f"argument #{k},", f"argument {position},")
     return line
