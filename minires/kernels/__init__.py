@@ -15,20 +15,24 @@ from typing import Any
 import numpy as np
 
 from . import cpu, gpu
-from .cpu import augment, linear, loss, reduce
+from .cpu.augment import crop_flip, take_images
+from .cpu.linear import linear, linear_backward
+from .cpu.loss import cross_entropy, cross_entropy_backward, one_hot
+from .cpu.reduce import add, reduce_sum, running_update
 from .gpu.launch import Device, switches
 
-_MORE = {
-    linear: ("linear", "linear_backward"),
-    loss: ("one_hot", "cross_entropy", "cross_entropy_backward"),
-    reduce: ("add", "reduce_sum", "running_update"),
-    augment: ("take_images", "crop_flip"),
-}
-NAMES = (*cpu.__all__, *(name for names in _MORE.values() for name in names))
+_numpy: dict[str, Callable] = {name: getattr(cpu, name) for name in cpu.__all__}
+for _kernel in (
+    *(linear, linear_backward),
+    *(one_hot, cross_entropy, cross_entropy_backward),
+    *(add, reduce_sum, running_update),
+    *(take_images, crop_flip),
+):
+    _numpy[_kernel.__name__] = _kernel
+
+NAMES = tuple(_numpy)
 DEVICES = ("cpu", "gpu", "cuda-on-cpu")
 
-_numpy = {name: getattr(cpu, name) for name in cpu.__all__}
-_numpy.update({name: getattr(module, name) for module, names in _MORE.items() for name in names})
 _tables: dict[type, dict[str, Callable]] = {np.ndarray: _numpy}  # the kernels for each type of array …
 _swapped: list[dict[str, Callable]] = []  # … what `use` puts in their place, outermost first …
 _backends: dict[type, SimpleNamespace] = {np.ndarray: SimpleNamespace(**_numpy)}  # … and what is in force
