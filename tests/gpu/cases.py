@@ -156,7 +156,11 @@ def _elementwise(name, dtype):
 
     def call(device):
         gx, gy = on(device, x, y)
-        made = (elementwise.relu(device, gx), elementwise.relu_backward(device, gy, gx), elementwise.add(device, gx, gy))
+        made = (
+            elementwise.relu(device, gx),
+            elementwise.relu_backward(device, gy, gx),
+            elementwise.add(device, gx, gy),
+        )
         return named("relu relu_backward add", made)
 
     def expected():
@@ -235,14 +239,19 @@ SHAPES = ((3, 700), (5,), ())
 
 
 def _sgd(name, dtype, tolerance):
-    weights, states = [normal(i, *s, dtype=dtype) for i, s in enumerate(SHAPES)], [normal(9, *s, dtype=dtype) for s in SHAPES]
+    weights, states = (
+        [normal(i, *s, dtype=dtype) for i, s in enumerate(SHAPES)],
+        [normal(9, *s, dtype=dtype) for s in SHAPES],
+    )
     grads = [normal(5 + i, *s, dtype=dtype) for i, s in enumerate(SHAPES)]
     settings = [(0.1, 0.9, 1.0, 0.01, 1.0), (0.2, 0.5, 0.25, 0.0, 0.0)]  # lr, momentum, 1 − dampening, decay, Nesterov
 
     def call(device):
         w, g, v = on(device, *weights), on(device, *grads), on(device, *states)
         rows = [Row(w[i], g[i], (v[i],), i % 2, first=i == 1) for i in range(len(w))]
-        Update(device, "sgd", np.dtype(dtype))(rows, settings)
+        update = Update(device, "sgd", np.dtype(dtype))
+        update.send_settings(settings)
+        update(rows)
         return {f"{kind}{i}": a for kind, arrays in (("w", w), ("v", v)) for i, a in enumerate(arrays)}
 
     def expected():
@@ -265,7 +274,9 @@ def _adam(name, dtype, tolerance):
     def call(device):
         w, g, m, v = (on(device, *arrays) for arrays in (weights, grads, means, squares))
         rows = [Row(w[i], g[i], (m[i], v[i]), i % 2) for i in range(len(w))]
-        Update(device, "adam", np.dtype(dtype))(rows, settings)
+        update = Update(device, "adam", np.dtype(dtype))
+        update.send_settings(settings)
+        update(rows)
         return {f"{kind}{i}": a for kind, arrays in (("w", w), ("m", m), ("v", v)) for i, a in enumerate(arrays)}
 
     def expected():
@@ -307,7 +318,15 @@ CASES: list[Case] = [
     _conv("conv 3x3, 70 channels", (4, 35, 5, 3), (70, 35, 3, 3), padding=(1, 1), bias=False),
     _conv("conv 1x1", (3, 33, 5, 6), (17, 33, 1, 1)),
     _conv("conv 1x1, stride 2, 40 channels", (5, 17, 7, 6), (40, 17, 1, 1), stride=(2, 2)),
-    _conv("conv 2x4, dilated, groups", (2, 6, 9, 11), (8, 3, 2, 4), stride=(3, 2), padding=(2, 3), dilation=(2, 3), groups=2),
+    _conv(
+        "conv 2x4, dilated, groups",
+        (2, 6, 9, 11),
+        (8, 3, 2, 4),
+        stride=(3, 2),
+        padding=(2, 3),
+        dilation=(2, 3),
+        groups=2,
+    ),
     _conv("conv 5x5, 66 channels", (3, 2, 5, 6), (66, 2, 5, 5), padding=(2, 2)),
     _conv("conv 7x3, 24 channels", (3, 2, 9, 6), (24, 2, 7, 3), padding=(3, 1), stride=(2, 2)),
     _conv("conv 1x1, 16 channels", (3, 33, 5, 6), (16, 33, 1, 1)),
@@ -316,8 +335,12 @@ CASES: list[Case] = [
     _conv("conv 1x1, from 20 channels", (3, 20, 5, 6), (5, 20, 1, 1)),
     _conv("conv 2x2, from 40 channels", (3, 40, 5, 6), (5, 40, 2, 2), stride=(2, 2)),
     _conv("conv 3x3, parts", (9, 3, 9, 7), (5, 3, 3, 3), padding=(1, 1), tolerance=5e-6),
-    _conv("conv float64, parts", (9, 4, 9, 7), (6, 2, 3, 3), dtype=np.float64, groups=2, padding=(1, 1), tolerance=1e-14),
-    _conv("conv float64", (3, 4, 9, 7), (18, 4, 3, 3), dtype=np.float64, stride=(2, 1), padding=(1, 1), tolerance=1e-14),
+    _conv(
+        "conv float64, parts", (9, 4, 9, 7), (6, 2, 3, 3), dtype=np.float64, groups=2, padding=(1, 1), tolerance=1e-14
+    ),
+    _conv(
+        "conv float64", (3, 4, 9, 7), (18, 4, 3, 3), dtype=np.float64, stride=(2, 1), padding=(1, 1), tolerance=1e-14
+    ),
     _conv("conv TF32 3x3", (3, 4, 9, 7), (70, 4, 3, 3), tf32=True, padding=(1, 1), tolerance=2e-3),
     _conv("conv TF32 1x1", (3, 40, 5, 6), (9, 40, 1, 1), tf32=True, tolerance=2e-3),
     _conv("conv TF32 5x5", (3, 3, 7, 6), (9, 3, 5, 5), tf32=True, stride=(2, 2), padding=(2, 2), tolerance=2e-3),

@@ -71,6 +71,7 @@ def make_cuda_on_cpu(source: Callable[[str], str] = packaged_source, multiproces
         address=lambda array: array.ctypes.data,
         load=Loader(cuda_on_cpu.RawModule, source),
         multiprocessors=multiprocessors,
+        launches_at_once=True,
     )
 
 

@@ -37,8 +37,9 @@ class Device:
 
     array_type: of its arrays. allocate(shape, dtype), upload, download: a new array, one from NumPy's, one to NumPy's.
     address: of the first entry in the device's memory. load: a `load.Loader`.
-    multiprocessors: how many blocks run side by side, at least.
-    capturing: whether launches are now recorded into a CUDA graph, so that nothing may be read back.
+    multiprocessors: how many blocks run side by side, at least. launches_at_once: a launch has run when it returns.
+    capturing: whether launches are now recorded into a CUDA graph, so that nothing may be read back or sent;
+    what must be sent waits in after_capture.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Device:
     address: Callable[[Any], int]
     load: Callable[[str, str], Any]
     multiprocessors: int
+    launches_at_once: bool = False
     capturing: bool = False
     after_capture: list[Callable[[], None]] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ std::vector<Memory> memories;
 uint64_t shared_loaded, shared_stored;
 std::string races;
 int races_reported;
-bool observing;
+bool observing, counting;
 
 Memory* memory_at(uint64_t address) {
     for (Memory& m : memories) if (address - m.begin < m.size) return &m;
@@ -63,6 +63,7 @@ void access(const void* pointer, size_t size, bool store) {
     Memory* m = memory_at(address);
     if (!m || m->number < 0) m = shared_at(address);
     if (!m) return;
+    if (counting && m->number < 0 && size == 1) return;         // g++ asks whether a variable of class `counted` has begun
     if (m->number < 0) (store ? shared_stored : shared_loaded) += size;
     else (store ? ranges[m->number].stored : ranges[m->number].loaded) += size;
     const Access now = {block_number, int(self - threads), self->block_epoch, self->warp_epoch};
@@ -87,7 +88,7 @@ void access(const void* pointer, size_t size, bool store) {
 #pragma GCC visibility push(default)
 extern "C" {
 
-void observe_begin(const Range* given, int count) {
+void observe_begin(const Range* given, int count, int arithmetic) {
     ranges.assign(given, given + count);
     memories.clear();
     for (int i = 0; i < count; ++i) memories.push_back({"", i, given[i].begin, given[i].size, std::vector<Byte>(given[i].size)});
@@ -96,6 +97,7 @@ void observe_begin(const Range* given, int count) {
     races_reported = 0;
     self = nullptr;
     operations = 0;
+    counting = arithmetic;
     observing = true;
 }
 

@@ -56,7 +56,7 @@ def observed(
     ranges = (_Range * max(len(arrays), 1))(*(_Range(a.ctypes.data, a.nbytes, 0, 0) for a in arrays))
     totals = _Totals()
     # The kernels' library finds these functions in the runner's, which it is linked to.
-    library.observe_begin(ranges, ctypes.c_int(len(arrays)))
+    library.observe_begin(ranges, len(arrays), variant == "count")
     try:
         yield
     finally:
