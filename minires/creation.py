@@ -17,7 +17,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
     if isinstance(data, Tensor):
         data = data.data
-    array = np.array(data) if hasattr(data, "dtype") else Tensor(data).data
+    if kernels.on_device(data):
+        array = data.copy("K")
+    else:
+        array = np.array(data) if hasattr(data, "dtype") else Tensor(data).data
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor: got {type(data).__name__} data of dtype {array.dtype}; expected numbers")
     return Tensor(kernels.to_device(array if dtype is None else array.astype(dtype), device), requires_grad)
@@ -77,8 +80,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
     """a where ``condition`` holds, else b; numbers broadcast."""
-    condition = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
-    return apply(elementwise.Where, Tensor(condition.astype(bool)), *_promoted(a, b))
+    condition = condition if isinstance(condition, Tensor) else Tensor(condition)
+    return apply(elementwise.Where, Tensor(condition.data.astype(bool)), *_promoted(a, b))
 
 
 def maximum(a: Tensor, b: Any) -> Tensor:
