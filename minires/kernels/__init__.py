@@ -135,7 +135,14 @@ def to_device(array: Any, device_name: str) -> Any:
         return array
     here = running_on(array)
     host = array if here is None else here.download(array)
-    return host if there is None else there.upload(host)
+    if there is None:
+        return host
+    if there.capturing:
+        raise RuntimeError(
+            f"to_device: got an array of shape {host.shape} to send to {device_name} while a step is captured in a CUDA "
+            "graph, which would send the same one in every step; was it drawn at random? Use graph=False"
+        )
+    return there.upload(host)
 
 
 @contextlib.contextmanager
