@@ -38,7 +38,9 @@ class GraphedStep:
         if on is None:
             raise ValueError('graph=True: got a model on the device cpu; a CUDA graph needs a GPU: model.to("gpu")')
         if optimizer.kernel is None:
-            raise ValueError(f"graph=True: got {optimizer.name}, which has no kernel; use SGD, Adam, AdamW or graph=False")
+            raise ValueError(
+                f"graph=True: got {optimizer.name}, which has no kernel; use SGD, Adam, AdamW, or graph=False"
+            )
         self.model, self.optimizer, self.loss, self.eager = model, optimizer, loss, eager
         self.runner: Any = _Rehearsal(on) if on.launches_at_once else _CudaGraph(on)
         self.launches: on_device.Launches = {}
@@ -85,8 +87,8 @@ class GraphedStep:
         self.runner.capture(self._step)
         if random.get_state() != before:  # a rehearsal notices in `to_device` that the draws cannot be sent
             raise RuntimeError(
-                "graph=True: the model draws random numbers on the host (dropout, stochastic depth), which a graph would "
-                "repeat in every step; use graph=False"
+                "graph=True: the model draws random numbers on the host (dropout, stochastic depth), which a graph "
+                "would repeat in every step; use graph=False"
             )
         self.captured = True
 
@@ -164,9 +166,10 @@ class _Rehearsal:
         self.step = step
 
     def replay(self) -> None:
-        self.on.array_type.reading_back = False
+        arrays: Any = self.on.array_type
+        arrays.reading_back = False
         try:
             with _capturing(self.on):
                 self.step()
         finally:
-            self.on.array_type.reading_back = True
+            arrays.reading_back = True

@@ -108,7 +108,7 @@ class Tensor:
     shape = property(lambda self: self.data.shape, doc="Sizes of the axes, a tuple.")
     ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
     dtype = property(lambda self: self.data.dtype, doc="Type of the values, such as float32.")
-    device = property(lambda self: kernels.device_of(self.data), doc='Where the array lives: "cpu", "gpu", "cuda-on-cpu".')
+    device = property(lambda self: kernels.device_of(self.data), doc='Where it lives: "cpu", "gpu" or "cuda-on-cpu".')
     is_leaf = property(lambda self: self.op is None, doc="Whether no op made it.")
     T = property(lambda self: self.permute(*reversed(range(self.ndim))), doc="All axes reversed.")
 

@@ -89,9 +89,11 @@ class Dataset:
         take = kernels.of(self.pixels).take_images
         if self.device == "cpu":
             return take(self.pixels, index, self.mean, self.std), self.labels[index]
-        chosen = np.arange(len(self))[index]
+        chosen = np.asarray(np.arange(len(self))[index])
         images = take(self.pixels, np.atleast_1d(chosen), self.mean, self.std)
-        return (images if chosen.ndim else images[0]), self.labels[kernels.to_device(chosen, self.device)]
+        if chosen.ndim == 0:
+            return images[0], self.labels[int(chosen)]
+        return images, self.labels[kernels.to_device(chosen, self.device)]
 
     @property
     def device(self) -> str:

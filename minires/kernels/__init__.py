@@ -139,8 +139,8 @@ def to_device(array: Any, device_name: str) -> Any:
         return host
     if there.capturing:
         raise RuntimeError(
-            f"to_device: got an array of shape {host.shape} to send to {device_name} while a step is captured in a CUDA "
-            "graph, which would send the same one in every step; was it drawn at random? Use graph=False"
+            f"to_device: got an array of shape {host.shape} to send to {device_name} while a step is captured in a "
+            "CUDA graph, which would send the same one in every step; was it drawn at random? Use graph=False"
         )
     return there.upload(host)
 

@@ -286,7 +286,7 @@ def take_images(pixels, index, mean=None, std=None):
 
 
 def crop_flip(images, top, left, mirrored, padding):
-    """Pad each image with zeros, crop it back to its size at (top, left), and mirror it if drawn. images (N, C, H, W)."""
+    """Pad each image with zeros, crop it to its size at (top, left), and mirror it if drawn. images (N, C, H, W)."""
     out = np.zeros_like(images)
     for n, c, h, w in np.ndindex(images.shape):
         row, column = h + top[n] - padding, (images.shape[3] - 1 - w if mirrored[n] else w) + left[n] - padding

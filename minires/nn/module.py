@@ -205,7 +205,7 @@ class Module:
                 parameter.grad = np.zeros_like(parameter.grad)
 
     def to(self, target: Any) -> Self:
-        """Move or convert all parameters and buffers in place: ``to("gpu")``, ``to(float64)``, which leaves counts alone.
+        """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves counts alone.
 
         An optimiser that has taken steps keeps its state where it was: move the model first, then build the optimiser.
         Raises TypeError for a dtype that is not floating point, ValueError for an unknown target, RuntimeError for a

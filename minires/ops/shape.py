@@ -68,8 +68,8 @@ class Index(Op):
     def backward(self, grad_output):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
         keys = self.key if isinstance(self.key, tuple) else (self.key,)
-        arrays = [k if hasattr(k, "dtype") else np.asarray(k) for k in keys if isinstance(k, list) or hasattr(k, "ndim")]
-        if any(k.dtype != bool for k in arrays):
+        arrays = [np.asarray(k) if isinstance(k, list) else k for k in keys]
+        if any(getattr(k, "dtype", bool) != bool and k.ndim for k in arrays):
             np.add.at(grad_x, self.key, grad_output)  # an index may repeat: += would count it once
         else:
             grad_x[self.key] = grad_output

@@ -2,8 +2,8 @@
 
 ``case.run(device)`` launches through the same code as a GPU would and returns NumPy arrays by name; ``case.expected()``
 gives what they must be, from `minires.kernels.textbook` and the fast CPU kernels. A device made with another source,
-``make_cuda_on_cpu(source=lambda file: …)``, runs a changed kernel file. The shapes are small, odd, and large enough that
-every barrier matters: several steps of every loop, several warps of every block, tails everywhere.
+``make_cuda_on_cpu(source=lambda file: …)``, runs a changed kernel file. The shapes are small, odd, and large enough
+that every barrier matters: several steps of every loop, several warps of every block, tails everywhere.
 """
 
 from __future__ import annotations

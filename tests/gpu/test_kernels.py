@@ -71,7 +71,7 @@ def assert_close(got, want, dtype):
 @given(case=convolutions(), seed=seeds, layout=layouts)
 def test_convolutions_of_any_shape(case, seed, layout, dtype):
     rng = np.random.default_rng(seed)
-    x, w = (layout(rng.standard_normal(shape).astype(dtype)) for shape in (case.x_shape, case.weight_shape))
+    x, w = (layout(rng.standard_normal(shape).astype(dtype)) for shape in (case.x_shape, case.w_shape))
     y = cpu.conv2d(x, w, None, *geometry(case))
     g = layout(rng.standard_normal(y.shape).astype(dtype))
     of = kernels.of(on_device(x)[0])

@@ -75,7 +75,7 @@ def test_the_flow_record_there_is_that_of_the_cpu(device):
 @pytest.mark.parametrize("optimizer", [{}, dict(optimizer=optim.Adam, lr=0.01), dict(optimizer=optim.SGD, lr=0.05)])
 def test_captured_training_equals_eager_training(device, optimizer):
     """Over a schedule, with a smaller last batch in the middle of it: 2 epochs of 5 steps."""
-    eager, model, plain = fit(device, epochs=2, **optimizer)
+    eager, model, _ = fit(device, epochs=2, **optimizer)
     captured, graphed, _ = fit(device, epochs=2, graph=True, **optimizer)
     assert captured == eager
     for (name, a), b in zip(model.state_dict().items(), graphed.state_dict().values(), strict=True):

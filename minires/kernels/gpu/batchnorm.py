@@ -76,10 +76,10 @@ def _backward(on, grad_y, x, weight, mean, var, eps, needs, training):
         number, per_run = runs(on, channels, length)
         sums_g, sums_gx = (on.empty((channels, number), x.dtype) for _ in range(2))
         grad_weight, grad_bias = (on.empty(channels, x.dtype) for _ in range(2))
-        args = g, x, mean, sums_g, sums_gx, length, per_run
-        on.launch("batchnorm", "batch_norm_sums", (t,), (number, channels), BLOCK, *args)
-        args = sums_g, sums_gx, var, grad_weight, grad_bias, number, eps
-        on.launch("batchnorm", "batch_norm_combine_sums", (t,), (channels,), WARP, *args)
+        sums = g, x, mean, sums_g, sums_gx, length, per_run
+        on.launch("batchnorm", "batch_norm_sums", (t,), (number, channels), BLOCK, *sums)
+        combine = sums_g, sums_gx, var, grad_weight, grad_bias, number, eps
+        on.launch("batchnorm", "batch_norm_combine_sums", (t,), (channels,), WARP, *combine)
     if needs[0]:
         grad_x = on.empty(x.shape, x.dtype)
         weight, has_weight = (mean, 0) if weight is None else (contiguous(weight), 1)

@@ -1,6 +1,6 @@
 """Convolution: sizes and launches of conv.cu. Twins of `textbook.conv2d` and `textbook.conv2d_backward`."""
 
-from .launch import batch_first, batch_last, blocks, c_name, contiguous, cut, tile_for
+from .launch import BLOCK, batch_first, batch_last, blocks, c_name, contiguous, cut, tile_for
 from .reduce import sum_rows
 
 THREADS = 128
@@ -63,8 +63,8 @@ def _weight_gradient(on, g, x, weight, shape, groups):
     grid = columns, lines, groups * parts
     on.launch("conv", "conv2d_weight_gradient", template, grid, THREADS, g, x, partial, parts, length, *shape)
     if parts > 1:
-        grid = *blocks(rows * taps), groups
-        on.launch("conv", "sum_parts", (c_name(x.dtype),), grid, 256, partial, grad_w, parts, rows * taps)
+        size = rows * taps
+        on.launch("conv", "sum_parts", (c_name(x.dtype),), (*blocks(size), groups), BLOCK, partial, grad_w, parts, size)
     return grad_w
 
 

@@ -149,8 +149,8 @@ def why_no_gpu() -> str | None:
         if cupy.cuda.runtime.getDeviceCount() > 0:
             return None
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f"CuPy {cupy.__version__} finds no usable GPU ({error}); look at nvidia-smi, and use device cpu meanwhile"
-    return f"CuPy {cupy.__version__} finds no GPU; look at nvidia-smi, and use device cpu meanwhile"
+        return f"CuPy {cupy.__version__} finds no usable GPU ({error}); look at nvidia-smi, or use device cpu"
+    return f"CuPy {cupy.__version__} finds no GPU; look at nvidia-smi, or use device cpu"
 
 
 def _upload(array: np.ndarray) -> Any:

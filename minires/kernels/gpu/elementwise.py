@@ -25,7 +25,7 @@ def _elementwise(on, kernel, *arrays):
     """Launch over all entries, in the order in which the second operand (or the only one) lies in memory."""
     guide = arrays[-1]
     order = sorted(range(guide.ndim), key=lambda axis: -guide.strides[axis])
-    arrays = [contiguous(a.transpose(order)) for a in arrays]
-    y = on.empty(arrays[0].shape, guide.dtype)
-    on.launch("elementwise", kernel, (c_name(guide.dtype),), blocks(y.size, BLOCK * ITEMS), BLOCK, *arrays, y, y.size)
+    lying = [contiguous(a.transpose(order)) for a in arrays]
+    y = on.empty(lying[0].shape, guide.dtype)
+    on.launch("elementwise", kernel, (c_name(guide.dtype),), blocks(y.size, BLOCK * ITEMS), BLOCK, *lying, y, y.size)
     return y.transpose(sorted(range(y.ndim), key=order.__getitem__))

@@ -40,7 +40,7 @@ def _in_place(x):
     """(array whose memory is row by row, strides with which it reads as x: down, across, to the next matrix)."""
     order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
     if not x.transpose(order).flags.c_contiguous:  # with gaps, or an axis that is repeated
-        x, order = x.copy(), range(x.ndim)
+        x, order = x.copy(), list(range(x.ndim))
     lying = contiguous(x.transpose(order))
     steps = [stride // x.itemsize for stride in x.strides]
     return lying, (steps[-2], steps[-1], steps[0] if x.ndim > 2 else 0)

@@ -96,7 +96,7 @@ INSTANCES = _instances()
 
 
 class Loader:
-    """Compiles kernels when they are first asked for, each once: ``loader("relu.cu", "relu<float>")(grid, block, args)``.
+    """Compiles kernels when they are first asked for: ``loader("pool.cu", "avg_pool2d<float>")(grid, block, args)``.
 
     raw_module: `cupy.RawModule`, or the CPU runner's class of that name. source: where the text of a file comes from;
     tests put another text in its place.

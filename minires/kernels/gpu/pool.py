@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .launch import BLOCK, batch_first, batch_last, blocks, c_name, contiguous
+from .launch import BLOCK, batch_first, batch_last, blocks, c_name
 
 
 def max_pool2d(on, x, kernel_size, stride, padding=(0, 0)):
