@@ -1,4 +1,4 @@
-"""The kernels' own sources: what is not written in them, what happens without each barrier, and what is seen in memory."""
+"""The kernels' own sources: what is not in them, what happens without each barrier, and what is seen in memory."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from cases import CASES
+from gpu.cases import CASES
 
 from minires.kernels import gpu
 from minires.kernels.gpu import cuda_on_cpu
@@ -48,7 +48,7 @@ def test_no_atomics_and_no_sums_in_global_memory(name):
 def test_the_reader_finds_what_it_looks_for(monkeypatch):
     planted = "__global__ void k(const float* x, float* y) { y[threadIdx.x + 1] += x[0]; }"
     monkeypatch.setitem(TEXTS, "planted.cu", planted)
-    with pytest.raises(AssertionError, match="y.threadIdx"):
+    with pytest.raises(AssertionError, match=r"y.threadIdx"):
         test_no_atomics_and_no_sums_in_global_memory("planted.cu")
     monkeypatch.setitem(TEXTS, "planted.cu", "atomicAdd(y, 1.0f);")
     with pytest.raises(AssertionError):
@@ -113,7 +113,7 @@ def quick_or_slow(case):
 def test_no_two_threads_meet_in_memory_without_a_barrier(case):
     with watching() as seen:
         case.run(make_cuda_on_cpu())
-    assert seen.launches and seen.stored
+    assert seen.launches and seen.loaded
     assert seen.races == []
 
 
@@ -121,7 +121,7 @@ def test_no_two_threads_meet_in_memory_without_a_barrier(case):
 @pytest.mark.slow
 def test_sanitizers_find_nothing():
     script = (
-        "from cases import CASES\n"
+        "from gpu.cases import CASES\n"
         "from minires.kernels.gpu.devices import make_cuda_on_cpu\n"
         "device = make_cuda_on_cpu()\n"
         "for case in CASES:\n"
@@ -130,7 +130,7 @@ def test_sanitizers_find_nothing():
     )
     environment = cuda_on_cpu.sanitized_environment()
     here = Path(__file__).resolve().parent
-    environment["PYTHONPATH"] = f"{here}:{here.parent.parent}"
+    environment["PYTHONPATH"] = f"{here.parent}:{here.parent.parent}"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{len(CASES)} cases\n"
