@@ -1,6 +1,6 @@
 # %% [markdown]
 # # A convolution in five kernels
-# Each `.cu` file beside this script is one idea: naive, im2col, implicit product, halo tile with registers, tensor core.
+# Each `.cu` file beside this script is one idea: naive, im2col, implicit product, halo tile and registers, tensor core.
 # All have the same signature. This script runs each one, checks it against `kernels.textbook`, and measures: on a GPU
 # the time; without one, on `cuda-on-cpu`, the bytes that the threads ask of global memory and the arithmetic they do.
 
