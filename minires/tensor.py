@@ -61,7 +61,10 @@ def _common_dtype(op, inputs, arrays):
             if a.dtype.kind == "f":
                 dtype = dtype or a.dtype
             if type(a) is not kind or (a.dtype.kind == "f" and a.dtype != dtype):
-                got = " and ".join(f"{t.dtype} {t.shape} on {t.device}" for t in inputs if isinstance(t, Tensor))
+                shapes = type(a) is not kind  # the way out of mixed devices is a move: say of which tensor
+                got = " and ".join(
+                    f"{t.dtype} {f'{t.shape} ' * shapes}on {t.device}" for t in inputs if isinstance(t, Tensor)
+                )
                 raise TypeError(
                     f"{op.name}: got inputs of {got}; all must have one dtype and one device. "
                     "Convert one of them: x.to(y.dtype) or x.to(y.device)"

@@ -764,5 +764,5 @@ def test_only_floating_point_has_gradients():
 
 def test_mixed_types_are_named_with_the_way_out():
     x, w = mr.ones(1, 3), mr.ones(2, 3, dtype=np.float64)
-    with pytest.raises(TypeError, match=r"Linear: got inputs of float32 \(1, 3\) on cpu and float64 \(2, 3\) on cpu.*x\.to\(y\.dtype\)"):
+    with pytest.raises(TypeError, match=r"Linear: got inputs of float32 on cpu and float64 on cpu.*x\.to\(y\.dtype\)"):
         F.linear(x, w)

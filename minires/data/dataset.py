@@ -113,7 +113,7 @@ class Dataset:
 
         `batches` and `dataset[index]` do not need it.
         """
-        return self[:][0]
+        return self.pixels if self.mean is None else self[:][0]
 
     def subset(self, n: int) -> Dataset:
         """The first `n` examples, sharing memory; ValueError unless 1 <= n <= len(dataset)."""

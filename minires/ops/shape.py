@@ -69,7 +69,7 @@ class Index(Op):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
         keys = self.key if isinstance(self.key, tuple) else (self.key,)
         arrays = [np.asarray(k) if isinstance(k, list) else k for k in keys]
-        if any(getattr(k, "dtype", bool) != bool and k.ndim for k in arrays):
+        if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in arrays):
             np.add.at(grad_x, self.key, grad_output)  # an index may repeat: += would count it once
         else:
             grad_x[self.key] = grad_output

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import kernels, models, nn, optim
+from minires import compare, kernels, models, nn, optim
 from minires.cli import main
 from minires.data import Dataset, random_crop_flip
 from minires.kernels.gpu import cuda_on_cpu, devices
@@ -98,8 +98,9 @@ def test_doctor_names_every_device(capsys):
     assert all(f"device {name}" in out for name in kernels.DEVICES) and "CuPy" in out
 
 
-def test_compare_runs_there(tmp_path, capsys):
-    arguments = "compare --depth 8 --width 2 --epochs 1 --batch-size 512 --quiet --seed 1".split()
+def test_compare_runs_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(compare, "load_data", lambda settings: tuple(d.subset(64) for d in mr.data.digits()))
+    arguments = "compare --depth 8 --width 2 --epochs 1 --batch-size 32 --quiet --seed 1".split()
     runs = {}
     for device in ("cpu", DEVICE):
         assert main([*arguments, "--device", device, "--out", str(tmp_path / device)]) == 0
