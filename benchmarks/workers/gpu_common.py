@@ -1,5 +1,6 @@
 """What both GPU workers share: the cases, and how each is timed. CUDA events on a GPU, the clock in a dry run."""
 
+import itertools
 import statistics
 import sys
 import time
@@ -42,7 +43,7 @@ def milliseconds(run: Callable[[], object], event: Callable, synchronize: Callab
         run()
         marks.append(event())
     synchronize()
-    return statistics.median(elapsed(a, b) for a, b in zip(marks, marks[1:]))
+    return statistics.median(elapsed(a, b) for a, b in itertools.pairwise(marks))
 
 
 def elapsed(start, end) -> float:

@@ -1,5 +1,7 @@
 """minires on a GPU: every kernel checked against the CPU's, then timed; then training steps.  [--dry-run]"""
 
+import functools
+
 import numpy as np
 from common import report
 from gpu_common import CONVOLUTIONS, DRY, ELEMENTWISE, STEPS, milliseconds
@@ -96,88 +98,84 @@ def _columns(x, kernel, stride, padding):
 # ── kernels ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def convolutions():
+def convolution(title, N, C, H, O, k, stride):
+    """{title: times}, without and with TF32."""
     found = {}
-    for title, (N, C, H, O, k, stride) in CONVOLUTIONS.items():
-        x, w, options = random(N, C, H, H), random(O, C, k, k), {"stride": (stride,) * 2, "padding": (k // 2,) * 2}
-        y = cpu.conv2d(x, w, **options)
-        g = random(*y.shape)
-        dx, dw, _ = cpu.conv2d_backward(g, x, w, **options)
-        gx, gw, gg = send_images(x), send(w), send_images(g)
-        ours = kernels.of(gx)
-        for tf32 in (False, True):
-            with kernels.allow_tf32(tf32):
-                near = 1e-2 if tf32 else 1e-4
-                got = ours.conv2d_backward(gg, gx, gw, **options, needs=(True, True, False))
-                agree(ours.conv2d(gx, gw, **options), y, near, f"{title}, y")
-                agree(got[0], dx, near, f"{title}, dx")
-                agree(got[1], dw, near, f"{title}, dw")
-                found[f"{title}{', TF32' if tf32 else ''}"] = {
-                    "forward": timed(lambda: ours.conv2d(gx, gw, **options)),
-                    "input gradient": timed(
-                        lambda: ours.conv2d_backward(gg, gx, gw, **options, needs=(True, False, False))
-                    ),
-                    "weight gradient": timed(
-                        lambda: ours.conv2d_backward(gg, gx, gw, **options, needs=(False, True, False))
-                    ),
-                }
-        agree(plain_conv2d(gx, gw, **options), y, 1e-2, f"{title}, plain CuPy")
+    x, w, options = random(N, C, H, H), random(O, C, k, k), {"stride": (stride,) * 2, "padding": (k // 2,) * 2}
+    y = cpu.conv2d(x, w, **options)
+    g = random(*y.shape)
+    dx, dw, _ = cpu.conv2d_backward(g, x, w, **options)
+    gx, gw, gg = send_images(x), send(w), send_images(g)
+    ours = kernels.of(gx)
+    for tf32 in (False, True):
+        with kernels.allow_tf32(tf32):
+            near = 1e-2 if tf32 else 1e-4
+            got = ours.conv2d_backward(gg, gx, gw, **options, needs=(True, True, False))
+            agree(ours.conv2d(gx, gw, **options), y, near, f"{title}, y")
+            agree(got[0], dx, near, f"{title}, dx")
+            agree(got[1], dw, near, f"{title}, dw")
+            found[f"{title}{', TF32' if tf32 else ''}"] = {
+                "forward": timed(lambda: ours.conv2d(gx, gw, **options)),
+                "input gradient": timed(
+                    lambda: ours.conv2d_backward(gg, gx, gw, **options, needs=(True, False, False))
+                ),
+                "weight gradient": timed(
+                    lambda: ours.conv2d_backward(gg, gx, gw, **options, needs=(False, True, False))
+                ),
+            }
+    agree(plain_conv2d(gx, gw, **options), y, 1e-2, f"{title}, plain CuPy")
     return found
 
 
-def others():
-    found = {}
-    for title, (N, C, H) in ELEMENTWISE.items():
-        x, w, b = random(N, C, H, H), random(C), random(C)
-        gx, gw, gb = send_images(x), send(w), send(b)
-        ours = kernels.of(gx)
-        y, mean, var = ours.batch_norm(gx, gw, gb, 1e-5)
-        agree(y, cpu.batch_norm(x, w, b, 1e-5)[0], 1e-4, f"batch norm, {title}")
-        agree(ours.relu(gx), cpu.relu(x), 0, f"ReLU, {title}")
-        out = send_images(np.empty_like(x))
-        found[title] = {
-            "copy": timed(lambda: out.__setitem__(..., gx)),
-            "batch norm": timed(lambda: ours.batch_norm(gx, gw, gb, 1e-5)),
-            "batch norm backward": timed(lambda: ours.batch_norm_backward(gx, gx, gw, mean, var, 1e-5)),
-            "ReLU": timed(lambda: ours.relu(gx)),
-            "ReLU backward": timed(lambda: ours.relu_backward(gx, gx)),
-        }
-    return found
+def memory_bound(title, N, C, H):
+    """Times of what is nothing but memory traffic."""
+    x, w, b = random(N, C, H, H), random(C), random(C)
+    gx, gw, gb = send_images(x), send(w), send(b)
+    ours = kernels.of(gx)
+    y, mean, var = ours.batch_norm(gx, gw, gb, 1e-5)
+    agree(y, cpu.batch_norm(x, w, b, 1e-5)[0], 1e-4, f"batch norm, {title}")
+    agree(ours.relu(gx), cpu.relu(x), 0, f"ReLU, {title}")
+    out = send_images(np.empty_like(x))
+    return {
+        "copy": timed(lambda: out.__setitem__(..., gx)),
+        "batch norm": timed(lambda: ours.batch_norm(gx, gw, gb, 1e-5)),
+        "batch norm backward": timed(lambda: ours.batch_norm_backward(gx, gx, gw, mean, var, 1e-5)),
+        "ReLU": timed(lambda: ours.relu(gx)),
+        "ReLU backward": timed(lambda: ours.relu_backward(gx, gx)),
+    }
 
 
 # ── training steps ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def steps():
-    found = {}
-    for title, (depth, batch) in STEPS.items():
-        imagenet = title == "ResNet-50"
-        size, classes = (224, 1000) if imagenet else (8 if DRY else 32, 10)
-        x = mr.randn(batch, 3, size, size).to(DEVICE)
-        y = mr.tensor(np.arange(batch) % classes).to(DEVICE)
-        times = {}
-        for way in ("eager", "graphed", "eager, TF32", "graphed, TF32", "eager, plain CuPy matmul"):
-            mr.manual_seed(0)
-            model = mr.models.resnet50() if imagenet else mr.models.resnet_cifar(depth, 4 if DRY else 16)
-            model = model.to(DEVICE)
-            optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
-            with kernels.allow_tf32("TF32" in way):
-                if "graphed" in way:
-                    graphed = GraphedStep(model, optimizer, F.cross_entropy, train_step)
-                    times[way] = timed(lambda: graphed(x, y))  # noqa: B023
-                elif "plain" in way:
-                    with kernels.use(conv2d=plain_conv2d, conv2d_backward=plain_conv2d_backward):
-                        times[way] = timed(lambda: train_step(model, optimizer, x, y, F.cross_entropy))  # noqa: B023
-                else:
-                    times[way] = timed(lambda: train_step(model, optimizer, x, y, F.cross_entropy))  # noqa: B023
-        found[title] = times
-    return found
+def steps(title, depth, batch):
+    """Times of a training step by each way to run it."""
+    imagenet = title == "ResNet-50"
+    size, classes = (224, 1000) if imagenet else (8 if DRY else 32, 10)
+    x = mr.randn(batch, 3, size, size).to(DEVICE)
+    y = mr.tensor(np.arange(batch) % classes).to(DEVICE)
+    times = {}
+    for way in ("eager", "graphed", "eager, TF32", "graphed, TF32", "eager, plain CuPy matmul"):
+        mr.manual_seed(0)
+        model = mr.models.resnet50() if imagenet else mr.models.resnet_cifar(depth, 4 if DRY else 16)
+        model = model.to(DEVICE)
+        optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
+        with kernels.allow_tf32("TF32" in way):
+            if "graphed" in way:
+                graphed = GraphedStep(model, optimizer, F.cross_entropy, train_step)
+                times[way] = timed(functools.partial(graphed, x, y))
+            elif "plain" in way:
+                with kernels.use(conv2d=plain_conv2d, conv2d_backward=plain_conv2d_backward):
+                    times[way] = timed(functools.partial(train_step, model, optimizer, x, y, F.cross_entropy))
+            else:
+                times[way] = timed(functools.partial(train_step, model, optimizer, x, y, F.cross_entropy))
+    return times
 
 
 report(
     version=f"minires {mr.__version__}",
     device=DEVICE if DRY else xp.cuda.runtime.getDeviceProperties(0)["name"].decode(),
-    convolutions=convolutions(),
-    others=others(),
-    steps=steps(),
+    convolutions={k: v for title, case in CONVOLUTIONS.items() for k, v in convolution(title, *case).items()},
+    others={title: memory_bound(title, *case) for title, case in ELEMENTWISE.items()},
+    steps={title: steps(title, *case) for title, case in STEPS.items()},
 )
