@@ -33,6 +33,8 @@ __device__ inline void mma_m16n8k8(float d[4], const float a[4], const float b[2
 #endif
 
 constexpr int BK = 16;
+constexpr int BLOCKS = 3;  // of 128 threads beside each other on a multiprocessor, so 168 registers a thread: left to
+                           // itself, the compiler spills some to memory to fit in one more block
 
 template <int BM, int BP, int TM, int TP>
 constexpr int threads_of = (BM / TM) * (BP / TP);
