@@ -9,7 +9,8 @@ import pytest
 
 from minires.kernels.gpu.load import INSTANCES, OPTIONS, source
 
-nvrtc = pytest.importorskip("cupy.cuda.nvrtc", reason="needs CuPy: pip install cupy-cuda13x", exc_type=ImportError)
+cuda = pytest.importorskip("cupy.cuda", reason="needs CuPy: pip install cupy-cuda13x", exc_type=ImportError)
+nvrtc = cuda.nvrtc
 try:
     nvrtc.getVersion()
 except Exception as error:
