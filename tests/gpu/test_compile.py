@@ -19,6 +19,7 @@ except Exception as error:
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 # A block of 128 threads with 128 registers each leaves room for four blocks on a multiprocessor (65,536 registers).
 REGISTERS = 128
+REGISTERS_DOUBLE = 168  # float64, for gradient checks: three blocks
 FILES = sorted({file for file, _ in INSTANCES})
 
 
@@ -50,6 +51,10 @@ def compiled(file, architecture):
     return found
 
 
+def ceiling(name):
+    return REGISTERS_DOUBLE if "double" in name else REGISTERS
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 # conv.cu has so many instances that NVRTC takes half a minute and more for them.
 @pytest.mark.parametrize("file", [pytest.param(f, marks=[pytest.mark.slow] * (f == "conv.cu")) for f in FILES])
@@ -57,7 +62,7 @@ def test_compiles_without_spills(file, architecture):
     found = compiled(file, architecture)
     assert found.keys() == {name for of, name in INSTANCES if of == file}
     assert {name: spilled for name, (_, spilled) in found.items() if spilled} == {}
-    assert {name: registers for name, (registers, _) in found.items() if registers > REGISTERS} == {}
+    assert {name: registers for name, (registers, _) in found.items() if registers > ceiling(name)} == {}
 
 
 if __name__ == "__main__":  # the summary of the log
