@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import kernels
 from .ops import Op
-from .ops.arithmetic import sum_to
+from .ops.arithmetic import add, sum_to
 
 # ── switches ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -75,7 +76,7 @@ def backward(outputs: Sequence[Any], grads: Sequence[Any], keep_graph: bool = Fa
     """Add the gradient of Σ⟨grad, output⟩ to ``.grad`` of every leaf tensor that requires it."""
     for leaf, total, owned in _walk(outputs, grads, None, keep_graph):
         if leaf.grad is None:
-            leaf.grad = total if owned else np.array(total)
+            leaf.grad = total if owned else total.copy("K")
         else:
             leaf.grad += total
 
@@ -98,7 +99,7 @@ def grad(
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: got {len(seeds)} grad_outputs for {len(outputs)} outputs; give one for each")
     walk = _walk(outputs, seeds, {t.op or t for t in inputs}, keep_graph)
-    found = {node: total if owned else np.array(total) for node, total, owned in walk}
+    found = {node: total if owned else total.copy("K") for node, total, owned in walk}
     for i, t in enumerate(inputs):
         if not allow_unused and (t.op or t) not in found:
             raise ValueError(
@@ -126,7 +127,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
         elif source in owned:
             totals[source] += g
         else:
-            totals[source] = as_array(totals[source] + g)
+            totals[source] = as_array(add(totals[source], g))
             owned.add(source)
 
     def settle(node):
@@ -144,7 +145,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
         if wanted is not None and op in wanted:
             yield op, total, False
         elif wanted is None and op.tensor is not None:
-            op.tensor.grad = np.array(total if op.tensor.grad is None else op.tensor.grad + total)
+            op.tensor.grad = total.copy("K") if op.tensor.grad is None else as_array(op.tensor.grad + total)
         grads = gradients(op, total)
         for slot, source in enumerate(op.inputs):
             if source is not None:
@@ -211,7 +212,7 @@ def _seed(t, seed):
         return np.ones_like(t.data)
     array = seed.data if hasattr(seed, "requires_grad") else seed
     if isinstance(array, np.generic) or not hasattr(array, "dtype"):  # numbers take the type of the tensor
-        array = np.asarray(array, dtype=t.dtype)
+        array = kernels.to_device(np.asarray(array, dtype=t.dtype), t.device)
     if array.shape != t.shape or array.dtype != t.dtype:
         raise ValueError(
             f"backward: got a {array.dtype} gradient of shape {array.shape} for a {t.dtype} tensor of shape {t.shape}; "

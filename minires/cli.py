@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, compare, coursework, gallery, lessons_cli
+from . import __version__, compare, coursework, doctor, gallery, kernels, lessons_cli
 from .models import VARIANTS
 
 
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments.pop("command")
     try:
         return command(**arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"minires: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,6 +71,14 @@ def run_grade(file: str, format: str, out: str | None, **options) -> int:
     return 0 if result.score == result.points else 3
 
 
+
+
+def run_doctor(**options) -> int:
+    """``minires doctor``: what this machine has, and which devices can be used."""
+    print(doctor.report())
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minires", description="A residual-network laboratory: see what a skip connection does to the gradient."
@@ -82,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_new(commands)
     _add_grade(commands)
     _add_lessons(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -126,6 +135,12 @@ def _add_compare(commands) -> None:
     training.add_argument("--lr", type=float, default=defaults.lr, help="learning rate (default 0.1)")
     training.add_argument("--seed", type=int, default=defaults.seed, help="of weights and order of images (default 0)")
     training.add_argument("--dtype", choices=["float32", "float64"], default=defaults.dtype, help="default: float32")
+    training.add_argument(
+        "--device",
+        choices=kernels.DEVICES,
+        default=defaults.device,
+        help="cpu (default); gpu: a CUDA device; cuda-on-cpu: the GPU's kernels run on the CPU, slowly",
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-out)")
     output.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -223,3 +238,13 @@ def _add_lessons(commands) -> None:
     parser.add_argument("number", type=int, nargs="?", help="the lesson to run")
     parser.add_argument("--quick", action="store_true", help="a version of a few seconds")
     parser.add_argument("--notebook", metavar="DIR", help="write notebooks into this folder instead")
+
+
+def _add_doctor(commands) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="say what this machine has and which devices can be used, and why not",
+        description="Say what this machine has, which of the devices cpu, gpu and cuda-on-cpu can be used, and what is "
+        "missing for the others.",
+    )
+    parser.set_defaults(command=run_doctor)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import __version__, data, flow, models, optim
+from . import __version__, data, flow, kernels, models, optim
 from .files import replacing, writable_folder
 from .models import ResNet
 from .nn import functional as F
@@ -43,6 +43,7 @@ class Settings:
     zero_init_residual: bool = False
     seed: int = 0
     dtype: str = "float32"
+    device: str = "cpu"
     out: str = "minires-out"
     quiet: bool = False
 
@@ -92,6 +93,7 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
             f"compare: got epochs={epochs}, batch_size={settings.batch_size}, lr={settings.lr}; expected at least 1 "
             "epoch, batches of at least 2 and a positive learning rate"
         )
+    kernels.device(settings.device)  # one that cannot be used says so before anything is downloaded
     manual_seed(settings.seed)
     plain, residual = models.twins(
         settings.depth,
@@ -115,7 +117,8 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
             for epoch in range(epochs):
                 batches = data.batches(train, settings.batch_size, seed=settings.seed, epoch=epoch, drop_last=True)
                 for images, labels in batches:
-                    x, y = Tensor(images.astype(settings.dtype, copy=False)), Tensor(labels)
+                    x = Tensor(images.astype(settings.dtype, copy=False)).to(settings.device)
+                    y = Tensor(labels).to(settings.device)
                     due = flow.is_due(len(runners["plain"].losses), last=steps - 1)
                     for runner in runners.values():
                         runner.step(x, y, record=due)
@@ -146,7 +149,7 @@ def load_data(settings: Settings) -> tuple[data.Dataset, data.Dataset]:
 
 def make_runner(model: ResNet, settings: Settings, steps: int) -> Runner:
     """SGD with momentum 0.9 and weight decay 1e-4 (He et al. 2015), warmed up, and divided by 10 at 70 %."""
-    model.to(settings.dtype)
+    model.to(settings.dtype).to(settings.device)
     optimizer = optim.SGD(model.parameters(), settings.lr, momentum=0.9, weight_decay=1e-4)
     warm_up = min(WARM_UP, max(steps // 4, 1))
     rise = optim.LinearLR(optimizer, start_factor=1 / warm_up, total_iters=warm_up)
@@ -168,6 +171,7 @@ def _report(settings: Settings, epochs: int, runners: dict[str, Runner], seconds
         "depth": settings.depth,
         "width": settings.width,
         "data": settings.data,
+        "device": settings.device,
         "seed": settings.seed,
         "epochs": epochs,
         "steps": len(runners["plain"].losses),

@@ -18,7 +18,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     if isinstance(data, Tensor):
         data = data.data
     given = hasattr(data, "dtype") or dtype is not None  # else numbers become float32; not on the way to float64
-    array = np.array(data) if given else Tensor(data).data
+    if kernels.on_device(data):
+        array = data.copy("K")
+    else:
+        array = np.array(data) if given else Tensor(data).data
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor: got {type(data).__name__} data of dtype {array.dtype}; expected numbers")
     return Tensor(kernels.to_device(array if dtype is None else array.astype(dtype), device), requires_grad)
@@ -78,8 +81,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
     """a where ``condition`` holds, else b; numbers broadcast."""
-    condition = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
-    return apply(elementwise.Where, Tensor(condition.astype(bool)), *_promoted(a, b))
+    condition = condition if isinstance(condition, Tensor) else Tensor(condition)
+    return apply(elementwise.Where, Tensor(condition.data.astype(bool)), *_promoted(a, b))
 
 
 def maximum(a: Tensor, b: Any) -> Tensor:

@@ -23,6 +23,16 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """Where downloads and compiled kernels are kept.
+
+    That is `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`.
+    """
+    if own := os.environ.get("MINIRES_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minires"
+
+
 def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
     """The folder, made if need be. Raises OSError, naming it and its purpose, if it cannot be written to."""
     folder = Path(path)

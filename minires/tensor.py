@@ -56,24 +56,27 @@ def _checked_output(op, data):
 
 def _common_dtype(op, inputs, arrays):
     """The one floating-point type among the inputs (None if there is none)."""
-    first = None
+    dtype = kind = None
     for t, a in zip(inputs, arrays):
-        if not isinstance(t, Tensor):
-            if t is not None and not isinstance(t, int | float | np.generic):
-                raise TypeError(
-                    f"{op.name}: got a {type(t).__name__} among its inputs, expected tensors and numbers; "
-                    "wrap an array: mr.tensor(array)"
+        if isinstance(t, Tensor):
+            kind = kind or type(a)
+            if a.dtype.kind == "f":
+                dtype = dtype or a.dtype
+            if type(a) is not kind or (a.dtype.kind == "f" and a.dtype != dtype):
+                shapes = type(a) is not kind  # the way out of mixed devices is a move: say of which tensor
+                got = " and ".join(
+                    f"{t.dtype} {f'{t.shape} ' * shapes}on {t.device}" for t in inputs if isinstance(t, Tensor)
                 )
-        elif a.dtype.kind == "f":
-            if first is None:
-                first = a
-            elif a.dtype != first.dtype or type(a) is not type(first):
-                got = " and ".join(f"{t.dtype} on {t.device}" for t in inputs if isinstance(t, Tensor))
                 raise TypeError(
                     f"{op.name}: got inputs of {got}; all must have one dtype and one device. "
                     "Convert one of them: x.to(y.dtype) or x.to(y.device)"
                 )
-    return None if first is None else first.dtype
+        elif t is not None and not isinstance(t, int | float | np.generic):
+            raise TypeError(
+                f"{op.name}: got a {type(t).__name__} among its inputs, expected tensors and numbers; "
+                "wrap an array: mr.tensor(array)"
+            )
+    return dtype
 
 
 class Extreme(NamedTuple):
@@ -99,7 +102,7 @@ class Tensor:
         if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
             data = np.asarray(data)
             data = data.astype(np.float32) if data.dtype == np.float64 else data
-        elif isinstance(data, np.generic | np.ndarray):  # a scalar, or a subclass such as memmap
+        elif isinstance(data, np.generic | np.ndarray) and not kernels.on_device(data):  # a scalar, or a memmap
             data = np.asarray(data)
         elif isinstance(data, Tensor):
             data = data.data
@@ -110,7 +113,7 @@ class Tensor:
     shape = property(lambda self: self.data.shape, doc="Sizes of the axes, a tuple.")
     ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
     dtype = property(lambda self: self.data.dtype, doc="Type of the values, such as float32.")
-    device = property(lambda self: kernels.device_of(self.data), doc='Where the array lives: "cpu".')
+    device = property(lambda self: kernels.device_of(self.data), doc='Where it lives: "cpu", "gpu" or "cuda-on-cpu".')
     is_leaf = property(lambda self: self.op is None, doc="Whether no op made it.")
     T = property(lambda self: self.permute(*reversed(range(self.ndim))), doc="All axes reversed.")
 
@@ -150,10 +153,12 @@ class Tensor:
         return self.data.item()
 
     def to(self, target: Any) -> "Tensor":
-        """The same values in another dtype (``to(float64)``), or on another device (``to("cpu")``)."""
+        """The same values in another dtype (``to(float64)``), or on another device (``to("gpu")``).
+
+        Raises ValueError for an unknown target, RuntimeError, with what to do, for a device that cannot be used here.
+        """
         if isinstance(target, str) and target in kernels.DEVICES:
-            moved = kernels.to_device(self.data, target)
-            return self if moved is self.data else Tensor(moved, requires_grad=self.requires_grad)
+            return self if target == self.device else apply(shape.Move, self, device=target)
         try:
             dtype = np.dtype(target if target is not None else "none")  # NumPy would take None for float64
         except TypeError:

@@ -31,6 +31,7 @@ from .autograd import no_grad
 from .data import batch_count, batches
 from .data.dataset import Augment, Dataset
 from .files import writable_folder
+from .graph import GraphedStep
 from .history import History, Position, Result, Tally
 from .nn import Module, functional as F
 from .optim import LRScheduler, Optimizer
@@ -98,6 +99,7 @@ def fit(
     resume: bool = True,
     progress: bool = True,
     on_step: Callable[[Step], Any] | None = None,
+    graph: bool = False,
 ) -> History:
     """Train for ``epochs`` passes over ``train_data``; returns the `History`.
 
@@ -110,6 +112,9 @@ def fit(
     interrupted anywhere and resumed (with as many threads) equals an uninterrupted one bit for bit: weights,
     optimiser, random state and history, all but the seconds. ``epochs`` may grow from call to call.
 
+    graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
+    results; for a model on a GPU, without random numbers in it. ``train_data.to("gpu")`` keeps the images there.
+
     Ctrl-C raises KeyboardInterrupt as ever; the last checkpoint stays valid, and the message says what it holds.
     Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
     of another model, optimiser, schedule or run, OSError if the file cannot be written.
@@ -118,6 +123,7 @@ def fit(
     batches(train_data, batch_size, seed=seed, drop_last=drop_last)  # checks seed
     _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every)
     run = _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed)
+    step = GraphedStep(model, optimizer, loss, train_step) if graph else None
     at, history = Position(), History()
 
     def save() -> None:
@@ -149,7 +155,10 @@ def fit(
                 with _mode(model, training=True):
                     for x, y in batches(train_data, batch_size, augment=augment, **order):
                         at.lr = optimizer.param_groups[0]["lr"]
-                        result = train_step(model, optimizer, x, y, loss)
+                        if step is None:
+                            result = train_step(model, optimizer, x, y, loss)
+                        else:
+                            result = step(_like_model(model, x), _like_model(model, y))
                         history.step_loss.append(result.loss)
                         at.tally.add(result, len(y))
                         if schedule is not None and schedule_every == "step":

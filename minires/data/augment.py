@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from .. import kernels
 
-def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int = 4, flip: bool = True) -> np.ndarray:
+
+def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, flip: bool = True) -> Any:
     """Pad each image with zeros, crop it back to its size at a random place, mirror it left to right half of the time.
 
-    `images` (N, C, H, W), any dtype; the result has the same shape and dtype and shares no memory with it. On
-    standardised images a zero is the mean colour. Digits are not symmetric: for them use `padding=1, flip=False`.
+    `images` (N, C, H, W), any dtype; the result has the same shape and dtype and shares no memory with it. Images on a
+    GPU stay there, and with the same `rng` the same happens to them as on the CPU. On standardised images a zero is the
+    mean colour. Digits are not symmetric: for them use `padding=1, flip=False`.
     For `batches(…, augment=…)` other settings are bound with `functools.partial(random_crop_flip, padding=1)`.
 
     Raises ValueError for another shape or a negative padding.
@@ -18,16 +23,9 @@ def random_crop_flip(images: np.ndarray, rng: np.random.Generator, padding: int 
     _check_images("random_crop_flip", images)
     if padding < 0:
         raise ValueError(f"random_crop_flip: padding must not be negative, got {padding}; 0 only flips")
-    n, _, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    # (N, C, 2p+1, 2p+1, H, W): every crop of every image, as a view; only the one drawn for each image is copied.
-    crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    top, left = rng.integers(0, 2 * padding + 1, size=(2, n))
-    out: np.ndarray = crops[np.arange(n), :, top, left]
-    if flip:
-        mirrored = rng.random(n) < 0.5
-        out[mirrored] = out[mirrored, :, :, ::-1]
-    return out
+    top, left = rng.integers(0, 2 * padding + 1, size=(2, len(images)))
+    mirrored = rng.random(len(images)) < 0.5 if flip else np.zeros(len(images), bool)
+    return kernels.of(images).crop_flip(images, top, left, mirrored, padding)
 
 
 def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
@@ -51,6 +49,6 @@ def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
     return pooled
 
 
-def _check_images(function: str, images: np.ndarray) -> None:
+def _check_images(function: str, images: Any) -> None:
     if images.ndim != 4:
         raise ValueError(f"{function}: images must be (N, C, H, W), got shape {images.shape}; one image is image[None]")

@@ -10,6 +10,7 @@ import numpy as np
 
 from minires.data.dataset import Dataset
 from minires.data.download import fetch, unpack
+from minires.files import cache_folder
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # https://www.cs.toronto.edu/~kriz/cifar.html
@@ -69,13 +70,6 @@ def cifar10(
     mean, std = (MEAN, STD) if normalize else ((0.0,) * 3, (255.0,) * 3)
     train, test = _read([folder / name for name in TRAIN_FILES], records), _read([folder / TEST_FILE], records)
     return Dataset(*train, classes, mean, std), Dataset(*test, classes, mean, std)
-
-
-def cache_folder() -> Path:
-    """Where data are kept: `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`."""
-    if own := os.environ.get("MINIRES_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minires"
 
 
 def _folder(root: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+from .. import kernels
+
+Augment = Callable[[Any, np.random.Generator], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +28,14 @@ class Dataset:
 
     `dataset[index]` converts only the part it is asked for: `dataset[:100]` is a pair `(images, labels)` of shapes
     (100, C, H, W) and (100,), `dataset[7]` one image (C, H, W) and its label. Images are float32, or the dtype of
-    `pixels` where that is floating.
+    `pixels` where that is floating. `dataset.to("gpu")` keeps the pixels there, as they are stored: batches are then
+    made on the GPU, from indices and random draws that the CPU sends.
 
     Raises ValueError for shapes, lengths, labels, mean or std that do not fit, TypeError for a wrong dtype.
     """
 
-    pixels: np.ndarray
-    labels: np.ndarray
+    pixels: Any
+    labels: Any
     classes: tuple[str, ...]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -81,16 +85,35 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({len(self)} images of shape {self.pixels.shape[1:]}, {len(self.classes)} classes)"
 
-    def __getitem__(self, index: Any) -> tuple[np.ndarray, Any]:
-        return self._convert(self.pixels[index]), self.labels[index]
+    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+        take = kernels.of(self.pixels).take_images
+        if self.device == "cpu":
+            return take(self.pixels, index, self.mean, self.std), self.labels[index]
+        chosen = np.asarray(np.arange(len(self))[index])
+        images = take(self.pixels, np.atleast_1d(chosen), self.mean, self.std)
+        if chosen.ndim == 0:
+            return images[0], self.labels[int(chosen)]
+        return images, self.labels[kernels.to_device(chosen, self.device)]
+
+    @property
+    def device(self) -> str:
+        """Where pixels and labels live."""
+        return kernels.device_of(self.pixels)
+
+    def to(self, device: str) -> Dataset:
+        """The same data on another device (itself, if it is there). Raises ValueError or RuntimeError as tensors do."""
+        if device == self.device:
+            return self
+        moved = {name: kernels.to_device(getattr(self, name), device) for name in ("pixels", "labels")}
+        return dataclasses.replace(self, **moved)
 
     @cached_property
-    def images(self) -> np.ndarray:
+    def images(self) -> Any:
         """All images as a network wants them, (N, C, H, W); made on first use and kept (CIFAR-10: 614 MB).
 
         `batches` and `dataset[index]` do not need it.
         """
-        return self._convert(self.pixels)
+        return self.pixels if self.mean is None else self[:][0]
 
     def subset(self, n: int) -> Dataset:
         """The first `n` examples, sharing memory; ValueError unless 1 <= n <= len(dataset)."""
@@ -98,15 +121,6 @@ class Dataset:
         if n > len(self):
             raise ValueError(f"Dataset.subset: got n = {n}, but there are {len(self)} examples; ask for fewer")
         return Dataset(self.pixels[:n], self.labels[:n], self.classes, self.mean, self.std)
-
-    def _convert(self, pixels: np.ndarray) -> np.ndarray:
-        if self.mean is None:
-            return pixels
-        dtype = pixels.dtype if pixels.dtype.kind == "f" else np.dtype(np.float32)
-        images = pixels.astype(dtype)
-        images -= np.array(self.mean, dtype)[:, None, None]
-        images /= np.array(self.std, dtype)[:, None, None]
-        return images
 
 
 def batches(
@@ -119,7 +133,7 @@ def batches(
     drop_last: bool = False,
     start: int = 0,
     augment: Augment | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[Any, Any]]:
     """One pass over `dataset` in pairs `(images, labels)`, (B, C, H, W) and (B,) int64, B = `batch_size`.
 
     The order depends on nothing but `(seed, epoch)`, and what `augment(images, rng)` draws for a batch on nothing but
@@ -145,7 +159,7 @@ def batches(
     else:
         order = np.arange(len(dataset))
 
-    def batch(k: int) -> tuple[np.ndarray, np.ndarray]:
+    def batch(k: int) -> tuple[Any, Any]:
         images, labels = dataset[order[k * batch_size : (k + 1) * batch_size]]
         if augment is not None:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, k)))

@@ -3,8 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-import numpy as np
-
 from .. import random
 from ..nn import Module
 
@@ -13,7 +11,7 @@ from ..nn import Module
 def keeping(model: Module) -> Iterator[None]:
     """Restore, when the block ends: weights, buffers (bit for bit), gradients, mode of every module, random state."""
     arrays = [p.data for p in model.parameters()] + [buffer for _, buffer in model.named_buffers()]
-    before = [np.array(array) for array in arrays]
+    before = [array.copy("K") for array in arrays]
     grads = [(p, p.grad) for p in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
     state = random.get_state()

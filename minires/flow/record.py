@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, kernels
 from ..autograd import Edge
 from ..nn import Module, Parameter, functional as F
 from ..ops import Op
@@ -133,7 +133,7 @@ class Recording:
         label = f"{op.scope}: {op.name}"
         self._seen[label] += 1
         self._labels[op.serial] = label + (f"#{self._seen[label]}" if self._seen[label] > 1 else "")
-        values = output.ravel("K")
+        values = kernels.to_device(output, "cpu").ravel("K")
         zeros = 1 - np.count_nonzero(values) / max(values.size, 1)
         self._statistics[op.serial] = float(values.mean()), float(values.std()), zeros
         if op.name == "Add":
@@ -332,9 +332,9 @@ def _position(edge: Edge) -> tuple[int, int]:
 
 def _products(grads: list[Any], total: Any) -> tuple[np.ndarray, float, float]:
     """(inner products of the edges, norm of the total, relative error of the sum)."""
-    arrays = [*grads, total]
+    arrays = [kernels.to_device(a, "cpu") for a in (*grads, total)]
     order: Any = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
-    flat = [np.asarray(a).ravel(order) for a in arrays]
+    flat = [a.ravel(order) for a in arrays]
     with np.errstate(over="ignore", invalid="ignore"):
         norm_squared = float(flat[-1] @ flat[-1])
     if not 1e-25 < norm_squared < 1e25:  # float32 may under- or overflow where it squares

@@ -1,7 +1,10 @@
 """Kernels: arrays in, arrays out. The same functions for every kind of array, chosen here by the array's type.
 
-`textbook` holds the definitions, `cpu` the fast NumPy versions. ``of(x).conv2d(x, …)`` runs the kernel for x's backend;
-``with use(conv2d=mine):`` puts a learner's own in its place.
+`textbook` holds the definitions, `cpu` the fast NumPy versions, `gpu` those in CUDA C. ``of(x).conv2d(x, …)`` runs the
+kernel for x's backend; ``with use(conv2d=mine):`` puts a learner's own in its place.
+
+A device is where arrays live: "cpu" (NumPy), "gpu" (CuPy, a CUDA device) or "cuda-on-cpu", which runs the GPU's kernels
+on the CPU, slowly, to learn from and to test. The last two are set up when an array is first moved there.
 """
 
 import contextlib
@@ -11,14 +14,29 @@ from typing import Any
 
 import numpy as np
 
-from . import cpu
+from . import cpu, gpu
+from .cpu.augment import crop_flip, take_images
+from .cpu.linear import linear, linear_backward
+from .cpu.loss import cross_entropy, cross_entropy_backward, one_hot
+from .cpu.reduce import add, reduce_sum, running_update
+from .gpu.launch import Device, switches
 
-NAMES = cpu.__all__
-DEVICES = ("cpu",)
+_numpy: dict[str, Callable] = {name: getattr(cpu, name) for name in cpu.__all__}
+for _kernel in (
+    *(linear, linear_backward),
+    *(one_hot, cross_entropy, cross_entropy_backward),
+    *(add, reduce_sum, running_update),
+    *(take_images, crop_flip),
+):
+    _numpy[_kernel.__name__] = _kernel
 
-_backends: dict[type, SimpleNamespace] = {
-    np.ndarray: SimpleNamespace(**{name: getattr(cpu, name) for name in NAMES}),
-}
+NAMES = tuple(_numpy)
+DEVICES = ("cpu", "gpu", "cuda-on-cpu")
+
+_tables: dict[type, dict[str, Callable]] = {np.ndarray: _numpy}  # the kernels for each type of array …
+_swapped: list[dict[str, Callable]] = []  # … what `use` puts in their place, outermost first …
+_backends: dict[type, SimpleNamespace] = {np.ndarray: SimpleNamespace(**_numpy)}  # … and what is in force
+_devices: dict[type, Device] = {}  # by the type of their arrays; NumPy's own is not among them
 
 
 def of(array: Any) -> SimpleNamespace:
@@ -26,7 +44,10 @@ def of(array: Any) -> SimpleNamespace:
     try:
         return _backends[type(array)]
     except KeyError:
-        raise TypeError(f"kernels.of: got a {type(array).__name__}; expected a NumPy array") from None
+        if _is_cupy(array):
+            device("gpu")
+            return _backends[type(array)]
+        raise TypeError(f"kernels.of: got a {type(array).__name__}; expected a NumPy or CuPy array") from None
 
 
 @contextlib.contextmanager
@@ -39,25 +60,104 @@ def use(**swaps: Callable) -> Iterator[None]:
     for name in swaps:
         if name not in NAMES:
             raise ValueError(f"kernels.use: got {name!r}, which is no kernel; there are {', '.join(NAMES)}")
-    before = [(backend, dict(vars(backend))) for backend in _backends.values()]
+    _swapped.append(swaps)
     try:
-        for backend, _ in before:
-            vars(backend).update(swaps)
+        _refresh()
         yield
     finally:
-        for backend, kernels in before:
-            vars(backend).update(kernels)
+        _swapped[:] = [other for other in _swapped if other is not swaps]
+        _refresh()
+
+
+def _refresh() -> None:
+    """Make every backend what its table and the swaps in force say."""
+    for array_type, table in _tables.items():
+        vars(_backends.setdefault(array_type, SimpleNamespace())).update(table)
+        for swaps in _swapped:
+            vars(_backends[array_type]).update(swaps)
+
+
+def device(name: str) -> Device | None:
+    """What runs the kernels of a device, set up on first use; None for "cpu", which needs nothing.
+
+    Raises ValueError for an unknown name, RuntimeError, with what to do, if there is no GPU, no CuPy or no g++.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"to_device: got device {name!r}; minires computes on {', '.join(DEVICES)}")
+    if name == "cpu":
+        return None
+    for known in _devices.values():
+        if known.name == name:
+            return known
+    from .gpu import devices  # needs the runner or CuPy, which importing minires does not
+
+    new = devices.make_gpu() if name == "gpu" else devices.make_cuda_on_cpu()
+    _tables[new.array_type], _devices[new.array_type] = gpu.table(new, NAMES), new
+    _refresh()
+    return new
+
+
+def on_device(array: Any) -> bool:
+    """Whether an array lives on another device than "cpu"."""
+    return type(array) in _devices
+
+
+def capturing(array: Any) -> bool:
+    """Whether the work on this array's device is now being captured in a CUDA graph: nothing can be read back."""
+    return type(array) in _devices and _devices[type(array)].capturing
+
+
+def running_on(array: Any) -> Device | None:
+    """The `Device` of an array; None for a NumPy array."""
+    return None if device_of(array) == "cpu" else _devices[type(array)]
 
 
 def device_of(array: Any) -> str:
     """Name of the device an array lives on."""
+    if type(array) is np.ndarray:
+        return "cpu"
+    if _is_cupy(array):
+        device("gpu")
+    if type(array) in _devices:
+        return _devices[type(array)].name
     if isinstance(array, np.ndarray):
         return "cpu"
-    raise TypeError(f"device_of: got a {type(array).__name__}; expected a NumPy array")
+    raise TypeError(f"device_of: got a {type(array).__name__}; expected a NumPy or CuPy array")
 
 
-def to_device(array: Any, device: str) -> Any:
-    """The array on another device (itself, if it is there already). Raises ValueError for an unknown device."""
-    if device not in DEVICES:
-        raise ValueError(f"to_device: got device {device!r}; this version computes on {', '.join(DEVICES)}")
-    return array
+def to_device(array: Any, device_name: str) -> Any:
+    """The array on another device (itself, if it is there already), lying in memory in the same order.
+
+    Raises ValueError for an unknown device, RuntimeError for one that cannot be used here.
+    """
+    there = device(device_name)
+    if device_of(array) == device_name:
+        return array
+    here = running_on(array)
+    host = array if here is None else here.download(array)
+    if there is None:
+        return host
+    if there.capturing:
+        raise RuntimeError(
+            f"to_device: got an array of shape {host.shape} to send to {device_name} while a step is captured in a "
+            "CUDA graph, which would send the same one in every step; was it drawn at random? Use graph=False"
+        )
+    return there.upload(host)
+
+
+@contextlib.contextmanager
+def allow_tf32(allowed: bool = True) -> Iterator[None]:
+    """Let the products of float32 convolutions and linear layers run on tensor cores inside a ``with`` block.
+
+    They round their operands to TF32, which has 10 bits of mantissa instead of 23: several times faster on large
+    layers, with a relative error of about 5e-4 in each product. Off by default. Holds on every device but the CPU.
+    """
+    before, switches.tf32 = switches.tf32, allowed
+    try:
+        yield
+    finally:
+        switches.tf32 = before
+
+
+def _is_cupy(array: Any) -> bool:
+    return type(array).__module__.partition(".")[0] == "cupy"

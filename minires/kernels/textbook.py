@@ -208,3 +208,88 @@ def adaptive_avg_pool2d_backward(grad_y, x_shape):
             region = grad_x[:, :, rows, columns]
             region += grad_y[:, :, h, w, None, None] / region[0, 0].size
     return grad_x
+
+
+# ── linear layer, sums and loss ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def linear(x, weight, bias=None):
+    """y[…, o] = b[o] + Σ_i w[o, i] · x[…, i]. x (…, in), weight (out, in), bias (out) or None -> y (…, out)."""
+    y = np.zeros((*x.shape[:-1], len(weight)), x.dtype)
+    for at in np.ndindex(y.shape):
+        y[at] = sum((w * v for w, v in zip(weight[at[-1]], x[at[:-1]])), start=x.dtype.type(0))
+    return y if bias is None else y + bias
+
+
+def linear_backward(grad_y, x, weight, needs=(True, True, True)):
+    """Every product w·x of the forward sum sends g·w to its x and g·x to its w; db = Σ g over all but the last axis."""
+    grad_x, grad_w, grad_b = np.zeros_like(x), np.zeros_like(weight), np.zeros(len(weight), grad_y.dtype)
+    for *at, o in np.ndindex(grad_y.shape):
+        g = grad_y[(*at, o)]
+        grad_x[tuple(at)] += g * weight[o]
+        grad_w[o] += g * x[tuple(at)]
+        grad_b[o] += g
+    return tuple(g if need else None for g, need in zip((grad_x, grad_w, grad_b), needs))
+
+
+def add(a, b):
+    """a + b: an addition node, where skip and branch meet; and where two gradients of one tensor do."""
+    return a + b
+
+
+def reduce_sum(x, axes, keepdims=False):
+    """Σ x over the axes."""
+    return x.sum(axis=axes, keepdims=keepdims)
+
+
+def running_update(running_mean, running_var, mean, var, momentum, count):
+    """running ← (1 − momentum)·running + momentum·batch, in place, with the unbiased variance var·count/(count − 1)."""
+    running_mean[...] = (1 - momentum) * running_mean + momentum * mean
+    running_var[...] = (1 - momentum) * running_var + momentum * var * count / (count - 1)
+
+
+def one_hot(labels, classes, dtype, ignore_index=-100):
+    """q[n, k, …] = 1 where k is the label, else 0; all 0 where the label is ignore_index. labels (N, …)."""
+    q = np.zeros((len(labels), classes, *labels.shape[1:]), dtype)
+    for n, *at in np.ndindex(labels.shape):
+        if labels[(n, *at)] != ignore_index:
+            q[(n, labels[(n, *at)], *at)] = 1
+    return q
+
+
+def cross_entropy(logits, q):
+    """loss = −Σ_k q_k·log p_k with p = softmax(logits) over axis 1. logits, q (N, K, …) -> loss (N, …), p (N, K, …)."""
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    p = e / e.sum(1, keepdims=True)
+    loss = np.zeros((logits.shape[0], *logits.shape[2:]), logits.dtype)
+    for n, k, *at in np.ndindex(q.shape):
+        if q[(n, k, *at)] != 0:
+            loss[(n, *at)] -= q[(n, k, *at)] * np.log(p[(n, k, *at)])
+    return loss, p
+
+
+def cross_entropy_backward(grad_loss, p, q):
+    """dz = g·(p·Σ_k q_k − q). grad_loss (N, …), p, q (N, K, …) -> (N, K, …)."""
+    return grad_loss[:, None] * (p * q.sum(1, keepdims=True) - q)
+
+
+# ── batches of images ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def take_images(pixels, index, mean=None, std=None):
+    """(pixels[index] − mean)/std, per channel; pixels[index] itself without mean. pixels (M, C, H, W), index (N)."""
+    if mean is None:
+        return pixels[index]
+    dtype = pixels.dtype if pixels.dtype.kind == "f" else np.dtype(np.float32)
+    mean, std = (np.array(a, dtype)[:, None, None] for a in (mean, std))
+    return np.stack([(pixels[i].astype(dtype) - mean) / std for i in index])
+
+
+def crop_flip(images, top, left, mirrored, padding):
+    """Pad each image with zeros, crop it to its size at (top, left), and mirror it if drawn. images (N, C, H, W)."""
+    out = np.zeros_like(images)
+    for n, c, h, w in np.ndindex(images.shape):
+        row, column = h + top[n] - padding, (images.shape[3] - 1 - w if mirrored[n] else w) + left[n] - padding
+        if 0 <= row < images.shape[2] and 0 <= column < images.shape[3]:
+            out[n, c, h, w] = images[n, c, row, column]
+    return out

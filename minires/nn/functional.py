@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import state
 from ..ops import activation, batchnorm, conv, elementwise, linear as linear_op, loss, pool, shape
 from ..random import generator
@@ -86,8 +87,9 @@ def batch_norm(
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
     if running_mean is not None and running_var is not None and not state.recomputing:
         count = input.data.size // input.shape[1]
-        running_mean += momentum * (statistics["mean"] - running_mean)
-        running_var += momentum * (statistics["var"] * (count / (count - 1)) - running_var)
+        kernels.of(running_mean).running_update(
+            running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
+        )
     return y
 
 
@@ -174,7 +176,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if not training or p == 0:
         return input
     keep = generator().random(input.shape) >= p
-    return input * Tensor(keep * input.dtype.type(0 if p == 1 else 1 / (1 - p)))
+    return input * Tensor(keep * input.dtype.type(0 if p == 1 else 1 / (1 - p))).to(input.device)
 
 
 def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> Tensor:
@@ -206,7 +208,7 @@ def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:
             f"one_hot: got indices from {indices.min()} to {indices.max()} for {classes} classes; expected 0 to "
             f"{classes - 1}"
         )
-    return Tensor((indices[..., None] == np.arange(classes)).astype(np.int64))
+    return Tensor((indices[..., None] == kernels.to_device(np.arange(classes), target.device)).astype(np.int64))
 
 
 # ── losses ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,14 +244,14 @@ def cross_entropy(
         q = target.data.astype(z.dtype)
         normaliser = z.size / classes
     else:
-        q, weights = _one_hot_targets("cross_entropy", z, target, weight, ignore_index)
+        q, weights = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)
         normaliser = weights.sum()
     if label_smoothing:
         kept = True if target.dtype.kind == "f" else np.expand_dims(target.data != ignore_index, 1)
         q = (1 - label_smoothing) * q + label_smoothing / classes * kept
     if weight is not None:
         q = q * _class_shape(weight.data, z.ndim)
-    losses = apply(loss.CrossEntropy, input, Tensor(q.astype(z.dtype)))
+    losses = apply(loss.CrossEntropy, input, Tensor(q.astype(z.dtype, copy=False)))
     return _reduce("cross_entropy", losses, reduction, normaliser)
 
 
@@ -263,8 +265,8 @@ def nll_loss(
     """−input[target]: input (N, K, …) log-probabilities, target (N, …) class indices."""
     log_p = _checked_logits("nll_loss", input, weight)
     target = target if isinstance(target, Tensor) else Tensor(target)
-    q, weights = _one_hot_targets("nll_loss", log_p, target, weight, ignore_index)
-    chosen = apply(elementwise.Where, Tensor(q), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
+    q, weights = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
+    chosen = apply(elementwise.Where, Tensor(q != 0), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
     losses = -chosen * Tensor(weights.astype(log_p.dtype))
     return _reduce("nll_loss", losses, reduction, weights.sum())
 
@@ -294,10 +296,15 @@ def _checked_logits(function: str, input: Tensor, weight: Tensor | None) -> np.n
 
 
 def _one_hot_targets(
-    function: str, z: np.ndarray, target: Tensor, weight: Tensor | None, ignore_index: int
-) -> tuple[np.ndarray, np.ndarray]:
+    function: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+) -> tuple[Any, Any]:
     """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored, and the weight of each position (N, …)."""
-    indices, classes = target.data, z.shape[1]
+    z, indices, classes = input.data, target.data, input.shape[1]
+    if target.device != input.device:
+        raise TypeError(
+            f"{function}: got an input of shape {z.shape} on {input.device} and targets of shape {indices.shape} on "
+            f"{target.device}; move one of them: target.to(input.device)"
+        )
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{function}: got targets of dtype {indices.dtype}; class indices are integers: target.long()")
     if indices.shape != (z.shape[0], *z.shape[2:]):
@@ -306,15 +313,15 @@ def _one_hot_targets(
             f"{(z.shape[0], *z.shape[2:])}, one class index per position"
         )
     kept = indices != ignore_index
-    if ((indices < 0) | (indices >= classes))[kept].any():
+    # In a captured graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
+    if not kernels.capturing(indices) and ((indices < 0) | (indices >= classes))[kept].any():
         wrong = indices[kept & ((indices < 0) | (indices >= classes))].reshape(-1)[0]
         raise ValueError(
             f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
             "Labels that start at 1 need target - 1"
         )
-    q = np.expand_dims(indices, 1) == _class_shape(np.arange(classes), z.ndim)
     weights = kept if weight is None else kept * weight.data[np.where(kept, indices, 0)]
-    return q & np.expand_dims(kept, 1), weights
+    return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights
 
 
 def _class_shape(values: Any, ndim: int) -> Any:
@@ -327,6 +334,8 @@ def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> T
         return losses
     if reduction == "sum":
         return losses.sum()
+    if reduction == "mean" and kernels.capturing(normaliser):
+        return losses.sum() / Tensor(normaliser.astype(losses.dtype))
     if reduction == "mean":
         if normaliser == 0:
             raise ValueError(

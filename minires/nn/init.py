@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from .. import kernels
 from ..random import generator
 from ..tensor import Tensor
 
@@ -40,14 +41,12 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal numbers of this mean and standard deviation."""
-    t.data[...] = mean + std * generator().standard_normal(t.shape, np.float64)
-    return t
+    return _fill(t, mean + std * generator().standard_normal(t.shape, np.float64))
 
 
 def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform numbers in [a, b)."""
-    t.data[...] = a + (b - a) * generator().random(t.shape, np.float64)
-    return t
+    return _fill(t, a + (b - a) * generator().random(t.shape, np.float64))
 
 
 def constant_(t: Tensor, value: float) -> Tensor:
@@ -89,6 +88,11 @@ def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform with variance 2·gain²/(fan_in + fan_out). Glorot & Bengio 2010."""
     bound = gain * math.sqrt(6 / sum(fans(t.shape)))
     return uniform_(t, -bound, bound)
+
+
+def _fill(t: Tensor, values: np.ndarray) -> Tensor:
+    t.data[...] = kernels.to_device(values, t.device)
+    return t
 
 
 def _fan(function: str, t: Tensor, mode: str) -> int:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from .. import kernels
 from ..autograd import state
 from ..tensor import Tensor
 
@@ -204,9 +205,11 @@ class Module:
                 parameter.grad = np.zeros_like(parameter.grad)
 
     def to(self, target: Any) -> Self:
-        """Move or convert all parameters and floating-point buffers in place: ``to(float64)``, ``to("cpu")``.
+        """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves counts alone.
 
-        Raises TypeError for a dtype that is not floating point, ValueError for an unknown target.
+        An optimiser that has taken steps keeps its state where it was: move the model first, then build the optimiser.
+        Raises TypeError for a dtype that is not floating point, ValueError for an unknown target, RuntimeError for a
+        device that cannot be used here.
         """
 
         def convert(array: Any) -> Any:
@@ -220,7 +223,7 @@ class Module:
             parameter.grad = None if parameter.grad is None else convert(parameter.grad)
         for module in self.modules():
             for name, buffer in module._buffers.items():
-                if buffer is not None and (buffer.dtype.kind == "f" or isinstance(target, str)):
+                if buffer is not None and (buffer.dtype.kind == "f" or target in kernels.DEVICES):
                     array = convert(_array(buffer))
                     module._buffers[name] = Tensor(array) if isinstance(buffer, Tensor) else array
         return self
@@ -264,7 +267,7 @@ class Module:
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"load_state_dict: got {name} of dtype {array.dtype}; expected numbers")
         for name, array in arrays.items():
-            own[name][...] = array
+            own[name][...] = kernels.to_device(array, kernels.device_of(own[name]))
         return IncompatibleKeys(missing, unexpected)
 
     # ── looking ──

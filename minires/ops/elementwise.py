@@ -57,7 +57,7 @@ class Clamp(Op):
             raise ValueError("clamp: got neither min nor max; give at least one of them")
         if not all(bound is None or isinstance(bound, int | float) for bound in (low, high)):
             raise TypeError(f"clamp: got min={low!r}, max={high!r}; expected numbers; for tensors use maximum, minimum")
-        inside = np.ones(x.shape, bool) if low is None else x >= low
+        inside = np.ones_like(x, bool) if low is None else x >= low
         self.inside = inside if high is None else inside & (x <= high)
         return np.clip(x, low, high)
 

@@ -1,7 +1,8 @@
-"""Linear: the fully connected layer."""
+"""Linear: the fully connected layer. The arithmetic is in `minires.kernels`."""
 
 from typing import Any
 
+from .. import kernels
 from .op import Op
 
 
@@ -22,11 +23,9 @@ class Linear(Op):
             raise ValueError(f"linear: got bias {bias.shape} for weight {weight.shape}; expected ({weight.shape[0]},)")
         self.x: Any = x if self.needs[1] else None
         self.weight = weight if self.needs[0] else None
-        y = x @ weight.T
-        return y if bias is None else y + bias
+        return kernels.of(x).linear(x, weight, bias)
 
     def backward(self, grad_output):
-        g = grad_output.reshape(-1, grad_output.shape[-1])  # (rows, out)
-        grad_x = grad_output @ self.weight if self.needs[0] else None
-        grad_weight = g.T @ self.x.reshape(-1, self.x.shape[-1]) if self.needs[1] else None
-        return grad_x, grad_weight, g.sum(0) if self.needs[2] else None
+        return kernels.of(grad_output).linear_backward(
+            grad_output, self.x, self.weight, needs=tuple(self.needs[:3])
+        )

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from .op import Op
 
 
@@ -37,7 +38,7 @@ class Sum(Reduce):
 
     def forward(self, x, axis=None, keepdims=False):
         self.setup(x, axis, keepdims)
-        return x.sum(axis=self.axes, keepdims=keepdims)
+        return kernels.of(x).reduce_sum(x, self.axes, keepdims)
 
     def backward(self, grad_output):
         return self.spread(grad_output)
@@ -108,6 +109,6 @@ class Max(Reduce):
         return y if keepdims else y.squeeze(axis)
 
     def backward(self, grad_output):
-        grad_x = np.zeros(self.in_shape, grad_output.dtype)
+        grad_x = np.zeros_like(grad_output, shape=self.in_shape)
         np.put_along_axis(grad_x, self.first, grad_output.reshape(self.kept_shape), self.axes[0])
         return grad_x

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .. import kernels
 from .op import Op
 from .reduce import axes_of
 
@@ -32,7 +33,7 @@ class Permute(Op):
         axes = axes_of("permute", x.ndim, axes)
         if len(axes) != x.ndim:
             raise ValueError(f"permute: got dims {axes} for a tensor of {x.ndim} dimensions; name each once")
-        self.inverse = np.argsort(axes)
+        self.inverse = tuple(axes.index(axis) for axis in range(x.ndim))
         return x.transpose(axes)
 
     def backward(self, grad_output):
@@ -67,7 +68,8 @@ class Index(Op):
     def backward(self, grad_output):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
         keys = self.key if isinstance(self.key, tuple) else (self.key,)
-        if any(isinstance(k, (list, np.ndarray)) and np.asarray(k).dtype != bool for k in keys):
+        arrays = [np.asarray(k) if isinstance(k, list) else k for k in keys]
+        if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in arrays):
             np.add.at(grad_x, self.key, grad_output)  # an index may repeat: += would count it once
         else:
             grad_x[self.key] = grad_output
@@ -138,3 +140,14 @@ class Cast(Op):
 
     def backward(self, grad_output):
         return grad_output.astype(self.in_dtype)
+
+
+class Move(Op):
+    """The same numbers on another device; the gradient is moved back."""
+
+    def forward(self, x, device):
+        self.from_device = kernels.device_of(x)
+        return kernels.to_device(x, device)
+
+    def backward(self, grad_output):
+        return kernels.to_device(grad_output, self.from_device)

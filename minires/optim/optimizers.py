@@ -2,6 +2,7 @@
 
 Names, defaults and update rules are PyTorch's. Parameters change in place, so whoever holds ``p.data`` sees the step.
 Every formula is elementwise: the result does not depend on how arrays lie in memory, nor on how they are cut into runs.
+On a GPU one launch updates all parameters, see `on_device`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from .. import kernels
 from ..nn import Module, Parameter
 from ..tensor import Tensor
+from . import on_device
 
 Settings = dict[str, Any]
 
@@ -32,8 +34,11 @@ class Optimizer:
     setting out of range.
     """
 
+    kernel: str | None = None  # the one in kernels/gpu/optim.cu that does what `update` does, if there is one
+
     def __init__(self, params: Iterable[Any], **defaults: Any):
         self.name, self.defaults = type(self).__name__, defaults
+        self.launches: on_device.Launches = {}
         self.param_groups: list[Settings] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         self.check(defaults)
@@ -57,8 +62,14 @@ class Optimizer:
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
+                if p.grad is not None and not (self.kernel and kernels.on_device(p.data)):
                     self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
+        if self.kernel:
+            on_device.step(self)
+
+    def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
+        """What the kernel needs to know of one parameter; with ``advance``, of its next step."""
+        raise TypeError(f"{self.name}: an optimiser with a kernel must define row(self, p, state, group, advance)")
 
     def zero_grad(self) -> None:
         """Forget the gradients: ``p.grad = None``."""
@@ -188,6 +199,8 @@ class SGD(Optimizer):
     outside the velocity, as in PyTorch. The first velocity is the raw gradient: dampening does not apply to it.
     """
 
+    kernel = "sgd"
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -229,6 +242,14 @@ class SGD(Optimizer):
         if first:
             state["momentum_buffer"] = buffer
 
+    def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
+        first = group["momentum"] != 0 and "momentum_buffer" not in state
+        if first:
+            state["momentum_buffer"] = np.empty_like(p.data)
+        states = (state["momentum_buffer"],) if group["momentum"] else ()
+        numbers = group["lr"], group["momentum"], 1 - group["dampening"], group["weight_decay"], group["nesterov"]
+        return on_device.Row(p.data, p.grad, states, numbers, first)
+
 
 class Adam(Optimizer):
     """Adam: a step of about η for every parameter, whatever the scale of its gradient.
@@ -240,6 +261,7 @@ class Adam(Optimizer):
     Source: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1.
     """
 
+    kernel = "adam"
     decoupled = False
 
     def __init__(
@@ -280,6 +302,16 @@ class Adam(Optimizer):
             v += (1 - beta2) * g * g
             w -= step_size * m / (np.sqrt(v) / root + eps)
 
+    def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
+        lr, (beta1, beta2), eps, weight_decay = group["lr"], group["betas"], group["eps"], group["weight_decay"]
+        if not state:
+            state.update(step=0, exp_avg=np.zeros_like(p.data), exp_avg_sq=np.zeros_like(p.data))
+        state["step"] += advance
+        step_size, root = lr / (1 - beta1 ** state["step"]), math.sqrt(1 - beta2 ** state["step"])
+        l2, shrink = (0.0, 1 - lr * weight_decay) if self.decoupled else (weight_decay, 1.0)
+        numbers = step_size, root, 1 - beta1, beta2, 1 - beta2, eps, l2, shrink
+        return on_device.Row(p.data, p.grad, (state["exp_avg"], state["exp_avg_sq"]), numbers)
+
 
 class AdamW(Adam):
     """Adam with decoupled weight decay: θ shrinks by η·λ·θ before the step of `Adam`, and g stays the plain gradient.
@@ -303,12 +335,7 @@ class AdamW(Adam):
 def _runs(p: np.ndarray, *others: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """The same arrays as flat views, one run after the other; whole, where they are small or not contiguous."""
     arrays = (p, *others)
-    for array in others:
-        if array.shape != p.shape or array.dtype != p.dtype:
-            raise ValueError(
-                f"optimizer.step: got a parameter {p.dtype} {p.shape} with a gradient or state {array.dtype} "
-                f"{array.shape}; convert the model first, with model.to(…), and build the optimiser after it"
-            )
+    on_device.check_alike(*arrays)
     if p.size <= RUN or not all(array.flags.c_contiguous for array in arrays):
         yield arrays
         return

@@ -13,17 +13,17 @@ from minires.nn import functional as F
 
 @pytest.mark.parametrize("name", kernels.NAMES)
 def test_twins_have_one_signature(name):
-    fast, plain = (inspect.signature(getattr(module, name)) for module in (cpu, textbook))
+    fast, plain = (inspect.signature(f) for f in (getattr(kernels.of(np.ones(1)), name), getattr(textbook, name)))
     assert fast == plain
 
 
 def test_every_fast_kernel_is_in_the_table():
     names = {name for name, f in vars(cpu).items() if inspect.isfunction(f)}
-    assert names == set(kernels.NAMES) == set(vars(kernels.of(np.ones(1))))
+    assert names <= set(kernels.NAMES) == set(vars(kernels.of(np.ones(1))))
 
 
 def test_of_names_what_it_cannot_compute():
-    with pytest.raises(TypeError, match=r"kernels\.of: got a list; expected a NumPy array"):
+    with pytest.raises(TypeError, match=r"kernels\.of: got a list; expected a NumPy or CuPy array"):
         kernels.of([1.0])
 
 
@@ -64,9 +64,9 @@ def test_a_model_runs_on_the_textbook(rng):
     """Forward and backward of a small network agree, whichever kernels compute them; and they are really called."""
     model = nn.Sequential(
         nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2, 1),
-        nn.Conv2d(3, 2, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Conv2d(3, 2, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3),
     ).to(np.float64)  # fmt: skip
-    x, cotangent, called = mr.tensor(rng.standard_normal((3, 2, 10, 10))), rng.standard_normal((3, 2)), set()
+    x, labels, called = mr.tensor(rng.standard_normal((3, 2, 10, 10))), mr.tensor(np.array([2, 0, 1])), set()
 
     def counted(name):
         def kernel(*args, **options):
@@ -78,7 +78,7 @@ def test_a_model_runs_on_the_textbook(rng):
     def run():
         model.zero_grad()
         y = model.train()(x)
-        y.backward(cotangent)
+        F.cross_entropy(y + y, labels).backward()
         return [y.data, *(p.grad for p in model.parameters()), model.eval()(x).data]
 
     fast = run()
@@ -87,4 +87,4 @@ def test_a_model_runs_on_the_textbook(rng):
         plain = run()
     for a, b in zip(fast, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
-    assert called == set(kernels.NAMES) - {"batch_norm_eval_backward"}
+    assert called == set(kernels.NAMES) - {"batch_norm_eval_backward", "take_images", "crop_flip"}

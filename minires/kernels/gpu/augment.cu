@@ -1,0 +1,31 @@
+// From the data set on the device to a batch. Twins: Dataset[…] and data.random_crop_flip.
+//
+//   take_images   (pixels[index] − mean)/std: chosen images, (N, C, H, W) in memory, become a batch that lies (C, H, W, N)
+//   crop_flip     every image shifted by a draw of its own, zeros moving in, and mirrored if drawn
+//
+// One thread for each entry of the result. The draws are made on the host: the same ones give the same batch on the CPU.
+#include "common.cuh"
+
+template <typename P, typename T>
+__global__ void take_images(const P* __restrict__ pixels, const long long* __restrict__ index,
+                            const T* __restrict__ mean, const T* __restrict__ std, T* __restrict__ out, int size, int N,
+                            int C, int HW, int standardise) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;  // (c·HW + hw)·N + n
+    if (i >= size) return;
+    const int n = i % N, hw = i / N % HW, c = i / N / HW;
+    const T value = T(pixels[(index[n] * C + c) * HW + hw]);
+    out[i] = standardise ? (value - mean[c]) / std[c] : value;
+}
+
+// out[c, h, w, n] = x[c, h + top[n] − padding, w′ + left[n] − padding, n], with w′ = W − 1 − w if mirrored[n].
+template <typename T>
+__global__ void crop_flip(const T* __restrict__ x, const int* __restrict__ top, const int* __restrict__ left,
+                          const int* __restrict__ mirrored, T* __restrict__ out, int size, int N, int H, int W,
+                          int padding) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((c·H + h)·W + w)·N + n
+    if (i >= size) return;
+    const int n = i % N, w = i / N % W, h = i / N / W % H, c = i / N / W / H;
+    const int from_h = h + top[n] - padding, from_w = (mirrored[n] ? W - 1 - w : w) + left[n] - padding;
+    const bool inside = from_h >= 0 && from_h < H && from_w >= 0 && from_w < W;
+    out[i] = inside ? x[((c * H + from_h) * W + from_w) * N + n] : T(0);
+}

@@ -1,0 +1,85 @@
+// block.h -- a CUDA block on one CPU core, as the kernels see it: who runs, how it waits, what it trades with its warp.
+// The other side is block.cpp.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <typeinfo>
+#include <utility>
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+#pragma GCC visibility push(default)
+namespace cuda_on_cpu {
+
+struct Site { const char* file; int line; };           // where in the source a thread waits
+
+enum State { NEW, READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, DONE };
+
+struct Thread {
+    dim3 index;
+    int warp, lane, fiber;
+    State state;
+    Site site;
+    unsigned mask, partners;                           // lanes asked to meet at the warp barrier; lanes that did
+    uint64_t given[4], held[4];                        // what it offers to its warp, and what it offered when all had met
+    unsigned block_epoch, warp_epoch;                  // barriers passed, for observe.cpp
+};
+
+extern Thread* self;                                   // the thread that runs now
+extern Thread* threads;                                // all of its block
+extern dim3 block_index, block_size, grid_size;
+extern char* dynamic_memory;                           // extern __shared__ memory, exactly as long as the launch asked
+
+void wait(State at, Site site);                        // until all threads of the block, or those of the mask, are there
+void meet_warp(unsigned mask, Site site);
+[[noreturn]] void no_partner(int lane, Site site);
+
+// Offer a value to the warp; when all have met, `held<T>(lane)` reads what another lane offered.
+template <class T> void offer(const T& value, unsigned mask, Site site) {
+    static_assert(sizeof(T) <= sizeof self->given, "too large for an exchange within a warp");
+    memcpy(self->given, &value, sizeof value);
+    meet_warp(mask, site);
+}
+template <class T> T held(int lane, Site site) {
+    if (lane < 0 || lane > 31 || !(self->partners >> lane & 1)) no_partner(lane, site);
+    T value;
+    memcpy(&value, threads[self->warp * 32 + lane].held, sizeof value);
+    return value;
+}
+
+struct Launch {                                        // filled by module.py
+    unsigned grid[3], block[3];
+    int reversed;
+    uint64_t shared_mem;
+};
+
+// Run `body(argument)` as every thread of every block. `mark` lies in the kernels' static shared memory.
+// Returns what went wrong, or a null pointer.
+const char* run_grid(const Launch* how, void (*body)(void*), void* argument, void* mark);
+
+}  // namespace cuda_on_cpu
+#pragma GCC visibility pop
+
+namespace cuda_on_cpu {
+
+static thread_local int mark;
+
+template <class... A, size_t... I>
+const char* launch(void (*kernel)(A...), const Launch* how, void** arguments, std::index_sequence<I...>) {
+    auto call = [&] { kernel(*(std::remove_reference_t<A>*)arguments[I]...); };
+    return run_grid(how, [](void* p) { (*(decltype(call)*)p)(); }, &call, &mark);
+}
+template <class... A>                                  // arguments as cuLaunchKernel takes them: the address of each
+const char* launch(void (*kernel)(A...), const Launch* how, void** arguments) {
+    return launch(kernel, how, arguments, std::index_sequence_for<A...>{});
+}
+template <class... A> const char* const* signature(void (*)(A...)) {
+    static const char* names[] = {typeid(A).name()..., nullptr};
+    return names;
+}
+
+}  // namespace cuda_on_cpu

@@ -1,0 +1,34 @@
+// observe.h -- what a watched kernel does with memory: bytes, and pairs of accesses that no barrier orders.
+#pragma once
+#include "block.h"
+#include <vector>
+
+namespace cuda_on_cpu {
+
+// Of block.cpp, while a kernel runs.
+extern char* static_memory;
+extern size_t static_size, dynamic_size;
+extern uint64_t block_number;
+
+struct Range {                                         // an array the kernel was given; the layout is watch.py's
+    uint64_t begin, size, loaded, stored;
+};
+
+// When and by whom a byte was last touched. Two accesses are ordered if one thread made both, or a block barrier lies
+// between them, or, within a warp, a warp barrier; accesses of two blocks never are.
+struct Access {
+    uint64_t block;
+    int thread = -1;
+    unsigned block_epoch, warp_epoch;
+};
+
+struct Byte { Access store, load, other_load; };       // other_load: the last one of another thread than `load`
+
+struct Memory {
+    const char* name;
+    int number;                                        // which argument; -1 for shared memory
+    uint64_t begin, size;
+    std::vector<Byte> bytes;
+};
+
+}  // namespace cuda_on_cpu

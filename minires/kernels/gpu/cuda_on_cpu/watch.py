@@ -1,0 +1,80 @@
+"""What was seen of kernels that ran under `watching`: bytes moved, operations, and races between threads."""
+
+import contextlib
+import ctypes
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+class _Range(ctypes.Structure):
+    """An argument array, as observe.h knows it: where it lies, and what the kernel did with it."""
+
+    _fields_ = (
+        ("begin", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("loaded", ctypes.c_uint64),
+        ("stored", ctypes.c_uint64),
+    )
+
+
+class _Totals(ctypes.Structure):
+    _fields_ = (("shared_loaded", ctypes.c_uint64), ("shared_stored", ctypes.c_uint64), ("operations", ctypes.c_uint64))
+
+
+@dataclass
+class Watch:
+    """Sums over the launches of a ``with watching()`` block.
+
+    `loaded` and `stored` are bytes of global memory (the argument arrays), as the threads ask for them: what a cache
+    would answer is counted too. `shared_loaded` and `shared_stored` are bytes of shared memory. `operations` counts
+    float32 additions, multiplications and divisions, two for a fused multiply-add. `races` has a line for every pair
+    of accesses, at least one of them a store, that no barrier orders.
+    """
+
+    loaded: int = 0
+    stored: int = 0
+    shared_loaded: int = 0
+    shared_stored: int = 0
+    operations: int = 0
+    races: list[str] = field(default_factory=list)
+    launches: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def observed(
+    library: ctypes.CDLL, kernel: str, args: Sequence[Any], watches: Sequence[Watch], variant: str
+) -> Iterator[None]:
+    """Tell the library which arrays to observe during one launch, and add what it saw to the watches."""
+    if variant not in ("watch", "count"):
+        yield
+        return
+    arrays = [arg for arg in args if isinstance(arg, np.ndarray) and arg.nbytes]
+    positions = [i for i, arg in enumerate(args) if isinstance(arg, np.ndarray) and arg.nbytes]
+    ranges = (_Range * max(len(arrays), 1))(*(_Range(a.ctypes.data, a.nbytes, 0, 0) for a in arrays))
+    totals = _Totals()
+    # The kernels' library finds these functions in the runner's, which it is linked to.
+    library.observe_begin(ranges, len(arrays), variant == "count")
+    try:
+        yield
+    finally:
+        library.observe_end.restype = ctypes.c_char_p
+        races = library.observe_end(ranges, ctypes.byref(totals)).decode().splitlines()
+    named = [_with_position(line, positions) for line in races]
+    for watch in watches:
+        watch.loaded += sum(r.loaded for r in ranges)
+        watch.stored += sum(r.stored for r in ranges)
+        watch.shared_loaded += totals.shared_loaded
+        watch.shared_stored += totals.shared_stored
+        watch.operations += totals.operations
+        watch.races += [f"{kernel}: {line}" for line in named]
+        watch.launches.append(kernel)
+
+
+def _with_position(line: str, positions: Sequence[int]) -> str:
+    """The range of observe.h as the argument it was: "argument #0" counts arrays, the kernel's parameters count all."""
+    for k, position in enumerate(positions):
+        line = line.replace(f"argument #{k},", f"argument {position},")
+    return line

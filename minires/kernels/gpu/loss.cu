@@ -1,0 +1,60 @@
+// Softmax cross-entropy. Twins: cross_entropy and cross_entropy_backward in kernels/textbook.py.
+//
+//   one_hot                  class indices -> rows of zeros with a single 1 (none where ignored)
+//   cross_entropy            p = softmax(z), loss = −Σ_k q_k·log p_k
+//   cross_entropy_backward   dz = g·(p·Σq − q)
+//
+// z and q lie as (N, K, R): K classes at each of N·R positions, R = 1 for a classifier. One warp works on a position,
+// its lanes share out the classes.
+#include "common.cuh"
+
+// A class out of range gives NaN, so that a wrong label cannot pass for a loss: a kernel has no other way to complain.
+template <typename T>
+__global__ void one_hot(const long long* __restrict__ labels, T* __restrict__ q, int size, int K, int R,
+                        long long ignored) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;  // of q: (n·K + k)·R + r
+    if (i >= size) return;
+    const int k = i / R % K;
+    const long long label = labels[i / R / K * R + i % R];
+    q[i] = label == ignored ? T(0) : label < 0 || label >= K ? T(nan("")) : T(label == k);
+}
+
+template <typename T>
+__global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, T* __restrict__ loss, T* __restrict__ p,
+                              int positions, int K, int R) {
+    const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    if (at >= positions) return;  // the whole warp leaves together
+    const int first = at / R * K * R + at % R;  // class k lies k·R further
+    T largest = z[first];
+    for (int k = lane; k < K; k += WARP) {
+        const T v = z[first + k * R];
+        largest = v > largest || v != v ? v : largest;
+    }
+    largest = warp_max(largest);
+    T sum = 0;
+    for (int k = lane; k < K; k += WARP) sum += exp(z[first + k * R] - largest);
+    const T log_sum = log(warp_sum(sum));
+    T total = 0;
+    for (int k = lane; k < K; k += WARP) {
+        const T log_p = z[first + k * R] - largest - log_sum, weight = q[first + k * R];
+        if (weight != 0) total += weight * log_p;  // 0·log 0 = 0
+        p[first + k * R] = exp(log_p);
+    }
+    total = warp_sum(total);
+    if (lane == 0) loss[at] = -total;
+}
+
+template <typename T>
+__global__ void cross_entropy_backward(const T* __restrict__ g, const T* __restrict__ p, const T* __restrict__ q,
+                                       T* __restrict__ dz, int positions, int K, int R) {
+    const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    if (at >= positions) return;
+    const int first = at / R * K * R + at % R;
+    T total = 0;
+    for (int k = lane; k < K; k += WARP) total += q[first + k * R];
+    total = warp_sum(total);
+    for (int k = lane; k < K; k += WARP) {
+        const int i = first + k * R;
+        dz[i] = g[at] * (p[i] * total - q[i]);
+    }
+}

@@ -1,0 +1,87 @@
+"""An optimiser's step on a device with kernels: all parameters in one launch.
+
+What changes from step to step is cheap to see: `Optimizer.row` gives, for each parameter, the arrays and the numbers of
+its next step; here they become the tables that kernels/gpu/optim.cu reads, and only what has changed is sent. A step
+that is captured in a CUDA graph has two halves: `advance` on the host, before each replay, and `launch` in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .. import kernels
+from ..kernels.gpu import update
+
+if TYPE_CHECKING:
+    from .optimizers import Optimizer
+
+Launches = dict[tuple[type, Any], update.Update]  # by the arrays' type and dtype
+
+
+class Row(NamedTuple):
+    """One parameter: weight, gradient and state arrays; the kernel's settings; whether the state is still undefined."""
+
+    weight: Any
+    grad: Any
+    states: tuple[Any, ...]
+    numbers: tuple[float, ...]
+    first: bool = False
+
+
+def step(optimizer: Optimizer) -> None:
+    """Update every parameter that has a gradient and lives on a device with kernels."""
+    for launch, rows, settings in _collected(optimizer, advance=True):
+        launch.send_settings(settings)
+        launch(rows)
+
+
+def advance(optimizer: Optimizer) -> None:
+    """The host's half: count the step, and send its settings."""
+    for launch, _, settings in _collected(optimizer, advance=True):
+        launch.send_settings(settings)
+
+
+def launch(optimizer: Optimizer) -> None:
+    """The device's half: update every parameter by the settings that were sent."""
+    for launch, rows, _ in _collected(optimizer, advance=False):
+        launch(rows)
+
+
+def check_alike(p: Any, *others: Any) -> None:
+    """Raise ValueError unless gradient and state have the type, shape and dtype of the parameter."""
+    for array in others:
+        if array.shape != p.shape or array.dtype != p.dtype or type(array) is not type(p):
+            where = "" if type(array) is type(p) else " on another device"
+            raise ValueError(
+                f"optimizer.step: got a parameter {p.dtype} {p.shape} with a gradient or state {array.dtype} "
+                f"{array.shape}{where}; convert the model first, with model.to(…), and build the optimiser after it"
+            )
+
+
+def _collected(optimizer: Optimizer, advance: bool) -> Iterator[tuple[update.Update, list[update.Row], list]]:
+    """(launch, rows, settings) for each kind of array among the parameters."""
+    kinds: dict[tuple[type, Any], tuple[list[update.Row], dict[tuple[float, ...], int]]] = {}
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is None or not kernels.on_device(p.data):
+                continue
+            row = optimizer.row(p, optimizer.state.setdefault(p, {}), group, advance)
+            check_alike(row.weight, row.grad, *row.states)
+            if not all(array.flags.c_contiguous for array in (row.weight, *row.states)):
+                raise ValueError(
+                    f"optimizer.step: got a parameter of shape {p.shape} on {p.device} that does not lie row by row in "
+                    "memory; make it anew: p.data = p.data.copy()"
+                )
+            rows, numbers = kinds.setdefault((type(p.data), p.dtype), ([], {}))
+            grad = row.grad if row.grad.flags.c_contiguous else row.grad.copy()
+            number = numbers.setdefault(tuple(map(float, row.numbers)), len(numbers))
+            rows.append(update.Row(row.weight, grad, row.states, number, row.first))
+    for kind, (rows, numbers) in kinds.items():
+        if kind not in optimizer.launches:
+            on = kernels.running_on(rows[0].weight)
+            assert on is not None and optimizer.kernel is not None
+            optimizer.launches[kind] = update.Update(on, optimizer.kernel, np.dtype(kind[1]))
+        yield optimizer.launches[kind], rows, list(numbers)

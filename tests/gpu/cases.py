@@ -1,0 +1,375 @@
+"""One small call, or a few, of every kernel, with the result expected of it.
+
+``case.run(device)`` launches through the same code as a GPU would and returns NumPy arrays by name; ``case.expected()``
+gives what they must be, from `minires.kernels.textbook` and the fast CPU kernels. A device made with another source,
+``make_cuda_on_cpu(source=lambda file: …)``, runs a changed kernel file. The shapes are small, odd, and large enough
+that every barrier matters: several steps of every loop, several warps of every block, tails everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minires.kernels import cpu, textbook
+from minires.kernels.cpu import augment as cpu_augment, linear as cpu_linear, loss as cpu_loss
+from minires.kernels.gpu import augment, batchnorm, conv, elementwise, linear, loss, pool, reduce
+from minires.kernels.gpu.launch import Device, batch_first, batch_last, switches
+from minires.kernels.gpu.update import Row, Update
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """file: the kernel file it is about. tolerance: relative to the largest expected value."""
+
+    name: str
+    file: str
+    call: Callable[[Device], dict[str, Any]]
+    expected: Callable[[], Arrays]
+    tolerance: float
+
+    def run(self, device: Device) -> Arrays:
+        """The results, downloaded."""
+        return {name: np.array(device.download(value)) for name, value in self.call(device).items()}
+
+    def check(self, device: Device) -> None:
+        """AssertionError, naming the array, unless all results are as expected."""
+        results, expected = self.run(device), self.expected()
+        assert results.keys() == expected.keys()
+        for name, want in expected.items():
+            got = results[name]
+            assert got.shape == want.shape and got.dtype == want.dtype, f"{self.name}: {name} {got.dtype} {got.shape}"
+            scale = max(float(np.abs(want).max(initial=0)), 1e-30)
+            error = float(np.abs(got.astype(np.float64) - want).max(initial=0)) / scale
+            assert error <= self.tolerance, f"{self.name}: {name} is off by {error:.1e} of its largest value"
+
+
+def normal(seed: int, *shape: int, dtype: Any = np.float32) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def on(device: Device, *arrays: np.ndarray) -> tuple[Any, ...]:
+    return tuple(device.upload(a) for a in arrays)
+
+
+def named(names: str, values: Any) -> dict[str, Any]:
+    return dict(zip(names.split(), values, strict=True))
+
+
+def _conv(name, x_shape, w_shape, dtype=np.float32, tf32=False, tolerance=2e-6, bias=True, **geometry):
+    x, w, b = normal(0, *x_shape, dtype=dtype), normal(1, *w_shape, dtype=dtype), normal(2, w_shape[0], dtype=dtype)
+    b = b if bias else None
+    y = cpu.conv2d(x, w, b, **geometry)
+    g = normal(3, *y.shape, dtype=dtype)
+
+    def call(device):
+        before, switches.tf32 = switches.tf32, tf32
+        try:
+            args = on(device, x, w)
+            out = conv.conv2d(device, *args, None if b is None else device.upload(b), **geometry)
+            return {"y": out, **named("dx dw db", conv.conv2d_backward(device, *on(device, g), *args, **geometry))}
+        finally:
+            switches.tf32 = before
+
+    def expected():
+        return {"y": y, **named("dx dw db", cpu.conv2d_backward(g, x, w, **geometry))}
+
+    return Case(name, "conv", call, expected, tolerance)
+
+
+def _linear(name, rows, into, out, dtype=np.float32, tf32=False, tolerance=2e-6):
+    x, w, b = normal(0, rows, into, dtype=dtype), normal(1, out, into, dtype=dtype), normal(2, out, dtype=dtype)
+    g = normal(3, rows, out, dtype=dtype)
+
+    def call(device):
+        before, switches.tf32 = switches.tf32, tf32
+        try:
+            args = on(device, x, w)
+            y = linear.linear(device, *args, device.upload(b))
+            return {"y": y, **named("dx dw db", linear.linear_backward(device, *on(device, g), *args))}
+        finally:
+            switches.tf32 = before
+
+    def expected():
+        return {"y": cpu_linear.linear(x, w, b), **named("dx dw db", cpu_linear.linear_backward(g, x, w))}
+
+    return Case(name, "matmul", call, expected, tolerance)
+
+
+def _batch_norm(name, shape, dtype, tolerance):
+    x, w, b = 3 + 2 * normal(0, *shape, dtype=dtype), normal(1, shape[1], dtype=dtype), normal(2, shape[1], dtype=dtype)
+    g, eps = normal(3, *shape, dtype=dtype), 1e-5
+    old_mean, old_var = normal(4, shape[1], dtype=dtype), normal(5, shape[1], dtype=dtype) ** 2
+
+    def call(device):
+        gx, gw, gb, gg, m, v = on(device, x, w, b, g, old_mean, old_var)
+        y, mean, var = batchnorm.batch_norm(device, gx, gw, gb, eps)
+        grads = batchnorm.batch_norm_backward(device, gg, gx, gw, mean, var, eps)
+        evaluated = batchnorm.batch_norm_eval(device, gx, gw, gb, m, v, eps)
+        eval_grads = batchnorm.batch_norm_eval_backward(device, gg, gx, gw, m, v, eps)
+        batchnorm.running_update(device, m, v, mean, var, 0.1, x[:, 0].size)
+        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
+        return named("y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var", results)
+
+    def expected():
+        y, mean, var = cpu.batch_norm(x, w, b, eps)
+        grads = cpu.batch_norm_backward(g, x, w, mean, var, eps)
+        evaluated = cpu.batch_norm_eval(x, w, b, old_mean, old_var, eps)
+        eval_grads = cpu.batch_norm_eval_backward(g, x, w, old_mean, old_var, eps)
+        m, v = old_mean.copy(), old_var.copy()
+        textbook.running_update(m, v, mean, var, 0.1, x[:, 0].size)
+        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
+        names = "y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var"
+        return {name: a.astype(dtype, copy=False) for name, a in named(names, results).items()}
+
+    return Case(name, "batchnorm", call, expected, tolerance)
+
+
+def _fused(name, dtype, tolerance):
+    x, s = normal(0, 5, 3, 4, 3, dtype=dtype), normal(1, 5, 3, 4, 3, dtype=dtype)
+    w, b, mean, var = (np.abs(normal(i, 3, dtype=dtype)) for i in (2, 3, 4, 5))
+
+    def call(device):
+        gx, gs, *rest = on(device, x, s, w, b, mean, var)
+        gx, gs = batch_last(gx), batch_last(gs)
+        made = (
+            batchnorm.apply(device, gx, *rest, 1e-5, shortcut, relu)
+            for shortcut in (None, gs)
+            for relu in (False, True)
+        )
+        return named("plain relu add add_relu", (batch_first(y) for y in made))
+
+    def expected():
+        y = cpu.batch_norm_eval(x, w, b, mean, var, 1e-5)
+        return named("plain relu add add_relu", (y, np.maximum(y, 0), y + s, np.maximum(y + s, 0)))
+
+    return Case(name, "batchnorm", call, expected, tolerance)
+
+
+def _elementwise(name, dtype):
+    x, y = normal(0, 3, 5, 7, 11, dtype=dtype), normal(1, 3, 5, 7, 11, dtype=dtype)
+
+    def call(device):
+        gx, gy = on(device, x, y)
+        made = (
+            elementwise.relu(device, gx),
+            elementwise.relu_backward(device, gy, gx),
+            elementwise.add(device, gx, gy),
+        )
+        return named("relu relu_backward add", made)
+
+    def expected():
+        return named("relu relu_backward add", (cpu.relu(x), cpu.relu_backward(y, x), x + y))
+
+    return Case(name, "elementwise", call, expected, 0)
+
+
+def _pool(name, dtype, kernel, stride, padding, tolerance):
+    x = normal(0, 3, 2, 9, 8, dtype=dtype)
+    y, tap = cpu.max_pool2d(x, kernel, stride, padding)
+    g, adaptive_g = normal(1, *y.shape, dtype=dtype), normal(2, 3, 2, 4, 3, dtype=dtype)
+    names = "max tap max_dx avg avg_dx unpadded unpadded_dx adaptive adaptive_dx"
+    tap_type = np.uint8 if np.prod(kernel) <= 256 else np.int32
+
+    def call(device):
+        gx, gg, ga = on(device, x, g, adaptive_g)
+        window = kernel, stride, padding
+        y, tap = pool.max_pool2d(device, gx, *window)
+        results = [y, tap, pool.max_pool2d_backward(device, gg, tap, x.shape, *window)]
+        for padded in (True, False):
+            results.append(pool.avg_pool2d(device, gx, *window, padded))
+            results.append(pool.avg_pool2d_backward(device, gg, x.shape, *window, padded))
+        results.append(pool.adaptive_avg_pool2d(device, gx, (4, 3)))
+        results.append(pool.adaptive_avg_pool2d_backward(device, ga, x.shape))
+        return named(names, results)
+
+    def expected():
+        window = kernel, stride, padding
+        results = [y, tap.astype(tap_type), cpu.max_pool2d_backward(g, tap, x.shape, *window)]
+        for padded in (True, False):
+            results.append(cpu.avg_pool2d(x, *window, padded))
+            results.append(cpu.avg_pool2d_backward(g, x.shape, *window, padded))
+        results.append(cpu.adaptive_avg_pool2d(x, (4, 3)))
+        results.append(cpu.adaptive_avg_pool2d_backward(adaptive_g, x.shape))
+        return named(names, results)
+
+    return Case(name, "pool", call, expected, tolerance)
+
+
+def _loss(name, shape, dtype, tolerance):
+    z = 3 * normal(0, *shape, dtype=dtype)
+    labels = np.random.default_rng(1).integers(0, shape[1], (shape[0], *shape[2:]))
+    labels.flat[0] = -100
+    g = normal(2, *labels.shape, dtype=dtype)
+
+    def call(device):
+        gz, gl, gg = on(device, z, labels, g)
+        q = loss.one_hot(device, gl, shape[1], dtype)
+        values, p = loss.cross_entropy(device, gz, q)
+        return named("q loss p dz", (q, values, p, loss.cross_entropy_backward(device, gg, p, q)))
+
+    def expected():
+        q = textbook.one_hot(labels, shape[1], dtype)
+        values, p = cpu_loss.cross_entropy(z, q)
+        return named("q loss p dz", (q, values, p, cpu_loss.cross_entropy_backward(g, p, q)))
+
+    return Case(name, "loss", call, expected, tolerance)
+
+
+def _reduce(name, dtype, tolerance):
+    x = normal(0, 3, 5, 401, dtype=dtype)
+    axes = {"all": (0, 1, 2), "last": (2,), "first": (0, 1), "middle": (1,), "outer": (0, 2)}
+
+    def call(device):
+        (gx,) = on(device, x)
+        return {key: reduce.reduce_sum(device, gx, which) for key, which in axes.items()}
+
+    def expected():
+        return {key: np.asarray(x.sum(which)) for key, which in axes.items()}
+
+    return Case(name, "reduce", call, expected, tolerance)
+
+
+SHAPES = ((3, 700), (5,), ())
+
+
+def _sgd(name, dtype, tolerance):
+    weights, states = (
+        [normal(i, *s, dtype=dtype) for i, s in enumerate(SHAPES)],
+        [normal(9, *s, dtype=dtype) for s in SHAPES],
+    )
+    grads = [normal(5 + i, *s, dtype=dtype) for i, s in enumerate(SHAPES)]
+    settings = [(0.1, 0.9, 1.0, 0.01, 1.0), (0.2, 0.5, 0.25, 0.0, 0.0)]  # lr, momentum, 1 − dampening, decay, Nesterov
+
+    def call(device):
+        w, g, v = on(device, *weights), on(device, *grads), on(device, *states)
+        rows = [Row(w[i], g[i], (v[i],), i % 2, first=i == 1) for i in range(len(w))]
+        update = Update(device, "sgd", np.dtype(dtype))
+        update.send_settings(settings)
+        update(rows)
+        return {f"{kind}{i}": a for kind, arrays in (("w", w), ("v", v)) for i, a in enumerate(arrays)}
+
+    def expected():
+        found = {}
+        for i, (w, g, v) in enumerate(zip(weights, grads, states)):
+            lr, momentum, fresh, decay, nesterov = settings[i % 2]
+            d = g + decay * w
+            v = d if i == 1 else momentum * v + fresh * d
+            found |= {f"w{i}": w - lr * (d + momentum * v if nesterov else v), f"v{i}": v}
+        return {name: np.asarray(a, dtype) for name, a in found.items()}
+
+    return Case(name, "optim", call, expected, tolerance)
+
+
+def _adam(name, dtype, tolerance):
+    weights, grads = ([normal(k + i, *s, dtype=dtype) for i, s in enumerate(SHAPES)] for k in (0, 5))
+    means, squares = ([abs(normal(k, *s, dtype=dtype)) for s in SHAPES] for k in (7, 8))
+    settings = [(0.01, 0.5, 0.1, 0.999, 0.001, 1e-8, 0.02, 1.0), (0.02, 0.25, 0.2, 0.99, 0.01, 1e-6, 0.0, 0.9)]
+
+    def call(device):
+        w, g, m, v = (on(device, *arrays) for arrays in (weights, grads, means, squares))
+        rows = [Row(w[i], g[i], (m[i], v[i]), i % 2) for i in range(len(w))]
+        update = Update(device, "adam", np.dtype(dtype))
+        update.send_settings(settings)
+        update(rows)
+        return {f"{kind}{i}": a for kind, arrays in (("w", w), ("m", m), ("v", v)) for i, a in enumerate(arrays)}
+
+    def expected():
+        found = {}
+        for i, (w, g, m, v) in enumerate(zip(weights, grads, means, squares)):
+            lr, root, fresh, beta2, fresh2, eps, l2, shrink = settings[i % 2]
+            d = g + l2 * w
+            m, v = m + fresh * (d - m), beta2 * v + fresh2 * d * d
+            found |= {f"w{i}": shrink * w - lr * m / (np.sqrt(v) / root + eps), f"m{i}": m, f"v{i}": v}
+        return {name: np.asarray(a, dtype) for name, a in found.items()}
+
+    return Case(name, "optim", call, expected, tolerance)
+
+
+def _augment(name, dtype, pixel, tolerance):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 3, 5, 6)).astype(pixel)
+    index, mean, std = np.array([4, 0, 6, 6, 2]), (100.0, 120.0, 90.0), (50.0, 60.0, 70.0)
+    images = normal(1, 5, 3, 5, 6, dtype=dtype)
+    top, left, mirrored = np.array([0, 4, 2, 1, 3]), np.array([2, 2, 0, 4, 1]), np.array([1, 0, 1, 0, 0], bool)
+
+    def call(device):
+        taken = augment.take_images(device, device.upload(pixels), index, mean, std)
+        cropped = augment.crop_flip(device, device.upload(images), top, left, mirrored, 2)
+        return {"taken": taken, "cropped": cropped}
+
+    def expected():
+        return {
+            "taken": textbook.take_images(pixels, index, mean, std),
+            "cropped": cpu_augment.crop_flip(images, top, left, mirrored, 2),
+        }
+
+    return Case(name, "augment", call, expected, tolerance)
+
+
+CASES: list[Case] = [
+    # each tile of the product, with tails in all three directions; 1×1, 3×3 and other kernels; several parts of dw
+    _conv("conv 3x3, 5 channels", (3, 4, 9, 7), (5, 4, 3, 3), stride=(1, 1), padding=(1, 1)),
+    _conv("conv 3x3, 20 channels", (5, 3, 6, 7), (20, 3, 3, 3), stride=(2, 1), padding=(1, 0)),
+    _conv("conv 3x3, 70 channels", (4, 35, 5, 3), (70, 35, 3, 3), padding=(1, 1), bias=False),
+    _conv("conv 1x1", (3, 33, 5, 6), (17, 33, 1, 1)),
+    _conv("conv 1x1, stride 2, 40 channels", (5, 17, 7, 6), (40, 17, 1, 1), stride=(2, 2)),
+    _conv(
+        "conv 2x4, dilated, groups",
+        (2, 6, 9, 11),
+        (8, 3, 2, 4),
+        stride=(3, 2),
+        padding=(2, 3),
+        dilation=(2, 3),
+        groups=2,
+    ),
+    _conv("conv 5x5, 66 channels", (3, 2, 5, 6), (66, 2, 5, 5), padding=(2, 2)),
+    _conv("conv 7x3, 24 channels", (3, 2, 9, 6), (24, 2, 7, 3), padding=(3, 1), stride=(2, 2)),
+    _conv("conv 1x1, 16 channels", (3, 33, 5, 6), (16, 33, 1, 1)),
+    _conv("conv 1x1, from 16 channels", (3, 16, 5, 6), (70, 16, 1, 1)),
+    _conv("conv 3x3, from 20 channels", (3, 20, 5, 6), (5, 20, 3, 3), padding=(1, 1)),
+    _conv("conv 1x1, from 20 channels", (3, 20, 5, 6), (5, 20, 1, 1)),
+    _conv("conv 2x2, from 40 channels", (3, 40, 5, 6), (5, 40, 2, 2), stride=(2, 2)),
+    _conv("conv 3x3, parts", (9, 3, 9, 7), (5, 3, 3, 3), padding=(1, 1), tolerance=5e-6),
+    _conv(
+        "conv float64, parts", (9, 4, 9, 7), (6, 2, 3, 3), dtype=np.float64, groups=2, padding=(1, 1), tolerance=1e-14
+    ),
+    _conv(
+        "conv float64", (3, 4, 9, 7), (18, 4, 3, 3), dtype=np.float64, stride=(2, 1), padding=(1, 1), tolerance=1e-14
+    ),
+    _conv("conv TF32 3x3", (3, 4, 9, 7), (70, 4, 3, 3), tf32=True, padding=(1, 1), tolerance=2e-3),
+    _conv("conv TF32 1x1", (3, 40, 5, 6), (9, 40, 1, 1), tf32=True, tolerance=2e-3),
+    _conv("conv TF32 5x5", (3, 3, 7, 6), (9, 3, 5, 5), tf32=True, stride=(2, 2), padding=(2, 2), tolerance=2e-3),
+    _linear("linear, 5 rows", 5, 37, 10),
+    _linear("linear, 20 rows", 20, 37, 10),
+    _linear("linear, 70 rows", 70, 33, 131),
+    _linear("linear float64", 19, 37, 10, dtype=np.float64, tolerance=1e-14),
+    _linear("linear TF32", 19, 37, 10, tf32=True, tolerance=2e-3),
+    _batch_norm("batch norm float32", (7, 3, 15, 13), np.float32, 3e-6),
+    _batch_norm("batch norm float64", (7, 3, 15, 13), np.float64, 1e-13),
+    _batch_norm("batch norm of features", (33, 40), np.float32, 3e-6),
+    _fused("batch norm, addition and ReLU in one, float32", np.float32, 1e-6),
+    _fused("batch norm, addition and ReLU in one, float64", np.float64, 1e-14),
+    _elementwise("elementwise float32", np.float32),
+    _elementwise("elementwise float64", np.float64),
+    _pool("pool 3x2", np.float32, (3, 2), (2, 1), (1, 1), 1e-6),
+    _pool("pool 3x2 float64", np.float64, (3, 2), (2, 1), (1, 1), 1e-14),
+    _pool("pool 17x16", np.float32, (17, 16), (1, 1), (8, 8), 1e-5),
+    _pool("pool 17x16 float64", np.float64, (17, 16), (1, 1), (8, 8), 1e-13),
+    _loss("loss float32", (13, 10), np.float32, 1e-6),
+    _loss("loss of pixels, 40 classes", (2, 40, 3, 2), np.float32, 1e-6),
+    _loss("loss float64", (13, 10), np.float64, 1e-14),
+    _reduce("sums float32", np.float32, 1e-5),
+    _reduce("sums float64", np.float64, 1e-13),
+    _sgd("SGD float32", np.float32, 1e-6),
+    _sgd("SGD float64", np.float64, 1e-14),
+    _adam("Adam float32", np.float32, 1e-6),
+    _adam("Adam float64", np.float64, 1e-14),
+    _augment("augment bytes", np.float32, np.uint8, 1e-6),
+    _augment("augment float32", np.float32, np.float32, 1e-6),
+    _augment("augment float64", np.float64, np.float64, 1e-14),
+]

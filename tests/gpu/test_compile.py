@@ -1,0 +1,74 @@
+"""Every kernel compiles for the GPUs of three generations, with no GPU present, without spilling registers.
+
+Needs ``pip install cupy-cuda13x "nvidia-cuda-nvrtc==13.*"``; skipped without.
+"""
+
+import re
+
+import pytest
+
+from minires.kernels.gpu.load import INSTANCES, OPTIONS, source
+
+cuda = pytest.importorskip("cupy.cuda", reason="needs CuPy: pip install cupy-cuda13x", exc_type=ImportError)
+nvrtc = cuda.nvrtc
+try:
+    nvrtc.getVersion()
+except Exception as error:
+    pytest.skip(f"needs NVRTC: pip install 'nvidia-cuda-nvrtc==13.*' ({error})", allow_module_level=True)
+
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+# A block of 128 threads with 128 registers each leaves room for four blocks on a multiprocessor (65,536 registers).
+REGISTERS = 128
+REGISTERS_DOUBLE = 168  # float64, for gradient checks: three blocks
+FILES = sorted({file for file, _ in INSTANCES})
+
+
+def compiled(file, architecture):
+    """{instance: (registers, spilled bytes)}, from the assembler's log. Every instance of the file, in one program."""
+    names = [name for of, name in INSTANCES if of == file]
+    program = nvrtc.createProgram(source(file), file, (), ())
+    for name in names:
+        nvrtc.addNameExpression(program, name)
+    options = (
+        f"-arch={architecture}",
+        *OPTIONS,
+        "-ftz=true",
+        "--device-as-default-execution-space",
+        "--ptxas-options=-v",
+    )
+    try:
+        nvrtc.compileProgram(program, options)
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+    assert len(nvrtc.getCUBIN(program)) > 1000
+    lowered = {nvrtc.getLoweredName(program, name): name for name in names}
+    found = {}
+    for part in nvrtc.getProgramLog(program).split("Compiling entry function")[1:]:
+        entry = re.match(r" '(\w+)'", part)[1]
+        spilled = sum(map(int, re.findall(r"(\d+) bytes spill", part)))
+        found[lowered[entry]] = int(re.search(r"Used (\d+) registers", part)[1]), spilled
+    nvrtc.destroyProgram(program)
+    return found
+
+
+def ceiling(name):
+    return REGISTERS_DOUBLE if "double" in name else REGISTERS
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+# conv.cu has so many instances that NVRTC takes half a minute and more for them.
+@pytest.mark.parametrize("file", [pytest.param(f, marks=[pytest.mark.slow] * (f == "conv.cu")) for f in FILES])
+def test_compiles_without_spills(file, architecture):
+    found = compiled(file, architecture)
+    assert found.keys() == {name for of, name in INSTANCES if of == file}
+    assert {name: spilled for name, (_, spilled) in found.items() if spilled} == {}
+    assert {name: registers for name, (registers, _) in found.items() if registers > ceiling(name)} == {}
+
+
+if __name__ == "__main__":  # the summary of the log
+    for architecture in ARCHITECTURES:
+        for file in FILES:
+            used = compiled(file, architecture).values()
+            registers = [n for n, _ in used]
+            print(architecture, file, f"{len(used)} kernels, registers {min(registers)} to {max(registers)}, ", end="")
+            print(f"{sum(spilled for _, spilled in used)} bytes spilled")

@@ -1,0 +1,165 @@
+"""Tensors, modules and data sets on another device: they stay there, and do not mix."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import compare, kernels, models, nn, optim
+from minires.cli import main
+from minires.data import Dataset, random_crop_flip
+from minires.kernels.gpu import cuda_on_cpu, devices
+from minires.nn import functional as F
+
+pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
+DEVICE = "cuda-on-cpu"
+
+
+def test_what_is_computed_there_stays_there(rng):
+    x = mr.tensor(rng.standard_normal((3, 4)), device=DEVICE)
+    results = x + 1, x * x, x.sum(), x.mean(), x.max(1).values, x.var(), x.reshape(4, 3), x.T, x[0], x[0, 0], x > 0
+    results += x.exp(), x.sigmoid(), x.clamp(0, 1), F.pad(x, (1, 1)), mr.cat([x, x]), mr.where(x > 0, x, 0), x @ x.T
+    assert {t.device for t in results} == {DEVICE}
+    np.testing.assert_allclose((x @ x.T).numpy(), x.numpy() @ x.numpy().T)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: (x * 2 - x / 3 + x**2).sum(), lambda x: x.max(1).values.sum(), lambda x: x.amax(0).mean(),
+    lambda x: x.clamp(-1, 1).var(), lambda x: F.softmax(x, 1)[:, 0].sum(), lambda x: mr.stack([x, x]).tanh().mean(),
+    lambda x: x[[0, 0, 1]].abs().sum(), lambda x: F.leaky_relu(x.T @ x).sum(), lambda x: F.log_softmax(x, 1)[0, 1],
+])  # fmt: skip
+def test_gradients_there_equal_those_on_the_cpu(f, rng):
+    values = rng.standard_normal((4, 3))
+    here, there = mr.tensor(values, requires_grad=True), mr.tensor(values, requires_grad=True, device=DEVICE)
+    f(here).backward()
+    f(there).backward()
+    assert kernels.device_of(there.grad) == DEVICE
+    np.testing.assert_allclose(np.asarray(there.grad), here.grad, rtol=1e-12)
+
+
+def test_a_move_is_part_of_the_graph(rng):
+    x = mr.tensor(rng.standard_normal(3), requires_grad=True)
+    (x.to(DEVICE) * 2).sum().backward()
+    assert kernels.device_of(x.grad) == "cpu" and x.grad.tolist() == [2, 2, 2]
+
+
+def test_mixed_devices_are_named_with_both_tensors():
+    x, y = mr.ones(2, 3), mr.ones(3).to(DEVICE)
+    message = r"Add: got inputs of float32 \(2, 3\) on cpu and float32 \(3,\) on cuda-on-cpu.*x\.to\(y\.device\)"
+    with pytest.raises(TypeError, match=message):
+        x + y
+    with pytest.raises(TypeError, match=r"Conv2d: got inputs of .* on cpu and .* on cuda-on-cpu"):
+        nn.Conv2d(1, 1, 1).to(DEVICE)(mr.ones(1, 1, 2, 2))
+    with pytest.raises(TypeError, match=r"cross_entropy: got an input .* on cuda-on-cpu and targets .* on cpu"):
+        F.cross_entropy(mr.ones(2, 3).to(DEVICE), mr.tensor(np.array([0, 1])))
+    with pytest.raises(TypeError, match="add: got a NumPy array of shape"):
+        y.data + np.ones(3, np.float32)
+    with pytest.raises(TypeError, match="assignment: got a NumPy array"):
+        y.data[...] = np.ones(3, np.float32)
+
+
+def test_a_model_moves_with_buffers_and_back():
+    model = models.resnet_cifar(8, width=4, in_channels=1)
+    before = model.state_dict()
+    model.to(DEVICE)
+    assert {kernels.device_of(a) for a in [*(p.data for p in model.parameters()), *model.buffers()]} == {DEVICE}
+    after = model.state_dict()
+    assert all((after[n] == before[n]).all() and after[n].dtype == before[n].dtype for n in before)
+    model.load_state_dict(before)
+    assert {p.device for p in model.parameters()} == {DEVICE}
+    assert {p.device for p in model.to("cpu").parameters()} == {"cpu"}
+
+
+def test_counts_stay_whole_numbers_whatever_the_dtype():
+    model = nn.BatchNorm2d(2).to("float64")
+    assert model.running_mean.dtype == np.float64 and model.num_batches_tracked.dtype == np.int64
+
+
+def test_an_unusable_gpu_is_told_with_what_to_do(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(devices, "why_no_gpu", lambda: f"CuPy cannot be imported; install it: {devices.INSTALL}")
+    monkeypatch.setattr(kernels, "_devices", {})
+    with pytest.raises(RuntimeError, match=r"device gpu: CuPy cannot be imported; .*pip install 'minires\[cuda13\]'"):
+        mr.ones(2).to("gpu")
+    assert main(["compare", "--device", "gpu", "--out", str(tmp_path)]) == 1
+    assert "minires: device gpu: CuPy cannot" in capsys.readouterr().err
+
+
+def test_a_missing_compiler_is_told(monkeypatch):
+    monkeypatch.setattr(cuda_on_cpu, "available", lambda: False)
+    monkeypatch.setattr(cuda_on_cpu, "why_not", lambda: "there is no g++")
+    with pytest.raises(RuntimeError, match=r"device cuda-on-cpu: there is no g\+\+"):
+        devices.make_cuda_on_cpu()
+
+
+def test_doctor_names_every_device(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"device {name}" in out for name in kernels.DEVICES) and "CuPy" in out
+
+
+def test_compare_runs_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(compare, "load_data", lambda settings: tuple(d.subset(64) for d in mr.data.digits()))
+    arguments = "compare --depth 8 --width 2 --epochs 1 --batch-size 32 --quiet --seed 1".split()
+    runs = {}
+    for device in ("cpu", DEVICE):
+        assert main([*arguments, "--device", device, "--out", str(tmp_path / device)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        runs[device] = [line for line in lines if line.startswith(("final", "parameters"))]
+    assert runs["cpu"] == runs[DEVICE] != []
+
+
+@pytest.mark.parametrize("bytes_", [True, False])
+def test_batches_made_there_are_those_of_the_cpu(bytes_, rng):
+    pixels = rng.integers(0, 256, (10, 3, 5, 4)).astype(np.uint8 if bytes_ else np.float32)
+    scale = dict(mean=(1.0, 2.0, 3.0), std=(50.0, 60.0, 70.0)) if bytes_ else {}
+    here = Dataset(pixels, rng.integers(0, 2, 10), ("a", "b"), **scale)
+    there, options = here.to(DEVICE), dict(seed=3, augment=functools.partial(random_crop_flip, padding=2))
+    assert there.device == DEVICE and there.to(DEVICE) is there
+    for (x, y), (gx, gy) in zip(mr.data.batches(here, 4, **options), mr.data.batches(there, 4, **options), strict=True):
+        assert kernels.device_of(gx) == kernels.device_of(gy) == DEVICE
+        np.testing.assert_array_equal(np.asarray(gy), y)
+        np.testing.assert_allclose(np.asarray(gx), x, rtol=1e-6)
+    assert there[3][0].shape == here[3][0].shape
+
+
+@pytest.mark.parametrize("make", [
+    lambda ps: optim.SGD(ps, 0.1, momentum=0.9, weight_decay=0.01, dampening=0.2), lambda ps: optim.SGD(ps, 0.1),
+    lambda ps: optim.SGD(ps, 0.1, momentum=0.9, nesterov=True), lambda ps: optim.Adam(ps, 0.01, weight_decay=0.1),
+    lambda ps: optim.AdamW([{"params": ps[:1], "lr": 0.1}, {"params": ps[1:]}], 0.01),
+])  # fmt: skip
+def test_optimisers_step_there_as_on_the_cpu(make, rng):
+    values, ends = [rng.standard_normal(s) for s in ((3, 4), (1500,), ())], {}
+    for device in ("cpu", DEVICE):
+        ps = [nn.Parameter(v.copy()) for v in values]
+        for p in ps:
+            p.data = kernels.to_device(p.data, device)
+        optimizer = make(ps)
+        for step in range(4):
+            grads = np.random.default_rng(step)
+            for i, p in enumerate(ps):
+                grad = grads.standard_normal(p.shape)
+                p.grad = None if (i, step) == (1, 1) else kernels.to_device(np.asarray(grad), device)
+            optimizer.step()
+        ends[device] = [p.numpy() for p in ps]
+        optimizer.load_state_dict(optimizer.state_dict())
+    for a, b in zip(*ends.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_swaps_hold_on_every_device():
+    x = mr.ones(2).to(DEVICE)
+    with kernels.use(relu=lambda x: x + 10):
+        assert F.relu(x).numpy().tolist() == [11, 11]
+    assert F.relu(x).numpy().tolist() == [1, 1]
+
+
+def test_tf32_is_off_unless_allowed(rng):
+    x = mr.tensor(rng.standard_normal((4, 40)).astype(np.float32))
+    layer = nn.Linear(40, 3)
+    exact = layer(x).numpy()
+    layer.to(DEVICE)
+    np.testing.assert_allclose(layer(x.to(DEVICE)).numpy(), exact, atol=1e-5)
+    with kernels.allow_tf32():
+        rounded = np.abs(layer(x.to(DEVICE)).numpy() - exact).max()
+    assert 1e-5 < rounded < 5e-3
