@@ -21,15 +21,13 @@ SEEDS = range(5 if QUICK else 10)
 WIDTH, INPUTS = 200, 64
 
 # %% [markdown]
-# ## Predict first
-#
-# Take a network of 24 layers with one number $t$ as its input and one number $f(t)$ as its output, freshly initialised,
+# **Predict first.** Take a network of 24 layers with one number $t$ as its input and one number $f(t)$ as its output, freshly initialised,
 # plain, with batch norm. Walk along $t$ in 256 small steps and write down the slope $df/dt$. The list of slopes looks
 # like
 #
-# - (a) a smooth curve: neighbours have nearly the same slope;
-# - (b) a random walk: each slope is its neighbour's, changed a little;
-# - (c) white noise: a slope says nothing about the next one.
+# - a) a smooth curve: neighbours have nearly the same slope;
+# - b) a random walk: each slope is its neighbour's, changed a little;
+# - c) white noise: a slope says nothing about the next one.
 #
 # The *size* of the gradient was the subject of lessons 6 to 8. This one is about its *direction*: gradient descent takes
 # the mean over a batch, and a mean of unrelated vectors is small and points nowhere in particular.
@@ -179,7 +177,7 @@ show(figure, "14-shattering")
 noise = float(lag_1["plain-24"].mean())
 answer = "c" if abs(noise) < 0.3 else "b" if noise < 0.97 else "a"
 print(
-    f"The answer is ({answer}): the slopes of plain-24 have a lag-1 autocorrelation of {noise:.2f}, those of plain-4 "
+    f"The answer is {answer}): the slopes of plain-24 have a lag-1 autocorrelation of {noise:.2f}, those of plain-4 "
     f"{lag_1['shallow (plain-4)'].mean():.2f} and those of residual-50, twice as deep, {lag_1['residual-50'].mean():.2f} "
     f"(means of {len(SEEDS)} seeds)."
 )
