@@ -174,22 +174,25 @@ ax.set_title(f"{DEPTH} layers, {len(SEEDS)} seed(s), one line each", size=11)
 plots.style.label_ends(ax, 1.01 * steps, ends, ha="left")
 show(figure, "16-without-batch-norm")
 
-small = min(final["α = 0"], final["α = 1/√n"])
-answer = "b" if small < 0.7 * final["α = 1"] else "a" if final["α = 1"] < 0.7 * small else "c"
+answer = "b" if final["α = 0"] < 0.7 * final["α = 1"] else "a" if final["α = 1"] < 0.7 * final["α = 0"] else "c"
 print(
-    f"The answer is {answer}): after {steps} steps the training loss is {final['α = 1']:.3f} from α = 1, {final['α = 0']:.3f} "
-    f"from α = 0 and {final['α = 1/√n']:.3f} from α = 1/√n; with batch norm {final['with BN']:.3f}; guessing is {guessing:.2f}."
+    f"At {DEPTH} layers the answer is {answer}): after {steps} steps the training loss is {final['α = 1']:.3f} from α = 1, "
+    f"{final['α = 0']:.3f} from α = 0, {final['α = 1/√n']:.3f} from α = 1/√n and {final['Fixup']:.3f} with Fixup; with batch "
+    f"norm {final['with BN']:.3f}; guessing is {guessing:.2f}."
 )
-claim("plain without batch norm learns nothing: within 5 % of guessing", final["plain, no BN"] > 0.95 * guessing, final["plain, no BN"])
-claim("a small α beats α = 1", small < 0.7 * final["α = 1"], [small, final["α = 1"]])
-claim("without batch norm, a residual network can learn: α = 1/√n below a third of guessing", final["α = 1/√n"] < guessing / 3, final["α = 1/√n"])
+plain, best = final["plain, no BN"], min(final["α = 1"], final["α = 0"], final["α = 1/√n"])
+claim("plain without batch norm learns nothing: within 5 % of guessing", plain > 0.95 * guessing, plain)
+claim("a shortcut is enough to learn without batch norm: below half of that", best < 0.5 * plain, best)
+if not QUICK:  # the quick network is too shallow for it
+    claim("at this depth α = 0 beats α = 1", final["α = 0"] < 0.7 * final["α = 1"], [final["α = 0"], final["α = 1"]])
 
 # %% [markdown]
-# Two honest remarks. First, batch norm is still the fastest here, and that is no accident: it does more than shrink the
-# branch (it allows higher learning rates, and regularises a little). Second, α = 1 is not hopeless at this depth: an
-# unlucky start gets repaired, α being learned. With 56 layers and CIFAR-10 images it starts at a loss of 14 to 67 and
-# mostly stays at chance (`benchmarks/results/science.md`, row 15), and there, as here, $1/\sqrt n$ trains at least as well
-# as 0. What matters is that the branch starts small, not that it starts at nothing.
+# Three honest remarks. First, the answer depends on the depth: run the script with `--quick`, which takes 14 layers, and
+# α = 1 wins. Six blocks double the variance only six times, and a branch that is there from the start need not wait for
+# its α. Second, α = 1 is not hopeless at 38 layers either; some seeds repair the start, others stay at guessing. With 56
+# layers and CIFAR-10 images it starts at a loss of 14 to 67 and mostly stays at chance
+# (`benchmarks/results/science.md`, row 15). There $1/\sqrt n$ trains at least as well as 0; here one of the two seeds
+# is late. Third, batch norm is still the fastest, and that is no accident: it does more than shrink the branch.
 #
 # ## Common mistakes
 #
