@@ -22,6 +22,7 @@ os.environ["MINIRES_LESSON_OUTPUT"] = str(HERE / "build" / "output")
 import jupytext  # noqa: E402
 from api_pages import readable, write_api_pages  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
+from docutils.utils.math import MathError  # noqa: E402
 from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 from markdown_to_rst import rst  # noqa: E402
 from sphinx.parsers import RSTParser  # noqa: E402
@@ -133,13 +134,21 @@ def tidy(app, name: str, source: list[str]) -> None:
 
 
 def inline_math(translator, node) -> None:
-    translator.body.append(tex2mathml(node.astext(), as_block=False))
+    translator.body.append(mathml(node.astext(), as_block=False))
     raise SkipNode
 
 
 def display_math(translator, node) -> None:
-    translator.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    translator.body.append(f'<div class="formula">{mathml(node.astext(), as_block=True)}</div>\n')
     raise SkipNode
+
+
+def mathml(formula: str, as_block: bool) -> str:
+    braced = re.sub(r"(\\[td]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}", formula)  # \tfrac12
+    try:
+        return tex2mathml(braced, as_block)
+    except MathError as error:
+        raise ValueError(f"the formula {formula!r} cannot be set: {error}") from error
 
 
 def setup(app) -> None:

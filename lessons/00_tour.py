@@ -1,0 +1,200 @@
+# %% [markdown]
+# # 0. Tour: one residual block, its two gradients
+#
+# *What does adding `+ x` to a layer do to the gradient on its way back?*
+#
+# Takes 3 s (quick: 3 s).
+
+# %% [markdown]
+# A residual block computes $y = F(x) + x$: some layers $F$, the **branch**, and around them a wire, the **skip**. That
+# one addition is why networks of a hundred layers can be trained at all, and the rest of this course takes it apart.
+# Today you only look: at one block, and at what comes back through it.
+#
+# **Predict first.** A block reads a digit $x$. Now make its branch weak: multiply the weights of its last convolution
+# by 0.001, so that $F(x)$ almost vanishes. The gradient that arrives at $x$ …
+#
+# - a) shrinks to about a thousandth: the gradient has to come through those weights;
+# - b) stays about as large as it was;
+# - c) depends on the digit, nothing can be said.
+#
+# Write your letter down. A guess that turns out wrong teaches more than a figure that was only looked at.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minires as mr
+from minires import nn
+from minires.flow.plots import fork_strip
+from minires.flow.plots.style import BRANCH, MARKER, NETWORK, SKIP
+from minires.lesson import QUICK, claim, finish, show
+from minires.nn import functional as F
+
+# %% [markdown]
+# ## The block, and its two gradients, in ten lines
+#
+# The branch is convolution–ReLU–convolution. (What a convolution is comes in lesson 4; for now: some layers with
+# weights.) `flow.recording` keeps what every consumer of a tensor sends back to it. The digit has two consumers, the
+# first convolution and the addition, and so it gets two gradients.
+
+# %%
+train, _ = mr.data.digits()
+mr.manual_seed(0)
+conv1, conv2 = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1)
+readout = nn.Linear(64, 10)
+x = mr.tensor(train[18:19][0], requires_grad=True)  # one digit, shape (1, 1, 8, 8)
+label = train[18:19][1]
+
+with mr.flow.recording(arrays=True) as rec:
+    y = conv2(F.relu(conv1(x))) + x
+    F.cross_entropy(readout(y.flatten(1)), mr.tensor(label)).backward()
+fork = rec.forks[0]
+print(f"the digit is a {label[0]}; its gradient has norm {fork.total:.4f}")
+print(f"through the skip {fork.skip:.4f}, through the branch {fork.branch:.4f}, cosine between them {fork.cosine:+.2f}")
+
+# %% [markdown]
+# Why two, and why do they add up? If $x$ moves a little, $y$ moves for two reasons, because $F(x)$ changes and because
+# $x$ itself does. With $g = \partial L/\partial y$, and $J$ for the matrix of derivatives of $F$,
+#
+# $$\frac{\partial L}{\partial x} = \underbrace{g}_{\text{skip}} + \underbrace{J^\top g}_{\text{branch}}.$$
+#
+# The skip hands over $g$ **unchanged**: no weight, no factor, nothing in between. Whatever $J$ is, that one arrives.
+#
+# As $x$ is an image, so is its gradient. Red pixels: more ink there and the network would be more wrong about this
+# digit. Blue: more right.
+
+# %%
+pieces = [("the digit x", x.numpy()), ("through the skip", fork.skip_grad), ("through the branch", fork.branch_grad)]
+pieces.append(("gradient of x", x.grad))
+largest = np.abs(x.grad).max()
+fig, axes = plt.subplots(1, 4, figsize=(10, 2.9), layout="constrained")
+for ax, (title, image), colour in zip(axes, pieces, ("black", SKIP, BRANCH, "black")):
+    if title == "the digit x":
+        ax.imshow(image[0, 0], cmap="Greys")
+    else:
+        drawn = ax.imshow(image[0, 0], cmap="RdBu_r", vmin=-largest, vmax=largest)
+    ax.set_title(title, size=11, color=colour, weight="bold")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if title != "the digit x":
+        ax.set_xlabel(f"norm {np.linalg.norm(image):.3f}")
+axes[2].text(-0.08, 0.5, "+", transform=axes[2].transAxes, ha="right", va="center", size=18)
+axes[3].text(-0.08, 0.5, "=", transform=axes[3].transAxes, ha="right", va="center", size=18)
+fig.colorbar(drawn, ax=axes, shrink=0.8, label="∂L/∂pixel")
+show(fig, "00-two-gradients")
+
+error = np.abs(fork.skip_grad + fork.branch_grad - x.grad).max()
+claim("skip + branch is the gradient of x, to the last rounding", error < 1e-7, float(error))
+claim("the skip's share is ∂L/∂y itself, every bit of it", np.array_equal(fork.skip_grad, rec.edges(y)[0].grad))
+
+# %% [markdown]
+# ## Turn the branch down
+#
+# Now the guess. The same block with its branch scaled by a dial $s$, and beside it the *plain* block $y = F(x)$, which
+# is the same layers without the wire. The gradient at $x$ is measured for dials from 1 down to a ten-thousandth.
+
+
+# %%
+def gradient_norm(dial, residual):
+    """‖∂L/∂x‖ of the block whose last convolution is multiplied by the dial."""
+    x.grad = None
+    branch = F.conv2d(F.relu(conv1(x)), conv2.weight * dial, conv2.bias, padding=1)
+    y = branch + x if residual else branch
+    F.cross_entropy(readout(y.flatten(1)), mr.tensor(label)).backward()
+    return float(np.linalg.norm(x.grad))
+
+
+dials = np.logspace(0, -4, 9)
+norms = {kind: np.array([gradient_norm(s, kind == "residual") for s in dials]) for kind in ("plain", "residual")}
+kept = {kind: gradient_norm(0.001, kind == "residual") / norms[kind][0] for kind in norms}
+
+fig, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+for kind, formula in (("residual", "residual: F(x) + x"), ("plain", "plain: F(x)")):
+    ax.loglog(dials, norms[kind], color=NETWORK[kind], marker=MARKER[kind])
+    ax.text(dials[4], norms[kind][4] * 1.6, formula, color=NETWORK[kind], size=11)
+ax.invert_xaxis()
+ax.set_ylim(norms["plain"].min() / 2, norms["residual"].max() * 5)
+ax.set_xlabel("dial s on the branch's last weights (weaker →)")
+ax.set_ylabel("‖∂L/∂x‖")
+ax.set_title("Weaken the branch, and watch the gradient that reaches x", size=11)
+ax.spines[["top", "right"]].set_visible(False)
+show(fig, "00-weak-branch")
+
+answer = {kind: "a)" if share < 0.01 else "b)" if 0.5 < share < 2 else "c)" for kind, share in kept.items()}
+print(f"With the dial at 0.001 the residual block keeps {kept['residual']:.0%} of its gradient, the plain one "
+      f"{kept['plain']:.2%}: {answer['residual']} with the wire, {answer['plain']} without it.")
+claim("the residual block keeps its gradient within a factor of 2", 0.5 < kept["residual"] < 2, kept["residual"])
+claim("the plain block's shrinks to about a thousandth", 0.0003 < kept["plain"] < 0.003, kept["plain"])
+
+# %% [markdown]
+# Careful with what this shows. It does **not** show that plain networks lose their gradient: nobody trains with a dial
+# at 0.001, and with batch norm the gradient of a fresh plain network even *explodes* (lessons 5, 6 and 8). It shows
+# that the wire makes the gradient *independent* of how strong the branch is. What that is worth in training is measured
+# from lesson 8 on.
+#
+# ## A whole network
+#
+# `mr.flow.record` does the same for any model. Here a ResNet of 20 layers, nine residual blocks, reads 64 digits, fresh
+# from its initialisation. Each bar is one fork: how much of the gradient's energy came by the skip, how much by the
+# branch.
+
+# %%
+mr.manual_seed(0)
+model = mr.models.resnet_cifar(20, width=8, in_channels=1)
+rec = mr.flow.record(model, *train[: 16 if QUICK else 64])
+fig = plt.figure(figsize=(7, 4), layout="constrained")
+fork_strip(*mr.flow.plots.strip_axes(fig), rec.forks, "ResNet-20 before training")
+show(fig, "00-resnet-20-forks")
+
+total = [fork.total for fork in rec.forks]
+print(f"Over {len(rec.forks)} blocks the gradient's norm changes from {total[-1]:.3f} at the last fork to "
+      f"{total[0]:.3f} at the first; the branch's share of it lies between {min(f.share for f in rec.forks):.0%} and "
+      f"{max(f.share for f in rec.forks):.0%}.")
+claim("at every fork of the network, too, skip + branch is what was passed on", rec.sum_error < 1e-6, rec.sum_error)
+
+# %% [markdown]
+# ## Common mistakes
+#
+# **The wire that is not there.** `out = self.branch(x); out + shortcut` computes the sum and throws it away. The
+# network runs, trains, and is a plain network. You see it at once in a recording: no fork.
+#
+# **The wire that carries no gradient.** `y = branch + x.detach()` gives the same output to the last bit, the same loss,
+# the same picture on your screen; and the gradient of $x$ lacks a summand. Looking at outputs cannot find this bug.
+
+# %%
+def recorded(shortcut):
+    x.grad = None
+    with mr.flow.recording() as rec:
+        out = conv2(F.relu(conv1(x)))
+        if shortcut == "lost":
+            out + x  # computed, and thrown away
+        else:
+            out = out + (x if shortcut == "right" else x.detach())
+        loss = F.cross_entropy(readout(out.flatten(1)), mr.tensor(label))
+        loss.backward()
+    return loss.item(), float(np.linalg.norm(x.grad)), len(rec.forks)
+
+
+for shortcut in ("right", "lost", "detached"):
+    loss, norm, forks = recorded(shortcut)
+    print(f"shortcut {shortcut:<9} loss {loss:.4f}   ‖∂L/∂x‖ {norm:.4f}   forks {forks}")
+claim("a detached wire changes no output", recorded("right")[0] == recorded("detached")[0])
+detached = recorded("detached")[1]
+claim("but the gradient is the branch's alone", np.isclose(detached, fork.branch), detached)
+
+# %% [markdown]
+# ## Exercises
+#
+# - Scale the *skip* instead: `branch + 0.5 * x`. What happens to the skip's summand? And after ten such blocks? Lesson
+#   12 has the answer, and what He et al. (2016) measured.
+# - Record `mr.models.resnet_cifar(56, in_channels=1)`, and after `mr.flow.record(…)` call `.table()` and `.plot()`.
+# - `minires new residual_block` gives you a file with the block left out. Write it; the checker says what is wrong.
+#
+# ## Sources
+#
+# - The residual block: He, Zhang, Ren, Sun 2015, [Deep Residual Learning](https://arxiv.org/abs/1512.03385), eq. 1.
+# - The sum of two gradients: He et al. 2016, [Identity Mappings](https://arxiv.org/abs/1603.05027), eq. 5.
+# - The digits: Alpaydin & Kaynak 1998, UCI Machine Learning Repository; they come with the package.
+
+# %%
+finish()
