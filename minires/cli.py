@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, compare, gallery
+from . import __version__, compare, gallery, lessons_cli
 from .models import VARIANTS
 
 
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_compare(commands)
     _add_flow(commands)
+    _add_lessons(commands)
     return parser
 
 
@@ -143,3 +144,21 @@ def _add_flow(commands) -> None:
     output = parser.add_argument_group("output")
     output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-flow)")
     output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_lessons(commands) -> None:
+    parser = commands.add_parser(
+        "lessons",
+        help="list the lessons, run one, or write them as notebooks",
+        description="The lessons: scripts that lead from a number's gradient to why residual networks work. Without "
+        "arguments they are listed, with the seconds each takes.",
+        epilog="examples:\n"
+        "  minires lessons                      the list\n"
+        "  minires lessons 8 --quick            run the quick version of lesson 8\n"
+        "  minires lessons --notebook DIR       write them all as notebooks (needs jupytext)\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=lessons_cli.run)
+    parser.add_argument("number", type=int, nargs="?", help="the lesson to run")
+    parser.add_argument("--quick", action="store_true", help="a version of a few seconds")
+    parser.add_argument("--notebook", metavar="DIR", help="write notebooks into this folder instead")

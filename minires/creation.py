@@ -17,7 +17,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
     if isinstance(data, Tensor):
         data = data.data
-    array = np.array(data) if hasattr(data, "dtype") else Tensor(data).data
+    given = hasattr(data, "dtype") or dtype is not None  # else numbers become float32; not on the way to float64
+    array = np.array(data) if given else Tensor(data).data
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor: got {type(data).__name__} data of dtype {array.dtype}; expected numbers")
     return Tensor(kernels.to_device(array if dtype is None else array.astype(dtype), device), requires_grad)

@@ -26,6 +26,10 @@ def test_tensor_chooses_types_as_pytorch_does():
     assert mr.tensor([1.0], requires_grad=True).requires_grad
 
 
+def test_numbers_reach_float64_without_a_detour():
+    assert mr.tensor(0.02, dtype=np.float64).item() == 0.02 != mr.tensor(0.02).item()
+
+
 @pytest.mark.parametrize("data", [None, "abc", [1, None], 1j, {}], ids=repr)
 def test_tensor_refuses_what_is_no_number(data):
     with pytest.raises(TypeError, match=r"tensor: got .* data of dtype .*; expected numbers"):

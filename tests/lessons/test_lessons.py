@@ -1,0 +1,127 @@
+"""Every lesson runs as a script, keeps its claims, and has the common format."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from minires.lessons_cli import FOLDER, index, read_lessons
+
+LESSONS = read_lessons()
+EXERCISES = {
+    "autograd",
+    "broadcasting",
+    "conv2d",
+    "batch_norm",
+    "relu_maxpool",
+    "cross_entropy",
+    "residual_block",
+    "gradcheck",
+    "gradient_flow",
+}
+
+
+def each_lesson(test):
+    return pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.path.stem)(test)
+
+
+def run(lesson, folder, *arguments):
+    """Run the script in another folder; check its claims and figures, and return what it printed."""
+    environment = dict(os.environ, MINIRES_LESSON_OUTPUT=str(folder / "figures"), PYTHONPATH=str(FOLDER.parent))
+    environment.pop("MINIRES_QUICK", None)
+    command = [sys.executable, str(lesson.path), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
+    assert "✗" not in done.stdout and done.stdout.count("✓ ") == claims_of(lesson, done.stdout)
+    figures = sorted(path.stem for path in (folder / "figures").iterdir())
+    assert figures and all(re.fullmatch(rf"{lesson.number:02}-[a-z0-9-]+", name) for name in figures), figures
+    assert all((folder / "figures" / f"{name}.png").stat().st_size > 5_000 for name in figures)
+    return done.stdout
+
+
+def claims_of(lesson, printed):
+    """The number of claims that were printed, which is at least the number of ``claim(`` in the script."""
+    written = len(re.findall(r"^ *claim\(", lesson.path.read_text("utf-8"), re.MULTILINE))
+    count = len(re.findall(r"^[✓✗] ", printed, re.MULTILINE))
+    assert 0 < written <= count
+    return count
+
+
+@each_lesson
+def test_the_quick_version_keeps_its_claims(lesson, tmp_path):
+    run(lesson, tmp_path, "--quick")
+
+
+@pytest.mark.slow
+@each_lesson
+def test_the_full_version_keeps_its_claims(lesson, tmp_path):
+    run(lesson, tmp_path)
+
+
+def test_they_are_numbered_and_short():
+    assert [lesson.number for lesson in LESSONS] == sorted({lesson.number for lesson in LESSONS})
+    assert all(lesson.path.name.startswith(f"{lesson.number:02}_") for lesson in LESSONS)
+    assert sum(lesson.quick for lesson in LESSONS) <= 90
+    assert all(lesson.seconds < 150 and lesson.quick <= 8 for lesson in LESSONS)
+
+
+@each_lesson
+def test_the_format(lesson):
+    source = lesson.path.read_text("utf-8")
+    cells = re.split(r"^# %%", source, flags=re.MULTILINE)
+    assert cells[0] == "" and cells[1].startswith(" [markdown]\n# # "), "begin with a Markdown cell that has the title"
+    text = [cell.split("\n", 1)[1].strip() for cell in cells[1:] if cell.startswith(" [markdown]")]
+    code = [cell.split("\n", 1)[1].strip() for cell in cells[1:] if not cell.startswith(" [markdown]")]
+    assert all(line.startswith("# ") or line == "#" for cell in text for line in cell.splitlines())
+    prose = "\n".join(line[2:] for cell in text for line in cell.splitlines())
+    for part in ("**Predict first", "## Common mistakes", "## Exercises", "## Sources", "\n$$"):
+        assert part in prose, f"{part} is missing"
+    assert code[-1] == "finish()"
+    names = re.findall(r"`minires new (\w+)`", prose)
+    assert names and set(names) <= EXERCISES, names
+    filled = [line for line in source.splitlines() if line not in ("", "#")]
+    assert 100 <= len(filled) <= 250, f"{len(filled)} lines with something on them"
+    written = sum(len(line) for cell in text for line in cell.splitlines()) / sum(map(len, filled))
+    assert written >= 0.35, f"{written:.0%} of the characters are text"
+
+
+@each_lesson
+def test_the_text_uses_only_what_every_reader_of_it_understands(lesson):
+    source = lesson.path.read_text("utf-8")
+    prose = re.sub(r"\$\$?[^$]+\$?\$|`[^`]*`", "", "\n".join(line for line in source.splitlines() if line[:1] == "#"))
+    for pattern, what in (
+        (r"^# *\|", "a table"),
+        (r"!\[", "an image"),
+        (r"</?[a-z]+[ >]", "HTML"),
+        (r"^# *```", "a fenced block"),
+        (r"^# (#{3,}|# .*\n(?s:.)*^# # )", "a second title, or a heading below ##"),
+        (r"^# [*+] ", "a list that is not written with - or 1."),
+        (r"\]\((?!https?://)", "a link to something else than the web"),
+    ):
+        assert not re.search(pattern, prose, re.MULTILINE), f"{lesson.path.name}: {what}"
+    assert "matplotlib.use" not in source
+
+
+def test_the_readme_lists_them():
+    text = (FOLDER / "README.md").read_text("utf-8")
+    assert index(LESSONS) in text, "lessons/README.md should hold this list:\n" + index(LESSONS)
+
+
+def test_the_glossary_has_both_languages():
+    rows = (FOLDER / "glossary.md").read_text("utf-8").splitlines()
+    terms = [row.split("|")[1:-1] for row in rows if row.startswith("|") and "---" not in row][1:]
+    assert len(terms) >= 60
+    english = [term[0].strip().lower() for term in terms]
+    assert len(set(english)) == len(english)
+    assert all(re.search(r"[\u4e00-\u9fff]", term[1]) and len(term[2].strip()) > 15 for term in terms)
+
+
+def test_lessons_import_only_the_package_and_its_dependencies():
+    allowed = {"minires", "numpy", "matplotlib", *sys.stdlib_module_names}
+    for lesson in LESSONS:
+        imports = re.findall(r"^ *(?:from|import) (\w+)", lesson.path.read_text("utf-8"), re.MULTILINE)
+        assert set(imports) <= allowed, lesson.path.name

@@ -1,0 +1,65 @@
+"""The tools of the lessons: claims that end a script, figures that are whole files, and a quick version."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minires import lesson
+
+
+def script(tmp_path, body, *arguments, **environment):
+    path = tmp_path / "script.py"
+    path.write_text("from minires.lesson import QUICK, claim, finish, progress, show\n" + body, "utf-8")
+    environment = {**os.environ, "MINIRES_LESSON_OUTPUT": str(tmp_path / "out"), **environment}
+    command = [sys.executable, str(path), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+def test_claims_that_hold_end_well(tmp_path):
+    done = script(tmp_path, 'claim("one is less than two", 1 < 2, 1 / 3)\nfinish()\nprint("done")')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "✓ one is less than two (measured: 0.3333)\ndone\n"
+
+
+def test_a_claim_that_fails_lets_the_script_go_on_and_ends_it_with_an_error(tmp_path):
+    done = script(tmp_path, 'claim("two is less than one", 2 < 1, 2)\nprint("goes on")\nfinish()\nprint("never")')
+    assert done.returncode == 1
+    assert done.stdout == "✗ two is less than one (measured: 2)\ngoes on\n"
+    assert done.stderr == "1 claim(s) failed: two is less than one (measured: 2)\n"
+
+
+@pytest.mark.parametrize(("arguments", "environment"), [(["--quick"], {}), ([], {"MINIRES_QUICK": "1"})])
+def test_quick(tmp_path, arguments, environment):
+    body = "print(QUICK, list(progress(range(3), 'counting')))"
+    assert script(tmp_path, body, *arguments, **environment).stdout == "True [0, 1, 2]\n"
+    assert script(tmp_path, body, MINIRES_QUICK="").stdout == "False [0, 1, 2]\n"
+
+
+def test_a_figure_is_written_as_a_whole_file(tmp_path):
+    done = script(tmp_path, 'import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nshow(fig, "00-empty")')
+    assert done.returncode == 0 and done.stdout.startswith("figure: ") and "00-empty.png" in done.stdout
+    (only,) = (tmp_path / "out").iterdir()
+    assert only.name == "00-empty.png" and only.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float32(0.123456), "0.1235"),
+        (1234567, "1234567"),
+        ([0.5, 1, "a"], "0.5, 1, a"),
+        ((np.float64(1e-12),), "1e-12"),
+        ("a word", "a word"),
+    ],
+)
+def test_measured_values_are_written_with_four_digits(value, text, capsys):
+    assert lesson.claim("it holds", True, value) is True
+    assert capsys.readouterr().out == f"✓ it holds (measured: {text})\n"
+
+
+def test_a_condition_may_be_a_numpy_truth_value(capsys):
+    assert lesson.claim("it holds", np.bool_(True)) is True
+    assert capsys.readouterr().out == "✓ it holds\n"
