@@ -57,6 +57,7 @@ WIDTH, INPUTS = 200, 64
 # $\tfrac12 - \tfrac1{2\pi}$: a part of the signal is a constant, the same for all inputs. So a block adds
 # $1 - \tfrac1\pi \approx 0.68$, and $\rho_L$ falls a little faster, as $L^{-\pi/(2\pi-2)} \approx L^{-0.73}$.
 
+
 # %%
 def correlation_theory(variances: np.ndarray) -> float:
     """ρ_L for blocks whose inputs have these variances over the batch, (L,)."""
@@ -80,6 +81,7 @@ def careful(L: int) -> float:
 # input's own gradient, if nothing mixes the inputs. Batch norm does mix them, so it runs once on all inputs and is then
 # frozen (`eval`), its statistics being constants from there on.
 
+
 # %%
 def gradients_by_hand(model: nn.Module, x: mr.Tensor) -> np.ndarray:
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
@@ -101,7 +103,9 @@ mr.manual_seed(0)
 layers, x = models.mlp(5, WIDTH, layers=1).hidden, mr.randn(INPUTS, WIDTH)
 library = flow.gradient_correlation(layers, x)
 by_hand = mean_cosine(gradients_by_hand(layers, x))
-claim("by hand and flow.gradient_correlation agree on 3 plain layers", abs(by_hand - library) < 1e-4, [by_hand, library])
+claim(
+    "by hand and flow.gradient_correlation agree on 3 plain layers", abs(by_hand - library) < 1e-4, [by_hand, library]
+)
 
 # %% [markdown]
 # ## Measured: unrelated inputs
@@ -122,12 +126,16 @@ with one_blas_thread():  # matrices this small are not worth sharing between thr
 mean = {key: float(values.mean()) for key, values in correlation.items()}
 print(f"{'L':>3} {'plain':>8} {'2^−L':>8}   {'residual':>8} {'v = ℓ':>8} {'v exact':>8}")
 for L in [1, 2, 3, 4, 6]:
-    print(f"{L:3} {mean['plain', L]:8.3f} {2.0**-L:8.3f}   {mean['residual', L]:8.3f} {rough(L):8.3f} {careful(L):8.3f}")
+    print(
+        f"{L:3} {mean['plain', L]:8.3f} {2.0**-L:8.3f}   {mean['residual', L]:8.3f} {rough(L):8.3f} {careful(L):8.3f}"
+    )
 
 halvings = [math.log2(mean["plain", L] / 2.0**-L) for L in (1, 2, 3, 4)]
 claim("plain: 2^−L for L = 1 … 4, within 0.4 of a halving", max(map(abs, halvings)) < 0.4, halvings)
 ratios = [mean["residual", L] / careful(L) for L in (1, 4, 10, 20)]
-claim("residual: the product with v = 1 + (1 − 1/π)(ℓ − 1), within 15 %", max(abs(r - 1) for r in ratios) < 0.15, ratios)
+claim(
+    "residual: the product with v = 1 + (1 − 1/π)(ℓ − 1), within 15 %", max(abs(r - 1) for r in ratios) < 0.15, ratios
+)
 at_10 = mean["residual", 10], careful(10), rough(10)
 claim("the careful variance fits better than the rough one at L = 10",
       abs(at_10[0] - at_10[1]) < abs(at_10[0] - at_10[2]), at_10)  # fmt: skip
@@ -138,11 +146,10 @@ claim("the careful variance fits better than the rough one at L = 10",
 # Now the walk along $t$. The autocorrelation at lag 1 says how much a slope has in common with the next: 1 for a smooth
 # curve, a little less for a random walk, 0 for white noise. For comparison there is a shallow network of four layers.
 
+
 # %%
 def line_network(depth: int, residual: bool = False, norm: bool = True, bias: bool = True) -> models.MLP:
-    return models.mlp(
-        depth, WIDTH, in_features=1, out_features=1, layers=1, residual=residual, norm=norm, bias=bias
-    )
+    return models.mlp(depth, WIDTH, in_features=1, out_features=1, layers=1, residual=residual, norm=norm, bias=bias)
 
 
 kinds = {"shallow (plain-4)": (4, False), "plain-24": (24, False), "residual-50": (50, True)}

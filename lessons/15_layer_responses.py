@@ -42,6 +42,7 @@ digits, test = data.digits()
 # residual. A response measures how far training has moved $\gamma$. That takes many steps, and it is the first reason
 # why a short experiment shows less than the paper.
 
+
 # %%
 def response_by_hand(norm: nn.BatchNorm2d) -> float:
     gamma, beta = (parameter.data.astype(np.float64) for parameter in (norm.weight, norm.bias))
@@ -55,6 +56,7 @@ def response_by_hand(norm: nn.BatchNorm2d) -> float:
 # rises linearly to one half, and only its shortcut remains. On average $L - \sum_\ell \ell / 2L = (3L - 1)/4$ blocks
 # run. In evaluation all blocks run, each branch scaled by its probability of survival. Zero-γ asks for small branches
 # at the start; stochastic depth asks for branches that the network can do without.
+
 
 # %%
 def build(seed: int) -> dict[str, models.ResNet]:
@@ -73,10 +75,21 @@ def fit(model: models.ResNet, seed: int) -> float:
     """SGD with warm-up and one drop of the learning rate; returns the mean training loss of the last 20 steps."""
     optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     steps = EPOCHS * data.batch_count(digits, 64, drop_last=True)
-    rise, drop = optim.LinearLR(optimizer, 1 / 20, total_iters=20), optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20])
+    rise, drop = (
+        optim.LinearLR(optimizer, 1 / 20, total_iters=20),
+        optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20]),
+    )
     schedule = optim.SequentialLR(optimizer, [rise, drop], [20])
     history = train.fit(
-        model, digits, optimizer, epochs=EPOCHS, batch_size=64, drop_last=True, schedule=schedule, seed=seed, progress=False
+        model,
+        digits,
+        optimizer,
+        epochs=EPOCHS,
+        batch_size=64,
+        drop_last=True,
+        schedule=schedule,
+        seed=seed,
+        progress=False,
     )
     return float(np.mean(history.step_loss[-20:]))
 
@@ -86,7 +99,9 @@ for seed in SEEDS:
     runs.append(build(seed))
     for name, model in progress(runs[-1].items(), f"seed {seed}", total=4):
         loss = fit(model, seed)
-        print(f"seed {seed}  {name:<17} training loss {loss:.3f}  test accuracy {train.evaluate(model, test).accuracy:.1%}")
+        print(
+            f"seed {seed}  {name:<17} training loss {loss:.3f}  test accuracy {train.evaluate(model, test).accuracy:.1%}"
+        )
 
 # %% [markdown]
 # ## Measured: the responses
@@ -99,7 +114,11 @@ images = test[:][0]
 residual = runs[0]["residual"].train()
 by_hand = np.array([response_by_hand(norm) for block in residual.blocks() for norm in (block.bn1, block.bn2)])
 library = flow.responses(residual, images).std[1:]  # the stem's comes first
-claim("a response is γ and the spread of β, to 1 %", np.abs(library / by_hand - 1).max() < 0.01, np.abs(library / by_hand - 1).max())
+claim(
+    "a response is γ and the spread of β, to 1 %",
+    np.abs(library / by_hand - 1).max() < 0.01,
+    np.abs(library / by_hand - 1).max(),
+)
 
 found = [{name: flow.responses(model.eval(), images) for name, model in run.items()} for run in runs]
 last = np.array([name.endswith("conv2") for name in found[0]["plain"].names])  # the last layer of each block
@@ -135,7 +154,10 @@ lengths = {
     name: np.mean([sum(fork.share for fork in flow.record(run[name].train(), *digits[:256]).forks) for run in runs])
     for name in ("residual", "zero-γ")
 }
-print(f"effective path length of {len(residual.blocks())} blocks: " + ", ".join(f"{n} {v:.2f}" for n, v in lengths.items()))
+print(
+    f"effective path length of {len(residual.blocks())} blocks: "
+    + ", ".join(f"{n} {v:.2f}" for n, v in lengths.items())
+)
 claim("the gradient's paths are shorter with zero-γ", lengths["zero-γ"] < lengths["residual"], list(lengths.values()))
 
 # %% [markdown]
@@ -143,6 +165,7 @@ claim("the gradient's paths are shorter with zero-γ", lengths["zero-γ"] < leng
 #
 # Delete $k$ blocks at once from the trained network, at random among those that keep the shape, their shortcuts staying,
 # and measure the test accuracy. (Veit et al. call it a lesion study; lesson 13 deleted one at a time.)
+
 
 # %%
 def accuracy_without(model: models.ResNet, deleted: list[int]) -> float:
@@ -162,7 +185,9 @@ robust: dict[str, np.ndarray] = {}
 for name in progress(["residual", "zero-γ", "stochastic depth"], "deleting"):
     rng = np.random.default_rng(0)
     subsets = [[list(rng.permutation(candidates)[:k]) for _ in range(draws)] for k in counts]
-    robust[name] = np.array([[np.mean([accuracy_without(run[name], s) for s in sets]) for sets in subsets] for run in runs])
+    robust[name] = np.array(
+        [[np.mean([accuracy_without(run[name], s) for s in sets]) for sets in subsets] for run in runs]
+    )
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 shown = {name: found[0][name] for name in ("plain", "residual", "zero-γ")}
@@ -186,9 +211,16 @@ show(figure, "15-responses")
 
 half = len(candidates) // 2 + 1
 kept = {name: float(curves[:, half].mean()) for name, curves in robust.items()}
-print(f"with {half} of {len(candidates)} blocks deleted: " + ", ".join(f"{name} {value:.1%}" for name, value in kept.items()))
+print(
+    f"with {half} of {len(candidates)} blocks deleted: "
+    + ", ".join(f"{name} {value:.1%}" for name, value in kept.items())
+)
 if not QUICK:  # in the few steps of the quick version zero-γ has not learnt enough to lose something
-    claim("zero-γ, whose blocks do less, loses less", kept["zero-γ"] > kept["residual"] + 0.1, [kept["zero-γ"], kept["residual"]])
+    claim(
+        "zero-γ, whose blocks do less, loses less",
+        kept["zero-γ"] > kept["residual"] + 0.1,
+        [kept["zero-γ"], kept["residual"]],
+    )
 
 # %% [markdown]
 # Stochastic depth surprises here: it was trained with blocks missing, and yet its curve is no better than the ordinary

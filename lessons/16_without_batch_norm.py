@@ -76,6 +76,7 @@ for name, (_, theory) in settings.items():
 # This is all of SkipInit: one scalar. The library's `models.SkipInitBlock` is the same, with the biases that batch norm
 # leaves behind; `ReZeroBlock` puts the scalar into the ordinary block and keeps the norms.
 
+
 # %%
 class SkipInitByHand(nn.Module):
     def __init__(self, channels: int):
@@ -111,15 +112,27 @@ claim("by hand and library agree at α = 0.7", np.allclose(by_hand(x).data, libr
 # The same learning rate, warm-up and order of images for all; the residual networks without batch norm and the plain one
 # share their weights. The plain network without batch norm is the one that the whole course is about.
 
+
 # %%
 def fit(model: models.ResNet, seed: int) -> np.ndarray:
     """The training loss of every step."""
     optimizer = optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)
     steps = EPOCHS * data.batch_count(digits, 64, drop_last=True)
-    rise, drop = optim.LinearLR(optimizer, 1 / 20, total_iters=20), optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20])
+    rise, drop = (
+        optim.LinearLR(optimizer, 1 / 20, total_iters=20),
+        optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20]),
+    )
     schedule = optim.SequentialLR(optimizer, [rise, drop], [20])
     history = train.fit(
-        model, digits, optimizer, epochs=EPOCHS, batch_size=64, drop_last=True, schedule=schedule, seed=seed, progress=False
+        model,
+        digits,
+        optimizer,
+        epochs=EPOCHS,
+        batch_size=64,
+        drop_last=True,
+        schedule=schedule,
+        seed=seed,
+        progress=False,
     )
     return np.array(history.step_loss)
 
@@ -145,7 +158,9 @@ for seed in SEEDS:
     for name, model in progress(networks(seed), f"seed {seed}", total=6):
         losses.setdefault(name, []).append(fit(model, seed))
         final = losses[name][-1][-20:].mean()
-        print(f"seed {seed}  {name:<13} loss {losses[name][-1][0]:6.2f} → {final:.3f}  test {train.evaluate(model, test).accuracy:.1%}")
+        print(
+            f"seed {seed}  {name:<13} loss {losses[name][-1][0]:6.2f} → {final:.3f}  test {train.evaluate(model, test).accuracy:.1%}"
+        )
 final = {name: float(np.mean([run[-20:].mean() for run in runs])) for name, runs in losses.items()}
 guessing = float(np.log(10))
 
@@ -162,12 +177,21 @@ ax.set(xlabel="block ℓ", ylabel="variance of the activations")
 ax.set_title("At initialisation: measured (dots), theory (dotted)", size=11)
 plots.style.label_ends(ax, BLOCKS + 0.5, ends, ha="left")
 ax, ends = axes[1], []
-colours = {"plain, no BN": "#999999", "α = 1": "#D55E00", "α = 0": "#56B4E9", "α = 1/√n": "#0072B2", "Fixup": "#CC79A7", "with BN": "#009E73"}
+colours = {
+    "plain, no BN": "#999999",
+    "α = 1": "#D55E00",
+    "α = 0": "#56B4E9",
+    "α = 1/√n": "#0072B2",
+    "Fixup": "#CC79A7",
+    "with BN": "#009E73",
+}
 steps = len(losses["α = 0"][0])
 for name, runs in losses.items():
     for run in runs:
         smooth = np.convolve(np.minimum(run, 20), np.ones(15) / 15, "valid")
-        ax.plot(np.arange(len(smooth)) + 7, smooth, color=colours[name], lw=1.5, ls="--" if name == "plain, no BN" else "-")
+        ax.plot(
+            np.arange(len(smooth)) + 7, smooth, color=colours[name], lw=1.5, ls="--" if name == "plain, no BN" else "-"
+        )
     ends.append((min(final[name], 20), name, colours[name] if name != "plain, no BN" else "#666666"))
 ax.set(yscale="log", xlim=(0, 1.36 * steps), xlabel="step", ylabel="training loss (mean of 15 steps)")
 ax.set_title(f"{DEPTH} layers, {len(SEEDS)} seed(s), one line each", size=11)
@@ -210,7 +234,11 @@ for name, options in (("with BN", {}), ("SkipInit", dict(block=models.SkipInitBl
     model = models.resnet_cifar(14, 8, in_channels=1, **options)
     outputs = [float(np.std(model(mr.tensor(pixels)).data)) for pixels in (digits[:256][0], raw)]
     print(f"{name:<9} std of the outputs: standardised {outputs[0]:.2f}, raw pixels {outputs[1]:.2f}")
-claim("SkipInit passes the scale of raw pixels on, by a factor above 2", outputs[1] > 2 * outputs[0], outputs[1] / outputs[0])
+claim(
+    "SkipInit passes the scale of raw pixels on, by a factor above 2",
+    outputs[1] > 2 * outputs[0],
+    outputs[1] / outputs[0],
+)
 
 mr.manual_seed(0)
 dead = models.resnet_cifar(14, 8, in_channels=1, block=models.SkipInitBlock)

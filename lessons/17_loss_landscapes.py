@@ -42,6 +42,7 @@ probe = digits.subset(128 if QUICK else 256)
 #
 # ## By hand, then the library's
 
+
 # %%
 def loss_along(model: models.ResNet, t: float, seed: int, normalise: bool = True) -> float:
     """The loss at θ + t·d, batch norm using the statistics of the batch; the weights are put back."""
@@ -74,11 +75,15 @@ claim("by hand and flow.landscape agree", abs(by_hand / library - 1) < 1e-3, [by
 # %% [markdown]
 # ## Train, then walk
 
+
 # %%
 def fit(model: models.ResNet, seed: int) -> None:
     optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     steps = EPOCHS * data.batch_count(digits, 64, drop_last=True)
-    rise, drop = optim.LinearLR(optimizer, 1 / 20, total_iters=20), optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20])
+    rise, drop = (
+        optim.LinearLR(optimizer, 1 / 20, total_iters=20),
+        optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20]),
+    )
     schedule = optim.SequentialLR(optimizer, [rise, drop], [20])
     options = dict(epochs=EPOCHS, batch_size=64, drop_last=True, schedule=schedule, seed=seed, progress=False)
     train.fit(model, digits, optimizer, **options)
@@ -88,7 +93,9 @@ trained: dict[str, list[models.ResNet]] = {}
 for seed in SEEDS:
     for depth in (SHALLOW, DEEP):
         mr.manual_seed(seed)
-        for kind, model in progress(zip(("plain", "residual"), models.twins(depth, 8, in_channels=1)), "training", total=2):
+        for kind, model in progress(
+            zip(("plain", "residual"), models.twins(depth, 8, in_channels=1)), "training", total=2
+        ):
             fit(model, seed)
             trained.setdefault(f"{kind}-{depth}", []).append(model)
 
@@ -124,7 +131,9 @@ for normalise in (True, False):
         if p.ndim == 4:
             p.data /= 5
     changes[normalise] = abs(after / before - 1)
-    print(f"{'normalised' if normalise else 'raw':<11} loss at t = 0.1: {before:.3f}, weights five times as large: {after:.3f}")
+    print(
+        f"{'normalised' if normalise else 'raw':<11} loss at t = 0.1: {before:.3f}, weights five times as large: {after:.3f}"
+    )
 claim("filter-normalised: the same landscape", changes[True] < 0.01, changes[True])
 claim("raw: another one", changes[False] > 0.05, changes[False])
 
@@ -149,7 +158,11 @@ print(
     f"{residual} by {rise[residual]:.2f}; of the shallow networks by {rise[f'plain-{SHALLOW}']:.2f} and "
     f"{rise[f'residual-{SHALLOW}']:.2f}."
 )
-claim("moved by a fifth, the deep residual network has the lower loss", moved[residual] < moved[plain], [moved[residual], moved[plain]])
+claim(
+    "moved by a fifth, the deep residual network has the lower loss",
+    moved[residual] < moved[plain],
+    [moved[residual], moved[plain]],
+)
 if not QUICK:
     claim("its loss rises less than a third as much", rise[residual] < rise[plain] / 3, [rise[residual], rise[plain]])
     losses = [moved[residual], moved[f"residual-{SHALLOW}"]]

@@ -34,6 +34,7 @@ from minires.lesson import QUICK, claim, finish, progress, show
 # A MAC is one multiplication and one addition; the papers call it a FLOP. Batch norm adds $2C'$ parameters and almost
 # no work. Both costs are quadratic in channels, and the bottleneck does its 3×3 work where channels are few.
 
+
 # %%
 def conv(c_in: int, c_out: int, k: int, size: int = 1) -> np.ndarray:
     """(parameters with batch norm, MACs) of a convolution whose output is size × size."""
@@ -61,7 +62,13 @@ claim("the bottleneck has less than a tenth of the parameters", share < 0.1, sha
 # quarters of the positions away unseen. The parameters are the same, the work is not.
 
 # %%
-PLANS = {18: (1, [2, 2, 2, 2]), 34: (1, [3, 4, 6, 3]), 50: (4, [3, 4, 6, 3]), 101: (4, [3, 4, 23, 3]), 152: (4, [3, 8, 36, 3])}
+PLANS = {
+    18: (1, [2, 2, 2, 2]),
+    34: (1, [3, 4, 6, 3]),
+    50: (4, [3, 4, 6, 3]),
+    101: (4, [3, 4, 23, 3]),
+    152: (4, [3, 8, 36, 3]),
+}
 STAGES = ["stem", "stage 1", "stage 2", "stage 3", "stage 4", "linear"]
 
 
@@ -92,8 +99,10 @@ for depth in progress([18, 50] if QUICK else BUILD, "building and running"):
     mr.manual_seed(0)
     summary = nn.summary(BUILD[depth](), (3, 224, 224))
     parameters, macs = (int(n) for n in count(depth).sum(0))
-    claim(f"ResNet-{depth}: the library has {summary.parameters:,} parameters and {summary.macs / 1e9:.2f} G MACs, as by hand",
-          (summary.parameters, summary.macs) == (parameters, macs))  # both exact
+    claim(
+        f"ResNet-{depth}: the library has {summary.parameters:,} parameters and {summary.macs / 1e9:.2f} G MACs, as by hand",
+        (summary.parameters, summary.macs) == (parameters, macs),
+    )  # both exact
 
 PUBLISHED = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}  # He et al. 2015, table 1, in 10⁹
 print(f"{'':<11}{'parameters':>12}{'MACs':>9}{'v1':>9}{'paper':>9}   (10⁹)")
@@ -103,13 +112,19 @@ for depth in PLANS:
 off = [count(depth, stride_in_1x1=True).sum(0)[1] / 1e9 / PUBLISHED[depth] - 1 for depth in PLANS]
 claim("with the paper's stride, the paper's FLOPs to 3 %", max(map(abs, off)) < 0.03, [float(o) for o in off])
 p34, p50 = count(34).sum(0), count(50).sum(0)
-claim("ResNet-50 costs at most a fifth more than ResNet-34, in parameters and MACs", (p50 / p34 < 1.2).all(), list(p50 / p34))
+claim(
+    "ResNet-50 costs at most a fifth more than ResNet-34, in parameters and MACs",
+    (p50 / p34 < 1.2).all(),
+    list(p50 / p34),
+)
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", sharey=True)
 colours = ["#999999", "#56B4E9", "#0072B2", "#009E73", "#E69F00", "#CC79A7"]
 totals = {depth: count(depth) for depth in PLANS}
-for column, (ax, unit, what) in enumerate(zip(axes, (1e6, 1e9), ("parameters, millions", "MACs for one 224 × 224 image, 10⁹"))):
+for column, (ax, unit, what) in enumerate(
+    zip(axes, (1e6, 1e9), ("parameters, millions", "MACs for one 224 × 224 image, 10⁹"))
+):
     longest = max(t[:, column].sum() for t in totals.values()) / unit
     for y, (depth, total) in enumerate(totals.items()):
         left = 0.0
@@ -137,6 +152,7 @@ print(f"Stage 4 of ResNet-50 holds {late[0]:.0%} of the parameters and does {lat
 # A network is its arithmetic and a dictionary of named arrays. The names here are torchvision's, such as
 # `layer1.0.conv1.weight`, so that a dictionary `{name: tensor.numpy()}` of a torchvision model loads as it is. Here a
 # small network stands in for it, and the file is NumPy's, which holds arrays and runs no code.
+
 
 # %%
 def tiny(seed: int) -> models.ResNet:

@@ -35,6 +35,7 @@ DEPTH, WIDTH, STEPS, POOL = (8, 8, 100, 4) if QUICK else (20, 8, 700, 2)
 # change the shortcut takes every second pixel and fills the new channels with zeros (option A), so that the network has
 # not one parameter more than its plain twin.
 
+
 # %%
 class MyBlock(nn.Module):
     expansion, preact = 1, False  # what models.ResNet wants to know of a block
@@ -115,7 +116,11 @@ for step, (images, labels) in progress(zip(range(STEPS), endless()), "training",
 result = train.evaluate(model, test)
 print(f"after {STEPS} steps: training loss {np.mean(losses[-30:]):.3f}, test accuracy {result.accuracy:.1%}")
 claim("it has learnt: twice as good as guessing", result.accuracy > 0.2, result.accuracy)
-claim("the training loss has fallen by a tenth at least", np.mean(losses[-30:]) < 0.9 * losses[0], float(np.mean(losses[-30:])))
+claim(
+    "the training loss has fallen by a tenth at least",
+    np.mean(losses[-30:]) < 0.9 * losses[0],
+    float(np.mean(losses[-30:])),
+)
 
 # %% [markdown]
 # ## Read its gradient flow
@@ -172,8 +177,11 @@ with mr.no_grad():
         correct += int((model.train()(mr.tensor(own)).data.argmax(1) == label).sum())
 sorted_accuracy = correct / len(labels)
 print(f"in training mode, one class a batch: {sorted_accuracy:.1%}; evaluated rightly: {result.accuracy:.1%}")
-claim("training mode falsifies the accuracy, by more than 5 points", abs(sorted_accuracy - result.accuracy) > 0.05,
-      sorted_accuracy)  # by how much, and in which direction, is up to the data
+claim(
+    "training mode falsifies the accuracy, by more than 5 points",
+    abs(sorted_accuracy - result.accuracy) > 0.05,
+    sorted_accuracy,
+)  # by how much, and in which direction, is up to the data
 
 # %% [markdown]
 # ## Exercises

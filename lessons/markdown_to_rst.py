@@ -26,7 +26,8 @@ def rst(markdown: str) -> str:
             width = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in title)
             out.append(f"{title}\n{UNDERLINES[len(heading[1]) - 1] * width}")
         elif item := LIST_ITEM.match(text):
-            out.append(item[0] + inline(text[item.end() :]))
+            answer = re.sub(r"^(\w)\)", r"\1\\)", inline(text[item.end() :]))  # a) is no list within the list
+            out.append(item[0] + answer)
         else:
             out.append(indent + inline(text[len(indent) :]))
     return "\n\n".join(out) + "\n"
@@ -38,7 +39,9 @@ def inline(text: str, wrap: str = "{}") -> str:
 
     def plain(part: str) -> str:
         part = re.sub(r"([\\*`|]|_(?!\w))", r"\\\1", part)
-        return re.sub(r"\S.*\S|\S", lambda found: wrap.format(found[0]), part, flags=re.DOTALL) if wrap != "{}" else part
+        return (
+            re.sub(r"\S.*\S|\S", lambda found: wrap.format(found[0]), part, flags=re.DOTALL) if wrap != "{}" else part
+        )
 
     for found in INLINE.finditer(text):
         out += plain(text[end : found.start()])
