@@ -126,7 +126,7 @@ for column, (ax, unit, what) in enumerate(
     zip(axes, (1e6, 1e9), ("parameters, millions", "MACs for one 224 × 224 image, 10⁹"))
 ):
     longest = max(t[:, column].sum() for t in totals.values()) / unit
-    for y, (depth, total) in enumerate(totals.items()):
+    for y, total in enumerate(totals.values()):
         left = 0.0
         for stage, colour, value in zip(STAGES, colours, total[:, column] / unit):
             ax.barh(y, value, left=left, color=colour, edgecolor="white", lw=0.8, label=stage if y == 0 else None)
