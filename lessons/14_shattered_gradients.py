@@ -3,7 +3,7 @@
 #
 # *Two inputs are almost the same. Does a deep network want the same change for both?*
 #
-# Takes 6 s (quick: 4 s).
+# Takes 8 s (quick: 5 s).
 
 # %%
 import math
