@@ -1,0 +1,242 @@
+# %% [markdown]
+# # 14. Shattered gradients: two neighbours that no longer agree
+#
+# *Two inputs are almost the same. Does a deep network want the same change for both?*
+#
+# Takes 8 s (quick: 5 s).
+
+# %%
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minires as mr
+from minires import autograd, flow, models, nn
+from minires.flow import plots
+from minires.kernels.cpu.threads import one_blas_thread
+from minires.lesson import QUICK, claim, finish, progress, show
+
+SEEDS = range(5 if QUICK else 10)
+WIDTH, INPUTS = 200, 64
+
+# %% [markdown]
+# **Predict first.** Take a network of 24 layers with one number $t$ as its input and one number $f(t)$ as its output, freshly initialised,
+# plain, with batch norm. Walk along $t$ in 256 small steps and write down the slope $df/dt$. The list of slopes looks
+# like
+#
+# - a) a smooth curve: neighbours have nearly the same slope;
+# - b) a random walk: each slope is its neighbour's, changed a little;
+# - c) white noise: a slope says nothing about the next one.
+#
+# The *size* of the gradient was the subject of lessons 6 to 8. This one is about its *direction*: gradient descent takes
+# the mean over a batch, and a mean of unrelated vectors is small and points nowhere in particular.
+
+# %% [markdown]
+# ## Why every ReLU halves the agreement
+#
+# A gradient goes back through a layer as $g \mapsto W^\top (m \odot g)$, where the mask $m$ is 1 where the ReLU was
+# active. Take two unrelated inputs with masks $m$ and $m'$. Batch norm centres what the ReLU sees, so that half of the
+# entries of each mask are 1, and a quarter are 1 in both. With He's initialisation, $\mathrm{Var}\,W = 2/n$,
+#
+# $$\|g\|^2 \mapsto 2 \cdot \tfrac12 \, \|g\|^2, \qquad g \cdot g' \mapsto 2 \cdot \tfrac14 \, g \cdot g' .$$
+#
+# The norm is kept and the agreement is halved: after $L$ layers the correlation of two gradients is $2^{-L}$. (Batch
+# norm also divides by a standard deviation; it divides both lines alike, and drops out.)
+#
+# A shortcut adds $g$ itself. Let the input of block $\ell$ have the variance $v_\ell$ over the batch. Batch norm divides
+# the branch by $\sqrt{v_\ell}$, so that, $W$ being random, skip and branch add like perpendicular vectors:
+#
+# $$\|g\|^2 \mapsto \Bigl(1 + \frac{1}{v_\ell}\Bigr) \|g\|^2, \qquad
+#   g \cdot g' \mapsto \Bigl(1 + \frac{1}{2 v_\ell}\Bigr) g \cdot g', \qquad
+#   \rho_L = \prod_{\ell=1}^{L} \frac{1 + 1/(2 v_\ell)}{1 + 1/v_\ell} .$$
+#
+# If every block adds a variance of 1, $v_\ell = \ell$, the denominator is $L + 1$ and the numerator grows as $\sqrt L$:
+# the correlation falls only as $1/\sqrt L$, the result of Balduzzi et al. But what does a block add? A ReLU of a
+# standard normal has a *second moment* of $\tfrac12$, while its *variance*, which is what batch norm divides by, is
+# $\tfrac12 - \tfrac1{2\pi}$: a part of the signal is a constant, the same for all inputs. So a block adds
+# $1 - \tfrac1\pi \approx 0.68$, and $\rho_L$ falls a little faster, as $L^{-\pi/(2\pi-2)} \approx L^{-0.73}$.
+
+
+# %%
+def correlation_theory(variances: np.ndarray) -> float:
+    """ρ_L for blocks whose inputs have these variances over the batch, (L,)."""
+    return float(np.prod((1 + 1 / (2 * variances)) / (1 + 1 / variances)))
+
+
+def rough(L: int) -> float:
+    """Every block adds a variance of 1."""
+    return correlation_theory(1.0 + np.arange(L))
+
+
+def careful(L: int) -> float:
+    """Every block adds a variance of 1 − 1/π."""
+    return correlation_theory(1 + (1 - 1 / math.pi) * np.arange(L))
+
+
+# %% [markdown]
+# ## By hand, then the library's
+#
+# One backward pass gives the gradients of a whole batch: the sum of an output over the batch has, at every input, that
+# input's own gradient, if nothing mixes the inputs. Batch norm does mix them, so it runs once on all inputs and is then
+# frozen (`eval`), its statistics being constants from there on.
+
+
+# %%
+def gradients_by_hand(model: nn.Module, x: mr.Tensor) -> np.ndarray:
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
+        norm.momentum = 1.0  # the running statistics become those of this batch
+    model.train()(x)
+    model.eval()
+    leaf = mr.tensor(x.data, requires_grad=True)
+    (g,) = autograd.grad(model(leaf)[:, 0].sum(), leaf)
+    return g
+
+
+def mean_cosine(g: np.ndarray) -> float:
+    unit = g / np.linalg.norm(g, axis=1, keepdims=True)
+    off_diagonal = (unit @ unit.T)[~np.eye(len(g), dtype=bool)]
+    return float(off_diagonal.mean())
+
+
+mr.manual_seed(0)
+layers, x = models.mlp(5, WIDTH, layers=1).hidden, mr.randn(INPUTS, WIDTH)
+library = flow.gradient_correlation(layers, x)
+by_hand = mean_cosine(gradients_by_hand(layers, x))
+claim(
+    "by hand and flow.gradient_correlation agree on 3 plain layers", abs(by_hand - library) < 1e-4, [by_hand, library]
+)
+
+# %% [markdown]
+# ## Measured: unrelated inputs
+
+# %%
+plain_depths, residual_depths = [1, 2, 3, 4, 6, 8], [1, 2, 3, 4, 6, 10, 20]
+correlation: dict[tuple[str, int], np.ndarray] = {}
+with one_blas_thread():  # matrices this small are not worth sharing between threads
+    for name, depths in (("plain", plain_depths), ("residual", residual_depths)):
+        for L in progress(depths, f"{name} networks"):
+            found = []
+            for seed in SEEDS:
+                mr.manual_seed(seed)
+                layers = models.mlp(L + 2, WIDTH, layers=1, residual=name == "residual").hidden
+                found.append(flow.gradient_correlation(layers, mr.randn(INPUTS, WIDTH)))
+            correlation[name, L] = np.array(found)
+
+mean = {key: float(values.mean()) for key, values in correlation.items()}
+print(f"{'L':>3} {'plain':>8} {'2^−L':>8}   {'residual':>8} {'v = ℓ':>8} {'v exact':>8}")
+for L in [1, 2, 3, 4, 6]:
+    print(
+        f"{L:3} {mean['plain', L]:8.3f} {2.0**-L:8.3f}   {mean['residual', L]:8.3f} {rough(L):8.3f} {careful(L):8.3f}"
+    )
+
+halvings = [math.log2(mean["plain", L] / 2.0**-L) for L in (1, 2, 3, 4)]
+claim("plain: 2^−L for L = 1 … 4, within 0.4 of a halving", max(map(abs, halvings)) < 0.4, halvings)
+ratios = [mean["residual", L] / careful(L) for L in (1, 4, 10, 20)]
+claim(
+    "residual: the product with v = 1 + (1 − 1/π)(ℓ − 1), within 15 %", max(abs(r - 1) for r in ratios) < 0.15, ratios
+)
+at_10 = mean["residual", 10], careful(10), rough(10)
+claim("the careful variance fits better than the rough one at L = 10",
+      abs(at_10[0] - at_10[1]) < abs(at_10[0] - at_10[2]), at_10)  # fmt: skip
+
+# %% [markdown]
+# ## Measured: neighbours on a line
+#
+# Now the walk along $t$. The autocorrelation at lag 1 says how much a slope has in common with the next: 1 for a smooth
+# curve, a little less for a random walk, 0 for white noise. For comparison there is a shallow network of four layers.
+
+
+# %%
+def line_network(depth: int, residual: bool = False, norm: bool = True, bias: bool = True) -> models.MLP:
+    return models.mlp(depth, WIDTH, in_features=1, out_features=1, layers=1, residual=residual, norm=norm, bias=bias)
+
+
+kinds = {"shallow (plain-4)": (4, False), "plain-24": (24, False), "residual-50": (50, True)}
+walks: dict[str, list[flow.Shattering]] = {name: [] for name in kinds}
+with one_blas_thread():
+    for seed in progress(SEEDS, "walks"):
+        for name, (depth, residual) in kinds.items():
+            mr.manual_seed(seed)
+            walks[name].append(flow.shattering(line_network(depth, residual)))
+lag_1 = {name: np.array([walk.autocorrelation[1] for walk in found]) for name, found in walks.items()}
+
+figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+plots.input_gradient(axes[0], {name: found[0] for name, found in walks.items()}, "at initialisation")
+ax = axes[1]
+for name, depths in (("plain", plain_depths), ("residual", residual_depths)):
+    colour, marker = plots.style.NETWORK[name], plots.style.MARKER[name]
+    low, high = (np.array([f(correlation[name, L]) for L in depths]) for f in (np.min, np.max))
+    ax.fill_between(depths, np.maximum(low, 1e-4), high, color=colour, alpha=0.2, lw=0)
+    ax.plot(depths, [mean[name, L] for L in depths], marker, color=colour, ms=5)
+L = np.arange(1, 21)
+ax.plot(L, 2.0**-L, ":", color="#D55E00", lw=1.6)
+ax.plot(L, [careful(n) for n in L], ":", color="#009E73", lw=1.6)
+ax.plot(L, [rough(n) for n in L], "--", color="#999999", lw=1.2)
+ax.text(5, 0.05, r"plain, $2^{-L}$", color="#D55E00")
+ax.text(8, 0.17, r"residual, each block adds $1-1/\pi$", color="#009E73", va="top")
+ax.text(20, rough(20) * 1.25, "if each block added 1", color="#666666", ha="right")
+ax.set(yscale="log", ylim=(2e-3, 1.2), xlim=(0, 21), xlabel="ReLU layers L", xticks=[1, 5, 10, 15, 20])
+ax.set_ylabel("mean cosine between two gradients")
+ax.set_title(f"Unrelated inputs, {len(SEEDS)} seeds (band), theory dotted", size=11)
+show(figure, "14-shattering")
+
+noise = float(lag_1["plain-24"].mean())
+answer = "c" if abs(noise) < 0.3 else "b" if noise < 0.97 else "a"
+print(
+    f"The answer is {answer}): the slopes of plain-24 have a lag-1 autocorrelation of {noise:.2f}, those of plain-4 "
+    f"{lag_1['shallow (plain-4)'].mean():.2f} and those of residual-50, twice as deep, {lag_1['residual-50'].mean():.2f} "
+    f"(means of {len(SEEDS)} seeds)."
+)
+claim("plain-24 looks like white noise: lag 1 between −0.25 and 0.25", abs(noise) < 0.25, noise)
+claim("residual-50 does not: above 0.5", lag_1["residual-50"].mean() > 0.5, float(lag_1["residual-50"].mean()))
+
+# %% [markdown]
+# That is the difference a shortcut makes before any training: not a *larger* gradient, but one that neighbours share.
+# It is also a statement about initialisation only. What training does with a shattered gradient was seen in lesson 8:
+# within ten steps the plain network leaves the state in which this theory holds.
+#
+# ## Common mistakes
+#
+# **Batch norm left in training mode.** Then an input's gradient contains what it does to the statistics of all others.
+# The batch is no longer a list of separate inputs, and the "gradient at one input" depends on its company. Measured
+# below: how far the gradients move, relative to their size.
+#
+# **A line through the origin of a network without biases and without batch norm.** A ReLU network without constants
+# has $f(st) = s f(t)$ for $s > 0$: a line through 0 has one kink, at 0, and two slopes in all. However deep, nothing can
+# shatter there, and the autocorrelation is near 1 for any depth.
+
+# %%
+mr.manual_seed(0)
+layers, x = models.mlp(6, WIDTH, layers=1).hidden, mr.randn(INPUTS, WIDTH)
+frozen = gradients_by_hand(layers, x)
+leaf = mr.tensor(x.data, requires_grad=True)
+(mixed,) = autograd.grad((layers.train()(leaf)[:, 0] * mr.arange(INPUTS).float()).sum(), leaf)
+separate = frozen * np.arange(INPUTS)[:, None]  # what it would be if every input went its own way
+moved = float(np.linalg.norm(mixed - separate) / np.linalg.norm(separate))
+claim("batch norm in training mode changes the gradients at single inputs by more than a tenth", moved > 0.1, moved)
+
+mr.manual_seed(0)
+walk = flow.shattering(line_network(24, norm=False, bias=False))
+slopes = len(np.unique(np.round(walk.gradient / np.abs(walk.gradient).max(), 4)))
+claim("without biases and batch norm, plain-24 has two slopes along the line", slopes == 2, slopes)
+claim("and its autocorrelation hides the shattering", walk.autocorrelation[1] > 0.9, float(walk.autocorrelation[1]))
+
+# %% [markdown]
+# ## Exercises
+#
+# - `minires new relu_maxpool`: write the mask that halves the agreement.
+# - `minires new residual_block`: write the addition that keeps it.
+# - Put `scale=0.3` into the residual networks above. Derive $\rho_L$ for a branch scaled by $s$, and check.
+# - Replace the walk from −2 to 2 by one from one handwritten digit to another (`start=`, `direction=` of
+#   `flow.shattering`, with `models.twins(20, 8, in_channels=1)`). At which depth is it noise?
+#
+# ## Sources
+#
+# - D. Balduzzi, M. Frean, L. Leary, J. Lewis, K. Ma, B. McWilliams, *The Shattered Gradients Problem*, 2017
+#   (arXiv 1702.08591): figures 1 and 2, section 3. The product with $1 - 1/\pi$ is this lesson's own count.
+# - G. Yang, J. Pennington, V. Rao, J. Sohl-Dickstein, S. Schoenholz, *A Mean Field Theory of Batch Normalization*, 2019
+#   (arXiv 1902.08129): the same $1 - 1/\pi$ makes the gradient of plain networks explode.
+
+# %%
+finish()

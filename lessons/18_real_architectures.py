@@ -1,0 +1,216 @@
+# %% [markdown]
+# # 18. Real architectures: ResNet-18 to ResNet-152, counted by hand
+#
+# *ResNet-50 has sixteen layers more than ResNet-34. Why does it cost nearly the same?*
+#
+# Takes 30 s (quick: 6 s).
+
+# %%
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import minires as mr
+from minires import models, nn
+from minires.lesson import QUICK, claim, finish, progress, show
+
+# %% [markdown]
+# **Predict first.** A *basic* block has two 3×3 convolutions of 256 channels. A *bottleneck* has a 1×1 convolution from
+# 256 to 64 channels, a 3×3 one of 64, and a 1×1 one back to 256. Compared with the basic block, the bottleneck has
+#
+# - a) more parameters: it has three layers instead of two;
+# - b) about half as many;
+# - c) less than a tenth.
+#
+# ## What a convolution costs
+#
+# A $k \times k$ convolution from $C$ to $C'$ channels has a weight for every pair of channels and every place of the
+# kernel, and multiplies each of them once at every one of the $H' \times W'$ output positions:
+#
+# $$\text{parameters} = C\,C'\,k^2, \qquad \text{MACs} = C\,C'\,k^2 \, H' W' .$$
+#
+# A MAC is one multiplication and one addition; the papers call it a FLOP. Batch norm adds $2C'$ parameters and almost
+# no work. Both costs are quadratic in channels, and the bottleneck does its 3×3 work where channels are few.
+
+
+# %%
+def conv(c_in: int, c_out: int, k: int, size: int = 1) -> np.ndarray:
+    """(parameters with batch norm, MACs) of a convolution whose output is size × size."""
+    weights = c_in * c_out * k * k
+    return np.array([weights + 2 * c_out, weights * size * size], dtype=np.int64)
+
+
+basic = conv(256, 256, 3) * 2
+bottleneck = conv(256, 64, 1) + conv(64, 64, 3) + conv(64, 256, 1)
+share = float(bottleneck[0] / basic[0])
+answer = "a" if share > 1 else "b" if share > 0.25 else "c"
+print(f"basic {basic[0]:,} parameters, bottleneck {bottleneck[0]:,}: {share:.1%}. The answer is {answer}).")
+claim("the bottleneck has less than a tenth of the parameters", share < 0.1, share)
+
+# %% [markdown]
+# ## Five networks in thirty lines of arithmetic
+#
+# All five have the same plan: a 7×7 stem with stride 2 and a max pooling, which take 224 pixels to 56; four stages of 64,
+# 128, 256 and 512 channels (times 4 behind a bottleneck) at 56, 28, 14 and 7 pixels; a mean over positions; one linear
+# layer. Only the kind of block and the number of blocks in each stage differ. Where shapes change, the shortcut is a 1×1
+# convolution (option B).
+#
+# One detail has a history. In the paper the stride of a bottleneck sits in its first 1×1 convolution; nearly every
+# implementation since, torchvision's and ours, has it in the 3×3 one ("v1.5"), because the former throws three
+# quarters of the positions away unseen. The parameters are the same, the work is not.
+
+# %%
+PLANS = {
+    18: (1, [2, 2, 2, 2]),
+    34: (1, [3, 4, 6, 3]),
+    50: (4, [3, 4, 6, 3]),
+    101: (4, [3, 4, 23, 3]),
+    152: (4, [3, 8, 36, 3]),
+}
+STAGES = ["stem", "stage 1", "stage 2", "stage 3", "stage 4", "linear"]
+
+
+def count(depth: int, stride_in_1x1: bool = False) -> np.ndarray:
+    """(parameters, MACs) of each stage, (6, 2)."""
+    expansion, plan = PLANS[depth]
+    rows = [conv(3, 64, 7, 112)]
+    channels = 64
+    for width, size, blocks in zip((64, 128, 256, 512), (56, 28, 14, 7), plan):
+        total = np.zeros(2, np.int64)
+        for i in range(blocks):
+            before = size * 2 if i == 0 and width > 64 else size  # pixels of the block's input
+            if expansion == 1:
+                total += conv(channels, width, 3, size) + conv(width, width, 3, size)
+            else:
+                total += conv(channels, width, 1, size if stride_in_1x1 else before)
+                total += conv(width, width, 3, size) + conv(width, 4 * width, 1, size)
+            if channels != width * expansion:
+                total += conv(channels, width * expansion, 1, size)  # the shortcut's projection
+            channels = width * expansion
+        rows.append(total)
+    rows.append(np.array([channels * 1000 + 1000, channels * 1000]))
+    return np.array(rows)
+
+
+BUILD = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50, 101: models.resnet101, 152: models.resnet152}
+for depth in progress([18, 50] if QUICK else BUILD, "building and running"):
+    mr.manual_seed(0)
+    summary = nn.summary(BUILD[depth](), (3, 224, 224))
+    parameters, macs = (int(n) for n in count(depth).sum(0))
+    claim(
+        f"ResNet-{depth}: the library has {summary.parameters:,} parameters and {summary.macs / 1e9:.2f} G MACs, as by hand",
+        (summary.parameters, summary.macs) == (parameters, macs),
+    )  # both exact
+
+PUBLISHED = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}  # He et al. 2015, table 1, in 10⁹
+print(f"{'':<11}{'parameters':>12}{'MACs':>9}{'v1':>9}{'paper':>9}   (10⁹)")
+for depth in PLANS:
+    (parameters, macs), v1 = count(depth).sum(0), count(depth, stride_in_1x1=True).sum(0)[1]
+    print(f"ResNet-{depth:<4}{parameters:>12,}{macs / 1e9:>9.2f}{v1 / 1e9:>9.2f}{PUBLISHED[depth]:>9.1f}")
+off = [count(depth, stride_in_1x1=True).sum(0)[1] / 1e9 / PUBLISHED[depth] - 1 for depth in PLANS]
+claim("with the paper's stride, the paper's FLOPs to 3 %", max(map(abs, off)) < 0.03, [float(o) for o in off])
+p34, p50 = count(34).sum(0), count(50).sum(0)
+claim(
+    "ResNet-50 costs at most a fifth more than ResNet-34, in parameters and MACs",
+    (p50 / p34 < 1.2).all(),
+    list(p50 / p34),
+)
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", sharey=True)
+colours = ["#999999", "#56B4E9", "#0072B2", "#009E73", "#E69F00", "#CC79A7"]
+totals = {depth: count(depth) for depth in PLANS}
+for column, (ax, unit, what) in enumerate(
+    zip(axes, (1e6, 1e9), ("parameters, millions", "MACs for one 224 × 224 image, 10⁹"))
+):
+    longest = max(t[:, column].sum() for t in totals.values()) / unit
+    for y, total in enumerate(totals.values()):
+        left = 0.0
+        for stage, colour, value in zip(STAGES, colours, total[:, column] / unit):
+            ax.barh(y, value, left=left, color=colour, edgecolor="white", lw=0.8, label=stage if y == 0 else None)
+            left += value
+        ax.text(left + 0.01 * longest, y, f"{left:.1f}", va="center", size=9)
+    ax.set(xlabel=what, xlim=(0, 1.1 * longest))
+axes[0].set_yticks(range(5), [f"ResNet-{depth}" for depth in PLANS])
+axes[0].invert_yaxis()
+axes[0].legend(loc="upper right", fontsize=9, frameon=False)
+axes[0].set_title("Parameters sit in the late stages …", size=11)
+axes[1].set_title("… the work is spread over all of them", size=11)
+show(figure, "18-architectures")
+
+late = float(count(50)[4, 0] / count(50)[:, 0].sum()), float(count(50)[4, 1] / count(50)[:, 1].sum())
+print(f"Stage 4 of ResNet-50 holds {late[0]:.0%} of the parameters and does {late[1]:.0%} of the work.")
+
+# %% [markdown]
+# That is the rule behind the plan: at every stage pixels fall to a quarter and channels double. $C\,C'$ grows by four,
+# $H'W'$ falls by four: a block costs the same work in every stage, and four times the parameters in the next.
+#
+# ## Loading weights with PyTorch's names
+#
+# A network is its arithmetic and a dictionary of named arrays. The names here are torchvision's, such as
+# `layer1.0.conv1.weight`, so that a dictionary `{name: tensor.numpy()}` of a torchvision model loads as it is. Here a
+# small network stands in for it, and the file is NumPy's, which holds arrays and runs no code.
+
+
+# %%
+def tiny(seed: int) -> models.ResNet:
+    """The plan of ResNet-50 with one block a stage and an eighth of the channels."""
+    mr.manual_seed(seed)
+    return models.ResNet(models.Bottleneck, [1, 1, 1, 1], [8, 16, 32, 64], stem="imagenet", num_classes=10)
+
+
+theirs, mine = tiny(seed=1), tiny(seed=2)
+x = mr.randn(4, 3, 64, 64)
+theirs(x)  # moves the running statistics, which travel with the weights
+with tempfile.TemporaryDirectory() as folder:
+    file = Path(folder) / "weights.npz"
+    np.savez(file, **theirs.state_dict())
+    with np.load(file, allow_pickle=False) as weights:
+        state = {name: weights[name] for name in weights.files}
+print(f"{len(state)} arrays: {', '.join(list(state)[:4])}, …, {', '.join(list(state)[-2:])}")
+before = float(np.abs(mine.eval()(x).data - theirs.eval()(x).data).max())
+mine.load_state_dict(state)
+after = float(np.abs(mine.eval()(x).data - theirs.eval()(x).data).max())
+claim("before loading the outputs differ, afterwards they are equal", before > 1e-3 and after == 0, [before, after])
+
+# %% [markdown]
+# ## Common mistakes
+#
+# **Loading the weights and not the statistics.** A filter on `.weight` and `.bias` looks reasonable and leaves out
+# `running_mean` and `running_var`. Nothing fails; in evaluation the network computes something else. `strict` loading,
+# the default, refuses such a dictionary, and its message names what is missing.
+#
+# **Counting a MAC as two operations in one table and as one in the next.** The paper's 3.8 "GFLOPs" for ResNet-50
+# are MACs; hardware makers would say 7.6. Nor is v1 v1.5: the same name stands for 3.9 and 4.1.
+
+# %%
+partial = {name: array for name, array in state.items() if not name.endswith(("running_mean", "running_var"))}
+refusal = ""
+try:
+    tiny(seed=2).load_state_dict(partial)
+except (KeyError, ValueError, RuntimeError) as error:
+    refusal = str(error)
+print("refused:", refusal[:160])
+claim("a dictionary without statistics is refused", "running_mean" in refusal)
+forgetful = tiny(seed=2)
+forgetful.load_state_dict(partial, strict=False)
+wrong = float(np.abs(forgetful.eval()(x).data - theirs(x).data).max())
+claim("loaded all the same, it computes something else", wrong > 1e-3, wrong)
+
+# %% [markdown]
+# ## Exercises
+#
+# - `minires new conv2d`: count the multiplications that your loops do, and compare.
+# - `minires new residual_block`: turn it into a bottleneck, and check with `nn.summary`.
+# - Count ResNet-50 with option C shortcuts (a projection in every block): how much dearer is it?
+# - With torchvision: `models.resnet18().load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})`.
+#
+# ## Sources
+#
+# - K. He, X. Zhang, S. Ren, J. Sun, *Deep Residual Learning*, 2015 (arXiv 1512.03385): table 1 and figure 5.
+# - torchvision documents its bottleneck's stride ("ResNet V1.5") in `torchvision/models/resnet.py`.
+
+# %%
+finish()

@@ -1,0 +1,90 @@
+"""Markdown to reStructuredText, for the part of Markdown that the lessons use; the gallery reads nothing else.
+
+Paragraphs, headings, lists with ``-`` and ``1.``, **bold**, *emphasis*, ``code``, links, formulas in ``$…$``, and
+displayed ones in ``$$…$$`` on lines of their own.
+"""
+
+import re
+import unicodedata
+
+INLINE = re.compile(r"`([^`]+)`|\$([^$]+)\$|\[([^\]]+)\]\(([^)\s]+)\)|\*\*(.+?)\*\*|\*(?!\s)(.+?)(?<!\s)\*", re.DOTALL)
+LIST_ITEM = re.compile(r"( *)([-*]|\d+\.) +")
+UNDERLINES = "=-~^"
+
+
+def rst(markdown: str) -> str:
+    """The same text in reStructuredText."""
+    out: list[str] = []
+    for block in _blocks(markdown.splitlines()):
+        indent = re.match(" *", block[0])[0]
+        text = "\n".join(block)
+        if text.strip().startswith("$$"):
+            formula = re.sub(r"\s*\n\s*", "\n" + indent + "   ", text.strip().strip("$").strip())
+            out.append(f"{indent}.. math::\n\n{indent}   {formula}")
+        elif heading := re.match(r"(#+) +(.*)", text):
+            title = inline(heading[2])
+            width = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in title)
+            out.append(f"{title}\n{UNDERLINES[len(heading[1]) - 1] * width}")
+        elif item := LIST_ITEM.match(text):
+            answer = re.sub(r"^(\w)\)", r"\1\\)", inline(text[item.end() :]))  # a) is no list within the list
+            out.append(item[0] + answer)
+        else:
+            out.append(indent + inline(text[len(indent) :]))
+    return "\n\n".join(out) + "\n"
+
+
+def inline(text: str, wrap: str = "{}") -> str:
+    """Text with its inline markup; inside bold or emphasis, ``wrap`` says which, as markup does not nest in rst."""
+    out, end = "", 0
+
+    def plain(part: str) -> str:
+        part = re.sub(r"([\\*`|]|_(?!\w))", r"\\\1", part)
+        return (
+            re.sub(r"\S.*\S|\S", lambda found: wrap.format(found[0]), part, flags=re.DOTALL) if wrap != "{}" else part
+        )
+
+    for found in INLINE.finditer(text):
+        out += plain(text[end : found.start()])
+        code, formula, label, target, bold, emphasis = found.groups()
+        if code:
+            markup = f"``{code}``"
+        elif formula:
+            markup = f":math:`{' '.join(formula.split())}`"
+        elif label:
+            markup = _link(label, target)
+        else:
+            markup = inline(bold or emphasis, "**{}**" if bold else "*{}*")
+        before = "\\ " if out and (out[-1].isalnum() or out[-1] in "`*_–—−") else ""
+        end = found.end()
+        after = "\\ " if end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_") else ""
+        out += before + markup + after
+    return out + plain(text[end:])
+
+
+def _link(label: str, target: str) -> str:
+    label = label.replace("`", "").replace("<", r"\<")
+    page = re.fullmatch(r"(?:\.\./lessons/)?([\w.]+?)\.(py|md)(#.*)?", target)
+    if page and page[1] != "README":
+        return f":doc:`{label} </{'gallery/' if page[2] == 'py' else ''}{page[1]}>`"
+    return f"`{label} <{target}>`__"
+
+
+def _blocks(lines: list[str]) -> list[list[str]]:
+    """Headings, displayed formulas, list items and paragraphs."""
+    blocks: list[list[str]] = []
+    fresh, formula = True, False
+    for line in lines:
+        starts = line.strip().startswith("$$")
+        if formula:
+            blocks[-1].append(line)
+            formula = not line.rstrip().endswith("$$")
+            fresh = not formula
+        elif not line.strip():
+            fresh = True
+        elif starts or line.startswith("#") or LIST_ITEM.match(line) or fresh:
+            blocks.append([line])
+            formula = starts and not (line.strip().endswith("$$") and len(line.strip()) > 2)
+            fresh = line.startswith("#") or (starts and not formula)
+        else:
+            blocks[-1].append(line)
+    return blocks
