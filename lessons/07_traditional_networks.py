@@ -19,11 +19,10 @@ HIDDEN, ROWS, WAIT = 32, 8, 40
 digits, test = data.digits()
 
 # %% [markdown]
-# ## Predict first
-#
-# A recurrent network reads a handwritten digit row by row, eight steps, and keeps what it saw in 32 numbers. Asked at
-# once, it names more than four digits in five correctly. Now it must *wait*: after the eighth row come 40 blank steps,
-# and only then is it asked. We train it anew for that task, with the same recipe. How good does it become?
+# **Predict first.** A recurrent network reads a handwritten digit row by row, eight steps, and keeps what it saw in 32
+# numbers. Asked at once, it names more than four digits in five correctly. Now it must *wait*: after the eighth row
+# come 40 blank steps, and only then is it asked. We train it anew for that task, with the same recipe. How good does it
+# become?
 #
 # - a) Nearly as good: it has a memory, and needs only learn to leave it alone.
 # - b) Somewhat worse, because a little fades at every step.

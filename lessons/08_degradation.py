@@ -17,10 +17,9 @@ from minires.lesson import QUICK, claim, finish, progress, show
 digits, test = data.digits()
 
 # %% [markdown]
-# ## Predict first
-#
-# Three plain networks of 8, 20 and 56 layers: 3×3 convolutions, each with batch norm and ReLU, He's initialisation, the
-# same recipe, the same 1,437 digits. After the same number of steps, which has the lowest error *on the training set*?
+# **Predict first.** Three plain networks of 8, 20 and 56 layers: 3×3 convolutions, each with batch norm and ReLU, He's
+# initialisation, the same recipe, the same 1,437 digits. After the same number of steps, which has the lowest error *on
+# the training set*?
 #
 # - a) The deepest: it has the most parameters, and fits the training set best. It may overfit.
 # - b) All about the same, because batch norm has solved vanishing gradients.

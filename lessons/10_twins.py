@@ -18,10 +18,9 @@ from minires.lesson import QUICK, claim, finish, progress, show
 digits, test = data.digits()
 
 # %% [markdown]
-# ## Predict first
-#
-# Two networks of 56 layers with *equal* weights at the start. One has shortcuts, the other not. After training, we ask
-# every block of the residual network how far it moves its input, $\|H(x) - x\| / \|x\|$. What is a typical value?
+# **Predict first.** Two networks of 56 layers with *equal* weights at the start. One has shortcuts, the other not.
+# After training, we ask every block of the residual network how far it moves its input, $\|H(x) - x\| / \|x\|$. What is
+# a typical value?
 #
 # - a) About 1.4, as for any two unrelated vectors of equal length.
 # - b) Well below 1: most blocks make small corrections.

@@ -17,10 +17,9 @@ from minires.lesson import QUICK, claim, finish, progress, show
 digits, test = data.digits()
 
 # %% [markdown]
-# ## Predict first
-#
-# An untrained plain network: random 3×3 convolutions with batch norm and ReLU, 512 numbers after every block. We look
-# only at the numbers behind block 18 and let linear regression guess the digit (10 % is chance). How often is it right?
+# **Predict first.** An untrained plain network: random 3×3 convolutions with batch norm and ReLU, 512 numbers after
+# every block. We look only at the numbers behind block 18 and let linear regression guess the digit (10 % is chance).
+# How often is it right?
 #
 # - a) About 90 %: random features are good features, and 512 numbers hold an 8×8 picture easily.
 # - b) About half the time.

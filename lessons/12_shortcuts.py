@@ -16,10 +16,9 @@ from minires.lesson import QUICK, claim, finish, progress, show
 digits, test = data.digits()
 
 # %% [markdown]
-# ## Predict first
-#
-# We replace the identity in every block of a residual network by something with *more* freedom: a learned 1×1
-# convolution, which could become the identity if that were best. What happens to the training loss after 80 steps?
+# **Predict first.** We replace the identity in every block of a residual network by something with *more* freedom: a
+# learned 1×1 convolution, which could become the identity if that were best. What happens to the training loss after 80
+# steps?
 #
 # - a) It is lower: more parameters, and nothing is lost.
 # - b) It is the same, for the convolution learns to be the identity.

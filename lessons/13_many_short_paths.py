@@ -19,10 +19,9 @@ from minires.lesson import QUICK, claim, finish, progress, show
 digits, test = data.digits()
 
 # %% [markdown]
-# ## Predict first
-#
-# A residual network of 27 blocks is a sum over $2^{27}$ paths, half of which cross 13.5 branches or more. We sort the
-# gradient at its first block, at initialisation, by the number of branches it crossed. What is the mean length?
+# **Predict first.** A residual network of 27 blocks is a sum over $2^{27}$ paths, half of which cross 13.5 branches or
+# more. We sort the gradient at its first block, at initialisation, by the number of branches it crossed. What is the
+# mean length?
 #
 # - a) 13.5, as most paths are that long.
 # - b) About 8.
