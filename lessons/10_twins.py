@@ -37,7 +37,7 @@ digits, test = data.digits()
 # `models.twins` gives both networks the same weights (option A has no parameters in its shortcuts).
 
 # %%
-DEPTH, STEPS, SEEDS = (32, 40, range(1)) if QUICK else (56, 110, range(2))
+DEPTH, STEPS, SEEDS = (26, 30, range(1)) if QUICK else (56, 110, range(2))
 
 
 def build(seed):

@@ -80,7 +80,7 @@ spectra = []
 for seed in progress(SEEDS, "spectra"):
     mr.manual_seed(seed)
     deep = models.mlp(2 * BLOCKS + 2, 64, residual=True)
-    spectra.append(flow.path_spectrum(deep, flat, labels, samples=3 if QUICK else 10, seed=seed, progress=False))
+    spectra.append(flow.path_spectrum(deep, flat, labels, samples=2 if QUICK else 10, seed=seed, progress=False))
 exact = [s.effective_length for s in spectra]
 sampled = [s.sampled_length for s in spectra]
 guess = min({"a": BLOCKS / 2, "b": 8.0, "c": 5.0}.items(), key=lambda kv: abs(kv[1] - exact[0]))[0]
@@ -122,7 +122,7 @@ def fit(model, seed):
 lesions = []
 for seed in progress(SEEDS, "lesions"):
     mr.manual_seed(seed)
-    twins = dict(zip(("plain", "residual"), models.twins(14 if QUICK else 20, 8, in_channels=1)))
+    twins = dict(zip(("plain", "residual"), models.twins(14 if QUICK else 20, 4 if QUICK else 8, in_channels=1)))
     for model in twins.values():
         fit(model, seed)
     lesions.append({name: flow.lesion(model, test, progress=False) for name, model in twins.items()})
