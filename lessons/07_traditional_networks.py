@@ -15,7 +15,7 @@ from minires.flow.plots.style import label_ends
 from minires.lesson import QUICK, claim, finish, progress, show
 
 BLUE, ORANGE, GREEN, RED, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
-HIDDEN, ROWS, WAIT = 32, 8, 40
+DEPTH, HIDDEN, ROWS, WAIT = 20, 32, 8, 40
 digits, test = data.digits()
 
 # %% [markdown]
@@ -42,9 +42,6 @@ digits, test = data.digits()
 # proposes (lesson 6).
 
 # %%
-DEPTH = 20
-
-
 def traditional_cnn(init):
     """A stack of 3×3 convolutions with tanh, without batch norm, without shortcuts."""
     layers = []
@@ -215,8 +212,7 @@ runs = [(kind, wait) for kind in TRAINED for wait in WAITS]
 accuracy = {run: [train_reader(*run, seed) for seed in SEEDS] for run in progress(runs, "training")}
 mean = {run: float(np.mean(values)) for run, values in accuracy.items()}
 guess = "c" if mean["RNN", WAIT] < 0.2 else "b" if mean["RNN", WAIT] < mean["RNN", 0] - 0.1 else "a"
-print(f"the RNN reads {mean['RNN', 0]:.0%} without a wait and {mean['RNN', WAIT]:.0%} after one of {WAIT} steps: "
-      f"the answer is {guess})")  # fmt: skip
+print(f"the RNN reads {mean['RNN', 0]:.0%} without a wait, {mean['RNN', WAIT]:.0%} after {WAIT} steps: answer {guess})")
 claim("without a wait the RNN learns to read", min(accuracy["RNN", 0]) > 0.5, accuracy["RNN", 0])
 claim(f"after {WAIT} steps it is at chance", max(accuracy["RNN", WAIT]) < 0.2, accuracy["RNN", WAIT])
 for kind in set(TRAINED) & {"residual RNN", "LSTM, forget gate open"}:
@@ -227,7 +223,8 @@ figure, ((depth_ax, time_ax), (cure_ax, accuracy_ax)) = plt.subplots(2, 2, figsi
 for (name, g), colour, marker in zip(through_depth.items(), (RED, ORANGE), "os"):
     depth_ax.plot(range(1, DEPTH + 1), g / g[-1], marker + "-", color=colour, ms=4)
     depth_ax.text(0.3, g[0] / g[-1], name, color=colour, ha="right", va="center")
-depth_ax.set(xlabel="layer, from input to output", ylabel="‖∂L/∂h‖, last = 1", yscale="log", xlim=(-8, 21), xticks=range(5, 21, 5))
+depth_ax.set(xlabel="layer, from input to output", ylabel="‖∂L/∂h‖, last = 1", yscale="log")
+depth_ax.set(xlim=(-8, 21), xticks=range(5, 21, 5))
 depth_ax.set_title(f"Through depth: {DEPTH} tanh convolutions, step 0", size=11)
 for ax, kinds, title in (
     (time_ax, list(KINDS)[:3], "Through time: three starts of one RNN, step 0"),
@@ -284,16 +281,16 @@ def two_steps(clip):
 
 norm, before, free = two_steps(clip=np.inf)
 _, _, clipped = two_steps(clip=1.0)
-print(f"The first gradient has norm {norm:,.0f}. Two unclipped steps, and {free:.0%} of the state's values stick at ±1, "
-      f"where tanh′ = 0 (before: {before:.0%}); two clipped ones, and {clipped:.0%} do.")  # fmt: skip
+print(f"The first gradient has norm {norm:,.0f}. After two unclipped steps {free:.0%} of the state's values stick at "
+      f"±1, where tanh′ = 0 (before: {before:.0%}); after two clipped ones {clipped:.0%}.")  # fmt: skip
 claim("the gradient has exploded: its norm is over 100", norm > 100, norm)
 claim("without clipping the state saturates within two steps", free > clipped + 0.3, [free, clipped])
 
 # %% [markdown]
 # ## Common mistakes
 #
-# - **Expecting clipping to cure a vanishing gradient.** It only ever shortens. The RNN that stayed at chance was trained
-#   *with* clipping, and a bound of 1 never touched the millionth that came back from the digit.
+# - **Expecting clipping to cure a vanishing gradient.** It only ever shortens. The RNN that stayed at chance was
+#   trained *with* clipping, and a bound of 1 never touched the millionth that came back from the digit.
 # - **An LSTM with the default biases on a long wait.** In the lower left panel its line is nearly as steep as the
 #   RNN's, for the forget gate starts near ½.
 #
