@@ -141,8 +141,9 @@ show(figure, "12-shortcuts")
 # and dropout, which fails, last; the convolution and the scales lie between. One stands elsewhere: the exclusive gate
 # is third in the paper (8.70 %) and last but one here. It starts at −6 and multiplies every branch by
 # $\sigma(-6) = 0.0025$; we suspect that 80 steps are too few to open it. Of table 2 we see less. BN after the addition
-# is worse, as in the paper; the paper's small advantage of pre-activation over the standard block (6.37 % against 6.61 %)
-# is far below what two seeds and 80 steps could show, and ReLU before the addition is not worse here, as it is there.
+# is worse, as in the paper; the paper's small advantage of pre-activation over the standard block (6.37 % against
+# 6.61 %) is far below what two seeds and 80 steps could show, and ReLU before the addition is not worse here, as it is
+# there.
 #
 # Is it optimisation or capacity? The 1×1 convolution *can* be the identity, and a gate nearly so. He et al. conclude
 # that it is optimisation, and so does this lesson.
