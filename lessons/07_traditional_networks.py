@@ -244,7 +244,7 @@ for kind in TRAINED:
     accuracy_ax.plot(WAITS, [mean[kind, w] for w in WAITS], "o-", color=COLOUR[kind], lw=2)
     accuracy_ax.plot(WAITS, [accuracy[kind, w] for w in WAITS], ".", color=COLOUR[kind], ms=4)
     ends.append((mean[kind, WAIT], kind, COLOUR[kind]))
-accuracy_ax.axhline(0.1, color=GREY, ls=":")
+accuracy_ax.hlines(0.1, 0, WAIT, color=GREY, ls=":")
 accuracy_ax.text(0, 0.115, "chance", color=GREY)
 accuracy_ax.set(xlabel="wait, in steps", ylabel="test accuracy", ylim=(0, 1), xlim=(-1.5, 71), xticks=WAITS)
 label_ends(accuracy_ax, WAIT + 1.5, ends, ha="left")
