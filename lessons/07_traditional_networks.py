@@ -30,8 +30,8 @@ digits, test = data.digits()
 #
 # ## Through depth
 #
-# Traditionally a deep network was a stack of layers $h_l = \tanh(W_l\, h_{l-1})$, convolutional or not. Lesson 1's chain
-# rule gives its gradient, layer by layer from the end:
+# Traditionally a deep network was a stack of layers $h_l = \tanh(W_l\, h_{l-1})$, convolutional or not. Lesson 1's
+# chain rule gives its gradient, layer by layer from the end:
 #
 # $$\frac{\partial L}{\partial h_{l-1}} = W_l^\top\, \mathrm{diag}(1 - h_l^2)\, \frac{\partial L}{\partial h_l}
 #   = J_l^\top \frac{\partial L}{\partial h_l}, \qquad
