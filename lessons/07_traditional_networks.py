@@ -99,8 +99,9 @@ difference = np.abs(rnn(x)[0].numpy() - mr.stack(states).numpy()).max()
 claim("the loop equals nn.RNN", difference < 1e-12, difference)
 
 # %% [markdown]
-# The gradient from the last state back to state $t$ is a product again, $\prod_{k>t} W_{hh}^\top\,
-# \mathrm{diag}(1-h_k^2)$. We multiply the matrices ourselves, and hold the result to what the engine says.
+# The gradient from the last state back to state $t$ is a product again,
+# $\prod_{k>t} W_{hh}^\top\, \mathrm{diag}(1-h_k^2)$. We multiply the matrices ourselves, and hold the result to what
+# the engine says.
 
 # %%
 def jacobian_product(states, w_hh, t):
