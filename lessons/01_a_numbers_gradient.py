@@ -268,7 +268,8 @@ claim("without clearing, calls add up", after == [6.0, 12.0, 18.0], after)
 #
 # ## Sources
 #
-# - The walk is reverse-mode differentiation: Linnainmaa 1970; Griewank & Walther, *Evaluating Derivatives*, ch. 3.
+# - The walk is reverse-mode differentiation: Linnainmaa's master's thesis, 1970; a book on it is
+#   Griewank 2000, *Evaluating Derivatives*.
 # - An engine of this size, for numbers: Karpathy's [micrograd](https://github.com/karpathy/micrograd).
 # - Residual networks read as sums over paths: Veit et al. 2016, [arXiv 1605.06431](https://arxiv.org/abs/1605.06431),
 #   taken up in lesson 13.

@@ -246,7 +246,7 @@ claim("the wrong shapes find the mean and nothing else", abs(bad) < 1e-6 and abs
 # ## Sources
 #
 # - Broadcasting rules: [NumPy's manual](https://numpy.org/doc/stable/user/basics.broadcasting.html).
-# - The pulls are vector–Jacobian products: Griewank & Walther, *Evaluating Derivatives*, ch. 3.
+# - The pulls are vector–Jacobian products: Griewank 2000, *Evaluating Derivatives*.
 
 # %%
 finish()

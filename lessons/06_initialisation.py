@@ -45,7 +45,7 @@ from minires.nn import functional as F
 # Going back, $\bar h = W^\top (\phi'(z)\,\bar h_{\text{next}})$: a sum over $n_{\text{out}}$ terms with the slope
 # $\phi'$ in each. For ReLU the slope is 1 half of the time, so the same $nv/2$. The sigmoid's slope is
 # $\sigma'(z) = \sigma (1 - \sigma) \le \tfrac14$, everywhere, and with $nv = 1$ the gradient is multiplied by
-# **at most a quarter in every layer**. (Hochreiter found this in 1991, and it kept networks shallow for fifteen years.)
+# **at most a quarter in every layer**. (Hochreiter 1991 analysed how such products vanish.)
 #
 # By hand, a network is a loop, and its backward the loop reversed:
 
@@ -252,6 +252,7 @@ claim("most networks get less than the mean", below > 0.7, below)
 #
 # ## Sources
 #
+# - Vanishing: Hochreiter 1991, *Untersuchungen zu dynamischen neuronalen Netzen* (in German).
 # - Xavier: Glorot & Bengio 2010. He: He et al. 2015, [arXiv 1502.01852](https://arxiv.org/abs/1502.01852).
 # - Explosion: Yang et al. 2019, [arXiv 1902.08129](https://arxiv.org/abs/1902.08129).
 # - Log-normal products: Hanin & Nica 2020, [arXiv 1812.05994](https://arxiv.org/abs/1812.05994).

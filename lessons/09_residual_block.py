@@ -19,11 +19,9 @@ from minires.nn import functional as F
 digits, _ = data.digits()
 
 # %% [markdown]
-# ## Predict first
-#
-# A stack of $n$ layers multiplies the gradient by $n$ Jacobians $J_i$, a residual stack by $n$ matrices $I + J_i$. Take
-# $n = 20$ random $J_i$, each of which shrinks a vector to half its length on average. How long is a vector of length 1
-# after the residual stack?
+# **Predict first.** A stack of $n$ layers multiplies the gradient by $n$ Jacobians $J_i$, a residual stack by $n$
+# matrices $I + J_i$. Take $n = 20$ random $J_i$, each of which shrinks a vector to half its length on average. How long
+# is a vector of length 1 after the residual stack?
 #
 # - a) Still about 1: the identity carries it past the $J_i$.
 # - b) About $(1 + \frac12)^{20} \approx 3300$: each factor adds a half.

@@ -51,6 +51,15 @@ def test_the_lengths_are_marked_where_they_are():
         assert f"{length:.1f}" in text
 
 
+@pytest.mark.parametrize("n", [9, 27, 54])
+def test_no_line_goes_through_a_label(n):
+    ax = draw(spectrum(n, decay=0.3, sampled=True))
+    boxes = [label.get_window_extent() for label in ax.texts]
+    lines = [line.get_window_extent() for line in ax.lines if len(line.get_xdata()) == 2]
+    assert len(boxes) == len(lines) == 3
+    assert not [(box, line) for box in boxes for line in lines if box.overlaps(line)]
+
+
 def test_sampled_dots_are_there_if_paths_were_sampled():
     result = spectrum(sampled=True)
     (dots,) = [line for line in draw(result).lines if len(line.get_xdata()) == 10]

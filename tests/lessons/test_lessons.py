@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from minires.kernels.gpu import cuda_on_cpu
+from minires.kernels.gpu.devices import why_no_gpu
 from minires.lessons_cli import FOLDER, index, read_lessons
 
 LESSONS = read_lessons()
@@ -36,16 +38,23 @@ def run(lesson, folder, *arguments):
         command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False
     )
     assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
-    assert "✗" not in done.stdout and done.stdout.count("✓ ") == claims_of(lesson, done.stdout)
+    claims = claims_of(lesson, done.stdout, quick="--quick" in arguments)
+    assert "✗" not in done.stdout and done.stdout.count("✓ ") == claims
     figures = sorted(path.stem for path in (folder / "figures").iterdir())
     assert figures and all(re.fullmatch(rf"{lesson.number:02}-[a-z0-9-]+", name) for name in figures), figures
     assert all((folder / "figures" / f"{name}.png").stat().st_size > 5_000 for name in figures)
     return done.stdout
 
 
-def claims_of(lesson, printed):
-    """The number of claims that were printed, which is at least the number of ``claim(`` in the script."""
-    written = len(re.findall(r"^ *claim\(", lesson.path.read_text("utf-8"), re.MULTILINE))
+def claims_of(lesson, printed, quick):
+    """The number of claims that were printed, which is at least the number of ``claim(`` in the script.
+
+    What needs more than a quick version trains stands in a block ``if not QUICK:``, and nowhere else.
+    """
+    source = lesson.path.read_text("utf-8")
+    if quick:
+        source = re.sub(r"^if not QUICK:.*\n(?: +.*\n|\n)+", "", source, flags=re.MULTILINE)
+    written = len(re.findall(r"^ *claim\(", source, re.MULTILINE))
     count = len(re.findall(r"^[✓✗] ", printed, re.MULTILINE))
     assert 0 < written <= count
     return count
@@ -60,6 +69,22 @@ def test_the_quick_version_keeps_its_claims(lesson, tmp_path):
 @each_lesson
 def test_the_full_version_keeps_its_claims(lesson, tmp_path):
     run(lesson, tmp_path)
+
+
+def test_the_convolution_in_five_kernels(tmp_path):
+    why_not = cuda_on_cpu.why_not() if not cuda_on_cpu.available() else ""
+    if why_not and why_no_gpu() is not None:
+        pytest.skip(f"needs a GPU or g++: {why_not}")
+    script = FOLDER / "kernels" / "convolution.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick"], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(FOLDER.parent)),
+        capture_output=True, text=True, encoding="utf-8", timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
+    versions = sorted(path.stem for path in script.parent.glob("*.cu"))
+    assert len(versions) == 5
+    for version in versions:
+        assert f"✓ {version} agrees with the reference" in done.stdout and f"\n| {version} | " in done.stdout
 
 
 def test_they_are_numbered_and_short():

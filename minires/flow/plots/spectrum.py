@@ -59,11 +59,13 @@ def _mark(ax: Axes, marks: Sequence[tuple[float, str, str, Any]]) -> None:
     extent, dpi = ax.get_window_extent(), ax.figure.dpi
     per_character = 0.066 * (right - left) / (extent.width / dpi)  # 0.066 inches
     rows: list[list[tuple[float, float]]] = []  # spans taken in each row, counted from above the data
-    placed = []
+    placed: list[tuple[float, float, int, str, str, Any]] = []
     for x, label, colour, line in sorted(marks, key=lambda mark: -mark[0]):
         width = (max(map(len, label.replace("$^{", "").split("\n"))) + 1) * per_character
         start = min(x, right - width)
         row = next((i for i, taken in enumerate(rows) if all(start + width < a for a, _ in taken)), len(rows))
+        lines_above = [r for at, _, r, *_ in placed if r > row and start < at < start + width]
+        row = max([row, *(r + 1 for r in lines_above)])  # no line to a higher row goes through this label
         if row == len(rows):
             rows.append([])
         rows[row].append((start, start + width))
