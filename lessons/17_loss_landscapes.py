@@ -114,29 +114,6 @@ print(f"{'network':<14}{'loss':>9}{'moved by 0.2':>14}{'rise':>9}")
 for name, curve in curves.items():
     print(f"{name:<14}{curve[at[0.0]]:>9.3f}{moved[name]:>14.3f}{rise[name]:>9.3f}")
 
-# %% [markdown]
-# The first **common mistake** is to leave the normalisation out. Multiply all convolutions
-# of the shallow residual network by 5: the same network. Its
-# filter-normalised landscape is the same too; the raw one has changed, by nothing but the unit of length.
-
-# %%
-shallow, changes = trained[f"residual-{SHALLOW}"][0], {}
-for normalise in (True, False):
-    before = loss_along(shallow, 0.1, 4, normalise)
-    for p in shallow.parameters():
-        if p.ndim == 4:
-            p.data *= 5
-    after = loss_along(shallow, 0.1, 4, normalise)
-    for p in shallow.parameters():
-        if p.ndim == 4:
-            p.data /= 5
-    changes[normalise] = abs(after / before - 1)
-    print(
-        f"{'normalised' if normalise else 'raw':<11} loss at t = 0.1: {before:.3f}, weights five times as large: {after:.3f}"
-    )
-claim("filter-normalised: the same landscape", changes[True] < 0.01, changes[True])
-claim("raw: another one", changes[False] > 0.05, changes[False])
-
 # %%
 planes = {
     name: flow.landscape(trained[name][0], probe.subset(128), dimensions=2, points=5 if QUICK else 13, progress=False)
@@ -177,9 +154,34 @@ if not QUICK:
 # networks differ little as well (try it). Two directions out of tens of thousands are a keyhole, and the picture says
 # nothing about the way to the minimum.
 #
-# The second **common mistake**: comparing networks whose losses at $t = 0$ differ, on a linear axis. The eye then sees
-# the high curve as the steep one. Look at the rise, on a logarithmic axis, and say what you did.
+# ## Common mistakes
 #
+# **Comparing networks whose losses at $t = 0$ differ, on a linear axis.** The eye then sees the high curve as the steep
+# one. Look at the rise, on a logarithmic axis, and say what you did.
+#
+# **Leaving the normalisation out.** Multiply all convolutions of the shallow residual network by 5: the same network. Its
+# filter-normalised landscape is the same too; the raw one has changed, by nothing but the unit of length: its valley
+# looks five times as wide.
+
+# %%
+shallow, changes = trained[f"residual-{SHALLOW}"][0], {}
+for normalise in (True, False):
+    before = loss_along(shallow, 0.1, 4, normalise)
+    for p in shallow.parameters():
+        if p.ndim == 4:
+            p.data *= 5
+    after = loss_along(shallow, 0.1, 4, normalise)
+    for p in shallow.parameters():
+        if p.ndim == 4:
+            p.data /= 5
+    changes[normalise] = abs(after / before - 1)
+    print(
+        f"{'normalised' if normalise else 'raw':<11} loss at t = 0.1: {before:.3f}, weights five times as large: {after:.3f}"
+    )
+claim("filter-normalised: the same landscape", changes[True] < 0.01, changes[True])
+claim("raw: another one", changes[False] > 0.05, changes[False])
+
+# %% [markdown]
 # ## Exercises
 #
 # - `minires new gradient_flow`, then ask: where the landscape is steep, which layers have the large gradients?
