@@ -144,9 +144,15 @@ def display_math(translator, node) -> None:
 
 
 def mathml(formula: str, as_block: bool) -> str:
-    braced = re.sub(r"(\\[td]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}", formula)  # \tfrac12
+    """The formula as MathML, written with what docutils understands: \\frac{1}{2}, \\ldots; brackets grow by themselves."""
+    for pattern, written in (
+        (r"(\\[td]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}"),
+        (r"\\dots(?![a-z])", r"\\ldots"),
+        (r"\\[bB]ig[lr]?(?![a-z])", ""),
+    ):
+        formula = re.sub(pattern, written, formula)
     try:
-        return tex2mathml(braced, as_block)
+        return tex2mathml(formula, as_block)
     except MathError as error:
         raise ValueError(f"the formula {formula!r} cannot be set: {error}") from error
 
