@@ -28,6 +28,7 @@ from markdown_to_rst import rst  # noqa: E402
 from sphinx.parsers import RSTParser  # noqa: E402
 
 import minires  # noqa: E402
+from minires.lessons_cli import read_lessons, write_notebooks  # noqa: E402
 
 warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
 
@@ -113,9 +114,7 @@ def put_originals(app) -> None:
     """Let the downloads be the lessons themselves, and notebooks with Markdown, instead of what was made of them."""
     for lesson in lessons():
         shutil.copyfile(lesson, GALLERY / lesson.name)
-        notebook = jupytext.read(lesson, fmt="py:percent")
-        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        jupytext.write(notebook, GALLERY / f"{lesson.stem}.ipynb")
+    write_notebooks(read_lessons(), GALLERY)
     for archive in GALLERY.glob("*.zip"):
         with zipfile.ZipFile(archive) as old:
             names = [Path(name).name for name in old.namelist()]
