@@ -14,7 +14,7 @@ from minires import data, flow, models, nn, optim, train
 from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, progress, show
 
-DEPTH, EPOCHS, SEEDS = (14, 4, range(1)) if QUICK else (38, 8, range(2))
+DEPTH, EPOCHS, SEEDS = (14, 2, range(1)) if QUICK else (38, 8, range(2))
 digits, test = data.digits()
 
 # %% [markdown]
@@ -118,11 +118,10 @@ def fit(model: models.ResNet, seed: int) -> np.ndarray:
     """The training loss of every step."""
     optimizer = optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)
     steps = EPOCHS * data.batch_count(digits, 64, drop_last=True)
-    rise, drop = (
-        optim.LinearLR(optimizer, 1 / 20, total_iters=20),
-        optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20]),
-    )
-    schedule = optim.SequentialLR(optimizer, [rise, drop], [20])
+    warm_up = min(20, steps // 4)
+    rise = optim.LinearLR(optimizer, 1 / 20, total_iters=warm_up)
+    drop = optim.MultiStepLR(optimizer, [int(0.7 * steps) - warm_up])
+    schedule = optim.SequentialLR(optimizer, [rise, drop], [warm_up])
     history = train.fit(
         model,
         digits,

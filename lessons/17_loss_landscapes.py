@@ -15,7 +15,7 @@ from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, progress, show
 from minires.nn import functional as F
 
-SHALLOW, DEEP, EPOCHS, SEEDS = (8, 26, 2, range(1)) if QUICK else (8, 38, 8, range(2))
+SHALLOW, DEEP, EPOCHS, SEEDS = (8, 26, 1, range(1)) if QUICK else (8, 38, 8, range(2))
 DIRECTIONS = range(1 if QUICK else 3)
 digits, test = data.digits()
 probe = digits.subset(128 if QUICK else 256)
@@ -80,11 +80,10 @@ claim("by hand and flow.landscape agree", abs(by_hand / library - 1) < 1e-3, [by
 def fit(model: models.ResNet, seed: int) -> None:
     optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     steps = EPOCHS * data.batch_count(digits, 64, drop_last=True)
-    rise, drop = (
-        optim.LinearLR(optimizer, 1 / 20, total_iters=20),
-        optim.MultiStepLR(optimizer, [int(0.7 * steps) - 20]),
-    )
-    schedule = optim.SequentialLR(optimizer, [rise, drop], [20])
+    warm_up = min(20, steps // 4)
+    rise = optim.LinearLR(optimizer, 1 / 20, total_iters=warm_up)
+    drop = optim.MultiStepLR(optimizer, [int(0.7 * steps) - warm_up])
+    schedule = optim.SequentialLR(optimizer, [rise, drop], [warm_up])
     options = dict(epochs=EPOCHS, batch_size=64, drop_last=True, schedule=schedule, seed=seed, progress=False)
     train.fit(model, digits, optimizer, **options)
 
@@ -113,29 +112,6 @@ rise = {name: moved[name] - float(curves[name][at[0.0]]) for name in curves}
 print(f"{'network':<14}{'loss':>9}{'moved by 0.2':>14}{'rise':>9}")
 for name, curve in curves.items():
     print(f"{name:<14}{curve[at[0.0]]:>9.3f}{moved[name]:>14.3f}{rise[name]:>9.3f}")
-
-# %% [markdown]
-# The first **common mistake** is to leave the normalisation out. Multiply all convolutions
-# of the shallow residual network by 5: the same network. Its
-# filter-normalised landscape is the same too; the raw one has changed, by nothing but the unit of length.
-
-# %%
-shallow, changes = trained[f"residual-{SHALLOW}"][0], {}
-for normalise in (True, False):
-    before = loss_along(shallow, 0.1, 4, normalise)
-    for p in shallow.parameters():
-        if p.ndim == 4:
-            p.data *= 5
-    after = loss_along(shallow, 0.1, 4, normalise)
-    for p in shallow.parameters():
-        if p.ndim == 4:
-            p.data /= 5
-    changes[normalise] = abs(after / before - 1)
-    print(
-        f"{'normalised' if normalise else 'raw':<11} loss at t = 0.1: {before:.3f}, weights five times as large: {after:.3f}"
-    )
-claim("filter-normalised: the same landscape", changes[True] < 0.01, changes[True])
-claim("raw: another one", changes[False] > 0.05, changes[False])
 
 # %%
 planes = {
@@ -177,9 +153,34 @@ if not QUICK:
 # networks differ little as well (try it). Two directions out of tens of thousands are a keyhole, and the picture says
 # nothing about the way to the minimum.
 #
-# The second **common mistake**: comparing networks whose losses at $t = 0$ differ, on a linear axis. The eye then sees
-# the high curve as the steep one. Look at the rise, on a logarithmic axis, and say what you did.
+# ## Common mistakes
 #
+# **Comparing networks whose losses at $t = 0$ differ, on a linear axis.** The eye then sees the high curve as the steep
+# one. Look at the rise, on a logarithmic axis, and say what you did.
+#
+# **Leaving the normalisation out.** Multiply all convolutions of the shallow residual network by 5: the same network. Its
+# filter-normalised landscape is the same too; the raw one has changed, by nothing but the unit of length: its valley
+# looks five times as wide.
+
+# %%
+shallow, changes = trained[f"residual-{SHALLOW}"][0], {}
+for normalise in (True, False):
+    before = loss_along(shallow, 0.1, 4, normalise)
+    for p in shallow.parameters():
+        if p.ndim == 4:
+            p.data *= 5
+    after = loss_along(shallow, 0.1, 4, normalise)
+    for p in shallow.parameters():
+        if p.ndim == 4:
+            p.data /= 5
+    changes[normalise] = abs(after / before - 1)
+    print(
+        f"{'normalised' if normalise else 'raw':<11} loss at t = 0.1: {before:.3f}, weights five times as large: {after:.3f}"
+    )
+claim("filter-normalised: the same landscape", changes[True] < 0.01, changes[True])
+claim("raw: another one", changes[False] > 0.05, changes[False])
+
+# %% [markdown]
 # ## Exercises
 #
 # - `minires new gradient_flow`, then ask: where the landscape is steep, which layers have the large gradients?

@@ -86,10 +86,14 @@ claim("my block computes what the library's does", difference < 1e-4, difference
 # ## The recipe, scaled
 #
 # He et al.: batches of 128, learning rate 0.1, momentum 0.9, weight decay $10^{-4}$, images padded by 4, cropped and
-# mirrored; 64,000 steps, the learning rate divided by 10 at 32,000 and at 48,000, that is at $\tfrac12$ and
-# $\tfrac34$ of the way. You keep what has no unit of time (momentum, decay, the *fractions* of the way, the crop in
-# proportion to the image) and scale what has: the number of steps. The batch is halved, which doubles the steps that a
-# second buys; the learning rate stays, and a short warm-up softens its start.
+# mirrored; $T = 64{,}000$ steps, the learning rate divided by 10 at 32,000 and at 48,000:
+#
+# $$\eta_t = 0.1 \cdot 10^{-[t \ge T/2] \, - \, [t \ge 3T/4]}, \qquad
+#   v_{t+1} = 0.9 \, v_t + \nabla L(\theta_t) + 10^{-4} \theta_t, \qquad \theta_{t+1} = \theta_t - \eta_t v_{t+1} ,$$
+#
+# where $[\cdot]$ is 1 if the condition holds, else 0. You keep what has no unit of time (momentum, decay, the
+# *fractions* of the way, the crop in proportion to the image) and scale what has: the number of steps $T$. The batch is
+# halved, which doubles the steps that a second buys; the learning rate stays, and a short warm-up softens its start.
 
 # %%
 optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)

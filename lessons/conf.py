@@ -28,6 +28,7 @@ from markdown_to_rst import rst  # noqa: E402
 from sphinx.parsers import RSTParser  # noqa: E402
 
 import minires  # noqa: E402
+from minires.lessons_cli import read_lessons, write_notebooks  # noqa: E402
 
 warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
 
@@ -113,9 +114,7 @@ def put_originals(app) -> None:
     """Let the downloads be the lessons themselves, and notebooks with Markdown, instead of what was made of them."""
     for lesson in lessons():
         shutil.copyfile(lesson, GALLERY / lesson.name)
-        notebook = jupytext.read(lesson, fmt="py:percent")
-        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        jupytext.write(notebook, GALLERY / f"{lesson.stem}.ipynb")
+    write_notebooks(read_lessons(), GALLERY)
     for archive in GALLERY.glob("*.zip"):
         with zipfile.ZipFile(archive) as old:
             names = [Path(name).name for name in old.namelist()]
@@ -144,9 +143,15 @@ def display_math(translator, node) -> None:
 
 
 def mathml(formula: str, as_block: bool) -> str:
-    braced = re.sub(r"(\\[td]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}", formula)  # \tfrac12
+    """The formula as MathML, written with what docutils understands: \\frac{1}{2}, \\ldots; brackets grow by themselves."""
+    for pattern, written in (
+        (r"(\\[td]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}"),
+        (r"\\dots(?![a-z])", r"\\ldots"),
+        (r"\\[bB]ig[lr]?(?![a-z])", ""),
+    ):
+        formula = re.sub(pattern, written, formula)
     try:
-        return tex2mathml(braced, as_block)
+        return tex2mathml(formula, as_block)
     except MathError as error:
         raise ValueError(f"the formula {formula!r} cannot be set: {error}") from error
 

@@ -78,7 +78,7 @@ def run_lesson(lesson: Lesson, quick: bool) -> int:
     return subprocess.run(command, env=environment, check=False).returncode
 
 
-def write_notebooks(lessons: list[Lesson], folder: str) -> list[Path]:
+def write_notebooks(lessons: list[Lesson], folder: str | Path) -> list[Path]:
     """Write every lesson as a notebook, without outputs. Raises OSError if jupytext is not installed."""
     try:
         import jupytext  # an optional dependency
@@ -91,6 +91,7 @@ def write_notebooks(lessons: list[Lesson], folder: str) -> list[Path]:
     written = []
     for lesson in lessons:
         notebook = jupytext.read(lesson.path, fmt="py:percent")
+        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
         path = target / lesson.path.with_suffix(".ipynb").name
         with replacing(path) as temporary:
             jupytext.write(notebook, temporary, fmt="ipynb")

@@ -50,7 +50,9 @@ def test_notebooks(tmp_path):
     assert done.returncode == 0 and done.stderr == "", done.stderr
     paths = sorted((tmp_path / "books").iterdir())
     assert [path.stem for path in paths] == [lesson.path.stem for lesson in read_lessons()]
-    cells = json.loads(paths[0].read_text("utf-8"))["cells"]
+    notebook = json.loads(paths[0].read_text("utf-8"))
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"  # else Jupyter asks for one
+    cells = notebook["cells"]
     assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# 0. ")
     assert cells[-1]["cell_type"] == "code" and cells[-1]["source"] == ["finish()"]
 
