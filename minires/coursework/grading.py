@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pwd
 import time
 import zlib
 from collections.abc import Callable
@@ -200,6 +199,8 @@ def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
 
 def find_user(name: str) -> tuple[int, int]:
     """(uid, gid) of a user. Raises ValueError if there is none, or if this process may not become one."""
+    import pwd  # not there on Windows, where `grade` has said so by now
+
     if os.geteuid() != 0:
         raise ValueError("grade: only root may run a submission as another user; leave out --user")
     try:

@@ -2,7 +2,12 @@
 # Make the zip that Gradescope asks for:   pack.sh ASSIGNMENT SEED [ZIP]
 # SEED draws the hidden tests' shapes and numbers: keep it to yourself.
 set -euo pipefail
-assignment=$1 seed=$2 zip=$(realpath -m "${3:-$1.zip}")
+if [ $# -lt 2 ]; then
+    echo "pack.sh ASSIGNMENT SEED [ZIP]: the assignments are those of \`minires new list\`; SEED is a whole number" >&2
+    exit 2
+fi
+assignment=$1 seed=$2 zip=${3:-$1.zip}
+case $zip in /*) ;; *) zip=$PWD/$zip ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

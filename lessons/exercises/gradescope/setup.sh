@@ -2,6 +2,7 @@
 # Gradescope runs this once, as root, when the autograder's image is built: Python, minires, and a user without rights.
 set -euo pipefail
 root=${AUTOGRADER_ROOT:-/autograder}
+user=${AUTOGRADER_USER:-student}
 
 python=""
 for candidate in python3.14 python3.13 python3.12 python3.11 python3; do
@@ -18,6 +19,6 @@ fi
 
 "$python" -m venv "$root/venv"
 "$root/venv/bin/python" -m pip install --no-cache-dir "$root"/source/minires-*.whl
-if [ "$(id -u)" = 0 ] && ! id student >/dev/null 2>&1; then
-    useradd --no-create-home --shell /usr/sbin/nologin student
+if [ "$(id -u)" = 0 ] && ! id "$user" >/dev/null 2>&1; then
+    useradd --no-create-home --shell /usr/sbin/nologin "$user"
 fi
