@@ -8,6 +8,7 @@ from . import __version__, compare, doctor, gallery, kernels, lessons_cli
 from .models import VARIANTS
 
 FORMATS = "text", "markdown", "junit", "gradescope"  # of ``minires grade``; the coursework is imported if asked for
+VISIBILITIES = "visible", "after_due_date", "after_published", "hidden"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -219,6 +220,12 @@ def _add_grade(commands) -> None:
     parser.add_argument("--out", metavar="FILE", help="write here, anew after each test (default: print)")
     parser.add_argument("--hidden", action="store_true", help="run the hidden tests too")
     parser.add_argument("--seed", type=int, default=0, help="of the hidden tests' shapes and numbers (default 0)")
+    parser.add_argument(
+        "--visibility",
+        choices=VISIBILITIES,
+        default="visible",
+        help="when Gradescope shows a hidden test's score and hint (default: visible)",
+    )
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds a test may take (default 30)")
     parser.add_argument("--memory", type=int, default=512, help="MB a test may take (default 512)")
     parser.add_argument("--user", metavar="NAME", help="run the submission as this user (needs root)")

@@ -11,6 +11,7 @@ from coursework.conftest import SOLUTIONS, solution
 from minires import cli
 from minires.cli import main
 from minires.coursework import ASSIGNMENTS, FORMATS
+from minires.coursework.grading import VISIBILITIES
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,12 @@ def test_formats(tmp_path, capsys):
     assert {"number", "name", "score", "max_score", "status", "output", "output_format", "visibility", "tags"} == set(
         found["tests"][0]
     )
+    assert {t["visibility"] for t in found["tests"]} == {"visible"}
+    later = ["--hidden", "--visibility", "after_published"]
+    assert main(["grade", "broadcasting.py", "--format", "gradescope", "--out", "r.json", *later]) == 3
+    found = json.loads((tmp_path / "r.json").read_text())
+    for test in found["tests"]:
+        assert test["visibility"] == ("after_published" if "hidden" in test["tags"] else "visible")
     assert main(["grade", "broadcasting.py", "--format", "junit", "--out", "r.xml"]) == 3
     suite = xml.parse(tmp_path / "r.xml").getroot()[0]
     assert int(suite.get("tests")) == len(suite.findall("testcase")) == 10
@@ -94,7 +101,7 @@ def run_python(code):
 
 
 def test_other_commands_do_not_import_the_coursework():
-    assert list(cli.FORMATS) == list(FORMATS)
+    assert list(cli.FORMATS) == list(FORMATS) and cli.VISIBILITIES == VISIBILITIES
     code = (
         "import sys, minires.cli as cli; cli._parser().parse_args(['compare']); "
         "print(sorted(m for m in sys.modules if m.startswith(('minires.coursework', 'minires.testing'))))"
