@@ -4,8 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, compare, coursework, doctor, gallery, kernels, lessons_cli
+from . import __version__, compare, doctor, gallery, kernels, lessons_cli
 from .models import VARIANTS
+
+FORMATS = "text", "markdown", "junit", "gradescope"  # of ``minires grade``; the coursework is imported if asked for
+VISIBILITIES = "visible", "after_due_date", "after_published", "hidden"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +60,8 @@ def run_flow(**options) -> int:
 
 def run_new(name: str, out: str | None) -> int:
     """``minires new``: write an exercise file, or list the exercises."""
+    from . import coursework
+
     if name == "list":
         for assignment in coursework.ASSIGNMENTS.values():
             print(f"{assignment.name:<16}{assignment.points:g} points  {assignment.title}")
@@ -67,10 +72,10 @@ def run_new(name: str, out: str | None) -> int:
 
 def run_grade(file: str, format: str, out: str | None, **options) -> int:
     """``minires grade``: run an assignment's tests, and write or print what came of them."""
+    from . import coursework
+
     result = coursework.grade_to(file, format, out, **options)
     return 0 if result.score == result.points else 3
-
-
 
 
 def run_doctor(**options) -> int:
@@ -187,13 +192,11 @@ def _add_new(commands) -> None:
         "new",
         help="write an exercise file",
         description="Write an exercise file with holes to fill.",
-        epilog="exercises:\n"
-        + "\n".join(f"  {a.name:<16}{a.title}" for a in coursework.ASSIGNMENTS.values())
-        + "\n\nexamples:\n  minires new conv2d\n  minires new list\n",
+        epilog="examples:\n  minires new list\n  minires new conv2d\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=run_new)
-    parser.add_argument("name", metavar="NAME", help="an exercise from the list below, or: list")
+    parser.add_argument("name", metavar="NAME", help="an exercise, or: list, which tells what there is")
     parser.add_argument("--out", metavar="FILE", help="file to write (default NAME.py); one that exists is kept")
 
 
@@ -213,10 +216,16 @@ def _add_grade(commands) -> None:
     parser.set_defaults(command=run_grade)
     parser.add_argument("file", metavar="FILE", help="the file, or a folder that holds it under the exercise's name")
     parser.add_argument("--assignment", metavar="NAME", help="the exercise (default: the name of the file)")
-    parser.add_argument("--format", choices=list(coursework.FORMATS), default="text", help="default: text")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
     parser.add_argument("--out", metavar="FILE", help="write here, anew after each test (default: print)")
     parser.add_argument("--hidden", action="store_true", help="run the hidden tests too")
     parser.add_argument("--seed", type=int, default=0, help="of the hidden tests' shapes and numbers (default 0)")
+    parser.add_argument(
+        "--visibility",
+        choices=VISIBILITIES,
+        default="visible",
+        help="when Gradescope shows a hidden test's score and hint (default: visible)",
+    )
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds a test may take (default 30)")
     parser.add_argument("--memory", type=int, default=512, help="MB a test may take (default 512)")
     parser.add_argument("--user", metavar="NAME", help="run the submission as this user (needs root)")

@@ -80,7 +80,7 @@ def gradescope(result: Result) -> str:
             "status": "passed" if test.status == "passed" else "failed",
             "output": clean(test.told),
             "output_format": "text",
-            "visibility": "visible",
+            "visibility": result.visibility if test.test.hidden else "visible",
             "tags": [test.test.part, *(["hidden"] if test.test.hidden else [])],
         }
         for test in result.tests

@@ -2,11 +2,10 @@
 
 import importlib.util
 import os
-import pwd
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from .assignments import ASSIGNMENTS
 from .learner import Keeper, Learner, Limits, Wrong
 
 LARGEST_FILE = 2**20  # bytes of a submission
+VISIBILITIES = "visible", "after_due_date", "after_published", "hidden"  # Gradescope's words
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Result:
     file: str
     hidden: bool
     tests: list[TestResult]
+    visibility: str = "visible"
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -98,13 +98,15 @@ def grade(
     timeout: float = 30.0,
     memory: int = 512,
     user: str | None = None,
+    visibility: str = "visible",
     on_test: Callable[[Result, TestResult | None], object] | None = None,
 ) -> Result:
     """Run an assignment's tests on a submission: a file, or a folder that holds it under the exercise's name.
 
     assignment: a name from `ASSIGNMENTS` (default: that of the file). hidden: run the hidden tests too, whose shapes
     and numbers are drawn from ``seed``. timeout, memory: seconds and MB for one test. user: run the submission as this
-    user (needs root). on_test: called with the result so far before the first test (with None) and after each.
+    user (needs root). visibility: when Gradescope shows a hidden test's score and hint, one of `VISIBILITIES`. on_test:
+    called with the result so far before the first test (with None) and after each.
 
     The submission is never imported here. Raises ValueError or OSError for arguments that do not fit; whatever the
     submission does ends in the result.
@@ -115,12 +117,14 @@ def grade(
             f"grade: got timeout={timeout}, memory={memory}, seed={seed}; expected seconds and MB above 0, and a seed "
             "of at least 0"
         )
+    if visibility not in VISIBILITIES:
+        raise ValueError(f"grade: got visibility={visibility!r}; expected one of {', '.join(VISIBILITIES)}")
     if not hasattr(os, "fork"):
         raise OSError("grade: needs fork to give each test a process; use Linux, macOS, or WSL on Windows")
     limits = Limits(timeout, memory, None if user is None else find_user(user))
     started = time.perf_counter()
     file, source, trouble = read_submission(Path(path), chosen.name)
-    result = Result(chosen, file, hidden, number_tests(chosen, hidden))
+    result = Result(chosen, file, hidden, number_tests(chosen, hidden), visibility)
     if on_test is not None:
         on_test(result, None)
     with Keeper() as keeper:
@@ -200,6 +204,8 @@ def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
 
 def find_user(name: str) -> tuple[int, int]:
     """(uid, gid) of a user. Raises ValueError if there is none, or if this process may not become one."""
+    import pwd  # not there on Windows, where `grade` has said so by now
+
     if os.geteuid() != 0:
         raise ValueError("grade: only root may run a submission as another user; leave out --user")
     try:

@@ -42,6 +42,21 @@ def judge(what: str, got: Any, right: Any, mistakes: Mistakes = (), tolerance: f
     raise Wrong(f"{what}: {_worst(got, right)}\n    likely: {likely}", brief)
 
 
+def draw_shape(rng: np.random.Generator, shape: Sequence[int] | str) -> tuple[int, ...]:
+    """A shape as it is, or one letter an axis: digits are sizes, and other letters get sizes from 2 to 6.
+
+    Equal letters get equal sizes, different letters different ones: "n3mm" may become (4, 3, 2, 2).
+    """
+    return draw_shapes(rng, shape)[0]
+
+
+def draw_shapes(rng: np.random.Generator, *shapes: Sequence[int] | str) -> list[tuple[int, ...]]:
+    """Several shapes as `draw_shape` draws them; a letter has the same size in all of them."""
+    letters = dict.fromkeys(c for shape in shapes if isinstance(shape, str) for c in shape if not c.isdigit())
+    sizes: dict[Any, int] = dict(zip(letters, rng.permutation(np.arange(2, 7)).tolist()))
+    return [tuple(int(sizes.get(c, c)) for c in shape) for shape in shapes]
+
+
 def as_array(what: str, got: Any, right: np.ndarray) -> np.ndarray:
     """What came back, if it is an array (or a number) of the right shape and type; else Wrong."""
     if got is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernels import cpu
+from .judge import draw_shape, draw_shapes
 
 EPS, AXES = 1e-5, (0, 2, 3)
 
@@ -31,12 +32,13 @@ class Mutant:
         return Mutant(self.forward, backward, self.arrays, (slot,), right)
 
 
-def _normal(*shapes: tuple[int, ...]) -> Callable:
-    return lambda rng: [rng.standard_normal(shape) for shape in shapes]
+def _normal(*shapes: str) -> Callable:
+    """Arrays of shapes that are drawn too, by their letters."""
+    return lambda rng: [rng.standard_normal(shape) for shape in draw_shapes(rng, *shapes)]
 
 
 def _away_from_zero(rng: np.random.Generator) -> list[np.ndarray]:
-    x = rng.standard_normal((3, 4, 5))
+    x = rng.standard_normal(draw_shape(rng, "nmk"))
     return [x + 0.1 * np.sign(x)]
 
 
@@ -58,6 +60,11 @@ def _batch_norm_dx(g, x, gamma, mean_term=1.0, variance_term=1.0):
     return _channels(gamma) * inv_std * (g - mean_term * _mean(g) - variance_term * x_hat * _mean(g * x_hat))
 
 
+def _slip(x: np.ndarray) -> float:
+    count = x.size / x.shape[1]
+    return count / (count - 1)
+
+
 def _softmax(z: np.ndarray) -> np.ndarray:
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
@@ -65,26 +72,24 @@ def _softmax(z: np.ndarray) -> np.ndarray:
 
 GEOMETRY = (1, 1), (1, 1), (1, 1), 1
 
-linear = Mutant(
-    lambda x, w, b: x @ w.T + b, lambda g, x, w, b: (g @ w, g.T @ x, g.sum(0)), _normal((5, 4), (4, 4), (4,))
-)
+linear = Mutant(lambda x, w, b: x @ w.T + b, lambda g, x, w, b: (g @ w, g.T @ x, g.sum(0)), _normal("nk", "kk", "k"))
 conv2d = Mutant(
     lambda x, w, b: cpu.conv2d(x, w, b, *GEOMETRY),
     lambda g, x, w, b: cpu.conv2d_backward(g, x, w, *GEOMETRY, (True, True, True)),
-    _normal((2, 3, 5, 5), (3, 3, 3, 3), (3,)),
+    _normal("nchw", "cc33", "c"),
 )
 batch_norm = Mutant(
     lambda x, gamma, beta: _channels(gamma) * _x_hat(x)[0] + _channels(beta),
     lambda g, x, gamma, beta: (_batch_norm_dx(g, x, gamma), (g * _x_hat(x)[0]).sum(AXES), g.sum(AXES)),
-    _normal((4, 3, 3, 3), (3,), (3,)),
+    _normal("nchw", "c", "c"),
 )
 softmax = Mutant(
     _softmax,
     lambda g, z: (_softmax(z) * (g - (g * _softmax(z)).sum(-1, keepdims=True)),),
-    _normal((4, 5)),
+    _normal("nk"),
 )
 relu = Mutant(lambda x: np.maximum(x, 0), lambda g, x: (g * (x > 0),), _away_from_zero)
-product = Mutant(lambda a, b: a * b, lambda g, a, b: (g * b, g * a), _normal((3, 4), (3, 4)))
+product = Mutant(lambda a, b: a * b, lambda g, a, b: (g * b, g * a), _normal("nm", "nm"))
 
 MUTANTS: dict[str, Mutant] = {
     "linear": linear,
@@ -110,7 +115,7 @@ MUTANTS: dict[str, Mutant] = {
         "batch norm", 0, lambda r, g, x, gamma, beta: _batch_norm_dx(g, x, gamma, variance_term=0)
     ),
     "batch norm, n − 1 for n": batch_norm.broken(
-        "batch norm", 0, lambda r, g, x, gamma, beta: _batch_norm_dx(g, x, gamma, variance_term=36 / 35)
+        "batch norm", 0, lambda r, g, x, gamma, beta: _batch_norm_dx(g, x, gamma, variance_term=_slip(x))
     ),
     "batch norm, dx times 7": batch_norm.broken("batch norm", 0, lambda r, g, x, gamma, beta: 7 * r),
     "softmax, all zeros": softmax.broken("softmax", 0, lambda r, g, z: 0 * r),

@@ -259,12 +259,14 @@ def one_hot(labels, classes, dtype, ignore_index=-100):
 
 def cross_entropy(logits, q):
     """loss = −Σ_k q_k·log p_k with p = softmax(logits) over axis 1. logits, q (N, K, …) -> loss (N, …), p (N, K, …)."""
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    p = e / e.sum(1, keepdims=True)
+    shifted = logits - logits.max(1, keepdims=True)  # p is the same, and no exponential overflows
+    e = np.exp(shifted)
+    total = e.sum(1, keepdims=True)
+    p, log_p = e / total, shifted - np.log(total)  # log p where p itself is too small for a float
     loss = np.zeros((logits.shape[0], *logits.shape[2:]), logits.dtype)
     for n, k, *at in np.ndindex(q.shape):
         if q[(n, k, *at)] != 0:
-            loss[(n, *at)] -= q[(n, k, *at)] * np.log(p[(n, k, *at)])
+            loss[(n, *at)] -= q[(n, k, *at)] * log_p[(n, k, *at)]
     return loss, p
 
 

@@ -165,15 +165,19 @@ def batch_norm_terms(case: Case) -> Diagnosis | None:
         square = (centred * centred).sum(axes, keepdims=True)
         share = (case.error * centred).sum(axes, keepdims=True) / np.where(square == 0, 1, square)
         rest = case.error - level
+        normalises = _normalises(case, axes, centred)
         if np.abs(rest).max() <= case.slack:
+            term = 'batch norm\'s "- mean(dxhat)" term' if normalises else "a mean over them"
             text = f"the error is constant over axes {axes}"
-            return "missing_mean_term", f'{text}: batch norm\'s "- mean(dxhat)" term is missing, wrong or not wanted'
+            return "missing_mean_term", f"{text}: {term} is missing, wrong or not wanted"
         if np.abs(case.error - share * centred).max() <= case.slack:
-            text = f"the error is proportional to the input, centred over axes {axes}: batch norm's variance term"
-            return "missing_variance_term", f'{text} "- xhat * mean(dxhat * xhat)" is missing or has a wrong factor'
+            term = 'batch norm\'s variance term "- xhat * mean(dxhat * xhat)"' if normalises else "a multiple of it"
+            text = f"the error is proportional to the input, centred over axes {axes}"
+            return "missing_variance_term", f"{text}: {term} is missing or has a wrong factor"
         if count > 4 and np.abs(rest - share * centred).max() <= case.slack:
+            terms = "batch norm's mean and variance terms" if normalises else "what goes through a mean and a variance"
             text = f"the error is a constant plus a multiple of the centred input over axes {axes}"
-            return "missing_mean_term", f"{text}: batch norm's mean and variance terms are both missing"
+            return "missing_mean_term", f"{text}: {terms} {'are both' if normalises else 'is'} missing"
     return None
 
 
@@ -255,6 +259,21 @@ def _statistics_axes(ndim: int) -> list[tuple[int, ...]]:
     every = tuple(range(ndim))
     groups = [tuple(a for a in every if a != 1), every[1:], every[2:], every[-1:], every[:1], every]
     return [group for k, group in enumerate(groups) if group and group not in groups[:k]]
+
+
+def _normalises(case: Case, axes: tuple[int, ...], centred: np.ndarray) -> bool:
+    """Whether the input may be normalised over these axes: its right gradient, or the one that came, says so.
+
+    What does not change when its input is shifted or stretched has a gradient with mean 0 and no part along the centred
+    input (but for ε). A gradient that came with mean 0 is a batch norm's in training, perhaps where it evaluates.
+    """
+    for grad in (case.numeric, case.grad):
+        size = np.sqrt((grad * grad).sum(axes))
+        level = np.abs(grad.mean(axes))
+        along = np.abs((grad * centred).sum(axes)) / np.maximum(np.sqrt((centred * centred).sum(axes)), 1e-300)
+        if size.all() and (level <= 1e-4 * size).all() and (along <= 0.05 * size).all():
+            return True
+    return False
 
 
 def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -8,8 +8,10 @@ import xml.etree.ElementTree as xml
 import pytest
 from coursework.conftest import SOLUTIONS, solution
 
+from minires import cli
 from minires.cli import main
-from minires.coursework import ASSIGNMENTS
+from minires.coursework import ASSIGNMENTS, FORMATS
+from minires.coursework.grading import VISIBILITIES
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +61,12 @@ def test_formats(tmp_path, capsys):
     assert {"number", "name", "score", "max_score", "status", "output", "output_format", "visibility", "tags"} == set(
         found["tests"][0]
     )
+    assert {t["visibility"] for t in found["tests"]} == {"visible"}
+    later = ["--hidden", "--visibility", "after_published"]
+    assert main(["grade", "broadcasting.py", "--format", "gradescope", "--out", "r.json", *later]) == 3
+    found = json.loads((tmp_path / "r.json").read_text())
+    for test in found["tests"]:
+        assert test["visibility"] == ("after_published" if "hidden" in test["tags"] else "visible")
     assert main(["grade", "broadcasting.py", "--format", "junit", "--out", "r.xml"]) == 3
     suite = xml.parse(tmp_path / "r.xml").getroot()[0]
     assert int(suite.get("tests")) == len(suite.findall("testcase")) == 10
@@ -84,3 +92,31 @@ def test_grader_never_imports_the_submission(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False", "0.0"]
+
+
+def run_python(code):
+    """What a new interpreter prints, and what it says of errors."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.split(), done.stderr
+
+
+def test_other_commands_do_not_import_the_coursework():
+    assert list(cli.FORMATS) == list(FORMATS) and cli.VISIBILITIES == VISIBILITIES
+    code = (
+        "import sys, minires.cli as cli; cli._parser().parse_args(['compare']); "
+        "print(sorted(m for m in sys.modules if m.startswith(('minires.coursework', 'minires.testing'))))"
+    )
+    assert run_python(code) == (["[]"], "")
+
+
+def test_without_fork_the_exercises_are_there_and_grade_says_what_it_needs(tmp_path):
+    """As on Windows, which has neither fork nor these modules."""
+    (tmp_path / "conv2d.py").touch()
+    windows = (
+        "import os, sys; del os.fork; sys.modules.update(pwd=None, resource=None, fcntl=None, grp=None, termios=None); "
+        "from minires.cli import main; "
+    )
+    listed, _ = run_python(windows + "main(['new', 'list'])")
+    assert listed.count("points") == 9
+    printed, told = run_python(windows + "print(main(['grade', 'conv2d.py']))")
+    assert printed == ["1"] and "needs fork" in told and "WSL on Windows" in told

@@ -370,3 +370,26 @@ def test_check_that_proves_nothing_warns():
 def test_bad_arguments(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_batch_norm_is_spoken_of_only_where_something_is_normalised():
+    def centred(x):
+        return x - x.mean(0)
+
+    def normalise(x):
+        return centred(x) / np.sqrt(x.var(0) + 1e-5)
+
+    def normalise_backward(g, x):
+        y = normalise(x)
+        return ((g - y * (g * y).mean(0)) / np.sqrt(x.var(0) + 1e-5),)
+
+    wrong = {
+        "sum": (np.sum, lambda g, x: (g * (np.arange(len(x)) == 0)[:, None] * np.ones_like(x),)),
+        "var": (lambda x: x.var(0), lambda g, x: (g * (2 * centred(x) / len(x) + 0.3),)),
+        "batch norm": (normalise, normalise_backward),
+    }
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    for name, pair in wrong.items():
+        (failure,) = gradcheck(pair, x, raise_on_failure=False).failures
+        assert failure.kind == "missing_mean_term"
+        assert ("batch norm" in failure.likely) == (name == "batch norm"), failure.likely

@@ -9,17 +9,18 @@ from ...testing import gradcheck
 from .. import networks
 from ..assignment import Assignment, Check, Test
 from ..graphs import GRAPHS
-from ..judge import judge, raise_failure
+from ..judge import draw_shapes, judge, raise_failure
 from ..learner import Learner, Wrong
 
+Shape = tuple[int, ...] | str  # letters: sizes that are drawn
 X, SQUARE = (3, 4), (4, 4)
 
 
-def ordered(graph: str, *shapes: tuple[int, ...]) -> Check:
+def ordered(graph: str, *shapes: Shape) -> Check:
     """Every op is listed once, before the ops that made its inputs."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        arrays = [rng.standard_normal(shape) for shape in shapes]
+        arrays = [rng.standard_normal(shape) for shape in draw_shapes(rng, *shapes)]
         places = learner.drive("order", graph, arrays)
         ops = networks.ops_behind(GRAPHS[graph](*[Tensor(a, requires_grad=True) for a in arrays]))
         place_of = {op.serial: i for i, op in enumerate(ops)}
@@ -42,11 +43,11 @@ def ordered(graph: str, *shapes: tuple[int, ...]) -> Check:
     return check
 
 
-def walked(graph: str, *shapes: tuple[int, ...]) -> Check:
+def walked(graph: str, *shapes: Shape) -> Check:
     """The leaves' gradients agree with differences; if not, the checker names the edge."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        arrays = [rng.standard_normal(shape) for shape in shapes]
+        arrays = [rng.standard_normal(shape) for shape in draw_shapes(rng, *shapes)]
         leaves: list[Tensor] = []
 
         def f(*tensors: Tensor) -> Tensor:
@@ -68,11 +69,11 @@ def walked(graph: str, *shapes: tuple[int, ...]) -> Check:
     return check
 
 
-def held_to_the_library(graph: str, times: int, *shapes: tuple[int, ...]) -> Check:
+def held_to_the_library(graph: str, times: int, *shapes: Shape) -> Check:
     """The leaves' gradients after so many passes are so many times the library's."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        arrays = [rng.standard_normal(shape) for shape in shapes]
+        arrays = [rng.standard_normal(shape) for shape in draw_shapes(rng, *shapes)]
         leaves = [Tensor(a, requires_grad=True) for a in arrays]
         y = GRAPHS[graph](*leaves)
         g = rng.standard_normal(y.shape)
@@ -94,10 +95,10 @@ ASSIGNMENT = Assignment(
     [
         Test("order", "a chain", 1, ordered("chain", X), "start with output.op and follow op.inputs"),
         Test("order", "a fork", 1, ordered("skip_inside", X), "list an op only when all that use it are listed"),
-        Test("order", "a long and a short way", 1, ordered("long_way_round", X),
+        Test("order", "a long and a short way", 1, ordered("long_way_round", "nm"),
              "depth first, the op behind its inputs, then reversed; or: op.serial grows with the order of creation",
              hidden=True),
-        Test("order", "1,200 ops", 1, ordered("deep", (2,)),
+        Test("order", "1,200 ops", 1, ordered("deep", "n"),
              "a function that calls itself for each op meets Python's limit: keep a list of what is to be visited",
              hidden=True),
         Test("walk", "a chain", 1, walked("chain", X), "call op.backward with the gradient of the op's output"),
@@ -105,15 +106,15 @@ ASSIGNMENT = Assignment(
              "op.backward returns one gradient for each of op.inputs, in their order"),
         Test("walk", "an input without gradient", 1, walked("with_constant", X, X),
              "where op.inputs has None, there is nobody to hand a gradient to"),
-        Test("walk", "a broadcast input", 1, walked("two_inputs", (2, *X), SQUARE),
+        Test("walk", "a broadcast input", 1, walked("two_inputs", "bnm", "mm"),
              "sum_to(gradient, op.input_specs[i][0])", hidden=True),
         Test("forks", "a skip at the leaf", 2, walked("skip", X), "two gradients arrive at x: add them"),
         Test("forks", "a tensor used twice by one op", 1, walked("used_twice", X), "x·x sends two gradients to x"),
         Test("forks", "a skip inside", 2, walked("skip_inside", X),
              "hand a tensor's gradient on only when all its users have sent theirs"),
-        Test("forks", "shared weights", 1, walked("three_blocks", X, SQUARE, SQUARE),
+        Test("forks", "shared weights", 1, walked("three_blocks", "nm", "mm", "mm"),
              "a weight that three blocks use gets three gradients", hidden=True),
-        Test("forks", "a long and a short way", 2, walked("long_way_round", X),
+        Test("forks", "a long and a short way", 2, walked("long_way_round", "nm"),
              "the fork's sum must be whole before it is handed on: go through the ops in the order of part 1",
              hidden=True),
         Test("network", "40 forks in a row", 1, held_to_the_library("many_forks", 1, (2,)),
@@ -121,7 +122,7 @@ ASSIGNMENT = Assignment(
         Test("network", "1,200 ops", 1, held_to_the_library("deep", 1, (2,)), "no function that calls itself"),
         Test("network", "two passes", 1, held_to_the_library("three_blocks", 2, X, SQUARE, SQUARE),
              "a leaf that has a .grad keeps it: add"),
-        Test("network", "three passes", 1, held_to_the_library("chain", 3, (5,)),
+        Test("network", "three passes", 1, held_to_the_library("chain", 3, "nm"),
              "a leaf that has a .grad keeps it: add", hidden=True),
     ],
 )  # fmt: skip

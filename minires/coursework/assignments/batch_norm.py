@@ -6,25 +6,24 @@ import numpy as np
 
 from ...kernels import cpu, textbook
 from ..assignment import Assignment, Check, Test
-from ..judge import judge, judge_gradient, parts
+from ..judge import draw_shape, judge, judge_gradient, parts
 from ..learner import Learner
 from .training import trains
 
-Shape = tuple[int, ...]
-IMAGES, ROWS, EPS = (4, 3, 3, 3), (8, 3), 1e-5
+Shape = tuple[int, ...] | str  # letters: sizes that are drawn
+IMAGES, ROWS, ANY, EPS = (4, 3, 3, 3), (8, 3), "nchw", 1e-5
 
 
-def draw(rng: np.random.Generator, shape: Shape | None, dtype: type = np.float64) -> list[np.ndarray]:
+def draw(rng: np.random.Generator, shape: Shape, dtype: type = np.float64) -> list[np.ndarray]:
     """x with another mean and spread in each channel, γ and β."""
-    if shape is None:
-        shape = tuple(int(n) for n in rng.integers(2, 5, 4))
+    shape = draw_shape(rng, shape)
     c = (-1, *(1,) * (len(shape) - 2))
     spread, mean = rng.uniform(0.5, 3, shape[1]).reshape(c), rng.standard_normal(shape[1]).reshape(c)
     arrays = [rng.standard_normal(shape) * spread + mean, *(rng.standard_normal(shape[1]) + 1 for _ in range(2))]
     return [a.astype(dtype) for a in arrays]
 
 
-def forward(shape: Shape | None, affine: bool = True, dtype: type = np.float64) -> Check:
+def forward(shape: Shape, affine: bool = True, dtype: type = np.float64) -> Check:
     """batch_norm gives the textbook's y, mean and var."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
@@ -60,7 +59,7 @@ def _over_batch(x, gamma, beta):
     return textbook.per_channel(gamma, x.ndim) * x_hat + shift
 
 
-def gradient(slot: int, shape: Shape | None) -> Check:
+def gradient(slot: int, shape: Shape) -> Check:
     """One of the three gradients is the textbook's."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
@@ -80,7 +79,7 @@ def gradient(slot: int, shape: Shape | None) -> Check:
     return check
 
 
-def evaluation(shape: Shape | None) -> Check:
+def evaluation(shape: Shape) -> Check:
     """batch_norm_eval uses the statistics it is given."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
@@ -94,24 +93,25 @@ def evaluation(shape: Shape | None) -> Check:
     return check
 
 
-def running(momentum: float, count: int | None) -> Check:
-    """update_running moves the mean and the unbiased variance."""
+def running(momentum: float | None, count: int | None) -> Check:
+    """update_running moves the mean and the unbiased variance; what is None is drawn."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        n = count or int(rng.integers(3, 20))
-        old, new = ((rng.standard_normal(3), rng.uniform(0.5, 2, 3)) for _ in range(2))
+        n, weight = count or int(rng.integers(3, 20)), momentum or float(rng.uniform(0.2, 0.4))
+        channels = 3 if count else int(rng.integers(2, 7))
+        old, new = ((rng.standard_normal(channels), rng.uniform(0.5, 2, channels)) for _ in range(2))
         unbiased = new[1] * n / (n - 1)
 
         def mixed(old, new, share):
             return (1 - share) * old + share * new
 
-        got = parts("update_running", learner.call("update_running", *old, *new, n, momentum), 2, "mean and variance")
+        got = parts("update_running", learner.call("update_running", *old, *new, n, weight), 2, "mean and variance")
         backwards = "momentum weighs the new value, 1 − momentum the old one"
-        judge("update_running, mean", got[0], mixed(old[0], new[0], momentum),
-              [(backwards, mixed(old[0], new[0], 1 - momentum))])  # fmt: skip
-        judge("update_running, variance", got[1], mixed(old[1], unbiased, momentum), [
-            ("the biased variance is used: multiply by count / (count − 1)", mixed(old[1], new[1], momentum)),
-            (backwards, mixed(old[1], unbiased, 1 - momentum)),
+        judge("update_running, mean", got[0], mixed(old[0], new[0], weight),
+              [(backwards, mixed(old[0], new[0], 1 - weight))])  # fmt: skip
+        judge("update_running, variance", got[1], mixed(old[1], unbiased, weight), [
+            ("the biased variance is used: multiply by count / (count − 1)", mixed(old[1], new[1], weight)),
+            (backwards, mixed(old[1], unbiased, 1 - weight)),
         ])  # fmt: skip
 
     return check
@@ -124,20 +124,20 @@ ASSIGNMENT = Assignment(
         Test("forward", "images", 1, forward(IMAGES), "mean and variance over axes (0, 2, 3), one for each channel"),
         Test("forward", "rows, without γ and β", 1, forward(ROWS, affine=False), "over all axes but axis 1"),
         Test("forward", "float32 stays float32", 1, forward(IMAGES, dtype=np.float32), "NumPy scalars are float64"),
-        Test("forward", "other sizes", 1, forward(None), "γ has shape (C,): reshape it to (1, C, 1, 1)", hidden=True),
+        Test("forward", "other sizes", 1, forward(ANY), "γ has shape (C,): reshape it to (1, C, 1, 1)", hidden=True),
         Test("gradient of x", "images", 2, gradient(0, IMAGES), THREE_TERMS),
         Test("gradient of x", "rows", 1, gradient(0, ROWS), THREE_TERMS),
-        Test("gradient of x", "other sizes", 1, gradient(0, None), THREE_TERMS, hidden=True),
-        Test("gradient of x", "a batch of two", 1, gradient(0, (2, 3, 2, 2)), THREE_TERMS, hidden=True),
+        Test("gradient of x", "other sizes", 1, gradient(0, ANY), THREE_TERMS, hidden=True),
+        Test("gradient of x", "a batch of two", 1, gradient(0, "2chw"), THREE_TERMS, hidden=True),
         Test("gradients of γ and β", "γ", 0.5, gradient(1, IMAGES), "γ multiplies x̂: sum g·x̂ over all but axis 1"),
         Test("gradients of γ and β", "β", 0.5, gradient(2, IMAGES), "β is added: sum g over all but axis 1"),
-        Test("gradients of γ and β", "γ, other sizes", 0.5, gradient(1, None), "sum over all but axis 1", hidden=True),
-        Test("gradients of γ and β", "β, rows", 0.5, gradient(2, ROWS), "sum over all but axis 1", hidden=True),
+        Test("gradients of γ and β", "γ, other sizes", 0.5, gradient(1, ANY), "sum over all but axis 1", hidden=True),
+        Test("gradients of γ and β", "β, rows", 0.5, gradient(2, "nc"), "sum over all but axis 1", hidden=True),
         Test("evaluation", "images", 1, evaluation(IMAGES), "the given mean and var, nothing of the batch"),
-        Test("evaluation", "other sizes", 1, evaluation(None), "the given mean and var, nothing of the batch",
+        Test("evaluation", "other sizes", 1, evaluation(ANY), "the given mean and var, nothing of the batch",
              hidden=True),
         Test("running statistics", "one step", 1, running(0.1, 36), "count/(count − 1) times var enters"),
-        Test("running statistics", "another momentum", 1, running(0.3, None),
+        Test("running statistics", "another momentum", 1, running(None, None),
              "var·count/(count − 1) enters the running variance", hidden=True),
         *trains(("batch_norm", "batch_norm_eval"), ("batch_norm_backward",)),
     ],

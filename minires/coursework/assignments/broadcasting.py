@@ -4,20 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...kernels import textbook
 from ..assignment import Assignment, Check, Test
-from ..judge import judge, judge_gradient
+from ..judge import draw_shapes, judge, judge_gradient
 from ..learner import Learner
 
-Shape = tuple[int, ...]
+Shape = tuple[int, ...] | str  # letters: sizes that are drawn
 
 
-def by_definition(grad: np.ndarray, shape: Shape) -> np.ndarray:
-    """Each entry of grad added to the entry of the small array that broadcasting put there."""
-    small = np.zeros(shape, grad.dtype)
-    places = np.broadcast_to(np.arange(small.size).reshape(shape), grad.shape)
-    for index in np.ndindex(grad.shape):
-        small.flat[places[index]] += grad[index]
-    return small
+def summed_to(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The textbook's sum over the axes that were put in front, and over those that were stretched."""
+    front = grad.ndim - len(shape)
+    axes = [*range(front), *(front + k for k, n in enumerate(shape) if n == 1)]
+    return textbook.reduce_sum(grad, tuple(axes)).reshape(shape)
 
 
 def random_shapes(rng: np.random.Generator) -> tuple[Shape, Shape]:
@@ -28,30 +27,27 @@ def random_shapes(rng: np.random.Generator) -> tuple[Shape, Shape]:
     return a, b
 
 
-def summed(large: Shape | None, small: Shape | None = None) -> Check:
-    """sum_to of an array of these shapes (drawn, if None) is the definition's."""
+def summed(large: Shape, small: Shape) -> Check:
+    """sum_to of an array of these shapes is the textbook's sum."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        to, whole = small, large
-        if whole is None or to is None:
-            to = random_shapes(rng)[1]
-            whole = (int(rng.integers(2, 4)), *(n if n > 1 else 3 for n in to))
+        whole, to = draw_shapes(rng, large, small)
         grad = rng.standard_normal(whole)
         got = learner.call("sum_to", grad, to)
-        judge(f"sum_to from {whole} to {to}", got, by_definition(grad, to))
+        judge(f"sum_to from {whole} to {to}", got, summed_to(grad, to))
 
     return check
 
 
 def gradient(function: str, forward: Callable, slot: int, shapes: tuple[Shape, Shape] | None) -> Check:
-    """One gradient of a binary operation is the definition's."""
+    """One gradient of a binary operation is the textbook's sum of what reaches each place."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        a, b = (rng.standard_normal(shape) for shape in shapes or random_shapes(rng))
+        a, b = (rng.standard_normal(shape) for shape in draw_shapes(rng, *(shapes or random_shapes(rng))))
 
         def right(g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             to_a, to_b = (g, g) if forward is np.add else (g * b, g * a)
-            return by_definition(to_a, a.shape), by_definition(to_b, b.shape)
+            return summed_to(to_a, a.shape), summed_to(to_b, b.shape)
 
         what = f"{function}, the gradient of {'ab'[slot]}, shapes {a.shape} and {b.shape}"
         judge_gradient(learner, what, lambda g: learner.call(function, g, a, b), forward, right, [a, b], slot, rng)
@@ -66,7 +62,7 @@ def tests_of(part: str, function: str, forward: Callable) -> list[Test]:
         Test(part, "equal shapes", 1, gradient(function, forward, 0, ((3, 4), (3, 4))), "nothing was stretched"),
         Test(part, "b stretched", 1, gradient(function, forward, 1, ((2, 3, 4), (3, 1))), hint),
         Test(part, "a stretched", 1, gradient(function, forward, 0, ((3, 1), (1, 4))), hint),
-        Test(part, "b a single number", 1, gradient(function, forward, 1, ((2, 3), ())), hint, hidden=True),
+        Test(part, "b a single number", 1, gradient(function, forward, 1, ("nm", "")), hint, hidden=True),
         Test(part, "both stretched: a", 1, gradient(function, forward, 0, None), hint, hidden=True),
         Test(part, "both stretched: b", 1, gradient(function, forward, 1, None), hint, hidden=True),
     ]
@@ -79,8 +75,9 @@ ASSIGNMENT = Assignment(
         Test("sum to shape", "a missing axis", 1, summed((2, 3), (3,)), "missing axes stand in front: sum them"),
         Test("sum to shape", "an axis of 1", 2, summed((2, 3, 4), (2, 1, 4)), "keep axes of length 1: keepdims=True"),
         Test("sum to shape", "both", 2, summed((2, 3, 4), (3, 1)), "first the missing axes, then those of length 1"),
-        Test("sum to shape", "other shapes", 1, summed(None), "look at (2, 3, 4) -> (1, 4) by hand", hidden=True),
-        Test("sum to shape", "a single number", 1, summed((2, 3), ()), "the shape () has no axes: sum all",
+        Test("sum to shape", "other shapes", 1, summed("bnmk", "n1k"), "look at (2, 3, 4) -> (1, 4) by hand",
+             hidden=True),
+        Test("sum to shape", "a single number", 1, summed("nm", ""), "the shape () has no axes: sum all",
              hidden=True),
         *tests_of("add", "add_backward", np.add),
         *tests_of("multiply", "multiply_backward", np.multiply),

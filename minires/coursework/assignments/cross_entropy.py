@@ -1,9 +1,8 @@
 """Assignment cross_entropy: softmax, the loss, and its gradient."""
 
-import math
-
 import numpy as np
 
+from ...kernels import textbook
 from ..assignment import Assignment, Check, Test
 from ..judge import judge, judge_gradient
 from ..learner import Learner
@@ -11,30 +10,12 @@ from ..learner import Learner
 Draw = tuple[int, int] | None
 
 
-def softmax_by_definition(logits: np.ndarray) -> np.ndarray:
-    """exp(z − max) / Σ exp(z − max), number by number, summed exactly."""
-    p = np.empty(logits.shape)
-    for n, row in enumerate(logits):
-        exps = [math.exp(float(z) - float(row.max())) for z in row]
-        p[n] = [e / math.fsum(exps) for e in exps]
-    return p
-
-
-def loss_by_definition(logits: np.ndarray, target: np.ndarray) -> float:
-    """The mean of log Σ exp(z − max) + max − z[target]."""
-    terms = []
-    for row, t in zip(logits, target):
-        top = float(row.max())
-        terms.append(math.log(math.fsum(math.exp(float(z) - top) for z in row)) + top - float(row[t]))
-    return math.fsum(terms) / len(terms)
-
-
-def gradient_by_definition(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(softmax − one-hot) / N."""
-    p = softmax_by_definition(logits)
-    for n, t in enumerate(target):
-        p[n, t] -= 1
-    return p / len(target)
+def right_answers(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """The textbook's softmax, mean loss and gradient of the mean loss."""
+    q = textbook.one_hot(target, logits.shape[1], logits.dtype)
+    losses, p = textbook.cross_entropy(logits, q)
+    grad = textbook.cross_entropy_backward(np.full(len(target), 1 / len(target)), p, q)
+    return p, float(losses.mean()), grad
 
 
 def draw(rng: np.random.Generator, sizes: Draw, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -47,13 +28,13 @@ def probabilities(sizes: Draw, scale: float = 1.0) -> Check:
     """softmax of scores of this size."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        z, _ = draw(rng, sizes, scale)
+        z, target = draw(rng, sizes, scale)
         known = []
         if scale == 1:
             e = np.exp(z)
             known = [("the sum is over the batch (axis 0), or over everything; it is over each row", value)
                      for value in (e / e.sum(0), e / e.sum())]  # fmt: skip
-        judge(f"softmax of logits {z.shape}", learner.call("softmax", z), softmax_by_definition(z), known)
+        judge(f"softmax of logits {z.shape}", learner.call("softmax", z), right_answers(z, target)[0], known)
 
     return check
 
@@ -63,13 +44,13 @@ def loss(sizes: Draw, scale: float = 1.0) -> Check:
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
         z, target = draw(rng, sizes, scale)
-        right = loss_by_definition(z, target)
+        p, right, _ = right_answers(z, target)
         known = [("a sum for the mean over the batch", right * len(z)),
                  ("divided by all entries; the mean is over the batch alone", right / z.shape[1]),
                  ("the sign is wrong", -right)]  # fmt: skip
         if scale == 1:
             known.append(("the probabilities themselves, without the logarithm",
-                          -float(np.mean([p[t] for p, t in zip(softmax_by_definition(z), target)]))))  # fmt: skip
+                          -float(p[np.arange(len(z)), target].mean())))  # fmt: skip
         judge(f"cross_entropy of logits {z.shape}", learner.call("cross_entropy", z, target), right, known)
 
     return check
@@ -80,7 +61,7 @@ def gradient(sizes: Draw, scale: float = 1.0) -> Check:
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
         z, target = draw(rng, sizes, scale)
-        right = gradient_by_definition(z, target)
+        right = right_answers(z, target)[2]
         if scale > 1:
             got = learner.call("cross_entropy_backward", np.array(0.7), z, target)
             judge(f"cross_entropy_backward of large logits {z.shape}", got, 0.7 * right)
@@ -89,7 +70,7 @@ def gradient(sizes: Draw, scale: float = 1.0) -> Check:
             learner,
             f"cross_entropy_backward of logits {z.shape}",
             lambda g: (learner.call("cross_entropy_backward", g, z, target), None),
-            lambda z, target: np.asarray(loss_by_definition(z, target)),
+            lambda z, target: np.asarray(right_answers(z, target)[1]),
             lambda g: (g * right, None),
             [z, target],
             0,

@@ -12,6 +12,7 @@ from ..assignment import Assignment, Check, Test
 from ..judge import as_array, judge
 from ..learner import Learner, Wrong
 
+DEPTHS = 8, 20, 26  # of the hidden tests
 TOLERANCE = 1e-3  # float32 sums in another order
 
 
@@ -44,10 +45,11 @@ def geometric_growth(norms: np.ndarray) -> float:
     return float((norms[0] / norms[-1]) ** (1 / (len(norms) - 1)))
 
 
-def measures(kind: str, depth: int) -> Check:
-    """gradient_norms of a network is what is measured here."""
+def measures(kind: str, layers: int | None) -> Check:
+    """gradient_norms of a network is what is measured here; None: the number of layers is drawn."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
+        depth = layers or int(rng.choice(DEPTHS))
         seed, (x, y) = int(rng.integers(1000)), images(rng)
         right = block_norms(networks.twin(kind, depth, seed), x, y)
         got = as_floats(learner.drive("norms", kind, depth, seed, x, y))
@@ -73,10 +75,11 @@ def block_sizes(model: Any, x: np.ndarray) -> np.ndarray:
     return np.array(sizes, np.float64)
 
 
-def measures_forks(depth: int) -> Check:
-    """fork_norms of a residual network is what the instrument says."""
+def measures_forks(layers: int | None) -> Check:
+    """fork_norms of a residual network is what the instrument says; None: the number of layers is drawn."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
+        depth = layers or int(rng.choice(DEPTHS))
         seed, (x, y) = int(rng.integers(1000)), images(rng)
         right = fork_norms(networks.twin("residual", depth, seed), x, y)
         got = as_floats(learner.drive("forks", depth, seed, x, y))
@@ -148,7 +151,7 @@ def growth_of(kind: str) -> float:
 
 
 def plain_against_residual() -> str:
-    """"above" or "below"."""
+    """ "above" or "below"."""
     return "above" if growth_of("plain") > growth_of("residual") else "below"
 
 
@@ -172,10 +175,10 @@ ASSIGNMENT = Assignment(
     [
         Test("measure", "residual, 14 layers", 2, measures("residual", 14), RETAIN),
         Test("measure", "plain, 14 layers", 2, measures("plain", 14), RETAIN),
-        Test("measure", "plain, 8 layers", 2, measures("plain", 8), RETAIN, hidden=True),
-        Test("measure", "residual, 20 layers", 2, measures("residual", 20), RETAIN, hidden=True),
+        Test("measure", "plain, other depths", 2, measures("plain", None), RETAIN, hidden=True),
+        Test("measure", "residual, other depths", 2, measures("residual", None), RETAIN, hidden=True),
         Test("forks", "14 layers", 3, measures_forks(14), EDGES),
-        Test("forks", "20 layers", 3, measures_forks(20), EDGES, hidden=True),
+        Test("forks", "other depths", 3, measures_forks(None), EDGES, hidden=True),
         Test("explain", "growth", 0.5, grows(False), "(norms[0] / norms[-1]) ** (1 / steps)"),
         Test("explain", "growth, other norms", 0.5, grows(True), "(norms[0] / norms[-1]) ** (1 / steps)", hidden=True),
         Test("explain", "at a fork", 1, answers("at a fork", at_a_fork), "compare the arrays, not the norms alone"),

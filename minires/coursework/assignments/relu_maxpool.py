@@ -4,7 +4,7 @@ import numpy as np
 
 from ...kernels import cpu, textbook
 from ..assignment import Assignment, Check, Test
-from ..judge import judge, judge_gradient, parts
+from ..judge import draw_shape, judge, judge_gradient, parts
 from ..learner import Learner, Wrong
 from .training import trains
 
@@ -25,11 +25,14 @@ def draw(rng: np.random.Generator, geometry: Geometry | None) -> tuple[np.ndarra
     return rng.standard_normal(size), (kernel, stride, padding)
 
 
-def rectified(values: np.ndarray | None, dtype: type = np.float64) -> Check:
-    """relu is max(x, 0)."""
+def rectified(values: np.ndarray | None, dtype: type = np.float64, nan: bool = False) -> Check:
+    """relu is max(x, 0). nan: of an array that is drawn, with NaN in some places."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
         x: np.ndarray = (rng.standard_normal((3, 4, 5)) if values is None else values).astype(dtype)
+        if nan:
+            x = rng.standard_normal(draw_shape(rng, "nchw"))
+            x[rng.random(x.shape) < 0.2] = np.nan
         right = textbook.relu(x)
         known = [("|x| for max(x, 0)", np.abs(x)), ("min for max", np.minimum(x, 0))]
         judge("relu", learner.call("relu", x), right, known)
@@ -43,7 +46,7 @@ def relu_gradient(at_zero: bool) -> Check:
     def check(learner: Learner, rng: np.random.Generator) -> None:
         x = rng.standard_normal((3, 4, 5))
         if at_zero:
-            x = np.round(x)
+            x = np.round(rng.standard_normal(draw_shape(rng, "nchw")))
             y, g = textbook.relu(x), rng.standard_normal(x.shape)
             got = learner.call("relu_backward", g, y)
             known = [("the gradient at x = 0 is passed on; it is 0 there", g), ("grad_y is not used", (y > 0) * 1.0)]
@@ -125,14 +128,14 @@ ASSIGNMENT = Assignment(
         Test("relu", "forward", 1, rectified(None), "np.maximum"),
         Test("relu", "backward", 1, relu_gradient(False), "grad_y where y > 0, else 0"),
         Test("relu", "float32, zeros and infinities", 0.5, rectified(EDGES, np.float32), "np.maximum does all of it"),
-        Test("relu", "NaN stays NaN", 0.5, rectified(np.array([1.0, np.nan, -1.0])),
+        Test("relu", "NaN stays NaN", 0.5, rectified(None, nan=True),
              "x·(x > 0) and np.where(x > 0, x, 0) treat NaN each in their way", hidden=True),
         Test("relu", "backward at 0", 1, relu_gradient(True), "y > 0, not y >= 0", hidden=True),
         Test("max pool", "windows side by side", 1, pooled(APART), "x[:, :, i::s, j::s] for each (i, j) of the window"),
         Test("max pool", "overlapping, padded", 1, pooled(OVERLAPPING), "np.pad with constant_values=-np.inf"),
         Test("max pool", "negative inputs, padded", 1, pooled(OVERLAPPING, "negative"),
              "padding with 0 wins over negative numbers: pad with −∞"),
-        Test("max pool", "ties", 1, pooled(ONE_BY_ONE, "ties"), "argmax takes the first; > keeps it, >= does not",
+        Test("max pool", "ties", 1, pooled(None, "ties"), "argmax takes the first; > keeps it, >= does not",
              hidden=True),
         Test("max pool", "other sizes", 1, pooled(None), "rows and columns have each their own stride", hidden=True),
         Test("max pool's gradient", "windows side by side", 1, pool_gradient(APART), "i, j = divmod(tap, kw)"),

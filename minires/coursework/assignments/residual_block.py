@@ -1,5 +1,6 @@
 """Assignment residual_block: a module that is held to the library's block, weight by weight."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,17 @@ from ...nn import functional as F
 from ...tensor import Tensor
 from .. import networks
 from ..assignment import Assignment, Check, Test
-from ..judge import agree, judge
+from ..judge import agree, draw_shape, judge
 from ..learner import Learner, Wrong
 from .training import judge_training
 
-Shape = tuple[int, int, int]  # in_channels, channels, stride
+Shape = tuple[int, ...] | str  # in_channels, channels, stride; letters: sizes that are drawn
 
 
-def library_block(shape: Shape, rng: np.random.Generator) -> models.ResidualBlock:
+def library_block(shape: tuple[int, ...], rng: np.random.Generator) -> models.ResidualBlock:
     """The right block, in float64, no parameter and no buffer at its starting value."""
-    block = models.ResidualBlock(*shape).double()
+    in_channels, channels, stride = shape
+    block = models.ResidualBlock(in_channels, channels, stride).double()
     state = block.state_dict()
     drawn = {
         name: a if a.dtype.kind != "f" else rng.uniform(0.5, 1.5, a.shape) * (0.2 if a.ndim == 4 else 1)
@@ -56,9 +58,12 @@ def parameters(shape: Shape) -> Check:
     """The state of the block has the names and shapes of the library's."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        right = {name: list(a.shape) for name, a in models.ResidualBlock(*shape).state_dict().items()}
-        found = learner.drive("block_parameters", shape)
-        what = f"ResidualBlock{shape}"
+        in_channels, channels, stride = sizes = draw_shape(rng, shape)
+        right = {
+            name: list(a.shape) for name, a in models.ResidualBlock(in_channels, channels, stride).state_dict().items()
+        }
+        found = learner.drive("block_parameters", sizes)
+        what = f"ResidualBlock{sizes}"
         if not isinstance(found, dict):
             raise Wrong(f"{what} has no state", "wrong type")
         missing = [name for name in right if name not in found]
@@ -74,19 +79,20 @@ def parameters(shape: Shape) -> Check:
     return check
 
 
-def computes(shape: Shape, what: str, training: bool = True, size: int = 6) -> Check:
+def computes(shape: Shape, what: str, training: bool = True, image: Sequence[int] | str = (6, 6)) -> Check:
     """The block's output, its gradients for x, or those for its parameters are the library's."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        block = library_block(shape, rng).train(training)
+        sizes = draw_shape(rng, shape)
+        block = library_block(sizes, rng).train(training)
         weights = block.state_dict()
-        x = Tensor(rng.standard_normal((3, shape[0], size, size)), requires_grad=True)
+        x = Tensor(rng.standard_normal((3, sizes[0], *draw_shape(rng, image))), requires_grad=True)
         y = block(x)
         g = rng.standard_normal(y.shape)
         y.backward(g)
         right = {name: np.array(p.grad) for name, p in block.named_parameters()}
-        found = learner.drive("block", shape, weights, x.data, g, training=training)
-        title = f"ResidualBlock{shape} in {'training' if training else 'evaluation'}"
+        found = learner.drive("block", sizes, weights, x.data, g, training=training)
+        title = f"ResidualBlock{sizes} in {'training' if training else 'evaluation'}"
         mistakes = known_mistakes(block, x)
         judge(f"{title}, output", found["y"], y.data, mistakes)
         if what == "output":
@@ -124,25 +130,24 @@ def in_a_network(learner: Learner, rng: np.random.Generator) -> None:
 
 SAME: Shape = (3, 3, 1)
 HALVED: Shape = (2, 4, 2)
-WIDER: Shape = (2, 5, 1)
 ASSIGNMENT = Assignment(
     "residual_block",
     [
         Test("parameters", "same shape", 1, parameters(SAME), "self.downsample = None where x fits as it is"),
         Test("parameters", "half the size", 1, parameters(HALVED), "nn.Sequential(1×1 convolution, batch norm)"),
-        Test("parameters", "more channels, same size", 1, parameters(WIDER),
+        Test("parameters", "more channels, same size", 1, parameters("cd1"),
              "project where the stride is not 1, or the channels differ", hidden=True),
-        Test("parameters", "same channels, half the size", 1, parameters((3, 3, 2)),
+        Test("parameters", "same channels, half the size", 1, parameters("cc2"),
              "project where the stride is not 1, or the channels differ", hidden=True),
         Test("identity shortcut", "output", 2, computes(SAME, "output"), "relu(branch(x) + x)"),
         Test("identity shortcut", "gradients", 2, computes(SAME, "gradients"), "the graph does it, if all stays in it"),
-        Test("identity shortcut", "evaluation, other sizes", 2, computes((4, 4, 1), "gradients", False, 5),
+        Test("identity shortcut", "evaluation, other sizes", 2, computes("cc1", "gradients", False, "hw"),
              "the layers are modules that know whether they train: call them, do not rebuild them", hidden=True),
         Test("projection shortcut", "output", 1, computes(HALVED, "output"), "relu(branch(x) + downsample(x))"),
         Test("projection shortcut", "gradients", 2, computes(HALVED, "gradients"), "no ReLU behind the projection"),
-        Test("projection shortcut", "more channels, same size", 1, computes(WIDER, "gradients"),
+        Test("projection shortcut", "more channels, same size", 1, computes("cd1", "gradients", True, "hw"),
              "project where the stride is not 1, or the channels differ", hidden=True),
-        Test("projection shortcut", "odd size, stride 3", 2, computes((3, 4, 3), "gradients", True, 7),
+        Test("projection shortcut", "odd size, stride 3", 2, computes("cd3", "gradients", True, "77"),
              "conv1 and the projection have the same stride; conv2 has stride 1", hidden=True),
         Test("training", "a ResNet-8 of your blocks", 4, in_a_network, "right output and right gradients suffice",
              patience=3),
