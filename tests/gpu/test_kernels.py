@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from gpu.cases import CASES
-from hypothesis import given, settings
+from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
 from minires import kernels
@@ -86,8 +86,8 @@ def geometry(case):
 
 @needs_gxx
 @settings(max_examples=25)
-@given(case=poolings(), seed=seeds, layout=layouts)
-def test_pools_of_any_shape(case, seed, layout):
+@given(case=poolings(), seed=seeds, layout=layouts, order=orders)
+def test_pools_of_any_shape(case, seed, layout, order):
     x = layout(np.random.default_rng(seed).integers(-3, 3, case.x_shape).astype(np.float32))  # with many ties
     window = case.kernel_size, case.stride, case.padding
     y, tap = cpu.max_pool2d(x, *window)
@@ -98,6 +98,80 @@ def test_pools_of_any_shape(case, seed, layout):
                  [y, tap, cpu.max_pool2d_backward(g, tap, x.shape, *window)], np.float32)  # fmt: skip
     assert_close([of.avg_pool2d(gx, *window), of.avg_pool2d_backward(gg, x.shape, *window)],
                  [cpu.avg_pool2d(x, *window), cpu.avg_pool2d_backward(g, x.shape, *window)], np.float32)  # fmt: skip
+
+
+orders = st.sampled_from(["forward", "reverse"])
+odd_sizes = st.sampled_from([1, 2, 3, 5, 31, 32, 33, 63, 65, 127, 129])
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(batch=odd_sizes, channels=st.integers(1, 5), size=st.integers(1, 4), seed=seeds, layout=layouts, order=orders)
+def test_batch_norms_of_any_shape(batch, channels, size, seed, layout, order, dtype):
+    rng = np.random.default_rng(seed)
+    x, g = (layout(rng.standard_normal((batch + 1, channels, size, 2)).astype(dtype)) for _ in range(2))
+    w, b, mean, var = (rng.uniform(0.5, 2, channels).astype(dtype) for _ in range(4))
+    fixed = w, b, mean, var, 1e-5
+    (gx, gg, gw, *rest), given_there = on_device(x, g, w), on_device(w, b, mean, var)
+    of = kernels.of(gx)
+    y, batch_mean, batch_var = cpu.batch_norm(x, w, b, 1e-5)
+    with cuda_on_cpu.thread_order(order):
+        got = of.batch_norm(gx, *given_there[:2], 1e-5)
+        grads = of.batch_norm_backward(gg, gx, gw, *got[1:], 1e-5)
+        fused = of.batch_norm_relu(gx, *given_there, 1e-5), of.batch_norm_relu(gx, *given_there, 1e-5, gg)
+    assert_close(got, [y, batch_mean, batch_var], dtype)
+    scale = 1 / np.sqrt(batch_var.min() + 1e-5)  # how much normalising magnifies rounding errors
+    if scale < 10:
+        assert_close(grads, cpu.batch_norm_backward(g, x, w, batch_mean, batch_var, 1e-5), dtype)
+    assert_close(fused, [cpu.batch_norm_relu(x, *fixed), cpu.batch_norm_relu(x, *fixed, g)], dtype)
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(rows=odd_sizes, into=odd_sizes, out=odd_sizes, seed=seeds, layout=layouts, order=orders)
+def test_linear_layers_of_any_shape(rows, into, out, seed, layout, order, dtype):
+    rng = np.random.default_rng(seed)
+    x, w, b, g = (layout(rng.standard_normal(s).astype(dtype)) for s in ((rows, into), (out, into), (out,), (rows, out)))
+    gx, gw, gb, gg = on_device(x, w, b, g)
+    of = kernels.of(gx)
+    with cuda_on_cpu.thread_order(order):
+        got = of.linear(gx, gw, gb), *of.linear_backward(gg, gx, gw)
+    here = kernels.of(np.ones(1))
+    assert_close(got, [here.linear(x, w, b), *here.linear_backward(g, x, w)], dtype)
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(batch=odd_sizes, classes=odd_sizes, rest=st.integers(1, 3), seed=seeds, order=orders)
+def test_losses_of_any_shape(batch, classes, rest, seed, order, dtype):
+    rng = np.random.default_rng(seed)
+    z, g = 5 * rng.standard_normal((batch, classes, rest)).astype(dtype), rng.standard_normal((batch, rest)).astype(dtype)
+    labels = np.where(rng.random((batch, rest)) < 0.1, -100, rng.integers(0, classes, (batch, rest)))
+    (gz, gg, gl), here = on_device(z, g, labels), kernels.of(np.ones(1))
+    of = kernels.of(gz)
+    with cuda_on_cpu.thread_order(order):
+        q = of.one_hot(gl, classes, np.dtype(dtype))
+        loss, p = of.cross_entropy(gz, q)
+        got = q, loss, p, of.cross_entropy_backward(gg, p, q)
+    q = here.one_hot(labels, classes, np.dtype(dtype))
+    loss, p = here.cross_entropy(z, q)
+    assert_close(got, [q, loss, p, here.cross_entropy_backward(g, p, q)], dtype)
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(shape=st.tuples(odd_sizes, st.integers(1, 5), odd_sizes), seed=seeds, layout=layouts, order=orders, data=st.data())
+def test_sums_of_any_shape(shape, seed, layout, order, data, dtype):
+    axes = tuple(sorted(data.draw(st.sets(st.sampled_from([0, 1, 2]), min_size=1))))
+    x = layout(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+    (gx,) = on_device(x)
+    with cuda_on_cpu.thread_order(order):
+        got = [kernels.of(gx).reduce_sum(gx, axes, keepdims) for keepdims in (False, True)]
+    assert_close(got, [np.asarray(x.sum(axes, keepdims=k)) for k in (False, True)], dtype)
 
 
 @needs_gxx
