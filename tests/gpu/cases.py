@@ -17,7 +17,7 @@ import numpy as np
 from minires.kernels import cpu, textbook
 from minires.kernels.cpu import augment as cpu_augment, linear as cpu_linear, loss as cpu_loss
 from minires.kernels.gpu import augment, batchnorm, conv, elementwise, linear, loss, pool, reduce
-from minires.kernels.gpu.launch import Device, batch_first, batch_last, switches
+from minires.kernels.gpu.launch import Device, switches
 from minires.kernels.gpu.update import Row, Update
 
 Arrays = dict[str, np.ndarray]
@@ -136,17 +136,12 @@ def _fused(name, dtype, tolerance):
 
     def call(device):
         gx, gs, *rest = on(device, x, s, w, b, mean, var)
-        gx, gs = batch_last(gx), batch_last(gs)
-        made = (
-            batchnorm.apply(device, gx, *rest, 1e-5, shortcut, relu)
-            for shortcut in (None, gs)
-            for relu in (False, True)
-        )
-        return named("plain relu add add_relu", (batch_first(y) for y in made))
+        made = (batchnorm.batch_norm_relu(device, gx, *rest, 1e-5, shortcut) for shortcut in (None, gs))
+        return named("relu add_relu", made)
 
     def expected():
-        y = cpu.batch_norm_eval(x, w, b, mean, var, 1e-5)
-        return named("plain relu add add_relu", (y, np.maximum(y, 0), y + s, np.maximum(y + s, 0)))
+        made = (textbook.batch_norm_relu(x, w, b, mean, var, 1e-5, shortcut) for shortcut in (None, s))
+        return named("relu add_relu", made)
 
     return Case(name, "batchnorm", call, expected, tolerance)
 

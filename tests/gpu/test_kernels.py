@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from gpu.cases import CASES
-from hypothesis import given, settings
+from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
 from minires import kernels
@@ -52,6 +52,10 @@ def test_every_case_on_the_gpu(case):
         np.testing.assert_array_equal(value, again[name], err_msg=f"{name} differs between two runs")
 
 
+orders = st.sampled_from(["forward", "reverse"])
+odd_sizes = st.sampled_from([1, 2, 3, 5, 31, 32, 33, 63, 65, 127, 129])
+
+
 def on_device(*arrays):
     return [a if a is None else kernels.to_device(a, "cuda-on-cpu") for a in arrays]
 
@@ -68,16 +72,18 @@ def assert_close(got, want, dtype):
 @needs_gxx
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @settings(max_examples=25)
-@given(case=convolutions(), seed=seeds, layout=layouts)
-def test_convolutions_of_any_shape(case, seed, layout, dtype):
+@given(case=convolutions(), seed=seeds, layout=layouts, order=orders)
+def test_convolutions_of_any_shape(case, seed, layout, order, dtype):
     rng = np.random.default_rng(seed)
     x, w = (layout(rng.standard_normal(shape).astype(dtype)) for shape in (case.x_shape, case.w_shape))
     y = cpu.conv2d(x, w, None, *geometry(case))
     g = layout(rng.standard_normal(y.shape).astype(dtype))
     of = kernels.of(on_device(x)[0])
-    assert_close([of.conv2d(*on_device(x, w), None, *geometry(case))], [y], dtype)
-    got = of.conv2d_backward(*on_device(g, x, w), *geometry(case))
-    assert_close(got, cpu.conv2d_backward(g, x, w, *geometry(case)), dtype)
+    with cuda_on_cpu.thread_order(order):
+        got = of.conv2d(*on_device(x, w), None, *geometry(case))
+        grads = of.conv2d_backward(*on_device(g, x, w), *geometry(case))
+    assert_close([got], [y], dtype)
+    assert_close(grads, cpu.conv2d_backward(g, x, w, *geometry(case)), dtype)
 
 
 def geometry(case):
@@ -86,18 +92,91 @@ def geometry(case):
 
 @needs_gxx
 @settings(max_examples=25)
-@given(case=poolings(), seed=seeds, layout=layouts)
-def test_pools_of_any_shape(case, seed, layout):
+@given(case=poolings(), seed=seeds, layout=layouts, order=orders)
+def test_pools_of_any_shape(case, seed, layout, order):
     x = layout(np.random.default_rng(seed).integers(-3, 3, case.x_shape).astype(np.float32))  # with many ties
     window = case.kernel_size, case.stride, case.padding
     y, tap = cpu.max_pool2d(x, *window)
     g = np.random.default_rng(seed).standard_normal(y.shape).astype(np.float32)
     (gx, gg), of = on_device(x, g), kernels.of(on_device(x)[0])
-    gy, gtap = of.max_pool2d(gx, *window)
-    assert_close([gy, gtap, of.max_pool2d_backward(gg, gtap, x.shape, *window)],
-                 [y, tap, cpu.max_pool2d_backward(g, tap, x.shape, *window)], np.float32)  # fmt: skip
-    assert_close([of.avg_pool2d(gx, *window), of.avg_pool2d_backward(gg, x.shape, *window)],
-                 [cpu.avg_pool2d(x, *window), cpu.avg_pool2d_backward(g, x.shape, *window)], np.float32)  # fmt: skip
+    with cuda_on_cpu.thread_order(order):
+        gy, gtap = of.max_pool2d(gx, *window)
+        got = [gy, gtap, of.max_pool2d_backward(gg, gtap, x.shape, *window)]
+        got_avg = [of.avg_pool2d(gx, *window), of.avg_pool2d_backward(gg, x.shape, *window)]
+    assert_close(got, [y, tap, cpu.max_pool2d_backward(g, tap, x.shape, *window)], np.float32)
+    assert_close(got_avg, [cpu.avg_pool2d(x, *window), cpu.avg_pool2d_backward(g, x.shape, *window)], np.float32)
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(batch=odd_sizes, channels=st.integers(1, 5), size=st.integers(1, 4), seed=seeds, layout=layouts, order=orders)
+def test_batch_norms_of_any_shape(batch, channels, size, seed, layout, order, dtype):
+    rng = np.random.default_rng(seed)
+    x, g = (layout(rng.standard_normal((batch + 1, channels, size, 2)).astype(dtype)) for _ in range(2))
+    w, b, mean, var = (rng.uniform(0.5, 2, channels).astype(dtype) for _ in range(4))
+    fixed = w, b, mean, var, 1e-5
+    (gx, gg, gw), given_there = on_device(x, g, w), on_device(w, b, mean, var)
+    of = kernels.of(gx)
+    y, batch_mean, batch_var = cpu.batch_norm(x, w, b, 1e-5)
+    with cuda_on_cpu.thread_order(order):
+        got = of.batch_norm(gx, *given_there[:2], 1e-5)
+        grads = of.batch_norm_backward(gg, gx, gw, *got[1:], 1e-5)
+        fused = of.batch_norm_relu(gx, *given_there, 1e-5), of.batch_norm_relu(gx, *given_there, 1e-5, gg)
+    assert_close(got, [y, batch_mean, batch_var], dtype)
+    scale = 1 / np.sqrt(batch_var.min() + 1e-5)  # how much normalising magnifies rounding errors
+    if scale < 10:
+        assert_close(grads, cpu.batch_norm_backward(g, x, w, batch_mean, batch_var, 1e-5), dtype)
+    assert_close(fused, [cpu.batch_norm_relu(x, *fixed), cpu.batch_norm_relu(x, *fixed, g)], dtype)
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(rows=odd_sizes, into=odd_sizes, out=odd_sizes, seed=seeds, layout=layouts, order=orders)
+def test_linear_layers_of_any_shape(rows, into, out, seed, layout, order, dtype):
+    rng, shapes = np.random.default_rng(seed), ((rows, into), (out, into), (out,), (rows, out))
+    x, w, b, g = (layout(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
+    gx, gw, gb, gg = on_device(x, w, b, g)
+    of = kernels.of(gx)
+    with cuda_on_cpu.thread_order(order):
+        got = of.linear(gx, gw, gb), *of.linear_backward(gg, gx, gw)
+    here = kernels.of(np.ones(1))
+    assert_close(got, [here.linear(x, w, b), *here.linear_backward(g, x, w)], dtype)
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(batch=odd_sizes, classes=odd_sizes, rest=st.integers(1, 3), seed=seeds, order=orders)
+def test_losses_of_any_shape(batch, classes, rest, seed, order, dtype):
+    rng = np.random.default_rng(seed)
+    z, g = (rng.normal(0, 3, shape).astype(dtype) for shape in ((batch, classes, rest), (batch, rest)))
+    labels = np.where(rng.random((batch, rest)) < 0.1, -100, rng.integers(0, classes, (batch, rest)))
+    (gz, gg, gl), here = on_device(z, g, labels), kernels.of(np.ones(1))
+    of = kernels.of(gz)
+    with cuda_on_cpu.thread_order(order):
+        q = of.one_hot(gl, classes, np.dtype(dtype))
+        loss, p = of.cross_entropy(gz, q)
+        got = q, loss, p, of.cross_entropy_backward(gg, p, q)
+    q = here.one_hot(labels, classes, np.dtype(dtype))
+    loss, p = here.cross_entropy(z, q)
+    assert_close(got, [q, loss, p, here.cross_entropy_backward(g, p, q)], dtype)
+
+
+@needs_gxx
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=15)
+@given(
+    shape=st.tuples(odd_sizes, st.integers(1, 5), odd_sizes), seed=seeds, layout=layouts, order=orders,
+    axes=st.sets(st.integers(0, 2), min_size=1).map(sorted).map(tuple),
+)  # fmt: skip
+def test_sums_of_any_shape(shape, seed, layout, order, axes, dtype):
+    x = layout(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+    (gx,) = on_device(x)
+    with cuda_on_cpu.thread_order(order):
+        got = [kernels.of(gx).reduce_sum(gx, axes, keepdims) for keepdims in (False, True)]
+    assert_close(got, [np.asarray(x.sum(axes, keepdims=k)) for k in (False, True)], dtype)
 
 
 @needs_gxx

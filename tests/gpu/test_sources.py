@@ -6,6 +6,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gpu.cases import CASES
 
@@ -14,6 +15,7 @@ from minires.kernels.gpu import cuda_on_cpu
 from minires.kernels.gpu.cuda_on_cpu import thread_order, watching
 from minires.kernels.gpu.devices import make_cuda_on_cpu
 from minires.kernels.gpu.load import source
+from minires.kernels.gpu.update import Row, Update
 
 needs_compiler = pytest.mark.skipif(not cuda_on_cpu.available(), reason=cuda_on_cpu.why_not())
 
@@ -34,25 +36,90 @@ def test_there_are_kernels_to_read():
     assert {"conv.cu", "batchnorm.cu", "product.cuh"} <= TEXTS.keys()
 
 
+# How a thread may find an entry that is its own: none of the others of its block has the same.
+OWN = (
+    r"const int {i} = blockIdx\.x \* blockDim\.x \+ threadIdx\.x;",
+    r"for \(int {i} = first \+ threadIdx\.x; {i} < last; {i} \+= blockDim\.x\)",
+)
+SHARED = "scratch"  # what a device function is handed of its kernel's shared memory; barriers are for that
+
+
+def declarations(code):
+    """The top-level declarations of a file: kernels, device functions, structs."""
+    return re.split(r"^(?=template|struct|__global__|__device__)", code, flags=re.MULTILINE)
+
+
+def check_stores(code):
+    """The arrays in global memory that are read and written; AssertionError unless a thread has each entry to itself.
+
+    A kernel writes an entry of an array whole: `atomicAdd`, `y[i] += v` and `y[i] = y[i] + v` would make the order of a
+    sum matter, or lose a part of it. What is both read and written must therefore be subscripted, wherever it is, by
+    one variable that counts the threads (`OWN`). That the entries of two *blocks* differ is seen in memory, see below.
+    """
+    assert not re.search(r"\batomic\w*\s*\(|\b(red|atom)\.", code)
+    in_place = set()
+    for part in declarations(code):
+        arrays = re.findall(r"(?<!const )\b(?:T|float|double|int|unsigned char) ?\* ?(?:__restrict__ )?(\w+)", part)
+        for array in set(arrays) - {SHARED}:
+            name = rf"(?<![\w.]){array}\b"
+            operator = r"([-+*/|&^]|<<|>>)"
+            entry = rf"{name}\[[^\n;]*\]"
+            for what, pattern in (
+                ("a store through a pointer", rf"[;{{}}]\s*\*\s*(\({name}[^;]*\)|{name})\s*{operator}?=(?!=)"),
+                ("a sum in global memory", rf"{entry}\s*{operator}=|{entry}(\+\+|--)|(\+\+|--){entry}"),
+            ):
+                found = re.search(pattern, part)
+                assert not found, f"{what}: {found[0]}"
+            uses = re.findall(rf"{name}\[((?:[^\[\]]|\[[^\]]*\])*)\]\s*(=(?!=))?", part)
+            if {bool(store) for _, store in uses} == {True, False}:
+                indices = sorted({index for index, _ in uses})
+                defined = len(re.findall(rf"\bint {re.escape(indices[0])} =", part))
+                own = sum(len(re.findall(form.format(i=re.escape(indices[0])), part)) for form in OWN)
+                assert len(indices) == 1 and 0 < defined == own, f"{array} is read and written, at {indices}"
+                in_place.add(array)
+    return in_place
+
+
+IN_PLACE = {"optim.cu": {"w", "m", "v"}, "batchnorm.cu": {"running_mean", "running_var"}}
+
+
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_no_atomics_and_no_sums_in_global_memory(name):
-    """A kernel writes an entry of an array whole: `atomicAdd` and `y[i] += v` would make the order of a sum matter."""
-    code = code_of(TEXTS[name])
-    assert not re.search(r"\batomic\w*\s*\(|\b(red|atom)\.", code)
-    arrays = re.findall(r"(?<!const )\b(?:T|float|double|int|unsigned char)\s*\*\s*(?:__restrict__\s+)?(\w+)", code)
-    for array in set(arrays):
-        found = re.search(rf"(?<![\w.]){array}\[[^\n;]*\]\s*([-+*/|&^]|<<|>>)=|(\+\+|--)\s*{array}\[", code)
-        assert not found, f"{name}: {found[0]}"
+    assert check_stores(code_of(TEXTS[name])) == IN_PLACE.get(name, set())
 
 
-def test_the_reader_finds_what_it_looks_for(monkeypatch):
-    planted = "__global__ void k(const float* x, float* y) { y[threadIdx.x + 1] += x[0]; }"
-    monkeypatch.setitem(TEXTS, "planted.cu", planted)
-    with pytest.raises(AssertionError, match=r"y.threadIdx"):
-        test_no_atomics_and_no_sums_in_global_memory("planted.cu")
-    monkeypatch.setitem(TEXTS, "planted.cu", "atomicAdd(y, 1.0f);")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "atomicAdd(y, 1.0f);",
+        "y[threadIdx.x + 1] += x[0];",
+        "y[0]++;",
+        "++y[0];",
+        "*y = x[0];",
+        "*(y + threadIdx.x) = x[0];",
+        "y[0] = y[0] + x[threadIdx.x];",
+        "const int i = threadIdx.x / 2; y[i] = y[i] + x[0];",
+        "const float old = y[blockIdx.x]; y[blockIdx.x] = old + x[0];",
+        "const int i = blockIdx.x * blockDim.x + threadIdx.x; y[i] = y[i + 1];",
+        "const int i = blockIdx.x * blockDim.x + threadIdx.x; y[i] = y[i]; { int i = 0; y[i] = x[0]; }",
+        "for (int i = first + threadIdx.x; i < last; i += 1) y[i] = y[i] + x[i];",
+    ],
+)
+def test_the_reader_finds_what_it_looks_for(line):
     with pytest.raises(AssertionError):
-        test_no_atomics_and_no_sums_in_global_memory("planted.cu")
+        check_stores(f"__global__ void k(const float* x, float* y) {{ {line} }}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "y[x[0] > 0] = x[threadIdx.x];",
+        "const int i = blockIdx.x * blockDim.x + threadIdx.x; y[i] = y[i] + x[i];",
+        "for (int i = first + threadIdx.x; i < last; i += blockDim.x) y[i] = y[i] + x[i];",
+    ],
+)
+def test_the_reader_lets_pass_what_is_a_thread_s_own(line):
+    check_stores(f"__global__ void k(const float* x, float* y) {{ {line} }}")
 
 
 BARRIERS = [
@@ -111,10 +178,37 @@ def quick_or_slow(case):
 @needs_compiler
 @pytest.mark.parametrize("case", [quick_or_slow(case) for case in CASES])
 def test_no_two_threads_meet_in_memory_without_a_barrier(case):
+    device = make_cuda_on_cpu()
     with watching() as seen:
-        case.run(make_cuda_on_cpu())
-    assert seen.launches and seen.loaded
+        device.upload = kept_in(seen.also, device.upload)
+        case.run(device)
+    assert seen.launches and seen.loaded and seen.stored
     assert seen.races == []
+
+
+def kept_in(arrays, upload):
+    """``upload``, its results watched too: an optimiser's kernel finds parameters through a table of addresses."""
+
+    def uploading(array):
+        arrays.append(upload(array))
+        return arrays[-1]
+
+    return uploading
+
+
+@needs_compiler
+@pytest.mark.parametrize("state", ["weight", "velocity"])
+def test_two_rows_of_one_parameter_meet(state):
+    """What is written through the table of addresses is watched: here the table names an array twice."""
+    device = make_cuda_on_cpu()
+    arrays = [device.upload(np.ones(5, np.float32)) for _ in range(6)]
+    arrays[3 if state == "weight" else 5] = arrays[0 if state == "weight" else 2]
+    update = Update(device, "sgd", np.dtype(np.float32))
+    update.send_settings([(0.1, 0.9, 1.0, 0.0, 0.0)])
+    with watching() as seen:
+        seen.also += arrays
+        update([Row(arrays[i], arrays[i + 1], (arrays[i + 2],), 0) for i in (0, 3)])
+    assert any("of watched array" in line for line in seen.races), seen.races
 
 
 @needs_compiler

@@ -30,6 +30,8 @@ def run(module, x, g, gamma, beta, mean, var, needs=(True, True, True), eps=1e-5
         *module.batch_norm_backward(g, x, gamma, batch_mean, batch_var, eps, needs),
         module.batch_norm_eval(x, gamma, beta, mean, var, eps),
         *module.batch_norm_eval_backward(g, x, gamma, mean, var, eps, needs),
+        module.batch_norm_relu(x, gamma, beta, mean, var, eps),
+        module.batch_norm_relu(x, gamma, beta, mean, var, eps, shortcut=g),
     ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Fast kernels in NumPy. Same names, arguments and results as `minires.kernels.textbook`."""
 
 from . import memory
-from .batchnorm import batch_norm, batch_norm_backward, batch_norm_eval, batch_norm_eval_backward
+from .batchnorm import batch_norm, batch_norm_backward, batch_norm_eval, batch_norm_eval_backward, batch_norm_relu
 from .conv import conv2d, conv2d_backward
 from .elementwise import relu, relu_backward
 from .pool import (
@@ -22,6 +22,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_eval",
     "batch_norm_eval_backward",
+    "batch_norm_relu",
     "conv2d",
     "conv2d_backward",
     "max_pool2d",

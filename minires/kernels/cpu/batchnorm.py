@@ -81,6 +81,14 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
     return from_channel_rows(y, x.shape)
 
 
+def batch_norm_relu(x, weight, bias, mean, var, eps=1e-5, shortcut=None):
+    """Twin of `textbook.batch_norm_relu`. x, shortcut (N, C, …) -> y (N, C, …)."""
+    y = batch_norm_eval(x, weight, bias, mean, var, eps)
+    if shortcut is not None:
+        y += shortcut
+    return np.maximum(y, 0, out=y)
+
+
 def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
     """Twin of `textbook.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)

@@ -8,13 +8,14 @@ a Python module of the same name as each family computes sizes, grid and workspa
 import functools
 from collections.abc import Callable
 
-from . import augment, batchnorm, conv, elementwise, linear, loss, pool, reduce
 from .launch import Device
-
-FAMILIES = (conv, batchnorm, elementwise, pool, linear, loss, reduce, augment)
 
 
 def table(device: Device, names: tuple[str, ...]) -> dict[str, Callable]:
     """The kernels of these names, for the arrays of one device."""
-    found = {name: function for family in FAMILIES for name, function in vars(family).items()}
+    # Here, because a device may never be asked for, and `import minires` need not wait for it.
+    from . import augment, batchnorm, conv, elementwise, linear, loss, pool, reduce
+
+    families = conv, batchnorm, elementwise, pool, linear, loss, reduce, augment
+    found = {name: function for family in families for name, function in vars(family).items()}
     return {name: functools.partial(found[name], device) for name in names}

@@ -2,7 +2,7 @@
 //
 //   batch_norm_statistics      mean and Σ(x − mean)² of each run of a channel
 //   batch_norm_combine         the runs' numbers -> mean and biased variance of the channel
-//   batch_norm_apply           y = γ·(x − μ)/√(σ² + ε) + β, and on request + shortcut, and on request ReLU
+//   batch_norm_apply           y = γ·(x − μ)/√(σ² + ε) + β, and on request max(y (+ shortcut), 0)
 //   batch_norm_sums            Σ g and Σ g·(x − μ) of each run
 //   batch_norm_combine_sums    the runs' sums -> dγ = Σ g·x̂ and dβ = Σ g
 //   batch_norm_input_gradient  dx = γ/√(σ² + ε) · (g − dβ/M − x̂·dγ/M); without the last two in evaluation

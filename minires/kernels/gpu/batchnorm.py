@@ -22,6 +22,12 @@ def batch_norm_eval(on, x, weight, bias, mean, var, eps=1e-5):
     return batch_first(apply(on, batch_last(x), weight, bias, mean, var, eps))
 
 
+def batch_norm_relu(on, x, weight, bias, mean, var, eps=1e-5, shortcut=None):
+    """Twin of `textbook.batch_norm_relu`: one pass over memory where separate layers make two or three. -> y."""
+    shortcut = None if shortcut is None else batch_last(shortcut)
+    return batch_first(apply(on, batch_last(x), weight, bias, mean, var, eps, shortcut, relu=True))
+
+
 def batch_norm_eval_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
     """Twin of `textbook.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     return _backward(on, grad_y, x, weight, mean, var, eps, needs, training=False)
@@ -50,10 +56,7 @@ def statistics(on, x):
 
 
 def apply(on, x, weight, bias, mean, var, eps, shortcut=None, relu=False):
-    """y = γ·(x − μ)/√(σ² + ε) + β (+ shortcut), and ReLU of it on request; x, shortcut and y (C, …, N), contiguous.
-
-    One pass over memory where three would be made: for layers whose intermediate results nobody else looks at.
-    """
+    """y = γ·(x − μ)/√(σ² + ε) + β, or with ReLU max(that (+ shortcut), 0); x, shortcut, y (C, …, N), contiguous."""
     y = on.empty(x.shape, x.dtype)
     channels, length = len(x), x[0].size
     mean, var = (contiguous(a.astype(x.dtype, copy=False)) for a in (mean, var))

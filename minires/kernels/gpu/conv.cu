@@ -82,7 +82,7 @@ struct StoreRows {  // y[m, p] = value (+ bias[m])
 };
 
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
-__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, BLOCKS)
+__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* __restrict__ y,
                int has_bias, SHAPE_PARAMETERS) {
     const Shape s = SHAPE;
@@ -153,7 +153,7 @@ struct StorePhase {  // dx[c, q_h·s + phase, q_w·s + phase, n]
 
 // blockIdx.z = (group · phases down + phase down) · phases across + phase across. K may be 1 or 3 only at stride 1.
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
-__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, BLOCKS)
+__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ dx, SHAPE_PARAMETERS) {
     const Shape s = SHAPE;
     const int group = blockIdx.z / (sh * sw);
@@ -197,7 +197,7 @@ struct PatchRows {
 // by other blocks into its own copy; `sum_parts` then adds the copies in order, so that every run gives the same bits.
 // blockIdx.z = group · parts + part; dw (groups, parts, O, taps).
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
-__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, BLOCKS)
+__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __restrict__ dw_parts, int parts,
                        int length, SHAPE_PARAMETERS) {
     const Shape s = SHAPE;

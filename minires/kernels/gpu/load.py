@@ -62,7 +62,7 @@ def _instances() -> list[tuple[str, str]]:
             add("elementwise", kernel, t)
         for kernel in ("statistics", "combine", "sums", "combine_sums"):
             add("batchnorm", f"batch_norm_{kernel}", t)
-        for shortcut, relu in itertools.product((False, True), repeat=2):
+        for shortcut, relu in ((False, False), (False, True), (True, True)):
             add("batchnorm", "batch_norm_apply", t, shortcut, relu)
         for training in (False, True):
             add("batchnorm", "batch_norm_input_gradient", t, training)

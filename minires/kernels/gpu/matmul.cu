@@ -31,7 +31,7 @@ struct StoreWithBias {
 };
 
 template <typename T, int BM, int BP, int TM, int TP, bool TF32>
-__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, BLOCKS)
+__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 matmul(const T* __restrict__ a, const T* __restrict__ b, const T* __restrict__ bias, T* __restrict__ c, int has_bias,
        int M, int P, int K, int a_down, int a_across, int a_next, int b_down, int b_across, int b_next) {
     const int z = blockIdx.z;

@@ -33,11 +33,13 @@ __device__ inline void mma_m16n8k8(float d[4], const float a[4], const float b[2
 #endif
 
 constexpr int BK = 16;
-constexpr int BLOCKS = 3;  // of 128 threads beside each other on a multiprocessor, so 168 registers a thread: left to
-                           // itself, the compiler spills some to memory to fit in one more block
-
 template <int BM, int BP, int TM, int TP>
 constexpr int threads_of = (BM / TM) * (BP / TP);
+
+// Blocks of 128 threads that must fit beside each other on a multiprocessor, whose 65,536 registers they share: four leave
+// a thread 128 registers. float64, TF32 and the tile of 32 rows get three and 168; with 128 they would spill some to memory.
+template <typename T, int BM, bool TF32>
+constexpr int blocks_of = sizeof(T) == 8 || TF32 || BM == 32 ? 3 : 4;
 
 // Where a thread's i-th row and j-th column lie in the block's tile.
 // Plain: rows are TM in a run; columns are runs of 4, spread over the tile so that a warp reads shared memory in one go.

@@ -31,7 +31,8 @@ class Watch:
     `loaded` and `stored` are bytes of global memory (the argument arrays), as the threads ask for them: what a cache
     would answer is counted too. `shared_loaded` and `shared_stored` are bytes of shared memory. `operations` counts
     float32 additions, multiplications and divisions, two for a fused multiply-add. `races` has a line for every pair
-    of accesses, at least one of them a store, that no barrier orders.
+    of accesses, at least one of them a store, that no barrier orders. `also` are arrays to watch beside the arguments:
+    what kernels reach through addresses in a table. More may be appended while it watches.
     """
 
     loaded: int = 0
@@ -41,6 +42,7 @@ class Watch:
     operations: int = 0
     races: list[str] = field(default_factory=list)
     launches: list[str] = field(default_factory=list)
+    also: list[np.ndarray] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -51,9 +53,10 @@ def observed(
     if variant not in ("watch", "count"):
         yield
         return
-    arrays = [arg for arg in args if isinstance(arg, np.ndarray) and arg.nbytes]
-    positions = [i for i, arg in enumerate(args) if isinstance(arg, np.ndarray) and arg.nbytes]
-    ranges = (_Range * max(len(arrays), 1))(*(_Range(a.ctypes.data, a.nbytes, 0, 0) for a in arrays))
+    arrays = {f"argument {i}": arg for i, arg in enumerate(args) if isinstance(arg, np.ndarray) and arg.nbytes}
+    also = (a for watch in watches for a in watch.also if a.nbytes)  # an argument among them is found as the argument
+    arrays |= {f"watched array {i}": a for i, a in enumerate(also)}
+    ranges = (_Range * max(len(arrays), 1))(*(_Range(a.ctypes.data, a.nbytes, 0, 0) for a in arrays.values()))
     totals = _Totals()
     # The kernels' library finds these functions in the runner's, which it is linked to.
     library.observe_begin(ranges, len(arrays), variant == "count")
@@ -62,7 +65,7 @@ def observed(
     finally:
         library.observe_end.restype = ctypes.c_char_p
         races = library.observe_end(ranges, ctypes.byref(totals)).decode().splitlines()
-    named = [_with_position(line, positions) for line in races]
+    named = [_with_name(line, list(arrays)) for line in races]
     for watch in watches:
         watch.loaded += sum(r.loaded for r in ranges)
         watch.stored += sum(r.stored for r in ranges)
@@ -73,8 +76,8 @@ def observed(
         watch.launches.append(kernel)
 
 
-def _with_position(line: str, positions: Sequence[int]) -> str:
-    """The range of observe.h as the argument it was: "argument #0" counts arrays, the kernel's parameters count all."""
-    for k, position in enumerate(positions):
-        line = line.replace(f"argument #{k},", f"argument {position},")
+def _with_name(line: str, names: Sequence[str]) -> str:
+    """What the runner calls "argument #0", the first range it was given, as the argument or array that it was."""
+    for k, name in enumerate(names):
+        line = line.replace(f"argument #{k},", f"{name},")
     return line
