@@ -1,10 +1,12 @@
 """``minires compare``: train a plain and a residual twin side by side, and watch the gradient flow through both."""
 
+import contextlib
 import csv
 import json
 import math
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ EPOCHS = {"digits": 20, "cifar10": 2}  # default for each data set
 WARM_UP = 20  # steps in which the learning rate rises to its full value
 TABLE_STEPS = (0, 10, 100)
 TAIL = 50  # the final training loss is the mean over the last so many steps
+DIVERGED = 100.0  # a training loss from which nothing was learnt: guessing one of ten classes costs ln 10 = 2.3
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,18 @@ class Runner:
         return logits.data, loss.item()
 
 
+@contextlib.contextmanager
+def _overflow_told_in_words() -> Iterator[None]:
+    """No NumPy warnings of overflow: that a training diverged is said once, in the table and the sentences.
+
+    (Not `np.errstate`, which does not reach the kernels' threads.)
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(overflow|invalid value|divide by zero) encountered", RuntimeWarning)
+        yield
+
+
+@_overflow_told_in_words()
 def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
     """Train the twins and write figure and files; returns the report in ``compare.json``, and the last recorded forks.
 
@@ -129,9 +144,11 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
     done = min(len(runner.losses) for runner in runners.values())
     for runner in runners.values():  # an interrupt may have come between the two
         del runner.losses[done:]
-    if done:
-        for runner in runners.values():
+    try:
+        for runner in runners.values() if done else ():
             runner.test_accuracy = evaluate(runner.model, test)[1]
+    except KeyboardInterrupt:  # who cannot wait for the test images gets the rest
+        interrupted = True
     report = _report(settings, epochs, runners, time.perf_counter() - started, interrupted)
     if done:
         write(folder, settings, report, runners)
@@ -212,8 +229,8 @@ def table(report: dict[str, Any]) -> str:
     last = max(ratios(report, "plain"), default=0)
     rows = [("", *(f"{name}-{report['depth']}" for name in networks))]
     rows.append(("parameters", *(f"{n['parameters']:,}" for n in networks.values())))
-    rows.append(("final training loss", *(_cell(n["train_loss"], ".3f") for n in networks.values())))
-    rows.append(("test accuracy", *(_cell(n["test_accuracy"], ".1%") for n in networks.values())))
+    rows.append(("final training loss", *(_loss(n["train_loss"]) for n in networks.values())))
+    rows.append(("test accuracy", *(_accuracy(n["test_accuracy"]) for n in networks.values())))
     for step in [*steps, *([last] if last not in steps else [])]:
         values = [ratios(report, name)[step] for name in networks]
         end = " (end)" if step == last else ""
@@ -228,6 +245,14 @@ def _cell(value: float | None, spec: str) -> str:
     return "not finite" if value is None else format(value, spec)
 
 
+def _loss(value: float | None) -> str:
+    return _cell(value, ".3f" if value is None or value < 1000 else ".1e")
+
+
+def _accuracy(value: float | None) -> str:
+    return "not measured" if value is None else format(value, ".1%")
+
+
 def sentences(report: dict[str, Any], forks: Sequence[flow.Fork]) -> list[str]:
     """Three sentences that say what the table shows, each computed from it."""
     plain, residual = ratios(report, "plain"), ratios(report, "residual")
@@ -239,16 +264,20 @@ def sentences(report: dict[str, Any], forks: Sequence[flow.Fork]) -> list[str]:
     )
     networks = report["networks"]
     losses = {name: math.inf if n["train_loss"] is None else n["train_loss"] for name, n in networks.items()}
-    if min(losses.values()) == math.inf:
+    if min(losses.values()) > DIVERGED:
         diverged = "The training of both networks diverged; try a smaller --lr."
-        return [first, diverged, "So there is no gradient at the forks to take apart."]
+        return [first, diverged, "So the gradient at the forks means nothing."]
     lower, higher = ("residual", "plain") if losses["residual"] <= losses["plain"] else ("plain", "residual")
     second = (
         f"After {report['steps']} steps from the same weights the {lower} network has the lower training loss, "
-        f"{_cell(networks[lower]['train_loss'], '.3f')} against {_cell(networks[higher]['train_loss'], '.3f')}, and "
-        f"classifies {_cell(networks[lower]['test_accuracy'], '.1%')} of the test images against "
-        f"{_cell(networks[higher]['test_accuracy'], '.1%')}."
+        f"{_loss(networks[lower]['train_loss'])} against {_loss(networks[higher]['train_loss'])}"
     )
+    accuracy = {name: n["test_accuracy"] for name, n in networks.items()}
+    if None not in accuracy.values():
+        second += (
+            f", and classifies {_accuracy(accuracy[lower])} of the test images against {_accuracy(accuracy[higher])}"
+        )
+    second += "."
     shares = [fork.share for fork in forks]
     if report["fork_sum_error"] is None or not np.isfinite(shares).all():
         return [first, second, "The gradient at the forks of the residual network is not finite, or 0."]
@@ -314,7 +343,7 @@ def draw(path: Path, settings: Settings, runners: dict[str, Runner]) -> None:
     figure = plots.comparison(
         {name: runner.history for name, runner in runners.items()},
         {name: runner.losses for name, runner in runners.items()},
-        {name: runner.test_accuracy for name, runner in runners.items()},
+        {name: runner.test_accuracy for name, runner in runners.items() if np.isfinite(runner.test_accuracy)},
         title,
     )
     with replacing(path) as temporary:

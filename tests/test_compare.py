@@ -178,9 +178,27 @@ def test_the_sentences_follow_the_numbers():
 
 def test_a_diverged_training_is_said_to_have_diverged(tmp_path):
     done = minires("compare", *SMALL, "--lr", "1e30", "--quiet", "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and done.stderr == ""
     assert "The training of both networks diverged" in done.stdout and "nan" not in done.stdout
     json.loads((tmp_path / "compare.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
+
+
+def test_a_finite_loss_that_is_far_too_high_has_diverged_too():
+    _, two, three = compare.sentences(report({0: 1.0}, {0: 1.0}, losses=(1.5e9, 1.4e14)), [])
+    assert two == "The training of both networks diverged; try a smaller --lr." and "means nothing" in three
+    assert "1.5e+09" in compare.table(report({0: 1.0}, {0: 1.0}, losses=(1.5e9, 1.0)))
+
+
+def test_ctrl_c_while_testing_costs_the_accuracy_alone(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "evaluate", interrupted)
+    options = compare.Settings(depth=8, width=4, epochs=1, batch_size=256, quiet=True, out=str(tmp_path))
+    measured, forks = compare.compare(options)
+    assert measured["interrupted"] and measured["steps"] > 0
+    assert "not measured" in compare.table(measured) and "test images" not in compare.sentences(measured, forks)[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"gradient-flow.png", "compare.json", "compare.csv"}
 
 
 def test_what_is_not_finite_is_said_not_hidden():

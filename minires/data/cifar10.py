@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from minires.data.dataset import Dataset
-from minires.data.download import fetch, unpack
 from minires.files import cache_folder
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -78,6 +77,8 @@ def _folder(root: Path) -> Path:
 
 
 def _download(folder: Path, url: str, md5: str, records: int, progress: bool) -> None:
+    from minires.data.download import fetch, unpack  # here, because HTTP takes 50 ms to import and is rarely needed
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.parent / "cifar-10-binary.tar.gz.part"
     fetch(url, part, md5, progress=progress)
