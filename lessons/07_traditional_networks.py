@@ -3,7 +3,7 @@
 #
 # *Why could neither a deep network without shortcuts nor a recurrent one over a long sequence be trained?*
 #
-# Takes 55 s (quick: 4 s).
+# Takes 60 s (quick: 4 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -100,8 +100,7 @@ claim("the loop equals nn.RNN", difference < 1e-12, difference)
 
 # %% [markdown]
 # The gradient from the last state back to state $t$ is a product again,
-# $\prod_{k>t} W_{hh}^\top\, \mathrm{diag}(1-h_k^2)$. We multiply the matrices ourselves, and hold the result to what
-# the engine says.
+# $\prod_{k>t} W_{hh}^\top\, \mathrm{diag}(1-h_k^2)$. We multiply the matrices ourselves, and ask the engine.
 
 # %%
 def jacobian_product(states, w_hh, t):
@@ -255,8 +254,9 @@ show(figure, "07-traditional-networks")
 # %% [markdown]
 # Upper row: the same straight line on a log axis, once over layers, once over steps. Lower left: a way back that
 # nothing multiplies, or a gate that starts open, keeps the line level. Lower right: who got no gradient learned
-# nothing. This lesson does *not* explain everything: an orthogonal start alone does well here (a state that is only
-# rotated is not forgotten either), and nobody keeps all. Gradient that arrives is necessary, but not sufficient.
+# nothing. That does *not* explain everything: an orthogonal start alone does well here (what is only rotated is not
+# forgotten either), and the residual RNN, which loses nothing by waiting, reads worst without a wait. A gradient is
+# necessary, but not sufficient.
 #
 # ## Explosion, and clipping
 #
