@@ -7,7 +7,7 @@ from pathlib import Path
 
 MODULES = """
 minires minires.nn minires.nn.functional minires.nn.init minires.optim minires.models minires.data minires.train
-minires.checkpoint minires.flow minires.flow.plots minires.testing minires.kernels.textbook minires.lesson
+minires.saving minires.flow minires.flow.plots minires.testing minires.kernels.textbook minires.lesson
 """.split()
 
 INDEX = """\
