@@ -14,7 +14,7 @@ from minires import data, flow, models, nn, optim, train
 from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, progress, show
 
-DEPTH, EPOCHS, SEEDS = (14, 2, range(1)) if QUICK else (38, 8, range(2))
+DEPTH, EPOCHS, SEEDS = (14, 4, range(1)) if QUICK else (38, 8, range(2))
 digits, test = data.digits()
 
 # %% [markdown]
