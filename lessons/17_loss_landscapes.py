@@ -80,7 +80,7 @@ claim("by hand and flow.landscape agree", abs(by_hand / library - 1) < 1e-3, [by
 def fit(model: models.ResNet, seed: int) -> None:
     optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     steps = EPOCHS * data.batch_count(digits, 64, drop_last=True)
-    warm_up = min(20, steps // 4)
+    warm_up = 20
     rise = optim.LinearLR(optimizer, 1 / 20, total_iters=warm_up)
     drop = optim.MultiStepLR(optimizer, [int(0.7 * steps) - warm_up])
     schedule = optim.SequentialLR(optimizer, [rise, drop], [warm_up])
