@@ -3,7 +3,7 @@
 #
 # *ResNet-50 has sixteen layers more than ResNet-34. Why does it cost nearly the same?*
 #
-# Takes 30 s (quick: 6 s).
+# Takes 30 s (quick: 4 s).
 
 # %%
 import tempfile

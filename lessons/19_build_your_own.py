@@ -3,7 +3,7 @@
 #
 # *You have a block, a recipe made for 64,000 steps, and a minute. What can you learn in it?*
 #
-# Takes 60 s (quick: 7 s).
+# Takes 60 s (quick: 6 s).
 
 # %%
 import dataclasses

@@ -7,7 +7,7 @@ from pathlib import Path
 
 MODULES = """
 minires minires.nn minires.nn.functional minires.nn.init minires.optim minires.models minires.data minires.train
-minires.checkpoint minires.flow minires.flow.plots minires.testing minires.kernels.textbook minires.lesson
+minires.saving minires.flow minires.flow.plots minires.testing minires.kernels.textbook minires.lesson
 """.split()
 
 INDEX = """\
@@ -32,7 +32,8 @@ def write_api_pages(folder: Path) -> None:
         text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :no-members:\n\n"
         for n in getattr(module, "__all__", vars(module)):
             thing = getattr(module, n)
-            own = hasattr(module, "__all__") or getattr(thing, "__module__", "") == name
+            home = getattr(thing, "__module__", None) or ""  # NumPy's dtypes have pages of their own
+            own = home.split(".")[0] == "minires" if hasattr(module, "__all__") else home == name
             if n.startswith("_") or not own or not inspect.getdoc(thing):
                 continue
             if inspect.isclass(thing):
