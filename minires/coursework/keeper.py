@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .. import data
 from . import worker
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
@@ -36,6 +37,7 @@ def main(fd: int) -> None:
     control = socket.socket(fileno=fd)
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    data.digits()  # what reading them imports, another user may not be able to
     gc.freeze()  # pages that no child touches stay shared
     pid, folder = 0, ""
     while True:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minires.coursework import grade
+from minires.coursework import grade, networks
 
 SOLUTIONS = Path(__file__).with_name("solutions")
 
@@ -12,6 +12,13 @@ SOLUTIONS = Path(__file__).with_name("solutions")
 def solution(name):
     """The text of a reference solution."""
     return (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def quick_training(monkeypatch):
+    """Networks make two steps, and need not read anything after them."""
+    monkeypatch.setattr(networks, "STEPS", 2)
+    monkeypatch.setattr(networks, "GOOD", 0.0)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """minires new and minires grade, their errors, and the formats."""
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
+from pathlib import Path
 
 import pytest
 from coursework.conftest import SOLUTIONS, solution
@@ -17,6 +19,13 @@ from minires.coursework.grading import VISIBILITIES
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+def run_python(code):
+    """What a new interpreter prints, and what it says of errors."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    return done.stdout.split(), done.stderr
 
 
 def test_new_writes_the_exercise_and_keeps_what_is_there(tmp_path, capsys):
@@ -90,14 +99,7 @@ def test_grader_never_imports_the_submission(tmp_path):
         "import os, sys; from minires.coursework import grade; r = grade('broadcasting.py'); "
         "print(f'exit({os.getpid()})' in r.tests[0].message, 'submission' in sys.modules, r.score)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False", "0.0"]
-
-
-def run_python(code):
-    """What a new interpreter prints, and what it says of errors."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return done.stdout.split(), done.stderr
+    assert run_python(code)[0] == ["False", "False", "0.0"]
 
 
 def test_other_commands_do_not_import_the_coursework():

@@ -12,6 +12,8 @@ from coursework.conftest import solution
 
 from minires.coursework import formats
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 RELU = "def relu(x):\n    return np.maximum(x, 0)"
 
 
@@ -25,9 +27,9 @@ def check_only_relu_is_lost(result, tests, word):
     """The tests that call relu fail with this word in the message; all others pass."""
     assert all(t.status in ("passed", "failed") for t in result.tests)
     lost = {number for number, t in tests.items() if t.status == "failed"}
-    assert lost == {"1.1", "1.3", "4.1", "4.2"}
+    assert lost == {"1.1", "1.3", "4.1"}
     assert all(word in t.message for number, t in tests.items() if number in {"1.1", "1.3"}), tests["1.1"].message
-    assert result.score == result.points - 1.5 - 5
+    assert result.score == result.points - 1.5 - 2
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,6 @@ def check_only_relu_is_lost(result, tests, word):
         ("    return x.tolist()", "expected an array"),
         ("    return lambda: x", "expected an array"),
         ("    return np.array([object()])", "expected an array"),
-        ("    pass", "None came back"),
         ("    return relu(x)", "RecursionError"),
         ("    raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("    a = []; a.append(a); return a", "cannot be sent back"),
@@ -68,7 +69,7 @@ def test_wrong_signature(graded):
 def test_endless_loop_ends_at_the_time_limit(graded):
     started = time.monotonic()
     _, tests = graded(with_relu("    while True: pass"), timeout=0.7)
-    assert {n for n, t in tests.items() if t.status == "failed"} >= {"1.1", "1.3", "4.1", "4.2"}
+    assert {n for n, t in tests.items() if t.status == "failed"} >= {"1.1", "1.3", "4.1"}
     assert "stopped after 0.7 s in relu" in tests["1.1"].message
     assert time.monotonic() - started < 60
 
@@ -99,17 +100,18 @@ def test_file_that_cannot_be_used_costs_all_and_ends(source, word, graded):
 def test_processes_that_outlive_the_submission_are_ended(graded, tmp_path):
     mark = tmp_path / "pids"
     body = f"""
-    import os, subprocess, sys
-    for session in (False, True):
+    import os, pathlib, subprocess, sys
+    mark = pathlib.Path({str(mark)!r})
+    few = not mark.exists() or len(mark.read_text().split()) < 4
+    for session in (False, True) * few:
         command = [sys.executable, "-S", "-c", "import time; time.sleep(300)"]
         child = subprocess.Popen(command, start_new_session=session)
-        os.write(os.open({str(mark)!r}, os.O_CREAT | os.O_APPEND | os.O_WRONLY), b"%d\\n" % child.pid)
+        os.write(os.open(mark, os.O_CREAT | os.O_APPEND | os.O_WRONLY), b"%d\\n" % child.pid)
     return np.maximum(x, 0)"""
-    source = with_relu(body).replace("def max_pool2d(", "def unused(")  # no network: few calls of relu
-    _, tests = graded(source)
+    _, tests = graded(with_relu(body))
     assert tests["1.1"].status == tests["1.3"].status == "passed"
     pids = [int(pid) for pid in mark.read_text().split()]
-    assert len(pids) >= 4
+    assert len(pids) == 4
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
@@ -148,7 +150,8 @@ def test_reading_the_tests_files_finds_no_answers(graded):
     text = pathlib.Path(tests.__file__).read_text()
     arrays = [a for a in gc.get_objects() if isinstance(a, np.ndarray) and a.shape == x.shape and (a >= 0).all()]
     return arrays[0] if arrays else x"""
-    check_only_relu_is_lost(*graded(with_relu(body)), "relu")
+    _, tests = graded(with_relu(body))
+    assert {number for number, t in tests.items() if t.status == "failed"} >= {"1.1", "1.3"}
 
 
 def test_result_file_is_whole_at_every_moment(tmp_path):

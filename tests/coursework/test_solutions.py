@@ -10,8 +10,19 @@ from minires.coursework import ASSIGNMENTS, grade
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
-def test_reference_solution_scores_full_marks(name):
-    result = grade(SOLUTIONS / f"{name}.py", hidden=True, seed=5)
+def test_reference_solution_scores_full_marks(name, quick_training):
+    check_full_marks(name, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_reference_solution_scores_full_marks_and_its_networks_learn_on_other_seeds(name, seed):
+    check_full_marks(name, seed)
+
+
+def check_full_marks(name, seed):
+    result = grade(SOLUTIONS / f"{name}.py", hidden=True, seed=seed)
     assert [test for test in result.tests if test.status != "passed"] == []
     assert result.score == ASSIGNMENTS[name].points == 20
 
@@ -51,13 +62,27 @@ def test_points_of_parts_are_those_in_the_text(name):
          "last block first"),
     ],
 )  # fmt: skip
-def test_a_mistake_costs_its_part_and_is_named(name, right, wrong, part, word, graded):
+def test_a_mistake_costs_its_part_and_is_named(name, right, wrong, part, word, graded, quick_training):
     assert right in solution(name)
     result, _ = graded(solution(name).replace(right, wrong), name)
     failed = [t for t in result.tests if t.status == "failed"]
     assert 0 < result.score < result.points
     assert part in {t.test.part for t in failed}
     assert any(word in t.message for t in failed), [t.message for t in failed]
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "missing", "part"),
+    [
+        ("conv2d", "grad_y.sum((0, 2, 3))", "None", "gradient of bias"),
+        ("batch_norm", "(grad_y * x_hat).sum(axes(x)), grad_y.sum(axes(x))", "None, None", "gradients of γ and β"),
+        ("relu_maxpool", "return np.maximum(x, 0)", "pass", "relu"),
+    ],
+)
+def test_a_missing_piece_costs_one_part_and_no_more(name, right, missing, part, graded, quick_training):
+    assert right in solution(name)
+    result, _ = graded(solution(name).replace(right, missing), name)
+    assert {t.test.part for t in result.tests if t.status == "failed"} == {part}
 
 
 def test_other_seed_draws_other_hidden_tests_and_a_mistake_there_tells_nothing_but_kind_and_hint(graded):

@@ -9,7 +9,8 @@ Part "forward" (4 points): batch_norm.
 Part "gradient of x" (5 points), "gradients of γ and β" (2 points): batch_norm_backward.
 Part "evaluation" (2 points): batch_norm_eval.
 Part "running statistics" (2 points): update_running.
-Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits.
+Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits;
+for what you have not written the library's stay.
 
 Inputs have 2 axes (N, C), or 4 (N, C, H, W). Run this file to check yourself;
 ``minires grade batch_norm.py`` for points.
