@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from gpu.cases import CASES
+from gpu.cases import CASES, QUICK, quick_or_slow
 from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
@@ -25,7 +25,7 @@ def simulated():
 
 @needs_gxx
 @pytest.mark.parametrize("order", ["forward", "reverse"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", quick_or_slow(QUICK))
 def test_every_case_in_both_thread_orders(case, order, simulated):
     with cuda_on_cpu.thread_order(order):
         case.check(simulated)
