@@ -385,7 +385,7 @@ QUICK = (
     "Adam float32",
     "augment bytes",
 )
-QUICK_TO_WATCH = ("linear, 5 rows", "batch norm of features", "loss float32", "SGD float32", "elementwise float32")
+QUICK_TO_WATCH = ("linear, 5 rows", "SGD float32")
 
 
 def quick_or_slow(quick: tuple[str, ...]) -> list[Any]:
