@@ -1,7 +1,9 @@
 """``python -m benchmarks.gpu``: the GPU kernels checked, then timed beside PyTorch/cuDNN and against their roofline.
 
-Writes ``benchmarks/results/gpu.json`` and ``gpu.md``. Times are medians from CUDA events after warm-up. ``--dry-run``
-runs all of it once in small, minires on cuda-on-cpu and PyTorch on the CPU, and writes nothing.
+Writes ``benchmarks/results/gpu.json`` and ``gpu.md``. Times are medians from CUDA events after warm-up. A training step
+takes its batch from the device's memory and reads loss and accuracy back, in PyTorch too, whose cuDNN may try all its
+algorithms first. ``--dry-run`` runs all of it once in small, minires on cuda-on-cpu and PyTorch on the CPU, and writes
+nothing.
 """
 
 import argparse
@@ -65,8 +67,8 @@ def main() -> None:
     if not dry and (reason := why_no_gpu()) is not None:
         sys.exit(f"benchmarks.gpu: {reason}; --dry-run rehearses the benchmark without a GPU")
     options = ("--dry-run",) if dry else ()
-    ours = harness.run_worker("gpu_minires", *options)
-    theirs = harness.run_worker("gpu_torch", *options)
+    ours = harness.run(harness.program("gpu_minires", *options))
+    theirs = harness.run(harness.program("gpu_torch", *options, module="torch"))
     sys.path.insert(0, str(harness.HERE / "workers"))
     from gpu_common import CONVOLUTIONS, ELEMENTWISE  # its sizes depend on --dry-run, as the workers' do
 
@@ -76,7 +78,7 @@ def main() -> None:
     if dry:
         print(f"{text}\n\nA rehearsal: none of these times means anything.")
     else:
-        harness.save("gpu", {"minires": ours, "PyTorch": theirs}, f"{text}\n\n{note}")
+        harness.save("gpu", harness.Plan(rounds=1), {"minires": ours, "PyTorch": theirs}, f"{text}\n\n{note}")
 
 
 if __name__ == "__main__":

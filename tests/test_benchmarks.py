@@ -1,5 +1,8 @@
 """The benchmarks: what they count and conclude, and that README says what was measured."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ from benchmarks import bars, harness, readme, scaling
 from benchmarks.workers import common
 from minires import kernels, models
 from minires.creation import randn
+from minires.kernels.gpu import cuda_on_cpu
 
 
 def test_readme_shows_the_results():
@@ -61,3 +65,13 @@ def test_a_worker_runs_in_its_own_process_and_an_absent_peer_is_named():
     assert 0 < low <= measured["minires"]["ms"] <= high and measured["minires"]["peak_mb"] > 1
     assert measured["nobody"] == {"absent": "a_module_that_nobody_has is not installed"}
     assert "absent" in harness.spread(measured["nobody"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not cuda_on_cpu.available(), reason="needs g++")
+def test_the_gpu_benchmark_rehearses():
+    """All of it runs once without a GPU, its checks included, and writes nothing."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run"]
+    done = subprocess.run(command, cwd=harness.HERE.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| ResNet-20 step, graphed |" in done.stdout and "A rehearsal" in done.stdout

@@ -29,7 +29,8 @@ if DRY:  # everything runs once, in small
 def milliseconds(run: Callable[[], object], event: Callable, synchronize: Callable[[], None]) -> float:
     """Median time of one call after warm-up. `event()` records a CUDA event and returns it, or None in a dry run.
 
-    All calls are queued before any event is read, so what is measured is the GPU, or Python where Python is slower.
+    All calls are queued before any event is read, so what is measured of a kernel is the GPU, or Python where Python is
+    slower. A training step waits for its loss.
     """
     for _ in range(WARM_UP):
         run()

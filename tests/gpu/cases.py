@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 from minires.kernels import cpu, textbook
 from minires.kernels.cpu import augment as cpu_augment, linear as cpu_linear, loss as cpu_loss
@@ -368,3 +369,25 @@ CASES: list[Case] = [
     _augment("augment float32", np.float32, np.float32, 1e-6),
     _augment("augment float64", np.float64, np.float64, 1e-14),
 ]
+
+# g++ takes about a second for each kernel, and the tests must do with an empty cache: these always, all when slow tests
+# run. Watched kernels are compiled anew.
+QUICK = (
+    "conv 3x3, 5 channels",
+    "linear, 5 rows",
+    "linear TF32",
+    "batch norm float32",
+    "elementwise float32",
+    "pool 3x2",
+    "loss float32",
+    "sums float32",
+    "SGD float32",
+    "Adam float32",
+    "augment bytes",
+)
+QUICK_TO_WATCH = ("linear, 5 rows", "SGD float32")
+
+
+def quick_or_slow(quick: tuple[str, ...]) -> list[Any]:
+    """All cases, as parameters of a test; those not named are slow."""
+    return [pytest.param(c, id=c.name, marks=() if c.name in quick else pytest.mark.slow) for c in CASES]

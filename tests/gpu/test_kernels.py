@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from gpu.cases import CASES
+from gpu.cases import CASES, QUICK, quick_or_slow
 from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
@@ -25,7 +25,7 @@ def simulated():
 
 @needs_gxx
 @pytest.mark.parametrize("order", ["forward", "reverse"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", quick_or_slow(QUICK))
 def test_every_case_in_both_thread_orders(case, order, simulated):
     with cuda_on_cpu.thread_order(order):
         case.check(simulated)
@@ -52,6 +52,7 @@ def test_every_case_on_the_gpu(case):
         np.testing.assert_array_equal(value, again[name], err_msg=f"{name} differs between two runs")
 
 
+either_dtype = pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 orders = st.sampled_from(["forward", "reverse"])
 odd_sizes = st.sampled_from([1, 2, 3, 5, 31, 32, 33, 63, 65, 127, 129])
 
@@ -108,7 +109,7 @@ def test_pools_of_any_shape(case, seed, layout, order):
 
 
 @needs_gxx
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@either_dtype
 @settings(max_examples=15)
 @given(batch=odd_sizes, channels=st.integers(1, 5), size=st.integers(1, 4), seed=seeds, layout=layouts, order=orders)
 def test_batch_norms_of_any_shape(batch, channels, size, seed, layout, order, dtype):
@@ -131,7 +132,7 @@ def test_batch_norms_of_any_shape(batch, channels, size, seed, layout, order, dt
 
 
 @needs_gxx
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@either_dtype
 @settings(max_examples=15)
 @given(rows=odd_sizes, into=odd_sizes, out=odd_sizes, seed=seeds, layout=layouts, order=orders)
 def test_linear_layers_of_any_shape(rows, into, out, seed, layout, order, dtype):
@@ -146,7 +147,7 @@ def test_linear_layers_of_any_shape(rows, into, out, seed, layout, order, dtype)
 
 
 @needs_gxx
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@either_dtype
 @settings(max_examples=15)
 @given(batch=odd_sizes, classes=odd_sizes, rest=st.integers(1, 3), seed=seeds, order=orders)
 def test_losses_of_any_shape(batch, classes, rest, seed, order, dtype):
@@ -165,7 +166,7 @@ def test_losses_of_any_shape(batch, classes, rest, seed, order, dtype):
 
 
 @needs_gxx
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@either_dtype
 @settings(max_examples=15)
 @given(
     shape=st.tuples(odd_sizes, st.integers(1, 5), odd_sizes), seed=seeds, layout=layouts, order=orders,

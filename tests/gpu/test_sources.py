@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gpu.cases import CASES
+from gpu.cases import CASES, QUICK_TO_WATCH, quick_or_slow
 
 from minires.kernels import gpu
 from minires.kernels.gpu import cuda_on_cpu
@@ -167,16 +167,8 @@ def test_every_deleted_barrier_is_noticed(name, line):
     pytest.fail(f"nothing changed without the barrier in {name}:{line}")
 
 
-# One case of each family here, all of them when slow tests run: watched kernels are compiled anew.
-QUICK = ("linear, 5 rows", "batch norm of features", "loss float32", "SGD float32", "elementwise float32")
-
-
-def quick_or_slow(case):
-    return pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.slow)
-
-
 @needs_compiler
-@pytest.mark.parametrize("case", [quick_or_slow(case) for case in CASES])
+@pytest.mark.parametrize("case", quick_or_slow(QUICK_TO_WATCH))
 def test_no_two_threads_meet_in_memory_without_a_barrier(case):
     device = make_cuda_on_cpu()
     with watching() as seen:
