@@ -206,8 +206,9 @@ class _Gallery:
         detail = "ops" if max(len(model.blocks()) for model in self.networks.values()) <= 3 else "blocks"
         limits = plots.graph_limits(list(graphs.values()))
         figure, axes = plt.subplots(len(graphs), 1, figsize=(13, 6 * len(graphs)), squeeze=False, layout="constrained")
+        scale = min(plots.graph_scale(ax, graph, detail) for ax, graph in zip(axes[:, 0], graphs.values()))
         for ax, (name, graph) in zip(axes[:, 0], graphs.items()):
-            plots.graph(ax, graph, detail=detail, limits=limits)
+            plots.graph(ax, graph, detail=detail, limits=limits, scale=scale)
             ax.set_title(f"{name}, {when}", size=11)
         return figure
 

@@ -219,6 +219,19 @@ def test_wider_wires_for_larger_gradients_on_a_scale_that_can_be_shared():
     assert widths[0] - widths[1] == pytest.approx(widths[1] - widths[2])
 
 
+def test_two_networks_can_be_drawn_alike_in_size():
+    graphs = {name: graph_of(name) for name in ("ResNet-8", "plain")}
+    _, axes = plt.subplots(2, 1, figsize=(9, 8))
+    scales = [plots.graph_scale(ax, graph, "ops") for ax, graph in zip(axes, graphs.values())]
+    assert scales[0] < scales[1]
+    for ax, graph in zip(axes, graphs.values()):
+        plots.graph(ax, graph, detail="ops", scale=min(scales))
+    sizes = [{text.get_size() for text in ax.texts if text.get_text() == "conv1"} for ax in axes]
+    assert sizes[0] == sizes[1]
+    inches = [ax.get_window_extent().height / (ax.get_ylim()[1] - ax.get_ylim()[0]) for ax in axes]
+    assert inches[0] == pytest.approx(inches[1], rel=0.01)
+
+
 def test_a_gradient_of_zero_is_a_dotted_wire():
     random.manual_seed(0)
     model = models.resnet_cifar(8, 2, in_channels=1, zero_init_residual=True)

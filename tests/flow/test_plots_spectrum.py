@@ -89,6 +89,7 @@ def test_labels_do_not_overlap_or_leave_the_axes(style, size):
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
     frame = ax.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and box.y1 <= frame.y1 + 1 for box in boxes)
+    assert all(text.get_bbox_patch() is not None for text in ax.texts)  # over the lines, not under
     bars = max(bar.get_window_extent().y1 for container in ax.containers for bar in container)
     assert bars < min(box.y0 for box in boxes)
 

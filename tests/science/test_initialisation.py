@@ -52,10 +52,11 @@ def test_batch_norm_makes_the_gradient_of_plain_networks_explode():
 
 
 def test_without_batch_norm_the_gradient_of_plain_networks_is_log_normal():
-    """Hanin & Nica 2018 (arXiv 1812.05994): ln‖Jᵀu‖² ~ N(−β/2, β), β = 5L/n; 400 networks, L = 56, n = 64."""
-    found = over_seeds(experiments.log_normal_gradient, seeds=[0])
+    """Hanin & Nica 2018 (arXiv 1812.05994): ln‖Jᵀu‖² ~ N(−β/2, β), β = 5L/n; L = 56, n = 64, 80 networks a seed."""
+    found = over_seeds(experiments.log_normal_gradient, networks=80)  # in all as many as `benchmarks science` a seed
     beta = 5 * 56 / 64
-    assert abs(found["mean"][0] + beta / 2) < 0.4 and abs(found["std"][0] - beta**0.5) < 0.4
+    std = np.sqrt((found["std"] ** 2).mean() + found["mean"].var())  # of all 400
+    assert abs(found["mean"].mean() + beta / 2) < 0.4 and abs(std - beta**0.5) < 0.4
 
 
 def test_residual_variance_doubles_without_batch_norm_and_grows_linearly_with_it():

@@ -1,7 +1,7 @@
 """Figures of gradient flow. Every panel draws on matplotlib axes it is given, and returns them."""
 
 from .figures import comparison, recording
-from .graph import graph, graph_limits
+from .graph import graph, graph_limits, graph_scale
 from .jacobian import jacobian
 from .landscape import contour_levels, landscape, landscape_2d
 from .panels import fork_strip, heatmap, profile, strip_axes, training
@@ -14,6 +14,7 @@ __all__ = [
     "fork_strip",
     "graph",
     "graph_limits",
+    "graph_scale",
     "heatmap",
     "input_gradient",
     "jacobian",

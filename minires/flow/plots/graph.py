@@ -24,13 +24,15 @@ def graph(
     *,
     detail: str = "auto",
     limits: tuple[float, float] | None = None,
+    scale: float | None = None,
 ) -> Axes:
     """The network as boxes and wires: skips (blue) run above the main line, branches (orange) through their boxes.
 
     graph: what `Recording.graph()` returns, or the same read back from JSON. A wire is as wide as the logarithm of the
     norm of the gradient that came back along it; dotted where it is 0. ``limits`` are the norms of the thinnest and the
     thickest wire. ``detail``: "ops" draws each op, "blocks" each block as one box, "auto" the ops where they can be
-    read at the size of the axes. Two networks side by side take the same limits, `graph_limits` of both, and detail.
+    read at the size of the axes. ``scale`` shrinks the drawing, as far as it is not small already. Two networks side
+    by side take the same limits, `graph_limits` of both, and the same detail and scale, the smaller `graph_scale`.
     Raises ValueError for something else than such a graph.
     """
     _check(graph, detail)
@@ -38,7 +40,9 @@ def graph(
     size = extent.width / ax.figure.dpi, extent.height / ax.figure.dpi
     drawing = _fit(graph, detail, size)
     width, height = _size(drawing)
-    scale = min(size[0] / width, size[1] / height)
+    largest = min(size[0] / width, size[1] / height)
+    scale = min(largest, scale or largest)
+    width, height = width * largest / scale, height * largest / scale
     limits = limits or graph_limits([graph])
     ax.set_xlim(0, width)
     ax.set_ylim(drawing.height - height, drawing.height)
@@ -61,6 +65,15 @@ def graph_limits(graphs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """The smallest and the largest gradient norm on the wires of these graphs."""
     found = norms(graphs)
     return (min(found), max(found)) if found else (0.1, 1.0)
+
+
+def graph_scale(ax: Axes, graph: Mapping[str, Any], detail: str = "auto") -> float:
+    """The scale at which the graph fills the axes; at 1, letters have 8 points."""
+    _check(graph, detail)
+    extent = ax.get_window_extent()
+    size = extent.width / ax.figure.dpi, extent.height / ax.figure.dpi
+    width, height = _size(_fit(graph, detail, size))
+    return min(size[0] / width, size[1] / height)
 
 
 def _check(graph: Mapping[str, Any], detail: str) -> None:

@@ -73,7 +73,9 @@ def _mark(ax: Axes, marks: Sequence[tuple[float, str, str, Any]]) -> None:
     row_height = 0.36 / (extent.height / dpi)
     data = max(1 - row_height * (len(rows) + 0.35), 0.3)  # the share of the axes' height that is left for the data
     ax.set_ylim(0, ax.get_ylim()[1] / data)
-    style: dict[str, Any] = {"size": 8.5, "va": "center", "linespacing": 1.05, "transform": ax.get_xaxis_transform()}
+    paper = {"facecolor": rcParams["axes.facecolor"], "edgecolor": "none", "pad": 1}  # no line runs through a label
+    style: dict[str, Any] = {"size": 8.5, "va": "center", "linespacing": 1.05, "bbox": paper}
+    style["transform"] = ax.get_xaxis_transform()
     for x, start, row, label, colour, line in placed:
         height = data + row_height * (row + 0.55)
         top = height + row_height * 0.4
