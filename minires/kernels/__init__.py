@@ -15,20 +15,9 @@ from typing import Any
 import numpy as np
 
 from . import cpu, gpu
-from .cpu.augment import crop_flip, take_images
-from .cpu.linear import linear, linear_backward
-from .cpu.loss import cross_entropy, cross_entropy_backward, one_hot
-from .cpu.reduce import add, reduce_sum, running_update
 from .gpu.launch import Device, switches
 
 _numpy: dict[str, Callable] = {name: getattr(cpu, name) for name in cpu.__all__}
-for _kernel in (
-    *(linear, linear_backward),
-    *(one_hot, cross_entropy, cross_entropy_backward),
-    *(add, reduce_sum, running_update),
-    *(take_images, crop_flip),
-):
-    _numpy[_kernel.__name__] = _kernel
 
 NAMES = tuple(_numpy)
 DEVICES = ("cpu", "gpu", "cuda-on-cpu")
