@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import augment as cpu_augment, linear as cpu_linear, loss as cpu_loss
+from minires.kernels.cpu import augment as cpu_augment, loss as cpu_loss
 from minires.kernels.gpu import augment, batchnorm, conv, elementwise, linear, loss, pool, reduce
 from minires.kernels.gpu.launch import Device, switches
 from minires.kernels.gpu.update import Row, Update
@@ -97,7 +97,7 @@ def _linear(name, rows, into, out, dtype=np.float32, tf32=False, tolerance=2e-6)
             switches.tf32 = before
 
     def expected():
-        return {"y": cpu_linear.linear(x, w, b), **named("dx dw db", cpu_linear.linear_backward(g, x, w))}
+        return {"y": cpu.linear(x, w, b), **named("dx dw db", cpu.linear_backward(g, x, w))}
 
     return Case(name, "matmul", call, expected, tolerance)
 
