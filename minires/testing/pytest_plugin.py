@@ -53,8 +53,8 @@ def graded(item: pytest.Item) -> dict[str, Any] | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Read the marks, so that a mistake in one is told before anything runs."""
-    for item in items:
-        item.user_properties += [("minires", grade)] if (grade := graded(item)) else []
+    for place, item in enumerate(items):
+        item.user_properties += [("minires", grade | {"place": place})] if (grade := graded(item)) else []
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -74,9 +74,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def summary(tests: dict[str, tuple[dict[str, Any], bool]]) -> list[str]:
-    """The lines of the summary: {test: (its marks, whether it passed)}."""
+    """The lines of the summary: {test: (its marks, whether it passed)}, in the order of collection."""
     parts: dict[str, list[tuple[str, dict[str, Any], bool]]] = {}
-    for name, (grade, passed) in tests.items():
+    for name, (grade, passed) in sorted(tests.items(), key=lambda test: test[1][0]["place"]):
         parts.setdefault(grade["part"], []).append((name, grade, passed))
     width = max(len("total"), *map(len, parts))
     lines = []

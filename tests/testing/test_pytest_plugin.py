@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import minires.testing  # noqa: F401  (a first import inside a run of pytester would be forgotten after it)
+from minires.testing.pytest_plugin import summary
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
@@ -147,3 +148,11 @@ def test_plugin_and_testing_import_neither_hypothesis_nor_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_parts_come_in_the_order_of_collection_however_the_tests_ran():
+    def test(place, part):
+        return {"part": part, "points": 1, "visibility": "visible", "hint": "", "place": place}, True
+
+    lines = summary({"z": test(1, "second"), "y": test(2, "second"), "x": test(0, "first")})
+    assert [line.split()[0] for line in lines] == ["first", "second", "total"]
