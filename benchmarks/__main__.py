@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 
+from .checks import checks
 from .harness import PYTHONS, Plan
 from .kernels import ops
 from .readme import readme
@@ -13,7 +14,7 @@ from .step import depth1202, engine, inference, memory, peers, recording, step
 
 PAGES = {
     page.__name__: page
-    for page in (step, inference, memory, peers, ops, scaling, depth1202, recording, engine, science, readme)
+    for page in (step, inference, memory, peers, ops, scaling, depth1202, recording, engine, checks, science, readme)
 }
 LONG = ("depth1202", "science")  # minutes however often they are measured; --quick runs them only by name
 NEVER_UNASKED = ("readme",)
