@@ -32,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", choices=[[], *PAGES], help="what to measure (default: all but readme)")
     parser.add_argument("--rounds", type=int, default=7, help="new processes for each number (default 7)")
-    parser.add_argument("--quick", action="store_true", help="one round of single measurements, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="one round of single measurements, just to see it run")
     parser.add_argument("--python", action="append", default=[], help="another interpreter in which peers may be found")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
