@@ -12,17 +12,6 @@ from minires.kernels.gpu.devices import why_no_gpu
 from minires.lessons_cli import FOLDER, index, read_lessons
 
 LESSONS = read_lessons()
-EXERCISES = {
-    "autograd",
-    "broadcasting",
-    "conv2d",
-    "batch_norm",
-    "relu_maxpool",
-    "cross_entropy",
-    "residual_block",
-    "gradcheck",
-    "gradient_flow",
-}
 
 
 def each_lesson(test):
@@ -87,7 +76,7 @@ def test_the_convolution_in_five_kernels(tmp_path):
         assert f"✓ {version} agrees with the reference" in done.stdout and f"\n| {version} | " in done.stdout
 
 
-def test_they_are_numbered_and_short():
+def test_they_are_numbered_and_quick():
     assert [lesson.number for lesson in LESSONS] == sorted({lesson.number for lesson in LESSONS})
     assert all(lesson.path.name.startswith(f"{lesson.number:02}_") for lesson in LESSONS)
     assert sum(lesson.quick for lesson in LESSONS) <= 5 * len(LESSONS)  # five seconds of one core each, on average
@@ -102,16 +91,7 @@ def test_the_format(lesson):
     text = [cell.split("\n", 1)[1].strip() for cell in cells[1:] if cell.startswith(" [markdown]")]
     code = [cell.split("\n", 1)[1].strip() for cell in cells[1:] if not cell.startswith(" [markdown]")]
     assert all(line.startswith("# ") or line == "#" for cell in text for line in cell.splitlines())
-    prose = "\n".join(line[2:] for cell in text for line in cell.splitlines())
-    for part in ("**Predict first", "## Common mistakes", "## Exercises", "## Sources", "\n$$"):
-        assert part in prose, f"{part} is missing"
     assert code[-1] == "finish()"
-    names = re.findall(r"`minires new (\w+)`", prose)
-    assert names and set(names) <= EXERCISES, names
-    filled = [line for line in source.splitlines() if line not in ("", "#")]
-    assert 100 <= len(filled) <= 250, f"{len(filled)} lines with something on them"
-    written = sum(len(line) for cell in text for line in cell.splitlines()) / sum(map(len, filled))
-    assert written >= 0.3, f"{written:.0%} of the characters are text"
 
 
 @each_lesson
