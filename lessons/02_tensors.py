@@ -35,7 +35,8 @@ from minires.nn import functional as F
 # $$y_{ik} = s_{ik} + b_k \quad\Longrightarrow\quad \frac{\partial L}{\partial b_k} = \sum_i G_{ik}.$$
 #
 # Every axis along which an array was repeated on the way forward is summed over on the way back. The same holds for a
-# product, with the factor put in before the sum. In code:
+# product, with the factor put in before the sum. NumPy repeats an array in two cases: it lacks an axis in front, as
+# $(10,)$ beside $(64, 10)$, or it has an axis of length 1, as $(64, 1)$ beside $(64, 10)$. In code:
 
 
 # %%
@@ -50,7 +51,9 @@ def sum_to(gradient, shape):
 # ## An engine by hand
 #
 # For each array it was made from, a tensor remembers a **pull**: a function that takes the gradient of the tensor and
-# gives the gradient of that array. For numbers the pull multiplied by a slope; for a matrix product $C = AB$ it is
+# gives the gradient of that array. For numbers the pull multiplied by a slope. An array of a thousand numbers made from
+# another thousand has a million slopes, the *Jacobian*; but the pull needs only their product with one vector, and that
+# can mostly be had without them. For a matrix product $C = AB$ it is
 #
 # $$\bar A = \bar C\,B^\top, \qquad \bar B = A^\top \bar C.$$
 #
@@ -70,27 +73,27 @@ class Array:
         self.birthday = Array.count
 
     def __add__(self, other):
-        pulls = [(self, lambda g: g), (other, lambda g: g)]
-        return Array(self.data + other.data, pulls)
+        """A sum passes the gradient on to both, as it is."""
+        return Array(self.data + other.data, [(self, lambda g: g), (other, lambda g: g)])
 
     def __mul__(self, other):
-        pulls = [(self, lambda g: g * other.data), (other, lambda g: g * self.data)]
-        return Array(self.data * other.data, pulls)
+        """Each factor receives it times the other factor."""
+        return Array(self.data * other.data, [(self, lambda g: g * other.data), (other, lambda g: g * self.data)])
 
     def __matmul__(self, other):
-        pulls = [(self, lambda g: g @ other.data.T), (other, lambda g: self.data.T @ g)]
-        return Array(self.data @ other.data, pulls)
+        """The two formulas above, side by side."""
+        return Array(self.data @ other.data, [(self, lambda g: g @ other.data.T), (other, lambda g: self.data.T @ g)])
 
     def relu(self):
+        """Where the input was negative, the output did not depend on it: nothing comes back."""
         return Array(np.maximum(self.data, 0), [(self, lambda g: g * (self.data > 0))])
 
     def backward(self):
-        found, stack = {self}, [self]
-        while stack:
-            for source, _ in stack.pop().made_from:
-                if source not in found:
-                    found.add(source)
-                    stack.append(source)
+        """Fill in .grad of everything behind this array: the gradient of the sum of its entries."""
+        found, new = set(), {self}
+        while new:
+            found |= new
+            new = {source for array in new for source, _ in array.made_from} - found
         self.grad = np.ones_like(self.data)
         for array in sorted(found, key=lambda array: array.birthday, reverse=True):
             for source, pull in array.made_from:
@@ -101,137 +104,130 @@ def cross_entropy(scores, labels):
     """Mean of −log p(label), p being the softmax of the scores; its gradient is (p − one-hot) / N."""
     p = np.exp(scores.data - scores.data.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
-    rows = np.arange(len(labels))
     one_hot = np.eye(p.shape[1])[labels]
-    return Array(-np.log(p[rows, labels]).mean(), [(scores, lambda g: g * (p - one_hot) / len(labels))])
+    return Array(-np.log((p * one_hot).sum(1)).mean(), [(scores, lambda g: g * (p - one_hot) / len(labels))])
 
 
 # %% [markdown]
-# That is a whole engine. The broadcasting is undone **once**, in `backward`, and not in every operation: `+` may
-# pretend that shapes always fit. minires does the same (`sum_to` in `ops/arithmetic.py`).
+# That is a whole engine. Compare its walk with lesson 1: the order is the same, the `+` is the same, a slope became a
+# pull. The broadcasting is undone **once**, in `backward`, and not in every operation: `+` may pretend that shapes
+# always fit. minires does the same (`sum_to` in `ops/arithmetic.py`).
 #
-# First the picture: four rows of scores, a bias of three.
+# The loss at the end is worth a look too. Softmax turns ten scores into ten probabilities $p$, and cross-entropy is the
+# surprise, $-\ln p$, at the right label. Its gradient for the scores is $p$ minus a 1 at the right label, divided by
+# $N$: every wrong score is pushed down by as much probability as it has, and the right one up by as much as it lacks.
+#
+# First the picture: four rows of scores, a bias of three. As the loss take $\sum_{ik} G_{ik}\,y_{ik}$ with some fixed
+# numbers $G$, for then the gradient of $y$ is $G$, and you can do the rest in your head.
 
 # %%
 rng = np.random.default_rng(0)
-scores, bias = Array(rng.integers(-3, 4, (4, 3))), Array([[2, -1, 0]])
-weights = Array(rng.integers(-2, 3, (4, 3)))  # Σ weights·y is a loss whose gradient for y is the weights
+scores, bias, G = Array(rng.integers(-3, 4, (4, 3))), Array([[2, -1, 0]]), Array(rng.integers(-2, 3, (4, 3)))
 y = scores + bias
-loss = Array(np.ones((1, 4))) @ (weights * y) @ Array(np.ones((3, 1)))
-loss.backward()
+(G * y).backward()
 
-pieces = [("b", bias.data), ("b stretched", np.broadcast_to(bias.data, (4, 3))), ("G = ∂L/∂y", y.grad)]
-pieces.append(("∂L/∂b", bias.grad))
-fig, axes = plt.subplots(1, 4, figsize=(10, 3), layout="constrained")
-for ax, (title, values), colour in zip(axes, pieces, (SKIP, SKIP, BRANCH, BRANCH)):
-    ax.imshow(np.zeros((4, 3)), cmap="Greys", vmin=0, vmax=1)
-    top = 0 if title == "b" else 3 if title == "∂L/∂b" else None
-    for i, k in np.ndindex(4, 3):
-        if top is None or i == top:
-            ax.text(k, i, f"{values[i if top is None else 0, k]:+.0f}", ha="center", va="center", size=13)
-            box = plt.Rectangle((k - 0.45, i - 0.4), 0.9, 0.8, fc=colour, alpha=0.25, ec=colour)
-            ax.add_patch(box)
-        if title == "b stretched" and i:
-            ax.annotate("", (k, i - 0.32), (k, i - 0.68), arrowprops=dict(arrowstyle="->", color=SKIP))
-    if title == "G = ∂L/∂y":
-        for k in range(3):
-            ax.annotate("", (k, 3.9), (k, 3.3), arrowprops=dict(arrowstyle="->", color=BRANCH), annotation_clip=False)
-    ax.set_title(title, size=12, color="black")
-    ax.axis("off")
-fig.text(0.25, -0.09, "forward: repeated over the rows →", ha="center", size=11, color=SKIP)
-fig.text(0.75, -0.09, "backward: summed over the rows →", ha="center", size=11, color=BRANCH)
+pieces = {"b": bias.data, "b stretched": np.broadcast_to(bias.data, (4, 3)), "G = ∂L/∂y": y.grad, "∂L/∂b": bias.grad}
+fig, ax = plt.subplots(figsize=(10, 3), layout="constrained")
+for n, ((title, values), colour) in enumerate(zip(pieces.items(), (SKIP, SKIP, BRANCH, BRANCH))):
+    ax.text(5 * n + 1, 0.9, title, ha="center", size=12)
+    for (i, k), value in np.ndenumerate(values):
+        box = dict(boxstyle="square,pad=0.45", fc=(colour, 0.25), ec=(colour, 0.5))
+        ax.text(5 * n + k, -i, f"{value:+.0f}", ha="center", va="center", size=13, family="monospace", bbox=box)
+ax.text(3.5, -0.5, "→\nrepeated\nover rows", ha="center", va="center", color=SKIP, size=11)
+ax.text(13.5, -0.5, "→\nsummed\nover rows", ha="center", va="center", color=BRANCH, size=11)
+ax.set(xlim=(-0.7, 17.7), ylim=(-3.6, 1.4))
+ax.axis("off")
 show(fig, "02-broadcasting")
 
-answer = {"a)": y.grad.mean(0), "b)": y.grad.sum(0)}
-right = [letter for letter, values in answer.items() if np.array_equal(values, bias.grad[0])]
-print("The gradient of the bias is", bias.grad[0], "which is answer", *right)
-claim("a stretched array's gradient is summed", np.array_equal(bias.grad, y.grad.sum(0, keepdims=True)))
+claim("answer b): a stretched array's gradient is summed", np.array_equal(bias.grad[0], y.grad.sum(0)), [*bias.grad[0]])
 
 # %% [markdown]
+# Guess (c) is not foolish: $G$ *is* the gradient of the stretched $b$. But those four rows are one and the same bias,
+# and it answers for all of them. Guess (a) divides by $N$ once too often. A loss that is a mean over images has its
+# $1/N$ in it already, $G$ has inherited it, and a bias that divided again would learn $N$ times too slowly.
+#
 # ## Yours against the library's
 #
-# A network of two layers reads 300 real digits, trained with your engine and with minires from the same weights. Not
-# "similar curves": the same numbers.
+# A network of two layers reads 300 real digits, trained with your engine and with minires from the same weights. Both
+# do the same thing over and over: scores, loss, gradients, and a small step against the gradient. Not "similar curves"
+# are asked for, but the same numbers, up to the rounding in the sixteenth digit. Weights start random and small: were
+# they all zero, no gradient would ever come through $W_2$ to $W_1$, and $W_1$ would stay zero (lesson 6).
 
 # %%
 train, _ = mr.data.digits()
 images, labels = train[:300]
-images = images.reshape(len(images), 64).astype(float)
+images = images.reshape(300, 64).astype(float)
 shapes = {"W1": (64, 32), "b1": (32,), "W2": (32, 10), "b2": (10,)}
 start = {name: rng.normal(0, 0.1, shape) for name, shape in shapes.items()}
 STEPS, RATE = 100 if QUICK else 300, 0.3
 
-mine, curves = dict(start), {"by hand": [], "minires": []}
+mine, by_hand = dict(start), []
 for _ in range(STEPS):
     p = {name: Array(values) for name, values in mine.items()}
-    hidden = (Array(images) @ p["W1"] + p["b1"]).relu()
-    loss = cross_entropy(hidden @ p["W2"] + p["b2"], labels)
+    scores = (Array(images) @ p["W1"] + p["b1"]).relu() @ p["W2"] + p["b2"]
+    loss = cross_entropy(scores, labels)
     loss.backward()
     mine = {name: array.data - RATE * array.grad for name, array in p.items()}
-    curves["by hand"].append(float(loss.data))
+    by_hand.append(float(loss.data))
 
+
+def descend(parameters, loss_of, steps):
+    """The loss before each of so many steps of gradient descent with minires."""
+    optimizer, losses = mr.optim.SGD(parameters, lr=RATE), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        losses.append(loss_of())
+        losses[-1].backward()
+        optimizer.step()
+    return [loss.item() for loss in losses]
+
+X, Y = mr.tensor(images), mr.tensor(labels)
 p = {name: mr.tensor(values, requires_grad=True) for name, values in start.items()}
-optimizer = mr.optim.SGD(list(p.values()), lr=RATE)
-for _ in range(STEPS):
-    optimizer.zero_grad()
-    hidden = F.relu(mr.tensor(images) @ p["W1"] + p["b1"])
-    loss = F.cross_entropy(hidden @ p["W2"] + p["b2"], mr.tensor(labels))
-    loss.backward()
-    optimizer.step()
-    curves["minires"].append(loss.item())
-
+library = descend(list(p.values()), lambda: F.cross_entropy(F.relu(X @ p["W1"] + p["b1"]) @ p["W2"] + p["b2"], Y), STEPS)
 difference = max(np.abs(mine[name] - p[name].numpy()).max() for name in shapes)
-print(f"Loss {curves['by hand'][0]:.3f} before, {curves['by hand'][-1]:.4f} after {STEPS} steps, in both engines; "
-      f"the weights differ by {difference:.1e} at most.")
+print(f"Loss {by_hand[0]:.3f}, after {STEPS} steps {by_hand[-1]:.4f}; the weights differ by {difference:.1e} at most.")
 claim("after training, all weights agree to 1e-12", difference < 1e-12, difference)
-learnt = curves["by hand"][-1] / curves["by hand"][0]
-claim("the network learnt something: the loss fell below a fifth of its start", learnt < 0.2, learnt)
+claim("the loss fell below a fifth of its start", by_hand[-1] < 0.2 * by_hand[0], by_hand[-1] / by_hand[0])
 
 # %% [markdown]
 # ## Common mistakes
 #
 # **Broadcasting that nobody asked for.** A network's output has shape $(N, 1)$, the targets $(N,)$. The difference is
 # no error: it is a matrix of $(N, N)$, every output against every target. The loss falls, training is smooth, and the
-# best answer to such a question is the targets' mean, whatever the input. On the right is what it looks like.
+# best answer to such a question is the targets' mean, whatever the input: the flat line on the right of the figure.
 #
 # **The bias that grew.** Without the sum the gradient of a bias is as large as the batch. `b = b - rate * g` does not
-# complain; it makes $b$ larger by broadcasting, and every image of the batch now owns a private bias.
+# complain; it makes $b$ larger by broadcasting, and every image of the batch now owns a private bias. The training
+# curve on the left would fall faster than it should: with its own bias an image can be learnt by heart.
 
 # %%
-x = rng.uniform(-1, 1, (64, 1))
-target = 2 * x[:, 0] + 0.5 + rng.normal(0, 0.2, 64)
-fits = {}
-for name, wanted in (("right: (N, 1) − (N, 1)", target[:, None]), ("wrong: (N, 1) − (N,)", target)):
+x = np.sort(rng.uniform(-1, 1, (64, 1)), axis=0)
+target = 2 * x + 0.5 + rng.normal(0, 0.2, (64, 1))
+
+
+def fit(wanted):
     w, b = mr.zeros(1, 1, dtype=mr.float64, requires_grad=True), mr.zeros(1, dtype=mr.float64, requires_grad=True)
-    optimizer = mr.optim.SGD([w, b], lr=0.3)
-    for _ in range(100):
-        optimizer.zero_grad()
-        ((mr.tensor(x) @ w + b - mr.tensor(wanted)) ** 2).mean().backward()
-        optimizer.step()
-    fits[name] = w.item(), b.item()
+    descend([w, b], lambda: ((mr.tensor(x) @ w + b - mr.tensor(wanted)) ** 2).mean(), 100)
+    return w.item(), b.item()
+
+
+(good, height), (bad, offset) = fit(target), fit(target[:, 0])  # of shape (N, 1), and of shape (N,)
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-left.plot(curves["by hand"], color=SKIP, lw=2)
-every = max(STEPS // 20, 1)
-left.plot(range(0, STEPS, every), curves["minires"][::every], "o", color=BRANCH, mfc="none", ms=7)
-left.text(STEPS * 0.25, curves["by hand"][0] * 0.6, "line: your engine\ncircles: minires", size=11)
+left.plot(by_hand, color=SKIP, lw=2, label="your engine")
+left.plot(library, "o", color=BRANCH, mfc="none", ms=7, markevery=STEPS // 20, label="minires")
 left.set(xlabel="step", ylabel="training loss", title="The same network, two engines", ylim=(0, None))
 right.plot(x, target, ".", color=TOTAL)
-for (name, (w, b)), colour, style in zip(fits.items(), (NETWORK["residual"], NETWORK["plain"]), ("-", "--")):
-    right.plot([-1, 1], [b - w, b + w], color=colour, ls=style, lw=2)
-    at = 0.35 if style == "-" else -0.98
-    right.text(at, b + w * at + (-0.75 if style == "-" else 0.12), name, color=colour, size=10)
+right.plot(x, good * x + height, color=NETWORK["residual"], lw=2, label="right: (N, 1) − (N, 1)")
+right.plot(x, bad * x + offset, "--", color=NETWORK["plain"], lw=2, label="wrong: (N, 1) − (N,)")
 right.set(xlabel="x", ylabel="target", title="A line fitted with the right shapes and the wrong ones")
 for ax in (left, right):
+    ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
 show(fig, "02-two-engines")
 
-(good, _), (bad, offset) = fits.values()
-unsummed = F.softmax(mr.tensor(images @ start["W1"] @ start["W2"]), 1).numpy() - np.eye(10)[labels]
-grown = start["b2"] - RATE * unsummed
-print(f"Slope {good:.2f} with the right shapes, {bad:.0e} with the wrong ones, whose line is at {offset:.3f}; the "
-      f"targets' mean is {target.mean():.3f}.\nA bias of shape {start['b2'].shape} has shape {grown.shape} after a "
-      "step without the sum.")
+print(f"Slope {good:.2f} with the right shapes and {bad:.0e} with the wrong ones, whose line is at {offset:.3f}.")
+print("A bias of shape", mine["b2"].shape, "after a step without the sum:", (mine["b2"] - RATE * scores.grad).shape)
 claim("the right shapes find the slope", abs(good - 2) < 0.2, good)
 claim("the wrong shapes find the mean and nothing else", abs(bad) < 1e-6 and abs(offset - target.mean()) < 1e-6, bad)
 
