@@ -164,8 +164,9 @@ answer = "b)" if final["neither"] > 1.5 * final["right"] else "a)"
 print(f"Constants on the way back: the loss ends at {final['neither']:.3f} instead of {final['right']:.3f}: {answer}")
 worse, unseen = (final[name] / final["right"] for name in ("no mean term", "no variance term"))
 claim("without the mean term the loss ends at least half as high again", worse > 1.5, worse)
-claim("and the first weights grow more", growth["no mean term"] > 1.3 * growth["right"], growth["no mean term"])
-claim("without the variance term nobody would notice", 0.6 < unseen < 1.6, unseen)
+if not QUICK:  # a few steps with two seeds say nothing about these
+    claim("and the first weights grow more", growth["no mean term"] > 1.3 * growth["right"], growth["no mean term"])
+    claim("without the variance term nobody would notice: the loss is within a factor 2", 0.5 < unseen < 2, unseen)
 
 # %% [markdown]
 # Was it what you guessed? In the figure below, a line is the mean over the seeds and its band their range. Two of the
@@ -200,7 +201,7 @@ for (name, losses), (colour, style) in zip(curves.items(), looks):
     at = STEPS * (np.arange(15) + 0.5) / 15
     left.fill_between(at, blocks.min(0), blocks.max(0), color=colour, alpha=0.15, lw=0)
     left.plot(at, blocks.mean(0), color=colour, ls=style, lw=2, label=name)
-left.set(yscale="log", xlabel="step", ylabel="training loss (mean and range of the seeds)", title="With terms left out")
+left.set(yscale="log", xlabel="step", ylabel="training loss", title="Training with terms of the backward left out")
 right.plot(range(1, 61), batches.mean((1, 2)), ".", color=TOTAL, label="mean of each batch")
 right.plot(range(1, 61), path, color=SKIP, lw=2, label="running mean")
 right.plot(range(1, 61), expected, ":", color="black", label="5·(1 − 0.9ᵏ)")
