@@ -33,7 +33,6 @@ from minires.lesson import claim, finish, show
 # multiply: if $u = f(x)$ and $y = g(u)$, moving $x$ by $\varepsilon$ moves $u$ by $f'\varepsilon$, and that moves $y$
 # by $g' f' \varepsilon$. Over **several** paths effects add: if $x$ reaches $y$ through $u$ and through $v$, both move
 # $y$, and small movements sum. So
-
 #
 # $$\frac{dy}{dx} = \sum_{\text{paths } x \to y}\;\prod_{\text{edges of the path}} \text{slope of the edge}.$$
 #

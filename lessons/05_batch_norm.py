@@ -237,6 +237,7 @@ claim("in training mode the neighbours matter, in evaluation they do not", compa
 # - Multiply the weights in front of a batch norm by 10. What happens to the output, and to the weights' gradient? The
 #   answer explains why networks with batch norm forgive large learning rates.
 # - Train with `without["neither"]` and without momentum. Does the loss still end higher?
+# - In evaluation mean and variance are constants. Which of the four versions of `backward` is the right one there?
 # - `minires new batch_norm`: all three terms, and the checker tells you which one you forgot.
 #
 # ## Sources

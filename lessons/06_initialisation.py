@@ -128,8 +128,7 @@ for which, (ax, title) in enumerate(zip(axes, ("Forward: size of the activations
         ax.semilogy(layers, curves[which], color=COLOURS[name], lw=2, label=name)
     ax.set(xlabel="layer, from input to output", xticks=[1, 10, 20, 30, 40], title=title)
     ax.spines[["top", "right"]].set_visible(False)
-axes[0].plot(layers, 2.0 ** (-layers / 2), ":", color="black", lw=1)
-axes[0].text(12, 3e-5, "dotted:\n1/√2 per layer", size=10, ha="right")
+axes[0].plot(layers, 2.0 ** (-layers / 2), ":", color="black", lw=1, label="1/√2 per layer")
 axes[0].legend(frameon=False, loc="lower left")
 axes[1].plot(layers, 0.25 ** (41.0 - layers), ":", color="black", lw=1)
 axes[1].text(10, 1e-22, "dotted: ¼ per layer", size=10)
@@ -183,8 +182,9 @@ claim("ReLU with Xavier is behind ReLU with He", final["ReLU, Xavier"] > final["
 # %% [markdown]
 # On the left of the next figure, ReLU with Xavier does as its curve in the first figure said: for a long time nothing
 # happens, as hardly anything of the digit arrives at the top. The sigmoid does not come loose at all. Batch norm, whose
-# gradient explodes, learns as fast as the best: over twelve layers $1.211^{12}$ is only 10, and each layer's weights are
-# safe behind a norm that takes their scale away again. Exploding matters when networks get deeper (lesson 8).
+# gradient explodes, learns about as fast as the best: over twelve layers $1.211^{12}$ is only 10, and each layer's
+# weights are safe behind a norm that takes their scale away again. Exploding matters when networks get deeper (lesson
+# 8).
 #
 # ## Kept on average is not kept in yours
 #
