@@ -3,7 +3,7 @@
 #
 # *How small a step should a finite difference take, and which loss lets a wrong gradient pass?*
 #
-# Takes 3 s (quick: 3 s).
+# Takes 2 s (quick: 2 s).
 
 # %% [markdown]
 # You wrote an engine, and it trained. So its gradients are right? No. A network learns with gradients that are 7 times
