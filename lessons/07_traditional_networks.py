@@ -15,8 +15,7 @@ from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, progress, show
 from minires.nn import functional as F
 
-DEPTH, HIDDEN, ROWS, WAIT = 20, 32, 8, 40
-SEEDS = range(1 if QUICK else 3)
+DEPTH, HIDDEN, ROWS, WAIT, SEEDS = 20, 32, 8, 40, range(1 if QUICK else 3)
 digits, test = data.digits()
 
 # %% [markdown]
@@ -91,9 +90,9 @@ difference = np.abs(rnn(x)[0].numpy() - mr.stack(h[1:]).numpy()).max()
 claim("the loop equals nn.RNN", difference < 1e-12, difference)
 
 # %% [markdown]
-# Going back from the last state to state $t$ is a product again, of the Jacobians $\partial h_k / \partial h_{k-1} =
-# \mathrm{diag}(1-h_k^2)\,W_{hh}$ of all steps $k > t$, the last one leftmost. We multiply the matrices ourselves, put a
-# random vector $u$ in front, and ask the engine for the gradient of $u^\top h_{48}$ with respect to $h_5$.
+# Back to $h_t$ leads a product again, of the Jacobians $\mathrm{diag}(1-h_k^2)\,W_{hh}$ of all later steps $k > t$, the
+# last one leftmost. We multiply the matrices ourselves, put a random vector $u$ in front, and ask the engine for the
+# gradient of $u^\top h_{48}$ with respect to $h_5$.
 
 # %%
 u, product = np.random.default_rng(0).standard_normal(HIDDEN), np.eye(HIDDEN)

@@ -20,7 +20,7 @@ def runs(
 ) -> Axes:
     """For each name the middle of its runs as a line, their range as a band, and the name at the line's end.
 
-    lines: {name: values} of shape (runs, points), or (points,) for one run; x: (points,), rising. looks: {name: its colour,
+    lines: {name: values} of shape (runs, points), or (points,) for one run; x: (points,), rising. looks: {name: colour,
     or keyword arguments of ``ax.plot``}, `style.looks` where left out. line: keyword arguments of ``ax.plot`` for all.
     Scale and limits of y are to be set before, ticks of x afterwards.
     Raises TypeError for lines that are no dict, ValueError for values that do not fit x.
@@ -34,7 +34,7 @@ def runs(
             raise ValueError(
                 f"plots.runs: got {values.shape[1]} values for {name!r}, expected one for each of {len(x)} x"
             )
-        look = {"color": looks[name]} if isinstance(looks[name], str) else looks[name]
+        look: dict[str, Any] = {"color": looks[name]} if isinstance(looks[name], str) else looks[name]
         height, colour = middle(values, axis=0), look["color"]
         ax.plot(x, height, **{"lw": 1.8, "ms": 4, **line, **look})
         if len(values) > 1:
