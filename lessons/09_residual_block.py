@@ -13,7 +13,6 @@ import minires as mr
 from minires import Tensor, data, flow, models, nn
 from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, show
-from minires.models.blocks import PadShortcut
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -45,6 +44,8 @@ from minires.nn import functional as F
 
 # %%
 class Block(nn.Module):
+    """relu(F(x) + shortcut(x)): (N, in_channels, H, W) to (N, channels, H/stride, W/stride)."""
+
     def __init__(self, in_channels, channels, stride=1):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
@@ -52,7 +53,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         changes = stride != 1 or in_channels != channels
-        self.downsample = PadShortcut(in_channels, channels, stride) if changes else nn.Identity()
+        self.downsample = models.PadShortcut(in_channels, channels, stride) if changes else nn.Identity()
 
     def forward(self, x):
         out = F.relu(self.bn1(self.conv1(x)))
@@ -65,6 +66,8 @@ class Block(nn.Module):
 
 # %%
 def residual_block(input_tensor, filters, kernel_size):
+    """relu(F(x) + x): (N, filters, H, W) to the same shape."""
+
     def conv_bn(x):
         conv = nn.Conv2d(x.shape[1], filters, kernel_size, padding=kernel_size // 2, bias=False)
         return nn.BatchNorm2d(filters).double()(conv.double()(x))
@@ -79,6 +82,8 @@ def residual_block(input_tensor, filters, kernel_size):
 
 # %%
 def raw_block(x, w1, w2):
+    """relu(F(x) + x), with the weights of the two convolutions."""
+
     def normalise(a):
         centred = a - a.mean((0, 2, 3), keepdim=True)
         return centred / ((centred * centred).mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
@@ -127,8 +132,8 @@ claim("skip + branch is the gradient: relative error", fork.sum_error < 1e-12, f
 print(f"skip {fork.skip:.1f}, branch {fork.branch:.1f}, cosine {fork.cosine:.2f}: together {fork.total:.1f}")
 
 # %% [markdown]
-# Two vectors at nearly a right angle: the length of the sum is that of Pythagoras, $\sqrt{\text{skip}^2 +
-# \text{branch}^2}$. In hundreds of dimensions random directions are nearly orthogonal. Keep that for the prediction.
+# A cosine near 0 is a right angle, and the sum is then as long as Pythagoras says, the root of skip² + branch². That is
+# no accident: in hundreds of dimensions two random directions are nearly orthogonal. Keep it for the prediction.
 #
 # ## Product against sum
 #
@@ -184,23 +189,27 @@ claim("the residual ones do not vanish: the identity is in the sum", min(ends["r
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
-looks = plots.style.looks(real)
+looks = plots.style.looks(real)  # red circles, green squares
 for ax, lines, per in zip(axes, (random, real), (0.5, np.pi / (np.pi - 1))):
     x = np.arange(len(next(iter(lines.values()))[0]))
     ax.set(yscale="log", ylabel="length of the vector")
-    plots.runs(ax, x, lines, dict(zip(lines, looks.values())), middle=np.median, ls="-")
-    ax.plot(x, per**x, ":", color="#777777")
-axes[0].plot(np.arange(21), 1.25 ** (np.arange(21) / 2), ":", color="#777777")
+    ax.plot(x, per**x, ":", color="black", zorder=3)
+    plots.runs(ax, x, lines, dict(zip(lines, looks.values())), middle=np.median)
+axes[0].plot(range(21), 1.25 ** (np.arange(21) / 2), ":", color="black", zorder=3)
 axes[0].set(xlabel="factors (dotted: 0.5ⁿ and √1.25ⁿ)", title="Random Jacobians of size ½: product against sum")
 axes[1].set(xlabel="blocks passed on the way back (dotted: 1.21²ⁿ)", title="Gradient of real blocks, step 0")
 show(figure, "09-residual-block")
 
 # %% [markdown]
-# Left: the same small branches, multiplied or added. Right: with batch norm (lesson 8) the plain product does not
-# vanish but explodes, along the dotted theory at first. The residual one grows too, as a sum of many terms does, but
-# hardly before it reaches the first blocks of the network, at the right: there the stream is still small, so that a
-# branch of size 1 weighs as much as the skip. Neither "vanishes"; the difference is a line against a curve that stays
-# low.
+# Lines are medians of the seeds. Left: the same small branches, multiplied or added; both follow their theory. Right:
+# with batch norm (lesson 8) the plain product does not vanish but explodes, nearly as steeply as the dotted theory of
+# wide networks. The residual one grows too, as a sum of many terms does, but slowly, until it reaches the first blocks
+# of the network, at the right end. There the stream is still small, so that a branch, which batch norm makes size 1,
+# weighs as much as the skip; further on the stream has grown by many additions, and each branch weighs little beside
+# it. Neither of the two "vanishes". The difference is a straight line on a log axis, so a constant factor per block,
+# against a curve whose factor goes to 1 as blocks are added.
+#
+# So every further block costs the plain network the same factor again, and the residual one less and less.
 #
 # ## Common mistakes
 #
@@ -213,11 +222,10 @@ show(figure, "09-residual-block")
 # %%
 try:
     mr.ones(6, 8, 4, 4) + mr.ones(6, 4, 8, 8)
-    refused = ""
+    refused = "no"
 except ValueError as error:
     refused = str(error)
-    print(refused)
-claim("an addition of unequal shapes is refused", "shortcut" in refused)
+claim("an addition of unequal shapes is refused", "shortcut" in refused, refused)
 
 # %% [markdown]
 # ## Exercises
