@@ -97,7 +97,7 @@ for seed in progress(SEEDS, "twins"):
     for name, model in zip(runs, models.twins(DEPTH, 8, in_channels=1)):
         runs[name].append(train_and_record(model, seed))
 losses, histories, before, after, accuracy = ({name: [r[i] for r in runs[name]] for name in runs} for i in range(5))
-loss_p, loss_r = (np.array(losses[name])[:, -20:].mean(1) for name in runs)
+loss_p, loss_r = (np.array(losses[name])[:, -10:].mean(1) for name in runs)
 start_p, start_r, end_p, end_r = (np.median(found[name], axis=1) for found in (before, after) for name in runs)
 print(f"training loss at the end: plain {loss_p.mean():.2f}, residual {loss_r.mean():.2f}\n"
       f"a typical block moves its input by: plain {start_p.mean():.2f} at step 0, {end_p.mean():.2f} at the end; "
