@@ -201,9 +201,9 @@ show(figure, "07-traditional-networks")
 #
 # ## Explosion, and clipping
 #
-# And the grey line? An exploded gradient may point in a useful direction, but only for a tiny step. The remedy (Pascanu,
-# Mikolov & Bengio 2013): if the norm $\|g\|$ of all gradients, taken as one vector, exceeds a bound $b$, multiply them
-# by $b / \|g\|$. The direction stays. Here it is by hand; in the library, `nn.utils.clip_grad_norm_`.
+# And the grey line? An exploded gradient may point in a useful direction, but only for a tiny step. The remedy of
+# Pascanu, Mikolov & Bengio (2013): if the norm $\|g\|$ of all gradients, taken as one vector, exceeds a bound $b$,
+# multiply them by $b / \|g\|$. The direction stays. Here it is by hand; in the library, `nn.utils.clip_grad_norm_`.
 
 # %%
 stuck = {}
@@ -218,7 +218,7 @@ for bound in (np.inf, 1.0):
             p.data -= 0.1 * min(1, bound / norm) * g
     stuck[bound] = float((np.abs(reader.recurrent(Tensor(images[:, 0]))[0].numpy()) > 0.99).mean())
 claim("the gradient has exploded: its norm is over 50", norm > 50, norm)
-claim("two steps without clipping, and far more of the state is stuck", stuck[np.inf] > stuck[1] + 0.3, [*stuck.values()])
+claim("two steps without clipping, and far more states are stuck", stuck[np.inf] > stuck[1] + 0.3, [*stuck.values()])
 
 # %% [markdown]
 # Where a state sticks at ±1, $\tanh' = 0$: one step too large, and the explosion has become a vanishing, for good.

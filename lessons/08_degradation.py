@@ -45,8 +45,12 @@ digits, test = data.digits()
 #
 # $$\sqrt{\frac{\pi}{\pi - 1}} \approx 1.21 \quad\text{per layer, and}\quad 1.21^{54} \approx 3\cdot10^{4}.$$
 #
-# (ReLU loses the sign of half of its input; batch norm blows the rest up to variance 1 again, and the gradient with
-# it.) We follow one number during training: $\|\partial L/\partial W\|$ of the first convolution over that of the last.
+# The factor can be found in three lines. For $z$ of mean 0 and variance 1, $\mathrm{relu}(z)$ has the mean square ½ but
+# also a mean, $1/\sqrt{2\pi}$, so its variance is only $\frac12 - \frac{1}{2\pi} = \frac{\pi - 1}{2\pi}$. He's weights
+# double it (lesson 6) and, going back, make up for the half of the slopes that are 0. What is left is batch norm:
+# forward it divides by the standard deviation $\sqrt{(\pi - 1)/\pi}$, and so it does with the gradient on its way back.
+#
+# We follow one number during training: $\|\partial L/\partial W\|$ of the first convolution over that of the last.
 # Above 1, the first layers get the larger push. By hand it takes a backward pass and two norms; `flow.record` has the
 # norms of all layers at once.
 
@@ -71,7 +75,8 @@ claim("two norms by hand are what the library records: relative error", error < 
 # ## Three depths, one recipe
 #
 # Stochastic gradient descent as in the paper: momentum 0.9, weight decay $10^{-4}$, learning rate 0.1, reached after 20
-# steps of warm-up, 64 digits a step. We measure at steps that lie closer together at the start, where most happens.
+# steps of warm-up, 64 digits a step. Three seeds, so that nobody's luck decides. We measure the gradient at steps that
+# lie closer together at the start, where most happens.
 
 # %%
 DEPTHS, EPOCHS, SEEDS = ((8, 14, 32), 1, range(1)) if QUICK else ((8, 20, 56), 6, range(3))
@@ -85,8 +90,8 @@ def fit(depth, seed):
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     rise, ratios = optim.LinearLR(optimizer, start_factor=1 / 20, total_iters=20), [first_over_last(model)]
     history = train.fit(
-        model, digits, optimizer, epochs=EPOCHS, batch_size=64, drop_last=True, schedule=rise, seed=seed, progress=False,
-        on_step=lambda done: ratios.append(first_over_last(model)) if done.step + 1 in RECORD else None,
+        model, digits, optimizer, epochs=EPOCHS, batch_size=64, drop_last=True, schedule=rise, seed=seed,
+        progress=False, on_step=lambda done: ratios.append(first_over_last(model)) if done.step + 1 in RECORD else None,
     )  # fmt: skip
     errors = [1 - train.evaluate(model, part).accuracy for part in (digits, test)]
     return model, history.step_loss, ratios, errors
@@ -98,7 +103,7 @@ small, middle, large = runs
 final = {name: np.array(losses[name])[:, -20:].mean(1) for name in runs}
 for name in runs:
     on_train, on_test = np.mean(errors[name], axis=0)
-    print(f"{name}: training loss {final[name].mean():.3f}, error {on_train:.1%} in training, {on_test:.1%} in the test")
+    print(f"{name}: training loss {final[name].mean():.3f}, error {on_train:.1%} in training, {on_test:.1%} in test")
 best = min(runs, key=lambda name: final[name].mean())
 print(f"{best} has the lowest training loss: the answer is {'c' if best == small else 'a' if best == large else 'b'})")
 claim("the training loss rises with depth, in every seed",
@@ -117,7 +122,7 @@ claim("plain-8 shows nothing of the kind", 0.1 < np.min(ratios[small]) and np.ma
 # %%
 COLOUR = dict(zip(runs, ("#009E73", "#E69F00", "#D55E00")))
 figure, (loss_ax, error_ax, ratio_ax) = plt.subplots(1, 3, figsize=(16, 4.8), layout="constrained")
-loss_ax.set(ylim=(0, 2.5), xlabel="step", ylabel="training loss", title=f"The deeper, the slower (steps 0 to {22 * EPOCHS})")
+loss_ax.set(ylim=(0, 2.5), xlabel="step", ylabel="training loss", title=f"The deeper, the slower ({22 * EPOCHS} steps)")
 thinned = {name: np.reshape(runs, (-1, 22, EPOCHS)).mean(2) for name, runs in losses.items()}
 plots.runs(loss_ax, (np.arange(22) + 0.5) * EPOCHS, thinned, COLOUR)
 for i, name in enumerate(errors):
@@ -134,10 +139,11 @@ ratio_ax.hlines(1, 0, len(RECORD) - 1, color="#777777", ls=":")
 show(figure, "08-degradation")
 
 # %% [markdown]
-# Lines are means of the seeds (right: medians), bands and dots the seeds. Left: the deeper, the slower, and the deepest by far. Middle: training and test error
-# rise together, so this is a failure to *fit*. Right: before the first step the gradient of plain-56 is thousands of
-# times larger in the first layer than in the last; ten steps later it is smaller. A single number, "the gradient at
-# initialisation", would have told the opposite of what the network meets in nearly all of its training.
+# Lines are means of the seeds (right: medians), bands and dots the seeds. Left: the deeper, the slower, and the deepest
+# by far. Middle: training and test error rise together, so this is a failure to *fit*. Right: before the first step
+# the gradient of plain-56 is thousands of times larger in the first layer than in the last; ten steps later it is
+# smaller. A single number, "the gradient at initialisation", would have told the opposite of what the network meets in
+# nearly all of its training.
 #
 # ## A solution exists
 #
@@ -177,8 +183,8 @@ claim("the deepest can compute what the shallowest does: largest difference of o
 # - **Calling it overfitting.** Overfitting is a small training error and a large test error: a low bar beside a high
 #   one. In the middle panel both are high. More data, dropout or weight decay would not help, as there is nothing to
 #   regularise.
-# - **Measuring the gradient once.** In the right panel, a probe at step 0 finds it exploding and one at step 10 finds it
-#   vanishing; two papers could disagree about the same network. Always show it over time.
+# - **Measuring the gradient once.** In the right panel, a probe at step 0 finds it exploding and one at step 10 finds
+#   it vanishing; two papers could disagree about the same network. Always show it over time.
 #
 # ## Exercises
 #

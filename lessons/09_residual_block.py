@@ -216,8 +216,8 @@ show(figure, "09-residual-block")
 # - **Projecting where nothing changes.** A 1×1 convolution on every shortcut looks like more freedom; it puts a matrix
 #   back into the product, and the $I$ is gone. The green curve would rise like the red one. Lesson 12 measures the
 #   price.
-# - **Forgetting the shortcut's shape.** Where broadcasting hides it, the sum is not what you meant, and no curve of this
-#   figure would show it. The library refuses to add what does not fit:
+# - **Forgetting the shortcut's shape.** Where broadcasting hides it, the sum is not what you meant, and no curve of
+#   this figure would show it. The library refuses to add what does not fit:
 
 # %%
 try:

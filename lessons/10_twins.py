@@ -85,8 +85,8 @@ def train_and_record(model, seed):
 
     watch(0)
     losses = train.fit(
-        model, digits, optimizer, epochs=EPOCHS, batch_size=64, drop_last=True, schedule=rise, seed=seed, progress=False,
-        on_step=lambda done: watch(done.step + 1),
+        model, digits, optimizer, epochs=EPOCHS, batch_size=64, drop_last=True, schedule=rise, seed=seed,
+        progress=False, on_step=lambda done: watch(done.step + 1),
     ).step_loss  # fmt: skip
     return losses, history, before, distances(model), train.evaluate(model, test).accuracy
 
@@ -105,7 +105,7 @@ print(f"training loss at the end: plain {loss_p.mean():.2f}, residual {loss_r.me
       f"answer {'c' if end_r.mean() < 0.05 else 'b' if end_r.mean() < 0.8 else 'a'})")  # fmt: skip
 claim("the residual twin learns faster, in every seed", max(loss_r) + 0.3 < min(loss_p), [*loss_r, *loss_p])
 claim("at step 0 a typical residual block is nearer to the identity", max(start_r) < 0.8 * min(start_p), [*start_r])
-claim("at the end it moves its input by less than 0.8 of its length, a plain one by more", max(end_r) < 0.8 < min(end_p),
+claim("at the end it moves its input by less than 0.8 of its size, a plain one by more", max(end_r) < 0.8 < min(end_p),
       [*end_r, *end_p])  # fmt: skip
 # %%
 names = {(name, when): f"{name}, step {when}" for when in (0, STEPS) for name in runs}

@@ -36,7 +36,7 @@ digits, test = data.digits()
 #
 # $W$ minimises $\|t - hW\|^2 + \lambda \|W\|^2$: the penalty $\lambda$ keeps it from explaining chance. Such probes are
 # Alain & Bengio's (2016). We use two targets. The label, as 10 numbers of which the largest wins: can one still tell
-# the digit? And the 64 pixels themselves: is the picture still there? $R^2 = 1$ says all of it, 0 no more than its mean.
+# the digit? And the 64 pixels themselves: is the picture still there? $R^2 = 1$ says all of it, 0 only its mean.
 #
 # The networks have one stage of equal blocks, 8 channels of 8×8. Every block has 512 outputs, so that no layer is
 # narrower than another: a bottleneck in the figure is not one of the architecture.
@@ -82,11 +82,11 @@ def probe(h, t):
 
 def read(model):
     """Accuracy of the label and R² of the pixels on the test digits, (2, watched blocks)."""
-    spread = ((picture[n:] - picture[n:].mean(0)) ** 2).sum()
-    return np.transpose([
-        ((probe(h, one_hot).argmax(1) == labels[n:]).mean(), 1 - ((probe(h, picture) - picture[n:]) ** 2).sum() / spread)
-        for h in features(model)
-    ])  # fmt: skip
+    found, spread = [], ((picture[n:] - picture[n:].mean(0)) ** 2).sum()
+    for h in features(model):
+        accuracy = (probe(h, one_hot).argmax(1) == labels[n:]).mean()
+        found.append((accuracy, 1 - ((probe(h, picture) - picture[n:]) ** 2).sum() / spread))
+    return np.transpose(found)
 
 # %% [markdown]
 # Is that really the minimum? The library knows the slope of any function: we write the penalised error as a loss, and
@@ -122,9 +122,10 @@ for seed in progress(SEEDS, "probes"):
             results.setdefault(f"{name}, step {22 * EPOCHS}", []).append(read(model))
 
 at = WATCHED.index(18)
-(label_p, seen_p), (label_r, seen_r) = (np.array(results[f"{name}, step 0"])[:, :, at].T for name in ("plain", "residual"))
-print(f"untrained, behind block 18: the label is read from the plain net in {label_p.mean():.0%} of the cases, from the "
-      f"residual one in {label_r.mean():.0%}: answer {'a' if label_p.mean() > 0.75 else 'b' if label_p.mean() > 0.35 else 'c'})")  # fmt: skip
+(label_p, seen_p), (label_r, seen_r) = (np.transpose(results[f"{x}, step 0"])[at] for x in ("plain", "residual"))
+answer = "a" if label_p.mean() > 0.75 else "b" if label_p.mean() > 0.35 else "c"
+print(f"untrained, behind block 18: the label is read from the plain net in {label_p.mean():.0%} of the cases, "
+      f"from the residual one in {label_r.mean():.0%}: answer {answer})")  # fmt: skip
 first = [run[1, 0] for name in ("plain", "residual") for run in results[f"{name}, step 0"]]
 claim("behind the first block both hold most of the picture", min(first) > 0.8, first)
 claim("behind block 18 the residual net shows the picture", min(seen_r) > 0.4, list(seen_r))
@@ -138,7 +139,8 @@ looks = {name: look | ({"ls": ":", "mfc": "none"} if "step 0" in name else {"ls"
 figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
 for ax, which, what in zip(axes, (1, 0), ("R² of the 64 pixels", "test accuracy of the label")):
     ax.set(ylim=(-0.05, 1.05), ylabel=what, xlabel="blocks passed")
-    plots.runs(ax, WATCHED, {name: np.array(runs)[:, which] for name, runs in results.items()}, looks).set_xticks(WATCHED)
+    lines = {name: np.array(runs)[:, which] for name, runs in results.items()}
+    plots.runs(ax, WATCHED, lines, looks).set_xticks(WATCHED)
 axes[0].set_title("How much of the picture a linear map reads")
 axes[1].set_title("How well a linear map tells the digit (dashed: chance)")
 axes[1].hlines(0.1, 1, BLOCKS, color="#777777", ls="--", lw=0.8)
@@ -148,7 +150,9 @@ show(figure, "11-information-bottleneck")
 # Dotted is the untrained network, solid the trained one, the band the range of the seeds. The plain network forgets at
 # the start, before any training. Every block mixes the picture at random and cuts about half of the values off; after
 # enough of them a linear map finds nothing to hold on to. The shortcut carries the picture along, beneath what the
-# branches add: the green lines sink, but slowly, as the sum grows around the one term that is the picture.
+# branches add: the green lines sink, but slowly, as the sum grows around the one term that is the picture. A short
+# training (solid) gives a little back, to the plain network in its first half; behind that it still sees next to
+# nothing, and how much differs from seed to seed.
 #
 # So a deep plain network has a double problem. The gradient that reaches its first layers is wild (lesson 8), and its
 # last layers have to learn from features that no longer say what the picture was. Training the first layers would help

@@ -37,8 +37,8 @@ digits, test = data.digits()
 # there is no "nearly 1": over many blocks every $\lambda$ but 1 makes this term vanish or explode. The other terms have
 # their own factors; a branch can make up for a $\lambda$, but it has to learn to.
 #
-# To see $G_0$ alone we block the other ways back. By hand: detach every branch, so that it counts going forward and is a
-# constant going back. In the library, `flow.path_spectrum` splits the gradient by the number of branches crossed, and
+# To see $G_0$ alone we block the other ways back. By hand: detach every branch, so that it counts going forward and is
+# a constant going back. In the library, `flow.path_spectrum` splits the gradient by the number of branches crossed, and
 # $G_0$ is its first part (lesson 13 reads the others). We use pre-activation blocks, in which nothing else stands on
 # the shortcut's way; in the standard block there is also the ReLU behind the addition.
 
@@ -164,13 +164,14 @@ show(figure, "12-shortcuts")
 
 # %%
 shallow = [[final_loss(name, seed, 8) for seed in SEEDS] for name in ("conv-shortcut", "residual")]
-gap_8, gap = (float(np.mean(conv) - np.mean(identity)) for conv, identity in (shallow, [loss["conv-shortcut"], loss["residual"]]))
+deep = [loss["conv-shortcut"], loss["residual"]]
+gap_8, gap = (float(np.mean(conv) - np.mean(identity)) for conv, identity in (shallow, deep))
 print(f"1×1 convolution minus identity: {gap_8:+.2f} with 8 layers, {gap:+.2f} with {DEPTH}")
 claim("the deeper the network, the more a convolution on the shortcut costs", gap > gap_8 + 0.1, [gap_8, gap])
 
 # %% [markdown]
-# - **Reading $\lambda^n$ as the whole story.** It is one of $2^n$ terms, and what we plotted is the start. Scaled by 0.5
-#   on both sides the network still trains, slowly: its bar ends well below chance.
+# - **Reading $\lambda^n$ as the whole story.** It is one of $2^n$ terms, and what we plotted is the start. Scaled by
+#   0.5 on both sides the network still trains, slowly: its bar ends well below chance.
 #
 # ## Exercises
 #
