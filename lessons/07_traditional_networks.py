@@ -3,7 +3,7 @@
 #
 # *Why could neither a deep network without shortcuts nor a recurrent one over a long sequence be trained?*
 #
-# Takes 40 s (quick: 4 s).
+# Takes 30 s (quick: 4 s).
 
 # %%
 import matplotlib.pyplot as plt
