@@ -3,7 +3,7 @@
 #
 # *What changes, going forward and going back, when a block adds its input to its output?*
 #
-# Takes 20 s (quick: 5 s).
+# Takes 4 s (quick: 3 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -13,10 +13,7 @@ import minires as mr
 from minires import Tensor, data, flow, models, nn
 from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, show
-from minires.models.blocks import PadShortcut
 from minires.nn import functional as F
-
-digits, _ = data.digits()
 
 # %% [markdown]
 # **Predict first.** A stack of $n$ layers multiplies the gradient by $n$ Jacobians $J_i$, a residual stack by $n$
@@ -36,12 +33,18 @@ digits, _ = data.digits()
 # $$y = F(x) + x, \qquad \frac{\partial L}{\partial x} = \frac{\partial L}{\partial y}
 #   + \Big(\frac{\partial F}{\partial x}\Big)^{\!\top} \frac{\partial L}{\partial y}.$$
 #
+# The first term needs no weight, no slope and no luck: what arrives at the output arrives at the input. In the paper
+# $F$ is convolution, batch norm, ReLU, convolution, batch norm, and one more ReLU follows the addition.
+#
 # Where $F$ changes the shape, the shortcut must change it too: by taking every second pixel and padding new channels
-# with zeros (option A, no parameters), or by a 1×1 convolution (option B). Here is the block in three spellings.
+# with zeros (option A, no parameters), or by a 1×1 convolution (option B, a *projection*).
+#
+# Here is the block in three spellings. As a **class**, the way PyTorch code has it: layers are made once, in
+# `__init__`, and used in `forward`.
 
 # %%
 class Block(nn.Module):
-    """As a class, the way PyTorch tutorials write it."""
+    """relu(F(x) + shortcut(x)): (N, in_channels, H, W) to (N, channels, H/stride, W/stride)."""
 
     def __init__(self, in_channels, channels, stride=1):
         super().__init__()
@@ -50,30 +53,37 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         changes = stride != 1 or in_channels != channels
-        self.downsample = PadShortcut(in_channels, channels, stride) if changes else nn.Identity()
+        self.downsample = models.PadShortcut(in_channels, channels, stride) if changes else nn.Identity()
 
     def forward(self, x):
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        out += self.downsample(x)
-        return F.relu(out)
+        return F.relu(out + self.downsample(x))
 
+# %% [markdown]
+# As a **function**, the way Keras code has it: it makes its layers while it runs. For an equal result it must draw the
+# same random weights, so we start both from the same seed.
 
-def conv_bn(x, weight):
-    """Convolution and batch norm with γ = 1 and β = 0, as functions."""
-    return F.batch_norm(F.conv2d(x, weight, padding=weight.shape[-1] // 2), None, None, training=True)
+# %%
+def residual_block(input_tensor, filters, kernel_size):
+    """relu(F(x) + x): (N, filters, H, W) to the same shape."""
 
+    def conv_bn(x):
+        conv = nn.Conv2d(x.shape[1], filters, kernel_size, padding=kernel_size // 2, bias=False)
+        return nn.BatchNorm2d(filters).double()(conv.double()(x))
 
-def residual_block(input_tensor, filters, kernel_size, weights):
-    """As a function, the way Keras tutorials write it; the weights (2 of them) are passed in."""
-    assert all(w.shape[0] == filters and w.shape[2:] == (kernel_size, kernel_size) for w in weights)
-    x = F.relu(conv_bn(input_tensor, weights[0]))
-    x = conv_bn(x, weights[1])
+    x = F.relu(conv_bn(input_tensor))
+    x = conv_bn(x)
     return F.relu(x + input_tensor)
 
+# %% [markdown]
+# And in **raw ops**: nothing but sums, products, and the convolution of lesson 4. Mean and variance go over the batch
+# and over all pixels, one pair for each channel.
 
+# %%
 def raw_block(x, w1, w2):
-    """In raw ops: nothing but sums, products, and the convolution of lesson 4."""
+    """relu(F(x) + x), with the weights of the two convolutions."""
+
     def normalise(a):
         centred = a - a.mean((0, 2, 3), keepdim=True)
         return centred / ((centred * centred).mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
@@ -84,45 +94,47 @@ def raw_block(x, w1, w2):
     return relu(normalise(F.conv2d(relu(normalise(F.conv2d(x, w1, padding=1))), w2, padding=1)) + x)
 
 
-mr.manual_seed(0)
-block, library = Block(4, 4).double(), models.ResidualBlock(4, 4).double()
-library.load_state_dict(block.state_dict())
-w1, w2 = block.conv1.weight, block.conv2.weight
-x, cotangent = mr.randn(6, 4, 8, 8).double(), np.random.default_rng(0).standard_normal((6, 4, 8, 8))
-results = {}
-for name, function in {
-    "class": block,
-    "function": lambda x: residual_block(x, 4, 3, (w1, w2)),
-    "raw ops": lambda x: raw_block(x, w1, w2),
-    "library": library,
-}.items():
+def both_ways(function):
+    """The block's output, and the gradient of its input, from the same weights, input and output gradient."""
+    mr.manual_seed(0)
     leaf = Tensor(x.data, requires_grad=True)
     y = function(leaf)
     y.backward(cotangent)
-    results[name] = y.numpy(), leaf.grad
-worst = max(np.abs(a - b).max() for r in results.values() for a, b in zip(r, results["library"]))
+    return y.numpy(), leaf.grad
+
+
+x, cotangent = np.random.default_rng(0).standard_normal((2, 6, 4, 8, 8))
+x = Tensor(x)
+mr.manual_seed(0)
+block, library = Block(4, 4).double(), models.ResidualBlock(4, 4).double()
+library.load_state_dict(block.state_dict())
+spellings = [block, lambda x: residual_block(x, 4, 3), lambda x: raw_block(x, block.conv1.weight, block.conv2.weight)]
+wanted = both_ways(library)
+worst = max(np.abs(a - b).max() for spelling in spellings for a, b in zip(both_ways(spelling), wanted))
 claim("class, function, raw ops and library: equal outputs and gradients", worst < 1e-10, worst)
-
-# %% [markdown]
-# ## The two gradients of the fork
-#
-# $x$ has two consumers, so its gradient is the sum of two contributions (lesson 1). A recording keeps them apart. In
-# front of the final ReLU the skip returns what it got, unchanged; the branch returns its own opinion.
-
-# %%
-leaf = Tensor(x.data, requires_grad=True)
-with flow.recording(block, arrays=True) as recording:
-    block(leaf).backward(cotangent)
-fork = recording.forks[0]
-masked = cotangent * (block(x).numpy() > 0)  # what arrives at the addition
-claim("the skip returns exactly what arrived at the addition", np.array_equal(fork.skip_grad, masked))
-claim("skip + branch is the gradient: relative error", fork.sum_error < 1e-12, fork.sum_error)
-print(f"skip {fork.skip:.1f}, branch {fork.branch:.1f}, cosine {fork.cosine:.2f}: together {fork.total:.1f}")
 down = Block(4, 8, stride=2).double()
 claim("where shapes change, option A needs no parameters, and the block maps (6, 4, 8, 8) to (6, 8, 4, 4)",
       down(x).shape == (6, 8, 4, 4) and not list(down.downsample.parameters()), down(x).shape)  # fmt: skip
 
 # %% [markdown]
+# ## The two gradients of the fork
+#
+# $x$ has two consumers, so its gradient is the sum of two contributions (lesson 1). A recording keeps them apart. In
+# front of the final ReLU the skip returns what it got, unchanged, bit for bit; the branch returns its own opinion.
+
+# %%
+with flow.recording(block, arrays=True) as recording:
+    y = block(Tensor(x.data, requires_grad=True))
+    y.backward(cotangent)
+fork = recording.forks[0]
+claim("the skip returns exactly what arrived at the addition", np.array_equal(fork.skip_grad, cotangent * (y.data > 0)))
+claim("skip + branch is the gradient: relative error", fork.sum_error < 1e-12, fork.sum_error)
+print(f"skip {fork.skip:.1f}, branch {fork.branch:.1f}, cosine {fork.cosine:.2f}: together {fork.total:.1f}")
+
+# %% [markdown]
+# A cosine near 0 is a right angle, and the sum is then as long as Pythagoras says, the root of skip² + branch². That is
+# no accident: in hundreds of dimensions two random directions are nearly orthogonal. Keep it for the prediction.
+#
 # ## Product against sum
 #
 # Multiply out what a residual stack does to the gradient:
@@ -130,79 +142,90 @@ claim("where shapes change, option A needs no parameters, and the block maps (6,
 # $$\prod_{i=1}^{n} (I + J_i) = I + \sum_i J_i + \sum_{i<j} J_i J_j + \dots + J_1 J_2 \cdots J_n .$$
 #
 # The plain stack has the last term alone. The residual one has all $2^n$, and the first is $I$: whatever the $J_i$ do,
-# it is there. (That does not forbid the *sum* to be large, or even to cancel it.)
+# it is there. (That does not forbid the *sum* to be large, or even to cancel it.) First with random matrices of the
+# kind in the prediction, then with real blocks: 27 of them, 8 channels of 8×8, twins with the same weights, before any
+# training. There a backward pass does the multiplication: we send a random vector in at the end, and measure its length
+# in front of every block.
 
 # %%
-N, SIZE = 20, 64
-rng = np.random.default_rng(0)
-J = 0.5 * rng.standard_normal((N, SIZE, SIZE)) / np.sqrt(SIZE)  # E‖Jv‖² = ‖v‖²/4
-v = rng.standard_normal(SIZE)
-plain, residual = v / np.linalg.norm(v), v / np.linalg.norm(v)
-for matrix in J:
-    plain, residual = matrix @ plain, residual + matrix @ residual
-lengths = float(np.linalg.norm(plain)), float(np.linalg.norm(residual))
-guess = min({"a": 1.0, "b": 1.5**N, "c": 1.25 ** (N / 2)}.items(), key=lambda kv: abs(np.log(lengths[1] / kv[1])))[0]
-print(f"after {N} factors: plain {lengths[0]:.1e} (0.5^{N} = {0.5**N:.1e}), residual {lengths[1]:.1f}: answer {guess})")
-claim("random branches add at right angles: the residual length is within a factor 2.5 of √1.25ⁿ",
-      1 / 2.5 < lengths[1] / 1.25 ** (N / 2) < 2.5, lengths[1])  # fmt: skip
+SIZE, SEEDS = 64, range(3 if QUICK else 10)
+digits, _ = data.digits()
 
-# %% [markdown]
-# Now real blocks. Twins with the same weights, at initialisation: the largest singular values of the Jacobian of
-# blocks $1 \dots i$ together. With batch norm (lesson 8) the plain product does not vanish but explodes; the residual
-# one grows too, as sums of many terms do, but far more slowly.
+
+def random_lengths(identity, seed, n=20):
+    """Length of a vector after 0 … n factors identity·I + J_i, where J_i halves lengths on average."""
+    rng = np.random.default_rng(seed)
+    v = rng.standard_normal(SIZE)
+    lengths = [np.linalg.norm(v)]
+    for _ in range(n):
+        v = identity * v + 0.5 * rng.standard_normal((SIZE, SIZE)) / np.sqrt(SIZE) @ v  # E‖Jv‖² = ‖v‖²/4
+        lengths.append(np.linalg.norm(v))
+    return np.array(lengths) / lengths[0]
+
+
+def network_lengths(residual, seed, n=27):
+    """Length of a random gradient after 0 … n blocks of an untrained network, from its end to its start."""
+    mr.manual_seed(seed)
+    model = models.ResNet(models.ResidualBlock, [n], [8], in_channels=1, residual=residual)
+    h = [model.relu(model.bn1(model.conv1(Tensor(digits[:64][0]))))]
+    for block in model.blocks():
+        h.append(block(h[-1]))
+    gradients = mr.grad((h[-1] * mr.randn(*h[-1].shape)).sum(), h)
+    lengths = np.array([np.linalg.norm(g) for g in reversed(gradients)])
+    return lengths / lengths[0]
+
+
+random = {"∏ Jᵢ": [random_lengths(0, s) for s in SEEDS], "∏ (I + Jᵢ)": [random_lengths(1, s) for s in SEEDS]}
+real = {"plain": [network_lengths(False, s) for s in SEEDS], "residual": [network_lengths(True, s) for s in SEEDS]}
+product, total = (np.exp(np.mean(np.log(runs), axis=0))[-1] for runs in random.values())  # geometric means
+answer = min({"a": 1, "b": 1.5**20, "c": 1.25**10}.items(), key=lambda guess: abs(np.log(total / guess[1])))[0]
+print(f"after 20 random factors: plain {product:.1e} (0.5^20 = {0.5**20:.1e}), residual {total:.1f}: answer {answer})")
+claim("random branches add at right angles: within a factor of 2 of √1.25ⁿ", 0.5 < total / 1.25**10 < 2, total)
+ends = {name: [float(run[-1]) for run in runs] for name, runs in real.items()}
+print(f"after 27 real blocks: plain {np.median(ends['plain']):,.0f}, residual {np.median(ends['residual']):,.0f}")
+claim("the gradient of every plain network has grown at least 10 times as much as that of any residual one",
+      min(ends["plain"]) > 10 * max(ends["residual"]), [min(ends["plain"]), max(ends["residual"])])  # fmt: skip
+claim("the residual ones do not vanish: the identity is in the sum", min(ends["residual"]) > 1, min(ends["residual"]))
 
 # %%
-DEPTH, COUNT = (32, 2) if QUICK else (32, 5)
-mr.manual_seed(0)
-twins = dict(zip(("plain", "residual"), models.twins(DEPTH, 4, in_channels=1)))
-images = digits[: 2 if QUICK else 4][0]
-products = {
-    name: flow.jacobians(
-        model, images, count=COUNT, iterations=2 if QUICK else 8, product=True, tolerance=1e-3, progress=False
-    )
-    for name, model in twins.items()
-}
-largest = {name: float(result[-1].values[0]) for name, result in products.items()}
-print(f"largest singular value of all blocks of depth {DEPTH} together, step 0: "
-      + ", ".join(f"{name} {value:.0f}" for name, value in largest.items()))  # fmt: skip
-factor = largest["plain"] / largest["residual"]
-claim("the plain product is more than three times as large as the residual one", factor > 3, factor)
-claim("the residual product is not small: the identity is in it", largest["residual"] > 1, largest["residual"])
-
-figure, (product_ax, jacobian_ax) = plt.subplots(1, 2, figsize=(12.5, 4.6), layout="constrained")
-terms = {"plain": [1.0], "residual": [1.0]}
-a = b = v / np.linalg.norm(v)
-for matrix in J:
-    a, b = matrix @ a, b + matrix @ b
-    terms["plain"].append(np.linalg.norm(a))
-    terms["residual"].append(np.linalg.norm(b))
-for name, colour, label in (("plain", "#D55E00", "∏ Jᵢ"), ("residual", "#009E73", "∏ (I + Jᵢ)")):
-    product_ax.plot(terms[name], "o-", color=colour, ms=4)
-    product_ax.text(N + 0.5, terms[name][-1], label, color=colour, va="center")
-product_ax.plot(1.25 ** (np.arange(N + 1) / 2), ":", color="#777777")
-product_ax.plot(0.5 ** np.arange(N + 1), ":", color="#777777")
-product_ax.text(11, 0.5**11 * 4, "0.5ⁿ (dotted)", color="#777777")
-product_ax.text(7, 12, "√1.25ⁿ (dotted)", color="#777777")
-product_ax.set(yscale="log", xlabel="number of factors n", ylabel="length of the vector", xlim=(-0.5, N + 5))
-product_ax.set_title("Random Jacobians of size ½: product against sum", size=11)
-plots.jacobian(jacobian_ax, products, f"step 0, depth {DEPTH}", product=True)
+figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
+looks = plots.style.looks(real)  # red circles, green squares
+for ax, lines, per in zip(axes, (random, real), (0.5, np.pi / (np.pi - 1))):
+    x = np.arange(len(next(iter(lines.values()))[0]))
+    ax.set(yscale="log", ylabel="length of the vector")
+    ax.plot(x, per**x, ":", color="black", zorder=3)
+    plots.runs(ax, x, lines, dict(zip(lines, looks.values())), middle=np.median)
+axes[0].plot(range(21), 1.25 ** (np.arange(21) / 2), ":", color="black", zorder=3)
+axes[0].set(xlabel="factors (dotted: 0.5ⁿ and √1.25ⁿ)", title="Random Jacobians of size ½: product against sum")
+axes[1].set(xlabel="blocks passed on the way back (dotted: 1.21²ⁿ)", title="Gradient of real blocks, step 0")
 show(figure, "09-residual-block")
 
 # %% [markdown]
+# Lines are medians of the seeds. Left: the same small branches, multiplied or added; both follow their theory. Right:
+# with batch norm (lesson 8) the plain product does not vanish but explodes, nearly as steeply as the dotted theory of
+# wide networks. The residual one grows too, as a sum of many terms does, but slowly, until it reaches the first blocks
+# of the network, at the right end. There the stream is still small, so that a branch, which batch norm makes size 1,
+# weighs as much as the skip; further on the stream has grown by many additions, and each branch weighs little beside
+# it. Neither of the two "vanishes". The difference is a straight line on a log axis, so a constant factor per block,
+# against a curve whose factor goes to 1 as blocks are added.
+#
+# So every further block costs the plain network the same factor again, and the residual one less and less.
+#
 # ## Common mistakes
 #
 # - **Projecting where nothing changes.** A 1×1 convolution on every shortcut looks like more freedom; it puts a matrix
-#   back into the product, and the $I$ is gone. Lesson 12 measures the price.
-# - **Forgetting the shortcut's shape.** The library refuses to add what does not fit (broadcasting could hide it):
+#   back into the product, and the $I$ is gone. The green curve would rise like the red one. Lesson 12 measures the
+#   price.
+# - **Forgetting the shortcut's shape.** Where broadcasting hides it, the sum is not what you meant, and no curve of
+#   this figure would show it. The library refuses to add what does not fit:
 
 # %%
 try:
-    mr.ones(6, 8, 4, 4) + x.float()
-    refused = ""
+    mr.ones(6, 8, 4, 4) + mr.ones(6, 4, 8, 8)
+    refused = "no"
 except ValueError as error:
     refused = str(error)
-    print(refused)
-claim("an addition of unequal shapes is refused", "shortcut" in refused)
+claim("an addition of unequal shapes is refused", "shortcut" in refused, refused)
 
 # %% [markdown]
 # ## Exercises
@@ -211,12 +234,14 @@ claim("an addition of unequal shapes is refused", "shortcut" in refused)
 # 2. `minires new autograd`: the sum at a fork, once more.
 # 3. Make the branch zero (γ = 0 in `bn2`) and record again. What is the branch's share, and can it ever grow?
 # 4. Set the ½ of the random Jacobians to 1. Which term of the sum dominates now?
+# 5. One vector shows a typical stretch. `flow.jacobians(model, images, product=True)` measures the largest.
 #
 # ## Sources
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Deep residual learning for image recognition*, 2015, arXiv 1512.03385: section 3,
 #   equations 1 and 2.
-# - K. He, X. Zhang, S. Ren, J. Sun, *Identity mappings in deep residual networks*, 2016, arXiv 1603.05027.
+# - K. He, X. Zhang, S. Ren, J. Sun, *Identity mappings in deep residual networks*, 2016, arXiv 1603.05027: equation 5
+#   is the gradient's sum, over all blocks.
 
 # %%
 finish()

@@ -26,8 +26,8 @@ def rst(markdown: str) -> str:
             width = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in title)
             out.append(f"{title}\n{UNDERLINES[len(heading[1]) - 1] * width}")
         elif item := LIST_ITEM.match(text):
-            answer = re.sub(r"^(\w)\)", r"\1\\)", inline(text[item.end() :]))  # a) is no list within the list
-            out.append(item[0] + answer)
+            inside = re.sub(r"^(\w)([.)])", r"\1\\\2", inline(text[item.end() :]))  # neither a) nor J. begins a list
+            out.append(item[0] + inside)
         else:
             out.append(indent + inline(text[len(indent) :]))
     return "\n\n".join(out) + "\n"

@@ -6,6 +6,7 @@ from .jacobian import jacobian
 from .landscape import contour_levels, landscape, landscape_2d
 from .panels import fork_strip, heatmap, profile, strip_axes, training
 from .probes import input_gradient, lesion, responses, shattering, variance
+from .runs import runs
 from .spectrum import path_spectrum
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "profile",
     "recording",
     "responses",
+    "runs",
     "shattering",
     "strip_axes",
     "training",

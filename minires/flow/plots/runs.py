@@ -1,0 +1,49 @@
+"""The panel for several runs of each line: their middle, their range, and the name at the line's end."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from . import style
+
+
+def runs(
+    ax: Axes,
+    x: Sequence[float],
+    lines: Mapping[str, Any],
+    looks: Mapping[str, Any] | None = None,
+    *,
+    middle: Callable[..., Any] = np.mean,
+    **line: Any,
+) -> Axes:
+    """For each name the middle of its runs as a line, their range as a band, and the name at the line's end.
+
+    lines: {name: values} of shape (runs, points), or (points,) for one run; x: (points,), rising. looks: {name: colour,
+    or keyword arguments of ``ax.plot``}, `style.looks` where left out. line: keyword arguments of ``ax.plot`` for all.
+    Scale and limits of y are to be set before, ticks of x afterwards.
+    Raises TypeError for lines that are no dict, ValueError for values that do not fit x.
+    """
+    style.nonempty("runs", lines)
+    looks = style.looks(lines) if looks is None else looks
+    ends = []
+    for name, values in lines.items():
+        values = np.atleast_2d(values)
+        if values.shape[1] != len(x):
+            raise ValueError(
+                f"plots.runs: got {values.shape[1]} values for {name!r}, expected one for each of {len(x)} x"
+            )
+        look: dict[str, Any] = {"color": looks[name]} if isinstance(looks[name], str) else looks[name]
+        height, colour = middle(values, axis=0), look["color"]
+        ax.plot(x, height, **{"lw": 1.8, "ms": 4, **line, **look})
+        if len(values) > 1:
+            ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
+        ends.append((height[-1], name, colour))
+    first, length = x[0], x[-1] - x[0]
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    room = min(0.075 * max(map(len, lines)) / inches + 0.04, 0.5)  # of the axes; a character takes 0.075 inches
+    ax.set_xlim(first - 0.02 * length, first + length / (1 - room))
+    ax.set_xticks([tick for tick in ax.get_xticks() if first <= tick <= x[-1]])
+    style.label_ends(ax, x[-1] + 0.025 * length, ends, ha="left")
+    return ax

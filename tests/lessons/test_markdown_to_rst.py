@@ -1,0 +1,36 @@
+"""The lessons' Markdown, as the gallery reads it."""
+
+import importlib.util
+
+import pytest
+
+from minires.lessons_cli import FOLDER
+
+pytest.importorskip("docutils", reason="the gallery is written with Sphinx, which brings docutils")
+
+
+@pytest.fixture(scope="module")
+def rst():
+    specification = importlib.util.spec_from_file_location("markdown_to_rst", FOLDER / "markdown_to_rst.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.rst
+
+
+def html(text):
+    from docutils.core import publish_parts
+    from docutils.writers.html5_polyglot import Writer
+
+    settings = {"report_level": 1, "halt_level": 1, "math_output": "MathJax somewhere"}  # a remark is an error
+    return publish_parts(text, writer=Writer(), settings_overrides=settings)["body"]
+
+
+@pytest.mark.parametrize("start", ["a) Nearly as good.", "J. Elman, *Finding structure in time*, 1990."])
+def test_a_letter_begins_no_list_within_a_list_item(rst, start):
+    found = html(rst(f"- {start}\n- Another."))
+    assert "<ol" not in found and found.count("<li>") == 2 and start.split(",")[0] in found
+
+
+def test_bold_code_and_formulas(rst):
+    found = html(rst("**Bold**, `code` and $W_{hh}$.\n\n$$y = F(x) + x$$"))
+    assert "<strong>Bold</strong>" in found and "code</" in found and "W_{hh}" in found and "F(x) + x" in found
