@@ -79,7 +79,8 @@ class GraphedStep:
         value.backward()
         on_device.launch(self.optimizer)
         classes = y.dtype.kind in "iu" and outputs.shape[:1] + outputs.shape[2:] == y.shape
-        self.results = value.data, (outputs.data.argmax(1) == y.data).mean() if classes else None
+        largest = kernels.of(outputs.data).argmax(outputs.data, 1) if classes else None
+        self.results = value.data, None if largest is None else (largest == y.data).mean()
         self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]
 
     def _capture(self) -> None:

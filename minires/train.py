@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from . import kernels
 from .autograd import no_grad
 from .data import batch_count, batches
 from .data.dataset import Augment, Dataset
@@ -215,7 +216,7 @@ def _accuracy(outputs: Any, targets: Any) -> float:
     """Share of targets (N, …) that are the largest of the outputs (N, K, …); NaN if they are not class indices."""
     if targets.dtype.kind not in "iu" or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
         return math.nan
-    return float((outputs.argmax(1) == targets).mean())
+    return float((kernels.of(outputs).argmax(outputs, 1) == targets).mean())
 
 
 def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every):
