@@ -38,10 +38,16 @@ def step(optimizer: Optimizer) -> None:
         launch(rows)
 
 
-def advance(optimizer: Optimizer) -> None:
-    """The host's half: count the step, and send its settings."""
-    for launch, _, settings in _collected(optimizer, advance=True):
+def advance(optimizer: Optimizer) -> list[tuple]:
+    """The host's half: count the step, and send its settings.
+
+    Returns which arrays the device's half works on, and by which settings: a graph holds as long as these are the same.
+    """
+    layout: list[tuple] = []
+    for launch, rows, settings in _collected(optimizer, advance=True):
         launch.send_settings(settings)
+        layout += ((id(row.weight), *map(id, row.states), row.settings, row.first) for row in rows)
+    return layout
 
 
 def launch(optimizer: Optimizer) -> None:
@@ -64,7 +70,7 @@ def check_alike(p: Any, *others: Any) -> None:
 def _collected(optimizer: Optimizer, advance: bool) -> Iterator[tuple[update.Update, list[update.Row], list]]:
     """(launch, rows, settings) for each kind of array among the parameters."""
     kinds: dict[tuple[type, Any], tuple[list[update.Row], dict[tuple[float, ...], int]]] = {}
-    for group in optimizer.param_groups:
+    for i, group in enumerate(optimizer.param_groups):  # groups that are alike now may differ in the next step
         for p in group["params"]:
             if p.grad is None or not kernels.on_device(p.data):
                 continue
@@ -77,11 +83,11 @@ def _collected(optimizer: Optimizer, advance: bool) -> Iterator[tuple[update.Upd
                 )
             rows, numbers = kinds.setdefault((type(p.data), p.dtype), ([], {}))
             grad = row.grad if row.grad.flags.c_contiguous else row.grad.copy()
-            number = numbers.setdefault(tuple(map(float, row.numbers)), len(numbers))
+            number = numbers.setdefault((i, *map(float, row.numbers)), len(numbers))
             rows.append(update.Row(row.weight, grad, row.states, number, row.first))
     for kind, (rows, numbers) in kinds.items():
         if kind not in optimizer.launches:
             on = kernels.running_on(rows[0].weight)
             assert on is not None and optimizer.kernel is not None
             optimizer.launches[kind] = update.Update(on, optimizer.kernel, np.dtype(kind[1]))
-        yield optimizer.launches[kind], rows, list(numbers)
+        yield optimizer.launches[kind], rows, [numbers_of_row for _, *numbers_of_row in numbers]

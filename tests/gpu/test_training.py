@@ -8,6 +8,7 @@ import pytest
 import minires as mr
 from minires import kernels, models, nn, optim, train
 from minires.data import digits, random_crop_flip
+from minires.graph import GraphedStep
 from minires.kernels.gpu import cuda_on_cpu
 from minires.kernels.gpu.devices import why_no_gpu
 
@@ -80,6 +81,32 @@ def test_captured_training_equals_eager_training(device, optimizer):
     assert captured == eager
     for (name, a), b in zip(model.state_dict().items(), graphed.state_dict().values(), strict=True):
         np.testing.assert_array_equal(a, b, name)
+
+
+@on_every_device
+def test_a_graph_follows_an_optimiser_that_changes(device):
+    """Groups with equal settings that part, as in a schedule for each; a state that is loaded; other settings."""
+    images, labels = (mr.Tensor(a).to(device) for a in digits()[0][:8])
+    ends = []
+    for graph in (False, True):
+        model, _ = make(device)
+        head, rest = [], []
+        for name, p in model.named_parameters():
+            (head if name.startswith("fc") else rest).append(p)
+        optimizer = optim.SGD([{"params": head}, {"params": rest}], lr=0.05, momentum=0.9)
+        step = functools.partial(train.train_step, model, optimizer, loss=nn.functional.cross_entropy)
+        if graph:
+            step = GraphedStep(model, optimizer, nn.functional.cross_entropy, train.train_step)
+        losses = [step(images, labels).loss for _ in range(4)]
+        optimizer.param_groups[1]["lr"] = 0.01
+        losses += [step(images, labels).loss for _ in range(2)]
+        optimizer.load_state_dict(optimizer.state_dict())
+        losses += [step(images, labels).loss for _ in range(2)]
+        ends.append((losses, model.state_dict()))
+    (losses, state), (losses_graphed, state_graphed) = ends
+    assert losses_graphed == losses
+    for name, value in state.items():
+        np.testing.assert_array_equal(state_graphed[name], value, name)
 
 
 @on_every_device
