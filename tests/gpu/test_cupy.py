@@ -1,7 +1,7 @@
-"""What the ops ask of the array library, CuPy has: seen on cuda-on-cpu, and looked up in CuPy, which needs no GPU for it.
+"""What the ops ask of the array library, CuPy has: seen on cuda-on-cpu, looked up in CuPy, which needs no GPU for it.
 
-On the device "gpu" every NumPy function that an op calls is answered by CuPy's function of that name. Here the calls are
-recorded, and each must exist in CuPy and take the arguments it was given. Skipped without ``pip install cupy-cuda13x``.
+On the device "gpu" every NumPy function that an op calls is answered by CuPy's function of that name. Here the calls
+are recorded, and each must exist in CuPy and take the arguments it was given. Skipped without CuPy.
 """
 
 import functools
@@ -28,9 +28,9 @@ OPS = [
     lambda x: x.var(1), lambda x: x.amax(0), lambda x: x.amin(), lambda x: x.max(1).values, lambda x: x.min(0).values,
     lambda x: x.reshape(2, 2, 3).permute(2, 0, 1), lambda x: x[:1].expand(3, 3), lambda x: x[[0, 0, 2]],
     lambda x: x[1:, ::2], lambda x: x[x > 0], lambda x: mr.cat([x, x], 1), lambda x: mr.stack([x, x], 1),
-    lambda x: F.pad(x, (1, -1)), lambda x: x.double().float(), lambda x: x.T @ x, lambda x: x @ x[0], lambda x: x + x[0],
+    lambda x: F.pad(x, (1, -1)), lambda x: x.double().float(), lambda x: x.T @ x, lambda x: x @ x[0],
     lambda x: F.cross_entropy(x, (x > 0).long().argmax(1), weight=mr.ones(3).to(x.device), label_smoothing=0.1),
-    lambda x: F.cross_entropy(x, F.softmax(x, 1).detach()), lambda x: F.mse_loss(x, x * 2),
+    lambda x: F.cross_entropy(x, F.softmax(x, 1).detach()), lambda x: F.mse_loss(x, x * 2), lambda x: x + x[0],
     lambda x: F.nll_loss(F.log_softmax(x, 1), x.argmin(1)), lambda x: F.one_hot(x.argmax(1), 3) * x, lambda x: x == x,
 ]  # fmt: skip
 
