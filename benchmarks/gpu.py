@@ -2,8 +2,8 @@
 
 Writes ``benchmarks/results/gpu.json`` and ``gpu.md``. Times are medians from CUDA events after warm-up. Kernels are
 timed in CUDA graphs of 20 calls, so that launching them from Python does not count, in PyTorch too; what fits into the
-card's L2 cache may then beat the roofline, which is that of its memory. A training step takes its batch from the device's
-memory and reads loss and accuracy back, in PyTorch too, whose cuDNN may try all its algorithms first.
+card's L2 cache may then beat the roofline, which is that of its memory. A training step takes its batch from the
+device's memory and reads loss and accuracy back, in PyTorch too, whose cuDNN may try all its algorithms first.
 ``--dry-run`` runs all of it once in small, minires on cuda-on-cpu and PyTorch on the CPU, and writes nothing.
 """
 

@@ -241,7 +241,8 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
 def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed):
     """What must be the same when a run goes on, as plain values by name."""
     driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
-    first = (np.ascontiguousarray(part).tobytes() for part in train_data[: min(len(train_data), 16)])
+    examples = train_data[: min(len(train_data), 16)]
+    first = (np.ascontiguousarray(kernels.to_device(part, "cpu")).tobytes() for part in examples)
     return {
         "number of training examples": len(train_data),
         "checksum of the first examples": zlib.crc32(b"".join(first)),
