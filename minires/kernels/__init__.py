@@ -90,7 +90,7 @@ def device(name: str) -> Device | None:
 
 def on_device(array: Any) -> bool:
     """Whether an array lives on another device than "cpu"."""
-    return type(array) in _devices
+    return type(array) in _devices or (type(array) is not np.ndarray and _is_cupy(array))
 
 
 def capturing(array: Any) -> bool:

@@ -170,13 +170,14 @@ def test_running_out_of_memory_leaves_the_model_usable(device):
     model, optimizer = make(device)
     images, labels = digits()[0][:64]
     train.train_step(model, optimizer, images, labels)
+    large, many = (mr.Tensor(a).to(device) for a in (np.tile(images, (64, 1, 1, 1)), np.tile(labels, 64)))
     pool = cupy.get_default_memory_pool()
     pool.free_all_blocks()
     before = model.state_dict()
-    pool.set_limit(size=pool.total_bytes() + 4096)
+    pool.set_limit(size=pool.total_bytes() + 20_000_000)  # a few layers of the large batch
     try:
         with pytest.raises(cupy.cuda.memory.OutOfMemoryError):
-            train.train_step(model, optimizer, np.tile(images, (64, 1, 1, 1)), np.tile(labels, 64))
+            train.train_step(model, optimizer, large, many)
     finally:
         pool.set_limit(size=0)
     for name in (n for n, _ in model.named_parameters()):

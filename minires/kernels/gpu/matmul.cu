@@ -1,6 +1,8 @@
 // Matrix products of any strides. Twins: matmul, linear and linear_backward in textbook.py.
 //
-//   matmul     c[m,p] = Σ_k a[m,k] · b[k,p] (+ bias[p]), c row by row; one matrix for each value of blockIdx.z, from `first`
+//   matmul     c[m,p] = Σ_k a[m,k] · b[k,p] (+ bias[p]), c row by row
+//
+// One matrix for each value of blockIdx.z, counted from `first`.
 //
 // A stride is the distance in memory from one index to the next, so a transposed matrix is read where it lies.
 #include "product.cuh"
