@@ -11,7 +11,7 @@ from strategies import convolutions, layouts, poolings, seeds
 
 from minires import kernels
 from minires.kernels import cpu, textbook
-from minires.kernels.gpu import cuda_on_cpu, load
+from minires.kernels.gpu import cuda_on_cpu, linear, load, reduce
 from minires.kernels.gpu.devices import make_cuda_on_cpu, make_gpu, why_no_gpu
 
 needs_gxx = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
@@ -203,15 +203,25 @@ def test_matrix_products_of_any_shape(stack, rows, depth, columns, seed, layout,
 
 
 @needs_gxx
-def test_more_rows_and_matrices_than_a_grid_has_in_y_and_z():
-    """CUDA counts up to 65,535 there."""
-    x = np.arange(70_000 * 2, dtype=np.float32).reshape(-1, 2) % 7
-    (gx,) = on_device(x)
-    of = kernels.of(gx)
-    np.testing.assert_array_equal(np.asarray(of.reduce_sum(gx, (1,))), x.sum(1))
-    np.testing.assert_array_equal(np.asarray(of.argmax(gx, 1)), x.argmax(1))
-    a, b = gx.reshape(-1, 1, 2), gx.reshape(-1, 2, 1)
-    np.testing.assert_array_equal(np.asarray(of.matmul(a, b)).reshape(-1), (x * x).sum(1))
+def test_no_grid_is_larger_than_cuda_takes():
+    """Many rows, and many matrices: CUDA counts up to 65,535 blocks in y and z."""
+    device, grids = make_cuda_on_cpu(), []
+    device.load = lambda file, name: lambda grid, block, args: grids.append((*grid, 1, 1)[:3])
+    x = device.upload(np.zeros((70_000, 2), np.float32))
+    for kernel in (reduce.reduce_sum, reduce.reduce_max):
+        kernel(device, x, (1,))
+    reduce.argmax(device, x, 1)
+    linear.matmul(device, x.reshape(-1, 1, 2), x.reshape(-1, 2, 1))
+    assert all(y <= 65_535 and z <= 65_535 for _, y, z in grids)
+    assert sum(z for _, _, z in grids[-2:]) == 70_000
+
+
+@needs_gxx
+def test_a_stack_of_matrices_may_take_several_launches(rng, monkeypatch):
+    monkeypatch.setattr(linear, "MOST_MATRICES", 3)
+    a, b = rng.standard_normal((7, 2, 3)), rng.standard_normal((7, 3, 4))
+    ga, gb = on_device(a, b)
+    assert_close([kernels.of(ga).matmul(ga, gb)], [a @ b], np.float64)
 
 
 @needs_gxx
