@@ -1,21 +1,30 @@
 """``python -m benchmarks.gpu``: the GPU kernels checked, then timed beside PyTorch/cuDNN and against their roofline.
 
-Writes ``benchmarks/results/gpu.json`` and ``gpu.md``. Times are medians from CUDA events after warm-up. A training step
-takes its batch from the device's memory and reads loss and accuracy back, in PyTorch too, whose cuDNN may try all its
-algorithms first. ``--dry-run`` runs all of it once in small, minires on cuda-on-cpu and PyTorch on the CPU, and writes
-nothing.
+Writes ``benchmarks/results/gpu.json`` and ``gpu.md``. Times are medians from CUDA events after warm-up. Kernels are
+timed in CUDA graphs of 20 calls, so that launching them from Python does not count, in PyTorch too; what fits into the
+card's L2 cache may then beat the roofline, which is that of its memory. A training step takes its batch from the
+device's memory and reads loss and accuracy back, in PyTorch too, whose cuDNN may try all its algorithms first.
+``--dry-run`` runs all of it once in small, minires on cuda-on-cpu and PyTorch on the CPU, and writes nothing.
 """
 
 import argparse
 import sys
+import time
+from typing import Any
 
 from minires.kernels.gpu.devices import why_no_gpu
 
 from . import harness
 
-# float32 peak in TFLOP/s, dense TF32 peak, memory bandwidth in TB/s: NVIDIA's data sheets of the SXM cards
-PEAKS = {"H200": (67, 495, 4.8), "H100": (67, 495, 3.35), "A100": (19.5, 156, 2.0)}
-PASSES = {"copy": 2, "batch norm": 3, "batch norm backward": 5, "ReLU": 2, "ReLU backward": 3}  # arrays moved, at least
+# float32 and dense TF32 peak in TFLOP/s, memory bandwidth in TB/s, by the name the driver gives the card. From NVIDIA's
+# data sheets of the H200, H100 and A100 Tensor Core GPUs; where they state TF32 with sparsity only, half of it.
+PEAKS = {
+    "NVIDIA H200": (67, 495, 4.8),
+    "NVIDIA H100 80GB HBM3": (67, 495, 3.35),
+    "NVIDIA H100 PCIe": (51, 378, 2.0),
+    "NVIDIA A100-SXM4-80GB": (19.5, 156, 2.039),
+    "NVIDIA A100-SXM4-40GB": (19.5, 156, 1.555),
+}
 
 
 def roofline(title: str, case: tuple[int, ...], peaks: tuple[float, ...] | None) -> float | None:
@@ -29,19 +38,24 @@ def roofline(title: str, case: tuple[int, ...], peaks: tuple[float, ...] | None)
     return 1e3 * max(work, moved)
 
 
-def table(ours: dict, theirs: dict, cases: tuple[dict, dict]) -> str:
-    """One Markdown table of everything measured."""
-    peaks = next((value for name, value in PEAKS.items() if name in ours["device"]), None)
-    rows = []
+def table(ours: dict, theirs: dict, shapes: Any) -> str:
+    """One Markdown table of everything measured; ``shapes`` is the module `workers/gpu_common.py`."""
+    peaks, rows = PEAKS.get(ours["device"]), []
     for title, times in ours["convolutions"].items():
-        floor = roofline(title, cases[0][title.removesuffix(", TF32")], peaks)
-        for what, time in times.items():
-            rows.append(_row(f"{title}: {what}", time, theirs.get("convolutions", {}).get(title, {}).get(what), floor))
-    for title, times in ours["others"].items():
-        N, C, H = cases[1][title]
-        for what, time in times.items():
-            floor = 4e3 * PASSES[what] * N * C * H * H / (peaks[2] * 1e12) if peaks else None
-            rows.append(_row(f"{title}: {what}", time, theirs.get("others", {}).get(title, {}).get(what), floor))
+        floor = roofline(title, shapes.CONVOLUTIONS[title.removesuffix(", TF32")], peaks)
+        for what, ms in times.items():
+            rows.append(_row(f"{title}: {what}", ms, theirs.get("convolutions", {}).get(title, {}).get(what), floor))
+    sizes: dict[str, dict] = {
+        "elementwise": shapes.ELEMENTWISE,
+        "heads": shapes.HEADS,
+        "updates": {title: (times.pop("weights"),) for title, times in ours["updates"].items()},
+        "augmentation": {"CIFAR-10, 128 images": (128,)},
+    }
+    for kind, cases in sizes.items():
+        for title, times in ours[kind].items():
+            for what, ms in times.items():
+                floor = 4e3 * shapes.least_values(what, cases[title]) / (peaks[2] * 1e12) if peaks else None
+                rows.append(_row(f"{title}: {what}", ms, theirs.get(kind, {}).get(title, {}).get(what), floor))
     for title, times in ours["steps"].items():
         peer = theirs.get("steps", {}).get(title, {})
         for way in {**times, **peer}:
@@ -67,14 +81,20 @@ def main() -> None:
     if not dry and (reason := why_no_gpu()) is not None:
         sys.exit(f"benchmarks.gpu: {reason}; --dry-run rehearses the benchmark without a GPU")
     options = ("--dry-run",) if dry else ()
+    start = time.perf_counter()
     ours = harness.run(harness.program("gpu_minires", *options))
     theirs = harness.run(harness.program("gpu_torch", *options, module="torch"))
     sys.path.insert(0, str(harness.HERE / "workers"))
-    from gpu_common import CONVOLUTIONS, ELEMENTWISE  # its sizes depend on --dry-run, as the workers' do
+    import gpu_common  # its sizes depend on --dry-run, as the workers' do
 
-    text = table(ours, theirs, (CONVOLUTIONS, ELEMENTWISE))
+    text = table(ours, theirs, gpu_common)
     versions = "; ".join(r.get("version", r.get("absent", "")) for r in (ours, theirs))
-    note = f"{ours['device']}, {versions}. Medians from CUDA events after warm-up; every kernel was checked first."
+    note = (
+        f"{ours['device']}, {versions}. Medians from CUDA events after warm-up; every kernel was checked first. "
+        f"{time.perf_counter() - start:.0f} s in all."
+    )
+    if ours["device"] not in PEAKS:
+        note += " The card's peaks are not known here, so there is no roofline."
     if dry:
         print(f"{text}\n\nA rehearsal: none of these times means anything.")
     else:

@@ -46,7 +46,10 @@ def _cupy() -> str:
         import cupy
     except ImportError:
         return f"not installed; on a machine with an NVIDIA GPU: {devices.INSTALL}"
-    nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
+    try:
+        nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
+    except Exception:  # of several kinds, by how CuPy looked for the library
+        return f"{cupy.__version__}, without the compiler NVRTC: {devices.INSTALL}"
     return f"{cupy.__version__}, compiling with NVRTC {nvrtc}"
 
 

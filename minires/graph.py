@@ -45,7 +45,8 @@ class GraphedStep:
         self.runner: Any = _Rehearsal(on) if on.launches_at_once else _CudaGraph(on)
         self.launches: on_device.Launches = {}
         self.inputs: tuple[Tensor, Tensor] | None = None
-        self.seen, self.captured = 0, False
+        self.seen = 0
+        self.captured: list[tuple] | None = None  # what the optimiser's part of the graph works on
         self.results: tuple[Any, Any] = None, None  # loss and accuracy, on the device
         self.grads: list[tuple[Any, Any]] = []
 
@@ -63,9 +64,10 @@ class GraphedStep:
                 return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
             for p, grad in self.grads:  # an eager step may have put others there
                 p.grad = grad
-            on_device.advance(self.optimizer)
-            if not self.captured:
+            layout = on_device.advance(self.optimizer)
+            if layout != self.captured:  # the first time, or the optimiser has other arrays or groups than it had
                 self._capture()
+                self.captured = layout
             self.runner.replay()
             value, accuracy = self.results
             return Result(value.item(), math.nan if accuracy is None else float(accuracy))
@@ -79,7 +81,8 @@ class GraphedStep:
         value.backward()
         on_device.launch(self.optimizer)
         classes = y.dtype.kind in "iu" and outputs.shape[:1] + outputs.shape[2:] == y.shape
-        self.results = value.data, (outputs.data.argmax(1) == y.data).mean() if classes else None
+        largest = kernels.of(outputs.data).argmax(outputs.data, 1) if classes else None
+        self.results = value.data, None if largest is None else (largest == y.data).mean()
         self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]
 
     def _capture(self) -> None:
@@ -90,7 +93,6 @@ class GraphedStep:
                 "graph=True: the model draws random numbers on the host (dropout, stochastic depth), which a graph "
                 "would repeat in every step; use graph=False"
             )
-        self.captured = True
 
     @contextlib.contextmanager
     def _own_launches(self) -> Iterator[None]:

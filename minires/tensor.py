@@ -282,11 +282,11 @@ class Tensor:
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """Index of the (first) largest value, of all or along ``dim``."""
-        return Tensor(self.data.argmax(axis=dim, keepdims=keepdim))
+        return Tensor(kernels.of(self.data).argmax(self.data, dim, keepdim))
 
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """Index of the (first) smallest value, of all or along ``dim``."""
-        return Tensor(self.data.argmin(axis=dim, keepdims=keepdim))
+        return Tensor(kernels.of(self.data).argmin(self.data, dim, keepdim))
 
     # elementwise functions
     def neg(self):

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from . import kernels
 from .autograd import no_grad
 from .data import batch_count, batches
 from .data.dataset import Augment, Dataset
@@ -215,7 +216,7 @@ def _accuracy(outputs: Any, targets: Any) -> float:
     """Share of targets (N, …) that are the largest of the outputs (N, K, …); NaN if they are not class indices."""
     if targets.dtype.kind not in "iu" or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
         return math.nan
-    return float((outputs.argmax(1) == targets).mean())
+    return float((kernels.of(outputs).argmax(outputs, 1) == targets).mean())
 
 
 def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every):
@@ -240,7 +241,8 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
 def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed):
     """What must be the same when a run goes on, as plain values by name."""
     driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
-    first = (np.ascontiguousarray(part).tobytes() for part in train_data[: min(len(train_data), 16)])
+    examples = train_data[: min(len(train_data), 16)]
+    first = (np.ascontiguousarray(kernels.to_device(part, "cpu")).tobytes() for part in examples)
     return {
         "number of training examples": len(train_data),
         "checksum of the first examples": zlib.crc32(b"".join(first)),

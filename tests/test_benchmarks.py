@@ -75,3 +75,20 @@ def test_the_gpu_benchmark_rehearses():
     done = subprocess.run(command, cwd=harness.HERE.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "| ResNet-20 step, graphed |" in done.stdout and "A rehearsal" in done.stdout
+
+
+def test_memory_bound_kernels_are_measured_against_what_they_move(monkeypatch):
+    monkeypatch.syspath_prepend(harness.HERE / "workers")
+    import gpu_common as shapes
+
+    moved = shapes.least_values
+    assert moved("ReLU", (2, 3, 4)) == 2 * 96 and moved("batch norm backward", (2, 3, 4)) == 5 * 96
+    assert moved("SGD with momentum", (7,)) == 35
+    assert moved("linear", (2, 3, 4, 5, None)) == 2 * 3 + 3 * 5 + 2 * 5
+    assert moved("max pool", (2, 3, 4, 5, (1, 1, 8))) == 64 + 16 + 4
+
+
+def test_the_cifar_run_says_what_is_missing(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.cifar", "--device", "cpu", "--root", str(tmp_path)]
+    done = subprocess.run(command, cwd=harness.HERE.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "benchmarks.cifar: cifar10: no folder" in done.stderr

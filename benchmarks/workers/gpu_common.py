@@ -8,29 +8,61 @@ from collections.abc import Callable
 
 DRY = "--dry-run" in sys.argv
 WARM_UP, REPEATS = (1, 1) if DRY else (10, 30)
+CALLS = 20  # of a kernel in one CUDA graph
 
-# title -> N, C, H, O, kernel, stride: the body convolutions of ResNet-20/56 (batch 128) and of ResNet-50 (batch 64)
+# title -> N, C, H, O, kernel, stride: convolutions of ResNet-20/56 (batch 128) and of ResNet-50 (batch 64)
 CONVOLUTIONS = {
     "ResNet-20/56 3×3, 16 channels, 32×32": (128, 16, 32, 16, 3, 1),
     "ResNet-20/56 3×3, 32 channels, 16×16": (128, 32, 16, 32, 3, 1),
     "ResNet-20/56 3×3, 64 channels, 8×8": (128, 64, 8, 64, 3, 1),
+    "ResNet-20/56 3×3 stride 2, 16 to 32 channels, 32×32": (128, 16, 32, 32, 3, 2),
+    "ResNet-50 7×7 stride 2, 3 to 64 channels, 224×224": (64, 3, 224, 64, 7, 2),
     "ResNet-50 1×1, 64 to 256 channels, 56×56": (64, 64, 56, 256, 1, 1),
     "ResNet-50 3×3, 128 channels, 28×28": (64, 128, 28, 128, 3, 1),
     "ResNet-50 3×3, 512 channels, 7×7": (64, 512, 7, 512, 3, 1),
 }
+# title -> N, C, H
 ELEMENTWISE = {"ResNet-20/56, 16 channels, 32×32": (128, 16, 32), "ResNet-50, 256 channels, 56×56": (64, 256, 56)}
+# title -> N, C, H of the last stage, classes, N, C, H of what the max pool gets (None: there is none)
+HEADS = {"ResNet-20/56": (128, 64, 8, 10, None), "ResNet-50": (64, 2048, 7, 1000, (64, 64, 112))}
+UPDATES = {"ResNet-20": 20, "ResNet-56": 56, "ResNet-50": 50}  # title -> depth
 STEPS = {"ResNet-20": (20, 128), "ResNet-56": (56, 128), "ResNet-110": (110, 128), "ResNet-50": (50, 64)}
 if DRY:  # everything runs once, in small
     CONVOLUTIONS = {title: (2, min(C, 8), 4, min(O, 8), k, s) for title, (_, C, _, O, k, s) in CONVOLUTIONS.items()}
     ELEMENTWISE = {title: (2, 4, 4) for title in ELEMENTWISE}
-    STEPS = {"ResNet-20": (8, 2)}
+    HEADS = {title: (2, 4, 3, 10, large and (2, 4, 6)) for title, (*_, large) in HEADS.items()}
+    UPDATES, STEPS = {"ResNet-20": 20}, {"ResNet-20": (8, 2)}
+
+
+def least_values(what: str, sizes: tuple) -> int:
+    """How many float32 values a memory-bound kernel reads and writes, each array once; sizes as in the tables above."""
+    if what.startswith("SGD"):
+        return 5 * sizes[0]  # weight, gradient and velocity; weight and velocity again
+    if what in ("pad-crop-flip", "bytes to images"):
+        return sizes[0] * 3 * 32 * 32 * 2 if what == "pad-crop-flip" else sizes[0] * 3 * 32 * 32 * 5 // 4
+    if len(sizes) == 3:
+        N, C, H = sizes
+        passes = {"batch norm": 3, "batch norm backward": 5, "ReLU backward": 3, "addition": 3}
+        passes["batch norm, addition and ReLU in one"] = 3
+        return passes.get(what, 2) * N * C * H * H
+    N, C, H, K, large = sizes
+    if what.startswith("max pool"):  # large image, small image, and a byte for each of its pixels
+        n = large[0] * large[1] * large[2] ** 2
+        return n + n // 4 + n // 16
+    return {
+        "average pool": N * C * (H * H + 1),
+        "average pool backward": N * C * (H * H + 1),
+        "linear": N * C + C * K + N * K,
+        "linear backward": 2 * (N * C + C * K) + N * K,
+        "cross-entropy": 3 * N * K,
+        "cross-entropy backward": 3 * N * K,
+    }[what]
 
 
 def milliseconds(run: Callable[[], object], event: Callable, synchronize: Callable[[], None]) -> float:
     """Median time of one call after warm-up. `event()` records a CUDA event and returns it, or None in a dry run.
 
-    All calls are queued before any event is read, so what is measured of a kernel is the GPU, or Python where Python is
-    slower. A training step waits for its loss.
+    All calls are queued before any event is read. A training step waits for its loss.
     """
     for _ in range(WARM_UP):
         run()
@@ -45,6 +77,18 @@ def milliseconds(run: Callable[[], object], event: Callable, synchronize: Callab
         marks.append(event())
     synchronize()
     return statistics.median(elapsed(a, b) for a, b in itertools.pairwise(marks))
+
+
+def kernel_milliseconds(run: Callable, capture: Callable, event: Callable, synchronize: Callable) -> float:
+    """Median time of one call among `CALLS` in a CUDA graph; `capture(run)` returns what replays a graph of `run`."""
+    if DRY:
+        return milliseconds(run, event, synchronize)
+
+    def calls():
+        for _ in range(CALLS):
+            run()
+
+    return milliseconds(capture(calls), event, synchronize) / CALLS
 
 
 def elapsed(start, end) -> float:

@@ -5,7 +5,7 @@ import sys
 import torch
 import torch.nn.functional as F
 from common import report
-from gpu_common import CONVOLUTIONS, DRY, ELEMENTWISE, STEPS, milliseconds
+from gpu_common import CONVOLUTIONS, DRY, ELEMENTWISE, HEADS, STEPS, UPDATES, kernel_milliseconds, milliseconds
 from torch import nn
 
 aten = torch.ops.aten
@@ -21,8 +21,30 @@ def event():
     return mark
 
 
+def synchronize():
+    if not DRY:
+        torch.cuda.synchronize()
+
+
+def capture(run):
+    """A function that replays `run`, captured in a CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
 def timed(run):
-    return milliseconds(run, event, (lambda: None) if DRY else torch.cuda.synchronize)
+    return milliseconds(run, event, synchronize)
+
+
+def timed_kernel(run):
+    return kernel_milliseconds(run, capture, event, synchronize)
 
 
 def allow_tf32(allowed):
@@ -47,30 +69,76 @@ def convolutions():
                 )
 
             found[f"{title}{', TF32' if tf32 else ''}"] = {
-                "forward": timed(lambda x=x, w=w, p=p, stride=stride: F.conv2d(x, w, None, stride, p)),
-                "input gradient": timed(lambda gradient=gradient: gradient(True, False)),
-                "weight gradient": timed(lambda gradient=gradient: gradient(False, True)),
+                "forward": timed_kernel(lambda x=x, w=w, p=p, stride=stride: F.conv2d(x, w, None, stride, p)),
+                "input gradient": timed_kernel(lambda gradient=gradient: gradient(True, False)),
+                "weight gradient": timed_kernel(lambda gradient=gradient: gradient(False, True)),
             }
     return found
 
 
-def others():
+def elementwise():
     found = {}
     for title, (N, C, H) in ELEMENTWISE.items():
         x, out = random(N, C, H, H), random(N, C, H, H)
         w = torch.ones(C, device=DEVICE)
         mean, inverse = x.mean((0, 2, 3)), (x.var((0, 2, 3), correction=0) + 1e-5).rsqrt()
         found[title] = {
-            "copy": timed(lambda x=x, out=out: out.copy_(x)),
-            "batch norm": timed(lambda x=x, w=w: F.batch_norm(x, None, None, w, w, training=True)),
-            "batch norm backward": timed(
+            "copy": timed_kernel(lambda x=x, out=out: out.copy_(x)),
+            "batch norm": timed_kernel(lambda x=x, w=w: F.batch_norm(x, None, None, w, w, training=True)),
+            "batch norm backward": timed_kernel(
                 lambda x=x, w=w, m=mean, i=inverse: aten.native_batch_norm_backward(
                     x, x, w, None, None, m, i, True, 1e-5, [True] * 3
                 )
             ),
-            "ReLU": timed(lambda x=x: F.relu(x)),
-            "ReLU backward": timed(lambda x=x: aten.threshold_backward(x, x, 0)),
+            "ReLU": timed_kernel(lambda x=x: F.relu(x)),
+            "ReLU backward": timed_kernel(lambda x=x: aten.threshold_backward(x, x, 0)),
+            "addition": timed_kernel(lambda x=x, out=out: x + out),
+            "batch norm in evaluation": timed_kernel(lambda x=x, w=w, m=mean: F.batch_norm(x, m, w, w, w)),
+            "batch norm, addition and ReLU in one": timed_kernel(
+                lambda x=x, out=out, w=w, m=mean: F.relu_(F.batch_norm(x, m, w, w, w).add_(out))
+            ),
         }
+    return found
+
+
+def heads():
+    found = {}
+    for title, (N, C, H, K, large) in HEADS.items():
+        x, f, w, b, z = random(N, C, H, H), random(N, C), random(K, C), random(K), random(N, K)
+        y, labels = random(N, C, 1, 1), torch.arange(N, device=DEVICE) % K
+        p, one = F.log_softmax(z, 1), torch.ones((), device=DEVICE)
+        weight = torch.full((), float(N), device=DEVICE)
+        calls = {
+            "average pool": lambda x=x: F.adaptive_avg_pool2d(x, 1),
+            "average pool backward": lambda x=x, y=y: aten._adaptive_avg_pool2d_backward(y, x),
+            "linear": lambda f=f, w=w, b=b: F.linear(f, w, b),
+            "linear backward": lambda f=f, w=w, z=z: (z @ w, z.T @ f, z.sum(0)),
+            "cross-entropy": lambda z=z, labels=labels: F.cross_entropy(z, labels),
+            "cross-entropy backward": lambda p=p, z=z, labels=labels, one=one, weight=weight: (
+                aten._log_softmax_backward_data(
+                    aten.nll_loss_backward(one, p, labels, None, 1, -100, weight), p, 1, z.dtype
+                )
+            ),
+        }
+        if large:
+            image = random(large[0], large[1], large[2], large[2])
+            small, index = F.max_pool2d(image, 3, 2, 1, return_indices=True)
+            calls["max pool"] = lambda image=image: F.max_pool2d(image, 3, 2, 1, return_indices=True)
+            calls["max pool backward"] = lambda i=image, s=small, index=index: aten.max_pool2d_with_indices_backward(
+                s, i, [3, 3], [2, 2], [1, 1], [1, 1], False, index
+            )
+        found[title] = {what: timed_kernel(call) for what, call in calls.items()}
+    return found
+
+
+def updates():
+    found = {}
+    for title, depth in UPDATES.items():
+        parameters = list(resnet(title, depth).parameters())
+        for p in parameters:
+            p.grad = torch.randn_like(p)
+        optimizer = torch.optim.SGD(parameters, 0.1, momentum=0.9, weight_decay=1e-4)
+        found[title] = {"SGD with momentum": timed_kernel(optimizer.step)}
     return found
 
 
@@ -170,9 +238,11 @@ def steps():
 
 
 report(
-    version=f"PyTorch {torch.__version__}",
+    version=f"PyTorch {torch.__version__}" + ("" if DRY else f", cuDNN {torch.backends.cudnn.version()}"),
     device="cpu" if DRY else torch.cuda.get_device_name(),
     convolutions=convolutions(),
-    others=others(),
+    elementwise=elementwise(),
+    heads=heads(),
+    updates=updates(),
     steps=steps(),
 )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .. import autograd, random
+from .. import autograd, kernels, random
 from ..kernels.cpu.threads import one_blas_thread
 from ..nn import Module
 from ..tensor import Tensor
@@ -69,10 +69,11 @@ def jacobian(
     """
     if isinstance(block, Module):
         with keeping(block), in_float64(block):
-            return _jacobian(block, _array(x).astype(np.float64), count, iterations, tolerance, vectors, seed)
+            f, start = _from_host(block, _device(block, x)), _array(x).astype(np.float64)
+            return _jacobian(f, start, count, iterations, tolerance, vectors, seed)
     state = random.get_state()
     try:
-        return _jacobian(block, _array(x), count, iterations, tolerance, vectors, seed)
+        return _jacobian(_from_host(block, Tensor(x).device), _array(x), count, iterations, tolerance, vectors, seed)
     finally:
         random.set_state(state)
 
@@ -97,10 +98,13 @@ def jacobians(
     """
     results = []
     with keeping(model), in_float64(model):
-        chain, inputs = chain_of("jacobians", model, _array(x).astype(np.float64), blocks)
+        device = _device(model, x)
+        x = kernels.to_device(_array(x).astype(np.float64), device)
+        chain, inputs = chain_of("jacobians", model, x, blocks)
         for i in tqdm(range(len(chain)), desc="Jacobians", disable=not progress, unit="block", leave=False):
             start, part = (inputs[0], chain[: i + 1]) if product else (inputs[i], chain[i : i + 1])
-            results.append(_jacobian(Chain(part), start, count, iterations, tolerance, False, seed))
+            f = _from_host(Chain(part), device)
+            results.append(_jacobian(f, _array(start), count, iterations, tolerance, False, seed))
     return results
 
 
@@ -220,4 +224,15 @@ class _LinearMap:
 
 
 def _array(x: Any) -> np.ndarray:
-    return np.asarray(x.data if isinstance(x, Tensor) else x)
+    """The values on the CPU, where all the linear algebra is done."""
+    return (x if isinstance(x, Tensor) else Tensor(x)).numpy()
+
+
+def _device(model: Module, x: Any) -> str:
+    """Where a model runs: with its parameters, or if it has none, with its input."""
+    return next(model.parameters(), x if isinstance(x, Tensor) else Tensor(x)).device
+
+
+def _from_host(f: Function, device: str) -> Function:
+    """f, which runs on a device, as a function of a tensor on the CPU that returns one there."""
+    return f if device == "cpu" else lambda x: f(x.to(device)).to("cpu")

@@ -71,7 +71,7 @@ def landscape(
     with keeping(model), autograd.switch(grad_enabled=False, recorder=None), np.errstate(all="ignore"):
         model.train(training)
         pairs = pairs_of("landscape", batches, model)
-        weights = [(p, np.array(p.data)) for p in model.parameters()]
+        weights = [(p, np.array(p.detach().numpy())) for p in model.parameters()]
         rng = np.random.default_rng(seed)
         directions = [[filter_normalised(w, rng) for _, w in weights] for _ in range(dimensions)]
         results = np.empty((points,) * dimensions + (2,))
@@ -79,7 +79,7 @@ def landscape(
         for index in tqdm(grid, desc="landscape", disable=not progress, unit="point", leave=False):
             for i, (p, w) in enumerate(weights):
                 move = sum(steps[k] * direction[i] for k, direction in zip(index, directions))
-                p.data[...] = w + move
+                p.data[...] = Tensor(w + move).to(p.device).data
             results[index] = measure(model, pairs, loss)
     return Landscape(steps, results[..., 0], results[..., 1], seed)
 

@@ -36,7 +36,7 @@ def measure(model: Module, pairs: Iterable[tuple[Tensor, Tensor]], loss: Callabl
     for x, y in pairs:
         output, n = model(x), len(y.data)
         is_class = y.dtype.kind in "iu" and output.shape[:1] + output.shape[2:] == y.shape
-        right += n * float((output.data.argmax(1) == y.data).mean()) if is_class else math.nan
+        right += n * float((output.argmax(1).data == y.data).mean()) if is_class else math.nan
         total += n * loss(output, y).item()
         count += n
     return total / count, right / count

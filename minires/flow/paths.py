@@ -19,6 +19,7 @@ from ..nn import Module, Parameter, functional as F
 from ..ops import Op
 from ..tensor import Tensor
 from .forks import skip_edges
+from .inside import as_input
 from .keeping import keeping
 
 
@@ -80,7 +81,7 @@ def path_spectrum(
     The model is left exactly as it was; n blocks cost as much as about n/2 backward passes.
     Raises ValueError if the network has no fork.
     """
-    x, target = (t if isinstance(t, Tensor) else Tensor(np.asarray(t)) for t in (x, target))
+    x, target = (as_input("path_spectrum", model, t) for t in (x, target))
     if samples < 0:
         raise ValueError(f"path_spectrum: got samples={samples}; expected 0 (none) or more, such as 40")
     with keeping(model), autograd.switch(grad_enabled=True, recorder=None):
@@ -146,6 +147,7 @@ class Paths:
             for i, (consumer, slot) in enumerate(edges[sources[key]]):
                 self.route[sources[key], consumer, slot] = block, i != skip
         self.loss: Any = loss.op
+        self.seed = np.ones_like(loss.data)
         reach = {self.first}  # only ops between the first fork and the loss matter, and only gradients along them
         for op in reversed(ops):
             if any(source in reach for source in op.inputs if source is not None):
@@ -192,8 +194,7 @@ class Paths:
 
         ``count(block, is_branch)`` says what an edge of a fork adds to the count; None drops what comes along it.
         """
-        seed = np.ones(self.loss.shape, self.loss.dtype)
-        totals: dict[Any, dict[int, Any]] = {self.loss: {0: seed}}
+        totals: dict[Any, dict[int, Any]] = {self.loss: {0: self.seed}}
         for op in self.ops:
             for k, gradient in totals.pop(op, {}).items():
                 grads = autograd.gradients(op, gradient)
@@ -224,7 +225,7 @@ class _Catch:
 
 
 def _norm(array: Any) -> float:
-    return 0.0 if array is None else float(np.linalg.norm(np.asarray(array, np.float64)))
+    return 0.0 if array is None else float(np.linalg.norm(Tensor(array).numpy().astype(np.float64)))
 
 
 def _mean_length(weights: np.ndarray) -> float:

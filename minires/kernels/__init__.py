@@ -36,6 +36,8 @@ def of(array: Any) -> SimpleNamespace:
         if _is_cupy(array):
             device("gpu")
             return _backends[type(array)]
+        if isinstance(array, np.generic):  # what NumPy makes of an array of shape ()
+            return _backends[np.ndarray]
         raise TypeError(f"kernels.of: got a {type(array).__name__}; expected a NumPy or CuPy array") from None
 
 
@@ -88,7 +90,7 @@ def device(name: str) -> Device | None:
 
 def on_device(array: Any) -> bool:
     """Whether an array lives on another device than "cpu"."""
-    return type(array) in _devices
+    return type(array) in _devices or (type(array) is not np.ndarray and _is_cupy(array))
 
 
 def capturing(array: Any) -> bool:
@@ -136,7 +138,7 @@ def to_device(array: Any, device_name: str) -> Any:
 
 @contextlib.contextmanager
 def allow_tf32(allowed: bool = True) -> Iterator[None]:
-    """Let the products of float32 convolutions and linear layers run on tensor cores inside a ``with`` block.
+    """Let float32 products (convolutions, linear layers, ``@``) run on tensor cores inside a ``with`` block.
 
     They round their operands to TF32, which has 10 bits of mantissa instead of 23: several times faster on large
     layers, with a relative error of about 5e-4 in each product. Off by default. Holds on every device but the CPU.

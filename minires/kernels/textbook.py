@@ -247,9 +247,38 @@ def add(a, b):
     return a + b
 
 
+def matmul(a, b):
+    """c[…,m,p] = Σ_k a[…,m,k]·b[…,k,p]; the axes before the last two are stacks of matrices, and broadcast."""
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    c = np.zeros((*stack, a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    for k in range(a.shape[-1]):
+        c += a[..., :, k, None] * b[..., None, k, :]
+    return c
+
+
 def reduce_sum(x, axes, keepdims=False):
     """Σ x over the axes."""
     return x.sum(axis=axes, keepdims=keepdims)
+
+
+def reduce_max(x, axes, keepdims=False):
+    """The largest x over the axes; NaN if there is one."""
+    return x.max(axis=axes, keepdims=keepdims)
+
+
+def reduce_min(x, axes, keepdims=False):
+    """The smallest x over the axes; NaN if there is one."""
+    return x.min(axis=axes, keepdims=keepdims)
+
+
+def argmax(x, axis=None, keepdims=False):
+    """The first place along an axis (or in all of x, row by row) where x is largest, or NaN."""
+    return x.argmax(axis=axis, keepdims=keepdims)
+
+
+def argmin(x, axis=None, keepdims=False):
+    """The first place along an axis (or in all of x, row by row) where x is smallest, or NaN."""
+    return x.argmin(axis=axis, keepdims=keepdims)
 
 
 def running_update(running_mean, running_var, mean, var, momentum, count):

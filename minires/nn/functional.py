@@ -334,12 +334,12 @@ def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> T
         return losses
     if reduction == "sum":
         return losses.sum()
-    if reduction == "mean" and kernels.capturing(normaliser):
-        return losses.sum() / Tensor(normaliser.astype(losses.dtype))
     if reduction == "mean":
-        if normaliser == 0:
+        if not kernels.capturing(normaliser) and normaliser == 0:
             raise ValueError(
                 f"{function}: got no target that counts (all are ignored or of weight 0, or there is none), so no mean"
             )
+        if kernels.on_device(normaliser):  # it stays there; a step that is captured later runs the same kernels
+            return losses.sum() / Tensor(normaliser.astype(losses.dtype))
         return losses.sum() / float(normaliser)
     raise ValueError(f'{function}: got reduction={reduction!r}; expected "mean", "sum" or "none"')

@@ -23,7 +23,7 @@ def clip_grad_norm_(
             raise ValueError(f"clip_grad_norm_: got {name}={value!r}; expected a positive number")
     if not grads:
         return Tensor(np.zeros((), np.float32))
-    norms = [np.linalg.norm(g.ravel().astype(np.float64), norm_type) for g in grads]
+    norms = [float(np.linalg.norm(g.ravel().astype(np.float64), norm_type)) for g in grads]
     norm = float(np.linalg.norm(norms, norm_type))
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(
@@ -54,7 +54,7 @@ def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndar
         if not isinstance(p, Tensor):
             raise TypeError(f"{function}: got a {type(p).__name__} among the parameters; expected model.parameters()")
         if p.grad is not None:
-            if not p.grad.flags.writeable:
+            if not getattr(p.grad.flags, "writeable", True):  # CuPy has no such flag
                 p.grad = p.grad.copy()
             found[id(p)] = p.grad
     return list(found.values())

@@ -56,13 +56,13 @@ class Softmax(Op):
     """y = eˣ / Σeˣ along an axis: dx = y·(g − Σ g·y)."""
 
     def forward(self, x, axis):
-        (self.axis,) = axes_of("softmax", x.ndim, axis)
-        exps = np.exp(x - x.max(axis=self.axis, keepdims=True))
-        self.y = exps / exps.sum(axis=self.axis, keepdims=True)
+        self.axes, of = axes_of("softmax", x.ndim, axis), kernels.of(x)
+        exps = np.exp(x - of.reduce_max(x, self.axes, keepdims=True))
+        self.y = exps / of.reduce_sum(exps, self.axes, keepdims=True)
         return self.y
 
     def backward(self, grad_output):
-        inner = (grad_output * self.y).sum(axis=self.axis, keepdims=True)
+        inner = kernels.of(grad_output).reduce_sum(grad_output * self.y, self.axes, keepdims=True)
         return self.y * (grad_output - inner)
 
 
@@ -70,10 +70,11 @@ class LogSoftmax(Op):
     """y = x − log Σeˣ along an axis: dx = g − softmax(x)·Σg."""
 
     def forward(self, x, axis):
-        (self.axis,) = axes_of("log_softmax", x.ndim, axis)
-        shifted = x - x.max(axis=self.axis, keepdims=True)
-        self.y = shifted - np.log(np.exp(shifted).sum(axis=self.axis, keepdims=True))
+        self.axes, of = axes_of("log_softmax", x.ndim, axis), kernels.of(x)
+        shifted = x - of.reduce_max(x, self.axes, keepdims=True)
+        self.y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
         return self.y
 
     def backward(self, grad_output):
-        return grad_output - np.exp(self.y) * grad_output.sum(axis=self.axis, keepdims=True)
+        total = kernels.of(grad_output).reduce_sum(grad_output, self.axes, keepdims=True)
+        return grad_output - np.exp(self.y) * total

@@ -112,17 +112,20 @@ class MatMul(Op):
                 f"matmul: got shapes {a.shape} @ {b.shape}; the last axis of the left operand must equal the "
                 f"{'second-to-last' if b.ndim > 1 else 'only'} axis of the right one. Is a transpose missing?"
             )
-        self.a, self.b = a, b
-        return a @ b
+        self.a_shape, self.b_shape = a.shape, b.shape
+        # a vector on the left is a one-row matrix, on the right a one-column matrix
+        self.a, self.b = (a[None, :] if a.ndim == 1 else a), (b[:, None] if b.ndim == 1 else b)
+        c = kernels.of(a).matmul(self.a, self.b)
+        self.matrix_shape = c.shape  # (…, M, P)
+        return c.reshape(c.shape[:-2] + c.shape[-2:-1] * (a.ndim > 1) + c.shape[-1:] * (b.ndim > 1))
 
     def backward(self, grad_output):
-        # a vector on the left is a one-row matrix, on the right a one-column matrix
-        a = self.a[None, :] if self.a.ndim == 1 else self.a
-        b = self.b[:, None] if self.b.ndim == 1 else self.b
-        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        g = grad_output.reshape(*stack, a.shape[-2], b.shape[-1])
-        grad_a = sum_to(g @ np.swapaxes(b, -1, -2), a.shape).reshape(self.a.shape) if self.needs[0] else None
-        grad_b = sum_to(np.swapaxes(a, -1, -2) @ g, b.shape).reshape(self.b.shape) if self.needs[1] else None
+        g, matmul = grad_output.reshape(self.matrix_shape), kernels.of(grad_output).matmul
+        grad_a = grad_b = None
+        if self.needs[0]:
+            grad_a = sum_to(matmul(g, np.swapaxes(self.b, -1, -2)), self.a.shape).reshape(self.a_shape)
+        if self.needs[1]:
+            grad_b = sum_to(matmul(np.swapaxes(self.a, -1, -2), g), self.b.shape).reshape(self.b_shape)
         return grad_a, grad_b
 
 
@@ -137,4 +140,4 @@ def sum_to(array, shape):
         return array
     added = array.ndim - len(shape)
     stretched = tuple(i + added for i, n in enumerate(shape) if n == 1 and array.shape[i + added] != 1)
-    return array.sum(axis=(*range(added), *stretched), keepdims=True).reshape(shape)
+    return kernels.of(array).reduce_sum(array, (*range(added), *stretched), keepdims=True).reshape(shape)

@@ -1,7 +1,5 @@
 """Reductions: many numbers to few. Backward spreads the few gradients over the many."""
 
-from typing import Any
-
 import numpy as np
 
 from .. import kernels
@@ -51,7 +49,7 @@ class Mean(Reduce):
         self.setup(x, axis, keepdims)
         if self.count == 0:
             raise ValueError(f"mean: got an empty tensor of shape {x.shape}; a mean needs at least one value")
-        return x.mean(axis=self.axes, keepdims=keepdims)
+        return kernels.of(x).reduce_sum(x, self.axes, keepdims) / self.count
 
     def backward(self, grad_output):
         return self.spread(grad_output / self.count)
@@ -68,8 +66,9 @@ class Var(Reduce):
                 "use correction=0 (unbiased=False) or reduce over more values"
             )
         self.divisor = self.count - correction
-        self.centred = x - x.mean(axis=self.axes, keepdims=True)
-        return (self.centred * self.centred).sum(axis=self.axes, keepdims=keepdims) / self.divisor
+        total = kernels.of(x).reduce_sum
+        self.centred = x - total(x, self.axes, keepdims=True) / self.count
+        return total(self.centred * self.centred, self.axes, keepdims) / self.divisor
 
     def backward(self, grad_output):
         return self.centred * self.spread(grad_output * (2 / self.divisor))
@@ -78,25 +77,26 @@ class Var(Reduce):
 class Amax(Reduce):
     """Largest value: the gradient is shared equally by all entries that attain it (PyTorch's amax)."""
 
-    extreme: Any = staticmethod(np.max)
+    extreme = "reduce_max"
 
     def forward(self, x, axis=None, keepdims=False):
         self.setup(x, axis, keepdims)
         if self.count == 0:
             raise ValueError(f"{self.name.lower()}: got an empty tensor of shape {x.shape}; it has no extreme value")
-        y = self.extreme(x, axis=self.axes, keepdims=True)
+        y = getattr(kernels.of(x), self.extreme)(x, self.axes, keepdims=True)
         self.attained = x == y
         return y if keepdims else y.squeeze(self.axes)
 
     def backward(self, grad_output):
-        ties = self.attained.sum(axis=self.axes, keepdims=True)
-        return (self.spread(grad_output) * self.attained / ties).astype(grad_output.dtype)
+        attained = self.attained.astype(grad_output.dtype)
+        ties = kernels.of(attained).reduce_sum(attained, self.axes, keepdims=True)
+        return self.spread(grad_output) * attained / ties
 
 
 class Amin(Amax):
     """Smallest value: the gradient is shared equally by all entries that attain it (PyTorch's amin)."""
 
-    extreme = staticmethod(np.min)
+    extreme = "reduce_min"
 
 
 class Max(Reduce):
@@ -104,7 +104,7 @@ class Max(Reduce):
 
     def forward(self, x, axis, keepdims=False):
         self.setup(x, axis, keepdims)
-        self.first = np.expand_dims(x.argmax(axis=axis), axis)
+        self.first = kernels.of(x).argmax(x, axis, keepdims=True)
         y = np.take_along_axis(x, self.first, axis)
         return y if keepdims else y.squeeze(axis)
 

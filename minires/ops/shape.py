@@ -87,7 +87,7 @@ class Cat(Op):
         if len({s[:axis] + s[axis + 1 :] for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
             raise ValueError(f"cat: got shapes {shapes}; all axes but dim={axis} must agree")
         self.axis = axis
-        self.joints = np.cumsum([s[axis] for s in shapes])[:-1]
+        self.joints = np.cumsum([s[axis] for s in shapes])[:-1].tolist()
         return np.concatenate(arrays, axis)
 
     def backward(self, grad_output):

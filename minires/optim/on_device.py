@@ -38,10 +38,16 @@ def step(optimizer: Optimizer) -> None:
         launch(rows)
 
 
-def advance(optimizer: Optimizer) -> None:
-    """The host's half: count the step, and send its settings."""
-    for launch, _, settings in _collected(optimizer, advance=True):
+def advance(optimizer: Optimizer) -> list[tuple]:
+    """The host's half: count the step, and send its settings.
+
+    Returns which arrays the device's half works on, and by which settings: a graph holds as long as these are the same.
+    """
+    layout: list[tuple] = []
+    for launch, rows, settings in _collected(optimizer, advance=True, to_launch=False):
         launch.send_settings(settings)
+        layout += ((id(row.weight), *map(id, row.states), row.settings, row.first) for row in rows)
+    return layout
 
 
 def launch(optimizer: Optimizer) -> None:
@@ -61,27 +67,29 @@ def check_alike(p: Any, *others: Any) -> None:
             )
 
 
-def _collected(optimizer: Optimizer, advance: bool) -> Iterator[tuple[update.Update, list[update.Row], list]]:
-    """(launch, rows, settings) for each kind of array among the parameters."""
+def _collected(
+    optimizer: Optimizer, advance: bool, to_launch: bool = True
+) -> Iterator[tuple[update.Update, list[update.Row], list]]:
+    """(launch, rows, settings) for each kind of array among the parameters; rows not `to_launch` are not checked."""
     kinds: dict[tuple[type, Any], tuple[list[update.Row], dict[tuple[float, ...], int]]] = {}
-    for group in optimizer.param_groups:
+    for i, group in enumerate(optimizer.param_groups):  # groups that are alike now may differ in the next step
         for p in group["params"]:
             if p.grad is None or not kernels.on_device(p.data):
                 continue
-            row = optimizer.row(p, optimizer.state.setdefault(p, {}), group, advance)
-            check_alike(row.weight, row.grad, *row.states)
-            if not all(array.flags.c_contiguous for array in (row.weight, *row.states)):
-                raise ValueError(
-                    f"optimizer.step: got a parameter of shape {p.shape} on {p.device} that does not lie row by row in "
-                    "memory; make it anew: p.data = p.data.copy()"
-                )
-            rows, numbers = kinds.setdefault((type(p.data), p.dtype), ([], {}))
-            grad = row.grad if row.grad.flags.c_contiguous else row.grad.copy()
-            number = numbers.setdefault(tuple(map(float, row.numbers)), len(numbers))
-            rows.append(update.Row(row.weight, grad, row.states, number, row.first))
+            weight, grad, states, own, first = optimizer.row(p, optimizer.state.setdefault(p, {}), group, advance)
+            if to_launch:
+                check_alike(weight, grad, *states)
+                if not all(array.flags.c_contiguous for array in (weight, *states)):
+                    raise ValueError(
+                        f"optimizer.step: got a parameter of shape {p.shape} on {p.device} that does not lie row by "
+                        "row in memory; make it anew: p.data = p.data.copy()"
+                    )
+                grad = grad if grad.flags.c_contiguous else grad.copy()
+            rows, numbers = kinds.setdefault((type(weight), weight.dtype), ([], {}))
+            rows.append(update.Row(weight, grad, states, numbers.setdefault((i, *own), len(numbers)), first))
     for kind, (rows, numbers) in kinds.items():
         if kind not in optimizer.launches:
             on = kernels.running_on(rows[0].weight)
             assert on is not None and optimizer.kernel is not None
             optimizer.launches[kind] = update.Update(on, optimizer.kernel, np.dtype(kind[1]))
-        yield optimizer.launches[kind], rows, list(numbers)
+        yield optimizer.launches[kind], rows, [numbers_of_row for _, *numbers_of_row in numbers]

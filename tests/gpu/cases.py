@@ -218,17 +218,36 @@ def _loss(name, shape, dtype, tolerance):
 
 
 def _reduce(name, dtype, tolerance):
-    x = normal(0, 3, 5, 401, dtype=dtype)
+    x = normal(0, 3, 5, 401, dtype=dtype).round(1)  # with ties
     axes = {"all": (0, 1, 2), "last": (2,), "first": (0, 1), "middle": (1,), "outer": (0, 2)}
+    joined, placed = ("reduce_sum", "reduce_max", "reduce_min"), ("argmax", "argmin")
 
     def call(device):
         (gx,) = on(device, x)
-        return {key: reduce.reduce_sum(device, gx, which) for key, which in axes.items()}
+        found = {f"{name} {key}": getattr(reduce, name)(device, gx, axes[key]) for name in joined for key in axes}
+        return found | {f"{name} {i}": getattr(reduce, name)(device, gx, i) for name in placed for i in (0, 1, 2, None)}
 
     def expected():
-        return {key: np.asarray(x.sum(which)) for key, which in axes.items()}
+        found = {f"{name} {key}": getattr(textbook, name)(x, axes[key]) for name in joined for key in axes}
+        found |= {f"{name} {i}": getattr(textbook, name)(x, i) for name in placed for i in (0, 1, 2, None)}
+        return {name: np.asarray(value) for name, value in found.items()}
 
     return Case(name, "reduce", call, expected, tolerance)
+
+
+def _matmul(name, dtype, tolerance):
+    a, b, c = (normal(i, *shape, dtype=dtype) for i, shape in enumerate(((2, 3, 5, 37), (3, 37, 9), (37, 9))))
+
+    def call(device):
+        ga, gb, gc = on(device, a, b, c)
+        results = (linear.matmul(device, x, y) for x, y in ((ga, gb), (ga, gc), (ga[0, 0], gb), (ga[1], gb)))
+        return named("broadcast one_right one_left stacked", results)
+
+    def expected():
+        results = (textbook.matmul(x, y) for x, y in ((a, b), (a, c), (a[0, 0], b), (a[1], b)))
+        return named("broadcast one_right one_left stacked", results)
+
+    return Case(name, "matmul", call, expected, tolerance)
 
 
 SHAPES = ((3, 700), (5,), ())
@@ -359,8 +378,10 @@ CASES: list[Case] = [
     _loss("loss float32", (13, 10), np.float32, 1e-6),
     _loss("loss of pixels, 40 classes", (2, 40, 3, 2), np.float32, 1e-6),
     _loss("loss float64", (13, 10), np.float64, 1e-14),
-    _reduce("sums float32", np.float32, 1e-5),
-    _reduce("sums float64", np.float64, 1e-13),
+    _matmul("matmul float32", np.float32, 2e-6),
+    _matmul("matmul float64", np.float64, 1e-14),
+    _reduce("reductions float32", np.float32, 1e-5),
+    _reduce("reductions float64", np.float64, 1e-13),
     _sgd("SGD float32", np.float32, 1e-6),
     _sgd("SGD float64", np.float64, 1e-14),
     _adam("Adam float32", np.float32, 1e-6),
@@ -380,7 +401,8 @@ QUICK = (
     "elementwise float32",
     "pool 3x2",
     "loss float32",
-    "sums float32",
+    "matmul float32",
+    "reductions float32",
     "SGD float32",
     "Adam float32",
     "augment bytes",

@@ -4,6 +4,7 @@ Needs ``pip install cupy-cuda13x "nvidia-cuda-nvrtc==13.*"``; skipped without.
 """
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,20 @@ def test_compiles_without_spills(file, architecture):
     assert found.keys() == {name for of, name in INSTANCES if of == file}
     assert {name: spilled for name, (_, spilled) in found.items() if spilled} == {}
     assert {name: registers for name, (registers, _) in found.items() if registers > ceiling(name)} == {}
+
+
+LESSONS = sorted((Path(__file__).resolve().parents[2] / "lessons" / "kernels").glob("*.cu"))
+
+
+@pytest.mark.parametrize("file", LESSONS, ids=lambda path: path.name)
+def test_the_lesson_s_kernels_compile_without_spills(file):
+    program = nvrtc.createProgram(file.read_text(encoding="utf-8"), file.name, (), ())
+    try:
+        nvrtc.compileProgram(program, ("-arch=sm_80", *OPTIONS, "--ptxas-options=-v"))
+    except nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+    spilled = re.findall(r"(\d+) bytes spill", nvrtc.getProgramLog(program))
+    assert spilled and set(spilled) == {"0"}
 
 
 if __name__ == "__main__":  # the summary of the log

@@ -1,12 +1,15 @@
 """Tensors, modules and data sets on another device: they stay there, and do not mix."""
 
 import functools
+import re
+import sys
+import types
 
 import numpy as np
 import pytest
 
 import minires as mr
-from minires import compare, kernels, models, nn, optim
+from minires import compare, doctor, kernels, models, nn, optim
 from minires.cli import main
 from minires.data import Dataset, random_crop_flip
 from minires.kernels.gpu import cuda_on_cpu, devices
@@ -83,6 +86,17 @@ def test_an_unusable_gpu_is_told_with_what_to_do(monkeypatch, capsys, tmp_path):
         mr.ones(2).to("gpu")
     assert main(["compare", "--device", "gpu", "--out", str(tmp_path)]) == 1
     assert "minires: device gpu: CuPy cannot" in capsys.readouterr().err
+
+
+def test_a_gpu_without_nvrtc_is_told_with_what_to_install(monkeypatch):
+    def missing():
+        raise RuntimeError("CuPy failed to load libnvrtc.so.13")
+
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=ZeroDivisionError)
+    cuda = types.SimpleNamespace(runtime=runtime, nvrtc=types.SimpleNamespace(getVersion=missing))
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(__version__="14.0", cuda=cuda))
+    assert re.search(r"finds no compiler \(.*libnvrtc.*pip install 'minires\[cuda13\]'", devices.why_no_gpu())
+    assert "without the compiler NVRTC" in doctor.report()
 
 
 def test_a_missing_compiler_is_told(monkeypatch):

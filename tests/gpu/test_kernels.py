@@ -10,8 +10,8 @@ from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
 from minires import kernels
-from minires.kernels import cpu
-from minires.kernels.gpu import cuda_on_cpu, load
+from minires.kernels import cpu, textbook
+from minires.kernels.gpu import cuda_on_cpu, linear, load, reduce
 from minires.kernels.gpu.devices import make_cuda_on_cpu, make_gpu, why_no_gpu
 
 needs_gxx = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
@@ -172,12 +172,56 @@ def test_losses_of_any_shape(batch, classes, rest, seed, order, dtype):
     shape=st.tuples(odd_sizes, st.integers(1, 5), odd_sizes), seed=seeds, layout=layouts, order=orders,
     axes=st.sets(st.integers(0, 2), min_size=1).map(sorted).map(tuple),
 )  # fmt: skip
-def test_sums_of_any_shape(shape, seed, layout, order, axes, dtype):
-    x = layout(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
-    (gx,) = on_device(x)
+def test_reductions_of_any_shape(shape, seed, layout, order, axes, dtype):
+    x = layout(np.random.default_rng(seed).standard_normal(shape).round(1).astype(dtype))  # with ties
+    (gx,), names, axis = on_device(x), ("reduce_sum", "reduce_max", "reduce_min"), (None, *axes)[-1 if seed % 2 else 0]
+    of = kernels.of(gx)
     with cuda_on_cpu.thread_order(order):
-        got = [kernels.of(gx).reduce_sum(gx, axes, keepdims) for keepdims in (False, True)]
-    assert_close(got, [np.asarray(x.sum(axes, keepdims=k)) for k in (False, True)], dtype)
+        got = [getattr(of, name)(gx, axes, keepdims) for name in names for keepdims in (False, True)]
+        places = [getattr(of, name)(gx, axis, keepdims) for name in ("argmax", "argmin") for keepdims in (False, True)]
+    want = [getattr(textbook, name)(x, axes, keepdims) for name in names for keepdims in (False, True)]
+    assert_close(got, [np.asarray(value) for value in want], dtype)
+    want = [getattr(textbook, name)(x, axis, keepdims) for name in ("argmax", "argmin") for keepdims in (False, True)]
+    for a, b in zip(places, want, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), b, strict=True)
+
+
+@needs_gxx
+@either_dtype
+@settings(max_examples=15)
+@given(
+    stack=st.sampled_from([((), ()), ((3,), (3,)), ((3,), ()), ((), (3,)), ((2, 1), (3,)), ((1,), (2,)), ((0,), (0,))]),
+    rows=odd_sizes, depth=odd_sizes, columns=odd_sizes, seed=seeds, layout=layouts, order=orders,
+)  # fmt: skip
+def test_matrix_products_of_any_shape(stack, rows, depth, columns, seed, layout, order, dtype):
+    rng, shapes = np.random.default_rng(seed), ((*stack[0], rows, depth), (*stack[1], depth, columns))
+    a, b = (layout(rng.standard_normal(shape).astype(dtype)) for shape in shapes)
+    ga, gb = on_device(a, b)
+    with cuda_on_cpu.thread_order(order):
+        got = kernels.of(ga).matmul(ga, gb)
+    assert_close([got], [textbook.matmul(a, b)], dtype)
+
+
+@needs_gxx
+def test_no_grid_is_larger_than_cuda_takes():
+    """Many rows, and many matrices: CUDA counts up to 65,535 blocks in y and z."""
+    device, grids = make_cuda_on_cpu(), []
+    device.load = lambda file, name: lambda grid, block, args: grids.append((*grid, 1, 1)[:3])
+    x = device.upload(np.zeros((70_000, 2), np.float32))
+    for kernel in (reduce.reduce_sum, reduce.reduce_max):
+        kernel(device, x, (1,))
+    reduce.argmax(device, x, 1)
+    linear.matmul(device, x.reshape(-1, 1, 2), x.reshape(-1, 2, 1))
+    assert all(y <= 65_535 and z <= 65_535 for _, y, z in grids)
+    assert sum(z for _, _, z in grids[-2:]) == 70_000
+
+
+@needs_gxx
+def test_a_stack_of_matrices_may_take_several_launches(rng, monkeypatch):
+    monkeypatch.setattr(linear, "MOST_MATRICES", 3)
+    a, b = rng.standard_normal((7, 2, 3)), rng.standard_normal((7, 3, 4))
+    ga, gb = on_device(a, b)
+    assert_close([kernels.of(ga).matmul(ga, gb)], [a @ b], np.float64)
 
 
 @needs_gxx
@@ -195,6 +239,10 @@ def test_nan_and_infinity_are_treated_as_on_the_cpu():
     x = np.array([[-1.0, np.nan, 2.0, -np.inf], [np.inf, np.nan, 0.0, -0.0]], np.float32).reshape(1, 2, 2, 2)
     (gx,), of = on_device(x), kernels.of(on_device(x)[0])
     np.testing.assert_array_equal(np.asarray(of.relu(gx)), cpu.relu(x))
+    for name in ("reduce_max", "reduce_min"):
+        np.testing.assert_array_equal(np.asarray(getattr(of, name)(gx, (1,))), getattr(cpu, name)(x, (1,)))
+    for name in ("argmax", "argmin"):
+        np.testing.assert_array_equal(np.asarray(getattr(of, name)(gx, 3)), getattr(cpu, name)(x, 3))
     for got, want in zip(of.max_pool2d(gx, (2, 2), (2, 2)), cpu.max_pool2d(x, (2, 2), (2, 2)), strict=True):
         np.testing.assert_array_equal(np.asarray(got), want)
 

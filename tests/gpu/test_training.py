@@ -8,6 +8,7 @@ import pytest
 import minires as mr
 from minires import kernels, models, nn, optim, train
 from minires.data import digits, random_crop_flip
+from minires.graph import GraphedStep
 from minires.kernels.gpu import cuda_on_cpu
 from minires.kernels.gpu.devices import why_no_gpu
 
@@ -83,6 +84,32 @@ def test_captured_training_equals_eager_training(device, optimizer):
 
 
 @on_every_device
+def test_a_graph_follows_an_optimiser_that_changes(device):
+    """Groups with equal settings that part, as in a schedule for each; a state that is loaded; other settings."""
+    images, labels = (mr.Tensor(a).to(device) for a in digits()[0][:8])
+    ends = []
+    for graph in (False, True):
+        model, _ = make(device)
+        head, rest = [], []
+        for name, p in model.named_parameters():
+            (head if name.startswith("fc") else rest).append(p)
+        optimizer = optim.SGD([{"params": head}, {"params": rest}], lr=0.05, momentum=0.9)
+        step = functools.partial(train.train_step, model, optimizer, loss=nn.functional.cross_entropy)
+        if graph:
+            step = GraphedStep(model, optimizer, nn.functional.cross_entropy, train.train_step)
+        losses = [step(images, labels).loss for _ in range(4)]
+        optimizer.param_groups[1]["lr"] = 0.01
+        losses += [step(images, labels).loss for _ in range(2)]
+        optimizer.load_state_dict(optimizer.state_dict())
+        losses += [step(images, labels).loss for _ in range(2)]
+        ends.append((losses, model.state_dict()))
+    (losses, state), (losses_graphed, state_graphed) = ends
+    assert losses_graphed == losses
+    for name, value in state.items():
+        np.testing.assert_array_equal(state_graphed[name], value, name)
+
+
+@on_every_device
 def test_what_cannot_be_captured_is_told(device):
     data = digits()[0].subset(32).to(device)
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10)).to(device)
@@ -143,13 +170,14 @@ def test_running_out_of_memory_leaves_the_model_usable(device):
     model, optimizer = make(device)
     images, labels = digits()[0][:64]
     train.train_step(model, optimizer, images, labels)
+    large, many = (mr.Tensor(a).to(device) for a in (np.tile(images, (64, 1, 1, 1)), np.tile(labels, 64)))
     pool = cupy.get_default_memory_pool()
     pool.free_all_blocks()
     before = model.state_dict()
-    pool.set_limit(size=pool.total_bytes() + 4096)
+    pool.set_limit(size=pool.total_bytes() + 20_000_000)  # a few layers of the large batch
     try:
         with pytest.raises(cupy.cuda.memory.OutOfMemoryError):
-            train.train_step(model, optimizer, np.tile(images, (64, 1, 1, 1)), np.tile(labels, 64))
+            train.train_step(model, optimizer, large, many)
     finally:
         pool.set_limit(size=0)
     for name in (n for n, _ in model.named_parameters()):

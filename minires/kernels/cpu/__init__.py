@@ -5,7 +5,7 @@ from .augment import crop_flip, take_images
 from .batchnorm import batch_norm, batch_norm_backward, batch_norm_eval, batch_norm_eval_backward, batch_norm_relu
 from .conv import conv2d, conv2d_backward
 from .elementwise import relu, relu_backward
-from .linear import linear, linear_backward
+from .linear import linear, linear_backward, matmul
 from .loss import cross_entropy, cross_entropy_backward, one_hot
 from .pool import (
     adaptive_avg_pool2d,
@@ -15,12 +15,14 @@ from .pool import (
     max_pool2d,
     max_pool2d_backward,
 )
-from .reduce import add, reduce_sum, running_update
+from .reduce import add, argmax, argmin, reduce_max, reduce_min, reduce_sum, running_update
 
 __all__ = [
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_backward",
     "add",
+    "argmax",
+    "argmin",
     "avg_pool2d",
     "avg_pool2d_backward",
     "batch_norm",
@@ -35,9 +37,12 @@ __all__ = [
     "cross_entropy_backward",
     "linear",
     "linear_backward",
+    "matmul",
     "max_pool2d",
     "max_pool2d_backward",
     "one_hot",
+    "reduce_max",
+    "reduce_min",
     "reduce_sum",
     "relu",
     "relu_backward",

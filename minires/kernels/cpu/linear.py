@@ -1,4 +1,9 @@
-"""The linear layer in NumPy. Twin of `minires.kernels.textbook.linear`."""
+"""Matrix products and the linear layer in NumPy. Twins of their namesakes in `minires.kernels.textbook`."""
+
+
+def matmul(a, b):
+    """Twin of `textbook.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P)."""
+    return a @ b
 
 
 def linear(x, weight, bias=None):

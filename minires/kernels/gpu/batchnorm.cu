@@ -22,9 +22,9 @@ batch_norm_statistics(const T* __restrict__ x, T* __restrict__ means, T* __restr
     const T* row = x + blockIdx.y * M;
     T sum = 0, square = 0;
     for (int i = first + threadIdx.x; i < last; i += BLOCK) sum += row[i];
-    const T mean = block_sum(sum, scratch[0]) / T(last - first);
+    const T mean = block_reduce<Sum>(sum, scratch[0]) / T(last - first);
     for (int i = first + threadIdx.x; i < last; i += BLOCK) square += (row[i] - mean) * (row[i] - mean);  // from cache
-    square = block_sum(square, scratch[1]);
+    square = block_reduce<Sum>(square, scratch[1]);
     if (threadIdx.x == 0) {
         means[run] = mean;
         squares[run] = square;
@@ -38,12 +38,12 @@ __global__ void batch_norm_combine(const T* __restrict__ means, const T* __restr
     const int c = blockIdx.x;
     T sum = 0, square = 0;
     for (int r = threadIdx.x; r < runs; r += WARP) sum += means[c * runs + r] * T(min(length, M - r * length));
-    const T mu = warp_sum(sum) / T(M);
+    const T mu = warp_reduce<Sum>(sum) / T(M);
     for (int r = threadIdx.x; r < runs; r += WARP) {
         const T off = means[c * runs + r] - mu;
         square += squares[c * runs + r] + off * off * T(min(length, M - r * length));
     }
-    square = warp_sum(square);
+    square = warp_reduce<Sum>(square);
     if (threadIdx.x == 0) {
         mean[c] = mu;
         var[c] = square / T(M);
@@ -84,8 +84,8 @@ batch_norm_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __res
         sum_g += g_row[i];
         sum_gx += g_row[i] * (x_row[i] - mu);
     }
-    sum_g = block_sum(sum_g, scratch[0]);
-    sum_gx = block_sum(sum_gx, scratch[1]);
+    sum_g = block_reduce<Sum>(sum_g, scratch[0]);
+    sum_gx = block_reduce<Sum>(sum_gx, scratch[1]);
     if (threadIdx.x == 0) {
         sums_g[run] = sum_g;
         sums_gx[run] = sum_gx;
@@ -102,8 +102,8 @@ __global__ void batch_norm_combine_sums(const T* __restrict__ sums_g, const T* _
         sum_g += sums_g[c * runs + r];
         sum_gx += sums_gx[c * runs + r];
     }
-    sum_g = warp_sum(sum_g);
-    sum_gx = warp_sum(sum_gx);
+    sum_g = warp_reduce<Sum>(sum_g);
+    sum_gx = warp_reduce<Sum>(sum_gx);
     if (threadIdx.x == 0) {
         grad_bias[c] = sum_g;
         grad_weight[c] = sum_gx / sqrt(var[c] + eps);

@@ -23,7 +23,13 @@ def batch_norm_eval(on, x, weight, bias, mean, var, eps=1e-5):
 
 
 def batch_norm_relu(on, x, weight, bias, mean, var, eps=1e-5, shortcut=None):
-    """Twin of `textbook.batch_norm_relu`: one pass over memory where separate layers make two or three. -> y."""
+    """Twin of `textbook.batch_norm_relu`: one pass over memory where separate layers make two or three. -> y.
+
+    No op uses it: a network's graph has a node for each of the three, whose outputs a recorder sees, and they run one
+    by one. Of a ResNet-20's forward pass at batch 128 it would save 281 MB of traffic: a BN and its ReLU read and write
+    3 + 2 arrays and, in one, 3; with the addition 3 + 3 + 2 and 4. That is 2 arrays for the stem and 6 a block, of 8.4,
+    4.2 and 2.1 MB in the three stages: 20·8.4 + 18·4.2 + 18·2.1. At the 4.8 TB/s of an H200 these are 0.06 ms.
+    """
     shortcut = None if shortcut is None else batch_last(shortcut)
     return batch_first(apply(on, batch_last(x), weight, bias, mean, var, eps, shortcut, relu=True))
 

@@ -1,7 +1,7 @@
 """Convolution: sizes and launches of conv.cu. Twins of `textbook.conv2d` and `textbook.conv2d_backward`."""
 
 from .launch import BLOCK, batch_first, batch_last, blocks, c_name, contiguous, cut, tile_for
-from .reduce import sum_rows
+from .reduce import reduce_rows
 
 THREADS = 128
 LEAST_LENGTH = 128  # positions that a part of a weight gradient sums, at least
@@ -34,7 +34,7 @@ def conv2d_backward(
     return (
         batch_first(_input_gradient(on, g, x, weight, shape, stride, groups)) if needs[0] else None,
         _weight_gradient(on, g, x, weight, shape, groups) if needs[1] else None,
-        sum_rows(on, g.reshape(len(g), -1)) if needs[2] else None,
+        reduce_rows(on, "Sum", g.reshape(len(g), -1)) if needs[2] else None,
     )
 
 

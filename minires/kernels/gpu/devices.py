@@ -146,11 +146,15 @@ def why_no_gpu() -> str | None:
     except ImportError as error:
         return f"CuPy cannot be imported ({error}); install it: {INSTALL} (or cuda12, as your driver has it)"
     try:
-        if cupy.cuda.runtime.getDeviceCount() > 0:
-            return None
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return f"CuPy {cupy.__version__} finds no GPU; look at nvidia-smi, or use device cpu"
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"CuPy {cupy.__version__} finds no usable GPU ({error}); look at nvidia-smi, or use device cpu"
-    return f"CuPy {cupy.__version__} finds no GPU; look at nvidia-smi, or use device cpu"
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # of several kinds, by how CuPy looked for the library
+        return f"CuPy {cupy.__version__} finds no compiler ({error}); install it: {INSTALL}"
+    return None
 
 
 def _upload(array: np.ndarray) -> Any:

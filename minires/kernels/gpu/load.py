@@ -75,8 +75,9 @@ def _instances() -> list[tuple[str, str]]:
             add("pool", f"{kernel}_backward", t)
         for kernel in ("one_hot", "cross_entropy", "cross_entropy_backward"):
             add("loss", kernel, t)
-        for kernel in ("sum_rows", "sum_columns"):
-            add("reduce", kernel, t)
+        for kernel, how in itertools.product(("reduce_rows", "reduce_columns"), ("Sum", "Max", "Min")):
+            add("reduce", kernel, t, how)
+        add("reduce", "first_in_rows", t)
         for kernel in ("sgd", "adam"):
             add("optim", kernel, t)
         add("augment", "take_images", t, t)

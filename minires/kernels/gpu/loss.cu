@@ -30,17 +30,17 @@ __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, 
         const T v = z[first + k * R];
         largest = v > largest || v != v ? v : largest;
     }
-    largest = warp_max(largest);
+    largest = warp_reduce<Max>(largest);
     T sum = 0;
     for (int k = lane; k < K; k += WARP) sum += exp(z[first + k * R] - largest);
-    const T log_sum = log(warp_sum(sum));
+    const T log_sum = log(warp_reduce<Sum>(sum));
     T total = 0;
     for (int k = lane; k < K; k += WARP) {
         const T log_p = z[first + k * R] - largest - log_sum, weight = q[first + k * R];
         if (weight != 0) total += weight * log_p;  // 0·log 0 = 0
         p[first + k * R] = exp(log_p);
     }
-    total = warp_sum(total);
+    total = warp_reduce<Sum>(total);
     if (lane == 0) loss[at] = -total;
 }
 
@@ -52,7 +52,7 @@ __global__ void cross_entropy_backward(const T* __restrict__ g, const T* __restr
     const int first = at / R * K * R + at % R;
     T total = 0;
     for (int k = lane; k < K; k += WARP) total += q[first + k * R];
-    total = warp_sum(total);
+    total = warp_reduce<Sum>(total);
     for (int k = lane; k < K; k += WARP) {
         const int i = first + k * R;
         dz[i] = g[at] * (p[i] * total - q[i]);

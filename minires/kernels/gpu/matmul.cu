@@ -1,6 +1,8 @@
-// Matrix products of any strides: linear layers, forward and backward. Twins: linear, linear_backward in textbook.py.
+// Matrix products of any strides. Twins: matmul, linear and linear_backward in textbook.py.
 //
-//   matmul     c[m,p] = Σ_k a[m,k] · b[k,p] (+ bias[p]), c row by row; one matrix for each value of blockIdx.z
+//   matmul     c[m,p] = Σ_k a[m,k] · b[k,p] (+ bias[p]), c row by row
+//
+// One matrix for each value of blockIdx.z, counted from `first`.
 //
 // A stride is the distance in memory from one index to the next, so a transposed matrix is read where it lies.
 #include "product.cuh"
@@ -33,8 +35,8 @@ struct StoreWithBias {
 template <typename T, int BM, int BP, int TM, int TP, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 matmul(const T* __restrict__ a, const T* __restrict__ b, const T* __restrict__ bias, T* __restrict__ c, int has_bias,
-       int M, int P, int K, int a_down, int a_across, int a_next, int b_down, int b_across, int b_next) {
-    const int z = blockIdx.z;
+       int first, int M, int P, int K, int a_down, int a_across, int a_next, int b_down, int b_across, int b_next) {
+    const int z = first + blockIdx.z;
     const Strided<T> left{a + z * a_next, a_down, a_across};
     const StridedColumns<T> right{{b + z * b_next, b_down, b_across}};
     const StoreWithBias<T> store{c + z * M * P, bias, P, has_bias};
