@@ -21,6 +21,8 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+RUNS_PER_THREAD = 4
+
 _num_threads = available_cores()
 _pool: ThreadPoolExecutor | None = None
 _local = threading.local()
@@ -43,32 +45,37 @@ def get_num_threads() -> int:
 
 
 def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
-    """Cut ``items`` into one run per thread, call ``work`` on each side by side, and return the results in order.
+    """Cut ``items`` into a few runs per thread, call ``work`` on each side by side, and return the results in order.
 
+    A thread that is done takes the next run, so that a core which is slow for a while does less. The runs are the same
+    every time, whoever takes them: sums over their results, in order, come out the same to the last bit.
     Called from inside a piece of work, it runs in that piece's own thread.
     """
     threads = min(_num_threads, len(items))
     if threads <= 1 or getattr(_local, "busy", False):
         with one_blas_thread():
             return [work(items)] if len(items) else []
-    cuts = [len(items) * i // threads for i in range(threads + 1)]
-    runs = [items[a:b] for a, b in itertools.pairwise(cuts)]
+    count = min(RUNS_PER_THREAD * threads, len(items))
+    cuts = [len(items) * i // count for i in range(count + 1)]
+    runs = enumerate([items[a:b] for a, b in itertools.pairwise(cuts)])
+    results: list[Any] = [None] * count
     with one_blas_thread():
-        others = [_executor().submit(_inside, work, run) for run in runs[1:]]
+        others = [_executor().submit(_take_runs, work, runs, results) for _ in range(threads - 1)]
         try:
-            first = _inside(work, runs[0])
+            _take_runs(work, runs, results)
         finally:  # the others write into arrays of the caller's: never leave before they are done
-            results = [f.exception() or f.result() for f in others]
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [first, *results]
+            errors = [other.exception() for other in others]
+    for error in filter(None, errors):
+        raise error
+    return results
 
 
-def _inside(work, run):
+def _take_runs(work, runs, results):
+    """Take one run after the other from a common iterator (whose step the interpreter lock makes atomic)."""
     _local.busy = True
     try:
-        return work(run)
+        for i, run in runs:
+            results[i] = work(run)
     finally:
         _local.busy = False
 
@@ -122,7 +129,11 @@ class one_blas_thread(contextlib.ContextDecorator):
 
 def _set_blas_threads(counts: list[int]) -> None:
     for library, n in zip(_blas or (), counts):
+        # threadpoolctl ≥ 3.8 hears only the thread that set a limit first, until it is released; here any thread may
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
         library.set_num_threads(n)
+        release(force=True)
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
