@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from strategies import LAYOUTS, layouts, seeds, shapes
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import batchnorm
+from minires.kernels.cpu import threads as threads_module
 
 images = shapes(2, 4, max_side=6).filter(lambda s: np.prod(s) > s[1])
 dtypes = st.sampled_from([np.float64, np.float32])
@@ -61,8 +61,8 @@ def test_equals_its_twin_wherever_the_arrays_lie(shape, seed, affine, relay, nee
 
 @pytest.mark.parametrize("threads_used", [1, 2, 3])
 def test_equals_its_twin_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
-    monkeypatch.setattr(batchnorm, "BLOCK_BYTES", 5000)  # two channels and a ragged end
-    monkeypatch.setattr(batchnorm, "PARALLEL_BYTES", 0)
+    monkeypatch.setattr(threads_module, "BLOCK_BYTES", 5000)  # two channels and a ragged end
+    monkeypatch.setattr(threads_module, "PARALLEL_BYTES", 0)
     threads(threads_used)
     arrays = draw_arrays((6, 7, 6, 8), 0, (True, True))
     assert_twins(arrays, np.float64)

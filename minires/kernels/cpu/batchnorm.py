@@ -11,10 +11,8 @@ import numpy as np
 
 from .elementwise import relu_into
 from .layout import channel_rows, from_channel_rows
-from .threads import get_num_threads, parallel
+from .threads import over_channels
 
-BLOCK_BYTES = 4_000_000  # of one operand
-PARALLEL_BYTES = 2_000_000  # below this a second thread costs more than it brings
 LARGE_MEAN = 16  # μ² above this many variances: four bits
 
 
@@ -41,7 +39,7 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
                 scale *= weight[c]
             _affine(block, scale, shift * scale if bias is None else shift * scale + bias[c], out)
 
-    parallel_blocks(work, rows)
+    over_channels(work, rows)
     return from_channel_rows(y, x.shape), mean, var
 
 
@@ -69,7 +67,7 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
                 out += g
                 out *= (inv_std if weight is None else inv_std * weight[c])[:, None]
 
-    parallel_blocks(work, x_rows)
+    over_channels(work, x_rows)
     grads = from_channel_rows(out_rows, x.shape), grad_weight, grad_bias
     return tuple(grad if need else None for grad, need in zip(grads, needs))
 
@@ -86,7 +84,7 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
         for c in blocks:
             _affine(rows[c], scale[c], shift[c], y[c])
 
-    parallel_blocks(work, rows)
+    over_channels(work, rows)
     return from_channel_rows(y, x.shape)
 
 
@@ -120,16 +118,3 @@ def _affine(rows, scale, shift, out):
     """out = scale·rows + shift, one scale and shift for each row; in place if ``out`` is ``rows``."""
     np.multiply(rows, scale[:, None], out=out)
     out += shift[:, None]
-
-
-def parallel_blocks(work, rows):
-    """Call ``work`` on runs of slices that cut the rows into blocks, on several threads if it pays."""
-    per_block = max(BLOCK_BYTES // max(rows[0].nbytes, 1), 1)
-    large = rows.nbytes >= PARALLEL_BYTES
-    if large:
-        per_block = min(per_block, -(-len(rows) // get_num_threads()))
-    blocks = [slice(i, i + per_block) for i in range(0, len(rows), per_block)]
-    if large:
-        parallel(work, blocks)
-    else:
-        work(blocks)

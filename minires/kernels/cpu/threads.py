@@ -22,6 +22,8 @@ def available_cores() -> int:
 
 
 RUNS_PER_THREAD = 4
+BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
+PARALLEL_BYTES = 2_000_000  # below this a second thread costs more than it brings
 
 _num_threads = available_cores()
 _pool: ThreadPoolExecutor | None = None
@@ -68,6 +70,19 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
     for error in filter(None, errors):
         raise error
     return results
+
+
+def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:
+    """Call ``work`` on slices that cut the first axis of ``array`` into blocks, on several threads if it pays."""
+    per_block = max(BLOCK_BYTES // max(array[0].nbytes, 1), 1)
+    large = array.nbytes >= PARALLEL_BYTES
+    if large:
+        per_block = min(per_block, -(-len(array) // _num_threads))
+    blocks = [slice(i, i + per_block) for i in range(0, len(array), per_block)]
+    if large:
+        parallel(work, blocks)
+    else:
+        work(blocks)
 
 
 def _take_runs(work, runs, results):
