@@ -33,7 +33,9 @@ from .layout import batch_first, batch_last, every, inside
 from .threads import get_num_threads, one_blas_thread, parallel, workspace
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
-BLOCK_BYTES = 2_500_000  # of patches: about a second-level cache; larger blocks mean fewer calls to hand over
+BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
+WHOLE_BYTES = 8_000_000  # of patches that are not: few positions and many channels, which want large products
+NARROW = 64  # numbers in an output row below which the shifts of whole planes are copied, not of rows
 PARALLEL_WORK = 8_000_000  # multiply-adds below which a second thread costs more than it brings
 
 
@@ -79,6 +81,10 @@ def correlate(x, weight, y, stride, padding, dilation):
     x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and y's size
     is free: it need not end where the image does.
     """
+    work = weight.size * y[0].size
+    if tuple(stride) == (1, 1) and work < PARALLEL_WORK and y.shape[2] * y.shape[3] < NARROW and weight[0, 0].size > 1:
+        _correlate_narrow(x, weight, y, padding, dilation)
+        return
     if not y.flags.c_contiguous:
         whole = np.empty(y.shape, y.dtype)
         correlate(x, weight, whole, stride, padding, dilation)
@@ -92,6 +98,25 @@ def correlate(x, weight, y, stride, padding, dilation):
             np.matmul(matrix, patches.gather(block), out=patches.positions(y, block))
 
     patches.run(work)
+
+
+def _correlate_narrow(x, weight, y, padding, dilation):
+    """`correlate` at stride 1 where rows are short, as at batch 1: each tap copies whole planes, not row by row.
+
+    In the padded image, as it lies, tap (i, j) of every output is the same distance ahead, so the patches are one
+    strided copy of long runs. Runs cross the right border: those outputs are computed too, and dropped.
+    """
+    (out, channels, kh, kw), (_, height, width, batch) = weight.shape, y.shape
+    (dh, dw), wide = dilation, width + (kw - 1) * dilation[1]
+    padded = np.zeros((channels * (height + (kh - 1) * dh) + 1, wide, batch), x.dtype)  # one row more, to run out into
+    image = padded[:-1].reshape(channels, -1, wide, batch)
+    _copy_window(image, x, -padding[0], 1, -padding[1], 1)
+    shape, (plane, row, pixel, item) = (channels, kh, kw, height * wide * batch), image.strides
+    columns = workspace(shape, x.dtype)
+    columns[...] = np.ndarray(shape, x.dtype, padded, strides=(plane, dh * row, dw * pixel, item))
+    with one_blas_thread():
+        product = weight.reshape(out, -1) @ columns.reshape(-1, shape[-1])
+    y[...] = product.reshape(out, height, wide, batch)[:, :, :width]
 
 
 def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
@@ -199,7 +224,7 @@ class Patches:
         self.work = rows_of_product * channels * math.prod(kernel) * math.prod(out_hw) * batch
         threads = get_num_threads() if self.work >= PARALLEL_WORK else 1
         bytes_per_column = kernel[1] * channels * x.itemsize * batch
-        limits = BLOCK_POSITIONS, BLOCK_BYTES, threads
+        limits = BLOCK_POSITIONS, BLOCK_BYTES, WHOLE_BYTES, threads
         self.shared_rows, self.blocks = _plan(
             self.flat, kernel, out_hw, stride[0], dilation[0], batch, bytes_per_column, *limits
         )
@@ -247,7 +272,9 @@ class Patches:
 
 
 @functools.lru_cache(maxsize=4096)
-def _plan(flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block_positions, block_bytes, threads):
+def _plan(
+    flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block_positions, block_bytes, whole_bytes, threads
+):
     """(whether output rows share image rows, the blocks): the layout and the size of the blocks, for `Patches`.
 
     bytes_per_column: memory of the kw shifted copies of one image pixel, over all channels and the batch.
@@ -264,8 +291,11 @@ def _plan(flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block
         rows = (block_bytes // (bytes_per_column * columns) - kh) // stride + 1
     else:
         columns = out_w if out_w * batch <= 2 * block_positions else columns
-        rows = block_bytes // (bytes_per_column * kh * columns) if columns == out_w else 1
-    rows = _even(out_h, min(rows, -(-out_h * -(-out_w // columns) // threads)))  # something for every thread
+        rows = whole_bytes // (bytes_per_column * kh * columns) if columns == out_w else 1
+    strips = -(-out_w // columns)
+    count = -(-out_h // max(rows, 1)) * strips
+    count = -(-count // threads) * threads  # as much for every thread
+    rows = _even(out_h, -(-out_h * strips // count))
     blocks = [
         (h, min(h + rows, out_h), w, min(w + columns, out_w))
         for w in range(0, out_w, columns)

@@ -6,6 +6,7 @@ side.
 
 import contextlib
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -143,18 +144,19 @@ class one_blas_thread(contextlib.ContextDecorator):
 
 
 def _set_blas_threads(counts: list[int]) -> None:
+    """Tell every BLAS its number of threads, from whichever thread this is.
+
+    threadpoolctl's own setter (from 3.8 on) ignores every thread but the one that used it first; here any may come, and
+    `one_blas_thread` counts them.
+    """
     for library, n in zip(_blas or (), counts):
-        # threadpoolctl ≥ 3.8 hears only the thread that set a limit first, until it is released; here any thread may
-        release = getattr(library, "clear_controlling_thread", lambda force: None)
-        release(force=True)
-        library.set_num_threads(n)
-        release(force=True)
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(n)
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Scratch memory of this thread, reused from call to call; its contents are undefined."""
-    count = int(np.prod(shape)) * dtype.itemsize
+    count = math.prod(shape) * dtype.itemsize
     buffer = getattr(_local, "buffer", None)
     if buffer is None or buffer.size < count:
         buffer = _local.buffer = np.empty(count, np.uint8)
-    return buffer[:count].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, buffer)
