@@ -10,7 +10,6 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
 PARALLEL_BYTES = 2_000_000  # below this a second thread costs more than it brings
 
 _num_threads = available_cores()
-_pool: ThreadPoolExecutor | None = None
+_crew: "_Crew | None" = None
 _local = threading.local()
 
 
@@ -36,10 +35,12 @@ def set_num_threads(n: int) -> None:
 
     Raises ValueError unless n is a whole number of at least 1.
     """
-    global _num_threads, _pool
+    global _num_threads, _crew
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}; expected a whole number of at least 1")
-    _num_threads, _pool = n, None
+    _num_threads, former, _crew = n, _crew, None
+    if former is not None and not getattr(_local, "busy", False):  # a caller who has the helpers cannot wait for itself
+        former.dismiss()
 
 
 def get_num_threads() -> int:
@@ -62,14 +63,17 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
     cuts = [len(items) * i // count for i in range(count + 1)]
     runs = enumerate([items[a:b] for a, b in itertools.pairwise(cuts)])
     results: list[Any] = [None] * count
-    with one_blas_thread():
-        others = [_executor().submit(_take_runs, work, runs, results) for _ in range(threads - 1)]
+
+    def take_runs():
+        _local.busy = True
         try:
-            _take_runs(work, runs, results)
-        finally:  # the others write into arrays of the caller's: never leave before they are done
-            errors = [other.exception() for other in others]
-    for error in filter(None, errors):
-        raise error
+            for i, run in runs:  # one iterator for all threads; the interpreter lock makes its step atomic
+                results[i] = work(run)
+        finally:
+            _local.busy = False
+
+    with one_blas_thread():
+        _hire().call(take_runs, threads - 1)
     return results
 
 
@@ -86,27 +90,83 @@ def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> 
         work(blocks)
 
 
-def _take_runs(work, runs, results):
-    """Take one run after the other from a common iterator (whose step the interpreter lock makes atomic)."""
-    _local.busy = True
-    try:
-        for i, run in runs:
-            results[i] = work(run)
-    finally:
-        _local.busy = False
+class _Helper(threading.Thread):
+    """A thread that waits to be called. Two bare locks hand it work in half the time of an executor's queue."""
+
+    def __init__(self) -> None:
+        super().__init__(name="minires", daemon=True)
+        self.go, self.done = threading.Lock(), threading.Lock()
+        self.go.acquire()
+        self.done.acquire()
+        self.job: Callable[[], None] | None = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.go.acquire()
+            if self.job is None:
+                return
+            try:
+                self.job()
+            except BaseException as error:
+                self.error = error
+            self.done.release()
 
 
-def _executor() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max(_num_threads - 1, 1), thread_name_prefix="minires")
-    return _pool
+class _Crew:
+    """Helpers that one caller has at a time."""
+
+    def __init__(self, size: int):
+        self.free = threading.Lock()
+        self.helpers = [_Helper() for _ in range(size)]
+
+    def call(self, job: Callable[[], None], count: int) -> None:
+        """Run ``job`` here and in ``count`` helpers, and return, or raise what one of them raised, when all are done.
+
+        If somebody else has the helpers, it runs here alone.
+        """
+        if not self.free.acquire(blocking=False):
+            job()
+            return
+        called = self.helpers[:count]
+        try:
+            for helper in called:
+                helper.job, helper.error = job, None
+                helper.go.release()
+            job()
+        finally:  # the others write into arrays of the caller's: never leave before they are done
+            interrupt = None
+            for helper in called:
+                try:
+                    helper.done.acquire()
+                except KeyboardInterrupt as error:
+                    interrupt = error
+                    helper.done.acquire()
+            self.free.release()
+        for error in (interrupt, *(helper.error for helper in called)):
+            if error is not None:
+                raise error
+
+    def dismiss(self) -> None:
+        """Let the helpers end as soon as nobody has them; whoever calls later works alone."""
+        self.free.acquire()
+        for helper in self.helpers:
+            helper.job = None
+            helper.go.release()
+
+
+def _hire() -> _Crew:
+    global _crew
+    if _crew is None:
+        _crew = _Crew(max(_num_threads - 1, 1))
+    return _crew
 
 
 def _after_fork() -> None:
     """The parent's threads do not exist in the child: forget them, and what they were holding."""
-    global _pool, _blas_lock, _blas_users
-    _pool, _blas_lock, _local.busy = None, threading.Lock(), False
+    global _crew, _blas_lock, _blas_users
+    _crew, _blas_lock, _local.busy = None, threading.Lock(), False
     if _blas_users:
         _blas_users = 0
         _set_blas_threads(_blas_before)
