@@ -29,7 +29,8 @@ import math
 
 import numpy as np
 
-from .layout import batch_first, batch_last, every, inside
+from . import winograd
+from .layout import batch_first, batch_last, copy_window
 from .threads import get_num_threads, one_blas_thread, parallel, workspace
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
@@ -64,6 +65,9 @@ def conv2d_backward(
     for i, (gg, xg, wg) in enumerate(zip(_split(g, groups), _split(x, groups), _split(weight, groups))):
         gxg = _split(grad_x, groups)[i] if needs[0] else None
         gwg = _split(grad_w, groups)[i] if needs[1] else None
+        if needs[0] and winograd.pays(wg, stride, dilation, gg.shape):
+            winograd.gradients(gg, xg, wg, gxg, gwg, padding)
+            continue
         if stride == (1, 1) and needs[0]:
             _stride_one_gradients(gg, xg, wg, gxg, gwg, padding, dilation)
             continue
@@ -82,6 +86,9 @@ def correlate(x, weight, y, stride, padding, dilation):
     is free: it need not end where the image does.
     """
     work = weight.size * y[0].size
+    if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
+        winograd.correlate(x, weight, y, padding)
+        return
     if tuple(stride) == (1, 1) and work < PARALLEL_WORK and y.shape[2] * y.shape[3] < NARROW and weight[0, 0].size > 1:
         _correlate_narrow(x, weight, y, padding, dilation)
         return
@@ -110,7 +117,7 @@ def _correlate_narrow(x, weight, y, padding, dilation):
     (dh, dw), wide = dilation, width + (kw - 1) * dilation[1]
     padded = np.zeros((channels * (height + (kh - 1) * dh) + 1, wide, batch), x.dtype)  # one row more, to run out into
     image = padded[:-1].reshape(channels, -1, wide, batch)
-    _copy_window(image, x, -padding[0], 1, -padding[1], 1)
+    copy_window(image, x, -padding[0], 1, -padding[1], 1)
     shape, (plane, row, pixel, item) = (channels, kh, kw, height * wide * batch), image.strides
     columns = workspace(shape, x.dtype)
     columns[...] = np.ndarray(shape, x.dtype, padded, strides=(plane, dh * row, dw * pixel, item))
@@ -249,12 +256,12 @@ class Patches:
         if not self.shared_rows:
             buffer = workspace((kh, kw, channels, h1 - h0, w1 - w0, batch), x.dtype)
             for i, j in np.ndindex(kh, kw):
-                _copy_window(buffer[i, j], x, top + i * dh, sh, left + j * dw, sw)
+                copy_window(buffer[i, j], x, top + i * dh, sh, left + j * dw, sw)
             return buffer.reshape(1, kh * kw * channels, -1)
         image_rows = (h1 - h0 - 1) * sh + kh
         buffer = workspace((image_rows, kw, channels, w1 - w0, batch), x.dtype)
         for j in range(kw):
-            _copy_window(buffer[:, j].transpose(1, 0, 2, 3), x, top, 1, left + j * dw, sw)
+            copy_window(buffer[:, j].transpose(1, 0, 2, 3), x, top, 1, left + j * dw, sw)
         row, _, tap = buffer.strides[:3]
         return np.ndarray(
             (h1 - h0, kh * kw * channels, positions), x.dtype, buffer, strides=(sh * row, tap, x.itemsize)
@@ -302,29 +309,6 @@ def _plan(
         for h in range(0, out_h, rows)
     ]
     return shared_rows, blocks
-
-
-def _copy_window(target, x, top, row_step, left, column_step):
-    """target[c, r, s] = x[c, top + r·row_step, left + s·column_step], and 0 outside the image. Both (C, …, …, N)."""
-    outside, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
-    for margin in outside:
-        target[margin] = 0
-    if source:
-        target[inner] = x[source]
-
-
-@functools.lru_cache(maxsize=4096)
-def _window(top, row_step, left, column_step, rows, columns, height, width):
-    """(margins of the target that lie outside the image, the target's inside, the image's part that goes there)."""
-    r0, r1 = inside(top, row_step, rows, height)
-    s0, s1 = inside(left, column_step, columns, width)
-    every_channel = slice(None)
-    margins: list[tuple[slice, ...]] = [(every_channel, slice(a, b)) for a, b in ((0, r0), (r1, rows)) if a < b]
-    margins += [(every_channel, every_channel, slice(a, b)) for a, b in ((0, s0), (s1, columns)) if a < b]
-    if r0 == r1 or s0 == s1:
-        return margins, None, None
-    source = every(top + r0 * row_step, row_step, r1 - r0), every(left + s0 * column_step, column_step, s1 - s0)
-    return margins, (every_channel, slice(r0, r1), slice(s0, s1)), (every_channel, *source)
 
 
 def _even(total, largest):
