@@ -85,11 +85,11 @@ def correlate(x, weight, y, stride, padding, dilation):
     x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and y's size
     is free: it need not end where the image does.
     """
-    work = weight.size * y[0].size
     if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
         winograd.correlate(x, weight, y, padding)
         return
-    if tuple(stride) == (1, 1) and work < PARALLEL_WORK and y.shape[2] * y.shape[3] < NARROW and weight[0, 0].size > 1:
+    narrow = y.shape[2] * y.shape[3] < NARROW and weight.size * y[0].size < PARALLEL_WORK
+    if narrow and stride == (1, 1) and weight.shape[2:] != (1, 1):
         _correlate_narrow(x, weight, y, padding, dilation)
         return
     if not y.flags.c_contiguous:

@@ -144,9 +144,9 @@ class _Crew:
                     interrupt = error
                     helper.done.acquire()
             self.free.release()
-        for error in (interrupt, *(helper.error for helper in called)):
-            if error is not None:
-                raise error
+        for raised in (interrupt, *(helper.error for helper in called)):
+            if raised is not None:
+                raise raised
 
     def dismiss(self) -> None:
         """Let the helpers end as soon as nobody has them; whoever calls later works alone."""
