@@ -36,8 +36,8 @@ from .threads import get_num_threads, one_blas_thread, parallel, workspace
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
 BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
 WHOLE_BYTES = 8_000_000  # of patches that are not: few positions and many channels, which want large products
-NARROW = 64  # numbers in an output row below which the shifts of whole planes are copied, not of rows
-PARALLEL_WORK = 8_000_000  # multiply-adds below which a second thread costs more than it brings
+NARROW = 150  # numbers in an output row below which the shifts of whole planes are copied, not of rows
+PARALLEL_WORK = 24_000_000  # multiply-adds below which a second thread costs more than it brings
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -136,7 +136,8 @@ def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
     flipped = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, kh, kw)
     matrix = _taps_first(flipped).reshape(len(x), -1)  # (C, kh·kw·O)
     mirrored = tuple(d * (k - 1) - p for k, p, d in zip((kh, kw), padding, dilation))
-    patches = Patches(g, (kh, kw), x.shape[1:3], (1, 1), mirrored, dilation, rows_of_product=len(x))
+    both = 1 if grad_w is None else 2
+    patches = Patches(g, (kh, kw), x.shape[1:3], (1, 1), mirrored, dilation, rows_of_product=both * len(x))
 
     def work(blocks):
         partial = None
