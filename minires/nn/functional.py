@@ -77,12 +77,12 @@ def batch_norm(
     """
     _check_input("batch_norm", input)
     running_mean, running_var = (a.data if isinstance(a, Tensor) else a for a in (running_mean, running_var))
-    batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: got no running statistics in evaluation; use training=True or keep them")
         mean, var = (a.astype(input.dtype, copy=False) for a in (running_mean, running_var))
         return apply(batchnorm.BatchNormEval, input, weight, bias, mean=mean, var=var, eps=eps)
+    batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
     if running_mean is not None and running_var is not None and not state.recomputing:

@@ -68,9 +68,10 @@ class Module:
         self.__dict__[name] = value
 
     def __getattr__(self, name: str) -> Any:  # called only where normal lookup fails
+        own = self.__dict__
         for table in ("_parameters", "_buffers", "_modules"):
-            if name in self.__dict__.get(table, ()):
-                return self.__dict__[table][name]
+            if table in own and name in own[table]:
+                return own[table][name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

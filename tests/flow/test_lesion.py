@@ -136,8 +136,8 @@ def test_residual_networks_survive_and_plain_ones_do_not_after_some_training():
     random.manual_seed(0)
     drops = {}
     for name, model in zip(("plain", "residual"), models.twins(14, 8, in_channels=1)):
-        optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-        train.fit(model, digits, optimizer, epochs=4, batch_size=64, progress=False)
+        optimizer = optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+        train.fit(model, digits, optimizer, epochs=5, batch_size=64, progress=False)
         result = flow.lesion(model, test, progress=False)
         assert result.intact_accuracy > 0.8
         drops[name] = np.median(result.drop)

@@ -58,13 +58,16 @@ def test_equals_its_twin_wherever_the_arrays_lie(case, seed, relay):
     st.integers(1, 4000),
     st.integers(1, 3),
     st.sampled_from([0, 10**9]),
+    st.sampled_from([0, 64]),
 )
-def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work):
+def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work, narrow):
     """Blocks of a few positions leave ragged ends, and the blocks go to several threads."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "BLOCK_POSITIONS", positions)
         patch.setattr(conv, "BLOCK_BYTES", size)
+        patch.setattr(conv, "WHOLE_BYTES", size)
+        patch.setattr(conv, "NARROW", narrow)
         patch.setattr(conv, "PARALLEL_WORK", parallel_work)
         set_num_threads(threads)
         try:
@@ -92,6 +95,7 @@ def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads
     whole = forward_and_backward(cpu, case, *arrays)
     monkeypatch.setattr(conv, "BLOCK_POSITIONS", 100)
     monkeypatch.setattr(conv, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(conv, "WHOLE_BYTES", 20_000)
     monkeypatch.setattr(conv, "PARALLEL_WORK", 0)
     threads(threads_used)
     cut = forward_and_backward(cpu, case, *arrays)

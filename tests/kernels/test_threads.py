@@ -27,7 +27,24 @@ def test_each_item_is_worked_on_once_and_in_order(count, items, threads):
     threads(count)
     results = parallel(list, range(items))
     assert [item for run in results for item in run] == list(range(items))
-    assert len(results) == min(count, items)
+    assert len(results) == (min(threads_module.RUNS_PER_THREAD * count, items) if count > 1 else min(1, items))
+
+
+def test_any_user_thread_limits_blas_and_gives_it_back(threads):
+    """Also after another thread did so before (threadpoolctl 3.8 hears one thread only, unless it is released)."""
+    before, inside = blas_threads(), []
+
+    def call():
+        with one_blas_thread():
+            inside.append([library.num_threads for library in threads_module._blas])
+
+    for _ in range(2):
+        user = threading.Thread(target=call)
+        user.start()
+        user.join()
+        call()
+    assert inside == [[1] * len(before)] * 4
+    assert blas_threads() == before
 
 
 def test_work_runs_side_by_side(threads):

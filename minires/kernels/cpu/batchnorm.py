@@ -1,16 +1,19 @@
 """Batch normalisation over blocks of channels. Twin of `minires.kernels.textbook.batch_norm`.
 
-In memory with the batch last (see `layout`), a channel is one contiguous row of M = N·H·W numbers. Blocks of rows that
-fit the second-level cache are read from memory once, however many passes the formula makes over them.
+In memory with the batch last (see `layout`), a channel is one contiguous row of M = N·H·W numbers, and every formula is
+a few passes over rows: sums, and y = scale·x + shift. Fewest passes win, and long ones (see `elementwise`).
+
+The variance takes one pass as Σx²/M − μ², which loses digits where the mean is large beside the deviation. Where more
+than four bits would go, the rows are centred first: one pass more, and only there.
 """
 
 import numpy as np
 
+from .elementwise import relu_into
 from .layout import channel_rows, from_channel_rows
-from .threads import get_num_threads, parallel
+from .threads import over_channels
 
-BLOCK_BYTES = 600_000  # of one operand; the backward pass has three
-PARALLEL_BYTES = 2_000_000  # below this a second thread costs more than it brings
+LARGE_MEAN = 16  # μ² above this many variances: four bits
 
 
 def batch_norm(x, weight=None, bias=None, eps=1e-5):
@@ -18,48 +21,54 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
     rows = channel_rows(x)
     y = np.empty_like(rows)
     mean, var = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
+    count = rows.shape[1]
 
     def work(blocks):
         for c in blocks:
             block, out = rows[c], y[c]
-            mean[c] = np.add.reduce(block, 1) / block.shape[1]
-            np.subtract(block, mean[c, None], out=out)
-            var[c] = np.vecdot(out, out) / block.shape[1]
+            mean[c] = np.add.reduce(block, 1) / count
+            var[c] = _dot(block, block) / count - mean[c] * mean[c]
+            if _mean_is_large(mean[c], var[c]):
+                block = np.subtract(block, mean[c, None], out=out)
+                var[c] = _dot(out, out) / count
+                shift = 0
+            else:
+                shift = -mean[c]
             scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
-            out *= (scale if weight is None else scale * weight[c])[:, None]
-            if bias is not None:
-                out += bias[c, None]
+            if weight is not None:
+                scale *= weight[c]
+            _affine(block, scale, shift * scale if bias is None else shift * scale + bias[c], out)
 
-    parallel_blocks(work, rows)
+    over_channels(work, rows)
     return from_channel_rows(y, x.shape), mean, var
 
 
 def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
     """Twin of `textbook.batch_norm_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each.
 
-    With the two sums in hand, dx = a·g + b·(x − μ) + c is one affine combination per channel.
+    With the two sums dβ = Σg and dγ = Σg·x̂ in hand, dx = γ/σ · (g − dβ/M − x̂·dγ/M) is affine in x and g.
     """
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)
-    grad_x = np.empty_like(x_rows) if needs[0] else None
+    out_rows = np.empty_like(x_rows)
     grad_weight, grad_bias = np.empty_like(mean), np.empty_like(mean)
     count = x_rows.shape[1]
 
     def work(blocks):
         for c in blocks:
-            g = g_rows[c]
+            g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
+            if _mean_is_large(centre, var[c]):
+                block, centre = np.subtract(block, centre[:, None], out=out), np.zeros_like(centre)
             inv_std = 1 / np.sqrt(var[c] + x.dtype.type(eps))
-            centred = x_rows[c] - mean[c, None]
             grad_bias[c] = np.add.reduce(g, 1)
-            grad_weight[c] = np.vecdot(g, centred) * inv_std
-            if grad_x is not None:
-                scale = inv_std if weight is None else inv_std * weight[c]
-                centred *= (-scale * inv_std * grad_weight[c] / count)[:, None]
-                centred -= (scale * grad_bias[c] / count)[:, None]
-                np.multiply(g, scale[:, None], out=grad_x[c])
-                grad_x[c] += centred
+            grad_weight[c] = (_dot(g, block) - centre * grad_bias[c]) * inv_std
+            if needs[0]:
+                slope = -inv_std * grad_weight[c] / count
+                _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
+                out += g
+                out *= (inv_std if weight is None else inv_std * weight[c])[:, None]
 
-    parallel_blocks(work, x_rows)
-    grads = None if grad_x is None else from_channel_rows(grad_x, x.shape), grad_weight, grad_bias
+    over_channels(work, x_rows)
+    grads = from_channel_rows(out_rows, x.shape), grad_weight, grad_bias
     return tuple(grad if need else None for grad, need in zip(grads, needs))
 
 
@@ -69,15 +78,13 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
     y = np.empty_like(rows)
     scale = 1 / np.sqrt(var + x.dtype.type(eps))
     scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
 
     def work(blocks):
         for c in blocks:
-            np.subtract(rows[c], mean[c, None], out=y[c])
-            y[c] *= scale[c, None]
-            if bias is not None:
-                y[c] += bias[c, None]
+            _affine(rows[c], scale[c], shift[c], y[c])
 
-    parallel_blocks(work, rows)
+    over_channels(work, rows)
     return from_channel_rows(y, x.shape)
 
 
@@ -86,7 +93,7 @@ def batch_norm_relu(x, weight, bias, mean, var, eps=1e-5, shortcut=None):
     y = batch_norm_eval(x, weight, bias, mean, var, eps)
     if shortcut is not None:
         y += shortcut
-    return np.maximum(y, 0, out=y)
+    return relu_into(y, y)
 
 
 def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
@@ -98,18 +105,21 @@ def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, Tru
         scale = inv_std if weight is None else inv_std * weight
         grad_x = from_channel_rows(g_rows * scale[:, None], x.shape)
     if needs[1]:
-        grad_weight = np.vecdot(g_rows, x_rows - mean[:, None]) * inv_std
+        grad_weight = _dot(g_rows, x_rows - mean[:, None]) * inv_std
     return grad_x, grad_weight, g_rows.sum(1) if needs[2] else None
 
 
-def parallel_blocks(work, rows):
-    """Call ``work`` on runs of slices that cut the rows into cache-sized blocks, on several threads if it pays."""
-    per_block = max(BLOCK_BYTES // max(rows[0].nbytes, 1), 1)
-    large = rows.nbytes >= PARALLEL_BYTES
-    if large:
-        per_block = min(per_block, -(-len(rows) // get_num_threads()))
-    blocks = [slice(i, i + per_block) for i in range(0, len(rows), per_block)]
-    if large:
-        parallel(work, blocks)
-    else:
-        work(blocks)
+def _mean_is_large(mean, var):
+    """Whether Σ(x − μ)… taken as a difference of two sums would lose more than four bits in one of the channels."""
+    return (mean * mean > LARGE_MEAN * var).any()
+
+
+def _dot(a, b):
+    """Σ a·b of each row. (`np.vecdot` would hold the interpreter lock, and the other thread.)"""
+    return np.matmul(a[:, None, :], b[:, :, None])[:, 0, 0]
+
+
+def _affine(rows, scale, shift, out):
+    """out = scale·rows + shift, one scale and shift for each row; in place if ``out`` is ``rows``."""
+    np.multiply(rows, scale[:, None], out=out)
+    out += shift[:, None]

@@ -29,12 +29,15 @@ import math
 
 import numpy as np
 
-from .layout import batch_first, batch_last, every, inside
+from . import winograd
+from .layout import batch_first, batch_last, copy_window
 from .threads import get_num_threads, one_blas_thread, parallel, workspace
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
-BLOCK_BYTES = 2_500_000  # of patches: about a second-level cache; larger blocks mean fewer calls to hand over
-PARALLEL_WORK = 8_000_000  # multiply-adds below which a second thread costs more than it brings
+BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
+WHOLE_BYTES = 8_000_000  # of patches that are not: few positions and many channels, which want large products
+NARROW = 150  # numbers in an output row below which the shifts of whole planes are copied, not of rows
+PARALLEL_WORK = 24_000_000  # multiply-adds below which a second thread costs more than it brings
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -62,6 +65,9 @@ def conv2d_backward(
     for i, (gg, xg, wg) in enumerate(zip(_split(g, groups), _split(x, groups), _split(weight, groups))):
         gxg = _split(grad_x, groups)[i] if needs[0] else None
         gwg = _split(grad_w, groups)[i] if needs[1] else None
+        if needs[0] and winograd.pays(wg, stride, dilation, gg.shape):
+            winograd.gradients(gg, xg, wg, gxg, gwg, padding)
+            continue
         if stride == (1, 1) and needs[0]:
             _stride_one_gradients(gg, xg, wg, gxg, gwg, padding, dilation)
             continue
@@ -79,6 +85,13 @@ def correlate(x, weight, y, stride, padding, dilation):
     x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and y's size
     is free: it need not end where the image does.
     """
+    if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
+        winograd.correlate(x, weight, y, padding)
+        return
+    narrow = y.shape[2] * y.shape[3] < NARROW and weight.size * y[0].size < PARALLEL_WORK
+    if narrow and stride == (1, 1) and weight.shape[2:] != (1, 1):
+        _correlate_narrow(x, weight, y, padding, dilation)
+        return
     if not y.flags.c_contiguous:
         whole = np.empty(y.shape, y.dtype)
         correlate(x, weight, whole, stride, padding, dilation)
@@ -94,6 +107,25 @@ def correlate(x, weight, y, stride, padding, dilation):
     patches.run(work)
 
 
+def _correlate_narrow(x, weight, y, padding, dilation):
+    """`correlate` at stride 1 where rows are short, as at batch 1: each tap copies whole planes, not row by row.
+
+    In the padded image, as it lies, tap (i, j) of every output is the same distance ahead, so the patches are one
+    strided copy of long runs. Runs cross the right border: those outputs are computed too, and dropped.
+    """
+    (out, channels, kh, kw), (_, height, width, batch) = weight.shape, y.shape
+    (dh, dw), wide = dilation, width + (kw - 1) * dilation[1]
+    padded = np.zeros((channels * (height + (kh - 1) * dh) + 1, wide, batch), x.dtype)  # one row more, to run out into
+    image = padded[:-1].reshape(channels, -1, wide, batch)
+    copy_window(image, x, -padding[0], 1, -padding[1], 1)
+    shape, (plane, row, pixel, item) = (channels, kh, kw, height * wide * batch), image.strides
+    columns = workspace(shape, x.dtype)
+    columns[...] = np.ndarray(shape, x.dtype, padded, strides=(plane, dh * row, dw * pixel, item))
+    with one_blas_thread():
+        product = weight.reshape(out, -1) @ columns.reshape(-1, shape[-1])
+    y[...] = product.reshape(out, height, wide, batch)[:, :, :width]
+
+
 def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
     """dx and dw of a stride-1 convolution from one gathering of patches of grad_y.
 
@@ -104,7 +136,8 @@ def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
     flipped = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, kh, kw)
     matrix = _taps_first(flipped).reshape(len(x), -1)  # (C, kh·kw·O)
     mirrored = tuple(d * (k - 1) - p for k, p, d in zip((kh, kw), padding, dilation))
-    patches = Patches(g, (kh, kw), x.shape[1:3], (1, 1), mirrored, dilation, rows_of_product=len(x))
+    both = 1 if grad_w is None else 2
+    patches = Patches(g, (kh, kw), x.shape[1:3], (1, 1), mirrored, dilation, rows_of_product=both * len(x))
 
     def work(blocks):
         partial = None
@@ -199,7 +232,7 @@ class Patches:
         self.work = rows_of_product * channels * math.prod(kernel) * math.prod(out_hw) * batch
         threads = get_num_threads() if self.work >= PARALLEL_WORK else 1
         bytes_per_column = kernel[1] * channels * x.itemsize * batch
-        limits = BLOCK_POSITIONS, BLOCK_BYTES, threads
+        limits = BLOCK_POSITIONS, BLOCK_BYTES, WHOLE_BYTES, threads
         self.shared_rows, self.blocks = _plan(
             self.flat, kernel, out_hw, stride[0], dilation[0], batch, bytes_per_column, *limits
         )
@@ -224,12 +257,12 @@ class Patches:
         if not self.shared_rows:
             buffer = workspace((kh, kw, channels, h1 - h0, w1 - w0, batch), x.dtype)
             for i, j in np.ndindex(kh, kw):
-                _copy_window(buffer[i, j], x, top + i * dh, sh, left + j * dw, sw)
+                copy_window(buffer[i, j], x, top + i * dh, sh, left + j * dw, sw)
             return buffer.reshape(1, kh * kw * channels, -1)
         image_rows = (h1 - h0 - 1) * sh + kh
         buffer = workspace((image_rows, kw, channels, w1 - w0, batch), x.dtype)
         for j in range(kw):
-            _copy_window(buffer[:, j].transpose(1, 0, 2, 3), x, top, 1, left + j * dw, sw)
+            copy_window(buffer[:, j].transpose(1, 0, 2, 3), x, top, 1, left + j * dw, sw)
         row, _, tap = buffer.strides[:3]
         return np.ndarray(
             (h1 - h0, kh * kw * channels, positions), x.dtype, buffer, strides=(sh * row, tap, x.itemsize)
@@ -247,7 +280,9 @@ class Patches:
 
 
 @functools.lru_cache(maxsize=4096)
-def _plan(flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block_positions, block_bytes, threads):
+def _plan(
+    flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block_positions, block_bytes, whole_bytes, threads
+):
     """(whether output rows share image rows, the blocks): the layout and the size of the blocks, for `Patches`.
 
     bytes_per_column: memory of the kw shifted copies of one image pixel, over all channels and the batch.
@@ -264,37 +299,17 @@ def _plan(flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block
         rows = (block_bytes // (bytes_per_column * columns) - kh) // stride + 1
     else:
         columns = out_w if out_w * batch <= 2 * block_positions else columns
-        rows = block_bytes // (bytes_per_column * kh * columns) if columns == out_w else 1
-    rows = _even(out_h, min(rows, -(-out_h * -(-out_w // columns) // threads)))  # something for every thread
+        rows = whole_bytes // (bytes_per_column * kh * columns) if columns == out_w else 1
+    strips = -(-out_w // columns)
+    count = -(-out_h // max(rows, 1)) * strips
+    count = -(-count // threads) * threads  # as much for every thread
+    rows = _even(out_h, -(-out_h * strips // count))
     blocks = [
         (h, min(h + rows, out_h), w, min(w + columns, out_w))
         for w in range(0, out_w, columns)
         for h in range(0, out_h, rows)
     ]
     return shared_rows, blocks
-
-
-def _copy_window(target, x, top, row_step, left, column_step):
-    """target[c, r, s] = x[c, top + r·row_step, left + s·column_step], and 0 outside the image. Both (C, …, …, N)."""
-    outside, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
-    for margin in outside:
-        target[margin] = 0
-    if source:
-        target[inner] = x[source]
-
-
-@functools.lru_cache(maxsize=4096)
-def _window(top, row_step, left, column_step, rows, columns, height, width):
-    """(margins of the target that lie outside the image, the target's inside, the image's part that goes there)."""
-    r0, r1 = inside(top, row_step, rows, height)
-    s0, s1 = inside(left, column_step, columns, width)
-    every_channel = slice(None)
-    margins: list[tuple[slice, ...]] = [(every_channel, slice(a, b)) for a, b in ((0, r0), (r1, rows)) if a < b]
-    margins += [(every_channel, every_channel, slice(a, b)) for a, b in ((0, s0), (s1, columns)) if a < b]
-    if r0 == r1 or s0 == s1:
-        return margins, None, None
-    source = every(top + r0 * row_step, row_step, r1 - r0), every(left + s0 * column_step, column_step, s1 - s0)
-    return margins, (every_channel, slice(r0, r1), slice(s0, s1)), (every_channel, *source)
 
 
 def _even(total, largest):

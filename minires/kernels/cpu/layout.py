@@ -4,6 +4,8 @@ NumPy keeps the memory order of its operands, so arrays that were made batch-las
 and the conversions below cost nothing. An array in any other order is copied once.
 """
 
+import functools
+
 import numpy as np
 
 
@@ -37,3 +39,26 @@ def inside(start, step, count, size):
 def every(start, step, count):
     """The slice that takes ``count`` entries from ``start``, each ``step`` further."""
     return slice(start, start + (count - 1) * step + 1, step)
+
+
+def copy_window(target, x, top, row_step, left, column_step):
+    """target[c, r, s] = x[c, top + r·row_step, left + s·column_step], and 0 outside the image. Both (C, …, …, N)."""
+    outside, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
+    for margin in outside:
+        target[margin] = 0
+    if source:
+        target[inner] = x[source]
+
+
+@functools.lru_cache(maxsize=4096)
+def _window(top, row_step, left, column_step, rows, columns, height, width):
+    """(margins of the target that lie outside the image, the target's inside, the image's part that goes there)."""
+    r0, r1 = inside(top, row_step, rows, height)
+    s0, s1 = inside(left, column_step, columns, width)
+    every_channel = slice(None)
+    margins: list[tuple[slice, ...]] = [(every_channel, slice(a, b)) for a, b in ((0, r0), (r1, rows)) if a < b]
+    margins += [(every_channel, every_channel, slice(a, b)) for a, b in ((0, s0), (s1, columns)) if a < b]
+    if r0 == r1 or s0 == s1:
+        return margins, None, None
+    source = every(top + r0 * row_step, row_step, r1 - r0), every(left + s0 * column_step, column_step, s1 - s0)
+    return margins, (every_channel, slice(r0, r1), slice(s0, s1)), (every_channel, *source)

@@ -9,34 +9,69 @@ import numpy as np
 
 from ..textbook import regions
 from .layout import batch_first, batch_last, every, inside
+from .threads import over_channels
 
 
 def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
-    """Twin of `textbook.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned."""
+    """Twin of `textbook.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned.
+
+    First the largest of each window's columns, then the largest of those: 3 + 3 comparisons for a 3×3 window, and the
+    first three of whole rows.
+    """
     x = batch_last(x)
-    out_hw = _out_hw(x.shape[1:3], kernel_size, stride, padding)
-    y = np.full((len(x), *out_hw, x.shape[3]), -np.inf, x.dtype)
-    for _, out, source in _taps(x.shape[1:3], out_hw, kernel_size, stride, padding):
-        np.maximum(y[:, *out], x[:, *source], out=y[:, *out])
-    # The first tap that attains the maximum, in small integers, which is several times cheaper than masked copies.
-    has_nan = np.isnan(y).any()
-    none = math.prod(kernel_size)
-    tap = np.full(y.shape, none, np.min_scalar_type(none))
-    for k, out, source in _taps(x.shape[1:3], out_hw, kernel_size, stride, padding):
-        missed = x[:, *source] != y[:, *out]
-        if has_nan:
-            missed &= ~np.isnan(x[:, *source])
-        np.minimum(tap[:, *out], missed * tap.dtype.type(none - k) + tap.dtype.type(k), out=tap[:, *out])
+    rows, columns = zip(_out_hw(x.shape[1:3], kernel_size, stride, padding), kernel_size, stride, padding)
+    y = np.empty((len(x), rows[0], columns[0], x.shape[3]), x.dtype)
+    tap = np.empty(y.shape, np.min_scalar_type(math.prod(kernel_size)))
+
+    def work(blocks):
+        for c in blocks:
+            largest, i = _max_along(1, x[c], np.zeros((1, 1, 1, 1), tap.dtype), *rows)
+            y[c], tap[c] = _max_along(2, largest, i * tap.dtype.type(kernel_size[1]), *columns)
+
+    over_channels(work, x)
     return batch_first(y), batch_first(tap)
 
 
 def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0)):
     """Twin of `textbook.max_pool2d_backward`. Returns dx (N, C, H, W)."""
     g, tap = batch_last(grad_y), batch_last(tap)
-    grad_x = np.zeros((*x_shape[1:], x_shape[0]), g.dtype)
-    for k, out, source in _taps(x_shape[2:], g.shape[1:3], kernel_size, stride, padding):
-        grad_x[:, *source] += g[:, *out] * (tap[:, *out] == k)
+    grad_x = np.empty((*x_shape[1:], x_shape[0]), g.dtype)
+    taps = list(_taps(x_shape[2:], g.shape[1:3], kernel_size, stride, padding))
+
+    def work(blocks):
+        for c in blocks:
+            grad_x[c] = 0
+            for k, out, source in taps:
+                grad_x[c, *source] += g[c, *out] * (tap[c, *out] == k)
+
+    over_channels(work, grad_x)
     return batch_first(grad_x)
+
+
+def _max_along(axis, x, base, out_size, kernel_size, stride, padding):
+    """The largest entry of each window along one axis, and base + k for the first entry k that attains it.
+
+    base: small integers that broadcast to x; the smallest sum counts. Such integers are several times cheaper than
+    masked copies. (A window that contains a NaN gives NaN, and the first NaN's number.)
+    """
+    shape = [*x.shape[:axis], out_size, *x.shape[axis + 1 :]]
+    none = base.dtype.type(np.iinfo(base.dtype).max)
+    largest, number = np.full(shape, -np.inf, x.dtype), np.full(shape, none)
+    before = (slice(None),) * axis
+    taps = [
+        (k, (*before, *out), (*before, *source))
+        for k, out, source in _taps((x.shape[axis],), (out_size,), (kernel_size,), (stride,), (padding,))
+    ]
+    for _, out, source in taps:
+        np.maximum(largest[out], x[source], out=largest[out])
+    has_nan = np.isnan(largest).any()
+    base = np.broadcast_to(base, x.shape)
+    for k, out, source in taps:
+        missed = x[source] != largest[out]
+        if has_nan:
+            missed &= ~np.isnan(x[source])
+        np.minimum(number[out], np.maximum(missed * none, base[source] + base.dtype.type(k)), out=number[out])
+    return largest, number
 
 
 def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True):

@@ -1,9 +1,4 @@
-"""Addition and reductions in NumPy, as kernels so that other devices can bring their own."""
-
-
-def add(a, b):
-    """Twin of `textbook.add`: a + b, broadcasting."""
-    return a + b
+"""Reductions in NumPy, as kernels so that other devices can bring their own."""
 
 
 def reduce_sum(x, axes, keepdims=False):

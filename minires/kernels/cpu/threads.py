@@ -6,10 +6,10 @@ side.
 
 import contextlib
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+RUNS_PER_THREAD = 4
+BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
+PARALLEL_BYTES = 2_000_000  # below this a second thread costs more than it brings
+
 _num_threads = available_cores()
-_pool: ThreadPoolExecutor | None = None
+_crew: "_Crew | None" = None
 _local = threading.local()
 
 
@@ -31,10 +35,12 @@ def set_num_threads(n: int) -> None:
 
     Raises ValueError unless n is a whole number of at least 1.
     """
-    global _num_threads, _pool
+    global _num_threads, _crew
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}; expected a whole number of at least 1")
-    _num_threads, _pool = n, None
+    _num_threads, former, _crew = n, _crew, None
+    if former is not None and not getattr(_local, "busy", False):  # a caller who has the helpers cannot wait for itself
+        former.dismiss()
 
 
 def get_num_threads() -> int:
@@ -43,47 +49,124 @@ def get_num_threads() -> int:
 
 
 def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
-    """Cut ``items`` into one run per thread, call ``work`` on each side by side, and return the results in order.
+    """Cut ``items`` into a few runs per thread, call ``work`` on each side by side, and return the results in order.
 
+    A thread that is done takes the next run, so that a core which is slow for a while does less. The runs are the same
+    every time, whoever takes them: sums over their results, in order, come out the same to the last bit.
     Called from inside a piece of work, it runs in that piece's own thread.
     """
     threads = min(_num_threads, len(items))
     if threads <= 1 or getattr(_local, "busy", False):
         with one_blas_thread():
             return [work(items)] if len(items) else []
-    cuts = [len(items) * i // threads for i in range(threads + 1)]
-    runs = [items[a:b] for a, b in itertools.pairwise(cuts)]
-    with one_blas_thread():
-        others = [_executor().submit(_inside, work, run) for run in runs[1:]]
+    count = min(RUNS_PER_THREAD * threads, len(items))
+    cuts = [len(items) * i // count for i in range(count + 1)]
+    runs = enumerate([items[a:b] for a, b in itertools.pairwise(cuts)])
+    results: list[Any] = [None] * count
+
+    def take_runs():
+        _local.busy = True
         try:
-            first = _inside(work, runs[0])
+            for i, run in runs:  # one iterator for all threads; the interpreter lock makes its step atomic
+                results[i] = work(run)
+        finally:
+            _local.busy = False
+
+    with one_blas_thread():
+        _hire().call(take_runs, threads - 1)
+    return results
+
+
+def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:
+    """Call ``work`` on slices that cut the first axis of ``array`` into blocks, on several threads if it pays."""
+    per_block = max(BLOCK_BYTES // max(array[0].nbytes, 1), 1)
+    large = array.nbytes >= PARALLEL_BYTES
+    if large:
+        per_block = min(per_block, -(-len(array) // _num_threads))
+    blocks = [slice(i, i + per_block) for i in range(0, len(array), per_block)]
+    if large:
+        parallel(work, blocks)
+    else:
+        work(blocks)
+
+
+class _Helper(threading.Thread):
+    """A thread that waits to be called. Two bare locks hand it work in half the time of an executor's queue."""
+
+    def __init__(self) -> None:
+        super().__init__(name="minires", daemon=True)
+        self.go, self.done = threading.Lock(), threading.Lock()
+        self.go.acquire()
+        self.done.acquire()
+        self.job: Callable[[], None] | None = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.go.acquire()
+            if self.job is None:
+                return
+            try:
+                self.job()
+            except BaseException as error:
+                self.error = error
+            self.done.release()
+
+
+class _Crew:
+    """Helpers that one caller has at a time."""
+
+    def __init__(self, size: int):
+        self.free = threading.Lock()
+        self.helpers = [_Helper() for _ in range(size)]
+
+    def call(self, job: Callable[[], None], count: int) -> None:
+        """Run ``job`` here and in ``count`` helpers, and return, or raise what one of them raised, when all are done.
+
+        If somebody else has the helpers, it runs here alone.
+        """
+        if not self.free.acquire(blocking=False):
+            job()
+            return
+        called = self.helpers[:count]
+        try:
+            for helper in called:
+                helper.job, helper.error = job, None
+                helper.go.release()
+            job()
         finally:  # the others write into arrays of the caller's: never leave before they are done
-            results = [f.exception() or f.result() for f in others]
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [first, *results]
+            interrupt = None
+            for helper in called:
+                try:
+                    helper.done.acquire()
+                except KeyboardInterrupt as error:
+                    interrupt = error
+                    helper.done.acquire()
+            self.free.release()
+        for raised in (interrupt, *(helper.error for helper in called)):
+            if raised is not None:
+                raise raised
+
+    def dismiss(self) -> None:
+        """Let the helpers end as soon as nobody has them; whoever calls later works alone."""
+        self.free.acquire()
+        for helper in self.helpers:
+            helper.job = None
+            helper.go.release()
 
 
-def _inside(work, run):
-    _local.busy = True
-    try:
-        return work(run)
-    finally:
-        _local.busy = False
-
-
-def _executor() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max(_num_threads - 1, 1), thread_name_prefix="minires")
-    return _pool
+def _hire() -> _Crew:
+    global _crew
+    if _crew is None:
+        _crew = _Crew(max(_num_threads - 1, 1))
+    return _crew
 
 
 def _after_fork() -> None:
     """The parent's threads do not exist in the child: forget them, and what they were holding."""
-    global _pool, _blas_lock, _blas_users
-    _pool, _blas_lock, _local.busy = None, threading.Lock(), False
+    global _crew, _blas_lock, _blas_users
+    _crew, _blas_lock, _local.busy = None, threading.Lock(), False
     if _blas_users:
         _blas_users = 0
         _set_blas_threads(_blas_before)
@@ -121,14 +204,19 @@ class one_blas_thread(contextlib.ContextDecorator):
 
 
 def _set_blas_threads(counts: list[int]) -> None:
+    """Tell every BLAS its number of threads, from whichever thread this is.
+
+    threadpoolctl's own setter (from 3.8 on) ignores every thread but the one that used it first; here any may come, and
+    `one_blas_thread` counts them.
+    """
     for library, n in zip(_blas or (), counts):
-        library.set_num_threads(n)
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(n)
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Scratch memory of this thread, reused from call to call; its contents are undefined."""
-    count = int(np.prod(shape)) * dtype.itemsize
+    count = math.prod(shape) * dtype.itemsize
     buffer = getattr(_local, "buffer", None)
     if buffer is None or buffer.size < count:
         buffer = _local.buffer = np.empty(count, np.uint8)
-    return buffer[:count].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, buffer)

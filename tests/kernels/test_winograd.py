@@ -1,0 +1,83 @@
+"""Winograd's 3×3 convolution equals its textbook twin: odd sizes, any padding, groups, threads and layouts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from strategies import layouts, seeds
+
+from minires.kernels import cpu, textbook
+from minires.kernels.cpu import winograd
+from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+
+counts, sides, dtypes = st.integers(1, 4), st.integers(1, 9), st.sampled_from([np.float64, np.float32])
+
+
+@st.composite
+def cases(draw):
+    """(shape of x, shape of weight, padding, groups)."""
+    groups, padding = draw(st.integers(1, 2)), (draw(st.integers(0, 3)), draw(st.integers(0, 3)))
+    size = [draw(st.integers(max(3 - 2 * p, 1), 9)) for p in padding]
+    channels, out = draw(counts), draw(counts)
+    return (draw(counts), channels * groups, *size), (out * groups, channels, 3, 3), padding, groups
+
+
+@pytest.fixture(autouse=True, scope="module")
+def any_size():
+    """Let every 3×3 convolution at stride 1 come here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "CHANNELS", 1)
+        patch.setattr(winograd, "POSITIONS", 1)
+        yield
+
+
+def both_ways(module, x, w, g, padding, groups, needs=(True, True, True)):
+    geometry = (1, 1), padding, (1, 1), groups
+    return module.conv2d(x, w, None, *geometry), *module.conv2d_backward(g, x, w, *geometry, needs=needs)[:2]
+
+
+def draw_arrays(case, seed, dtype):
+    x_shape, w_shape, padding, _ = case
+    y_shape = (x_shape[0], w_shape[0], *(n + 2 * p - 2 for n, p in zip(x_shape[2:], padding)))
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape, y_shape)]
+
+
+@settings(max_examples=300)
+@given(cases(), seeds, dtypes, st.tuples(layouts, layouts, layouts), st.integers(1, 3), st.booleans())
+def test_equals_its_twin(case, seed, dtype, relay, threads, weight_wanted):
+    arrays, options = draw_arrays(case, seed, dtype), (*case[2:], (True, weight_wanted, False))
+    before = get_num_threads()
+    set_num_threads(threads)
+    try:
+        fast = both_ways(cpu, *(lay(a) for lay, a in zip(relay, arrays)), *options)
+    finally:
+        set_num_threads(before)
+    exact = both_ways(textbook, *(a.astype(np.float64) for a in arrays), *options)
+    largest = both_ways(textbook, *(np.abs(a.astype(np.float64)) for a in arrays), *options)
+    for name, f, e, magnitude in zip(("y", "dx", "dw"), fast, exact, largest):
+        assert (f is None) == (e is None), name
+        if f is not None:
+            assert f.dtype == dtype and f.shape == e.shape
+            np.testing.assert_allclose(f, e, rtol=0, atol=50 * np.finfo(dtype).eps * magnitude.max(), err_msg=name)
+
+
+@pytest.mark.parametrize("threads_used", [1, 2, 3])
+def test_the_same_thread_count_gives_the_same_bits(threads_used, threads):
+    threads(threads_used)
+    case = (5, 7, 9, 8), (6, 7, 3, 3), (1, 1), 1
+    arrays = draw_arrays(case, 0, np.float32)
+    for a, b in zip(both_ways(cpu, *arrays, *case[2:]), both_ways(cpu, *arrays, *case[2:])):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_is_used_where_there_are_many_channels(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(winograd, "CHANNELS", 100)
+    monkeypatch.setattr(winograd, "POSITIONS", 100)
+    many, few, batch = np.empty((128, 128, 3, 3)), np.empty((128, 64, 3, 3)), (128, 7, 7, 8)
+    assert winograd.pays(many, (1, 1), (1, 1), batch)
+    assert not winograd.pays(few, (1, 1), (1, 1), batch)
+    assert not winograd.pays(many, (2, 2), (1, 1), batch)
+    assert not winograd.pays(many, (1, 1), (2, 2), batch)
+    assert not winograd.pays(many[..., :1], (1, 1), (1, 1), batch)
+    assert not winograd.pays(many, (1, 1), (1, 1), (128, 7, 7, 1))
