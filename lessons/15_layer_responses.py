@@ -121,7 +121,7 @@ claim("the gradient's paths are shorter with zero-γ: blocks crossed", length["z
 # and measure the test accuracy. (Veit et al. call it a lesion study; lesson 13 deleted one at a time.)
 
 # %%
-def accuracy_without(model: models.ResNet, deleted: list[int]) -> float:
+def accuracy_without(model: models.ResNet, deleted: np.ndarray) -> float:
     blocks = [model.blocks()[i] for i in deleted]
     for block in blocks:
         block.forward = lambda x, block=block: block.relu(block.shortcut(x))
@@ -134,14 +134,14 @@ def accuracy_without(model: models.ResNet, deleted: list[int]) -> float:
 candidates = [i for i, block in enumerate(residual.blocks()) if block.downsample is None]
 counts, draws = range(len(candidates) + 1), 2 if QUICK else 10
 robust: dict[str, np.ndarray] = {}  # (seeds, counts)
+orders = [np.random.default_rng(draw).permutation(candidates) for draw in range(draws)]
 for name in progress(["residual", "zero-γ", "stochastic depth"], "deleting"):
-    rng = np.random.default_rng(0)
-    subsets = [[list(rng.permutation(candidates)[:k]) for _ in range(draws)] for k in counts]
-    robust[name] = np.array([[np.mean([accuracy_without(r[name], s) for s in sets]) for sets in subsets] for r in runs])
+    kept = [[[accuracy_without(run[name], order[:k]) for order in orders] for k in counts] for run in runs]
+    robust[name] = np.mean(kept, axis=2)
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 plots.responses(axes[0], {name: found[0][name] for name in ("plain", "residual", "zero-γ")}, f"after {EPOCHS} epochs")
-axes[0].axhline(1, color="#999999", ls=":", lw=1.2)
+axes[0].hlines(1, 1, len(last), color="#999999", ls=":", lw=1.2)
 axes[0].set_xlabel("3×3 convolution, from input to output (dotted: where all start)")
 ax, ends = axes[1], [(0.1, "guessing", "#666666")]
 for name, look in plots.style.looks(robust).items():
