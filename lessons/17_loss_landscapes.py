@@ -3,7 +3,7 @@
 #
 # *Stand on a trained network and walk off in a random direction. How soon does it get steep?*
 #
-# Takes 45 s (quick: 4 s).
+# Takes 50 s (quick: 5 s).
 
 # %%
 import matplotlib.pyplot as plt
@@ -127,7 +127,8 @@ show(figure, "17-landscapes")
 # stands in it as the shallow ones do. The deep plain network has no valley: it lies high and lopsided. Middle and right:
 # one plane around each of the two deep networks, the cross being the network itself, lines at equal loss, dark is high.
 # Rings around the cross are a minimum. A cross beside the innermost line stands on a slope: that network would get better
-# by a step in a direction that nobody chose.
+# by a step in a direction that nobody chose. (All this is of the full version; the quick one's networks have hardly been
+# trained, and two of them are still on the way down.)
 #
 # ## What the picture does not show
 #
