@@ -54,7 +54,7 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
     heights = [float(to_axes.transform((x, value))[1]) for value, _, _ in ends]
     order = sorted(range(len(ends)), key=lambda i: heights[i])
     rooms = [0.068 * (ends[i][1].count("\n") + 1) for i in order]
-    gaps = [(a + b) / 2 for a, b in zip(rooms, rooms[1:])]
+    gaps = [(a + b) / 2 for a, b in itertools.pairwise(rooms)]
     placed: list[float] = []
     for k, i in enumerate(order):
         placed.append(max(heights[i], placed[-1] + gaps[k - 1] if placed else rooms[k] / 2))
