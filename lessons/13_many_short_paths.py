@@ -172,7 +172,8 @@ claim("a plain network has no spectrum, only a single path", "single path" in re
 #
 # - A. Veit, M. Wilber, S. Belongie, *Residual networks behave like ensembles of relatively shallow networks*, 2016,
 #   arXiv 1605.06431. With 54 modules they found the gradient on paths of 5 to 17 modules.
-# - S. De, S. Smith, *Batch normalization biases residual blocks towards the identity function*, 2020, arXiv 2002.10444.
+# - S. De, S. Smith, *Batch normalization biases residual blocks towards the identity function in deep networks*, 2020,
+#   arXiv 2002.10444.
 
 # %%
 finish()

@@ -101,9 +101,9 @@ claim("by hand and library agree at α = 0.7", np.allclose(by_hand(x).data, libr
 #
 # Two relatives. **Fixup** reaches the same start without α: the last convolution of every branch is 0, the others are
 # scaled by $L^{-1/(2m-2)}$ for $L$ branches of $m$ layers, and scalar biases and one scalar scale per branch do the
-# rest of what batch norm did. **ReZero** puts the scalar α = 0 before any branch, of whatever kind; in the authors'
-# ResNets, as in ours, the branch keeps its batch norm. So the three differ in what they keep, and agree in one thing: at
-# the start every block is its shortcut.
+# rest of what batch norm did. **ReZero** puts the scalar α = 0 before any branch, of whatever kind; before that of an
+# ordinary ResNet, as here, it leaves the batch norms where they are. So the three differ in what they keep, and agree in
+# one thing: at the start every block is its shortcut.
 #
 # ## Trained
 #
@@ -208,9 +208,10 @@ claim("two zeros: after an epoch every branch still carries nothing", max(shares
 #
 # ## Sources
 #
-# - S. De, S. Smith, *Batch Normalization Biases Residual Blocks Towards the Identity Function*, 2020 (arXiv 2002.10444).
-# - T. Bachlechner et al., *ReZero is All You Need*, 2020 (arXiv 2003.04887).
-# - H. Zhang, Y. Dauphin, T. Ma, *Fixup Initialization*, 2019 (arXiv 1901.09321).
+# - S. De, S. Smith, *Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*,
+#   2020 (arXiv 2002.10444).
+# - T. Bachlechner et al., *ReZero is All You Need: Fast Convergence at Large Depth*, 2020 (arXiv 2003.04887).
+# - H. Zhang, Y. Dauphin, T. Ma, *Fixup Initialization: Residual Learning Without Normalization*, 2019 (arXiv 1901.09321).
 
 # %%
 finish()
