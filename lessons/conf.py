@@ -60,7 +60,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "capture_repr": (),
     "matplotlib_animations": False,
-    "thumbnail_size": (480, 320),
+    "thumbnail_size": (600, 270),
 }
 
 HEADER = """\

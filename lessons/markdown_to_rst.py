@@ -1,7 +1,7 @@
 """Markdown to reStructuredText, for the part of Markdown that the lessons use; the gallery reads nothing else.
 
 Paragraphs, headings, lists with ``-`` and ``1.``, **bold**, *emphasis*, ``code``, links, formulas in ``$…$``, and
-displayed ones in ``$$…$$`` on lines of their own.
+displayed ones in ``$$…$$`` on lines of their own, and tables with a heading.
 """
 
 import re
@@ -21,6 +21,8 @@ def rst(markdown: str) -> str:
         if text.strip().startswith("$$"):
             formula = re.sub(r"\s*\n\s*", "\n" + indent + "   ", text.strip().strip("$").strip())
             out.append(f"{indent}.. math::\n\n{indent}   {formula}")
+        elif block[0].startswith("|"):
+            out.append(_table(block))
         elif heading := re.match(r"(#+) +(.*)", text):
             title = inline(heading[2])
             width = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in title)
@@ -59,6 +61,13 @@ def inline(text: str, wrap: str = "{}") -> str:
         after = "\\ " if end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_") else ""
         out += before + markup + after
     return out + plain(text[end:])
+
+
+def _table(lines: list[str]) -> str:
+    """A table: the first line is its heading, the second the rule beneath."""
+    rows = [[inline(cell.strip()) for cell in line.strip().strip("|").split("|")] for line in [lines[0], *lines[2:]]]
+    written = "\n".join(f"   * - {first}\n" + "\n".join(f"     - {cell}" for cell in rest) for first, *rest in rows)
+    return f".. list-table::\n   :header-rows: 1\n\n{written}"
 
 
 def _link(label: str, target: str) -> str:

@@ -12,7 +12,7 @@ from .files import replacing, writable_folder
 FOLDER = Path(__file__).resolve().parent.parent / "lessons"
 TITLE = re.compile(r"# # (\d+)\. (.+)")
 QUESTION = re.compile(r"# \*(.+\?)\*")
-TIMES = re.compile(r"# Takes (\d+) s \(quick: (\d+) s\)\.")
+TIMES = re.compile(r"# Takes (\d+) s \(quick: (\d+) s\)\.(?: A long one: .+)?")
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,12 @@ def read_lessons() -> list[Lesson]:
 
 
 def table(lessons: list[Lesson]) -> str:
-    """One line each: number, title, and the seconds it takes, and takes quick."""
+    """One line each: number, title, the seconds it takes, and takes quick; those of more than a minute are marked."""
     width = max(len(lesson.title) for lesson in lessons)
     lines = [f"{'':>2}  {'':<{width}}  seconds  quick"]
-    lines += [f"{x.number:>2}  {x.title:<{width}}  {x.seconds:>7}  {x.quick:>5}" for x in lessons]
+    for x in lessons:
+        mark = "  long" if x.seconds > 60 else ""
+        lines.append(f"{x.number:>2}  {x.title:<{width}}  {x.seconds:>7}  {x.quick:>5}{mark}")
     return "\n".join(lines)
 
 

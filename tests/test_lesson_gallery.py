@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import importlib
 import importlib.util
 import json
 import os
@@ -73,6 +74,18 @@ def site(tmp_path_factory):
     built = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"})
     assert built.returncode == 0 and not built.stderr.strip(), built.stderr
     return folder
+
+
+def test_the_glossary_becomes_a_table(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "lessons"))
+    rst = importlib.import_module("markdown_to_rst").rst
+    written = rst("Words.\n\n| a | b |\n|---|---|\n| residual block | 残差块 |\n| *skip* | 跳跃连接 |\n")
+    assert written == (
+        "Words.\n\n.. list-table::\n   :header-rows: 1\n\n   * - a\n     - b\n"
+        "   * - residual block\n     - 残差块\n   * - *skip*\n     - 跳跃连接\n"
+    )
+    glossary = rst((ROOT / "lessons" / "glossary.md").read_text("utf-8"))
+    assert glossary.count("   * - ") > 60 and "\n|" not in glossary
 
 
 @pytest.mark.slow

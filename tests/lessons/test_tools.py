@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from minires import lesson
+import minires as mr
+from minires import data, lesson, models
 
 
 def script(tmp_path, body, *arguments, **environment):
@@ -29,6 +30,16 @@ def test_a_claim_that_fails_lets_the_script_go_on_and_ends_it_with_an_error(tmp_
     assert done.returncode == 1
     assert done.stdout == "✗ two is less than one (measured: 2)\ngoes on\n"
     assert done.stderr == "1 claim(s) failed: two is less than one (measured: 2)\n"
+
+
+def test_fit_trains_with_the_recipe_of_lesson_8():
+    digits, _ = data.digits()
+    few, losses = digits.subset(256), []
+    for _ in range(2):
+        mr.manual_seed(0)
+        losses.append(lesson.fit(models.resnet_cifar(8, 4, in_channels=1), few, epochs=6, seed=1))
+    assert losses[0].shape == (24,) and np.array_equal(*losses)
+    assert losses[0][-4:].mean() < 0.8 * losses[0][:4].mean()
 
 
 @pytest.mark.parametrize(("arguments", "environment"), [(["--quick"], {}), ([], {"MINIRES_QUICK": "1"})])

@@ -48,8 +48,10 @@ def landscape_2d(
     loss = np.clip(np.nan_to_num(result.loss.T, nan=np.inf), levels[0], levels[-1])  # first direction to the right
     ax.contourf(result.steps, result.steps, loss, levels=levels, cmap="Blues", norm="log")
     lines = ax.contour(result.steps, result.steps, loss, levels=levels[1:-1], colors="#222222", linewidths=0.8)
-    texts = ax.clabel(lines, fmt=lambda value: f"{value:.2g}", fontsize=7)
+    texts = ax.clabel(lines, fmt=lambda value: f"{value:.0f}" if value >= 100 else f"{value:.2g}", fontsize=7)
     for text in texts:
+        if np.abs(text.get_position()).max() > 0.92 * result.steps[-1]:
+            text.remove()  # the edge would cut it
         text.set_bbox({"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75})
     ax.plot(0, 0, "+", color="#D55E00", ms=11, mew=2)
     ax.set_aspect("equal")

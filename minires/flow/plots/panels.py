@@ -65,7 +65,8 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     ax.bar(x, branch, bottom=1 - branch, width=0.85, color=BRANCH, hatch="///", edgecolor="white", lw=0)
     box = dict(boxstyle="round", fc="white", ec="none", alpha=0.85)
     for name, colour, height in (("branch", BRANCH, 1 - branch[0] / 2), ("skip", SKIP, (1 - branch[0]) / 2)):
-        ax.text(x[0] + 0.02 * len(x), height, name, color="black", va="center", size=9, bbox={**box, "ec": colour})
+        middle = max(x[0], 0.4 + 0.03 * len(x))  # of the first bar, or right of the edge
+        ax.text(middle, height, name, color="black", ha="center", va="center", size=9, bbox={**box, "ec": colour})
     ax.set_ylim(0, 1)
     ax.set_yticks([0, 0.5, 1], ["0", "½", "1"])
     ax.set_ylabel("share of ‖g‖²")

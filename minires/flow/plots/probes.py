@@ -135,7 +135,8 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
         ax.plot(result.points, standard + middles[-1], color=look["color"], lw=1)
         ax.text(0.01, middles[-1] + 2.6, network, color=look["color"], size=9, transform=ax.get_yaxis_transform())
     ax.set_yticks(middles, ["0"] * len(middles))
-    ax.set_ylim(middles[-1] - 4, 4)
+    low, high = ax.get_ylim()  # of all curves
+    ax.set_ylim(min(low, middles[-1] - 4), max(high, 4))
     ax.set_xlabel("position t along the line of inputs")
     ax.set_ylabel("df/dt, mean 0 and std 1")
     return ax

@@ -53,13 +53,14 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
     to_axes = ax.transData + ax.transAxes.inverted()
     heights = [float(to_axes.transform((x, value))[1]) for value, _, _ in ends]
     order = sorted(range(len(ends)), key=lambda i: heights[i])
-    gap = 0.068 * max(label.count("\n") + 1 for _, label, _ in ends)
+    rooms = [0.068 * (ends[i][1].count("\n") + 1) for i in order]
+    gaps = [(a + b) / 2 for a, b in itertools.pairwise(rooms)]
     placed: list[float] = []
-    for i in order:
-        placed.append(max(heights[i], placed[-1] + gap if placed else gap / 2))
-    over = max(placed[-1] - (1 - gap / 2), 0) if placed else 0
+    for k, i in enumerate(order):
+        placed.append(max(heights[i], placed[-1] + gaps[k - 1] if placed else rooms[k] / 2))
+    over = max(placed[-1] - (1 - rooms[-1] / 2), 0) if placed else 0
     for k in reversed(range(len(placed))):  # push down again what left the axes at the top
-        limit = placed[k + 1] - gap if k + 1 < len(placed) else placed[k] - over
+        limit = placed[k + 1] - gaps[k] if k + 1 < len(placed) else placed[k] - over
         placed[k] = min(placed[k], limit)
     for k, i in enumerate(order):
         _, label, colour = ends[i]
