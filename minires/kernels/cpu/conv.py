@@ -21,6 +21,8 @@ Twin of `minires.kernels.textbook.conv2d`. Three ideas make it fast in plain Num
 Both gradients are built from the same pieces. With stride 1, the patches of grad_y serve twice:
 dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger stride, dx splits into stride² independent
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
+
+3×3 kernels of a hundred channels and more go to `winograd`, which multiplies less.
 """
 
 import functools
