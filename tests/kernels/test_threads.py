@@ -1,9 +1,12 @@
 """Threads: every piece of work is done once, errors come through, nothing hangs, BLAS gets its threads back."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -135,6 +138,35 @@ def test_each_thread_has_its_own_workspace(threads):
         return set(mine.tolist())
 
     assert parallel(fill, range(2)) == [{0.0}, {1.0}]
+
+
+def test_a_finished_job_holds_no_arrays(threads):
+    threads(2)
+    array = np.ones(1000)
+    alive = weakref.ref(array)
+    parallel(lambda run, array=array: array[run[0]], range(8))
+    del array
+    gc.collect()
+    assert alive() is None
+
+
+def test_an_interrupt_waits_for_the_others(threads):
+    """Ctrl-C while another thread still writes into the caller's arrays."""
+    threads(2)
+    caller, started, finished = threading.get_ident(), threading.Event(), []
+
+    def work(run):
+        if threading.get_ident() == caller:
+            assert started.wait(20)
+            raise KeyboardInterrupt
+        started.set()
+        time.sleep(0.2)
+        finished.append(run[0])
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel(work, range(2))
+    assert finished == [1] or finished == [0]
+    assert parallel(len, range(2)) == [1, 1]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -105,12 +105,14 @@ class _Helper(threading.Thread):
     def run(self) -> None:
         while True:
             self.go.acquire()
-            if self.job is None:
+            job, self.job = self.job, None
+            if job is None:
                 return
             try:
-                self.job()
+                job()
             except BaseException as error:
                 self.error = error
+            job = None  # it holds the caller's arrays
             self.done.release()
 
 
@@ -152,8 +154,7 @@ class _Crew:
         """Let the helpers end as soon as nobody has them; whoever calls later works alone."""
         self.free.acquire()
         for helper in self.helpers:
-            helper.job = None
-            helper.go.release()
+            helper.go.release()  # without a job
 
 
 def _hire() -> _Crew:
