@@ -51,9 +51,11 @@ def paragraphs() -> Iterator[str]:
         rate = step["cases"]["resnet56"]["minires"]["gflop"] / step["cases"]["resnet56"]["minires"]["ms"]
         yield (
             f"The ResNet-56 step computes at {1e3 * rate:.0f} GFLOP/s, {step['sgemm_fraction']:.0%} of what the "
-            f"machine's own matrix product reaches. What each kernel takes, beside PyTorch's and the roofline: "
-            f"[ops](benchmarks/results/ops.md); memory: [memory](benchmarks/results/memory.md)."
+            f"machine's own matrix product reaches (`benchmarks memory`: [where the memory goes]"
+            "(benchmarks/results/memory.md))."
         )
+        if load("ops"):
+            yield "What each kernel takes, beside PyTorch's and the roofline: [ops](benchmarks/results/ops.md)."
     for sentence in (_peers(), _scaling(), _depth1202(), _engine()):
         if sentence:
             yield sentence

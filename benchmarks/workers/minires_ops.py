@@ -25,6 +25,8 @@ def describe(value):
     """An argument as JSON: an array by its shape and type."""
     if isinstance(value, np.ndarray):
         return {"shape": value.shape, "dtype": str(value.dtype)}
+    if isinstance(value, np.dtype):
+        return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 
