@@ -126,9 +126,10 @@ def _engine() -> str | None:
         return None
     modes = recording["modes"]
     plain, norms, arrays = (modes[name] for name in ("not recording", "norms", "norms and arrays"))
+    more = norms["peak_mb"] - plain["peak_mb"]
     return (
         f"The engine itself costs {engine['forward_us']:.1f} µs forward and {engine['backward_us']:.1f} µs backward an "
         f"op (`benchmarks engine`). Recording every edge of the ResNet-20 step takes it from {plain['ms']:.0f} to "
-        f"{norms['ms']:.0f} ms and from {plain['peak_mb']:.0f} to {norms['peak_mb']:.0f} MB; keeping all arrays, "
-        f"{arrays['peak_mb']:.0f} MB (`benchmarks recording`)."
+        f"{norms['ms']:.0f} ms and takes {f'{more:.0f} MB more' if more >= 1 else 'no more memory'} than its "
+        f"{plain['peak_mb']:.0f} MB; keeping all arrays takes {arrays['peak_mb']:.0f} MB (`benchmarks recording`)."
     )
