@@ -207,7 +207,7 @@ for name, values in training.items():
     left.plot(values, color=COLOURS[name], lw=1.8, label=name)
 left.axhline(np.log(10), color=TOTAL, ls=":", lw=1, label="guessing: ln 10")
 left.set(ylim=(0, 3.6), xlabel="step", ylabel="training loss", title="Twelve layers learn, or do not")
-left.legend(frameon=False, ncols=3, loc="upper center")
+left.legend(framealpha=1, edgecolor="none", ncols=3, loc="upper center")
 right.hist(logs, bins=20, density=True, color=SKIP, alpha=0.5)
 at = np.linspace(-9.5, 5.5, 200)
 right.plot(at, np.exp(-((at + beta / 2) ** 2) / (2 * beta)) / np.sqrt(2 * np.pi * beta), ":", color="black")
