@@ -56,13 +56,18 @@ def gradients(g, x, weight, grad_x, grad_w, padding):
     tiles = _input_tiles(g, tuple(2 - p for p in padding), x.shape[1:3])  # (16, O, tiles)
     _output(_products(flipped, tiles), grad_x)
     if grad_w is not None:
-        products = _products(tiles, _output_tiles(x).transpose(0, 2, 1)).reshape(16, -1)
-        grad_w[...] = (products.T @ GG_BACK[:, ::-1].astype(x.dtype)).reshape(weight.shape)
+        products = _products(tiles, _output_tiles(x).transpose(0, 2, 1)).reshape(16, -1).T  # (O·C, 16)
+        back, nine = GG_BACK[:, ::-1].astype(x.dtype), np.empty((weight[..., 0, 0].size, 9), x.dtype)
+        _share(len(nine), lambda part: np.matmul(products[part], back, out=nine[part]))
+        grad_w[...] = nine.reshape(weight.shape)
 
 
 def _transform(matrix, weight):
     """U = G w Gᵀ, for matrix G ⊗ G: (O, C, 3, 3) -> (16, O, C)."""
-    return (matrix.astype(weight.dtype) @ weight.reshape(-1, 9).T).reshape(16, *weight.shape[:2])
+    matrix, nine = matrix.astype(weight.dtype), weight.reshape(-1, 9).T
+    u = np.empty((16, nine.shape[1]), weight.dtype)
+    _share(nine.shape[1], lambda part: np.matmul(matrix, nine[:, part], out=u[:, part]))
+    return u.reshape(16, *weight.shape[:2])
 
 
 def _products(a, b):
