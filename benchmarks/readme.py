@@ -104,8 +104,9 @@ def _scaling() -> str | None:
     depth, batch = (results[name]["line"]["distance"] for name in ("depth", "batch"))
     batches = list(results["batch"]["points"])
     return (
-        f"Time grows with depth along a straight line within {depth:.0%}, with the batch ({batches[0]} to "
-        f"{batches[-1]}) within {batch:.0%}: [scaling](benchmarks/results/scaling.md)."
+        f"Time grows with depth along a straight line within {depth:.1%}, with the batch ({batches[0]} to "
+        f"{batches[-1]}) within {batch:.1%}, medians of {results['rounds']} rounds: "
+        "[scaling](benchmarks/results/scaling.md)."
     )
 
 

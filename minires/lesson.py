@@ -1,4 +1,4 @@
-"""What every lesson script uses: claims that are checked, figures that are kept, progress bars, and a quick version.
+"""What lesson scripts use: checked claims, kept figures, progress bars, one training recipe, and a quick version.
 
 A lesson is a percent-format script in ``lessons/``. It runs as ``python lessons/05_batch_norm.py [--quick]``, in a
 notebook, and in the gallery.

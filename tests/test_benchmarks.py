@@ -67,6 +67,14 @@ def test_a_worker_runs_in_its_own_process_and_an_absent_peer_is_named():
     assert "absent" in harness.spread(measured["nobody"])
 
 
+def test_every_kernel_of_a_step_is_described_and_timed():
+    """Whatever its arguments are, also a type of numbers."""
+    found = harness.run(harness.program("minires_ops", "digits56", "step", "--batch", 2, "--width", 1), quick=True)
+    names = {call["kernel"] for call in found["calls"]}
+    assert {"conv2d", "conv2d_backward", "batch_norm", "relu", "add", "one_hot"} <= names
+    assert len(found["ms"]) == len(found["calls"]) and min(found["ms"]) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not cuda_on_cpu.available(), reason="needs g++")
 def test_the_gpu_benchmark_rehearses():

@@ -21,7 +21,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-RUNS_PER_THREAD = 4
+RUNS_PER_THREAD = 4  # more even out a slow core better, and cost a call each
 BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
 PARALLEL_BYTES = 2_000_000  # below this a second thread costs more than it brings
 
