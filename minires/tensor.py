@@ -59,6 +59,8 @@ def _common_dtype(op, inputs, arrays):
     dtype = kind = None
     for t, a in zip(inputs, arrays):
         if isinstance(t, Tensor):
+            if a.dtype is dtype and type(a) is kind:  # all but the first, nearly always
+                continue
             kind = kind or type(a)
             if a.dtype.kind == "f":
                 dtype = dtype or a.dtype
@@ -99,13 +101,8 @@ class Tensor:
     __array_ufunc__ = None  # so that array + tensor calls Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
-        if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
-            data = np.asarray(data)
-            data = data.astype(np.float32) if data.dtype == np.float64 else data
-        elif isinstance(data, np.generic | np.ndarray) and not kernels.on_device(data):  # a scalar, or a memmap
-            data = np.asarray(data)
-        elif isinstance(data, Tensor):
-            data = data.data
+        if type(data) is not np.ndarray:
+            data = _plain_array(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
         self.data, self.requires_grad, self.grad, self.op = data, requires_grad, None, op
@@ -381,6 +378,16 @@ class Tensor:
     def __getitem__(self, key):
         keys = tuple(k.data if isinstance(k, Tensor) else k for k in (key if isinstance(key, tuple) else (key,)))
         return apply(shape.Index, self, key=keys if isinstance(key, tuple) else keys[0])
+
+
+def _plain_array(data):
+    """Anything a Tensor can be made of, as an array."""
+    if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
+        data = np.asarray(data)
+        return data.astype(np.float32) if data.dtype == np.float64 else data
+    if isinstance(data, np.generic | np.ndarray) and not kernels.on_device(data):  # a scalar, or a memmap
+        return np.asarray(data)
+    return data.data if isinstance(data, Tensor) else data
 
 
 def _binary(op_class, a, b):

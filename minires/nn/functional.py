@@ -15,6 +15,8 @@ Size = int | tuple[int, int]
 
 def pair(value: Any, name: str, function: str) -> tuple[int, int]:
     """3 -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
+    if type(value) is tuple and [type(v) for v in value] == [int, int]:  # as layers hand it on
+        return value
     values = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(values) != 2 or not all(isinstance(v, int | np.integer) for v in values):
         raise ValueError(f"{function}: got {name}={value!r}; expected a whole number or a pair of them")

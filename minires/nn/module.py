@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -44,66 +44,66 @@ class Module:
     """
 
     training: bool
+    _kinds: dict[str, str]  # which attributes are a "parameter", a "buffer" or a "module"; in order of assignment
 
     def __init__(self) -> None:
-        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, training=True)
+        self.__dict__.update(_kinds={}, training=True)
 
     # ── attributes ──
     def __setattr__(self, name: str, value: Any) -> None:
-        kind = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
-        if "_modules" not in self.__dict__ and kind:
-            raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
+        kind = "parameter" if isinstance(value, Parameter) else "module" if isinstance(value, Module) else None
         if kind:
+            if "_kinds" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
             self._keep(kind, name, value)
             return
-        for table, wanted in (("_parameters", "nn.Parameter"), ("_modules", "nn.Module"), ("_buffers", "array")):
-            if name in self.__dict__.get(table, ()):
-                if value is not None and not (table == "_buffers" and hasattr(value, "dtype")):
-                    raise TypeError(
-                        f"{type(self).__name__}: got a {type(value).__name__} for {name!r}, which holds an {wanted}; "
-                        f"assign an {wanted} or None, or del it first"
-                    )
-                self.__dict__[table][name] = value
-                return
+        held = self.__dict__.get("_kinds", {}).get(name)
+        if held and value is not None and not (held == "buffer" and hasattr(value, "dtype")):
+            wanted = {"parameter": "nn.Parameter", "module": "nn.Module", "buffer": "array"}[held]
+            raise TypeError(
+                f"{type(self).__name__}: got a {type(value).__name__} for {name!r}, which holds an {wanted}; "
+                f"assign an {wanted} or None, or del it first"
+            )
         self.__dict__[name] = value
 
-    def __getattr__(self, name: str) -> Any:  # called only where normal lookup fails
-        own = self.__dict__
-        for table in ("_parameters", "_buffers", "_modules"):
-            if table in own and name in own[table]:
-                return own[table][name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    if TYPE_CHECKING:  # what a model's attributes are is known when it runs
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __delattr__(self, name: str) -> None:
-        if not self._forget(name):
+        if name not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        self._forget(name)
 
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
-
-    def _keep(self, table: str, name: str, value: Any) -> None:
-        """Put a value under a name into one table, and take the name out of the others."""
+    def _keep(self, kind: str, name: str, value: Any) -> None:
+        """Make a value an attribute that is found by its name."""
         if not name or "." in name:
             raise KeyError(f"{type(self).__name__}: got the name {name!r}; a name is not empty and contains no dot")
-        if name not in self.__dict__[table]:  # a replaced value keeps its place in the order
+        if self._kinds.get(name) != kind:  # a replaced value keeps its place in the order
             self._forget(name)
-        self.__dict__[table][name] = value
+        self._kinds[name] = kind
+        self.__dict__[name] = value
 
-    def _forget(self, name: str) -> bool:
-        tables = (self._parameters, self._buffers, self._modules, self.__dict__)
-        return sum(table.pop(name, tables) is not tables for table in tables) > 0
+    def _forget(self, name: str) -> None:
+        self._kinds.pop(name, None)
+        self.__dict__.pop(name, None)
+
+    def _own(self, kind: str) -> list[tuple[str, Any]]:
+        """(name, value) of all attributes of one kind that are not None."""
+        own = self.__dict__
+        return [(name, own[name]) for name, k in self._kinds.items() if k == kind and own[name] is not None]
 
     def register_buffer(self, name: str, array: Any) -> None:
         """Keep an array (or Tensor) that is saved with the parameters but not learned, such as a running mean."""
-        self._keep("_buffers", name, array)
+        self._keep("buffer", name, array)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Keep a parameter under this name; None reserves the name (a layer without bias)."""
-        self._keep("_parameters", name, parameter)
+        self._keep("parameter", name, parameter)
 
     def add_module(self, name: str, module: "Module | None") -> None:
         """Keep a child under this name; None reserves the name (a block without downsampling)."""
-        self._keep("_modules", name, module)
+        self._keep("module", name, module)
 
     # ── calling ──
     def forward(self, *inputs: Any) -> Any:
@@ -111,6 +111,8 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if not (state.grad_enabled or state.anomaly):  # no node is made that would want a name
+            return self.forward(*inputs, **options)
         scope, outermost = state.scope, _running.names is None
         if outermost:
             _running.names = {module: path for path, module in self.named_modules()}
@@ -125,7 +127,7 @@ class Module:
     # ── walking ──
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """(name, module) of the modules assigned directly to this one."""
-        return ((name, m) for name, m in self._modules.items() if m is not None)
+        return iter(self._own("module"))
 
     def children(self) -> Iterator["Module"]:
         """The modules assigned directly to this one."""
@@ -141,37 +143,39 @@ class Module:
                 continue
             seen.add(module)
             yield path, module
-            stack.extend(reversed([(f"{path}.{name}" if path else name, m) for name, m in module.named_children()]))
+            stack += [(f"{path}.{name}" if path else name, m) for name, m in reversed(module._own("module"))]
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
-    def _named(self, *tables: str, prefix: str = "", shared: bool = False) -> Iterator[tuple[str, Any]]:
-        """(dotted name, value) of all entries of these tables, in order; ``shared`` ones under each of their names."""
+    def _named(
+        self, *kinds: str, prefix: str = "", shared: bool = False, recurse: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """(dotted name, value) of all values of these kinds, in order; ``shared`` ones under each of their names."""
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix, remove_duplicate=not shared):
-            for table in tables:
-                for name, value in module.__dict__[table].items():
-                    if value is not None and (shared or id(value) not in seen):
+        for path, module in self.named_modules(prefix, not shared) if recurse else [(prefix, self)]:
+            for kind in kinds:
+                for name, value in module._own(kind):
+                    if shared or id(value) not in seen:
                         seen.add(id(value))
                         yield (f"{path}.{name}" if path else name), value
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """(dotted name, parameter), each parameter once."""
-        return self._named("_parameters", prefix=prefix)
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, parameter), each parameter once; without ``recurse``, of this module alone."""
+        return self._named("parameter", prefix=prefix, recurse=recurse)
 
-    def parameters(self) -> Iterator[Parameter]:
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters, each once."""
-        return (parameter for _, parameter in self.named_parameters())
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """(dotted name, array), each buffer once."""
-        return self._named("_buffers", prefix=prefix)
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
+        """(dotted name, array), each buffer once; without ``recurse``, of this module alone."""
+        return self._named("buffer", prefix=prefix, recurse=recurse)
 
-    def buffers(self) -> Iterator[Any]:
+    def buffers(self, recurse: bool = True) -> Iterator[Any]:
         """All buffers, each once."""
-        return (array for _, array in self.named_buffers())
+        return (array for _, array in self.named_buffers(recurse=recurse))
 
     def apply(self, function: Callable[["Module"], Any]) -> Self:
         """Call ``function`` on every module, children first."""
@@ -223,10 +227,10 @@ class Module:
             parameter.data = convert(parameter.data)
             parameter.grad = None if parameter.grad is None else convert(parameter.grad)
         for module in self.modules():
-            for name, buffer in module._buffers.items():
-                if buffer is not None and (buffer.dtype.kind == "f" or target in kernels.DEVICES):
+            for name, buffer in module._own("buffer"):
+                if buffer.dtype.kind == "f" or target in kernels.DEVICES:
                     array = convert(_array(buffer))
-                    module._buffers[name] = Tensor(array) if isinstance(buffer, Tensor) else array
+                    setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         return self
 
     def double(self) -> Self:
@@ -240,7 +244,7 @@ class Module:
     # ── saving ──
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers as NumPy arrays, by dotted name; PyTorch's names and order."""
-        saved = self._named("_parameters", "_buffers", shared=True)
+        saved = self._named("parameter", "buffer", shared=True)
         return {name: np.array(Tensor(_array(value)).numpy(), order="C") for name, value in saved}
 
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -250,7 +254,7 @@ class Module:
         """
         if not hasattr(state_dict, "keys"):
             raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; expected a dict of names and arrays")
-        own = {name: _array(value) for name, value in self._named("_parameters", "_buffers", shared=True)}
+        own = {name: _array(value) for name, value in self._named("parameter", "buffer", shared=True)}
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
         if strict and (missing or unexpected):
@@ -301,7 +305,7 @@ class _List(Module):
         return self
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._own("module"))
 
     def __iter__(self) -> Iterator[Module]:
         return self.children()
@@ -316,7 +320,7 @@ class _List(Module):
         return part
 
     def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, list(self._modules)[index], module)
+        setattr(self, self._own("module")[index][0], module)
 
 
 class Sequential(_List):

@@ -58,7 +58,7 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
         def watched(*inputs: Any, **options: Any) -> Any:
             y = forward(*inputs, **options)
-            own = 0 if module in counted else sum(p.numel() for p in module._parameters.values() if p is not None)
+            own = 0 if module in counted else sum(p.numel() for p in module.parameters(recurse=False))
             counted.add(module)
             shape = y.shape if isinstance(y, Tensor) else ()
             rows.append(Row(name, type(module).__name__, shape[1:], own, _macs(module, shape)))
@@ -68,7 +68,7 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
     try:
         for name, module in model.named_modules():
-            if module._parameters or not any(True for _ in module.children()):
+            if [*module.parameters(recurse=False)] or not [*module.children()]:
                 watch(name, module)
         with switch(grad_enabled=False):
             model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))

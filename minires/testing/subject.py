@@ -114,7 +114,8 @@ class Graph(Subject):
             self.keys.append(name)
             self.names.append(name)
             self.inputs.append(p.data)
-        self.buffers = [(m, name, b) for root in self.modules for m in root.modules() for name, b in m._buffers.items()]
+        owners = [m for root in self.modules for m in root.modules()]
+        self.buffers = [(m, name, buffer) for m in owners for name, buffer in m.named_buffers(recurse=False)]
         self.random = random.get_state()
 
     def build(self, arrays: list[Any]) -> tuple[Tensor, list[Any]]:
@@ -122,10 +123,9 @@ class Graph(Subject):
         random.set_state(self.random)
         working = next((arrays[i].dtype for i in self.floating), np.dtype(np.float64))
         for module, name, buffer in self.buffers:
-            if buffer is not None:
-                array = np.array(buffer.data if isinstance(buffer, Tensor) else buffer)
-                array = array.astype(working) if array.dtype.kind == "f" else array
-                module._buffers[name] = Tensor(array) if isinstance(buffer, Tensor) else array
+            array = np.array(buffer.data if isinstance(buffer, Tensor) else buffer)
+            array = array.astype(working) if array.dtype.kind == "f" else array
+            setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         leaves: list[Any] = []
         for i, array in enumerate(arrays[: self.given]):
             leaves.append(Tensor(array, requires_grad=i in self.chosen) if isinstance(array, np.ndarray) else array)
@@ -178,7 +178,7 @@ class Graph(Subject):
                 for p, data, grad, requires_grad in before:
                     p.data, p.grad, p.requires_grad = data, grad, requires_grad
                 for module, name, buffer in self.buffers:
-                    module._buffers[name] = buffer
+                    setattr(module, name, buffer)
 
 
 class _Decisions:

@@ -132,15 +132,15 @@ def test_forward_is_the_formula(name, change):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_gradients_of_input_and_parameters_are_central_differences(name):
     block = randomized(BLOCKS[name](2, 2))
-    places = [(m, key) for m in block.modules() for key, p in m._parameters.items() if p is not None]
+    places = [(m, key) for m in block.modules() for key, _ in m.named_parameters(recurse=False)]
 
     def run(x, *weights):
         for (module, key), weight in zip(places, weights):
-            module._parameters[key] = weight
+            vars(module)[key] = weight
         mr.manual_seed(7)
         return block(x)
 
-    weights = [module._parameters[key].numpy() for module, key in places]
+    weights = [vars(module)[key].numpy() for module, key in places]
     check_gradient(run, randn(2, 2, 3, 3, seed=3).numpy(), *weights, directions=1)
 
 

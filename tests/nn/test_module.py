@@ -163,7 +163,7 @@ def test_plain_attributes_may_come_before_super_init():
 
 
 def test_an_unknown_attribute_names_class_and_attribute():
-    with pytest.raises(AttributeError, match="Pair has no attribute 'wieght'"):
+    with pytest.raises(AttributeError, match="'Pair' object has no attribute 'wieght'"):
         Pair().wieght  # noqa: B018
 
 

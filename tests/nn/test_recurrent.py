@@ -78,7 +78,7 @@ def test_gradients_of_input_start_and_weights_are_those_of_differences(name, rng
 
     def run(x, h, *weights):
         for n, w in zip(names, weights):
-            layer._parameters[n] = w
+            vars(layer)[n] = w
         state = h if name == "RNN" else (h, h * 0.5)
         output, end = layer(x, state)
         return mr.cat([output, end if name == "RNN" else end[1]])

@@ -32,7 +32,7 @@ import math
 import numpy as np
 
 from . import winograd
-from .layout import batch_first, batch_last, copy_window
+from .layout import batch_first, batch_last, copy_inside, copy_window
 from .threads import get_num_threads, one_blas_thread, parallel, workspace
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
@@ -119,7 +119,7 @@ def _correlate_narrow(x, weight, y, padding, dilation):
     (dh, dw), wide = dilation, width + (kw - 1) * dilation[1]
     padded = np.zeros((channels * (height + (kh - 1) * dh) + 1, wide, batch), x.dtype)  # one row more, to run out into
     image = padded[:-1].reshape(channels, -1, wide, batch)
-    copy_window(image, x, -padding[0], 1, -padding[1], 1)
+    copy_inside(image, x, -padding[0], 1, -padding[1], 1)
     shape, (plane, row, pixel, item) = (channels, kh, kw, height * wide * batch), image.strides
     columns = workspace(shape, x.dtype)
     columns[...] = np.ndarray(shape, x.dtype, padded, strides=(plane, dh * row, dw * pixel, item))

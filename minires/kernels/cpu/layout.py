@@ -43,9 +43,14 @@ def every(start, step, count):
 
 def copy_window(target, x, top, row_step, left, column_step):
     """target[c, r, s] = x[c, top + r·row_step, left + s·column_step], and 0 outside the image. Both (C, …, …, N)."""
-    outside, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
-    for margin in outside:
+    for margin in _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])[0]:
         target[margin] = 0
+    copy_inside(target, x, top, row_step, left, column_step)
+
+
+def copy_inside(target, x, top, row_step, left, column_step):
+    """`copy_window` that leaves the target alone where the window is outside the image."""
+    _, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
     if source:
         target[inner] = x[source]
 
