@@ -21,24 +21,27 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     types or devices, or if the op changes the type.
     """
     op = op_class()
-    arrays = [t.data if isinstance(t, Tensor) else t for t in inputs]
-    needs = op.needs = [isinstance(t, Tensor) and t.requires_grad and state.grad_enabled for t in inputs]
-    dtype = _common_dtype(op, inputs, arrays)
+    arrays, op.needs, dtype = _unwrapped(op, inputs)
     data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:
         data = _checked_output(op, data)
     if state.anomaly:
         op.shape, op.scope = data.shape, state.scope
         check_finite(data, op, "output", arrays)
-    if not any(needs):
-        return Tensor(data.astype(np.float32) if dtype is None and data.dtype == np.float64 else data)
-    if data.dtype != dtype and op_class is not shape.Cast:
+    if True in op.needs:
+        return _node(op, inputs, arrays, data, dtype)
+    return Tensor(data.astype(np.float32) if dtype is None and data.dtype == np.float64 else data)
+
+
+def _node(op, inputs, arrays, data, dtype):
+    """The output as a tensor that knows how it was made: the op becomes a node of the graph."""
+    if data.dtype != dtype and not isinstance(op, shape.Cast):
         raise TypeError(
             f"{op.name}.forward: got {data.dtype} output from {dtype} input; an op must keep the floating-point type. "
             "A NumPy scalar such as np.sqrt(2) is float64 and widens: wrap it in float()"
         )
-    op.inputs = tuple((t.op or t) if need else None for t, need in zip(inputs, needs))
-    op.input_specs = tuple((a.shape, a.dtype) if need else None for a, need in zip(arrays, needs))
+    op.inputs = tuple((t.op or t) if need else None for t, need in zip(inputs, op.needs))
+    op.input_specs = tuple((a.shape, a.dtype) if need else None for a, need in zip(arrays, op.needs))
     op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, state.scope, next(serials)
     if state.recorder is not None:
         state.recorder.forward(op, arrays, data)
@@ -54,13 +57,30 @@ def _checked_output(op, data):
     return as_array(data)
 
 
+def _unwrapped(op, inputs):
+    """The arrays of the inputs, which of them need a gradient, and their floating-point type (None if there is none)."""
+    arrays, needs, first, alike, tracking = [], [], None, True, state.grad_enabled
+    for t in inputs:
+        if isinstance(t, Tensor):
+            array = t.data
+            first = array if first is None else first
+            alike = alike and array.dtype is first.dtype and type(array) is type(first)
+            arrays.append(array)
+            needs.append(tracking and t.requires_grad)
+        else:
+            alike = alike and (t is None or isinstance(t, int | float))
+            arrays.append(t)
+            needs.append(False)
+    if alike and first is not None:
+        return arrays, needs, first.dtype if first.dtype.kind == "f" else None
+    return arrays, needs, _common_dtype(op, inputs, arrays)
+
+
 def _common_dtype(op, inputs, arrays):
-    """The one floating-point type among the inputs (None if there is none)."""
+    """The one floating-point type among inputs that differ; raises TypeError if there are two, or two devices."""
     dtype = kind = None
     for t, a in zip(inputs, arrays):
         if isinstance(t, Tensor):
-            if a.dtype is dtype and type(a) is kind:  # all but the first, nearly always
-                continue
             kind = kind or type(a)
             if a.dtype.kind == "f":
                 dtype = dtype or a.dtype

@@ -78,11 +78,12 @@ def batch_norm(
     running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
     """
     _check_input("batch_norm", input)
-    running_mean, running_var = (a.data if isinstance(a, Tensor) else a for a in (running_mean, running_var))
+    running_mean = running_mean.data if isinstance(running_mean, Tensor) else running_mean
+    running_var = running_var.data if isinstance(running_var, Tensor) else running_var
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: got no running statistics in evaluation; use training=True or keep them")
-        mean, var = (a.astype(input.dtype, copy=False) for a in (running_mean, running_var))
+        mean, var = running_mean.astype(input.dtype, copy=False), running_var.astype(input.dtype, copy=False)
         return apply(batchnorm.BatchNormEval, input, weight, bias, mean=mean, var=var, eps=eps)
     batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}

@@ -76,8 +76,7 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
     """Twin of `textbook.batch_norm_eval`: y = scale·x + shift, one scale and shift per channel. -> y (N, C, …)."""
     rows = channel_rows(x)
     y = np.empty_like(rows)
-    scale = 1 / np.sqrt(var + x.dtype.type(eps))
-    scale = scale if weight is None else scale * weight
+    scale = (1 if weight is None else weight) / np.sqrt(var + x.dtype.type(eps))
     shift = -mean * scale if bias is None else bias - mean * scale
 
     def work(blocks):

@@ -32,7 +32,7 @@ import math
 import numpy as np
 
 from . import winograd
-from .layout import batch_first, batch_last, copy_inside, copy_window
+from .layout import batch_first, batch_last, copy_inside, copy_window, out_sizes
 from .threads import get_num_threads, one_blas_thread, parallel, workspace
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
@@ -45,10 +45,7 @@ PARALLEL_WORK = 24_000_000  # multiply-adds below which a second thread costs mo
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     """Twin of `textbook.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> y (N, O, H′, W′)."""
     x = batch_last(x)
-    out_hw = (
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
-    )
+    out_hw = out_sizes(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
     y = np.empty((len(weight), *out_hw, x.shape[3]), x.dtype)
     for xg, wg, yg in zip(_split(x, groups), _split(weight, groups), _split(y, groups)):
         correlate(xg, wg, yg, stride, padding, dilation)
@@ -113,13 +110,16 @@ def _correlate_narrow(x, weight, y, padding, dilation):
     """`correlate` at stride 1 where rows are short, as at batch 1: each tap copies whole planes, not row by row.
 
     In the padded image, as it lies, tap (i, j) of every output is the same distance ahead, so the patches are one
-    strided copy of long runs. Runs cross the right border: those outputs are computed too, and dropped.
+    strided copy of long runs. Runs cross the right border: those outputs are computed too, and dropped. They are few,
+    as the zeros left of a row serve as those right of the row above.
     """
     (out, channels, kh, kw), (_, height, width, batch) = weight.shape, y.shape
-    (dh, dw), wide = dilation, width + (kw - 1) * dilation[1]
+    (dh, dw), (top, left) = dilation, padding
+    right = width + (kw - 1) * dw - left - x.shape[2]
+    wide = width + max((kw - 1) * dw - max(min(left, right, width), 0), 0)
     padded = np.zeros((channels * (height + (kh - 1) * dh) + 1, wide, batch), x.dtype)  # one row more, to run out into
     image = padded[:-1].reshape(channels, -1, wide, batch)
-    copy_inside(image, x, -padding[0], 1, -padding[1], 1)
+    copy_inside(image, x, -top, 1, -left, 1)
     shape, (plane, row, pixel, item) = (channels, kh, kw, height * wide * batch), image.strides
     columns = workspace(shape, x.dtype)
     columns[...] = np.ndarray(shape, x.dtype, padded, strides=(plane, dh * row, dw * pixel, item))

@@ -29,6 +29,14 @@ def from_channel_rows(rows, shape):
     return rows.reshape(*shape[1:], shape[0]).transpose(-1, *range(len(shape) - 1))
 
 
+@functools.lru_cache(maxsize=4096)
+def out_sizes(in_hw, kernel, stride, padding, dilation=(1, 1)):
+    """Number of output positions along both axes."""
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(in_hw, kernel, stride, padding, dilation)
+    )
+
+
 def inside(start, step, count, size):
     """The run lo:hi of range(count) in which 0 ≤ start + r·step < size."""
     lo = min(max(-(start // step), 0), count)

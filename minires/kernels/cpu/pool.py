@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..textbook import regions
-from .layout import batch_first, batch_last, every, inside
+from .layout import batch_first, batch_last, every, inside, out_sizes
 from .threads import over_channels
 
 
@@ -19,7 +19,7 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
     first three of whole rows.
     """
     x = batch_last(x)
-    rows, columns = zip(_out_hw(x.shape[1:3], kernel_size, stride, padding), kernel_size, stride, padding)
+    rows, columns = zip(out_sizes(x.shape[1:3], kernel_size, stride, padding), kernel_size, stride, padding)
     y = np.empty((len(x), rows[0], columns[0], x.shape[3]), x.dtype)
     tap = np.empty(y.shape, np.min_scalar_type(math.prod(kernel_size)))
 
@@ -77,7 +77,7 @@ def _max_along(axis, x, base, out_size, kernel_size, stride, padding):
 def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True):
     """Twin of `textbook.avg_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′)."""
     x = batch_last(x)
-    out_hw = _out_hw(x.shape[1:3], kernel_size, stride, padding)
+    out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding)
     y = np.zeros((len(x), *out_hw, x.shape[3]), x.dtype)
     for _, out, source in _taps(x.shape[1:3], out_hw, kernel_size, stride, padding):
         y[:, *out] += x[:, *source]
@@ -114,10 +114,6 @@ def adaptive_avg_pool2d_backward(grad_y, x_shape):
             region = grad_x[:, rows, columns]
             region += g[:, h, w, None, None] / (region.shape[1] * region.shape[2])
     return batch_first(grad_x)
-
-
-def _out_hw(in_hw, kernel_size, stride, padding):
-    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(in_hw, kernel_size, stride, padding))
 
 
 def _taps(in_hw, out_hw, kernel_size, stride, padding):

@@ -79,15 +79,11 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
 
 def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:
     """Call ``work`` on slices that cut the first axis of ``array`` into blocks, on several threads if it pays."""
-    per_block = max(BLOCK_BYTES // max(array[0].nbytes, 1), 1)
-    large = array.nbytes >= PARALLEL_BYTES
-    if large:
-        per_block = min(per_block, -(-len(array) // _num_threads))
-    blocks = [slice(i, i + per_block) for i in range(0, len(array), per_block)]
-    if large:
-        parallel(work, blocks)
-    else:
-        work(blocks)
+    if array.nbytes < PARALLEL_BYTES:
+        work([slice(None)])
+        return
+    per_block = min(max(BLOCK_BYTES // array[0].nbytes, 1), -(-len(array) // _num_threads))
+    parallel(work, [slice(i, i + per_block) for i in range(0, len(array), per_block)])
 
 
 class _Helper(threading.Thread):
@@ -177,7 +173,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-_blas: list[Any] | None = None
+_blas: list[tuple[Callable[[], int], Callable[[int], None]]] | None = None  # of each library: get and set its threads
 _blas_lock = threading.Lock()
 _blas_users = 0
 _blas_before: list[int] = []
@@ -190,9 +186,10 @@ class one_blas_thread(contextlib.ContextDecorator):
         global _blas, _blas_users, _blas_before
         with _blas_lock:
             if _blas is None:
-                _blas = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+                libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+                _blas = [_get_and_set(library) for library in libraries]
             if _blas_users == 0:
-                _blas_before = [library.num_threads for library in _blas]
+                _blas_before = [get() for get, _ in _blas]
                 _set_blas_threads([1] * len(_blas))
             _blas_users += 1
 
@@ -205,13 +202,21 @@ class one_blas_thread(contextlib.ContextDecorator):
 
 
 def _set_blas_threads(counts: list[int]) -> None:
-    """Tell every BLAS its number of threads, from whichever thread this is.
+    for (_, set_threads), n in zip(_blas or (), counts):
+        set_threads(n)
 
-    threadpoolctl's own setter (from 3.8 on) ignores every thread but the one that used it first; here any may come, and
+
+def _get_and_set(library: Any) -> tuple[Callable[[], int], Callable[[int], None]]:
+    """OpenBLAS's own functions where its threads belong to the process, as in NumPy's wheels; else threadpoolctl's.
+
+    threadpoolctl's setter (from 3.8 on) ignores every thread but the one that used it first; here any may come, and
     `one_blas_thread` counts them.
     """
-    for library, n in zip(_blas or (), counts):
-        getattr(library, "_real_set_num_threads", library.set_num_threads)(n)
+    if getattr(library, "threading_layer", None) == "pthreads" and hasattr(library, "_get_symbol"):
+        own = library._get_symbol("openblas_get_num_threads"), library._get_symbol("openblas_set_num_threads")
+        if all(own):
+            return own
+    return library.get_num_threads, library.set_num_threads
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
