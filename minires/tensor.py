@@ -58,7 +58,7 @@ def _checked_output(op, data):
 
 
 def _unwrapped(op, inputs):
-    """The arrays of the inputs, which of them need a gradient, and their floating-point type (None if there is none)."""
+    """The inputs' arrays, which of them need a gradient, and their floating-point type (None if there is none)."""
     arrays, needs, first, alike, tracking = [], [], None, True, state.grad_enabled
     for t in inputs:
         if isinstance(t, Tensor):

@@ -83,8 +83,9 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: got no running statistics in evaluation; use training=True or keep them")
-        mean, var = running_mean.astype(input.dtype, copy=False), running_var.astype(input.dtype, copy=False)
-        return apply(batchnorm.BatchNormEval, input, weight, bias, mean=mean, var=var, eps=eps)
+        if not running_mean.dtype == running_var.dtype == input.dtype:
+            running_mean, running_var = running_mean.astype(input.dtype), running_var.astype(input.dtype)
+        return apply(batchnorm.BatchNormEval, input, weight, bias, mean=running_mean, var=running_var, eps=eps)
     batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)

@@ -21,7 +21,10 @@ def batch_first(x):
 
 def channel_rows(x):
     """(N, C, …) -> contiguous (C, M): all M values of a channel in one row, the batch last."""
-    return np.ascontiguousarray(x.transpose(*range(1, x.ndim), 0)).reshape(x.shape[1], -1)
+    channels = x.shape[1]
+    if len(x) > 1:
+        x = x.transpose(*range(1, x.ndim), 0)
+    return np.ascontiguousarray(x).reshape(channels, -1)
 
 
 def from_channel_rows(rows, shape):
