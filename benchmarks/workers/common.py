@@ -112,7 +112,9 @@ def flops(case, mode="step"):
 
 
 def measure(step, arguments, most=15, seconds=4.0):
-    """Time ``step``: warm up twice, then repeat for about ``seconds``, 3 to ``most`` times (quick: once and once).
+    """Time ``step``: warm up twice, then repeat for about ``seconds``, ``most`` times at most (quick: once and once).
+
+    A step of more than three seconds is warmed up once: what takes so long has found its memory by then.
 
     Returns ms (median) of this process, its peak memory, and what it had before the first step, in MB.
     """
@@ -120,15 +122,13 @@ def measure(step, arguments, most=15, seconds=4.0):
     for _ in range(1 if arguments.quick else 2):
         start = time.perf_counter()
         step()
-        if time.perf_counter() - start > 10:  # nothing that takes so long needs a second warm-up
+        if time.perf_counter() - start > 3:
             break
     times = []
-    while not times or (not arguments.quick and len(times) < most and (len(times) < 3 or sum(times) < seconds)):
+    while not times or (not arguments.quick and len(times) < most and sum(times) < seconds):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-        if sum(times) > 30:
-            break
     return {"ms": 1e3 * statistics.median(times), "peak_mb": peak_mb(), "base_mb": base, "threads": arguments.threads}
 
 

@@ -8,6 +8,7 @@ from common import cores, report
 quick, threads = "--quick" in sys.argv, cores()
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
 
+import statistics  # noqa: E402
 import time  # noqa: E402
 from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 
@@ -15,14 +16,18 @@ import numpy as np  # noqa: E402
 import threadpoolctl  # noqa: E402
 
 
-def best_of(function, repeats):
-    """Seconds of the fastest call."""
+def seconds_of(function, repeats):
+    """Seconds of each call."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         function()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return times
+
+
+def best_of(function, repeats):
+    return min(seconds_of(function, repeats))
 
 
 n = 2048
@@ -30,7 +35,7 @@ a, b = (np.random.default_rng(i).random((n, n), np.float32) for i in range(2))
 product = np.empty((n, n), np.float32)
 repeats = 3 if quick else 10
 np.matmul(a, b, out=product)
-sgemm = 2 * n**3 / best_of(lambda: np.matmul(a, b, out=product), repeats) / 1e9
+products = seconds_of(lambda: np.matmul(a, b, out=product), repeats)
 with threadpoolctl.threadpool_limits(1, "blas"):
     sgemm_one = 2 * n**3 / best_of(lambda: np.matmul(a, b, out=product), repeats) / 1e9
 
@@ -48,7 +53,8 @@ with ThreadPoolExecutor(threads) as pool:
     bandwidth = 2 * source.nbytes / best_of(lambda: copy(pool), repeats) / 1e9
 bandwidth_one = 2 * source.nbytes / best_of(lambda: np.copyto(target, source), repeats) / 1e9
 report(
-    sgemm_gflops=sgemm,
+    sgemm_gflops=2 * n**3 / min(products) / 1e9,
+    sgemm_median_gflops=2 * n**3 / statistics.median(products) / 1e9,
     sgemm_one_thread_gflops=sgemm_one,
     copy_gbs=bandwidth,  # bytes read and bytes written
     copy_one_thread_gbs=bandwidth_one,
