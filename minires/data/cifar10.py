@@ -60,8 +60,8 @@ def cifar10(
     if not folder.exists():
         if not download:
             raise FileNotFoundError(
-                f"cifar10: no folder {folder}; give the root that holds it, or download it (170 MB): "
-                f'python -c "from minires.data import cifar10; cifar10({str(folder.parent)!r}, download=True)"'
+                f"cifar10: no folder {folder}; give the root that holds it, or download it there (170 MB): "
+                f"--download on the command line, cifar10({str(folder.parent)!r}, download=True) in Python"
             )
         _download(folder, url, md5, records, progress)
     _check_sizes(folder, records)

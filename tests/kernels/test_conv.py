@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import conv
+from minires.kernels.cpu import conv, threads as threads_module
 from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float64, np.float32])
@@ -68,7 +68,7 @@ def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, th
         patch.setattr(conv, "BLOCK_BYTES", size)
         patch.setattr(conv, "WHOLE_BYTES", size)
         patch.setattr(conv, "NARROW", narrow)
-        patch.setattr(conv, "PARALLEL_WORK", parallel_work)
+        patch.setattr(threads_module, "PARALLEL_WORK", parallel_work)
         set_num_threads(threads)
         try:
             assert_twins(case, seed)
@@ -96,7 +96,7 @@ def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads
     monkeypatch.setattr(conv, "BLOCK_POSITIONS", 100)
     monkeypatch.setattr(conv, "BLOCK_BYTES", 20_000)
     monkeypatch.setattr(conv, "WHOLE_BYTES", 20_000)
-    monkeypatch.setattr(conv, "PARALLEL_WORK", 0)
+    monkeypatch.setattr(threads_module, "PARALLEL_WORK", 0)
     threads(threads_used)
     cut = forward_and_backward(cpu, case, *arrays)
     for a, b in zip(whole, cut):

@@ -224,10 +224,10 @@ def run_python(program):
 FORK = """
 import os, signal, threading, warnings
 import numpy as np
-from minires.kernels.cpu import conv, conv2d, threads
+from minires.kernels.cpu import conv2d, threads
 
 warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of what is tested here
-conv.PARALLEL_WORK = 0
+threads.PARALLEL_WORK = 0
 threads.set_num_threads(3)
 x, w = np.ones((4, 3, 9, 9), np.float32), np.ones((5, 3, 3, 3), np.float32)
 before = conv2d(x, w)

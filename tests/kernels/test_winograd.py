@@ -28,7 +28,8 @@ def any_size():
     """Let every 3×3 convolution at stride 1 come here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "CHANNELS", 1)
-        patch.setattr(winograd, "POSITIONS", 1)
+        patch.setattr(winograd, "ROW", 1)
+        patch.setattr(winograd, "ROW_PRODUCT", 1)
         yield
 
 
@@ -91,14 +92,16 @@ def test_several_callers_at_once_get_the_same_bits(threads_used, threads):
     assert len(found) == 5 and all(bits == found[0] for bits in found)
 
 
-def test_is_used_where_there_are_many_channels(monkeypatch):
+def test_is_used_where_there_is_enough_to_multiply(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(winograd, "CHANNELS", 100)
-    monkeypatch.setattr(winograd, "POSITIONS", 100)
-    many, few, batch = np.empty((128, 128, 3, 3)), np.empty((128, 64, 3, 3)), (128, 7, 7, 8)
+    for name, value in (("CHANNELS", 16), ("ROW", 50), ("ROW_PRODUCT", 200_000)):
+        monkeypatch.setattr(winograd, name, value)
+    many, few, batch = np.empty((128, 128, 3, 3)), np.empty((128, 8, 3, 3)), (128, 7, 7, 8)
     assert winograd.pays(many, (1, 1), (1, 1), batch)
     assert not winograd.pays(few, (1, 1), (1, 1), batch)
     assert not winograd.pays(many, (2, 2), (1, 1), batch)
     assert not winograd.pays(many, (1, 1), (2, 2), batch)
     assert not winograd.pays(many[..., :1], (1, 1), (1, 1), batch)
-    assert not winograd.pays(many, (1, 1), (1, 1), (128, 7, 7, 1))
+    assert not winograd.pays(many, (1, 1), (1, 1), (128, 7, 7, 7))
+    assert not winograd.pays(many, (1, 1), (1, 1), (128, 2, 7, 8))
+    assert not winograd.pays(np.empty((16, 16, 3, 3)), (1, 1), (1, 1), (16, 7, 7, 8))

@@ -56,6 +56,13 @@ def test_buffers_are_found_apart_from_parameters():
     assert len(list(model.buffers())) == 4
 
 
+def test_without_recurse_a_module_names_only_its_own():
+    model = Pair()
+    assert [name for name, _ in model.named_parameters(recurse=False)] == ["scale"]
+    assert [name for name, _ in model.named_buffers("net", recurse=False)] == ["net.offset"]
+    assert len(list(model.rest.parameters(recurse=False))) == len(list(model.rest.buffers(recurse=False))) == 0
+
+
 def test_named_modules_and_children():
     model = Pair()
     assert [name for name, _ in model.named_modules()] == ["", "first", "rest", "rest.0", "rest.1", "rest.2"]
@@ -216,6 +223,13 @@ def test_ops_carry_the_dotted_name_of_their_module_as_scope():
     net = Net()
     assert net(mr.ones(1, 2)) == ["blocks.0.1", "blocks.1.1", "blocks.0.0", ""]
     assert (mr.ones(2, requires_grad=True) * 2).op.scope == ""
+
+
+def test_an_anomaly_names_its_module_where_there_is_no_graph():
+    model = nn.Sequential(nn.ReLU(), nn.Sequential(nn.Linear(2, 1)))
+    nn.init.constant_(model[1][0].weight, np.inf)
+    with mr.no_grad(), mr.detect_anomaly(), pytest.raises(FloatingPointError, match=r"in 1\.0"):
+        model(mr.ones(1, 2))
 
 
 def test_scope_is_restored_after_an_error():

@@ -32,14 +32,13 @@ import math
 import numpy as np
 
 from . import winograd
-from .layout import batch_first, batch_last, copy_inside, copy_window, out_sizes
-from .threads import get_num_threads, one_blas_thread, parallel, workspace
+from .layout import batch_first, batch_last, copy_inside, copy_window, even, out_sizes
+from .threads import get_num_threads, one_blas_thread, parallel_products, workspace, worth_threads
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
 BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
 WHOLE_BYTES = 8_000_000  # of patches that are not: few positions and many channels, which want large products
 NARROW = 150  # numbers in an output row below which the shifts of whole planes are copied, not of rows
-PARALLEL_WORK = 24_000_000  # multiply-adds below which a second thread costs more than it brings
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -87,7 +86,7 @@ def correlate(x, weight, y, stride, padding, dilation):
     if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
         winograd.correlate(x, weight, y, padding)
         return
-    narrow = y.shape[2] * y.shape[3] < NARROW and weight.size * y[0].size < PARALLEL_WORK
+    narrow = y.shape[2] * y.shape[3] < NARROW and not worth_threads(weight.size * y[0].size)
     if narrow and stride == (1, 1) and weight.shape[2:] != (1, 1):
         _correlate_narrow(x, weight, y, padding, dilation)
         return
@@ -232,7 +231,7 @@ class Patches:
         self.x, self.out_hw, self.batch = x, out_hw, batch
         self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
         self.work = rows_of_product * channels * math.prod(kernel) * math.prod(out_hw) * batch
-        threads = get_num_threads() if self.work >= PARALLEL_WORK else 1
+        threads = get_num_threads() if worth_threads(self.work) else 1
         bytes_per_column = kernel[1] * channels * x.itemsize * batch
         limits = BLOCK_POSITIONS, BLOCK_BYTES, WHOLE_BYTES, threads
         self.shared_rows, self.blocks = _plan(
@@ -241,10 +240,7 @@ class Patches:
 
     def run(self, work):
         """Call ``work`` on all blocks, shared among the threads if there is enough to do; return its results."""
-        if self.work < PARALLEL_WORK:
-            with one_blas_thread():
-                return [work(self.blocks)]
-        return parallel(work, self.blocks)
+        return parallel_products(work, self.blocks, self.work)
 
     def gather(self, block):
         """The columns of a block, (rows, K, P), in this thread's workspace."""
@@ -293,10 +289,10 @@ def _plan(
     columns = max(block_positions // batch, 1)
     if bytes_per_column * columns * (kh + 3) > block_bytes:
         columns = max(columns // 2, 1)
-    columns = _even(out_w, columns)
+    columns = even(out_w, columns)
     shared_rows = kh > 1 and dilation == 1 and columns * batch >= 256
     if flat:
-        rows, columns = 1, _even(out_w, max(16 * block_positions // batch, 1))
+        rows, columns = 1, even(out_w, max(16 * block_positions // batch, 1))
     elif shared_rows:
         rows = (block_bytes // (bytes_per_column * columns) - kh) // stride + 1
     else:
@@ -305,15 +301,10 @@ def _plan(
     strips = -(-out_w // columns)
     count = -(-out_h // max(rows, 1)) * strips
     count = -(-count // threads) * threads  # as much for every thread
-    rows = _even(out_h, -(-out_h * strips // count))
+    rows = even(out_h, -(-out_h * strips // count))
     blocks = [
         (h, min(h + rows, out_h), w, min(w + columns, out_w))
         for w in range(0, out_w, columns)
         for h in range(0, out_h, rows)
     ]
     return shared_rows, blocks
-
-
-def _even(total, largest):
-    """A block length of at most ``largest`` that cuts ``total`` into nearly equal blocks."""
-    return -(-total // -(-total // max(min(largest, total), 1)))

@@ -40,6 +40,11 @@ def out_sizes(in_hw, kernel, stride, padding, dilation=(1, 1)):
     )
 
 
+def even(total, largest):
+    """A block length of at most ``largest`` that cuts ``total`` into nearly equal blocks."""
+    return -(-total // -(-total // max(min(largest, total), 1)))
+
+
 def inside(start, step, count, size):
     """The run lo:hi of range(count) in which 0 ≤ start + r·step < size."""
     lo = min(max(-(start // step), 0), count)

@@ -24,6 +24,7 @@ def available_cores() -> int:
 RUNS_PER_THREAD = 4  # more even out a slow core better, and cost a call each
 BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
 PARALLEL_BYTES = 2_000_000  # below this a second thread costs more than it brings
+PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
 
 _num_threads = available_cores()
 _crew: "_Crew | None" = None
@@ -75,6 +76,19 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
     with one_blas_thread():
         _hire().call(take_runs, threads - 1)
     return results
+
+
+def worth_threads(multiply_adds: int) -> bool:
+    """Whether a matrix product, or a few, is large enough for several threads."""
+    return multiply_adds >= PARALLEL_WORK
+
+
+def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply_adds: int) -> list:
+    """`parallel` where there is enough to multiply, else all in this thread; returns the results in order."""
+    if worth_threads(multiply_adds):
+        return parallel(work, items)
+    with one_blas_thread():
+        return [work(items)]
 
 
 def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:
@@ -219,10 +233,11 @@ def _get_and_set(library: Any) -> tuple[Callable[[], int], Callable[[int], None]
     return library.get_num_threads, library.set_num_threads
 
 
-def workspace(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Scratch memory of this thread, reused from call to call; its contents are undefined."""
+def workspace(shape: tuple[int, ...], dtype: np.dtype, purpose: str = "patches") -> np.ndarray:
+    """Scratch memory of this thread, one piece for each purpose, reused from call to call; contents are undefined."""
     count = math.prod(shape) * dtype.itemsize
-    buffer = getattr(_local, "buffer", None)
+    buffer = getattr(_local, purpose, None)
     if buffer is None or buffer.size < count:
-        buffer = _local.buffer = np.empty(count, np.uint8)
+        buffer = np.empty(count, np.uint8)
+        setattr(_local, purpose, buffer)
     return np.ndarray(shape, dtype, buffer)

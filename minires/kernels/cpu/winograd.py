@@ -1,172 +1,229 @@
-"""3×3 convolution of many channels with 2¼ times fewer multiplications: Winograd's F(2×2, 3×3).
+"""3×3 convolution with half the multiplications: Winograd's F(4, 3) along the columns of an image.
 
 Twin of `minires.kernels.textbook.conv2d`, for stride 1; used by `conv` where there are enough channels. Winograd 1980;
-for convolution networks Lavin & Gray 2016, arXiv 1509.09308.
+for convolution networks Lavin & Gray 2016, arXiv 1509.09308, whose matrices of section 4.3 these are.
 
-In one dimension, two neighbouring outputs of a kernel of three take six products. Four suffice::
+Take a tile of four outputs y, one above the other, and one column of the kernel, w. They see six inputs d, and take
+4·3 = 12 products. Six suffice, one for each number that both sides are turned into::
 
-    y₀ = w₀d₀ + w₁d₁ + w₂d₂       m₀ = (d₀ − d₂)·w₀                    y₀ = m₀ + m₁ + m₂
-    y₁ = w₀d₁ + w₁d₂ + w₂d₃       m₁ = (d₁ + d₂)·(w₀ + w₁ + w₂)/2      y₁ = m₁ − m₂ − m₃
-                                  m₂ = (d₂ − d₁)·(w₀ − w₁ + w₂)/2
-                                  m₃ = (d₁ − d₃)·w₂
+    d₀ ─┐                                      ┌─ y₀           y = Aᵀ [(G w) ∘ (Bᵀ d)]
+    d₁ ─┤                                      ├─ y₁
+    d₂ ─┤   six sums  ── × six sums ──  four   ├─ y₂           (polynomials: d, w and y are taken at 0, ±1, ±2 and ∞,
+    d₃ ─┤    of d          of w         sums   └─ y₃            where a product of polynomials is one product each)
+    d₄ ─┤    Bᵀ d          G w          Aᵀ m
+    d₅ ─┘
 
-or y = Aᵀ[(G w) ∘ (Bᵀ d)] with the matrices of signs read off above. Along rows and columns at once, a tile of 2×2
-outputs takes 16 products instead of 36. With channels, each of the 16 is a matrix product over them:
+With channels and the three columns of the kernel, each of the six is a matrix product, in which a whole row of tiles
+shares one matrix, as in `conv`::
 
-    V = Bᵀ d B    (16, C, tiles): every tile of 4×4 inputs, tiles overlapping by two
-    U = G w Gᵀ    (16, O, C)
-    Y = Aᵀ (U V) A
+    V = Bᵀ d           (6, C, tiles)           every tile's six rows of inputs
+    S                  (6, 3·C, tiles)         and its neighbours to the left and right: im2col of a 1×3 kernel
+    U = G w            (6, O, 3·C)
+    Y = Aᵀ (U S)       (O, 4 rows of each tile)
+
+The transforms are products too, with matrices of 6×6 and 4×6 that pass over long rows.
 
 The gradients need nothing new. dx is the convolution of grad_y with the flipped weights; and dw, the derivative of the
-same three lines, is Gᵀ[Σ_tiles V ∘ (A y)] G, which here takes the same V as dx does, with x in y's place.
+line above, is Gᵀ [Σ_tiles (Bᵀ d) ∘ (A x)], which takes the same S as dx does.
 
-The transforms only add, in a handful of passes over C·H·W·N numbers, while the products cost O·C·H·W·N: hence *many*
-channels. The sums differ from the textbook's in rounding, by a few units in the last place more.
+The transforms cost a few passes over C·H·W·N numbers and the products O·C·H·W·N: hence *many* channels. Its sums differ
+from the textbook's by a few units in the last place more: they are of larger numbers, which cancel.
 """
-
-import math
 
 import numpy as np
 
-from .layout import copy_window
-from .threads import get_num_threads, parallel
+from .layout import copy_window, even
+from .threads import get_num_threads, parallel_products, workspace
 
-CHANNELS = 100  # from which on the transforms cost less than the multiplications they save
-POSITIONS = 100  # H′·W′·N below which the 16 products are too thin
+CHANNELS = 16  # from which on the transforms may cost less than the multiplications they save,
+ROW = 50  # with W′·N numbers in a row of the output,
+ROW_PRODUCT = 200_000  # and O·C·W′·N multiplications for a row and a tap
+BLOCK_BYTES = 5_000_000  # of S
 
-G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-GG = np.kron(G, G)  # (16, 9): G w Gᵀ, for w as a column of nine
-GG_BACK = np.kron(G * [[1], [1], [1], [-1]], G * [[1], [1], [1], [-1]])  # with the sign that `_output_tiles` leaves out
+TILE = 4  # outputs of a tile, made from TILE + 2 inputs
+BT = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+G = np.array(
+    [
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
+    ]
+)
+AT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
 def pays(weight, stride, dilation, out_shape):
     """Whether a convolution with output (O, H′, W′, N) is one for Winograd: 3×3, stride 1, many channels in and out."""
-    fits = weight.shape[2:] == (3, 3) and stride == dilation == (1, 1)
-    return fits and min(weight.shape[:2]) >= CHANNELS and math.prod(out_shape[1:]) >= POSITIONS
+    (out, channels, *kernel), (_, height, width, batch) = weight.shape, out_shape
+    fits = kernel == [3, 3] and stride == dilation == (1, 1) and height >= TILE - 1
+    row = width * batch
+    return fits and min(out, channels) >= CHANNELS and row >= ROW and out * channels * row >= ROW_PRODUCT
 
 
 def correlate(x, weight, y, padding):
     """`conv.correlate` for a 3×3 kernel at stride 1. x (C, H, W, N), weight (O, C, 3, 3), fills y (O, H′, W′, N)."""
-    _output(_products(_transform(GG, weight), _input_tiles(x, padding, y.shape[1:3])), y)
+    u, tiles = _weights(weight), Tiles(x, y.shape[1:3], padding)
+
+    def work(blocks):
+        for block in blocks:
+            _outputs(u, tiles.gather(block), y, block)
+
+    parallel_products(work, tiles.blocks, y.size * weight[0].size)
 
 
 def gradients(g, x, weight, grad_x, grad_w, padding):
     """Fill dx (C, H, W, N) and, if it is not None, dw (O, C, 3, 3) from g (O, H′, W′, N)."""
-    flipped = _transform(GG[:, ::-1], weight).transpose(0, 2, 1)  # (16, C, O)
-    tiles = _input_tiles(g, tuple(2 - p for p in padding), x.shape[1:3])  # (16, O, tiles)
-    _output(_products(flipped, tiles), grad_x)
+    u = _weights(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
+    tiles = Tiles(g, x.shape[1:3], tuple(2 - p for p in padding))
+
+    def work(blocks):
+        partial = None
+        for block in blocks:
+            s = tiles.gather(block)
+            _outputs(u, s, grad_x, block)
+            if grad_w is not None:
+                product = s @ _spread(x, block).transpose(0, 2, 1)  # (6, 3·O, C)
+                partial = product if partial is None else np.add(partial, product, out=partial)
+        return partial
+
+    work_to_do = g.size * weight[0].size * (1 if grad_w is None else 2)
+    partials = parallel_products(work, tiles.blocks, work_to_do)
     if grad_w is not None:
-        products = _products(tiles, _output_tiles(x).transpose(0, 2, 1)).reshape(16, -1).T  # (O·C, 16)
-        back, nine = GG_BACK[:, ::-1].astype(x.dtype), np.empty((weight[..., 0, 0].size, 9), x.dtype)
-        _share(len(nine), lambda part: np.matmul(products[part], back, out=nine[part]))
-        grad_w[...] = nine.reshape(weight.shape)
+        total, gt = sum(partials[1:], partials[0]).reshape(6, 3, *weight.shape[:2]), G.T.astype(x.dtype)
+
+        def back(run):
+            for o in run:
+                taps = gt @ np.ascontiguousarray(total[:, :, o]).reshape(6, -1)  # (3, 3·O·C)
+                grad_w[o] = taps.reshape(3, *total[0, :, o].shape)[::-1, ::-1].transpose(2, 3, 0, 1)
+
+        parallel_products(back, _shares(len(weight)), 18 * weight.size)
 
 
-def _transform(matrix, weight):
-    """U = G w Gᵀ, for matrix G ⊗ G: (O, C, 3, 3) -> (16, O, C)."""
-    matrix, nine = matrix.astype(weight.dtype), weight.reshape(-1, 9).T
-    u = np.empty((16, nine.shape[1]), weight.dtype)
-    _share(nine.shape[1], lambda part: np.matmul(matrix, nine[:, part], out=u[:, part]))
-    return u.reshape(16, *weight.shape[:2])
+def _weights(weight):
+    """U = G w for each column of the kernel: (O, C, 3, 3) -> (6, O, 3·C)."""
+    out, channels = weight.shape[:2]
+    u, g = np.empty((6, out, 3 * channels), weight.dtype), G.astype(weight.dtype)
+
+    def work(run):
+        for o in run:
+            rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
+            u[:, o] = (g @ rows).reshape(6, -1, 3 * channels)
+
+    parallel_products(work, _shares(out), 18 * weight.size)
+    return u
 
 
-def _products(a, b):
-    """The 16 matrix products, shared among the threads."""
-    out = np.empty((16, a.shape[1], b.shape[2]), a.dtype)
-    _share(16, lambda k: np.matmul(a[k], b[k], out=out[k]))
-    return out
+def _outputs(u, s, y, block):
+    """Y = Aᵀ (U S) of a block: U (6, O, K), S (6, K, columns), into y (O, H′, W′, N)."""
+    t0, t1, w0, w1 = block
+    m = np.matmul(u, s, out=workspace((6, u.shape[1], s.shape[2]), y.dtype, "products"))
+    m = m.reshape(6, len(y), t1 - t0, -1).transpose(1, 2, 0, 3)  # (O, tiles, 6, W·N)
+    for tiles, rows in _rows(y, block):
+        np.matmul(AT[: rows.shape[2]].astype(y.dtype), m[:, tiles], out=rows)
 
 
-def _input_tiles(x, padding, out_hw):
-    """V = Bᵀ d B of every 4×4 tile: x (C, H, W, N) -> (16, C, tiles), tiles = ⌈H′/2⌉·⌈W′/2⌉·N."""
-    (channels, _, _, batch), (high, wide) = x.shape, _tiles(out_hw)
-    v = np.empty((4, 4, channels, high, wide, batch), x.dtype)
-
-    def work(c):
-        part = x[c]
-        # rows and columns of even and odd number apart, so that tile t is made of entries t and t + 1 of both
-        image = np.empty((2, 2, len(part), high + 1, wide + 1, batch), x.dtype)
-        for i, j in np.ndindex(2, 2):
-            copy_window(image[i, j], part, i - padding[0], 2, j - padding[1], 2)
-        rows = np.empty((4, 2, len(part), high, wide + 1, batch), x.dtype)
-        _times_b(image[:, :, :, :-1], image[:, :, :, 1:], rows)
-        rows = rows.swapaxes(0, 1)  # (2 parities of columns, 4, …)
-        _times_b(rows[..., :-1, :], rows[..., 1:, :], v[:, :, c].swapaxes(0, 1))
-
-    _share(channels, work)
-    return v.reshape(16, channels, -1)
+def _spread(x, block):
+    """A x of a block, the other way round: x (C, H, W, N) -> (6, C, columns)."""
+    t0, t1, w0, w1 = block
+    spread = workspace((6, len(x), t1 - t0, (w1 - w0) * x.shape[3]), x.dtype, "spread")
+    for tiles, rows in _rows(x, block):
+        np.matmul(AT.T[:, : rows.shape[2]].astype(x.dtype), rows, out=spread.transpose(1, 2, 0, 3)[:, tiles])
+    return spread.reshape(6, len(x), -1)
 
 
-def _times_b(here, next, out):
-    """Bᵀ d of tiles d₀, d₁ = here and d₂, d₃ = next."""
-    (d0, d1), (d2, d3) = here, next
-    np.subtract(d0, d2, out=out[0])
-    np.add(d1, d2, out=out[1])
-    np.subtract(d2, d1, out=out[2])
-    np.subtract(d1, d3, out=out[3])
+def _rows(y, block):
+    """A block of y (C, H, W, N) as (slice of its tiles, view (C, tiles, 4, W·N)); a last tile of fewer rows apart."""
+    (t0, t1, w0, w1), (channels, height, _, batch) = block, y.shape
+    whole = min(t1, height // TILE)
+    channel, row, column, item = _strides(y)
+    for a, b, rows in ((t0, whole, TILE), (whole, t1, height - whole * TILE)):
+        if a < b:
+            shape, strides = (channels, b - a, rows, (w1 - w0) * batch), (channel, TILE * row, row, item)
+            yield slice(a - t0, b - t0), np.ndarray(shape, y.dtype, y, a * TILE * row + w0 * column, strides)
 
 
-def _output(products, y):
-    """y = Aᵀ m A: m (16, O, tiles), which is used up, fills y (O, H′, W′, N)."""
-    (out, height, width, batch), (high, wide) = y.shape, _tiles(y.shape[1:3])
-    even = y if height % 2 == width % 2 == 0 else np.empty((out, 2 * high, 2 * wide, batch), y.dtype)
-    m, pixels = products.reshape(4, 4, out, high, wide, batch), _by_parity(even)
-
-    def work(c):
-        rows = np.empty((2, 4, *m[0, 0, c].shape), y.dtype)
-        _times_a(m[:, :, c], rows)
-        _times_a(rows.swapaxes(0, 1), pixels[:, :, c].swapaxes(0, 1))
-
-    _share(out, work)
-    if even is not y:
-        y[...] = even[:, :height, :width]
+def _strides(x):
+    """Strides of a contiguous array in bytes; those that NumPy gives mean nothing for axes of length 1."""
+    _, height, width, batch = x.shape
+    item = x.itemsize
+    return height * width * batch * item, width * batch * item, batch * item, item
 
 
-def _times_a(m, out):
-    """Aᵀ m; uses m up."""
-    m[0] += m[1]
-    np.add(m[0], m[2], out=out[0])
-    m[1] -= m[2]
-    np.subtract(m[1], m[3], out=out[1])
-
-
-def _output_tiles(y):
-    """A y Aᵀ of every 2×2 tile, but with A's last row (0, −1) as (0, 1): y (C, H′, W′, N) -> (16, C, tiles)."""
-    (channels, height, width, batch), (high, wide) = y.shape, _tiles(y.shape[1:3])
-    if height % 2 or width % 2:
-        even = np.zeros((channels, 2 * high, 2 * wide, batch), y.dtype)
-        even[:, :height, :width] = y
-        y = even
-    tiles, pixels = np.empty((4, 4, channels, high, wide, batch), y.dtype), _by_parity(y)
-
-    def work(c):
-        rows = np.empty((4, 2, *pixels[0, 0, c].shape), y.dtype)
-        _sum_and_difference(pixels[:, :, c], rows)
-        _sum_and_difference(rows.swapaxes(0, 1), tiles[:, :, c].swapaxes(0, 1))
-
-    _share(channels, work)
-    return tiles.reshape(16, channels, -1)
-
-
-def _sum_and_difference(y, out):
-    out[0], out[3] = y
-    np.add(y[0], y[1], out=out[1])
-    np.subtract(y[0], y[1], out=out[2])
-
-
-def _by_parity(y):
-    """A view of y (C, 2·high, 2·wide, N) as (2, 2, C, high, wide, N): rows and columns of even and odd number apart."""
-    channels, height, width, batch = y.shape
-    return y.reshape(channels, height // 2, 2, width // 2, 2, batch).transpose(2, 4, 0, 1, 3, 5)
-
-
-def _tiles(hw):
-    """Number of 2×2 tiles along each axis."""
-    return tuple(-(-n // 2) for n in hw)
-
-
-def _share(count, work):
-    """Call ``work`` on slices that cut range(count) into one for each thread."""
+def _shares(count):
+    """Slices that cut range(count) into one for each thread."""
     threads = get_num_threads()
     cuts = [slice(count * i // threads, count * (i + 1) // threads) for i in range(threads)]
-    parallel(lambda run: [work(part) for part in run], [c for c in cuts if c.start < c.stop])
+    return [cut for cut in cuts if cut.start < cut.stop]
+
+
+class Tiles:
+    """S for an image, gathered block by block: a block is some rows of tiles, and some columns of the output."""
+
+    def __init__(self, x, out_hw, padding):
+        """x (C, H, W, N) contiguous; ``out_hw`` outputs to cover."""
+        self.x, self.padding = x, padding
+        (height, width), batch, threads = out_hw, x.shape[3], get_num_threads()
+        high = -(-height // TILE)
+        columns = BLOCK_BYTES // (18 * len(x) * x.itemsize)
+        wide = even(width, columns // batch)
+        strips = -(-width // wide)
+        count = -(-high // max(columns // (wide * batch), 1)) * strips
+        count = -(-count // threads) * threads  # as much for every thread
+        many = even(high, high * strips // count)
+        self.blocks = [
+            (t, min(t + many, high), w, min(w + wide, width))
+            for t in range(0, high, many)
+            for w in range(0, width, wide)
+        ]
+
+    def gather(self, block):
+        """S of a block, (6, 3·C, columns), in this thread's workspace."""
+        (t0, t1, w0, w1), (channels, _, width, batch) = block, self.x.shape
+        left, rows = w0 - self.padding[1], channels * (t1 - t0)
+        a, b = (min(max(w, 0), width) for w in (left, left + w1 - w0 + 2))  # the columns of the image that it sees
+        s, taps = workspace((6, 3, rows, w1 - w0, batch), self.x.dtype), [0, 1, 2]
+        if b - a == w1 - w0:  # one of the three taps sees just these: V is made in its place
+            v = s[:, taps.pop(a - left)]
+        else:
+            v = workspace((6, rows, b - a, batch), self.x.dtype, "transformed")
+        self._transform(t0, t1, a, b, v.reshape(6, channels, t1 - t0, -1).transpose(1, 2, 0, 3))
+        for j in taps:
+            copy_window(s[:, j], v, 0, 1, left + j - a, 1)
+        return s.reshape(6, 3 * channels, -1)
+
+    def _transform(self, t0, t1, a, b, out):
+        """V = Bᵀ d of the columns a:b of some rows of tiles, into ``out`` (C, tiles, 6, (b−a)·N)."""
+        x, bt = self.x, BT.astype(self.x.dtype)
+        channel, row, column, item = _strides(x)
+        t = t0
+        while t < t1:
+            lo, hi = self._inside(t)
+            same = t + 1
+            while same < t1 and self._inside(same) == (lo, hi):
+                same += 1
+            part = out[:, t - t0 : same - t0]
+            if lo < hi:
+                first = t * TILE - self.padding[0] + lo
+                shape, strides = (len(x), same - t, hi - lo, (b - a) * x.shape[3]), (channel, TILE * row, row, item)
+                d = np.ndarray(shape, x.dtype, x, first * row + a * column, strides)
+                np.matmul(bt[:, lo:hi], d, out=part)
+            else:
+                part[...] = 0
+            t = same
+
+    def _inside(self, t):
+        """Which of the tile's six rows lie in the image."""
+        first, height = t * TILE - self.padding[0], self.x.shape[1]
+        return min(max(-first, 0), 6), min(max(height - first, 0), 6)
