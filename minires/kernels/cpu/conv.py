@@ -22,7 +22,7 @@ Both gradients are built from the same pieces. With stride 1, the patches of gra
 dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger stride, dx splits into stride² independent
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
 
-3×3 kernels of a hundred channels and more go to `winograd`, which multiplies less.
+3×3 kernels at stride 1 go to `winograd` where channels and rows are many enough: it multiplies half as often.
 """
 
 import functools

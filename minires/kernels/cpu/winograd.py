@@ -127,9 +127,8 @@ def _weights(weight):
 
 def _outputs(u, s, y, block):
     """Y = Aᵀ (U S) of a block: U (6, O, K), S (6, K, columns), into y (O, H′, W′, N)."""
-    t0, t1, w0, w1 = block
     m = np.matmul(u, s, out=workspace((6, u.shape[1], s.shape[2]), y.dtype, "products"))
-    m = m.reshape(6, len(y), t1 - t0, -1).transpose(1, 2, 0, 3)  # (O, tiles, 6, W·N)
+    m = m.reshape(6, len(y), block[1] - block[0], -1).transpose(1, 2, 0, 3)  # (O, tiles, 6, W·N)
     for tiles, rows in _rows(y, block):
         np.matmul(AT[: rows.shape[2]].astype(y.dtype), m[:, tiles], out=rows)
 
