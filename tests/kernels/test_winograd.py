@@ -8,10 +8,11 @@ from hypothesis import given, settings, strategies as st
 from strategies import layouts, seeds
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import winograd
+from minires.kernels.cpu import threads as threads_module, winograd
 from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 
 counts, dtypes = st.integers(1, 4), st.sampled_from([np.float64, np.float32])
+relays = st.tuples(layouts, layouts, layouts)
 
 
 @st.composite
@@ -30,6 +31,8 @@ def any_size():
         patch.setattr(winograd, "CHANNELS", 1)
         patch.setattr(winograd, "ROW", 1)
         patch.setattr(winograd, "ROW_PRODUCT", 1)
+        patch.setattr(winograd, "BLOCK_BYTES", 0)  # blocks of COLUMNS
+        patch.setattr(threads_module, "PARALLEL_WORK", 0)
         yield
 
 
@@ -46,13 +49,15 @@ def draw_arrays(case, seed, dtype):
 
 
 @settings(max_examples=300)
-@given(cases(), seeds, dtypes, st.tuples(layouts, layouts, layouts), st.integers(1, 3), st.booleans())
-def test_equals_its_twin(case, seed, dtype, relay, threads, weight_wanted):
+@given(cases(), seeds, dtypes, relays, st.integers(1, 3), st.booleans(), st.integers(1, 99))
+def test_equals_its_twin(case, seed, dtype, relay, threads, weight_wanted, columns):
     arrays, options = draw_arrays(case, seed, dtype), (*case[2:], (True, weight_wanted, False))
     before = get_num_threads()
     set_num_threads(threads)
     try:
-        fast = both_ways(cpu, *(lay(a) for lay, a in zip(relay, arrays)), *options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(winograd, "COLUMNS", columns)
+            fast = both_ways(cpu, *(lay(a) for lay, a in zip(relay, arrays)), *options)
     finally:
         set_num_threads(before)
     exact = both_ways(textbook, *(a.astype(np.float64) for a in arrays), *options)

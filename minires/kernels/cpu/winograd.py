@@ -26,9 +26,12 @@ The transforms are products too, with matrices of 6×6 and 4×6 that pass over l
 The gradients need nothing new. dx is the convolution of grad_y with the flipped weights; and dw, the derivative of the
 line above, is Gᵀ [Σ_tiles (Bᵀ d) ∘ (A x)], which takes the same S as dx does.
 
-The transforms cost a few passes over C·H·W·N numbers and the products O·C·H·W·N: hence *many* channels. Its sums differ
-from the textbook's by a few units in the last place more: they are of larger numbers, which cancel.
+The transforms cost a few passes over C·H·W·N numbers and the products O·C·H·W·N: hence *many* channels. The sums are of
+larger numbers, which cancel: the rounding error is about four times that of plain sums, in float32 2·10⁻⁶ of the
+largest output.
 """
+
+import itertools
 
 import numpy as np
 
@@ -38,7 +41,8 @@ from .threads import get_num_threads, parallel_products, workspace
 CHANNELS = 16  # from which on the transforms may cost less than the multiplications they save,
 ROW = 50  # with W′·N numbers in a row of the output,
 ROW_PRODUCT = 200_000  # and O·C·W′·N multiplications for a row and a tap
-BLOCK_BYTES = 5_000_000  # of S
+BLOCK_BYTES = 5_000_000  # of S,
+COLUMNS = 256  # of which it has this many at least: each block adds 18·O·C numbers to dw
 
 TILE = 4  # outputs of a tile, made from TILE + 2 inputs
 BT = np.array(
@@ -175,7 +179,7 @@ class Tiles:
         self.x, self.padding = x, padding
         (height, width), batch, threads = out_hw, x.shape[3], get_num_threads()
         high = -(-height // TILE)
-        columns = BLOCK_BYTES // (18 * len(x) * x.itemsize)
+        columns = max(BLOCK_BYTES // (18 * len(x) * x.itemsize), COLUMNS)
         wide = even(width, columns // batch)
         strips = -(-width // wide)
         count = -(-high // max(columns // (wide * batch), 1)) * strips
@@ -206,21 +210,15 @@ class Tiles:
         """V = Bᵀ d of the columns a:b of some rows of tiles, into ``out`` (C, tiles, 6, (b−a)·N)."""
         x, bt = self.x, BT.astype(self.x.dtype)
         channel, row, column, item = _strides(x)
-        t = t0
-        while t < t1:
-            lo, hi = self._inside(t)
-            same = t + 1
-            while same < t1 and self._inside(same) == (lo, hi):
-                same += 1
-            part = out[:, t - t0 : same - t0]
-            if lo < hi:
-                first = t * TILE - self.padding[0] + lo
-                shape, strides = (len(x), same - t, hi - lo, (b - a) * x.shape[3]), (channel, TILE * row, row, item)
-                d = np.ndarray(shape, x.dtype, x, first * row + a * column, strides)
-                np.matmul(bt[:, lo:hi], d, out=part)
-            else:
+        for (lo, hi), same in itertools.groupby(range(t0, t1), self._inside):
+            tiles = list(same)
+            part = out[:, tiles[0] - t0 : tiles[-1] + 1 - t0]
+            if lo == hi:
                 part[...] = 0
-            t = same
+                continue
+            first = tiles[0] * TILE - self.padding[0] + lo
+            shape, strides = (len(x), len(tiles), hi - lo, (b - a) * x.shape[3]), (channel, TILE * row, row, item)
+            np.matmul(bt[:, lo:hi], np.ndarray(shape, x.dtype, x, first * row + a * column, strides), out=part)
 
     def _inside(self, t):
         """Which of the tile's six rows lie in the image."""
