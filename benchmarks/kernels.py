@@ -31,8 +31,9 @@ def ops(plan: Plan) -> None:
     intro = (
         f"Roofline: {roofline['sgemm_gflops']:.0f} GFLOP/s of sgemm (2048³, NumPy), {roofline['copy_gbs']:.0f} GB/s of "
         f"copying (read + write, 256 MB), on {roofline['threads']} threads. A kernel's roofline is the longer of its "
-        "arithmetic at the one and its operands, each once, at the other; over 100 % means the operands stayed in a "
-        "cache. Calls: in one training step; calls of one kind with the same shapes are measured once."
+        "arithmetic at the one and its operands, each once, at the other; over 100 % means that operands stayed in a "
+        "cache, or that Winograd multiplied less. "
+        "Calls: in one training step; calls of one kind with the same shapes are measured once."
     )
     text = "\n\n".join([intro, *pages, about(plan, everything)])
     save("ops", plan, {"roofline": roofline, "nets": nets}, text)
