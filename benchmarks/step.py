@@ -65,10 +65,10 @@ def step(plan: Plan) -> None:
     fraction = 1e3 * rate / roofline["sgemm_gflops"]
     verdict = "aim met" if fraction >= bars.SGEMM_AIM else "must met" if fraction >= bars.SGEMM_MUST else "missed"
     reached = (
-        f"The ResNet-56 step is {ours['gflop']:.1f} GFLOP, all convolutions counted as direct ones: {1e3 * rate:.0f} GFLOP/s, "
-        f"which is **{fraction:.0%}** of the {roofline['sgemm_gflops']:.0f} GFLOP/s of a 2048³ float32 product in NumPy on "
-        f"{roofline['threads']} threads ({verdict}: ≥ {bars.SGEMM_MUST:.0%}, aim ≥ {bars.SGEMM_AIM:.0%}). That rate is "
-        f"of the best of ten products; their median reaches {roofline['sgemm_median_gflops']:.0f}. "
+        f"The ResNet-56 step is {ours['gflop']:.1f} GFLOP, all convolutions counted as direct ones. "
+        f"{1e3 * rate:.0f} GFLOP/s are **{fraction:.0%}** of the {roofline['sgemm_gflops']:.0f} GFLOP/s of a 2048³ "
+        f"float32 product in NumPy on {roofline['threads']} threads ({verdict}: ≥ {bars.SGEMM_MUST:.0%}, aim ≥ "
+        f"{bars.SGEMM_AIM:.0%}), the best of ten; their median reaches {roofline['sgemm_median_gflops']:.0f}. "
         "Peak memory is that of the whole process, its libraries included (`benchmarks memory` takes it apart)."
     )
     save_figure("step", plan, figures.programs({title(case): measured for case, measured in results.items()}))
