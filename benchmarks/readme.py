@@ -50,9 +50,9 @@ def paragraphs() -> Iterator[str]:
         yield markdown(["", "minires", "PyTorch NCHW / channels_last", "memory: minires", "PyTorch"], rows)
         rate = step["cases"]["resnet56"]["minires"]["gflop"] / step["cases"]["resnet56"]["minires"]["ms"]
         yield (
-            f"The ResNet-56 step computes at {1e3 * rate:.0f} GFLOP/s, {step['sgemm_fraction']:.0%} of what the "
-            f"machine's own matrix product reaches (`benchmarks memory`: [where the memory goes]"
-            "(benchmarks/results/memory.md))."
+            f"Counted as direct convolutions, the ResNet-56 step computes at {1e3 * rate:.0f} GFLOP/s, "
+            f"{step['sgemm_fraction']:.0%} of what the machine's own matrix product reaches "
+            "(`benchmarks memory`: [where the memory goes](benchmarks/results/memory.md))."
         )
         if load("ops"):
             yield "What each kernel takes, beside PyTorch's and the roofline: [ops](benchmarks/results/ops.md)."
