@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from minires.files import replacing
 
 from .harness import HERE, Plan, load, markdown, number
-from .step import CHANNELS_LAST, PYTORCH, STEPS, title
+from .step import CHANNELS_LAST, PYTORCH, STEPS, sgemm_fraction, title
 
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks readme` -->", "<!-- benchmarks: end -->"
@@ -48,10 +48,10 @@ def paragraphs() -> Iterator[str]:
         if inference:
             rows += [_row(f"{title('resnet56', int(n))}: inference", r) for n, r in inference["batches"].items()]
         yield markdown(["", "minires", "PyTorch NCHW / channels_last", "memory: minires", "PyTorch"], rows)
-        rate = step["cases"]["resnet56"]["minires"]["gflop"] / step["cases"]["resnet56"]["minires"]["ms"]
+        rate, fraction, of_best = sgemm_fraction(step["cases"]["resnet56"]["minires"], step["roofline"])
         yield (
-            f"Counted as direct convolutions, the ResNet-56 step computes at {1e3 * rate:.0f} GFLOP/s, "
-            f"{step['sgemm_fraction']:.0%} of what the machine's own matrix product reaches "
+            f"Counted as direct convolutions, the ResNet-56 step computes at {rate:.0f} GFLOP/s: {fraction:.0%} of "
+            f"what the machine's own matrix product reaches (medians both), {of_best:.0%} of the best of these "
             "(`benchmarks memory`: [where the memory goes](benchmarks/results/memory.md))."
         )
         if load("ops"):

@@ -28,7 +28,7 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     if state.anomaly:
         op.shape, op.scope = data.shape, state.scope
         check_finite(data, op, "output", arrays)
-    if True in op.needs:
+    if any(op.needs):
         return _node(op, inputs, arrays, data, dtype)
     return Tensor(data.astype(np.float32) if dtype is None and data.dtype == np.float64 else data)
 
@@ -77,7 +77,7 @@ def _unwrapped(op, inputs):
 
 
 def _common_dtype(op, inputs, arrays):
-    """The one floating-point type among inputs that differ; raises TypeError if there are two, or two devices."""
+    """The one floating-point type among inputs that differ; or TypeError: two types, two devices, no tensor."""
     dtype = kind = None
     for t, a in zip(inputs, arrays):
         if isinstance(t, Tensor):

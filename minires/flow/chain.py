@@ -53,7 +53,7 @@ def chain_of(
 def in_float64(model: Module) -> Iterator[None]:
     """Run a model in float64, its parameters being constants; its own arrays come back when the block ends."""
     parameters = [(p, p.data, p.requires_grad) for p in model.parameters()]
-    buffers = [(module, dict(module.named_buffers(recurse=False))) for module in model.modules()]
+    buffers = [(module, dict(module._own("buffer"))) for module in model.modules()]
     try:
         model.double().requires_grad_(False)
         yield

@@ -66,7 +66,7 @@ class Module:
             )
         self.__dict__[name] = value
 
-    if TYPE_CHECKING:  # what a model's attributes are is known when it runs
+    if TYPE_CHECKING:  # a model's attributes are known only when it runs
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -76,16 +76,18 @@ class Module:
         self._forget(name)
 
     def _keep(self, kind: str, name: str, value: Any) -> None:
-        """Make a value an attribute that is found by its name."""
+        """Make a value an attribute, and note of which kind it is."""
         if not name or "." in name:
             raise KeyError(f"{type(self).__name__}: got the name {name!r}; a name is not empty and contains no dot")
+        if callable(getattr(type(self), name, None)):
+            raise KeyError(f"{type(self).__name__}: got the name {name!r}, which is a method; choose another")
         if self._kinds.get(name) != kind:  # a replaced value keeps its place in the order
             self._forget(name)
-        self._kinds[name] = kind
+        self.__dict__["_kinds"] = {**self._kinds, name: kind}  # a new one: a shallow copy may share the old
         self.__dict__[name] = value
 
     def _forget(self, name: str) -> None:
-        self._kinds.pop(name, None)
+        self.__dict__["_kinds"] = {other: kind for other, kind in self._kinds.items() if other != name}
         self.__dict__.pop(name, None)
 
     def _own(self, kind: str) -> list[tuple[str, Any]]:
@@ -301,7 +303,7 @@ class _List(Module):
 
     def append(self, module: Module) -> Self:
         """Add a module at the end."""
-        self.add_module(str(len(self)), module)
+        self.add_module(str(list(self._kinds.values()).count("module")), module)  # an empty place counts
         return self
 
     def __len__(self) -> int:

@@ -57,8 +57,9 @@ def check_batch_norm(x, weight, bias, mean=None, var=None):
         raise TypeError(f"batch_norm: got an input of dtype {x.dtype}, expected floating point; convert it first")
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"batch_norm: got an input of shape {x.shape}, expected a non-empty (N, C, …)")
+    per_channel = x.shape[1:2]
     for name, array in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", var)):
-        if array is not None and array.shape != (x.shape[1],):
+        if array is not None and array.shape != per_channel:
             raise ValueError(
                 f"batch_norm: got {name} of shape {array.shape} for input {x.shape}; expected ({x.shape[1]},), one "
                 "value per channel. num_features must equal the channels of the input"

@@ -115,7 +115,7 @@ class Graph(Subject):
             self.names.append(name)
             self.inputs.append(p.data)
         owners = [m for root in self.modules for m in root.modules()]
-        self.buffers = [(m, name, buffer) for m in owners for name, buffer in m.named_buffers(recurse=False)]
+        self.buffers = [(m, name, buffer) for m in owners for name, buffer in m._own("buffer")]
         self.random = random.get_state()
 
     def build(self, arrays: list[Any]) -> tuple[Tensor, list[Any]]:

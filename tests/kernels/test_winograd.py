@@ -28,9 +28,9 @@ def cases(draw):
 def any_size():
     """Let every 3×3 convolution at stride 1 come here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "CHANNELS", 1)
+        patch.setattr(winograd, "CHANNELS", 0)
         patch.setattr(winograd, "ROW", 1)
-        patch.setattr(winograd, "ROW_PRODUCT", 1)
+        patch.setattr(winograd, "GAIN", 1)
         patch.setattr(winograd, "BLOCK_BYTES", 0)  # blocks of COLUMNS
         patch.setattr(threads_module, "PARALLEL_WORK", 0)
         yield
@@ -99,7 +99,7 @@ def test_several_callers_at_once_get_the_same_bits(threads_used, threads):
 
 def test_is_used_where_there_is_enough_to_multiply(monkeypatch):
     monkeypatch.undo()
-    for name, value in (("CHANNELS", 16), ("ROW", 50), ("ROW_PRODUCT", 200_000)):
+    for name, value in (("CHANNELS", 12), ("ROW", 50), ("GAIN", 80_000)):
         monkeypatch.setattr(winograd, name, value)
     many, few, batch = np.empty((128, 128, 3, 3)), np.empty((128, 8, 3, 3)), (128, 7, 7, 8)
     assert winograd.pays(many, (1, 1), (1, 1), batch)
@@ -110,3 +110,17 @@ def test_is_used_where_there_is_enough_to_multiply(monkeypatch):
     assert not winograd.pays(many, (1, 1), (1, 1), (128, 7, 7, 7))
     assert not winograd.pays(many, (1, 1), (1, 1), (128, 2, 7, 8))
     assert not winograd.pays(np.empty((16, 16, 3, 3)), (1, 1), (1, 1), (16, 7, 7, 8))
+
+
+@pytest.mark.parametrize("kernel", [5, 6])
+def test_the_phases_of_a_gradient_at_stride_two_come_here_too(kernel, rng, monkeypatch):
+    """An even phase of a 5×5 kernel has 3×3 taps; so has every phase of a 6×6 one."""
+    used, correlate = [], winograd.correlate
+    monkeypatch.setattr(winograd, "correlate", lambda *arguments: used.append(1) or correlate(*arguments))
+    monkeypatch.setattr(winograd, "COLUMNS", 7)
+    x, w = rng.standard_normal((2, 3, 13, 12)), rng.standard_normal((4, 3, kernel, kernel))
+    geometry = (2, 2), (2, 2), (1, 1), 1
+    g = rng.standard_normal(textbook.conv2d(x, w, None, *geometry).shape)
+    fast, exact = (module.conv2d_backward(g, x, w, *geometry)[0] for module in (cpu, textbook))
+    assert used
+    np.testing.assert_allclose(fast, exact, rtol=0, atol=1e-11)

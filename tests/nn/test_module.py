@@ -133,6 +133,23 @@ def test_deleting_an_attribute_forgets_the_parameter():
         del model.scale
 
 
+def test_a_method_cannot_be_replaced_by_a_child_or_parameter():
+    for name in ("forward", "float"):
+        with pytest.raises(KeyError, match=f"'{name}', which is a method"):
+            setattr(nn.Module(), name, nn.ReLU())
+    with pytest.raises(KeyError, match="'parameters', which is a method"):
+        nn.Module().register_buffer("parameters", np.zeros(1))
+
+
+def test_a_shallow_copy_takes_nothing_from_the_module():
+    layer = nn.Linear(2, 2)
+    other = copy.copy(layer)
+    other.extra = nn.Parameter(mr.zeros(1))
+    del other.bias
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    assert [name for name, _ in other.named_parameters()] == ["weight", "extra"]
+
+
 def test_none_keeps_the_name_and_removes_the_parameter():
     model = Pair()
     model.first.bias = None
@@ -435,6 +452,13 @@ def test_sequential_takes_names():
 def test_sequential_refuses_a_list():
     with pytest.raises(TypeError, match=r"Sequential: got a list, expected modules; unpack the list: Sequential\(\*"):
         nn.Sequential([nn.ReLU()])
+
+
+def test_append_goes_behind_an_empty_place_too():
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid())
+    model.add_module("1", None)
+    model.append(nn.Identity())
+    assert [name for name, _ in model.named_children()] == ["0", "2", "3"]
 
 
 def test_module_list_registers_its_modules():

@@ -79,11 +79,7 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
     scale = (1 if weight is None else weight) / np.sqrt(var + x.dtype.type(eps))
     shift = -mean * scale if bias is None else bias - mean * scale
 
-    def work(blocks):
-        for c in blocks:
-            _affine(rows[c], scale[c], shift[c], y[c])
-
-    over_channels(work, rows)
+    over_channels(lambda blocks: [_affine(rows[c], scale[c], shift[c], y[c]) for c in blocks], rows)
     return from_channel_rows(y, x.shape)
 
 

@@ -22,7 +22,7 @@ Both gradients are built from the same pieces. With stride 1, the patches of gra
 dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger stride, dx splits into stride² independent
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
 
-3×3 kernels at stride 1 go to `winograd` where channels and rows are many enough: it multiplies half as often.
+3×3 kernels at stride 1 go to `winograd` where channels are many and rows long enough: it multiplies half as often.
 """
 
 import functools
@@ -83,12 +83,12 @@ def correlate(x, weight, y, stride, padding, dilation):
     x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and y's size
     is free: it need not end where the image does.
     """
-    if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
-        winograd.correlate(x, weight, y, padding)
-        return
     narrow = y.shape[2] * y.shape[3] < NARROW and not worth_threads(weight.size * y[0].size)
     if narrow and stride == (1, 1) and weight.shape[2:] != (1, 1):
         _correlate_narrow(x, weight, y, padding, dilation)
+        return
+    if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
+        winograd.correlate(x, weight, y, padding)
         return
     if not y.flags.c_contiguous:
         whole = np.empty(y.shape, y.dtype)

@@ -230,7 +230,7 @@ def _get_and_set(library: Any) -> tuple[Callable[[], int], Callable[[int], None]
         own = library._get_symbol("openblas_get_num_threads"), library._get_symbol("openblas_set_num_threads")
         if all(own):
             return own
-    return library.get_num_threads, library.set_num_threads
+    return library.get_num_threads, getattr(library, "_real_set_num_threads", library.set_num_threads)
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype, purpose: str = "patches") -> np.ndarray:

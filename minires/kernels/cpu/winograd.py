@@ -8,8 +8,8 @@ Take a tile of four outputs y, one above the other, and one column of the kernel
 
     d₀ ─┐                                      ┌─ y₀           y = Aᵀ [(G w) ∘ (Bᵀ d)]
     d₁ ─┤                                      ├─ y₁
-    d₂ ─┤   six sums  ── × six sums ──  four   ├─ y₂           (polynomials: d, w and y are taken at 0, ±1, ±2 and ∞,
-    d₃ ─┤    of d          of w         sums   └─ y₃            where a product of polynomials is one product each)
+    d₂ ─┤   six sums  ── × six sums ──  four   ├─ y₂           (w and y as polynomials: G and A take their values at
+    d₃ ─┤    of d          of w         sums   └─ y₃            0, ±1, ±2, ∞; Bᵀ interpolates, the other way round)
     d₄ ─┤    Bᵀ d          G w          Aᵀ m
     d₅ ─┘
 
@@ -38,11 +38,11 @@ import numpy as np
 from .layout import copy_window, even
 from .threads import get_num_threads, parallel_products, workspace
 
-CHANNELS = 16  # from which on the transforms may cost less than the multiplications they save,
-ROW = 50  # with W′·N numbers in a row of the output,
-ROW_PRODUCT = 200_000  # and O·C·W′·N multiplications for a row and a tap
+CHANNELS = 12  # with which the transforms cost what the products save;
+GAIN = 80_000  # what C·(C − CHANNELS), for one number of a row, must come to in a whole row to be worth the bother
+ROW = 50  # numbers in a row, W′·N, below which the products are too thin
 BLOCK_BYTES = 5_000_000  # of S,
-COLUMNS = 256  # of which it has this many at least: each block adds 18·O·C numbers to dw
+COLUMNS = 256  # which may be this many at least: each block adds 18·O·C numbers to dw
 
 TILE = 4  # outputs of a tile, made from TILE + 2 inputs
 BT = np.array(
@@ -69,11 +69,11 @@ AT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0,
 
 
 def pays(weight, stride, dilation, out_shape):
-    """Whether a convolution with output (O, H′, W′, N) is one for Winograd: 3×3, stride 1, many channels in and out."""
+    """Whether a convolution with output (O, H′, W′, N) is one for Winograd: 3×3, stride 1, many channels, long rows."""
     (out, channels, *kernel), (_, height, width, batch) = weight.shape, out_shape
     fits = kernel == [3, 3] and stride == dilation == (1, 1) and height >= TILE - 1
-    row = width * batch
-    return fits and min(out, channels) >= CHANNELS and row >= ROW and out * channels * row >= ROW_PRODUCT
+    row, fewest = width * batch, min(out, channels)
+    return fits and row >= ROW and row * fewest * (fewest - CHANNELS) >= GAIN
 
 
 def correlate(x, weight, y, padding):
