@@ -64,9 +64,9 @@ def step(plan: Plan) -> None:
     verdict = "aim met" if fraction >= bars.SGEMM_AIM else "must met" if fraction >= bars.SGEMM_MUST else "missed"
     sgemm, best = roofline["sgemm_median_gflops"], roofline["sgemm_gflops"]
     reached = (
-        f"The ResNet-56 step is {results['resnet56']['minires']['gflop']:.1f} GFLOP, all convolutions counted as direct "
-        f"ones. {rate:.0f} GFLOP/s are **{fraction:.0%}** of the {sgemm:.0f} GFLOP/s of a 2048³ float32 product in NumPy "
-        f"on {roofline['threads']} threads, medians both ({verdict}: ≥ {bars.SGEMM_MUST:.0%}, aim ≥ "
+        f"The ResNet-56 step is {results['resnet56']['minires']['gflop']:.1f} GFLOP, all convolutions counted as "
+        f"direct ones. {rate:.0f} GFLOP/s are **{fraction:.0%}** of the {sgemm:.0f} GFLOP/s of a 2048³ float32 product "
+        f"in NumPy on {roofline['threads']} threads, medians both ({verdict}: ≥ {bars.SGEMM_MUST:.0%}, aim ≥ "
         f"{bars.SGEMM_AIM:.0%}), and {of_best:.0%} of the {best:.0f} GFLOP/s of the best product. "
         "Peak memory is that of the whole process, its libraries included (`benchmarks memory` takes it apart)."
     )
