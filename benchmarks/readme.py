@@ -48,10 +48,10 @@ def paragraphs() -> Iterator[str]:
         if inference:
             rows += [_row(f"{title('resnet56', int(n))}: inference", r) for n, r in inference["batches"].items()]
         yield markdown(["", "minires", "PyTorch NCHW / channels_last", "memory: minires", "PyTorch"], rows)
-        rate, fraction, of_best = sgemm_fraction(step["cases"]["resnet56"]["minires"], step["roofline"])
+        rate, fraction, of_median = sgemm_fraction(step["cases"]["resnet56"]["minires"], step["roofline"])
         yield (
             f"Counted as direct convolutions, the ResNet-56 step computes at {rate:.0f} GFLOP/s: {fraction:.0%} of "
-            f"what the machine's own matrix product reaches (medians both), {of_best:.0%} of the best of these "
+            f"what the machine's own matrix product reaches at its best, {of_median:.0%} of its median "
             "(`benchmarks memory`: [where the memory goes](benchmarks/results/memory.md))."
         )
         if load("ops"):

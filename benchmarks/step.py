@@ -60,14 +60,14 @@ def step(plan: Plan) -> None:
         if case == "resnet56":
             roofline = results[case].pop("roofline")
         table += rows(title(case), results[case], bars.STEP[case])
-    rate, fraction, of_best = sgemm_fraction(results["resnet56"]["minires"], roofline)
+    rate, fraction, of_median = sgemm_fraction(results["resnet56"]["minires"], roofline)
     verdict = "aim met" if fraction >= bars.SGEMM_AIM else "must met" if fraction >= bars.SGEMM_MUST else "missed"
-    sgemm, best = roofline["sgemm_median_gflops"], roofline["sgemm_gflops"]
+    best, median = roofline["sgemm_gflops"], roofline["sgemm_median_gflops"]
     reached = (
         f"The ResNet-56 step is {results['resnet56']['minires']['gflop']:.1f} GFLOP, all convolutions counted as "
-        f"direct ones. {rate:.0f} GFLOP/s are **{fraction:.0%}** of the {sgemm:.0f} GFLOP/s of a 2048³ float32 product "
-        f"in NumPy on {roofline['threads']} threads, medians both ({verdict}: ≥ {bars.SGEMM_MUST:.0%}, aim ≥ "
-        f"{bars.SGEMM_AIM:.0%}), and {of_best:.0%} of the {best:.0f} GFLOP/s of the best product. "
+        f"direct ones. {rate:.0f} GFLOP/s are **{fraction:.0%}** of the {best:.0f} GFLOP/s of a 2048³ float32 product "
+        f"in NumPy on {roofline['threads']} threads, the best of ten ({verdict}: ≥ {bars.SGEMM_MUST:.0%}, aim ≥ "
+        f"{bars.SGEMM_AIM:.0%}), and {of_median:.0%} of the {median:.0f} GFLOP/s of the median one. "
         "Peak memory is that of the whole process, its libraries included (`benchmarks memory` takes it apart)."
     )
     save_figure("step", plan, figures.programs({title(case): measured for case, measured in results.items()}))
@@ -77,9 +77,9 @@ def step(plan: Plan) -> None:
 
 
 def sgemm_fraction(ours: dict, roofline: dict) -> tuple[float, float, float]:
-    """GFLOP/s of a step, and its fractions of the median and of the best product's rate."""
+    """GFLOP/s of a step, and its fractions of the best and of the median product's rate."""
     rate = 1e3 * ours["gflop"] / ours["ms"]
-    return rate, rate / roofline["sgemm_median_gflops"], rate / roofline["sgemm_gflops"]
+    return rate, rate / roofline["sgemm_gflops"], rate / roofline["sgemm_median_gflops"]
 
 
 def inference(plan: Plan) -> None:
