@@ -77,7 +77,10 @@ def _unwrapped(op, inputs):
 
 
 def _common_dtype(op, inputs, arrays):
-    """The one floating-point type among inputs that differ; or TypeError: two types, two devices, no tensor."""
+    """The one floating-point type among inputs that are not alike (None if there is none).
+
+    Raises TypeError for two such types, two devices, or an input that is neither tensor nor number.
+    """
     dtype = kind = None
     for t, a in zip(inputs, arrays):
         if isinstance(t, Tensor):

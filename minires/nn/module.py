@@ -40,7 +40,7 @@ class Module:
     """Base of all layers and networks: define ``forward``, assign parameters and modules to attributes.
 
     Parameters, buffers and children are found in the order of assignment and named by their path, such as
-    ``layer1.0.conv1.weight``. While a module runs, ops take its path as their ``scope``.
+    ``layer1.0.conv1.weight``. While a module runs, ops take its path as their ``scope``, where there is a graph.
     """
 
     training: bool

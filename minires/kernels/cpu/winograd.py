@@ -39,7 +39,7 @@ from .layout import copy_window, even
 from .threads import get_num_threads, parallel_products, workspace
 
 CHANNELS = 12  # with which the transforms cost what the products save;
-GAIN = 80_000  # what C·(C − CHANNELS), for one number of a row, must come to in a whole row to be worth the bother
+GAIN = 80_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
 ROW = 50  # numbers in a row, W′·N, below which the products are too thin
 BLOCK_BYTES = 5_000_000  # of S,
 COLUMNS = 256  # which may be this many at least: each block adds 18·O·C numbers to dw
