@@ -1,12 +1,14 @@
 """Convolution: the fast kernel equals its textbook twin, wherever the arrays lie and however the work is cut."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import conv, threads as threads_module
+from minires.kernels.cpu import by_channel, conv, threads as threads_module
 from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float64, np.float32])
@@ -59,15 +61,20 @@ def test_equals_its_twin_wherever_the_arrays_lie(case, seed, relay):
     st.integers(1, 3),
     st.sampled_from([0, 10**9]),
     st.sampled_from([0, 64]),
+    st.booleans(),
 )
-def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work, narrow):
-    """Blocks of a few positions leave ragged ends, and the blocks go to several threads."""
+def test_equals_its_twin_however_the_work_is_cut(
+    case, seed, positions, size, threads, parallel_work, narrow, in_channels
+):
+    """Blocks of a few positions or channels leave ragged ends, and the blocks go to several threads."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "BLOCK_POSITIONS", positions)
         patch.setattr(conv, "BLOCK_BYTES", size)
         patch.setattr(conv, "WHOLE_BYTES", size)
         patch.setattr(conv, "NARROW", narrow)
+        patch.setattr(by_channel, "BLOCK_BYTES", size)
+        patch.setattr(by_channel, "pays", lambda *arrays: in_channels)
         patch.setattr(threads_module, "PARALLEL_WORK", parallel_work)
         set_num_threads(threads)
         try:
@@ -84,6 +91,7 @@ LARGER = [
     Convolution((4, 6, 16, 16), (8, 6, 1, 1), (2, 2), (0, 0), (1, 1), 1),
     Convolution((300, 1, 5, 5), (2, 1, 3, 3), (1, 1), (1, 1), (1, 1), 1),
     Convolution((1, 3, 40, 40), (4, 3, 7, 7), (2, 2), (3, 3), (1, 1), 1),
+    Convolution((2, 70, 3, 3), (50, 70, 3, 3), (1, 1), (1, 1), (1, 1), 1),
 ]
 
 
@@ -96,6 +104,7 @@ def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads
     monkeypatch.setattr(conv, "BLOCK_POSITIONS", 100)
     monkeypatch.setattr(conv, "BLOCK_BYTES", 20_000)
     monkeypatch.setattr(conv, "WHOLE_BYTES", 20_000)
+    monkeypatch.setattr(by_channel, "BLOCK_BYTES", 20_000)
     monkeypatch.setattr(threads_module, "PARALLEL_WORK", 0)
     threads(threads_used)
     cut = forward_and_backward(cpu, case, *arrays)
@@ -105,8 +114,44 @@ def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads
         np.testing.assert_array_equal(a, b, "the same thread count gave other bits")
 
 
-@given(convolutions(), seeds, st.tuples(*[st.booleans()] * 3))
-def test_computes_only_what_is_needed(case, seed, needs):
+@given(convolutions(max_batch=4), seeds, dtypes, st.tuples(*[layouts] * 4), st.integers(1, 3))
+def test_equals_its_twin_channel_by_channel(case, seed, dtype, relay, threads):
+    """What is chosen where weights outnumber pixels is right everywhere."""
+    before = get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_channel, "pays", lambda *arrays: True)
+        patch.setattr(threads_module, "PARALLEL_WORK", 0)
+        set_num_threads(threads)
+        try:
+            assert_twins(case, seed, dtype, relay)
+        finally:
+            set_num_threads(before)
+
+
+def test_goes_by_channel_where_weights_outnumber_pixels(monkeypatch):
+    used, correlate, gradients = [], by_channel.correlate, by_channel.gradients
+    monkeypatch.setattr(by_channel, "correlate", lambda *arrays: used.append("y") or correlate(*arrays))
+    monkeypatch.setattr(by_channel, "gradients", lambda *arrays: used.append("dx, dw") or gradients(*arrays))
+    heavy = Convolution((2, 96, 7, 7), (96, 96, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    for case, expected in (heavy, ["y", "dx, dw"]), (replace(heavy, x_shape=(16, 96, 7, 7)), []):
+        used.clear()
+        monkeypatch.setattr(threads_module, "PARALLEL_WORK", 1_000_000)
+        assert_twins(case, 0)
+        assert used == expected
+    used.clear()
+    monkeypatch.setattr(threads_module, "PARALLEL_WORK", 10**9)
+    assert_twins(heavy, 0)
+    assert not used
+
+
+@given(convolutions(), seeds, st.tuples(*[st.booleans()] * 3), st.booleans())
+def test_computes_only_what_is_needed(case, seed, needs, in_channels):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_channel, "pays", lambda *arrays: in_channels)
+        assert_only_what_is_needed(case, seed, needs)
+
+
+def assert_only_what_is_needed(case, seed, needs):
     x, w, _, g = case.arrays(seed)
     everything = cpu.conv2d_backward(g, x, w, *case.geometry)
     some = cpu.conv2d_backward(g, x, w, *case.geometry, needs=needs)

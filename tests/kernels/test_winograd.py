@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from strategies import layouts, seeds
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import threads as threads_module, winograd
+from minires.kernels.cpu import by_channel, threads as threads_module, winograd
 from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 
 counts, dtypes = st.integers(1, 4), st.sampled_from([np.float64, np.float32])
@@ -19,7 +19,7 @@ relays = st.tuples(layouts, layouts, layouts)
 def cases(draw):
     """(shape of x, shape of weight, padding, groups)."""
     groups, padding = draw(st.integers(1, 2)), (draw(st.integers(0, 3)), draw(st.integers(0, 3)))
-    size = [draw(st.integers(max(3 - 2 * p, 1), 9)) for p in padding]
+    size = [draw(st.integers(max(3 - 2 * p, 1), most)) for p, most in zip(padding, (13, 9))]
     channels, out = draw(counts), draw(counts)
     return (draw(counts), channels * groups, *size), (out * groups, channels, 3, 3), padding, groups
 
@@ -33,6 +33,7 @@ def any_size():
         patch.setattr(winograd, "GAIN", 1)
         patch.setattr(winograd, "BLOCK_BYTES", 0)  # blocks of COLUMNS
         patch.setattr(threads_module, "PARALLEL_WORK", 0)
+        patch.setattr(by_channel, "pays", lambda *arrays: False)
         yield
 
 
@@ -67,6 +68,27 @@ def test_equals_its_twin(case, seed, dtype, relay, threads, weight_wanted, colum
         if f is not None:
             assert f.dtype == dtype and f.shape == e.shape
             np.testing.assert_allclose(f, e, rtol=0, atol=50 * np.finfo(dtype).eps * magnitude.max(), err_msg=name)
+
+
+@pytest.mark.parametrize("tile", winograd.TILES)
+def test_a_tile_is_the_convolution_of_a_column(tile, rng):
+    at, g, bt = winograd.transforms(tile, np.dtype(np.float64))
+    d, w = rng.standard_normal(tile + 2), rng.standard_normal(3)
+    np.testing.assert_allclose(at @ ((g @ w) * (bt @ d)), np.correlate(d, w), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("height", "tile"), [(3, 4), (4, 4), (7, 7), (8, 8), (14, 7), (16, 8), (28, 7), (32, 8)])
+def test_the_height_of_an_image_picks_the_tile(height, tile):
+    assert winograd.Tiles(np.empty((1, height, 5, 2)), (height, 5), (1, 1)).tile == tile
+
+
+def test_rounding_in_float32_is_what_the_docstring_says(rng):
+    x, w = rng.standard_normal((4, 64, 32, 32)), rng.standard_normal((64, 64, 3, 3))
+    geometry = (1, 1), (1, 1), (1, 1), 1
+    exact = cpu.conv2d(x, w, None, *geometry)
+    found = cpu.conv2d(x.astype(np.float32), w.astype(np.float32), None, *geometry)
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 4e-6 * np.sqrt(np.mean(exact**2))
+    assert np.abs(found - exact).max() < 2e-5 * np.abs(exact).max()
 
 
 @pytest.mark.parametrize("threads_used", [1, 2, 3])

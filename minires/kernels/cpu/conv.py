@@ -23,6 +23,7 @@ dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger strid
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
 
 3×3 kernels at stride 1 go to `winograd` where channels are many and rows long enough: it multiplies half as often.
+Where there are more weights than pixels, as in the last layers of a deep network, `by_channel` takes over.
 """
 
 import functools
@@ -31,7 +32,7 @@ import math
 
 import numpy as np
 
-from . import winograd
+from . import by_channel, winograd
 from .layout import batch_first, batch_last, copy_inside, copy_window, even, out_sizes
 from .threads import get_num_threads, one_blas_thread, parallel_products, workspace, worth_threads
 
@@ -59,10 +60,13 @@ def conv2d_backward(
     """Twin of `textbook.conv2d_backward`. Returns dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O), or None each."""
     g, x = batch_last(grad_y), batch_last(x)
     grad_x = np.empty_like(x) if needs[0] else None
-    grad_w = np.empty_like(weight) if needs[1] else None
+    grad_w = np.empty(weight.shape, weight.dtype) if needs[1] else None
     for i, (gg, xg, wg) in enumerate(zip(_split(g, groups), _split(x, groups), _split(weight, groups))):
         gxg = _split(grad_x, groups)[i] if needs[0] else None
         gwg = _split(grad_w, groups)[i] if needs[1] else None
+        if by_channel.pays(wg, xg, gg):
+            by_channel.gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
+            continue
         if needs[0] and winograd.pays(wg, stride, dilation, gg.shape):
             winograd.gradients(gg, xg, wg, gxg, gwg, padding)
             continue
@@ -86,6 +90,9 @@ def correlate(x, weight, y, stride, padding, dilation):
     narrow = y.shape[2] * y.shape[3] < NARROW and not worth_threads(weight.size * y[0].size)
     if narrow and stride == (1, 1) and weight.shape[2:] != (1, 1):
         _correlate_narrow(x, weight, y, padding, dilation)
+        return
+    if by_channel.pays(weight, x, y):
+        by_channel.correlate(x, weight, y, stride, padding, dilation)
         return
     if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
         winograd.correlate(x, weight, y, padding)

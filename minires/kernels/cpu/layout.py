@@ -71,6 +71,13 @@ def copy_inside(target, x, top, row_step, left, column_step):
         target[inner] = x[source]
 
 
+def add_inside(x, target, top, row_step, left, column_step):
+    """The way back: x[c, top + r·row_step, left + s·column_step] += target[c, r, s], where that is in the image."""
+    _, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
+    if source:
+        x[source] += target[inner]
+
+
 @functools.lru_cache(maxsize=4096)
 def _window(top, row_step, left, column_step, rows, columns, height, width):
     """(margins of the target that lie outside the image, the target's inside, the image's part that goes there)."""

@@ -1,36 +1,37 @@
-"""3×3 convolution with half the multiplications: Winograd's F(4, 3) along the columns of an image.
+"""3×3 convolution with less than half the multiplications: Winograd's F(m, 3) along the columns of an image.
 
 Twin of `minires.kernels.textbook.conv2d`, for stride 1; used by `conv` where there are enough channels. Winograd 1980;
-for convolution networks Lavin & Gray 2016, arXiv 1509.09308, whose matrices of section 4.3 these are.
+for convolution networks Lavin & Gray 2016, arXiv 1509.09308.
 
-Take a tile of four outputs y, one above the other, and one column of the kernel, w. They see six inputs d, and take
-4·3 = 12 products. Six suffice, one for each number that both sides are turned into::
+Take a tile of m outputs y, one above the other, and one column of the kernel, w. They see m + 2 inputs d, and take 3·m
+products. m + 2 suffice, one for each number that both sides are turned into. With m = 4::
 
     d₀ ─┐                                      ┌─ y₀           y = Aᵀ [(G w) ∘ (Bᵀ d)]
     d₁ ─┤                                      ├─ y₁
     d₂ ─┤   six sums  ── × six sums ──  four   ├─ y₂           (w and y as polynomials: G and A take their values at
-    d₃ ─┤    of d          of w         sums   └─ y₃            0, ±1, ±2, ∞; Bᵀ interpolates, the other way round)
-    d₄ ─┤    Bᵀ d          G w          Aᵀ m
+    d₃ ─┤    of d          of w         sums   └─ y₃            m + 1 points and ∞; Bᵀ interpolates, the other way
+    d₄ ─┤    Bᵀ d          G w          Aᵀ m                    round: see `transforms`)
     d₅ ─┘
 
-With channels and the three columns of the kernel, each of the six is a matrix product, in which a whole row of tiles
+With channels and the three columns of the kernel, each of the m + 2 is a matrix product, in which a whole row of tiles
 shares one matrix, as in `conv`::
 
-    V = Bᵀ d           (6, C, tiles)           every tile's six rows of inputs
-    S                  (6, 3·C, tiles)         and its neighbours to the left and right: im2col of a 1×3 kernel
-    U = G w            (6, O, 3·C)
-    Y = Aᵀ (U S)       (O, 4 rows of each tile)
+    V = Bᵀ d           (m+2, C, tiles)         every tile's rows of inputs
+    S                  (m+2, 3·C, tiles)       and its neighbours to the left and right: im2col of a 1×3 kernel
+    U = G w            (m+2, O, 3·C)
+    Y = Aᵀ (U S)       (O, m rows of each tile)
 
-The transforms are products too, with matrices of 6×6 and 4×6 that pass over long rows.
+The transforms are products too, with small matrices that pass over long rows.
 
 The gradients need nothing new. dx is the convolution of grad_y with the flipped weights; and dw, the derivative of the
 line above, is Gᵀ [Σ_tiles (Bᵀ d) ∘ (A x)], which takes the same S as dx does.
 
 The transforms cost a few passes over C·H·W·N numbers and the products O·C·H·W·N: hence *many* channels. The sums are of
-larger numbers, which cancel: the rounding error is about four times that of plain sums, in float32 2·10⁻⁶ of the
-largest output.
+larger numbers, which cancel, more so in higher tiles. In float32 and with m = 8 the error of y is about 3·10⁻⁶ of its
+standard deviation, where plain sums have 3·10⁻⁷ and the common two-dimensional F(4×4, 3×3) has 1.6·10⁻⁶.
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -42,126 +43,51 @@ CHANNELS = 12  # with which the transforms cost what the products save;
 GAIN = 80_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
 ROW = 50  # numbers in a row, W′·N, below which the products are too thin
 BLOCK_BYTES = 5_000_000  # of S,
-COLUMNS = 256  # which may be this many at least: each block adds 18·O·C numbers to dw
+COLUMNS = 256  # which may be this many at least: each block adds 3·(m + 2)·O·C numbers to dw
 
-TILE = 4  # outputs of a tile, made from TILE + 2 inputs
-BT = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-G = np.array(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ]
-)
-AT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+TILES = 4, 7, 8  # heights m of a tile, of which an image's own height picks: 32 = 4·8, 56 = 7·8, 28 = 4·7
+POINTS = 0, 1, 2, -4 / 3, -1 / 3, -1, 3 / 4, -3, 1 / 3  # searched for: the first m + 1, with ∞, round nearly the least
 
 
 def pays(weight, stride, dilation, out_shape):
     """Whether a convolution with output (O, H′, W′, N) is one for Winograd: 3×3, stride 1, many channels, long rows."""
     (out, channels, *kernel), (_, height, width, batch) = weight.shape, out_shape
-    fits = kernel == [3, 3] and stride == dilation == (1, 1) and height >= TILE - 1
+    fits = kernel == [3, 3] and stride == dilation == (1, 1) and height >= 3
     row, fewest = width * batch, min(out, channels)
     return fits and row >= ROW and row * fewest * (fewest - CHANNELS) >= GAIN
 
 
 def correlate(x, weight, y, padding):
     """`conv.correlate` for a 3×3 kernel at stride 1. x (C, H, W, N), weight (O, C, 3, 3), fills y (O, H′, W′, N)."""
-    u, tiles = _weights(weight), Tiles(x, y.shape[1:3], padding)
+    tiles = Tiles(x, y.shape[1:3], padding)
+    u = tiles.weights(weight)
 
     def work(blocks):
         for block in blocks:
-            _outputs(u, tiles.gather(block), y, block)
+            tiles.outputs(u, tiles.gather(block), y, block)
 
     parallel_products(work, tiles.blocks, y.size * weight[0].size)
 
 
 def gradients(g, x, weight, grad_x, grad_w, padding):
     """Fill dx (C, H, W, N) and, if it is not None, dw (O, C, 3, 3) from g (O, H′, W′, N)."""
-    u = _weights(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
     tiles = Tiles(g, x.shape[1:3], tuple(2 - p for p in padding))
+    u = tiles.weights(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
 
     def work(blocks):
         partial = None
         for block in blocks:
             s = tiles.gather(block)
-            _outputs(u, s, grad_x, block)
+            tiles.outputs(u, s, grad_x, block)
             if grad_w is not None:
-                product = s @ _spread(x, block).transpose(0, 2, 1)  # (6, 3·O, C)
+                product = s @ tiles.spread(x, block).transpose(0, 2, 1)  # (m+2, 3·O, C)
                 partial = product if partial is None else np.add(partial, product, out=partial)
         return partial
 
     work_to_do = g.size * weight[0].size * (1 if grad_w is None else 2)
     partials = parallel_products(work, tiles.blocks, work_to_do)
     if grad_w is not None:
-        total, gt = sum(partials[1:], partials[0]).reshape(6, 3, *weight.shape[:2]), G.T.astype(x.dtype)
-
-        def back(run):
-            for o in run:
-                taps = gt @ np.ascontiguousarray(total[:, :, o]).reshape(6, -1)  # (3, 3·O·C)
-                grad_w[o] = taps.reshape(3, *total[0, :, o].shape)[::-1, ::-1].transpose(2, 3, 0, 1)
-
-        parallel_products(back, _shares(len(weight)), 18 * weight.size)
-
-
-def _weights(weight):
-    """U = G w for each column of the kernel: (O, C, 3, 3) -> (6, O, 3·C)."""
-    out, channels = weight.shape[:2]
-    u, g = np.empty((6, out, 3 * channels), weight.dtype), G.astype(weight.dtype)
-
-    def work(run):
-        for o in run:
-            rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
-            u[:, o] = (g @ rows).reshape(6, -1, 3 * channels)
-
-    parallel_products(work, _shares(out), 18 * weight.size)
-    return u
-
-
-def _outputs(u, s, y, block):
-    """Y = Aᵀ (U S) of a block: U (6, O, K), S (6, K, columns), into y (O, H′, W′, N)."""
-    m = np.matmul(u, s, out=workspace((6, u.shape[1], s.shape[2]), y.dtype, "products"))
-    m = m.reshape(6, len(y), block[1] - block[0], -1).transpose(1, 2, 0, 3)  # (O, tiles, 6, W·N)
-    for tiles, rows in _rows(y, block):
-        np.matmul(AT[: rows.shape[2]].astype(y.dtype), m[:, tiles], out=rows)
-
-
-def _spread(x, block):
-    """A x of a block, the other way round: x (C, H, W, N) -> (6, C, columns)."""
-    t0, t1, w0, w1 = block
-    spread = workspace((6, len(x), t1 - t0, (w1 - w0) * x.shape[3]), x.dtype, "spread")
-    for tiles, rows in _rows(x, block):
-        np.matmul(AT.T[:, : rows.shape[2]].astype(x.dtype), rows, out=spread.transpose(1, 2, 0, 3)[:, tiles])
-    return spread.reshape(6, len(x), -1)
-
-
-def _rows(y, block):
-    """A block of y (C, H, W, N) as (slice of its tiles, view (C, tiles, 4, W·N)); a last tile of fewer rows apart."""
-    (t0, t1, w0, w1), (channels, height, _, batch) = block, y.shape
-    whole = min(t1, height // TILE)
-    channel, row, column, item = _strides(y)
-    for a, b, rows in ((t0, whole, TILE), (whole, t1, height - whole * TILE)):
-        if a < b:
-            shape, strides = (channels, b - a, rows, (w1 - w0) * batch), (channel, TILE * row, row, item)
-            yield slice(a - t0, b - t0), np.ndarray(shape, y.dtype, y, a * TILE * row + w0 * column, strides)
-
-
-def _strides(x):
-    """Strides of a contiguous array in bytes; those that NumPy gives mean nothing for axes of length 1."""
-    _, height, width, batch = x.shape
-    item = x.itemsize
-    return height * width * batch * item, width * batch * item, batch * item, item
+        tiles.weights_back(sum(partials[1:], partials[0]), grad_w)
 
 
 def _shares(count):
@@ -171,6 +97,33 @@ def _shares(count):
     return [cut for cut in cuts if cut.start < cut.stop]
 
 
+def _strides(x):
+    """Strides of a contiguous array in bytes; those that NumPy gives mean nothing for axes of length 1."""
+    _, height, width, batch = x.shape
+    item = x.itemsize
+    return height * width * batch * item, width * batch * item, batch * item, item
+
+
+@functools.cache
+def transforms(tile, dtype):
+    """Aᵀ (m, m+2), G (m+2, 3) and Bᵀ (m+2, m+2) of F(m, 3), by the construction of Cook and Toom.
+
+    A product of polynomials, (w₀ + w₁t + w₂t²)·(y₀ + … + y_{m−1}t^{m−1}), is known from its values at m + 2 points. G
+    and A take the values of the factors; B interpolates, with Lagrange's polynomials, which are 0 at all points but one
+    (their denominators went to G). The value at ∞ is the last coefficient. That is a *full* convolution, from y to
+    m + 2 numbers; its transpose, from m + 2 inputs to y, is the correlation wanted: y = Aᵀ [(G w) ∘ (Bᵀ d)].
+    """
+    points = np.array(POINTS[: tile + 1])
+    others = [np.delete(points, i) for i in range(len(points))]
+    at, g, bt = np.zeros((tile, tile + 2)), np.zeros((tile + 2, 3)), np.zeros((tile + 2, tile + 2))
+    at[:, :-1] = points ** np.arange(tile)[:, None]
+    g[:-1] = np.vander(points, 3, increasing=True) / [[np.prod(p - o)] for p, o in zip(points, others)]
+    bt[:-1, :-1] = [np.poly(o)[::-1] for o in others]
+    bt[-1] = np.poly(points)[::-1]
+    at[-1, -1] = g[-1, -1] = 1
+    return at.astype(dtype), g.astype(dtype), bt.astype(dtype)
+
+
 class Tiles:
     """S for an image, gathered block by block: a block is some rows of tiles, and some columns of the output."""
 
@@ -178,8 +131,11 @@ class Tiles:
         """x (C, H, W, N) contiguous; ``out_hw`` outputs to cover."""
         self.x, self.padding = x, padding
         (height, width), batch, threads = out_hw, x.shape[3], get_num_threads()
-        high = -(-height // TILE)
-        columns = max(BLOCK_BYTES // (18 * len(x) * x.itemsize), COLUMNS)
+        self.tile = min(TILES, key=lambda m: -(-height // m) * (m + 2))
+        self.n = self.tile + 2  # numbers that a tile's column is turned into
+        self.at, self.g, self.bt = transforms(self.tile, x.dtype)
+        high = -(-height // self.tile)
+        columns = max(BLOCK_BYTES // (3 * self.n * len(x) * x.itemsize), COLUMNS)
         wide = even(width, columns // batch)
         strips = -(-width // wide)
         count = -(-high // max(columns // (wide * batch), 1)) * strips
@@ -191,24 +147,73 @@ class Tiles:
             for w in range(0, width, wide)
         ]
 
+    def weights(self, weight):
+        """U = G w for each column of the kernel: (O, C, 3, 3) -> (m+2, O, 3·C)."""
+        out, channels = weight.shape[:2]
+        u = np.empty((self.n, out, 3 * channels), weight.dtype)
+
+        def work(run):
+            for o in run:
+                rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
+                u[:, o] = (self.g @ rows).reshape(self.n, -1, 3 * channels)
+
+        parallel_products(work, _shares(out), 3 * self.n * weight.size)
+        return u
+
+    def weights_back(self, total, grad_w):
+        """dw = Gᵀ total, flipped: (m+2, 3·O, C) -> (O, C, 3, 3)."""
+        total = total.reshape(self.n, 3, *grad_w.shape[:2])
+
+        def work(run):
+            for o in run:
+                taps = self.g.T @ np.ascontiguousarray(total[:, :, o]).reshape(self.n, -1)  # (3, 3·O·C)
+                grad_w[o] = taps.reshape(3, *total[0, :, o].shape)[::-1, ::-1].transpose(2, 3, 0, 1)
+
+        parallel_products(work, _shares(len(grad_w)), 3 * self.n * grad_w.size)
+
+    def outputs(self, u, s, y, block):
+        """Y = Aᵀ (U S) of a block: U (m+2, O, K), S (m+2, K, columns), into y (O, H′, W′, N)."""
+        m = np.matmul(u, s, out=workspace((self.n, u.shape[1], s.shape[2]), y.dtype, "products"))
+        m = m.reshape(self.n, len(y), block[1] - block[0], -1).transpose(1, 2, 0, 3)  # (O, tiles, m+2, W·N)
+        for tiles, rows in self._rows(y, block):
+            np.matmul(self.at[: rows.shape[2]], m[:, tiles], out=rows)
+
+    def spread(self, x, block):
+        """A x of a block, the other way round: x (C, H, W, N) -> (m+2, C, columns)."""
+        t0, t1, w0, w1 = block
+        spread = workspace((self.n, len(x), t1 - t0, (w1 - w0) * x.shape[3]), x.dtype, "spread")
+        for tiles, rows in self._rows(x, block):
+            np.matmul(self.at.T[:, : rows.shape[2]], rows, out=spread.transpose(1, 2, 0, 3)[:, tiles])
+        return spread.reshape(self.n, len(x), -1)
+
+    def _rows(self, y, block):
+        """A block of y (C, H, W, N) as (slice of tiles, view (C, tiles, m, W·N)); a last tile of fewer rows apart."""
+        (t0, t1, w0, w1), (channels, height, _, batch) = block, y.shape
+        whole = min(t1, height // self.tile)
+        channel, row, column, item = _strides(y)
+        for a, b, rows in ((t0, whole, self.tile), (whole, t1, height - whole * self.tile)):
+            if a < b:
+                shape, strides = (channels, b - a, rows, (w1 - w0) * batch), (channel, self.tile * row, row, item)
+                yield slice(a - t0, b - t0), np.ndarray(shape, y.dtype, y, a * self.tile * row + w0 * column, strides)
+
     def gather(self, block):
-        """S of a block, (6, 3·C, columns), in this thread's workspace."""
+        """S of a block, (m+2, 3·C, columns), in this thread's workspace."""
         (t0, t1, w0, w1), (channels, _, width, batch) = block, self.x.shape
         left, rows = w0 - self.padding[1], channels * (t1 - t0)
         a, b = (min(max(w, 0), width) for w in (left, left + w1 - w0 + 2))  # the columns of the image that it sees
-        s, taps = workspace((6, 3, rows, w1 - w0, batch), self.x.dtype), [0, 1, 2]
+        s, taps = workspace((self.n, 3, rows, w1 - w0, batch), self.x.dtype), [0, 1, 2]
         if b - a == w1 - w0:  # one of the three taps sees just these: V is made in its place
             v = s[:, taps.pop(a - left)]
         else:
-            v = workspace((6, rows, b - a, batch), self.x.dtype, "transformed")
-        self._transform(t0, t1, a, b, v.reshape(6, channels, t1 - t0, -1).transpose(1, 2, 0, 3))
+            v = workspace((self.n, rows, b - a, batch), self.x.dtype, "transformed")
+        self._transform(t0, t1, a, b, v.reshape(self.n, channels, t1 - t0, -1).transpose(1, 2, 0, 3))
         for j in taps:
             copy_window(s[:, j], v, 0, 1, left + j - a, 1)
-        return s.reshape(6, 3 * channels, -1)
+        return s.reshape(self.n, 3 * channels, -1)
 
     def _transform(self, t0, t1, a, b, out):
-        """V = Bᵀ d of the columns a:b of some rows of tiles, into ``out`` (C, tiles, 6, (b−a)·N)."""
-        x, bt = self.x, BT.astype(self.x.dtype)
+        """V = Bᵀ d of the columns a:b of some rows of tiles, into ``out`` (C, tiles, m+2, (b−a)·N)."""
+        x = self.x
         channel, row, column, item = _strides(x)
         for (lo, hi), same in itertools.groupby(range(t0, t1), self._inside):
             tiles = list(same)
@@ -216,11 +221,12 @@ class Tiles:
             if lo == hi:
                 part[...] = 0
                 continue
-            first = tiles[0] * TILE - self.padding[0] + lo
-            shape, strides = (len(x), len(tiles), hi - lo, (b - a) * x.shape[3]), (channel, TILE * row, row, item)
-            np.matmul(bt[:, lo:hi], np.ndarray(shape, x.dtype, x, first * row + a * column, strides), out=part)
+            first = tiles[0] * self.tile - self.padding[0] + lo
+            shape = len(x), len(tiles), hi - lo, (b - a) * x.shape[3]
+            strides = channel, self.tile * row, row, item
+            np.matmul(self.bt[:, lo:hi], np.ndarray(shape, x.dtype, x, first * row + a * column, strides), out=part)
 
     def _inside(self, t):
-        """Which of the tile's six rows lie in the image."""
-        first, height = t * TILE - self.padding[0], self.x.shape[1]
-        return min(max(-first, 0), 6), min(max(height - first, 0), 6)
+        """Which of the tile's rows lie in the image."""
+        first, height = t * self.tile - self.padding[0], self.x.shape[1]
+        return min(max(-first, 0), self.n), min(max(height - first, 0), self.n)
