@@ -37,10 +37,10 @@ import itertools
 import numpy as np
 
 from .layout import copy_window, even
-from .threads import get_num_threads, parallel_products, workspace
+from .threads import get_num_threads, parallel_products, workspace, worth_threads
 
-CHANNELS = 12  # with which the transforms cost what the products save;
-GAIN = 80_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
+CHANNELS = 10  # with which the transforms cost what the products save;
+GAIN = 12_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
 ROW = 50  # numbers in a row, W′·N, below which the products are too thin
 BLOCK_BYTES = 5_000_000  # of S,
 COLUMNS = 256  # which may be this many at least: each block adds 3·(m + 2)·O·C numbers to dw
@@ -59,19 +59,20 @@ def pays(weight, stride, dilation, out_shape):
 
 def correlate(x, weight, y, padding):
     """`conv.correlate` for a 3×3 kernel at stride 1. x (C, H, W, N), weight (O, C, 3, 3), fills y (O, H′, W′, N)."""
-    tiles = Tiles(x, y.shape[1:3], padding)
+    tiles = Tiles(x, y.shape[1:3], padding, rows_of_product=len(y))
     u = tiles.weights(weight)
 
     def work(blocks):
         for block in blocks:
             tiles.outputs(u, tiles.gather(block), y, block)
 
-    parallel_products(work, tiles.blocks, y.size * weight[0].size)
+    tiles.run(work)
 
 
 def gradients(g, x, weight, grad_x, grad_w, padding):
     """Fill dx (C, H, W, N) and, if it is not None, dw (O, C, 3, 3) from g (O, H′, W′, N)."""
-    tiles = Tiles(g, x.shape[1:3], tuple(2 - p for p in padding))
+    mirrored, both = tuple(2 - p for p in padding), 1 if grad_w is None else 2
+    tiles = Tiles(g, x.shape[1:3], mirrored, rows_of_product=both * len(x))
     u = tiles.weights(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
 
     def work(blocks):
@@ -84,8 +85,7 @@ def gradients(g, x, weight, grad_x, grad_w, padding):
                 partial = product if partial is None else np.add(partial, product, out=partial)
         return partial
 
-    work_to_do = g.size * weight[0].size * (1 if grad_w is None else 2)
-    partials = parallel_products(work, tiles.blocks, work_to_do)
+    partials = tiles.run(work)
     if grad_w is not None:
         tiles.weights_back(sum(partials[1:], partials[0]), grad_w)
 
@@ -127,25 +127,31 @@ def transforms(tile, dtype):
 class Tiles:
     """S for an image, gathered block by block: a block is some rows of tiles, and some columns of the output."""
 
-    def __init__(self, x, out_hw, padding):
-        """x (C, H, W, N) contiguous; ``out_hw`` outputs to cover."""
+    def __init__(self, x, out_hw, padding, rows_of_product):
+        """x (C, H, W, N) contiguous; ``out_hw`` outputs to cover; the products will have that many rows."""
         self.x, self.padding = x, padding
-        (height, width), batch, threads = out_hw, x.shape[3], get_num_threads()
+        (height, width), batch = out_hw, x.shape[3]
+        self.work = 9 * rows_of_product * len(x) * height * width * batch  # multiply-adds, if there were no tiles
+        threads = get_num_threads() if worth_threads(self.work) else 1
         self.tile = min(TILES, key=lambda m: -(-height // m) * (m + 2))
         self.n = self.tile + 2  # numbers that a tile's column is turned into
         self.at, self.g, self.bt = transforms(self.tile, x.dtype)
         high = -(-height // self.tile)
         columns = max(BLOCK_BYTES // (3 * self.n * len(x) * x.itemsize), COLUMNS)
-        wide = even(width, columns // batch)
-        strips = -(-width // wide)
-        count = -(-high // max(columns // (wide * batch), 1)) * strips
+        strips = -(-width // max(columns // batch, 1))
+        count = -(-high // max(columns * strips // (width * batch), 1)) * strips
         count = -(-count // threads) * threads  # as much for every thread
-        many = even(high, high * strips // count)
+        strips = max(strips, min(-(-count // high), width))
+        many, wide = even(high, high * strips // count), even(width, -(-width // strips))
         self.blocks = [
             (t, min(t + many, high), w, min(w + wide, width))
             for t in range(0, high, many)
             for w in range(0, width, wide)
         ]
+
+    def run(self, work):
+        """Call ``work`` on all blocks, shared among the threads if there is enough to do; return its results."""
+        return parallel_products(work, self.blocks, self.work)
 
     def weights(self, weight):
         """U = G w for each column of the kernel: (O, C, 3, 3) -> (m+2, O, 3·C)."""
@@ -155,7 +161,7 @@ class Tiles:
         def work(run):
             for o in run:
                 rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
-                u[:, o] = (self.g @ rows).reshape(self.n, -1, 3 * channels)
+                np.matmul(self.g, rows, out=u[:, o].reshape(self.n, -1))
 
         parallel_products(work, _shares(out), 3 * self.n * weight.size)
         return u
