@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import bars, harness, readme, scaling
+from benchmarks import bars, harness, kernels as kernels_page, readme, scaling
 from benchmarks.workers import common
 from minires import kernels, models
 from minires.creation import randn
@@ -77,6 +77,19 @@ def test_every_kernel_of_a_step_is_described_and_timed():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not cuda_on_cpu.available(), reason="needs g++")
+def test_a_net_of_the_same_shapes_is_counted_anew():
+    def call(name, count):
+        return {"kernel": name, "arguments": [{"shape": [2, 3]}], "keywords": {}, "count": count}
+
+    measured = {
+        "minires": {"calls": [call("relu", 1), call("add", 2)], "ms": [10.0, 20.0]},
+        "roofline": {"copy_gbs": 9.0},
+    }
+    found = kernels_page.recounted(measured, [call("add", 7), call("relu", 8)])
+    assert found["minires"] == {"calls": [call("add", 7), call("relu", 8)], "ms": [20.0, 10.0]}
+    assert found["roofline"] == measured["roofline"] and measured["minires"]["ms"] == [10.0, 20.0]
+
+
 def test_the_gpu_benchmark_rehearses():
     """All of it runs once without a GPU, its checks included, and writes nothing."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run"]

@@ -81,7 +81,7 @@ def flops(call, results):
     return 0
 
 
-def milliseconds(function, seconds=0.4):
+def milliseconds(function, seconds=0.1):
     """Median of about ``seconds`` of calls, at least three."""
     function()
     times = []

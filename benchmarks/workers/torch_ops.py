@@ -96,7 +96,7 @@ def value(argument):
     return of_shape(argument["shape"]) if isinstance(argument, dict) else argument
 
 
-def milliseconds(function, seconds=0.4):
+def milliseconds(function, seconds=0.1):
     for _ in range(2):
         function()
     times = []

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import by_channel, conv, threads as threads_module
+from minires.kernels.cpu import by_channel, conv, narrow, threads as threads_module
 from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float64, np.float32])
@@ -63,16 +63,14 @@ def test_equals_its_twin_wherever_the_arrays_lie(case, seed, relay):
     st.sampled_from([0, 64]),
     st.booleans(),
 )
-def test_equals_its_twin_however_the_work_is_cut(
-    case, seed, positions, size, threads, parallel_work, narrow, in_channels
-):
+def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work, row, in_channels):
     """Blocks of a few positions or channels leave ragged ends, and the blocks go to several threads."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "BLOCK_POSITIONS", positions)
         patch.setattr(conv, "BLOCK_BYTES", size)
         patch.setattr(conv, "WHOLE_BYTES", size)
-        patch.setattr(conv, "NARROW", narrow)
+        patch.setattr(narrow, "ROW", row)
         patch.setattr(by_channel, "BLOCK_BYTES", size)
         patch.setattr(by_channel, "pays", lambda *arrays: in_channels)
         patch.setattr(threads_module, "PARALLEL_WORK", parallel_work)

@@ -22,8 +22,9 @@ Both gradients are built from the same pieces. With stride 1, the patches of gra
 dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger stride, dx splits into stride² independent
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
 
-3×3 kernels at stride 1 go to `winograd` where channels are many and rows long enough: it multiplies half as often.
-Where there are more weights than pixels, as in the last layers of a deep network, `by_channel` takes over.
+Three other ways take over where they are faster: `winograd`, which multiplies less than half as often, for 3×3 kernels
+at stride 1 with channels enough and rows long enough; `narrow` where rows are short, as at batch 1; and `by_channel`
+where there are more weights than pixels, as in the last layers of a deep network.
 """
 
 import functools
@@ -32,14 +33,13 @@ import math
 
 import numpy as np
 
-from . import by_channel, winograd
-from .layout import batch_first, batch_last, copy_inside, copy_window, even, out_sizes
-from .threads import get_num_threads, one_blas_thread, parallel_products, workspace, worth_threads
+from . import by_channel, narrow, winograd
+from .layout import batch_first, batch_last, copy_window, even, mirrored, out_sizes
+from .threads import get_num_threads, parallel_products, workspace, worth_threads
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
 BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
 WHOLE_BYTES = 8_000_000  # of patches that are not: few positions and many channels, which want large products
-NARROW = 150  # numbers in an output row below which the shifts of whole planes are copied, not of rows
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -70,8 +70,8 @@ def conv2d_backward(
         if needs[0] and winograd.pays(wg, stride, dilation, gg.shape):
             winograd.gradients(gg, xg, wg, gxg, gwg, padding)
             continue
-        if needs[0] and _is_narrow(stride, wg.shape[2:], xg.shape, 2 * wg.size * gg[0].size):
-            _narrow_gradients(gg, xg, wg, gxg, gwg, padding, dilation)
+        if needs[0] and narrow.pays(stride, wg.shape[2:], xg.shape, 2 * wg.size * gg[0].size):
+            narrow.gradients(gg, xg, wg, gxg, gwg, padding, dilation)
             continue
         if stride == (1, 1) and needs[0]:
             _stride_one_gradients(gg, xg, wg, gxg, gwg, padding, dilation)
@@ -96,8 +96,8 @@ def correlate(x, weight, y, stride, padding, dilation):
     if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
         winograd.correlate(x, weight, y, padding)
         return
-    if _is_narrow(stride, weight.shape[2:], y.shape, weight.size * y[0].size):
-        _correlate_narrow(x, weight, y, padding, dilation)
+    if narrow.pays(stride, weight.shape[2:], y.shape, weight.size * y[0].size):
+        narrow.correlate(x, weight, y, padding, dilation)
         return
     if not y.flags.c_contiguous:
         whole = np.empty(y.shape, y.dtype)
@@ -114,68 +114,6 @@ def correlate(x, weight, y, stride, padding, dilation):
     patches.run(work)
 
 
-def _is_narrow(stride, kernel, out_shape, work):
-    """Whether this is a convolution for `Narrow`: at stride 1, in short rows, and too small for several threads."""
-    _, _, width, batch = out_shape
-    return stride == (1, 1) and kernel != (1, 1) and width * batch < NARROW and not worth_threads(work)
-
-
-def _correlate_narrow(x, weight, y, padding, dilation):
-    """`correlate` where rows are short."""
-    narrow = Narrow(x, weight.shape[2:], y.shape[1:3], padding, dilation)
-    with one_blas_thread():
-        product = weight.reshape(len(weight), -1) @ narrow.columns
-    y[...] = narrow.outputs(product)
-
-
-def _narrow_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
-    """`_stride_one_gradients` where rows are short."""
-    (out, channels, kh, kw), mirrored = weight.shape, _mirrored(weight, padding, dilation)
-    narrow = Narrow(g, (kh, kw), x.shape[1:3], mirrored, dilation)
-    flipped = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, kh, kw)
-    with one_blas_thread():
-        product = flipped.reshape(channels, -1) @ narrow.columns
-        if grad_w is not None:
-            total = narrow.columns @ narrow.spread(x).T  # (O·kh·kw, C)
-            grad_w[...] = total.reshape(out, kh, kw, channels)[:, ::-1, ::-1].transpose(0, 3, 1, 2)
-    grad_x[...] = narrow.outputs(product)
-
-
-class Narrow:
-    """The im2col matrix of an image at stride 1 where rows are short, as at batch 1: whole planes are copied, not rows.
-
-    In the padded image, as it lies, tap (i, j) of every output is the same distance ahead, so the patches are one
-    strided copy of long runs. Runs cross the right border: those outputs are computed too, and dropped. They are few,
-    as the zeros left of a row serve as those right of the row above.
-    """
-
-    def __init__(self, x, kernel, out_hw, padding, dilation):
-        """x (C, H, W, N) contiguous; ``columns`` is (C·kh·kw, H′·wide·N), in this thread's workspace."""
-        (channels, _, in_width, batch), (kh, kw), (height, width) = x.shape, kernel, out_hw
-        (dh, dw), (top, left) = dilation, padding
-        right = width + (kw - 1) * dw - left - in_width
-        wide = width + max((kw - 1) * dw - max(min(left, right, width), 0), 0)
-        padded = np.zeros((channels * (height + (kh - 1) * dh) + 1, wide, batch), x.dtype)  # a row more to run out into
-        image = padded[:-1].reshape(channels, -1, wide, batch)
-        copy_inside(image, x, -top, 1, -left, 1)
-        shape, (plane, row, pixel, item) = (channels, kh, kw, height * wide * batch), image.strides
-        columns = workspace(shape, x.dtype)
-        columns[...] = np.ndarray(shape, x.dtype, padded, strides=(plane, dh * row, dw * pixel, item))
-        self.columns, self.out_hw, self.wide, self.batch = columns.reshape(-1, shape[-1]), out_hw, wide, batch
-
-    def outputs(self, product):
-        """(M, H′·wide·N) -> (M, H′, W′, N), without those across the border."""
-        height, width = self.out_hw
-        return product.reshape(len(product), height, self.wide, self.batch)[:, :, :width]
-
-    def spread(self, y):
-        """The other way round: (M, H′, W′, N) -> (M, H′·wide·N), with zeros there."""
-        height, width = self.out_hw
-        spread = np.zeros((len(y), height, self.wide, self.batch), y.dtype)
-        spread[:, :, :width] = y
-        return spread.reshape(len(y), -1)
-
-
 def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
     """dx and dw of a stride-1 convolution from one gathering of patches of grad_y.
 
@@ -185,9 +123,8 @@ def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
     (out, _, kh, kw) = weight.shape
     flipped = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, kh, kw)
     matrix = _taps_first(flipped).reshape(len(x), -1)  # (C, kh·kw·O)
-    mirrored = _mirrored(weight, padding, dilation)
-    both = 1 if grad_w is None else 2
-    patches = Patches(g, (kh, kw), x.shape[1:3], (1, 1), mirrored, dilation, rows_of_product=both * len(x))
+    around, both = mirrored((kh, kw), padding, dilation), 1 if grad_w is None else 2
+    patches = Patches(g, (kh, kw), x.shape[1:3], (1, 1), around, dilation, rows_of_product=both * len(x))
 
     def work(blocks):
         partial = None
@@ -202,11 +139,6 @@ def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
     if grad_w is not None:
         total = sum(partials[1:], partials[0])  # (kh·kw·O, C)
         grad_w[...] = total.reshape(kh, kw, out, -1)[::-1, ::-1].transpose(2, 3, 0, 1)
-
-
-def _mirrored(weight, padding, dilation):
-    """The padding with which grad_y's patches cover the input."""
-    return tuple(d * (k - 1) - p for k, p, d in zip(weight.shape[2:], padding, dilation))
 
 
 def _weight_gradient(g, x, grad_w, stride, padding, dilation):

@@ -40,6 +40,11 @@ def out_sizes(in_hw, kernel, stride, padding, dilation=(1, 1)):
     )
 
 
+def mirrored(kernel, padding, dilation):
+    """The padding with which the patches of grad_y, at stride 1, cover the input."""
+    return tuple(d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation))
+
+
 def even(total, largest):
     """A block length of at most ``largest`` that cuts ``total`` into nearly equal blocks."""
     return -(-total // -(-total // max(min(largest, total), 1)))
