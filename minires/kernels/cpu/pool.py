@@ -16,7 +16,7 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
     """Twin of `textbook.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned.
 
     First the largest of each window's columns, then the largest of those: 3 + 3 comparisons for a 3×3 window, and the
-    first three of whole rows.
+    first three of whole rows. For the others, columns that are a stride apart are put side by side (see `_apart`).
     """
     x = batch_last(x)
     rows, columns = zip(out_sizes(x.shape[1:3], kernel_size, stride, padding), kernel_size, stride, padding)
@@ -37,15 +37,35 @@ def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0
     g, tap = batch_last(grad_y), batch_last(tap)
     grad_x = np.empty((*x_shape[1:], x_shape[0]), g.dtype)
     taps = list(_taps(x_shape[2:], g.shape[1:3], kernel_size, stride, padding))
+    step = stride[1]
 
     def work(blocks):
         for c in blocks:
-            grad_x[c] = 0
-            for k, out, source in taps:
-                grad_x[c, *source] += g[c, *out] * (tap[c, *out] == k)
+            apart = [np.zeros_like(grad_x[c, :, i::step]) for i in range(step)]
+            for k, out, (rows, columns) in taps:
+                part, columns = _place(columns, step)
+                apart[part][:, rows, columns] += g[c, *out] * (tap[c, *out] == k)
+            for i, part in enumerate(apart):
+                grad_x[c, :, i::step] = part
 
     over_channels(work, grad_x)
     return batch_first(grad_x)
+
+
+def _apart(x, step):
+    """Every step-th column of (C, H, W, N) from the first, from the second, …, side by side in memory.
+
+    A row of them is one long run then. As they lie in x, NumPy would take N numbers at a time, which is slow for few.
+    """
+    return [np.ascontiguousarray(x[:, :, i::step]) for i in range(min(step, x.shape[2]))]
+
+
+def _place(columns, step):
+    """Where a slice of columns, every step-th, has gone in `_apart`: (which part, slice of its columns)."""
+    if columns.start == columns.stop:
+        return 0, columns
+    part, first = columns.start % step, columns.start // step
+    return part, slice(first, first + len(range(columns.start, columns.stop, step)))
 
 
 def _max_along(axis, x, base, out_size, kernel_size, stride, padding):
@@ -57,20 +77,21 @@ def _max_along(axis, x, base, out_size, kernel_size, stride, padding):
     shape = [*x.shape[:axis], out_size, *x.shape[axis + 1 :]]
     none = base.dtype.type(np.iinfo(base.dtype).max)
     largest, number = np.full(shape, -np.inf, x.dtype), np.full(shape, none)
-    before = (slice(None),) * axis
-    taps = [
-        (k, (*before, *out), (*before, *source))
-        for k, out, source in _taps((x.shape[axis],), (out_size,), (kernel_size,), (stride,), (padding,))
-    ]
-    for _, out, source in taps:
-        np.maximum(largest[out], x[source], out=largest[out])
+    before, base = (slice(None),) * axis, np.broadcast_to(base, x.shape)
+    xs, bases = (_apart(x, stride), _apart(base, stride)) if axis == 2 else ([x], [base])
+    taps = []
+    for k, (out,), (source,) in _taps((x.shape[axis],), (out_size,), (kernel_size,), (stride,), (padding,)):
+        part, source = _place(source, stride) if axis == 2 else (0, source)
+        source = *before, source
+        taps.append((base.dtype.type(k), (*before, out), xs[part][source], bases[part][source]))
+    for _, out, entries, _ in taps:
+        np.maximum(largest[out], entries, out=largest[out])
     has_nan = np.isnan(largest).any()
-    base = np.broadcast_to(base, x.shape)
-    for k, out, source in taps:
-        missed = x[source] != largest[out]
+    for k, out, entries, numbers in taps:
+        missed = entries != largest[out]
         if has_nan:
-            missed &= ~np.isnan(x[source])
-        np.minimum(number[out], np.maximum(missed * none, base[source] + base.dtype.type(k)), out=number[out])
+            missed &= ~np.isnan(entries)
+        np.minimum(number[out], np.maximum(missed * none, numbers + k), out=number[out])
     return largest, number
 
 
