@@ -56,8 +56,9 @@ def programs(cases: Mapping[str, Mapping[str, dict]], log: bool = False) -> Figu
 
 def kernels(nets: Mapping[str, list[dict[str, Any]]]) -> Figure:
     """Time of each kind of kernel in one step: at the roofline, in minires and in PyTorch."""
-    figure = Figure(figsize=(max(5.5 * len(nets), 7), 4.2), layout="constrained")
-    for axis, (title, calls) in zip(figure.subplots(1, len(nets), squeeze=False)[0], nets.items()):
+    rows, columns = -(-len(nets) // 2), min(len(nets), 2)
+    figure = Figure(figsize=(max(5.5 * columns, 7), 3.6 * rows), layout="constrained")
+    for axis, (title, calls) in zip(figure.subplots(rows, columns, squeeze=False).flat, nets.items()):
         kinds = sorted({call["kernel"] for call in calls}, key=lambda k: -_sum(calls, k, "ms"))[:6]
         kinds.reverse()
         for offset, label, key, colour in (
