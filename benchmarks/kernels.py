@@ -35,7 +35,8 @@ def ops(plan: Plan) -> None:
     roofline = measured[NETS[0]]["roofline"]
     intro = (
         f"Roofline: {roofline['sgemm_gflops']:.0f} GFLOP/s of sgemm (2048³, NumPy), {roofline['copy_gbs']:.0f} GB/s of "
-        f"copying (read + write, 256 MB), on {roofline['threads']} threads. A kernel's roofline is the longer of its "
+        f"copying (read + write, 256 MB), on {roofline['threads']} threads, in the rounds of ResNet-20; every network "
+        "has its own from its own rounds. A kernel's roofline is the longer of its "
         "arithmetic at the one and its operands, each once, at the other; over 100 % means that operands stayed in a "
         "cache, or that Winograd multiplied less. "
         "Calls: in one training step; calls of one kind with the same shapes are measured once "

@@ -75,8 +75,6 @@ def test_every_kernel_of_a_step_is_described_and_timed():
     assert len(found["ms"]) == len(found["calls"]) and min(found["ms"]) > 0
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not cuda_on_cpu.available(), reason="needs g++")
 def test_a_net_of_the_same_shapes_is_counted_anew():
     def call(name, count):
         return {"kernel": name, "arguments": [{"shape": [2, 3]}], "keywords": {}, "count": count}
@@ -90,6 +88,8 @@ def test_a_net_of_the_same_shapes_is_counted_anew():
     assert found["roofline"] == measured["roofline"] and measured["minires"]["ms"] == [10.0, 20.0]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not cuda_on_cpu.available(), reason="needs g++")
 def test_the_gpu_benchmark_rehearses():
     """All of it runs once without a GPU, its checks included, and writes nothing."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run"]

@@ -15,6 +15,7 @@ A run is a few input channels. The threads share the runs, and no two write to t
 """
 
 import itertools
+import math
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _patches(x, kernel, positions, stride, padding, dilation):
     for i, j in np.ndindex(*kernel):
         top, left = i * dilation[0] - padding[0], j * dilation[1] - padding[1]
         copy_window(patches[:, i, j], x, top, stride[0], left, stride[1])
-    return patches.reshape(patches[:, :, :, 0, 0, 0].size, -1)
+    return patches.reshape(len(x) * math.prod(kernel), -1)
 
 
 def _runs(weight, y):

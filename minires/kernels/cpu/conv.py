@@ -22,7 +22,7 @@ Both gradients are built from the same pieces. With stride 1, the patches of gra
 dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger stride, dx splits into stride² independent
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
 
-Three other ways take over where they are faster: `winograd`, which multiplies less than half as often, for 3×3 kernels
+Three other ways take over where they are faster: `winograd`, which multiplies half as often or less, for 3×3 kernels
 at stride 1 with channels enough and rows long enough; `narrow` where rows are short, as at batch 1; and `by_channel`
 where there are more weights than pixels, as in the last layers of a deep network.
 """

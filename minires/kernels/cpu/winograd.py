@@ -1,4 +1,4 @@
-"""3×3 convolution with less than half the multiplications: Winograd's F(m, 3) along the columns of an image.
+"""3×3 convolution with half the multiplications or less: Winograd's F(m, 3) along the columns of an image.
 
 Twin of `minires.kernels.textbook.conv2d`, for stride 1; used by `conv` where there are enough channels. Winograd 1980;
 for convolution networks Lavin & Gray 2016, arXiv 1509.09308.
@@ -36,7 +36,7 @@ import itertools
 
 import numpy as np
 
-from .layout import copy_window, even
+from .layout import copy_window, even, mirrored
 from .threads import get_num_threads, parallel_products, workspace, worth_threads
 
 CHANNELS = 10  # with which the transforms cost what the products save;
@@ -71,8 +71,8 @@ def correlate(x, weight, y, padding):
 
 def gradients(g, x, weight, grad_x, grad_w, padding):
     """Fill dx (C, H, W, N) and, if it is not None, dw (O, C, 3, 3) from g (O, H′, W′, N)."""
-    mirrored, both = tuple(2 - p for p in padding), 1 if grad_w is None else 2
-    tiles = Tiles(g, x.shape[1:3], mirrored, rows_of_product=both * len(x))
+    around, both = mirrored((3, 3), padding, (1, 1)), 1 if grad_w is None else 2
+    tiles = Tiles(g, x.shape[1:3], around, rows_of_product=both * len(x))
     u = tiles.weights(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
 
     def work(blocks):
@@ -141,7 +141,7 @@ class Tiles:
         strips = -(-width // max(columns // batch, 1))
         count = -(-high // max(columns * strips // (width * batch), 1)) * strips
         count = -(-count // threads) * threads  # as much for every thread
-        strips = max(strips, min(-(-count // high), width))
+        strips = max(strips, min(-(-count // high), width))  # the columns are cut where rows of tiles are too few
         many, wide = even(high, high * strips // count), even(width, -(-width // strips))
         self.blocks = [
             (t, min(t + many, high), w, min(w + wide, width))
