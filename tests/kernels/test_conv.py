@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import by_channel, conv, narrow, threads as threads_module
+from minires.kernels.cpu import by_channel, narrow, patches, strided, threads as threads_module
 from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float64, np.float32])
@@ -67,9 +67,9 @@ def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, th
     """Blocks of a few positions or channels leave ragged ends, and the blocks go to several threads."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conv, "BLOCK_POSITIONS", positions)
-        patch.setattr(conv, "BLOCK_BYTES", size)
-        patch.setattr(conv, "WHOLE_BYTES", size)
+        patch.setattr(patches, "BLOCK_POSITIONS", positions)
+        patch.setattr(patches, "BLOCK_BYTES", size)
+        patch.setattr(patches, "WHOLE_BYTES", size)
         patch.setattr(narrow, "ROW", row)
         patch.setattr(by_channel, "BLOCK_BYTES", size)
         patch.setattr(by_channel, "pays", lambda *arrays: in_channels)
@@ -99,9 +99,9 @@ def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads
     arrays = case.arrays(0)
     threads(1)
     whole = forward_and_backward(cpu, case, *arrays)
-    monkeypatch.setattr(conv, "BLOCK_POSITIONS", 100)
-    monkeypatch.setattr(conv, "BLOCK_BYTES", 20_000)
-    monkeypatch.setattr(conv, "WHOLE_BYTES", 20_000)
+    monkeypatch.setattr(patches, "BLOCK_POSITIONS", 100)
+    monkeypatch.setattr(patches, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(patches, "WHOLE_BYTES", 20_000)
     monkeypatch.setattr(by_channel, "BLOCK_BYTES", 20_000)
     monkeypatch.setattr(threads_module, "PARALLEL_WORK", 0)
     threads(threads_used)
@@ -110,6 +110,38 @@ def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
     for a, b in zip(cut, forward_and_backward(cpu, case, *arrays)):
         np.testing.assert_array_equal(a, b, "the same thread count gave other bits")
+
+
+@st.composite
+def strided_convolutions(draw):
+    """With a stride, no dilation, and taps in all phases."""
+    case, stride = draw(convolutions(max_batch=5)), draw(st.sampled_from([(1, 2), (2, 1), (2, 2), (3, 2)]))
+    kernel = tuple(draw(st.integers(s, s + 2)) for s in stride)
+    image = tuple(draw(st.integers(k, 3 * k + 1)) for k in kernel)
+    padding = tuple(draw(st.integers(0, k)) for k in kernel)
+    return Convolution((*case.x_shape[:2], *image), (*case.w_shape[:2], *kernel), stride, padding, (1, 1), case.groups)
+
+
+@settings(max_examples=200)
+@given(strided_convolutions(), seeds, dtypes, st.sampled_from([100, 4000]), st.integers(1, 3), st.booleans())
+def test_equals_its_twin_phase_by_phase(case, seed, dtype, size, threads, alone):
+    """Rows and columns that end within a stride, blocks of a few of them, and dw from this gathering or its own."""
+    before, used, gradients = get_num_threads(), [], strided.gradients
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_channel, "pays", lambda *arrays: False)
+        patch.setattr(strided, "gradients", lambda *arguments: used.append(1) or gradients(*arguments))
+        patch.setattr(strided, "CHANNELS", 0 if alone else 128)
+        patch.setattr(patches, "BLOCK_POSITIONS", 7)
+        patch.setattr(patches, "BLOCK_BYTES", size)
+        patch.setattr(patches, "WHOLE_BYTES", size)
+        patch.setattr(threads_module, "PARALLEL_WORK", 0)
+        set_num_threads(threads)
+        try:
+            assert_twins(case, seed, dtype)
+            assert_only_what_is_needed(case, seed, (True, False, False))
+        finally:
+            set_num_threads(before)
+    assert used
 
 
 @given(convolutions(max_batch=4), seeds, dtypes, st.tuples(*[layouts] * 4), st.integers(1, 3))

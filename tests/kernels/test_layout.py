@@ -4,7 +4,15 @@ import numpy as np
 from hypothesis import given, strategies as st
 from strategies import layouts, seeds, shapes
 
-from minires.kernels.cpu.layout import batch_first, batch_last, channel_rows, every, from_channel_rows, inside
+from minires.kernels.cpu.layout import (
+    batch_first,
+    batch_last,
+    channel_rows,
+    copy_window,
+    every,
+    from_channel_rows,
+    inside,
+)
 
 
 @given(shapes(4, 4), seeds, layouts)
@@ -35,3 +43,21 @@ def test_inside_is_the_run_of_steps_that_land_on_the_image(start, step, count, s
 @given(st.integers(0, 5), st.integers(1, 4), st.integers(1, 5))
 def test_every_takes_count_entries(start, step, count):
     assert list(range(100))[every(start, step, count)] == [start + r * step for r in range(count)]
+
+
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(1, 18)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.tuples(st.integers(-6, 6), st.integers(-6, 6)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_copy_window_takes_every_pixel_in_the_image_and_zeros_beyond(shape, window, start, step, dtype):
+    channels, height, width, batch = shape
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    wide = np.zeros((channels, height + 40, width + 40, batch), dtype)
+    wide[:, 20 : 20 + height, 20 : 20 + width] = x
+    rows, columns = (slice(20 + a, 20 + a + n * s, s) for a, n, s in zip(start, window, step))
+    target = np.full((channels, *window, batch), np.nan, dtype)
+    copy_window(target, x, start[0], step[0], start[1], step[1])
+    np.testing.assert_array_equal(target, wide[:, rows, columns])

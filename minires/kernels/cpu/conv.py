@@ -18,28 +18,23 @@ Twin of `minires.kernels.textbook.conv2d`. Three ideas make it fast in plain Num
 
 3. **Blocks fit the second-level cache**: S is made for a few rows and some hundred columns at a time, used, and reused.
 
-Both gradients are built from the same pieces. With stride 1, the patches of grad_y serve twice:
+Both gradients are built from the same pieces (`patches`). With stride 1, the patches of grad_y serve twice:
 dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger stride, dx splits into stride² independent
-stride-1 convolutions, one for each phase of the input grid, so nothing is scattered and no zero is multiplied.
+stride-1 convolutions, one for each phase of the input grid, so nothing is scattered.
 
-Three other ways take over where they are faster: `winograd`, which multiplies half as often or less, for 3×3 kernels
-at stride 1 with channels enough and rows long enough; `narrow` where rows are short, as at batch 1; and `by_channel`
-where there are more weights than pixels, as in the last layers of a deep network.
+Other ways take over where they are faster: `winograd`, which multiplies half as often or less, for 3×3 kernels at
+stride 1 with channels enough and rows long enough; `strided` for gradients at stride 2 or more, whose phases see the
+same patches; `narrow` where rows are short, as at batch 1; and `by_channel` where there are more weights than pixels,
+as in the last layers of a deep network.
 """
 
-import functools
 import itertools
-import math
 
 import numpy as np
 
-from . import by_channel, narrow, winograd
-from .layout import batch_first, batch_last, copy_window, even, mirrored, out_sizes
-from .threads import get_num_threads, parallel_products, workspace, worth_threads
-
-BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
-BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
-WHOLE_BYTES = 8_000_000  # of patches that are not: few positions and many channels, which want large products
+from . import by_channel, narrow, strided, winograd
+from .layout import batch_first, batch_last, mirrored, out_sizes
+from .patches import Patches, accumulate
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -76,7 +71,12 @@ def conv2d_backward(
         if stride == (1, 1) and needs[0]:
             _stride_one_gradients(gg, xg, wg, gxg, gwg, padding, dilation)
             continue
-        if needs[0]:
+        if needs[0] and strided.pays(wg.shape[2:], stride, dilation):
+            together = len(xg) <= strided.CHANNELS
+            strided.gradients(gg, xg, wg, gxg, gwg if together else None, stride, padding)
+            if together:
+                continue
+        elif needs[0]:
             _input_gradient(gg, wg, gxg, stride, padding, dilation)
         if needs[1]:
             _weight_gradient(gg, xg, gwg, stride, padding, dilation)
@@ -132,7 +132,7 @@ def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
             columns = patches.gather(block)  # (rows, kh·kw·O, positions)
             np.matmul(matrix, columns, out=patches.positions(grad_x, block))
             if grad_w is not None:
-                partial = _accumulate(partial, columns, patches.positions(x, block))
+                partial = accumulate(partial, columns, patches.positions(x, block))
         return partial
 
     partials = patches.run(work)
@@ -149,7 +149,7 @@ def _weight_gradient(g, x, grad_w, stride, padding, dilation):
     def work(blocks):
         partial = None
         for block in blocks:
-            partial = _accumulate(partial, patches.gather(block), patches.positions(g, block))
+            partial = accumulate(partial, patches.gather(block), patches.positions(g, block))
         return partial
 
     partials = patches.run(work)
@@ -177,19 +177,6 @@ def _input_gradient(g, weight, grad_x, stride, padding, dilation):
         correlate(g, taps, phase, (1, 1), (-tops[0], -lefts[0]), step)
 
 
-def _accumulate(partial, columns, positions):
-    """partial + Σ_rows columns · positionsᵀ. columns (rows, K, P), positions (rows, M, P) -> (K, M).
-
-    In this orientation the small matrix stands on the right, which BLAS multiplies up to 1.8 times faster.
-    """
-    product = np.matmul(columns, positions.transpose(0, 2, 1))
-    product = product[0] if len(product) == 1 else product.sum(0)
-    if partial is None:
-        return product
-    partial += product
-    return partial
-
-
 def _taps_first(weight):
     """(O, C, kh, kw) -> (O, kh, kw, C): the order in which `Patches` stacks its rows."""
     return weight.transpose(0, 2, 3, 1)
@@ -198,99 +185,3 @@ def _taps_first(weight):
 def _split(array, groups):
     """Cut the first axis into equal groups (views)."""
     return [array] if groups == 1 else np.split(array, groups)
-
-
-class Patches:
-    """The im2col matrix of an image, gathered block by block.
-
-    A block is a rectangle of output positions. Its columns come as (rows, K, P): ``rows`` matrices of K = kh·kw·C
-    values for each of P positions, one matrix for each output row in the layout of idea 2, or one for the whole block.
-    """
-
-    def __init__(self, x, kernel, out_hw, stride, padding, dilation, rows_of_product):
-        """x (C, H, W, N) contiguous; ``out_hw`` output positions to cover; the product will have that many rows."""
-        channels, height, width, batch = x.shape
-        # 1×1, unit stride, no padding: the patches are the pixels themselves, and any strip of them is a block
-        self.flat = kernel == tuple(stride) == (1, 1) and tuple(padding) == (0, 0) and out_hw == (height, width)
-        if self.flat:
-            x, out_hw = x.reshape(channels, 1, height * width, batch), (1, height * width)
-        self.x, self.out_hw, self.batch = x, out_hw, batch
-        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
-        self.work = rows_of_product * channels * math.prod(kernel) * math.prod(out_hw) * batch
-        threads = get_num_threads() if worth_threads(self.work) else 1
-        bytes_per_column = kernel[1] * channels * x.itemsize * batch
-        limits = BLOCK_POSITIONS, BLOCK_BYTES, WHOLE_BYTES, threads
-        self.shared_rows, self.blocks = _plan(
-            self.flat, kernel, out_hw, stride[0], dilation[0], batch, bytes_per_column, *limits
-        )
-
-    def run(self, work):
-        """Call ``work`` on all blocks, shared among the threads if there is enough to do; return its results."""
-        return parallel_products(work, self.blocks, self.work)
-
-    def gather(self, block):
-        """The columns of a block, (rows, K, P), in this thread's workspace."""
-        x, (kh, kw), batch = self.x, self.kernel, self.batch
-        channels = len(x)
-        h0, h1, w0, w1 = block
-        positions = (w1 - w0) * batch
-        if self.flat:
-            return x[:, 0, w0:w1].reshape(1, channels, positions)
-        (sh, sw), (dh, dw) = self.stride, self.dilation
-        top, left = h0 * sh - self.padding[0], w0 * sw - self.padding[1]
-        if not self.shared_rows:
-            buffer = workspace((kh, kw, channels, h1 - h0, w1 - w0, batch), x.dtype)
-            for i, j in np.ndindex(kh, kw):
-                copy_window(buffer[i, j], x, top + i * dh, sh, left + j * dw, sw)
-            return buffer.reshape(1, kh * kw * channels, -1)
-        image_rows = (h1 - h0 - 1) * sh + kh
-        buffer = workspace((image_rows, kw, channels, w1 - w0, batch), x.dtype)
-        for j in range(kw):
-            copy_window(buffer[:, j].transpose(1, 0, 2, 3), x, top, 1, left + j * dw, sw)
-        row, _, tap = buffer.strides[:3]
-        return np.ndarray(
-            (h1 - h0, kh * kw * channels, positions), x.dtype, buffer, strides=(sh * row, tap, x.itemsize)
-        )
-
-    def positions(self, array, block):
-        """A block of a contiguous (M, H′, W′, N) array as a (rows, M, P) view, to go with the block's columns."""
-        h0, h1, w0, w1 = block
-        if self.flat:
-            return array.reshape(len(array), -1)[:, w0 * self.batch : w1 * self.batch][None]
-        part = array[:, h0:h1, w0:w1]
-        if self.shared_rows:
-            return part.transpose(1, 0, 2, 3).reshape(h1 - h0, len(array), -1)
-        return part.reshape(1, len(array), -1)
-
-
-@functools.lru_cache(maxsize=4096)
-def _plan(
-    flat, kernel, out_hw, stride, dilation, batch, bytes_per_column, block_positions, block_bytes, whole_bytes, threads
-):
-    """(whether output rows share image rows, the blocks): the layout and the size of the blocks, for `Patches`.
-
-    bytes_per_column: memory of the kw shifted copies of one image pixel, over all channels and the batch.
-    """
-    (kh, _), (out_h, out_w) = kernel, out_hw
-    columns = max(block_positions // batch, 1)
-    if bytes_per_column * columns * (kh + 3) > block_bytes:
-        columns = max(columns // 2, 1)
-    columns = even(out_w, columns)
-    shared_rows = kh > 1 and dilation == 1 and columns * batch >= 256
-    if flat:
-        rows, columns = 1, even(out_w, max(16 * block_positions // batch, 1))
-    elif shared_rows:
-        rows = (block_bytes // (bytes_per_column * columns) - kh) // stride + 1
-    else:
-        columns = out_w if out_w * batch <= 2 * block_positions else columns
-        rows = whole_bytes // (bytes_per_column * kh * columns) if columns == out_w else 1
-    strips = -(-out_w // columns)
-    count = -(-out_h // max(rows, 1)) * strips
-    count = -(-count // threads) * threads  # as much for every thread
-    rows = even(out_h, -(-out_h * strips // count))
-    blocks = [
-        (h, min(h + rows, out_h), w, min(w + columns, out_w))
-        for w in range(0, out_w, columns)
-        for h in range(0, out_h, rows)
-    ]
-    return shared_rows, blocks

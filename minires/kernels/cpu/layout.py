@@ -73,7 +73,20 @@ def copy_inside(target, x, top, row_step, left, column_step):
     """`copy_window` that leaves the target alone where the window is outside the image."""
     _, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
     if source:
-        target[inner] = x[source]
+        (copy_pixels if column_step > 1 else np.copyto)(target[inner], x[source])
+
+
+def copy_pixels(target, x):
+    """target = x, both (C, H, W, N), where neighbours along W do not lie side by side.
+
+    NumPy copies N numbers at a time there, in a loop that is slow to start. Taken as items of N numbers, a row's pixels
+    are one loop: 2 … 16 numbers in a half to a sixth of the time.
+    """
+    batch = x.shape[3]
+    if 1 < batch <= 16:
+        pixel = np.dtype((np.void, batch * x.itemsize))
+        target, x = target.view(pixel), x.view(pixel)
+    target[...] = x
 
 
 def add_inside(x, target, top, row_step, left, column_step):

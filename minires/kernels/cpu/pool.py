@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..textbook import regions
-from .layout import batch_first, batch_last, every, inside, out_sizes
+from .layout import batch_first, batch_last, copy_pixels, every, inside, out_sizes
 from .threads import over_channels
 
 
@@ -46,7 +46,7 @@ def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0
                 part, columns = _place(columns, step)
                 apart[part][:, rows, columns] += g[c, *out] * (tap[c, *out] == k)
             for i, part in enumerate(apart):
-                grad_x[c, :, i::step] = part
+                copy_pixels(grad_x[c, :, i::step], part)
 
     over_channels(work, grad_x)
     return batch_first(grad_x)
@@ -57,7 +57,13 @@ def _apart(x, step):
 
     A row of them is one long run then. As they lie in x, NumPy would take N numbers at a time, which is slow for few.
     """
-    return [np.ascontiguousarray(x[:, :, i::step]) for i in range(min(step, x.shape[2]))]
+    if step == 1:
+        return [x]
+    columns = [x[:, :, i::step] for i in range(min(step, x.shape[2]))]
+    parts = [np.empty(part.shape, x.dtype) for part in columns]
+    for part, source in zip(parts, columns):
+        copy_pixels(part, source)
+    return parts
 
 
 def _place(columns, step):
