@@ -59,6 +59,14 @@ def test_equals_its_twin_wherever_the_arrays_lie(shape, seed, affine, relay, nee
     assert_twins(draw_arrays(shape, seed, affine), np.float64, needs, relay)
 
 
+@given(st.integers(256, 1400), seeds, affine, dtypes)
+def test_equals_its_twin_where_rows_are_short(pairs_in_a_row, seed, affine, dtype):
+    """From 512 numbers in a row on, and 50,000 in all, NumPy's buffer is made shorter, and then as long as it was."""
+    before = np.getbufsize()
+    assert_twins(draw_arrays((1, 100, 2, pairs_in_a_row), seed, affine, dtype), dtype)
+    assert np.getbufsize() == before
+
+
 @pytest.mark.parametrize("threads_used", [1, 2, 3])
 def test_equals_its_twin_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
     monkeypatch.setattr(threads_module, "BLOCK_BYTES", 5000)  # two channels and a ragged end

@@ -50,14 +50,17 @@ def draw_arrays(case, seed, dtype):
 
 
 @settings(max_examples=300)
-@given(cases(), seeds, dtypes, relays, st.integers(1, 3), st.booleans(), st.integers(1, 99))
-def test_equals_its_twin(case, seed, dtype, relay, threads, weight_wanted, columns):
+@given(cases(), seeds, dtypes, relays, st.integers(1, 3), st.booleans(), st.integers(1, 99), st.booleans())
+def test_equals_its_twin(case, seed, dtype, relay, threads, weight_wanted, columns, many_weights):
+    """In blocks of some columns, or, as where there are many weights, of a few channels."""
     arrays, options = draw_arrays(case, seed, dtype), (*case[2:], (True, weight_wanted, False))
     before = get_num_threads()
     set_num_threads(threads)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(winograd, "COLUMNS", columns)
+            patch.setattr(winograd, "ROWS", 1 + columns % 3)
+            patch.setattr(by_channel, "pays", lambda *arrays: many_weights)
             fast = both_ways(cpu, *(lay(a) for lay, a in zip(relay, arrays)), *options)
     finally:
         set_num_threads(before)
@@ -91,9 +94,12 @@ def test_rounding_in_float32_is_what_the_docstring_says(rng):
     assert np.abs(found - exact).max() < 2e-5 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("many_weights", [False, True])
 @pytest.mark.parametrize("threads_used", [1, 2, 3])
-def test_the_same_thread_count_gives_the_same_bits(threads_used, threads):
+def test_the_same_thread_count_gives_the_same_bits(threads_used, many_weights, threads, monkeypatch):
     threads(threads_used)
+    monkeypatch.setattr(by_channel, "pays", lambda *arrays: many_weights)
+    monkeypatch.setattr(winograd, "ROWS", 2)
     case = (5, 7, 9, 8), (6, 7, 3, 3), (1, 1), 1
     arrays = draw_arrays(case, 0, np.float32)
     for a, b in zip(both_ways(cpu, *arrays, *case[2:]), both_ways(cpu, *arrays, *case[2:])):
@@ -145,3 +151,19 @@ def test_a_phase_of_a_gradient_at_stride_two_comes_here_too(rng, monkeypatch):
     fast, exact = (module.conv2d_backward(g, x, w, *geometry)[0] for module in (cpu, textbook))
     assert used
     np.testing.assert_allclose(fast, exact, rtol=0, atol=1e-11)
+
+
+def test_cuts_the_weights_where_they_outnumber_the_pixels(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(threads_module, "PARALLEL_WORK", 1000)
+    whole, gather = [], winograd.Tiles.gather
+    monkeypatch.setattr(
+        winograd.Tiles, "gather", lambda tiles, block: whole.append(block == tiles.whole) or gather(tiles, block)
+    )
+    x, w = np.ones((2, 64, 7, 28), np.float32), np.ones((64, 64, 3, 3), np.float32)
+    assert winograd.pays(w, (1, 1), (1, 1), (64, 7, 28, 2))
+    cpu.conv2d(x, w, None, (1, 1), (1, 1), (1, 1), 1)
+    assert whole == [True]
+    whole.clear()
+    cpu.conv2d(np.ones((16, 64, 7, 28), np.float32), w, None, (1, 1), (1, 1), (1, 1), 1)
+    assert whole and not any(whole)

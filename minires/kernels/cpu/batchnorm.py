@@ -9,7 +9,7 @@ than four bits would go, the rows are centred first: one pass more, and only the
 
 import numpy as np
 
-from .elementwise import relu_into
+from .elementwise import relu_into, short_rows
 from .layout import channel_rows, from_channel_rows
 from .threads import over_channels
 
@@ -24,20 +24,21 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
     count = rows.shape[1]
 
     def work(blocks):
-        for c in blocks:
-            block, out = rows[c], y[c]
-            mean[c] = np.add.reduce(block, 1) / count
-            var[c] = _dot(block, block) / count - mean[c] * mean[c]
-            if _mean_is_large(mean[c], var[c]):
-                block = np.subtract(block, mean[c, None], out=out)
-                var[c] = _dot(out, out) / count
-                shift = 0
-            else:
-                shift = -mean[c]
-            scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
-            if weight is not None:
-                scale *= weight[c]
-            _affine(block, scale, shift * scale if bias is None else shift * scale + bias[c], out)
+        with short_rows(rows):
+            for c in blocks:
+                block, out = rows[c], y[c]
+                mean[c] = np.add.reduce(block, 1) / count
+                var[c] = _dot(block, block) / count - mean[c] * mean[c]
+                if _mean_is_large(mean[c], var[c]):
+                    block = np.subtract(block, mean[c, None], out=out)
+                    var[c] = _dot(out, out) / count
+                    shift = 0
+                else:
+                    shift = -mean[c]
+                scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
+                if weight is not None:
+                    scale *= weight[c]
+                _affine(block, scale, shift * scale if bias is None else shift * scale + bias[c], out)
 
     over_channels(work, rows)
     return from_channel_rows(y, x.shape), mean, var
@@ -54,18 +55,19 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
     count = x_rows.shape[1]
 
     def work(blocks):
-        for c in blocks:
-            g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
-            if _mean_is_large(centre, var[c]):
-                block, centre = np.subtract(block, centre[:, None], out=out), np.zeros_like(centre)
-            inv_std = 1 / np.sqrt(var[c] + x.dtype.type(eps))
-            grad_bias[c] = np.add.reduce(g, 1)
-            grad_weight[c] = (_dot(g, block) - centre * grad_bias[c]) * inv_std
-            if needs[0]:
-                slope = -inv_std * grad_weight[c] / count
-                _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
-                out += g
-                out *= (inv_std if weight is None else inv_std * weight[c])[:, None]
+        with short_rows(x_rows):
+            for c in blocks:
+                g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
+                if _mean_is_large(centre, var[c]):
+                    block, centre = np.subtract(block, centre[:, None], out=out), np.zeros_like(centre)
+                inv_std = 1 / np.sqrt(var[c] + x.dtype.type(eps))
+                grad_bias[c] = np.add.reduce(g, 1)
+                grad_weight[c] = (_dot(g, block) - centre * grad_bias[c]) * inv_std
+                if needs[0]:
+                    slope = -inv_std * grad_weight[c] / count
+                    _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
+                    out += g
+                    out *= (inv_std if weight is None else inv_std * weight[c])[:, None]
 
     over_channels(work, x_rows)
     grads = from_channel_rows(out_rows, x.shape), grad_weight, grad_bias
@@ -79,7 +81,12 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
     scale = (1 if weight is None else weight) / np.sqrt(var + x.dtype.type(eps))
     shift = -mean * scale if bias is None else bias - mean * scale
 
-    over_channels(lambda blocks: [_affine(rows[c], scale[c], shift[c], y[c]) for c in blocks], rows)
+    def work(blocks):
+        with short_rows(rows):
+            for c in blocks:
+                _affine(rows[c], scale[c], shift[c], y[c])
+
+    over_channels(work, rows)
     return from_channel_rows(y, x.shape)
 
 

@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from .layout import add_inside, copy_window
-from .threads import get_num_threads, parallel_products, workspace, worth_threads
+from .threads import get_num_threads, parallel_products, plus, total, workspace, worth_threads
 
 BLOCK_BYTES = 1_000_000  # of the patches of a run
 
@@ -35,14 +35,14 @@ def correlate(x, weight, y, stride, padding, dilation):
     out, _, *kernel = weight.shape
 
     def work(runs):
-        total = None
+        partial = None
         for run in runs:
-            product = weight[:, run].reshape(out, -1) @ _patches(x[run], kernel, y.shape[1:], stride, padding, dilation)
-            total = product if total is None else np.add(total, product, out=total)
-        return total
+            patches = _patches(x[run], kernel, y.shape[1:], stride, padding, dilation)
+            partial = plus(partial, weight[:, run].reshape(out, -1) @ patches)
+        return partial
 
-    totals = parallel_products(work, _runs(weight, y), y.size * weight[0].size)
-    y[...] = sum(totals[1:], totals[0]).reshape(y.shape)
+    partials = parallel_products(work, _runs(weight, y), y.size * weight[0].size)
+    y[...] = total(partials).reshape(y.shape)
 
 
 def gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation):

@@ -35,6 +35,7 @@ import numpy as np
 from . import by_channel, narrow, strided, winograd
 from .layout import batch_first, batch_last, mirrored, out_sizes
 from .patches import Patches, accumulate
+from .threads import total
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -59,11 +60,11 @@ def conv2d_backward(
     for i, (gg, xg, wg) in enumerate(zip(_split(g, groups), _split(x, groups), _split(weight, groups))):
         gxg = _split(grad_x, groups)[i] if needs[0] else None
         gwg = _split(grad_w, groups)[i] if needs[1] else None
-        if by_channel.pays(wg, xg, gg):
-            by_channel.gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
-            continue
         if needs[0] and winograd.pays(wg, stride, dilation, gg.shape):
             winograd.gradients(gg, xg, wg, gxg, gwg, padding)
+            continue
+        if by_channel.pays(wg, xg, gg):
+            by_channel.gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
             continue
         if needs[0] and narrow.pays(stride, wg.shape[2:], xg.shape, 2 * wg.size * gg[0].size):
             narrow.gradients(gg, xg, wg, gxg, gwg, padding, dilation)
@@ -90,11 +91,11 @@ def correlate(x, weight, y, stride, padding, dilation):
     x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and y's size
     is free: it need not end where the image does.
     """
-    if by_channel.pays(weight, x, y):
-        by_channel.correlate(x, weight, y, stride, padding, dilation)
-        return
     if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
         winograd.correlate(x, weight, y, padding)
+        return
+    if by_channel.pays(weight, x, y):
+        by_channel.correlate(x, weight, y, stride, padding, dilation)
         return
     if narrow.pays(stride, weight.shape[2:], y.shape, weight.size * y[0].size):
         narrow.correlate(x, weight, y, padding, dilation)
@@ -137,8 +138,8 @@ def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
 
     partials = patches.run(work)
     if grad_w is not None:
-        total = sum(partials[1:], partials[0])  # (kh·kw·O, C)
-        grad_w[...] = total.reshape(kh, kw, out, -1)[::-1, ::-1].transpose(2, 3, 0, 1)
+        taps = total(partials)  # (kh·kw·O, C)
+        grad_w[...] = taps.reshape(kh, kw, out, -1)[::-1, ::-1].transpose(2, 3, 0, 1)
 
 
 def _weight_gradient(g, x, grad_w, stride, padding, dilation):
@@ -153,8 +154,8 @@ def _weight_gradient(g, x, grad_w, stride, padding, dilation):
         return partial
 
     partials = patches.run(work)
-    total = sum(partials[1:], partials[0])  # (kh·kw·C, O)
-    grad_w[...] = total.reshape(kh, kw, channels, out).transpose(3, 2, 0, 1)
+    taps = total(partials)  # (kh·kw·C, O)
+    grad_w[...] = taps.reshape(kh, kw, channels, out).transpose(3, 2, 0, 1)
 
 
 def _input_gradient(g, weight, grad_x, stride, padding, dilation):

@@ -16,6 +16,8 @@ import numpy as np
 from .threads import get_num_threads, parallel
 
 ZEROS = 1 << 15  # elements in the row of zeros
+BUFFER = 512  # elements in NumPy's own buffer, where rows are short;
+MANY = 50_000  # elements with which that pays for asking
 PARALLEL_SIZE = 700_000  # elements below which a second thread costs more than it brings
 
 
@@ -59,6 +61,26 @@ def add(a, b):
         return a + b
     total = np.empty_like(a)
     return total if _in_pieces(lambda a, b, total: np.add(a, b, out=total), a, b, total) else a + b
+
+
+class short_rows:
+    """Make ``rows * number_of_each_row`` twice as fast inside, where a row has from 512 numbers to some thousands.
+
+    NumPy takes such rows, if they are shorter than its buffer, together, and fills the buffer with copies of their
+    numbers first: 0.1 … 0.2 ns an element more. With a buffer no longer than a row it takes each row as it is. (For
+    rows of less than 512, starting over with each would cost as much.)
+    """
+
+    def __init__(self, rows):
+        self.short = rows.size >= MANY and BUFFER <= rows.shape[1] < np.getbufsize()
+
+    def __enter__(self):
+        if self.short:
+            self.before = np.setbufsize(BUFFER)
+
+    def __exit__(self, *error):
+        if self.short:
+            np.setbufsize(self.before)
 
 
 def _in_pieces(work, *arrays):

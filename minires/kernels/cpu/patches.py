@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from .layout import copy_window, even
-from .threads import get_num_threads, parallel_products, workspace, worth_threads
+from .threads import get_num_threads, parallel_products, plus, workspace, worth_threads
 
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
 BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
@@ -118,8 +118,4 @@ def accumulate(partial, columns, positions):
     In this orientation the small matrix stands on the right, which BLAS multiplies up to 1.8 times faster.
     """
     product = np.matmul(columns, positions.transpose(0, 2, 1))
-    product = product[0] if len(product) == 1 else product.sum(0)
-    if partial is None:
-        return product
-    partial += product
-    return partial
+    return plus(partial, product[0] if len(product) == 1 else product.sum(0))

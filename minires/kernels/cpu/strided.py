@@ -20,7 +20,7 @@ import numpy as np
 
 from .layout import copy_pixels
 from .patches import Patches, accumulate
-from .threads import workspace
+from .threads import total, workspace
 
 CHANNELS = 128  # above which dw is faster alone: its zeros cost more than the gathering
 
@@ -61,11 +61,11 @@ def gradients(g, x, weight, grad_x, grad_w, stride, padding):
                     partials[a] = accumulate(partials[a], patch, pixels)
         return partials
 
-    totals = patches.run(work)
+    runs = patches.run(work)
     if grad_w is not None:
-        for a, (first, *others) in enumerate(zip(*totals)):
-            total = sum(others, first).reshape(-1, wide, out, sw, channels)
-            taps[a, :, :, seen[a]] = total.transpose(3, 4, 0, 1, 2)
+        for a, partials in enumerate(zip(*runs)):
+            sums = total(partials).reshape(-1, wide, out, sw, channels)
+            taps[a, :, :, seen[a]] = sums.transpose(3, 4, 0, 1, 2)
         grad_w[...] = taps[where].transpose(3, 2, 0, 1)
 
 

@@ -5,6 +5,7 @@ side.
 """
 
 import contextlib
+import functools
 import itertools
 import math
 import os
@@ -89,6 +90,16 @@ def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply
         return parallel(work, items)
     with one_blas_thread():
         return [work(items)]
+
+
+def plus(partial: np.ndarray | None, product: np.ndarray) -> np.ndarray:
+    """The sum of both, in the memory of the first, if there is one yet."""
+    return product if partial is None else np.add(partial, product, out=partial)
+
+
+def total(partials: Sequence[np.ndarray]) -> np.ndarray:
+    """Sum of what the runs of a piece of work returned, in their order, in the memory of the first."""
+    return functools.reduce(plus, partials)
 
 
 def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:

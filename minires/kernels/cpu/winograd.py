@@ -26,6 +26,9 @@ The transforms are products too, with small matrices that pass over long rows.
 The gradients need nothing new. dx is the convolution of grad_y with the flipped weights; and dw, the derivative of the
 line above, is Gᵀ [Σ_tiles (Bᵀ d) ∘ (A x)], which takes the same S as dx does.
 
+Where there are more weights than pixels, as in the last layers of a deep network, S is made once, and what is cut into
+pieces are the rows of U and Y: U is three times as large as the weights, and pieces of it stay in the cache.
+
 The transforms cost a few passes over C·H·W·N numbers and the products O·C·H·W·N: hence *many* channels. The sums are of
 larger numbers, which cancel, more so in higher tiles. In float32 and with m = 8 the error of y is about 3·10⁻⁶ of its
 standard deviation, where plain sums have 3·10⁻⁷ and the common two-dimensional F(4×4, 3×3) has 1.6·10⁻⁶.
@@ -36,13 +39,16 @@ import itertools
 
 import numpy as np
 
+from . import by_channel
 from .layout import copy_window, even, mirrored
-from .threads import get_num_threads, parallel_products, workspace, worth_threads
+from .threads import get_num_threads, parallel_products, plus, total, workspace, worth_threads
 
 CHANNELS = 10  # with which the transforms cost what the products save;
 GAIN = 12_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
 ROW = 50  # numbers in a row, W′·N, below which the products are too thin
 BLOCK_BYTES = 5_000_000  # of S,
+ROWS = 64  # of U at a time, where there are more weights than pixels
+WEIGHT = 100  # multiply-adds in the time that the transforms of a weight take
 COLUMNS = 256  # which may be this many at least: each block adds 3·(m + 2)·O·C numbers to dw
 
 TILES = 4, 7, 8  # heights m of a tile, of which an image's own height picks: 32 = 4·8, 56 = 7·8, 28 = 4·7
@@ -60,20 +66,40 @@ def pays(weight, stride, dilation, out_shape):
 def correlate(x, weight, y, padding):
     """`conv.correlate` for a 3×3 kernel at stride 1. x (C, H, W, N), weight (O, C, 3, 3), fills y (O, H′, W′, N)."""
     tiles = Tiles(x, y.shape[1:3], padding, rows_of_product=len(y))
+    if by_channel.pays(weight, x, y):
+        s = tiles.gather(tiles.whole)
+
+        def some_outputs(runs):
+            for o in runs:
+                tiles.outputs(tiles.weights(weight[o]), s, y[o], tiles.whole)
+
+        tiles.run(some_outputs, _runs(len(y)))
+        return
     u = tiles.weights(weight)
 
     def work(blocks):
         for block in blocks:
             tiles.outputs(u, tiles.gather(block), y, block)
 
-    tiles.run(work)
+    tiles.run(work, tiles.blocks)
 
 
 def gradients(g, x, weight, grad_x, grad_w, padding):
     """Fill dx (C, H, W, N) and, if it is not None, dw (O, C, 3, 3) from g (O, H′, W′, N)."""
     around, both = mirrored((3, 3), padding, (1, 1)), 1 if grad_w is None else 2
     tiles = Tiles(g, x.shape[1:3], around, rows_of_product=both * len(x))
-    u = tiles.weights(weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
+    if by_channel.pays(weight, g, x):
+        s = tiles.gather(tiles.whole)
+
+        def some_inputs(runs):
+            for c in runs:
+                tiles.outputs(tiles.weights_flipped(weight[:, c]), s, grad_x[c], tiles.whole)
+                if grad_w is not None:
+                    tiles.weights_back(s @ tiles.spread(x[c], tiles.whole).transpose(0, 2, 1), grad_w[:, c])
+
+        tiles.run(some_inputs, _runs(len(x)))
+        return
+    u = tiles.weights_flipped(weight)
 
     def work(blocks):
         partial = None
@@ -81,13 +107,20 @@ def gradients(g, x, weight, grad_x, grad_w, padding):
             s = tiles.gather(block)
             tiles.outputs(u, s, grad_x, block)
             if grad_w is not None:
-                product = s @ tiles.spread(x, block).transpose(0, 2, 1)  # (m+2, 3·O, C)
-                partial = product if partial is None else np.add(partial, product, out=partial)
+                partial = plus(partial, s @ tiles.spread(x, block).transpose(0, 2, 1))  # (m+2, 3·O, C)
         return partial
 
-    partials = tiles.run(work)
+    partials = tiles.run(work, tiles.blocks)
     if grad_w is not None:
-        tiles.weights_back(sum(partials[1:], partials[0]), grad_w)
+        tiles.weights_back(total(partials), grad_w)
+
+
+def _runs(channels):
+    """Slices of the rows of a product, as many for every thread."""
+    threads = get_num_threads()
+    count = min(-(-channels // (ROWS * threads)) * threads, channels)
+    cuts = [channels * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(cuts)]
 
 
 def _shares(count):
@@ -137,6 +170,7 @@ class Tiles:
         self.n = self.tile + 2  # numbers that a tile's column is turned into
         self.at, self.g, self.bt = transforms(self.tile, x.dtype)
         high = -(-height // self.tile)
+        self.whole = 0, high, 0, width
         columns = max(BLOCK_BYTES // (3 * self.n * len(x) * x.itemsize), COLUMNS)
         strips = -(-width // max(columns // batch, 1))
         count = -(-high // max(columns * strips // (width * batch), 1)) * strips
@@ -149,9 +183,9 @@ class Tiles:
             for w in range(0, width, wide)
         ]
 
-    def run(self, work):
-        """Call ``work`` on all blocks, shared among the threads if there is enough to do; return its results."""
-        return parallel_products(work, self.blocks, self.work)
+    def run(self, work, items):
+        """Call ``work`` on all items, shared among the threads if there is enough to do; return its results."""
+        return parallel_products(work, items, self.work)
 
     def weights(self, weight):
         """U = G w for each column of the kernel: (O, C, 3, 3) -> (m+2, O, 3·C)."""
@@ -163,8 +197,21 @@ class Tiles:
                 rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
                 np.matmul(self.g, rows, out=u[:, o].reshape(self.n, -1))
 
-        parallel_products(work, _shares(out), 3 * self.n * weight.size)
+        parallel_products(work, _shares(out), WEIGHT * weight.size)
         return u
+
+    def weights_flipped(self, weight):
+        """`weights` of the way back, flipped and from outputs to inputs: (O, C, 3, 3) -> (m+2, C, 3·O)."""
+        out, channels = weight.shape[:2]
+        u = np.empty((self.n, 3, out, channels), weight.dtype)  # in this order they are read and written in long runs
+
+        def work(run):
+            for o in run:
+                taps = np.ascontiguousarray(weight[o, :, ::-1, ::-1].transpose(3, 2, 0, 1)).reshape(3, 3, -1)
+                np.matmul(self.g, taps, out=self._columns(u, o))
+
+        parallel_products(work, _shares(out), WEIGHT * weight.size)
+        return u.reshape(self.n, 3 * out, channels).transpose(0, 2, 1)
 
     def weights_back(self, total, grad_w):
         """dw = Gᵀ total, flipped: (m+2, 3·O, C) -> (O, C, 3, 3)."""
@@ -172,10 +219,14 @@ class Tiles:
 
         def work(run):
             for o in run:
-                taps = self.g.T @ np.ascontiguousarray(total[:, :, o]).reshape(self.n, -1)  # (3, 3·O·C)
-                grad_w[o] = taps.reshape(3, *total[0, :, o].shape)[::-1, ::-1].transpose(2, 3, 0, 1)
+                taps = np.matmul(self.g.T, self._columns(total, o)).reshape(3, 3, *total[0, 0, o].shape)
+                grad_w[o] = taps[::-1, ::-1].transpose(2, 3, 1, 0)
 
-        parallel_products(work, _shares(len(grad_w)), 3 * self.n * grad_w.size)
+        parallel_products(work, _shares(len(grad_w)), WEIGHT * grad_w.size)
+
+    def _columns(self, u, o):
+        """Of u (m+2, 3, O, C), for each column of the kernel, a matrix (m+2, numbers of some outputs)."""
+        return u[:, :, o].reshape(self.n, 3, -1).transpose(1, 0, 2)
 
     def outputs(self, u, s, y, block):
         """Y = Aᵀ (U S) of a block: U (m+2, O, K), S (m+2, K, columns), into y (O, H′, W′, N)."""
