@@ -20,7 +20,7 @@ from . import on_device
 
 Settings = dict[str, Any]
 
-RUN = 32_768  # values per run: the few arrays of a formula stay in the cache from its first pass to its last
+RUN = 131_072  # values per run: the few arrays of a formula stay in the cache from its first pass to its last
 
 
 class Optimizer:

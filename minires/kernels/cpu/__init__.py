@@ -5,7 +5,6 @@ from .augment import crop_flip, take_images
 from .batchnorm import batch_norm, batch_norm_backward, batch_norm_eval, batch_norm_eval_backward, batch_norm_relu
 from .conv import conv2d, conv2d_backward
 from .elementwise import add, relu, relu_backward
-from .linear import linear, linear_backward, matmul
 from .loss import cross_entropy, cross_entropy_backward, one_hot
 from .pool import (
     adaptive_avg_pool2d,
@@ -15,6 +14,7 @@ from .pool import (
     max_pool2d,
     max_pool2d_backward,
 )
+from .products import linear, linear_backward, matmul
 from .reduce import argmax, argmin, reduce_max, reduce_min, reduce_sum, running_update
 
 __all__ = [

@@ -3,6 +3,7 @@
 With the batch last in memory (see `layout`), the entries of all windows at one offset are runs of N numbers.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -16,17 +17,20 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
     """Twin of `textbook.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned.
 
     First the largest of each window's columns, then the largest of those: 3 + 3 comparisons for a 3×3 window, and the
-    first three of whole rows. For the others, columns that are a stride apart are put side by side (see `_apart`).
+    first three of whole rows. Which entry it was is told by small integers, several times cheaper than masked copies.
     """
     x = batch_last(x)
-    rows, columns = zip(out_sizes(x.shape[1:3], kernel_size, stride, padding), kernel_size, stride, padding)
-    y = np.empty((len(x), rows[0], columns[0], x.shape[3]), x.dtype)
+    out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding)
+    rows, columns = (_Windows(*axis) for axis in zip((1, 2), x.shape[1:3], out_hw, kernel_size, stride, padding))
+    y = np.empty((len(x), *out_hw, x.shape[3]), x.dtype)
     tap = np.empty(y.shape, np.min_scalar_type(math.prod(kernel_size)))
 
     def work(blocks):
         for c in blocks:
-            largest, i = _max_along(1, x[c], np.zeros((1, 1, 1, 1), tap.dtype), *rows)
-            y[c], tap[c] = _max_along(2, largest, i * tap.dtype.type(kernel_size[1]), *columns)
+            largest, misses = rows.largest(x[c])
+            first = rows.first(misses, np.zeros(largest.shape, tap.dtype))
+            y[c], misses = columns.largest(largest)
+            columns.least(misses, first * tap.dtype.type(kernel_size[1]), tap[c])
 
     over_channels(work, x)
     return batch_first(y), batch_first(tap)
@@ -74,31 +78,53 @@ def _place(columns, step):
     return part, slice(first, first + len(range(columns.start, columns.stop, step)))
 
 
-def _max_along(axis, x, base, out_size, kernel_size, stride, padding):
-    """The largest entry of each window along one axis, and base + k for the first entry k that attains it.
+class _Windows:
+    """Windows along one axis of images (C, H, W, N)."""
 
-    base: small integers that broadcast to x; the smallest sum counts. Such integers are several times cheaper than
-    masked copies. (A window that contains a NaN gives NaN, and the first NaN's number.)
-    """
-    shape = [*x.shape[:axis], out_size, *x.shape[axis + 1 :]]
-    none = base.dtype.type(np.iinfo(base.dtype).max)
-    largest, number = np.full(shape, -np.inf, x.dtype), np.full(shape, none)
-    before, base = (slice(None),) * axis, np.broadcast_to(base, x.shape)
-    xs, bases = (_apart(x, stride), _apart(base, stride)) if axis == 2 else ([x], [base])
-    taps = []
-    for k, (out,), (source,) in _taps((x.shape[axis],), (out_size,), (kernel_size,), (stride,), (padding,)):
-        part, source = _place(source, stride) if axis == 2 else (0, source)
-        source = *before, source
-        taps.append((base.dtype.type(k), (*before, out), xs[part][source], bases[part][source]))
-    for _, out, entries, _ in taps:
-        np.maximum(largest[out], entries, out=largest[out])
-    has_nan = np.isnan(largest).any()
-    for k, out, entries, numbers in taps:
-        missed = entries != largest[out]
-        if has_nan:
-            missed &= ~np.isnan(entries)
-        np.minimum(number[out], np.maximum(missed * none, numbers + k), out=number[out])
-    return largest, number
+    def __init__(self, axis, size, out_size, kernel_size, stride, padding):
+        self.axis, self.out_size, self.kernel_size = axis, out_size, kernel_size
+        self.step = stride if axis == 2 else 1  # of the columns that `_apart` puts side by side
+        before, self.taps = (slice(None),) * axis, []
+        for _, (out,), (source,) in _taps((size,), (out_size,), (kernel_size,), (stride,), (padding,)):
+            part, source = _place(source, stride) if axis == 2 else (0, source)
+            self.taps.append(((*before, out), part, (*before, source)))
+
+    def largest(self, x):
+        """The largest entry of each window, and for each tap (outputs, which of their windows have it elsewhere).
+
+        A NaN is the largest wherever there is one.
+        """
+        shape = list(x.shape)
+        shape[self.axis] = self.out_size
+        largest, parts = np.full(shape, -np.inf, x.dtype), _apart(x, self.step)
+        for out, part, source in self.taps:
+            np.maximum(largest[out], parts[part][source], out=largest[out])
+        has_nan = np.isnan(largest.max(initial=-np.inf))
+
+        def misses():
+            for out, part, source in self.taps:
+                entries = parts[part][source]
+                miss = entries != largest[out]
+                yield out, miss & ~np.isnan(entries) if has_nan else miss
+
+        return largest, misses()
+
+    def first(self, misses, number):
+        """The number, from 0, of the first tap that is not a miss: one for each before it. Added to ``number``."""
+        none_yet = np.ones(number.shape, bool)
+        for out, miss in itertools.islice(misses, self.kernel_size - 1):
+            none_yet[out] &= miss
+            number += none_yet
+        return number
+
+    def least(self, misses, base, number):
+        """The smallest base + k of the taps k that are not misses, into ``number``; base is small integers like x."""
+        none, bases = number.dtype.type(np.iinfo(number.dtype).max), _apart(base, self.step)
+        number[...] = none
+        for k, ((out, miss), (_, part, source)) in enumerate(zip(misses, self.taps)):
+            sums = bases[part][source] + number.dtype.type(k)
+            np.minimum(number[out], np.maximum(miss * none, sums), out=number[out])
+        return number
 
 
 def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True):

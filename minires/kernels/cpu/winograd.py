@@ -41,7 +41,7 @@ import numpy as np
 
 from . import by_channel
 from .layout import copy_window, even, mirrored
-from .threads import get_num_threads, parallel_products, plus, total, workspace, worth_threads
+from .threads import get_num_threads, parallel_products, plus, shares, total, workspace, worth_threads
 
 CHANNELS = 10  # with which the transforms cost what the products save;
 GAIN = 12_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
@@ -123,13 +123,6 @@ def _runs(channels):
     return [slice(a, b) for a, b in itertools.pairwise(cuts)]
 
 
-def _shares(count):
-    """Slices that cut range(count) into one for each thread."""
-    threads = get_num_threads()
-    cuts = [slice(count * i // threads, count * (i + 1) // threads) for i in range(threads)]
-    return [cut for cut in cuts if cut.start < cut.stop]
-
-
 def _strides(x):
     """Strides of a contiguous array in bytes; those that NumPy gives mean nothing for axes of length 1."""
     _, height, width, batch = x.shape
@@ -197,7 +190,7 @@ class Tiles:
                 rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
                 np.matmul(self.g, rows, out=u[:, o].reshape(self.n, -1))
 
-        parallel_products(work, _shares(out), WEIGHT * weight.size)
+        parallel_products(work, shares(out), WEIGHT * weight.size)
         return u
 
     def weights_flipped(self, weight):
@@ -210,7 +203,7 @@ class Tiles:
                 taps = np.ascontiguousarray(weight[o, :, ::-1, ::-1].transpose(3, 2, 0, 1)).reshape(3, 3, -1)
                 np.matmul(self.g, taps, out=self._columns(u, o))
 
-        parallel_products(work, _shares(out), WEIGHT * weight.size)
+        parallel_products(work, shares(out), WEIGHT * weight.size)
         return u.reshape(self.n, 3 * out, channels).transpose(0, 2, 1)
 
     def weights_back(self, total, grad_w):
@@ -222,7 +215,7 @@ class Tiles:
                 taps = np.matmul(self.g.T, self._columns(total, o)).reshape(3, 3, *total[0, 0, o].shape)
                 grad_w[o] = taps[::-1, ::-1].transpose(2, 3, 1, 0)
 
-        parallel_products(work, _shares(len(grad_w)), WEIGHT * grad_w.size)
+        parallel_products(work, shares(len(grad_w)), WEIGHT * grad_w.size)
 
     def _columns(self, u, o):
         """Of u (m+2, 3, O, C), for each column of the kernel, a matrix (m+2, numbers of some outputs)."""

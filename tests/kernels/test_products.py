@@ -1,0 +1,88 @@
+"""Matrix products and the linear layer: the fast kernels equal their textbook twins, and leave BLAS's threads alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from strategies import layouts, seeds
+
+from minires.kernels import cpu, textbook
+from minires.kernels.cpu import products, threads as threads_module
+from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+
+counts, dtypes = st.integers(0, 5), st.sampled_from([np.float64, np.float32])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def any_size():
+    """Cut every product among the threads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "BLAS_ALONE", 0)
+        patch.setattr(threads_module, "PARALLEL_WORK", 0)
+        yield
+
+
+def on_threads(count, call):
+    before = get_num_threads()
+    set_num_threads(count)
+    try:
+        return call()
+    finally:
+        set_num_threads(before)
+
+
+def assert_close(fast, exact, dtype):
+    assert fast.dtype == dtype and fast.shape == exact.shape
+    np.testing.assert_allclose(fast, exact, rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
+@given(
+    st.sampled_from([((), ()), ((2,), ()), ((), (3,)), ((2, 1), (1, 3)), ((0,), ())]),
+    st.tuples(counts, counts, counts),
+    seeds,
+    dtypes,
+    st.tuples(layouts, layouts),
+    st.integers(1, 3),
+)
+def test_a_product_equals_its_twin(stacks, sizes, seed, dtype, relay, threads):
+    rng, (m, k, p) = np.random.default_rng(seed), sizes
+    a, b = (rng.uniform(-1, 1, (*stack, *s)).astype(dtype) for stack, s in zip(stacks, ((m, k), (k, p))))
+    fast = on_threads(threads, lambda: cpu.matmul(relay[0](a), relay[1](b)))
+    assert_close(fast, textbook.matmul(a.astype(np.float64), b.astype(np.float64)), dtype)
+
+
+@given(
+    st.lists(counts, max_size=2), counts, st.integers(1, 5), st.booleans(), seeds, dtypes,
+    st.tuples(*[st.booleans()] * 3), st.integers(1, 3),
+)  # fmt: skip
+def test_the_linear_layer_equals_its_twin(leading, inputs, outputs, bias, seed, dtype, needs, threads):
+    rng = np.random.default_rng(seed)
+    shapes = (*leading, inputs), (outputs, inputs), (outputs,), (*leading, outputs)
+    x, w, b, g = (rng.uniform(-1, 1, shape).astype(dtype) for shape in shapes)
+    b = b if bias else None
+
+    def both_ways(module, x, w, b, g):
+        return module.linear(x, w, b), *module.linear_backward(g, x, w, needs)
+
+    fast = on_threads(threads, lambda: both_ways(cpu, x, w, b, g))
+    exact = both_ways(textbook, *(None if a is None else a.astype(np.float64) for a in (x, w, b, g)))
+    for f, e in zip(fast, exact):
+        assert (f is None) == (e is None)
+        if e is not None:
+            assert_close(f, e, dtype)
+
+
+def test_blas_is_held_to_one_thread(monkeypatch):
+    """Its own would spin for a while afterwards, on the cores that the next kernel needs."""
+    monkeypatch.undo()
+    held, product = [], np.matmul
+    x, w = np.ones((8, 512), np.float32), np.ones((1000, 512), np.float32)
+    cpu.linear(x, w)  # BLAS's libraries are known from here on
+
+    def watched(a, b, **options):
+        held.append([get() for get, _ in threads_module._blas])
+        return product(a, b, **options)
+
+    monkeypatch.setattr(np, "matmul", watched)
+    g = cpu.linear(x, w)
+    cpu.linear_backward(g, x, w)
+    assert len(held) >= 3 and all(set(counts) <= {1} for counts in held)
