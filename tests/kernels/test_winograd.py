@@ -13,6 +13,7 @@ from minires.kernels.cpu.threads import get_num_threads, set_num_threads
 
 counts, dtypes = st.integers(1, 4), st.sampled_from([np.float64, np.float32])
 relays = st.tuples(layouts, layouts, layouts)
+weights_outnumber_pixels = by_channel.pays
 
 
 @st.composite
@@ -154,16 +155,12 @@ def test_a_phase_of_a_gradient_at_stride_two_comes_here_too(rng, monkeypatch):
 
 
 def test_cuts_the_weights_where_they_outnumber_the_pixels(monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.setattr(threads_module, "PARALLEL_WORK", 1000)
-    whole, gather = [], winograd.Tiles.gather
-    monkeypatch.setattr(
-        winograd.Tiles, "gather", lambda tiles, block: whole.append(block == tiles.whole) or gather(tiles, block)
-    )
-    x, w = np.ones((2, 64, 7, 28), np.float32), np.ones((64, 64, 3, 3), np.float32)
-    assert winograd.pays(w, (1, 1), (1, 1), (64, 7, 28, 2))
-    cpu.conv2d(x, w, None, (1, 1), (1, 1), (1, 1), 1)
-    assert whole == [True]
-    whole.clear()
-    cpu.conv2d(np.ones((16, 64, 7, 28), np.float32), w, None, (1, 1), (1, 1), (1, 1), 1)
-    assert whole and not any(whole)
+    monkeypatch.setattr(by_channel, "pays", weights_outnumber_pixels)
+    cut, runs = [], winograd._runs
+    monkeypatch.setattr(winograd, "_runs", lambda channels: cut.append(channels) or runs(channels))
+    w = np.ones((128, 64, 3, 3), np.float32)
+    for batch, expected in (1, [128, 64]), (16, []):
+        x, g = np.ones((batch, 64, 7, 14), np.float32), np.ones((batch, 128, 7, 14), np.float32)
+        cut.clear()
+        both_ways(cpu, x, w, g, (1, 1), 1)
+        assert cut == expected

@@ -23,8 +23,8 @@ dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger strid
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered.
 
 Other ways take over where they are faster: `winograd`, which multiplies half as often or less, for 3×3 kernels at
-stride 1 with channels enough and rows long enough; `strided` for gradients at stride 2 or more, whose phases see the
-same patches; `narrow` where rows are short, as at batch 1; and `by_channel` where there are more weights than pixels,
+stride 1 with channels enough and rows long enough; `strided` for dx at stride 2 or more, whose phases see the same
+patches; `narrow` where rows are short, as at batch 1; and `by_channel` where there are more weights than pixels,
 as in the last layers of a deep network.
 """
 
@@ -33,7 +33,7 @@ import itertools
 import numpy as np
 
 from . import by_channel, narrow, strided, winograd
-from .layout import batch_first, batch_last, mirrored, out_sizes
+from .layout import batch_first, batch_last, copy_pixels, mirrored, out_sizes
 from .patches import Patches, accumulate
 from .threads import total
 
@@ -73,10 +73,7 @@ def conv2d_backward(
             _stride_one_gradients(gg, xg, wg, gxg, gwg, padding, dilation)
             continue
         if needs[0] and strided.pays(wg.shape[2:], stride, dilation):
-            together = len(xg) <= strided.CHANNELS
-            strided.gradients(gg, xg, wg, gxg, gwg if together else None, stride, padding)
-            if together:
-                continue
+            strided.input_gradient(gg, wg, gxg, stride, padding)
         elif needs[0]:
             _input_gradient(gg, wg, gxg, stride, padding, dilation)
         if needs[1]:
@@ -103,7 +100,7 @@ def correlate(x, weight, y, stride, padding, dilation):
     if not y.flags.c_contiguous:
         whole = np.empty(y.shape, y.dtype)
         correlate(x, weight, whole, stride, padding, dilation)
-        y[...] = whole
+        copy_pixels(y, whole)
         return
     patches = Patches(x, weight.shape[2:], y.shape[1:3], stride, padding, dilation, rows_of_product=len(weight))
     matrix = _taps_first(weight).reshape(len(weight), -1)  # (O, kh·kw·C)
@@ -163,18 +160,19 @@ def _input_gradient(g, weight, grad_x, stride, padding, dilation):
 
     Pixel q·s + a receives from output position q + (a + p − i·d)/s through tap i, for those i that make it whole.
     """
-    for a, b in itertools.product(*(range(min(s, n)) for s, n in zip(stride, grad_x.shape[1:3]))):
-        phase = grad_x[:, a :: stride[0], b :: stride[1]]
-        reach = [
-            [(i, (first + p - i * d) // s) for i in range(k) if (first + p - i * d) % s == 0]
-            for first, k, s, p, d in zip((a, b), weight.shape[2:], stride, padding, dilation)
-        ]
-        if not all(reach):
-            phase[...] = 0
+    reach_h, reach_w = (
+        [[(i, (a + p - i * d) // s) for i in range(k) if (a + p - i * d) % s == 0] for a in range(min(s, n))]
+        for n, k, s, p, d in zip(grad_x.shape[1:3], weight.shape[2:], stride, padding, dilation)
+    )
+    if not all(reach_h + reach_w):
+        grad_x[...] = 0
+    for (a, high), (b, wide) in itertools.product(enumerate(reach_h), enumerate(reach_w)):
+        if not high or not wide:
             continue
-        (rows, tops), (columns, lefts) = (zip(*reversed(r)) for r in reach)  # offsets ascending
+        (rows, tops), (columns, lefts) = (zip(*reversed(r)) for r in (high, wide))  # offsets ascending
         taps = weight[:, :, rows][:, :, :, columns].transpose(1, 0, 2, 3)  # (C, O, taps, taps)
         step = tuple(o[1] - o[0] if len(o) > 1 else 1 for o in (tops, lefts))  # the taps of a phase are evenly spaced
+        phase = grad_x[:, a :: stride[0], b :: stride[1]]
         correlate(g, taps, phase, (1, 1), (-tops[0], -lefts[0]), step)
 
 

@@ -1,13 +1,14 @@
-"""Both gradients of a convolution at stride 2 or more, from one gathering of patches of grad_y.
+"""The input gradient of a convolution at stride 2 or more, from one gathering of patches of grad_y.
 
-Twin of `minires.kernels.textbook.conv2d_backward`; used by `conv`. With stride s, the inputs fall into s² grids, the
-*phases*, whose pixels are reached by the same taps each. Along one axis of a 3×3 kernel with stride 2 and padding 1::
+Twin of `minires.kernels.textbook.conv2d_backward`, of its dx; used by `conv`. With stride s, the inputs fall into s²
+grids, the *phases*, whose pixels are reached by the same taps each. Along one axis of a 3×3 kernel with stride 2 and
+padding 1::
 
     phase 0:  dx[2q]     =  w[1]·g[q]                        (w[i]: a matrix, from all output to all input channels)
     phase 1:  dx[2q + 1] =  w[2]·g[q]  +  w[0]·g[q + 1]
 
 All phases see grad_y at the same few offsets, here 0 and 1. So patches are gathered once, as those of a 2×2 kernel at
-stride 1, and serve every phase of dx; and since each product g·x belongs to one tap, they serve dw too.
+stride 1, and serve every phase.
 
 Rows of one phase take one product, with the rows of patches that they see. Columns of all phases take it together: the
 matrix has the taps where they act, and zeros between them. For 3×3 that is a third more multiplications in a quarter of
@@ -19,10 +20,8 @@ import functools
 import numpy as np
 
 from .layout import copy_pixels
-from .patches import Patches, accumulate
-from .threads import total, workspace
-
-CHANNELS = 128  # above which dw is faster alone: its zeros cost more than the gathering
+from .patches import Patches
+from .threads import workspace
 
 
 def pays(kernel, stride, dilation):
@@ -30,43 +29,29 @@ def pays(kernel, stride, dilation):
     return max(stride) > 1 and dilation == (1, 1) and all(k >= s for k, s in zip(kernel, stride))
 
 
-def gradients(g, x, weight, grad_x, grad_w, stride, padding):
-    """Fill dx (C, H, W, N) and, if it is not None, dw (O, C, kh, kw) from g (O, H′, W′, N)."""
+def input_gradient(g, weight, grad_x, stride, padding):
+    """Fill dx (C, H, W, N) from g (O, H′, W′, N) and weight (O, C, kh, kw)."""
     (out, channels, *kernel), (sh, sw) = weight.shape, stride
     (phase_h, at_h, top, high), (phase_w, at_w, left, wide) = (_offsets(*a) for a in zip(kernel, stride, padding))
     taps = np.zeros((sh, sw, channels, high, wide, out), weight.dtype)
-    where = phase_h[:, None], phase_w, slice(None), at_h[:, None], at_w
-    taps[where] = weight.transpose(2, 3, 1, 0)
+    taps[phase_h[:, None], phase_w, :, at_h[:, None], at_w] = weight.transpose(2, 3, 1, 0)
     seen = [slice(at_h[phase_h == a].min(), at_h[phase_h == a].max() + 1) for a in range(sh)]
     matrices = [taps[a, :, :, rows].reshape(sw * channels, -1) for a, rows in enumerate(seen)]
 
-    cover = tuple(-(-n // s) for n, s in zip(x.shape[1:3], stride))  # pixels of the largest phase
-    patches = Patches(g, (high, wide), cover, (1, 1), (-top, -left), (1, 1), (1 + (grad_w is not None)) * sw * channels)
+    cover = tuple(-(-n // s) for n, s in zip(grad_x.shape[1:3], stride))  # pixels of the largest phase
+    patches = Patches(g, (high, wide), cover, (1, 1), (-top, -left), (1, 1), rows_of_product=sw * channels)
 
     def work(blocks):
-        partials = [None] * sh
         for block in blocks:
             columns = patches.gather(block)  # (rows, high·wide·O, positions)
-            for a, matrix in enumerate(matrices):
-                patch = columns[:, seen[a].start * wide * out : seen[a].stop * wide * out]
+            for a, (matrix, rows) in enumerate(zip(matrices, seen)):
+                patch = columns[:, rows.start * wide * out : rows.stop * wide * out]
                 shape = len(patch), len(matrix), patch.shape[2]
                 product = np.matmul(matrix, patch, out=workspace(shape, g.dtype, "products"))
                 for target, source in zip(_phases(grad_x, a, stride, block), _planes(product, sw, block)):
                     copy_pixels(target, source[:, : target.shape[1], : target.shape[2]])
-                if grad_w is not None:
-                    pixels = workspace(shape, g.dtype, "spread")
-                    for source, target in zip(_phases(x, a, stride, block), _planes(pixels, sw, block)):
-                        target[:, source.shape[1] :] = target[:, :, source.shape[2] :] = 0
-                        copy_pixels(target[:, : source.shape[1], : source.shape[2]], source)
-                    partials[a] = accumulate(partials[a], patch, pixels)
-        return partials
 
-    runs = patches.run(work)
-    if grad_w is not None:
-        for a, partials in enumerate(zip(*runs)):
-            sums = total(partials).reshape(-1, wide, out, sw, channels)
-            taps[a, :, :, seen[a]] = sums.transpose(3, 4, 0, 1, 2)
-        grad_w[...] = taps[where].transpose(3, 2, 0, 1)
+    patches.run(work)
 
 
 @functools.cache

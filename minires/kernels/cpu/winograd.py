@@ -95,7 +95,9 @@ def gradients(g, x, weight, grad_x, grad_w, padding):
             for c in runs:
                 tiles.outputs(tiles.weights_flipped(weight[:, c]), s, grad_x[c], tiles.whole)
                 if grad_w is not None:
-                    tiles.weights_back(s @ tiles.spread(x[c], tiles.whole).transpose(0, 2, 1), grad_w[:, c])
+                    spread = tiles.spread(x[c], tiles.whole).transpose(0, 2, 1)
+                    product = workspace((tiles.n, s.shape[1], spread.shape[2]), s.dtype, "products")
+                    tiles.weights_back(np.matmul(s, spread, out=product), grad_w[:, c])
 
         tiles.run(some_inputs, _runs(len(x)))
         return
@@ -183,7 +185,7 @@ class Tiles:
     def weights(self, weight):
         """U = G w for each column of the kernel: (O, C, 3, 3) -> (m+2, O, 3·C)."""
         out, channels = weight.shape[:2]
-        u = np.empty((self.n, out, 3 * channels), weight.dtype)
+        u = workspace((self.n, out, 3 * channels), weight.dtype, "weights")
 
         def work(run):
             for o in run:
@@ -196,7 +198,9 @@ class Tiles:
     def weights_flipped(self, weight):
         """`weights` of the way back, flipped and from outputs to inputs: (O, C, 3, 3) -> (m+2, C, 3·O)."""
         out, channels = weight.shape[:2]
-        u = np.empty((self.n, 3, out, channels), weight.dtype)  # in this order they are read and written in long runs
+        u = workspace(
+            (self.n, 3, out, channels), weight.dtype, "weights"
+        )  # in this order they are read and written in long runs
 
         def work(run):
             for o in run:
