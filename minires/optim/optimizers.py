@@ -8,19 +8,20 @@ On a GPU one launch updates all parameters, see `on_device`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
+from ..kernels.cpu.threads import parallel
 from ..nn import Module, Parameter
 from ..tensor import Tensor
 from . import on_device
 
 Settings = dict[str, Any]
 
-RUN = 131_072  # values per run: the few arrays of a formula stay in the cache from its first pass to its last
+RUN = 131_072  # values per run: the few arrays of a formula stay in the cache, and calls are few (see kernels/cpu)
 
 
 class Optimizer:
@@ -228,7 +229,8 @@ class SGD(Optimizer):
         lr, momentum, weight_decay = group["lr"], group["momentum"], group["weight_decay"]
         first = momentum != 0 and "momentum_buffer" not in state
         buffer = np.empty_like(p) if first else state["momentum_buffer"] if momentum else p
-        for w, d, v in _runs(p, grad, buffer):
+
+        def formula(w, d, v):
             if weight_decay:
                 d = d + weight_decay * w
             if first:
@@ -239,6 +241,8 @@ class SGD(Optimizer):
             if momentum:
                 d = d + momentum * v if group["nesterov"] else v
             w -= lr * d
+
+        _in_runs(formula, p, grad, buffer)
         if first:
             state["momentum_buffer"] = buffer
 
@@ -292,7 +296,8 @@ class Adam(Optimizer):
         state["step"] += 1
         step_size = lr / (1 - beta1 ** state["step"])
         root = math.sqrt(1 - beta2 ** state["step"])
-        for w, g, m, v in _runs(p, grad, state["exp_avg"], state["exp_avg_sq"]):
+
+        def formula(w, g, m, v):
             if self.decoupled:
                 w *= 1 - lr * weight_decay
             elif weight_decay:
@@ -301,6 +306,8 @@ class Adam(Optimizer):
             v *= beta2
             v += (1 - beta2) * g * g
             w -= step_size * m / (np.sqrt(v) / root + eps)
+
+        _in_runs(formula, p, grad, state["exp_avg"], state["exp_avg_sq"])
 
     def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
         lr, (beta1, beta2), eps, weight_decay = group["lr"], group["betas"], group["eps"], group["weight_decay"]
@@ -332,16 +339,20 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
-def _runs(p: np.ndarray, *others: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """The same arrays as flat views, one run after the other; whole, where they are small or not contiguous."""
-    arrays = (p, *others)
+def _in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
+    """Apply the formula to runs of the arrays, shared among the threads; to the whole, if small or not contiguous."""
     on_device.check_alike(*arrays)
-    if p.size <= RUN or not all(array.flags.c_contiguous for array in arrays):
-        yield arrays
+    size = arrays[0].size
+    if size <= RUN or not all(array.flags.c_contiguous for array in arrays):
+        formula(*arrays)
         return
     flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, p.size, RUN):
-        yield tuple(array[start : start + RUN] for array in flat)
+
+    def work(starts):
+        for start in starts:
+            formula(*(array[start : start + RUN] for array in flat))
+
+    parallel(work, range(0, size, RUN))
 
 
 def _copied(value: Any) -> Any:
