@@ -119,8 +119,10 @@ def test_a_step_leaves_the_gradient_alone(make):
         assert (p.grad == np.arange(5.0)).all()
 
 
+@pytest.mark.parametrize("threads_used", [1, 2, 3])
 @every_kind
-def test_results_depend_neither_on_memory_order_nor_on_runs(make):
+def test_results_depend_neither_on_memory_order_nor_on_runs(make, threads_used, threads):
+    threads(threads_used)
     shape = (7, RUN // 20, 9)  # about three runs
     rng = np.random.default_rng(0)
     start, gradients = rng.standard_normal(shape, np.float32), rng.standard_normal((3, *shape), np.float32)

@@ -331,7 +331,7 @@ def _position(edge: Edge) -> tuple[int, int]:
     return (edge.consumer.serial, edge.slot) if edge.consumer is not None else (-1, edge.slot)
 
 
-@one_blas_thread()  # whose own threads would be in the way of the kernels'
+@one_blas_thread()  # BLAS's own threads would be in the way of the kernels'
 def _products(grads: list[Any], total: Any) -> tuple[np.ndarray, float, float]:
     """(inner products of the edges, norm of the total, relative error of the sum)."""
     arrays = [kernels.to_device(a, "cpu") for a in (*grads, total)]

@@ -21,7 +21,7 @@ from . import on_device
 
 Settings = dict[str, Any]
 
-RUN = 131_072  # values per run: the few arrays of a formula stay in the cache, and calls are few (see kernels/cpu)
+RUN = 131_072  # values per run: the few arrays of a formula stay in the cache, and calls are few
 
 
 class Optimizer:

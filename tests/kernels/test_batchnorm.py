@@ -7,6 +7,7 @@ from strategies import LAYOUTS, layouts, seeds, shapes
 
 from minires.kernels import cpu, textbook
 from minires.kernels.cpu import threads as threads_module
+from minires.kernels.cpu.elementwise import short_rows
 
 images = shapes(2, 4, max_side=6).filter(lambda s: np.prod(s) > s[1])
 dtypes = st.sampled_from([np.float64, np.float32])
@@ -61,9 +62,18 @@ def test_equals_its_twin_wherever_the_arrays_lie(shape, seed, affine, relay, nee
 
 @given(st.integers(256, 1400), seeds, affine, dtypes)
 def test_equals_its_twin_where_rows_are_short(pairs_in_a_row, seed, affine, dtype):
-    """From 512 numbers in a row on, and 50,000 in all, NumPy's buffer is made shorter, and then as long as it was."""
-    before = np.getbufsize()
+    """With NumPy's own buffer, and with a shorter one."""
     assert_twins(draw_arrays((1, 100, 2, pairs_in_a_row), seed, affine, dtype), dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shorter"), [((100, 512), True), ((100, 511), False), ((90, 512), False), ((8, 8192), False)]
+)
+def test_numpys_buffer_is_shorter_where_rows_are_short_and_many(shape, shorter):
+    before = np.getbufsize()
+    with pytest.raises(ZeroDivisionError), short_rows(np.empty(shape)):
+        assert (np.getbufsize() < before) == shorter
+        _ = 1 / 0
     assert np.getbufsize() == before
 
 

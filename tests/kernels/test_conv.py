@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
 from minires.kernels import cpu, textbook
@@ -124,8 +124,10 @@ def strided_convolutions(draw):
 
 @settings(max_examples=200)
 @given(strided_convolutions(), seeds, dtypes, st.sampled_from([100, 4000]), st.integers(1, 3))
+@example(Convolution((2, 2, 6, 8), (3, 2, 2, 2), (2, 2), (0, 0), (1, 1), 1), 0, np.float64, 4000, 2)
+@example(Convolution((2, 2, 3, 8), (3, 2, 1, 2), (1, 2), (0, 0), (1, 1), 1), 0, np.float64, 4000, 2)
 def test_equals_its_twin_phase_by_phase(case, seed, dtype, size, threads):
-    """Rows and columns that end within a stride, and blocks of a few of them."""
+    """Rows and columns that end within a stride, blocks of a few of them; and kernels that reach each pixel once."""
     before, used, gradient = get_num_threads(), [], strided.input_gradient
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_channel, "pays", lambda *arrays: False)

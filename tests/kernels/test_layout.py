@@ -1,6 +1,7 @@
 """Memory layout: the conversions keep every value in its place, and copy only what lies differently."""
 
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 from strategies import layouts, seeds, shapes
 
@@ -8,6 +9,7 @@ from minires.kernels.cpu.layout import (
     batch_first,
     batch_last,
     channel_rows,
+    copy_pixels,
     copy_window,
     every,
     from_channel_rows,
@@ -61,3 +63,12 @@ def test_copy_window_takes_every_pixel_in_the_image_and_zeros_beyond(shape, wind
     target = np.full((channels, *window, batch), np.nan, dtype)
     copy_window(target, x, start[0], step[0], start[1], step[1])
     np.testing.assert_array_equal(target, wide[:, rows, columns])
+
+
+@pytest.mark.parametrize("dtypes", [(np.float64, np.float32), (np.float32, np.float64), (np.float32, np.float32)])
+def test_copy_pixels_converts_numbers(dtypes):
+    x = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).astype(dtypes[0])
+    target = np.zeros((2, 3, 8, 5), dtypes[1])
+    copy_pixels(target[:, :, ::2], x)
+    np.testing.assert_array_equal(target[:, :, ::2], x)
+    assert not target[:, :, 1::2].any()

@@ -6,6 +6,7 @@ from hypothesis import given, strategies as st
 from strategies import layouts, pairs, poolings, seeds, shapes
 
 from minires.kernels import cpu, textbook
+from minires.kernels.cpu import threads as threads_module
 
 dtypes = st.sampled_from([np.float64, np.float32])
 both = pytest.mark.parametrize("module", [cpu, textbook])
@@ -109,6 +110,20 @@ def test_padding_counts_as_zeros_in_a_mean_unless_told_otherwise(module):
     x = np.ones((1, 1, 2, 2))
     np.testing.assert_array_equal(module.avg_pool2d(x, (2, 2), (2, 2), (1, 1)), np.full((1, 1, 2, 2), 0.25))
     np.testing.assert_array_equal(module.avg_pool2d(x, (2, 2), (2, 2), (1, 1), False), np.ones((1, 1, 2, 2)))
+
+
+@pytest.mark.parametrize("threads_used", [1, 2, 3])
+def test_max_pool2d_equals_its_twin_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
+    monkeypatch.setattr(threads_module, "BLOCK_BYTES", 3000)  # two channels and a ragged end
+    monkeypatch.setattr(threads_module, "PARALLEL_BYTES", 0)
+    threads(threads_used)
+    x, window = with_ties((3, 7, 9, 8), 0), ((3, 3), (2, 2), (1, 1))
+    (y, tap), (expected, expected_tap) = (module.max_pool2d(x, *window) for module in (cpu, textbook))
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(tap, expected_tap)
+    g = np.random.default_rng(0).standard_normal(y.shape)
+    dx, expected = (module.max_pool2d_backward(g, tap, x.shape, *window) for module in (cpu, textbook))
+    assert_same(dx, expected, np.float64)
 
 
 def test_a_large_window_needs_more_than_a_byte_for_its_taps():

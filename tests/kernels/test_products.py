@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import given, strategies as st
 from strategies import layouts, seeds
 
@@ -71,18 +72,29 @@ def test_the_linear_layer_equals_its_twin(leading, inputs, outputs, bias, seed, 
             assert_close(f, e, dtype)
 
 
-def test_blas_is_held_to_one_thread(monkeypatch):
+@pytest.mark.parametrize("work", [0, 10**9])
+def test_blas_is_held_to_one_thread(work, monkeypatch):
     """Its own would spin for a while afterwards, on the cores that the next kernel needs."""
-    monkeypatch.undo()
+    monkeypatch.setattr(products, "BLAS_ALONE", threads_module.BLAS_ALONE)
+    monkeypatch.setattr(threads_module, "PARALLEL_WORK", work)
     held, product = [], np.matmul
     x, w = np.ones((8, 512), np.float32), np.ones((1000, 512), np.float32)
-    cpu.linear(x, w)  # BLAS's libraries are known from here on
 
     def watched(a, b, **options):
         held.append([get() for get, _ in threads_module._blas])
         return product(a, b, **options)
 
-    monkeypatch.setattr(np, "matmul", watched)
-    g = cpu.linear(x, w)
-    cpu.linear_backward(g, x, w)
-    assert len(held) >= 3 and all(set(counts) <= {1} for counts in held)
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        cpu.linear(x, w)  # BLAS's libraries are known from here on
+        before = [get() for get, _ in threads_module._blas]
+        monkeypatch.setattr(np, "matmul", watched)
+        g = cpu.linear(x, w)
+        cpu.linear_backward(g, x, w)
+    assert len(held) >= 3 and all(set(counts) == {1} for counts in held) and set(before) == {2}
+
+
+def test_a_product_of_two_types_has_the_wider_one(rng):
+    a, b = rng.standard_normal((3, 4)).astype(np.float32), rng.standard_normal((4, 5))
+    assert_close(cpu.matmul(a, b), a.astype(np.float64) @ b, np.float64)
+    whole = np.arange(12).reshape(3, 4)
+    np.testing.assert_array_equal(cpu.matmul(whole, whole.T), whole @ whole.T, strict=True)

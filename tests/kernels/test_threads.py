@@ -11,10 +11,19 @@ import weakref
 import numpy as np
 import pytest
 import threadpoolctl
+from hypothesis import given, strategies as st
 
 import minires as mr
 from minires.kernels.cpu import threads as threads_module
-from minires.kernels.cpu.threads import available_cores, get_num_threads, one_blas_thread, parallel, workspace
+from minires.kernels.cpu.threads import (
+    available_cores,
+    cut,
+    get_num_threads,
+    one_blas_thread,
+    parallel,
+    shares,
+    workspace,
+)
 
 
 def blas_threads():
@@ -22,6 +31,14 @@ def blas_threads():
     with one_blas_thread():
         pass
     return [get() for get, _ in threads_module._blas]
+
+
+@given(st.integers(0, 30), st.integers(1, 9))
+def test_pieces_are_nearly_equal_and_cover_all(length, pieces):
+    found = [list(range(length))[piece] for piece in cut(length, pieces)]
+    assert [i for piece in found for i in piece] == list(range(length)) and len(found) == min(length, pieces)
+    sizes = {len(piece) for piece in found}
+    assert 0 not in sizes and (not sizes or max(sizes) - min(sizes) <= 1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -198,6 +215,7 @@ def test_the_number_of_threads_may_change_while_others_compute(threads):
     def call():
         while not stop.is_set():
             totals.append(sum(parallel(sum, range(100))))
+            totals.append(sum(sum(range(100)[share]) for share in shares(100)))
 
     callers = [threading.Thread(target=call) for _ in range(3)]
     for caller in callers:

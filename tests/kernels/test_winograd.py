@@ -107,10 +107,12 @@ def test_the_same_thread_count_gives_the_same_bits(threads_used, many_weights, t
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("many_weights", [False, True])
 @pytest.mark.parametrize("threads_used", [1, 2])
-def test_several_callers_at_once_get_the_same_bits(threads_used, threads):
+def test_several_callers_at_once_get_the_same_bits(threads_used, many_weights, threads, monkeypatch):
     """Every product is held to one BLAS thread, also those that transform the weights."""
     threads(threads_used)
+    monkeypatch.setattr(by_channel, "pays", lambda *arrays: many_weights)
     case = (8, 96, 12, 12), (96, 96, 3, 3), (1, 1), 1
     arrays, found = draw_arrays(case, 0, np.float32), []
 

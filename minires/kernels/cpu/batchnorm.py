@@ -11,7 +11,7 @@ import numpy as np
 
 from .elementwise import relu_into, short_rows
 from .layout import channel_rows, from_channel_rows
-from .threads import over_channels
+from .threads import one_blas_thread, over_channels
 
 LARGE_MEAN = 16  # μ² above this many variances: four bits
 
@@ -107,7 +107,8 @@ def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, Tru
         scale = inv_std if weight is None else inv_std * weight
         grad_x = from_channel_rows(g_rows * scale[:, None], x.shape)
     if needs[1]:
-        grad_weight = _dot(g_rows, x_rows - mean[:, None]) * inv_std
+        with one_blas_thread():
+            grad_weight = _dot(g_rows, x_rows - mean[:, None]) * inv_std
     return grad_x, grad_weight, g_rows.sum(1) if needs[2] else None
 
 

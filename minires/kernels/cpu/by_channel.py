@@ -14,13 +14,12 @@ With W as the matrix (O, C·kh·kw) that it is in memory, X the patches of x (C�
 A run is a few input channels. The threads share the runs, and no two write to the same place.
 """
 
-import itertools
 import math
 
 import numpy as np
 
 from .layout import add_inside, copy_window
-from .threads import get_num_threads, parallel_products, plus, total, workspace, worth_threads
+from .threads import cut, get_num_threads, parallel_products, plus, total, workspace, worth_threads
 
 BLOCK_BYTES = 1_000_000  # of the patches of a run
 
@@ -80,6 +79,4 @@ def _runs(weight, y):
     """Slices of the input channels, as many for every thread."""
     channels, threads = weight.shape[1], get_num_threads()
     count = -(-weight[0].size * y[0].nbytes // BLOCK_BYTES)
-    count = min(-(-count // threads) * threads, channels)
-    cuts = [channels * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(cuts)]
+    return cut(channels, min(-(-count // threads) * threads, channels))

@@ -23,9 +23,9 @@ dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger strid
 stride-1 convolutions, one for each phase of the input grid, so nothing is scattered.
 
 Other ways take over where they are faster: `winograd`, which multiplies half as often or less, for 3×3 kernels at
-stride 1 with channels enough and rows long enough; `strided` for dx at stride 2 or more, whose phases see the same
-patches; `narrow` where rows are short, as at batch 1; and `by_channel` where there are more weights than pixels,
-as in the last layers of a deep network.
+stride 1 with channels enough and rows long enough; `strided` for dx at stride 2 or more, if all phases see the
+same patches; `narrow` where rows are short, as at batch 1; and, of what is left, `by_channel` where there are more
+weights than pixels, as in the last layers of a deep network.
 """
 
 import itertools
@@ -57,27 +57,8 @@ def conv2d_backward(
     g, x = batch_last(grad_y), batch_last(x)
     grad_x = np.empty_like(x) if needs[0] else None
     grad_w = np.empty(weight.shape, weight.dtype) if needs[1] else None
-    for i, (gg, xg, wg) in enumerate(zip(_split(g, groups), _split(x, groups), _split(weight, groups))):
-        gxg = _split(grad_x, groups)[i] if needs[0] else None
-        gwg = _split(grad_w, groups)[i] if needs[1] else None
-        if needs[0] and winograd.pays(wg, stride, dilation, gg.shape):
-            winograd.gradients(gg, xg, wg, gxg, gwg, padding)
-            continue
-        if by_channel.pays(wg, xg, gg):
-            by_channel.gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
-            continue
-        if needs[0] and narrow.pays(stride, wg.shape[2:], xg.shape, 2 * wg.size * gg[0].size):
-            narrow.gradients(gg, xg, wg, gxg, gwg, padding, dilation)
-            continue
-        if stride == (1, 1) and needs[0]:
-            _stride_one_gradients(gg, xg, wg, gxg, gwg, padding, dilation)
-            continue
-        if needs[0] and strided.pays(wg.shape[2:], stride, dilation):
-            strided.input_gradient(gg, wg, gxg, stride, padding)
-        elif needs[0]:
-            _input_gradient(gg, wg, gxg, stride, padding, dilation)
-        if needs[1]:
-            _weight_gradient(gg, xg, gwg, stride, padding, dilation)
+    for gg, xg, wg, gxg, gwg in zip(*(_split(array, groups) for array in (g, x, weight, grad_x, grad_w))):
+        _gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
     grad_b = g.reshape(len(g), -1).sum(1) if needs[2] else None
     return batch_first(grad_x) if needs[0] else None, grad_w, grad_b
 
@@ -90,18 +71,20 @@ def correlate(x, weight, y, stride, padding, dilation):
     """
     if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
         winograd.correlate(x, weight, y, padding)
-        return
-    if by_channel.pays(weight, x, y):
+    elif by_channel.pays(weight, x, y):
         by_channel.correlate(x, weight, y, stride, padding, dilation)
-        return
-    if narrow.pays(stride, weight.shape[2:], y.shape, weight.size * y[0].size):
+    elif narrow.pays(stride, weight.shape[2:], y.shape, weight.size * y[0].size):
         narrow.correlate(x, weight, y, padding, dilation)
-        return
-    if not y.flags.c_contiguous:
+    elif not y.flags.c_contiguous:
         whole = np.empty(y.shape, y.dtype)
         correlate(x, weight, whole, stride, padding, dilation)
         copy_pixels(y, whole)
-        return
+    else:
+        _correlate(x, weight, y, stride, padding, dilation)
+
+
+def _correlate(x, weight, y, stride, padding, dilation):
+    """`correlate` for any stride, by the ideas above; y contiguous."""
     patches = Patches(x, weight.shape[2:], y.shape[1:3], stride, padding, dilation, rows_of_product=len(weight))
     matrix = _taps_first(weight).reshape(len(weight), -1)  # (O, kh·kw·C)
 
@@ -110,6 +93,26 @@ def correlate(x, weight, y, stride, padding, dilation):
             np.matmul(matrix, patches.gather(block), out=patches.positions(y, block))
 
     patches.run(work)
+
+
+def _gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation):
+    """Fill dx (C, H, W, N) and dw (O, C, kh, kw), those that are not None, the fastest way."""
+    kernel = weight.shape[2:]
+    if grad_x is not None and winograd.pays(weight, stride, dilation, g.shape):
+        winograd.gradients(g, x, weight, grad_x, grad_w, padding)
+    elif by_channel.pays(weight, x, g):
+        by_channel.gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation)
+    elif grad_x is not None and narrow.pays(stride, kernel, x.shape, 2 * weight.size * g[0].size):
+        narrow.gradients(g, x, weight, grad_x, grad_w, padding, dilation)
+    elif grad_x is not None and stride == (1, 1):
+        _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation)
+    else:
+        if grad_x is not None and strided.pays(kernel, stride, dilation):
+            strided.input_gradient(g, weight, grad_x, stride, padding)
+        elif grad_x is not None:
+            _input_gradient(g, weight, grad_x, stride, padding, dilation)
+        if grad_w is not None:
+            _weight_gradient(g, x, grad_w, stride, padding, dilation)
 
 
 def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
@@ -182,5 +185,5 @@ def _taps_first(weight):
 
 
 def _split(array, groups):
-    """Cut the first axis into equal groups (views)."""
-    return [array] if groups == 1 else np.split(array, groups)
+    """Cut the first axis into equal groups (views); None into as many."""
+    return [array] * groups if groups == 1 or array is None else np.split(array, groups)

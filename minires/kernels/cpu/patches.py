@@ -20,14 +20,18 @@ class Patches:
     """The im2col matrix of an image, gathered block by block.
 
     A block is a rectangle of output positions. Its columns come as (rows, K, P): ``rows`` matrices of K = kh·kw·C
-    values for each of P positions, one matrix for each output row in the layout of idea 2, or one for the whole block.
+    values for each of P positions: one matrix for each output row in `conv`’s idea 2, else one for all.
     """
 
-    def __init__(self, x, kernel, out_hw, stride, padding, dilation, rows_of_product):
-        """x (C, H, W, N) contiguous; ``out_hw`` output positions to cover; the product will have that many rows."""
+    def __init__(self, x, kernel, out_hw, stride, padding, dilation, rows_of_product, rectangles=False):
+        """x (C, H, W, N) contiguous; ``out_hw`` output positions to cover; the product will have that many rows.
+
+        For a 1×1 kernel at stride 1, the patches are the pixels themselves, and any strip of them is a block, unless
+        ``rectangles`` are asked for.
+        """
         channels, height, width, batch = x.shape
-        # 1×1, unit stride, no padding: the patches are the pixels themselves, and any strip of them is a block
-        self.flat = kernel == tuple(stride) == (1, 1) and tuple(padding) == (0, 0) and out_hw == (height, width)
+        whole = tuple(padding) == (0, 0) and out_hw == (height, width)
+        self.flat = kernel == tuple(stride) == (1, 1) and whole and not rectangles
         if self.flat:
             x, out_hw = x.reshape(channels, 1, height * width, batch), (1, height * width)
         self.x, self.out_hw, self.batch = x, out_hw, batch

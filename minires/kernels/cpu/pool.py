@@ -27,9 +27,9 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
 
     def work(blocks):
         for c in blocks:
-            largest, misses = rows.largest(x[c])
-            first = rows.first(misses, np.zeros(largest.shape, tap.dtype))
-            y[c], misses = columns.largest(largest)
+            largest = np.empty((*x[c].shape[:1], out_hw[0], *x.shape[2:]), x.dtype)
+            first = rows.first(rows.largest(x[c], largest), largest.shape, tap.dtype)
+            misses = columns.largest(largest, y[c])
             columns.least(misses, first * tap.dtype.type(kernel_size[1]), tap[c])
 
     over_channels(work, x)
@@ -82,21 +82,20 @@ class _Windows:
     """Windows along one axis of images (C, H, W, N)."""
 
     def __init__(self, axis, size, out_size, kernel_size, stride, padding):
-        self.axis, self.out_size, self.kernel_size = axis, out_size, kernel_size
+        self.kernel_size = kernel_size
         self.step = stride if axis == 2 else 1  # of the columns that `_apart` puts side by side
         before, self.taps = (slice(None),) * axis, []
         for _, (out,), (source,) in _taps((size,), (out_size,), (kernel_size,), (stride,), (padding,)):
             part, source = _place(source, stride) if axis == 2 else (0, source)
             self.taps.append(((*before, out), part, (*before, source)))
 
-    def largest(self, x):
-        """The largest entry of each window, and for each tap (outputs, which of their windows have it elsewhere).
+    def largest(self, x, largest):
+        """Fill ``largest`` with each window's largest entry; for each tap, (outputs, whose largest it is not).
 
         A NaN is the largest wherever there is one.
         """
-        shape = list(x.shape)
-        shape[self.axis] = self.out_size
-        largest, parts = np.full(shape, -np.inf, x.dtype), _apart(x, self.step)
+        parts = _apart(x, self.step)
+        largest[...] = -np.inf
         for out, part, source in self.taps:
             np.maximum(largest[out], parts[part][source], out=largest[out])
         has_nan = np.isnan(largest.max(initial=-np.inf))
@@ -107,11 +106,11 @@ class _Windows:
                 miss = entries != largest[out]
                 yield out, miss & ~np.isnan(entries) if has_nan else miss
 
-        return largest, misses()
+        return misses()
 
-    def first(self, misses, number):
-        """The number, from 0, of the first tap that is not a miss: one for each before it. Added to ``number``."""
-        none_yet = np.ones(number.shape, bool)
+    def first(self, misses, shape, dtype):
+        """The number, from 0, of each window's first tap that is not a miss: one for each before it."""
+        number, none_yet = np.zeros(shape, dtype), np.ones(shape, bool)
         for out, miss in itertools.islice(misses, self.kernel_size - 1):
             none_yet[out] &= miss
             number += none_yet

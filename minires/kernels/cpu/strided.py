@@ -39,7 +39,8 @@ def input_gradient(g, weight, grad_x, stride, padding):
     matrices = [taps[a, :, :, rows].reshape(sw * channels, -1) for a, rows in enumerate(seen)]
 
     cover = tuple(-(-n // s) for n, s in zip(grad_x.shape[1:3], stride))  # pixels of the largest phase
-    patches = Patches(g, (high, wide), cover, (1, 1), (-top, -left), (1, 1), rows_of_product=sw * channels)
+    around = -top, -left
+    patches = Patches(g, (high, wide), cover, (1, 1), around, (1, 1), rows_of_product=sw * channels, rectangles=True)
 
     def work(blocks):
         for block in blocks:

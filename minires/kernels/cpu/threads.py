@@ -29,8 +29,8 @@ def available_cores() -> int:
 RUNS_PER_THREAD = 4  # more even out a slow core better, and cost a call each
 BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
 PARALLEL_BYTES = 4_000_000  # below this a second thread costs more than it brings
-BLAS_ALONE = 9_000  # multiply-adds of one product, up to which OpenBLAS takes one thread, whatever the shapes
 PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
+BLAS_ALONE = 9_000  # multiply-adds of one product, up to which OpenBLAS takes one thread, whatever the shapes
 
 _num_threads = available_cores()
 _crew: "_Crew | None" = None
@@ -67,8 +67,7 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
         with one_blas_thread():
             return [work(items)] if len(items) else []
     count = min(RUNS_PER_THREAD * threads, len(items))
-    cuts = [len(items) * i // count for i in range(count + 1)]
-    runs = enumerate([items[a:b] for a, b in itertools.pairwise(cuts)])
+    runs = enumerate([items[part] for part in cut(len(items), count)])
     results: list[Any] = [None] * count
 
     def take_runs():
@@ -89,10 +88,15 @@ def worth_threads(multiply_adds: int) -> bool:
     return multiply_adds >= PARALLEL_WORK
 
 
-def shares(count: int) -> list[slice]:
-    """Slices that cut range(count) into one for each thread."""
-    cuts = [count * i // _num_threads for i in range(_num_threads + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(cuts) if a < b]
+def cut(length: int, pieces: int) -> list[slice]:
+    """Slices that cut range(length) into that many nearly equal pieces; those that would be empty are left out."""
+    ends = [length * i // pieces for i in range(pieces + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(ends) if a < b]
+
+
+def shares(length: int) -> list[slice]:
+    """Slices that cut range(length) into one for each thread."""
+    return cut(length, _num_threads)
 
 
 def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply_adds: int) -> list:
@@ -116,7 +120,8 @@ def total(partials: Sequence[np.ndarray]) -> np.ndarray:
 def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:
     """Call ``work`` on slices that cut the first axis of ``array`` into blocks, on several threads if it pays."""
     if array.nbytes < PARALLEL_BYTES:
-        with one_blas_thread() if array.size > BLAS_ALONE * len(array) else contextlib.nullcontext():
+        long = array.size > BLAS_ALONE * len(array)  # work may hold a dot product of each channel
+        with one_blas_thread() if long else contextlib.nullcontext():
             work([slice(None)])
         return
     per_block = min(max(BLOCK_BYTES // array[0].nbytes, 1), -(-len(array) // _num_threads))

@@ -41,7 +41,17 @@ import numpy as np
 
 from . import by_channel
 from .layout import copy_window, even, mirrored
-from .threads import get_num_threads, parallel_products, plus, shares, total, workspace, worth_threads
+from .threads import (
+    cut,
+    get_num_threads,
+    one_blas_thread,
+    parallel_products,
+    plus,
+    shares,
+    total,
+    workspace,
+    worth_threads,
+)
 
 CHANNELS = 10  # with which the transforms cost what the products save;
 GAIN = 12_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
@@ -67,7 +77,7 @@ def correlate(x, weight, y, padding):
     """`conv.correlate` for a 3×3 kernel at stride 1. x (C, H, W, N), weight (O, C, 3, 3), fills y (O, H′, W′, N)."""
     tiles = Tiles(x, y.shape[1:3], padding, rows_of_product=len(y))
     if by_channel.pays(weight, x, y):
-        s = tiles.gather(tiles.whole)
+        s = tiles.gather_whole()
 
         def some_outputs(runs):
             for o in runs:
@@ -89,7 +99,7 @@ def gradients(g, x, weight, grad_x, grad_w, padding):
     around, both = mirrored((3, 3), padding, (1, 1)), 1 if grad_w is None else 2
     tiles = Tiles(g, x.shape[1:3], around, rows_of_product=both * len(x))
     if by_channel.pays(weight, g, x):
-        s = tiles.gather(tiles.whole)
+        s = tiles.gather_whole()
 
         def some_inputs(runs):
             for c in runs:
@@ -97,7 +107,7 @@ def gradients(g, x, weight, grad_x, grad_w, padding):
                 if grad_w is not None:
                     spread = tiles.spread(x[c], tiles.whole).transpose(0, 2, 1)
                     product = workspace((tiles.n, s.shape[1], spread.shape[2]), s.dtype, "products")
-                    tiles.weights_back(np.matmul(s, spread, out=product), grad_w[:, c])
+                    tiles.weights_back([np.matmul(s, spread, out=product)], grad_w[:, c])
 
         tiles.run(some_inputs, _runs(len(x)))
         return
@@ -114,15 +124,13 @@ def gradients(g, x, weight, grad_x, grad_w, padding):
 
     partials = tiles.run(work, tiles.blocks)
     if grad_w is not None:
-        tiles.weights_back(total(partials), grad_w)
+        tiles.weights_back(partials, grad_w)
 
 
 def _runs(channels):
     """Slices of the rows of a product, as many for every thread."""
     threads = get_num_threads()
-    count = min(-(-channels // (ROWS * threads)) * threads, channels)
-    cuts = [channels * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in itertools.pairwise(cuts)]
+    return cut(channels, min(-(-channels // (ROWS * threads)) * threads, channels))
 
 
 def _strides(x):
@@ -198,9 +206,8 @@ class Tiles:
     def weights_flipped(self, weight):
         """`weights` of the way back, flipped and from outputs to inputs: (O, C, 3, 3) -> (m+2, C, 3·O)."""
         out, channels = weight.shape[:2]
-        u = workspace(
-            (self.n, 3, out, channels), weight.dtype, "weights"
-        )  # in this order they are read and written in long runs
+        # in this order they are read and written in long runs; the products take them transposed as fast
+        u = workspace((self.n, 3, out, channels), weight.dtype, "weights")
 
         def work(run):
             for o in run:
@@ -210,16 +217,17 @@ class Tiles:
         parallel_products(work, shares(out), WEIGHT * weight.size)
         return u.reshape(self.n, 3 * out, channels).transpose(0, 2, 1)
 
-    def weights_back(self, total, grad_w):
-        """dw = Gᵀ total, flipped: (m+2, 3·O, C) -> (O, C, 3, 3)."""
-        total = total.reshape(self.n, 3, *grad_w.shape[:2])
+    def weights_back(self, partials, grad_w):
+        """dw = Σ Gᵀ partial, flipped: each (m+2, 3·O, C), in their order -> (O, C, 3, 3)."""
+        out, channels = grad_w.shape[:2]
+        partials = [partial.reshape(self.n, 3, out, channels) for partial in partials]
 
         def work(run):
             for o in run:
-                taps = np.matmul(self.g.T, self._columns(total, o)).reshape(3, 3, *total[0, 0, o].shape)
-                grad_w[o] = taps[::-1, ::-1].transpose(2, 3, 1, 0)
+                taps = total([np.matmul(self.g.T, self._columns(partial, o)) for partial in partials])
+                grad_w[o] = taps.reshape(3, 3, -1, channels)[::-1, ::-1].transpose(2, 3, 1, 0)
 
-        parallel_products(work, shares(len(grad_w)), WEIGHT * grad_w.size)
+        parallel_products(work, shares(out), WEIGHT * grad_w.size)
 
     def _columns(self, u, o):
         """Of u (m+2, 3, O, C), for each column of the kernel, a matrix (m+2, numbers of some outputs)."""
@@ -264,6 +272,11 @@ class Tiles:
         for j in taps:
             copy_window(s[:, j], v, 0, 1, left + j - a, 1)
         return s.reshape(self.n, 3 * channels, -1)
+
+    def gather_whole(self):
+        """S of the whole image."""
+        with one_blas_thread():
+            return self.gather(self.whole)
 
     def _transform(self, t0, t1, a, b, out):
         """V = Bᵀ d of the columns a:b of some rows of tiles, into ``out`` (C, tiles, m+2, (b−a)·N)."""
