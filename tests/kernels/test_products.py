@@ -98,3 +98,11 @@ def test_a_product_of_two_types_has_the_wider_one(rng):
     assert_close(cpu.matmul(a, b), a.astype(np.float64) @ b, np.float64)
     whole = np.arange(12).reshape(3, 4)
     np.testing.assert_array_equal(cpu.matmul(whole, whole.T), whole @ whole.T, strict=True)
+
+
+def test_small_products_have_the_same_bits_on_any_number_of_threads(rng, monkeypatch):
+    monkeypatch.setattr(threads_module, "PARALLEL_WORK", 10**9)
+    a, b = rng.standard_normal((25, 300)).astype(np.float32), rng.standard_normal((300, 10)).astype(np.float32)
+    one, *others = (on_threads(count, lambda: cpu.matmul(a, b)) for count in (1, 2, 3))
+    for other in others:
+        np.testing.assert_array_equal(other, one)

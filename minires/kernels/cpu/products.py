@@ -24,7 +24,8 @@ def matmul(a, b):
             else:
                 np.matmul(a[..., cut, :], b, out=c[..., cut, :])
 
-    parallel_products(work, shares(max(rows, columns)), c.size * inner)
+    multiply_adds = c.size * inner
+    parallel_products(work, shares(max(rows, columns), multiply_adds), multiply_adds)
     return c
 
 

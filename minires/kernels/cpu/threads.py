@@ -94,9 +94,12 @@ def cut(length: int, pieces: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(ends) if a < b]
 
 
-def shares(length: int) -> list[slice]:
-    """Slices that cut range(length) into one for each thread."""
-    return cut(length, _num_threads)
+def shares(length: int, multiply_adds: int) -> list[slice]:
+    """Slices that cut range(length) into one for each thread, or only one if there is too little to multiply.
+
+    Small work so has the same bits for any number of threads.
+    """
+    return cut(length, _num_threads if worth_threads(multiply_adds) else 1)
 
 
 def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply_adds: int) -> list:

@@ -200,7 +200,7 @@ class Tiles:
                 rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
                 np.matmul(self.g, rows, out=u[:, o].reshape(self.n, -1))
 
-        parallel_products(work, shares(out), WEIGHT * weight.size)
+        parallel_products(work, shares(out, WEIGHT * weight.size), WEIGHT * weight.size)
         return u
 
     def weights_flipped(self, weight):
@@ -214,7 +214,7 @@ class Tiles:
                 taps = np.ascontiguousarray(weight[o, :, ::-1, ::-1].transpose(3, 2, 0, 1)).reshape(3, 3, -1)
                 np.matmul(self.g, taps, out=self._columns(u, o))
 
-        parallel_products(work, shares(out), WEIGHT * weight.size)
+        parallel_products(work, shares(out, WEIGHT * weight.size), WEIGHT * weight.size)
         return u.reshape(self.n, 3 * out, channels).transpose(0, 2, 1)
 
     def weights_back(self, partials, grad_w):
@@ -227,7 +227,7 @@ class Tiles:
                 taps = total([np.matmul(self.g.T, self._columns(partial, o)) for partial in partials])
                 grad_w[o] = taps.reshape(3, 3, -1, channels)[::-1, ::-1].transpose(2, 3, 1, 0)
 
-        parallel_products(work, shares(out), WEIGHT * grad_w.size)
+        parallel_products(work, shares(out, WEIGHT * grad_w.size), WEIGHT * grad_w.size)
 
     def _columns(self, u, o):
         """Of u (m+2, 3, O, C), for each column of the kernel, a matrix (m+2, numbers of some outputs)."""
