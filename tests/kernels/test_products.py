@@ -100,9 +100,11 @@ def test_a_product_of_two_types_has_the_wider_one(rng):
     np.testing.assert_array_equal(cpu.matmul(whole, whole.T), whole @ whole.T, strict=True)
 
 
-def test_small_products_have_the_same_bits_on_any_number_of_threads(rng, monkeypatch):
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(33, 65, 67), (7, 900, 10), (50, 50, 5)])
+def test_small_products_have_the_same_bits_on_any_number_of_threads(rows, inner, columns, rng, monkeypatch):
+    """In two pieces, each of these would be rounded in another way."""
     monkeypatch.setattr(threads_module, "PARALLEL_WORK", 10**9)
-    a, b = rng.standard_normal((25, 300)).astype(np.float32), rng.standard_normal((300, 10)).astype(np.float32)
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, inner), (inner, columns)))
     one, *others = (on_threads(count, lambda: cpu.matmul(a, b)) for count in (1, 2, 3))
     for other in others:
         np.testing.assert_array_equal(other, one)

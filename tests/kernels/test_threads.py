@@ -21,7 +21,7 @@ from minires.kernels.cpu.threads import (
     get_num_threads,
     one_blas_thread,
     parallel,
-    shares,
+    products_over,
     workspace,
 )
 
@@ -215,7 +215,7 @@ def test_the_number_of_threads_may_change_while_others_compute(threads):
     def call():
         while not stop.is_set():
             totals.append(sum(parallel(sum, range(100))))
-            totals.append(sum(sum(range(100)[share]) for share in shares(100, 10**9)))
+            totals.append(sum(products_over(100, lambda run: sum(sum(range(100)[c]) for c in run), 10**9)))
 
     callers = [threading.Thread(target=call) for _ in range(3)]
     for caller in callers:

@@ -110,7 +110,7 @@ def _gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation):
         if grad_x is not None and strided.pays(kernel, stride, dilation):
             strided.input_gradient(g, weight, grad_x, stride, padding)
         elif grad_x is not None:
-            _input_gradient(g, weight, grad_x, stride, padding, dilation)
+            _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation)
         if grad_w is not None:
             _weight_gradient(g, x, grad_w, stride, padding, dilation)
 
@@ -158,7 +158,7 @@ def _weight_gradient(g, x, grad_w, stride, padding, dilation):
     grad_w[...] = taps.reshape(kh, kw, channels, out).transpose(3, 2, 0, 1)
 
 
-def _input_gradient(g, weight, grad_x, stride, padding, dilation):
+def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
     """dx for any stride: input pixels of one phase (h mod s, w mod s) are reached by the same taps, at unit stride.
 
     Pixel q·s + a receives from output position q + (a + p − i·d)/s through tap i, for those i that make it whole.

@@ -27,7 +27,7 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
 
     def work(blocks):
         for c in blocks:
-            largest = np.empty((*x[c].shape[:1], out_hw[0], *x.shape[2:]), x.dtype)
+            largest = np.empty((len(x[c]), out_hw[0], *x.shape[2:]), x.dtype)
             first = rows.first(rows.largest(x[c], largest), largest.shape, tap.dtype)
             misses = columns.largest(largest, y[c])
             columns.least(misses, first * tap.dtype.type(kernel_size[1]), tap[c])

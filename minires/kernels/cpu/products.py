@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .threads import BLAS_ALONE, parallel_products, shares
+from .threads import BLAS_ALONE, products_over
 
 
 def matmul(a, b):
@@ -24,8 +24,7 @@ def matmul(a, b):
             else:
                 np.matmul(a[..., cut, :], b, out=c[..., cut, :])
 
-    multiply_adds = c.size * inner
-    parallel_products(work, shares(max(rows, columns), multiply_adds), multiply_adds)
+    products_over(max(rows, columns), work, c.size * inner)
     return c
 
 

@@ -94,20 +94,21 @@ def cut(length: int, pieces: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(ends) if a < b]
 
 
-def shares(length: int, multiply_adds: int) -> list[slice]:
-    """Slices that cut range(length) into one for each thread, or only one if there is too little to multiply.
-
-    Small work so has the same bits for any number of threads.
-    """
-    return cut(length, _num_threads if worth_threads(multiply_adds) else 1)
-
-
 def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply_adds: int) -> list:
     """`parallel` where there is enough to multiply, else all in this thread; returns the results in order."""
     if worth_threads(multiply_adds):
         return parallel(work, items)
     with one_blas_thread():
         return [work(items)]
+
+
+def products_over(length: int, work: Callable[[Sequence[slice]], Any], multiply_adds: int) -> list:
+    """`parallel_products` on slices of range(length): one for each thread, or one in all if there is too little to do.
+
+    Small work is not cut, and so has the same bits for any number of threads.
+    """
+    pieces = cut(length, _num_threads if worth_threads(multiply_adds) else 1)
+    return parallel_products(work, pieces, multiply_adds)
 
 
 def plus(partial: np.ndarray | None, product: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ from .threads import (
     one_blas_thread,
     parallel_products,
     plus,
-    shares,
+    products_over,
     total,
     workspace,
     worth_threads,
@@ -57,9 +57,9 @@ CHANNELS = 10  # with which the transforms cost what the products save;
 GAIN = 12_000  # least W′·N·C·(C − CHANNELS), what a row saves, that is worth the extra calls
 ROW = 50  # numbers in a row, W′·N, below which the products are too thin
 BLOCK_BYTES = 5_000_000  # of S,
+COLUMNS = 256  # which may be this many at least: each block adds 3·(m + 2)·O·C numbers to dw
 ROWS = 64  # of U at a time, where there are more weights than pixels
 WEIGHT = 100  # multiply-adds in the time that the transforms of a weight take
-COLUMNS = 256  # which may be this many at least: each block adds 3·(m + 2)·O·C numbers to dw
 
 TILES = 4, 7, 8  # heights m of a tile, of which an image's own height picks: 32 = 4·8, 56 = 7·8, 28 = 4·7
 POINTS = 0, 1, 2, -4 / 3, -1 / 3, -1, 3 / 4, -3, 1 / 3  # searched for: the first m + 1, with ∞, round nearly the least
@@ -200,7 +200,7 @@ class Tiles:
                 rows = weight[o].transpose(2, 0, 3, 1).reshape(3, -1)
                 np.matmul(self.g, rows, out=u[:, o].reshape(self.n, -1))
 
-        parallel_products(work, shares(out, WEIGHT * weight.size), WEIGHT * weight.size)
+        products_over(out, work, WEIGHT * weight.size)
         return u
 
     def weights_flipped(self, weight):
@@ -214,7 +214,7 @@ class Tiles:
                 taps = np.ascontiguousarray(weight[o, :, ::-1, ::-1].transpose(3, 2, 0, 1)).reshape(3, 3, -1)
                 np.matmul(self.g, taps, out=self._columns(u, o))
 
-        parallel_products(work, shares(out, WEIGHT * weight.size), WEIGHT * weight.size)
+        products_over(out, work, WEIGHT * weight.size)
         return u.reshape(self.n, 3 * out, channels).transpose(0, 2, 1)
 
     def weights_back(self, partials, grad_w):
@@ -227,7 +227,7 @@ class Tiles:
                 taps = total([np.matmul(self.g.T, self._columns(partial, o)) for partial in partials])
                 grad_w[o] = taps.reshape(3, 3, -1, channels)[::-1, ::-1].transpose(2, 3, 1, 0)
 
-        parallel_products(work, shares(out, WEIGHT * grad_w.size), WEIGHT * grad_w.size)
+        products_over(out, work, WEIGHT * grad_w.size)
 
     def _columns(self, u, o):
         """Of u (m+2, 3, O, C), for each column of the kernel, a matrix (m+2, numbers of some outputs)."""
