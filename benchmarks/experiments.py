@@ -19,8 +19,8 @@ import numpy as np
 
 import minires as mr
 from minires import Tensor, autograd, data, flow, models, nn, optim, random, train
-from minires.kernels.cpu.threads import one_blas_thread
 from minires.nn import functional as F
+from minires.threads import one_blas_thread
 
 Numbers = dict[str, float]
 

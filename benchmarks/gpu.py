@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from minires.kernels.gpu.devices import why_no_gpu
+from minires.kernels.devices import why_no_gpu
 
 from . import harness
 

@@ -14,8 +14,8 @@ import numpy as np
 import minires as mr
 from minires import autograd, flow, models, nn
 from minires.flow import plots
-from minires.kernels.cpu.threads import one_blas_thread
 from minires.lesson import QUICK, claim, finish, progress, show
+from minires.threads import one_blas_thread
 
 SEEDS = range(4 if QUICK else 10)
 WIDTH, INPUTS = 200, 64

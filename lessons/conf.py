@@ -28,7 +28,7 @@ from markdown_to_rst import rst  # noqa: E402
 from sphinx.parsers import RSTParser  # noqa: E402
 
 import minires  # noqa: E402
-from minires.lessons_cli import read_lessons, write_notebooks  # noqa: E402
+from minires.commands.lessons import read_lessons, write_notebooks  # noqa: E402
 
 warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive")
 

@@ -26,12 +26,12 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .kernels.cpu.threads import get_num_threads, set_num_threads
 from .nn.functional import relu, sigmoid, softmax, tanh
 from .ops import Op
 from .random import manual_seed
 from .recompute import checkpoint
 from .tensor import Tensor, apply
+from .threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 

@@ -18,7 +18,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     if isinstance(data, Tensor):
         data = data.data
     given = hasattr(data, "dtype") or dtype is not None  # else numbers become float32; not on the way to float64
-    if kernels.on_device(data):
+    if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
         array = data.copy("K")
     else:
         array = np.array(data) if given else Tensor(data).data

@@ -133,7 +133,7 @@ class Tensor:
     shape = property(lambda self: self.data.shape, doc="Sizes of the axes, a tuple.")
     ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
     dtype = property(lambda self: self.data.dtype, doc="Type of the values, such as float32.")
-    device = property(lambda self: kernels.device_of(self.data), doc='Where it lives: "cpu", "gpu" or "cuda-on-cpu".')
+    device = property(lambda self: kernels.device_of(self.data).name, doc='Where it lives, such as "cpu" or "gpu".')
     is_leaf = property(lambda self: self.op is None, doc="Whether no op made it.")
     T = property(lambda self: self.permute(*reversed(range(self.ndim))), doc="All axes reversed.")
 
@@ -408,7 +408,7 @@ def _plain_array(data):
     if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
         data = np.asarray(data)
         return data.astype(np.float32) if data.dtype == np.float64 else data
-    if isinstance(data, np.generic | np.ndarray) and not kernels.on_device(data):  # a scalar, or a memmap
+    if isinstance(data, np.generic | np.ndarray) and kernels.device_of(data).is_cpu:  # a scalar, or a memmap
         return np.asarray(data)
     return data.data if isinstance(data, Tensor) else data
 

@@ -11,7 +11,7 @@ import pytest
 import threadpoolctl
 from hypothesis import settings
 
-from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+from minires.threads import get_num_threads, set_num_threads
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)

@@ -5,16 +5,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from minires.testing.strategies import (
-    Convolution,
-    Pooling,
-    broadcastable,
-    convolutions,
-    pairs,
-    poolings,
-    seeds,
-    shapes,
-)
+from minires.testing.strategies import Convolution, Pooling, broadcastable, convolutions, pairs, poolings, seeds, shapes
 
 __all__ = [
     "Convolution",

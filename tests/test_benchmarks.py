@@ -8,9 +8,8 @@ import pytest
 
 from benchmarks import bars, harness, kernels as kernels_page, readme, scaling
 from benchmarks.workers import common
-from minires import kernels, models
+from minires import cuda_on_cpu, kernels, models
 from minires.creation import randn
-from minires.kernels.gpu import cuda_on_cpu
 
 
 def test_readme_shows_the_results():

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from minires import cli, compare
+from minires.commands import cli, compare
 
 SMALL = ["--depth", "8", "--width", "2", "--epochs", "1"]
 INTERRUPTIBLE = """

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from minires import cli
+from minires.commands import cli
 
 SMALL = ["--depth", "8", "--width", "2", "--quiet"]
 ALWAYS = {"profile", "variance", "shattering", "jacobian", "graph"}

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 import minires as mr
 from minires import nn, optim, random
-from minires.saving import Checkpoint, CheckpointError
+from minires.train.checkpoint import Checkpoint, CheckpointError
 
 
 def trained(width=2, cls=optim.SGD, dtype="float32", **options):

@@ -18,10 +18,10 @@ from test_saving import frozen
 import minires as mr
 from minires import nn, optim, random
 from minires.data import Dataset, batches, digits, random_crop_flip
-from minires.history import History, Position, Result
 from minires.nn import functional as F
-from minires.saving import Checkpoint, CheckpointError
 from minires.train import evaluate, fit, train_step
+from minires.train.checkpoint import Checkpoint, CheckpointError
+from minires.train.history import History, Position, Result
 
 TRAIN, TEST = digits()
 AUGMENT = partial(random_crop_flip, padding=1, flip=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from minires import cuda_on_cpu
 from minires.kernels import textbook
-from minires.kernels.gpu import cuda_on_cpu
-from minires.kernels.gpu.devices import why_no_gpu
+from minires.kernels.devices import why_no_gpu
 from minires.lesson import QUICK, claim, finish
 
 HERE = Path(__file__).resolve().parent

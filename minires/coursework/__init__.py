@@ -7,8 +7,8 @@ answers of its own (`judge`). Each test has such a process for itself (`keeper`,
 
 from .assignment import Assignment, Test
 from .assignments import ASSIGNMENTS
-from .commands import grade_to, new
 from .formats import FORMATS
 from .grading import Result, TestResult, grade
+from .handout import grade_to, new
 
 __all__ = ["ASSIGNMENTS", "FORMATS", "Assignment", "Result", "Test", "TestResult", "grade", "grade_to", "new"]

@@ -98,7 +98,7 @@ class Dataset:
     @property
     def device(self) -> str:
         """Where pixels and labels live."""
-        return kernels.device_of(self.pixels)
+        return kernels.device_of(self.pixels).name
 
     def to(self, device: str) -> Dataset:
         """The same data on another device (itself, if it is there). Raises ValueError or RuntimeError as tensors do."""

@@ -21,9 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import autograd, kernels, random
-from ..kernels.cpu.threads import one_blas_thread
 from ..nn import Module
 from ..tensor import Tensor
+from ..threads import one_blas_thread
 from .chain import Chain, Function, chain_of, in_float64
 from .keeping import keeping
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from .. import autograd, kernels
 from ..autograd import Edge
-from ..kernels.cpu.threads import one_blas_thread
 from ..nn import Module, Parameter, functional as F
 from ..ops import Op
 from ..tensor import Tensor
+from ..threads import one_blas_thread
 from . import export
 from .forks import meeting_points, skip_edges
 from .inside import as_input

@@ -1,14 +1,6 @@
 """Networks: residual blocks in the open, the networks built from them, and twins to compare."""
 
-from .blocks import (
-    Bottleneck,
-    PadShortcut,
-    PlainBlock,
-    PlainBottleneck,
-    PlainPreActBlock,
-    PreActBlock,
-    ResidualBlock,
-)
+from .blocks import Bottleneck, PadShortcut, PlainBlock, PlainBottleneck, PlainPreActBlock, PreActBlock, ResidualBlock
 from .mlp import MLP, mlp, mlp_twins
 from .normfree import FixupBlock, PlainNormFreeBlock, ReZeroBlock, SkipInitBlock
 from .orders import BNAfterAdditionBlock, ReLUBeforeAdditionBlock, ReLUOnlyPreActBlock

@@ -13,15 +13,7 @@ import numpy as np
 from .. import nn
 from ..recompute import checkpoint
 from ..tensor import Tensor
-from .blocks import (
-    Bottleneck,
-    PlainBlock,
-    PlainBottleneck,
-    PlainPreActBlock,
-    PreActBlock,
-    ResidualBlock,
-    conv3x3,
-)
+from .blocks import Bottleneck, PlainBlock, PlainBottleneck, PlainPreActBlock, PreActBlock, ResidualBlock, conv3x3
 from .normfree import PlainNormFreeBlock, SkipInitBlock
 
 PLAIN_TWIN: dict[type[nn.Module], type[nn.Module]] = {

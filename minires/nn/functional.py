@@ -318,7 +318,7 @@ def _one_hot_targets(
         )
     kept = indices != ignore_index
     # In a captured graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
-    if not kernels.capturing(indices) and ((indices < 0) | (indices >= classes))[kept].any():
+    if not kernels.device_of(indices).capturing and ((indices < 0) | (indices >= classes))[kept].any():
         wrong = indices[kept & ((indices < 0) | (indices >= classes))].reshape(-1)[0]
         raise ValueError(
             f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
@@ -339,11 +339,12 @@ def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> T
     if reduction == "sum":
         return losses.sum()
     if reduction == "mean":
-        if not kernels.capturing(normaliser) and normaliser == 0:
+        on = kernels.device_of(losses.data)
+        if not on.capturing and normaliser == 0:
             raise ValueError(
                 f"{function}: got no target that counts (all are ignored or of weight 0, or there is none), so no mean"
             )
-        if kernels.on_device(normaliser):  # it stays there; a step that is captured later runs the same kernels
+        if not on.is_cpu and hasattr(normaliser, "dtype"):  # it stays there: a captured step runs the same kernels
             return losses.sum() / Tensor(normaliser.astype(losses.dtype))
         return losses.sum() / float(normaliser)
     raise ValueError(f'{function}: got reduction={reduction!r}; expected "mean", "sum" or "none"')

@@ -274,7 +274,7 @@ class Module:
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"load_state_dict: got {name} of dtype {array.dtype}; expected numbers")
         for name, array in arrays.items():
-            own[name][...] = kernels.to_device(array, kernels.device_of(own[name]))
+            own[name][...] = kernels.to_device(array, kernels.device_of(own[name]).name)
         return IncompatibleKeys(missing, unexpected)
 
     # ── looking ──

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..kernels.cpu.threads import one_blas_thread
 from ..tensor import Tensor
+from ..threads import one_blas_thread
 
 
 def clip_grad_norm_(

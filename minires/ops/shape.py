@@ -146,7 +146,7 @@ class Move(Op):
     """The same numbers on another device; the gradient is moved back."""
 
     def forward(self, x, device):
-        self.from_device = kernels.device_of(x)
+        self.from_device = kernels.device_of(x).name
         return kernels.to_device(x, device)
 
     def backward(self, grad_output):

@@ -1,8 +1,8 @@
 """An optimiser's step on a device with kernels: all parameters in one launch.
 
-What changes from step to step is cheap to see: `Optimizer.row` gives, for each parameter, the arrays and the numbers of
-its next step; here they become the tables that kernels/gpu/optim.cu reads, and only what has changed is sent. A step
-that is captured in a CUDA graph has two halves: `advance` on the host, before each replay, and `launch` in the graph.
+`Optimizer.row` gives, for each parameter, the arrays and the numbers of its next step. Here they become the tables that
+kernels/update/update.cu reads, and only what has changed is sent. A step that is captured in a CUDA graph has two
+halves: `advance` on the host, before each replay, and `launch` in the graph.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import kernels
-from ..kernels.gpu import update
+from ..kernels.update import gpu as update
 
 if TYPE_CHECKING:
     from .optimizers import Optimizer
@@ -74,7 +74,7 @@ def _collected(
     kinds: dict[tuple[type, Any], tuple[list[update.Row], dict[tuple[float, ...], int]]] = {}
     for i, group in enumerate(optimizer.param_groups):  # groups that are alike now may differ in the next step
         for p in group["params"]:
-            if p.grad is None or not kernels.on_device(p.data):
+            if p.grad is None or kernels.device_of(p.data).is_cpu:
                 continue
             weight, grad, states, own, first = optimizer.row(p, optimizer.state.setdefault(p, {}), group, advance)
             if to_launch:
@@ -89,7 +89,7 @@ def _collected(
             rows.append(update.Row(weight, grad, states, numbers.setdefault((i, *own), len(numbers)), first))
     for kind, (rows, numbers) in kinds.items():
         if kind not in optimizer.launches:
-            on = kernels.running_on(rows[0].weight)
-            assert on is not None and optimizer.kernel is not None
+            assert optimizer.kernel is not None
+            on = kernels.device_of(rows[0].weight)
             optimizer.launches[kind] = update.Update(on, optimizer.kernel, np.dtype(kind[1]))
         yield optimizer.launches[kind], rows, [numbers_of_row for _, *numbers_of_row in numbers]

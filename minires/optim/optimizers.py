@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..kernels.cpu.threads import parallel
 from ..nn import Module, Parameter
 from ..tensor import Tensor
+from ..threads import parallel
 from . import on_device
 
 Settings = dict[str, Any]
@@ -35,7 +35,7 @@ class Optimizer:
     setting out of range.
     """
 
-    kernel: str | None = None  # the one in kernels/gpu/optim.cu that does what `update` does, if there is one
+    kernel: str | None = None  # the one in kernels/update/update.cu that does what `update` does, if there is one
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
         self.name, self.defaults = type(self).__name__, defaults
@@ -63,7 +63,7 @@ class Optimizer:
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None and not (self.kernel and kernels.on_device(p.data)):
+                if p.grad is not None and (self.kernel is None or kernels.device_of(p.data).is_cpu):
                     self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
         if self.kernel:
             on_device.step(self)
@@ -364,5 +364,5 @@ def _like(p: np.ndarray, value: Any) -> Any:
     if not hasattr(value, "shape"):
         return value
     array = np.empty_like(p)
-    array[...] = kernels.to_device(value, kernels.device_of(p))
+    array[...] = kernels.to_device(value, kernels.device_of(p).name)
     return array

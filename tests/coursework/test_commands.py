@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from coursework.conftest import SOLUTIONS, solution
 
-from minires import cli
-from minires.cli import main
+from minires.commands import cli
+from minires.commands.cli import main
 from minires.coursework import ASSIGNMENTS, FORMATS
 from minires.coursework.grading import VISIBILITIES
 

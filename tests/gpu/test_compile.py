@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from gpu.cases import SOURCES
 
-from minires.kernels.gpu.load import INSTANCES, OPTIONS, source
+from minires.kernels.load import OPTIONS, read
 
 cuda = pytest.importorskip("cupy.cuda", reason="needs CuPy: pip install cupy-cuda13x", exc_type=ImportError)
 nvrtc = cuda.nvrtc
@@ -22,14 +23,12 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 # product keeps its results and the next tiles in registers: 128 leave room for four of its blocks of 128 threads, 168
 # for three. The latter is for float64 (registers twice as wide), tensor cores and the tile of 32 rows.
 REGISTERS, REGISTERS_PRODUCT, REGISTERS_WIDE_PRODUCT = 72, 128, 168
-FILES = sorted({file for file, _ in INSTANCES})
 
 
-def compiled(file, architecture):
+def compiled(source, architecture):
     """{instance: (registers, spilled bytes)}, from the assembler's log. Every instance of the file, in one program."""
-    names = [name for of, name in INSTANCES if of == file]
-    program = nvrtc.createProgram(source(file), file, (), ())
-    for name in names:
+    program = nvrtc.createProgram(read(source.file), source.file, (), ())
+    for name in source.instances:
         nvrtc.addNameExpression(program, name)
     options = (
         f"-arch={architecture}",
@@ -43,7 +42,7 @@ def compiled(file, architecture):
     except nvrtc.NVRTCError:
         pytest.fail(nvrtc.getProgramLog(program))
     assert len(nvrtc.getCUBIN(program)) > 1000
-    lowered = {nvrtc.getLoweredName(program, name): name for name in names}
+    lowered = {nvrtc.getLoweredName(program, name): name for name in source.instances}
     found = {}
     for part in nvrtc.getProgramLog(program).split("Compiling entry function")[1:]:
         entry = re.match(r" '(\w+)'", part)[1]
@@ -63,10 +62,12 @@ def ceiling(name):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 # conv.cu has so many instances that NVRTC takes half a minute and more for them.
-@pytest.mark.parametrize("file", [pytest.param(f, marks=[pytest.mark.slow] * (f == "conv.cu")) for f in FILES])
-def test_compiles_without_spills(file, architecture):
-    found = compiled(file, architecture)
-    assert found.keys() == {name for of, name in INSTANCES if of == file}
+@pytest.mark.parametrize(
+    "source", [pytest.param(s, id=s.file, marks=[pytest.mark.slow] * (s.file == "conv/conv.cu")) for s in SOURCES]
+)
+def test_compiles_without_spills(source, architecture):
+    found = compiled(source, architecture)
+    assert found.keys() == set(source.instances)
     assert {name: spilled for name, (_, spilled) in found.items() if spilled} == {}
     assert {name: registers for name, (registers, _) in found.items() if registers > ceiling(name)} == {}
 
@@ -87,8 +88,9 @@ def test_the_lesson_s_kernels_compile_without_spills(file):
 
 if __name__ == "__main__":  # the summary of the log
     for architecture in ARCHITECTURES:
-        for file in FILES:
-            used = compiled(file, architecture).values()
+        for source in SOURCES:
+            used = compiled(source, architecture).values()
             registers = [n for n, _ in used]
-            print(architecture, file, f"{len(used)} kernels, registers {min(registers)} to {max(registers)}, ", end="")
-            print(f"{sum(spilled for _, spilled in used)} bytes spilled")
+            spilled = sum(spilled for _, spilled in used)
+            range_ = f"{len(used)} kernels, registers {min(registers)} to {max(registers)}"
+            print(architecture, source.file, f"{range_}, {spilled} bytes spilled")

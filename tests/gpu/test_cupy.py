@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import models, nn
-from minires.kernels.gpu import cuda_on_cpu
-from minires.kernels.gpu.devices import CudaOnCpuArray
+from minires import cuda_on_cpu, models, nn
+from minires.cuda_on_cpu.array import CudaOnCpuArray
 from minires.nn import functional as F
 
 cupy = pytest.importorskip("cupy", reason="needs CuPy: pip install cupy-cuda13x", exc_type=ImportError)

@@ -5,14 +5,15 @@ import math
 
 import numpy as np
 import pytest
-from gpu.cases import CASES, QUICK, quick_or_slow
+from gpu.cases import CASES, QUICK, SOURCES, quick_or_slow
 from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
-from minires import kernels
-from minires.kernels import cpu, textbook
-from minires.kernels.gpu import cuda_on_cpu, linear, load, reduce
-from minires.kernels.gpu.devices import make_cuda_on_cpu, make_gpu, why_no_gpu
+from minires import cuda_on_cpu, kernels
+from minires.kernels import cpu, load, textbook
+from minires.kernels.devices import make_cuda_on_cpu, make_gpu, why_no_gpu
+from minires.kernels.product import gpu as linear
+from minires.kernels.reduce import gpu as reduce
 
 needs_gxx = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
 needs_gpu = pytest.mark.skipif(why_no_gpu() is not None, reason=f"no GPU: {why_no_gpu()}")
@@ -35,10 +36,10 @@ def test_every_case_in_both_thread_orders(case, order, simulated):
 def test_the_cases_launch_every_instance():
     device = make_cuda_on_cpu()
     launched = set()
-    device.load = lambda file, name: launched.add((file, name)) or (lambda grid, block, args: None)
+    device.load = lambda source, name: launched.add((source.file, name)) or (lambda grid, block, args: None)
     for case in CASES:
         case.run(device)
-    assert launched == set(load.INSTANCES)
+    assert launched == {(source.file, name) for source in SOURCES for name in source.instances}
 
 
 @needs_gpu
@@ -116,19 +117,18 @@ def test_batch_norms_of_any_shape(batch, channels, size, seed, layout, order, dt
     rng = np.random.default_rng(seed)
     x, g = (layout(rng.standard_normal((batch + 1, channels, size, 2)).astype(dtype)) for _ in range(2))
     w, b, mean, var = (rng.uniform(0.5, 2, channels).astype(dtype) for _ in range(4))
-    fixed = w, b, mean, var, 1e-5
     (gx, gg, gw), given_there = on_device(x, g, w), on_device(w, b, mean, var)
     of = kernels.of(gx)
     y, batch_mean, batch_var = cpu.batch_norm(x, w, b, 1e-5)
     with cuda_on_cpu.thread_order(order):
         got = of.batch_norm(gx, *given_there[:2], 1e-5)
         grads = of.batch_norm_backward(gg, gx, gw, *got[1:], 1e-5)
-        fused = of.batch_norm_relu(gx, *given_there, 1e-5), of.batch_norm_relu(gx, *given_there, 1e-5, gg)
+        evaluated = of.batch_norm_eval(gx, *given_there, 1e-5)
     assert_close(got, [y, batch_mean, batch_var], dtype)
     scale = 1 / np.sqrt(batch_var.min() + 1e-5)  # how much normalising magnifies rounding errors
     if scale < 10:
         assert_close(grads, cpu.batch_norm_backward(g, x, w, batch_mean, batch_var, 1e-5), dtype)
-    assert_close(fused, [cpu.batch_norm_relu(x, *fixed), cpu.batch_norm_relu(x, *fixed, g)], dtype)
+    assert_close([evaluated], [cpu.batch_norm_eval(x, w, b, mean, var, 1e-5)], dtype)
 
 
 @needs_gxx
@@ -206,7 +206,7 @@ def test_matrix_products_of_any_shape(stack, rows, depth, columns, seed, layout,
 def test_no_grid_is_larger_than_cuda_takes():
     """Many rows, and many matrices: CUDA counts up to 65,535 blocks in y and z."""
     device, grids = make_cuda_on_cpu(), []
-    device.load = lambda file, name: lambda grid, block, args: grids.append((*grid, 1, 1)[:3])
+    device.load = lambda source, name: lambda grid, block, args: grids.append((*grid, 1, 1)[:3])
     x = device.upload(np.zeros((70_000, 2), np.float32))
     for kernel in (reduce.reduce_sum, reduce.reduce_max):
         kernel(device, x, (1,))
@@ -262,5 +262,5 @@ def test_names_and_signatures_are_those_of_the_cpu(simulated):
 
 
 def test_an_unlisted_instance_is_named():
-    with pytest.raises(KeyError, match=r"relu\.cu has no instance relu<int>; list it in load\.INSTANCES"):
-        load.Loader(None)("relu.cu", "relu<int>")
+    with pytest.raises(KeyError, match=r"relu\.cu has no instance relu<int>; list it in the Source beside it"):
+        load.Loader(None)(load.Source("relu.cu", [("relu", "float")]), "relu<int>")

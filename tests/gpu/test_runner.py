@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from minires.kernels.gpu import cuda_on_cpu
-from minires.kernels.gpu.cuda_on_cpu import RawModule, build, thread_order, watching
+from minires import cuda_on_cpu
+from minires.cuda_on_cpu import RawModule, build, thread_order, watching
 
 pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason=cuda_on_cpu.why_not())
 
@@ -300,7 +300,7 @@ def test_no_compiler(monkeypatch):
 
 def test_two_processes_may_compile_the_same(tmp_path):
     script = (
-        "import numpy as np; from minires.kernels.gpu.cuda_on_cpu import RawModule; y = np.zeros(1, np.float32);"
+        "import numpy as np; from minires.cuda_on_cpu import RawModule; y = np.zeros(1, np.float32);"
         "RawModule(code='extern \"C\" __global__ void k(float* y) { y[0] = 3; }').get_function('k')((1,), (1,), (y,));"
         "print(y[0])"
     )
@@ -383,7 +383,7 @@ def test_ordered_accesses_are_no_races(rng, line):
 PLANTED = """
 import sys
 import numpy as np
-from minires.kernels.gpu.cuda_on_cpu import RawModule
+from minires.cuda_on_cpu import RawModule
 code = '''
 #line 1 "planted.cu"
 extern "C" __global__ void k(const float* x, float* y, int n, int m) {

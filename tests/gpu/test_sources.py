@@ -3,27 +3,22 @@
 import re
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gpu.cases import CASES, QUICK_TO_WATCH, quick_or_slow
 
-from minires.kernels import gpu
-from minires.kernels.gpu import cuda_on_cpu
-from minires.kernels.gpu.cuda_on_cpu import thread_order, watching
-from minires.kernels.gpu.devices import make_cuda_on_cpu
-from minires.kernels.gpu.load import source
-from minires.kernels.gpu.update import Row, Update
+from minires import cuda_on_cpu, kernels
+from minires.cuda_on_cpu import thread_order, watching
+from minires.kernels.devices import make_cuda_on_cpu
+from minires.kernels.load import read
+from minires.kernels.update.gpu import Row, Update
 
 needs_compiler = pytest.mark.skipif(not cuda_on_cpu.available(), reason=cuda_on_cpu.why_not())
 
-TEXTS = {
-    path.name: path.read_text(encoding="utf-8")
-    for path in resources.files(gpu).iterdir()
-    if path.name.endswith((".cu", ".cuh"))
-}
+FOLDER = Path(kernels.__file__).parent
+TEXTS = {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in FOLDER.rglob("*.cu*")}
 BARRIER = re.compile(r"__sync(threads|warp)\([^)]*\);")
 
 
@@ -33,7 +28,7 @@ def code_of(text):
 
 
 def test_there_are_kernels_to_read():
-    assert {"conv.cu", "batchnorm.cu", "product.cuh"} <= TEXTS.keys()
+    assert {"conv/conv.cu", "batchnorm/batchnorm.cu", "product/product.cuh"} <= TEXTS.keys()
 
 
 # How a thread may find an entry that is its own: none of the others of its block has the same.
@@ -80,7 +75,7 @@ def check_stores(code):
     return in_place
 
 
-IN_PLACE = {"optim.cu": {"w", "m", "v"}, "batchnorm.cu": {"running_mean", "running_var"}}
+IN_PLACE = {"update/update.cu": {"w", "m", "v"}, "batchnorm/batchnorm.cu": {"running_mean", "running_var"}}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -135,7 +130,7 @@ def without(name, line):
 
     def changed(file):
         here, number, lines = "", 0, []
-        for content in source(file).splitlines():
+        for content in read(file).splitlines():
             if directive := re.fullmatch(r'#line (\d+) "([^"]+)"', content):
                 here, number = directive[2], int(directive[1]) - 1
             else:
@@ -154,10 +149,10 @@ def without(name, line):
 def test_every_deleted_barrier_is_noticed(name, line):
     changed = without(name, line)
     device = make_cuda_on_cpu(changed)
-    affected = [case for case in CASES if changed(f"{case.file}.cu") != source(f"{case.file}.cu")]
+    affected = [case for case in CASES if changed(case.file) != read(case.file)]
     assert affected
     # the quick ones first; one noticed difference is enough
-    for case in sorted(affected, key=lambda case: case.file == "conv"):
+    for case in sorted(affected, key=lambda case: case.file == "conv/conv.cu"):
         for order in ("forward", "reverse"):
             with thread_order(order):
                 try:
@@ -208,7 +203,7 @@ def test_two_rows_of_one_parameter_meet(state):
 def test_sanitizers_find_nothing():
     script = (
         "from gpu.cases import CASES\n"
-        "from minires.kernels.gpu.devices import make_cuda_on_cpu\n"
+        "from minires.kernels.devices import make_cuda_on_cpu\n"
         "device = make_cuda_on_cpu()\n"
         "for case in CASES:\n"
         "    case.check(device)\n"

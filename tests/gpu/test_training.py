@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import kernels, models, nn, optim, train
+from minires import cuda_on_cpu, kernels, models, nn, optim, train
 from minires.data import digits, random_crop_flip
-from minires.graph import GraphedStep
-from minires.kernels.gpu import cuda_on_cpu
-from minires.kernels.gpu.devices import why_no_gpu
+from minires.kernels.devices import why_no_gpu
+from minires.train.cuda_graph import GraphedStep
 
 DEVICES = [
     pytest.param(

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
+from minires import threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import by_channel, narrow, patches, strided, threads as threads_module
-from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+from minires.kernels.conv import by_channel, narrow, patches, strided
+from minires.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float64, np.float32])
 

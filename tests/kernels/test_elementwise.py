@@ -7,8 +7,8 @@ from hypothesis.extra import numpy as hnp
 from strategies import layouts, seeds
 
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import elementwise
-from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+from minires.kernels.elementwise import cpu as elementwise
+from minires.threads import get_num_threads, set_num_threads
 
 both = pytest.mark.parametrize("module", [cpu, textbook])
 arrays = st.sampled_from([np.float64, np.float32]).flatmap(

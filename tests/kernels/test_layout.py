@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import layouts, seeds, shapes
 
-from minires.kernels.cpu.layout import (
+from minires.kernels.layout import (
     batch_first,
     batch_last,
     channel_rows,

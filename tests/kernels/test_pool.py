@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import layouts, pairs, poolings, seeds, shapes
 
+from minires import threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import threads as threads_module
 
 dtypes = st.sampled_from([np.float64, np.float32])
 both = pytest.mark.parametrize("module", [cpu, textbook])

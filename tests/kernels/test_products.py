@@ -6,9 +6,10 @@ import threadpoolctl
 from hypothesis import given, strategies as st
 from strategies import layouts, seeds
 
+from minires import threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import products, threads as threads_module
-from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+from minires.kernels.product import cpu as products
+from minires.threads import get_num_threads, set_num_threads
 
 counts, dtypes = st.integers(0, 5), st.sampled_from([np.float64, np.float32])
 

@@ -14,16 +14,8 @@ import threadpoolctl
 from hypothesis import given, strategies as st
 
 import minires as mr
-from minires.kernels.cpu import threads as threads_module
-from minires.kernels.cpu.threads import (
-    available_cores,
-    cut,
-    get_num_threads,
-    one_blas_thread,
-    parallel,
-    products_over,
-    workspace,
-)
+from minires import threads as threads_module
+from minires.threads import available_cores, cut, get_num_threads, one_blas_thread, parallel, products_over, workspace
 
 
 def blas_threads():

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import layouts, seeds
 
+from minires import threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.cpu import by_channel, threads as threads_module, winograd
-from minires.kernels.cpu.threads import get_num_threads, set_num_threads
+from minires.kernels.conv import by_channel, winograd
+from minires.threads import get_num_threads, set_num_threads
 
 counts, dtypes = st.integers(1, 4), st.sampled_from([np.float64, np.float32])
 relays = st.tuples(layouts, layouts, layouts)

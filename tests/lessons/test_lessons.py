@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from minires.kernels.gpu import cuda_on_cpu
-from minires.kernels.gpu.devices import why_no_gpu
-from minires.lessons_cli import FOLDER, index, read_lessons
+from minires import cuda_on_cpu
+from minires.commands.lessons import FOLDER, index, read_lessons
+from minires.kernels.devices import why_no_gpu
 
 LESSONS = read_lessons()
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from minires.lessons_cli import read_lesson, read_lessons
+from minires.commands.lessons import read_lesson, read_lessons
 
 FIRST = """# %% [markdown]
 # # 5. Batch norm: three terms

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from minires.lessons_cli import FOLDER
+from minires.commands.lessons import FOLDER
 
 pytest.importorskip("docutils", reason="the gallery is written with Sphinx, which brings docutils")
 

@@ -6,8 +6,8 @@ import tokenize
 
 import pytest
 
+from minires.commands.lessons import read_lessons
 from minires.coursework.assignments import ASSIGNMENTS
-from minires.lessons_cli import read_lessons
 
 LESSONS = read_lessons()
 BLANK = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}

@@ -1,0 +1,61 @@
+"""``minires doctor``: what this machine has, and which devices can be used."""
+
+import os
+import platform
+import shutil
+import subprocess
+
+import numpy as np
+
+from .. import __version__, cuda_on_cpu
+from ..kernels import devices
+from ..threads import get_num_threads
+
+
+def report() -> str:
+    """A few lines of text: versions, then one line for each device, saying whether it can be used and why not."""
+    rows = [
+        ("minires", f"{__version__}, Python {platform.python_version()}, NumPy {np.__version__}"),
+        ("machine", f"{platform.machine()}, {os.cpu_count()} cores, {get_num_threads()} threads in the kernels"),
+        ("NVIDIA driver", _driver()),
+        ("CuPy", _cupy()),
+        ("C++ compiler", _first_line(["g++", "--version"]) or "none: g++ is not on the PATH"),
+        ("", ""),
+        ("device cpu", "yes: NumPy, the default"),
+        ("device gpu", _usable(devices.why_no_gpu(), "CUDA kernels through CuPy")),
+        ("device cuda-on-cpu", _usable(_why_no_runner(), "the CUDA kernels on the CPU, to learn from; slow")),
+    ]
+    return "\n".join(f"{name:<20}{text}".rstrip() for name, text in rows)
+
+
+def _usable(reason: str | None, what: str) -> str:
+    return f"yes: {what}" if reason is None else f"no: {reason}"
+
+
+def _why_no_runner() -> str | None:
+    return None if cuda_on_cpu.available() else cuda_on_cpu.why_not()
+
+
+def _driver() -> str:
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    return _first_line(query) or "none: nvidia-smi finds no GPU"
+
+
+def _cupy() -> str:
+    try:
+        import cupy
+    except ImportError:
+        return f"not installed; on a machine with an NVIDIA GPU: {devices.INSTALL}"
+    try:
+        nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
+    except Exception:  # of several kinds, by how CuPy looked for the library
+        return f"{cupy.__version__}, without the compiler NVRTC: {devices.INSTALL}"
+    return f"{cupy.__version__}, compiling with NVRTC {nvrtc}"
+
+
+def _first_line(command: list[str]) -> str:
+    """The first line a program prints, or nothing if it is not there or fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout.strip().partition("\n")[0] if done.returncode == 0 else ""

@@ -1,0 +1,45 @@
+"""Hand out and take back: write an exercise file, and grade one into a file of results."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..files import replacing
+from . import formats
+from .grading import Result, TestResult, find_assignment, grade
+
+
+def new(name: str, out: str | os.PathLike | None = None) -> Path:
+    """Write an exercise file, NAME.py unless ``out`` names another, and return where it is.
+
+    Raises ValueError for an unknown exercise, FileExistsError rather than write over a file.
+    """
+    assignment = find_assignment(name, name)
+    path = Path(out if out is not None else f"{name}.py")
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(assignment.exercise)
+    except FileExistsError:
+        raise FileExistsError(f"new: {path} is there already, and is kept; name another file with --out") from None
+    return path
+
+
+def grade_to(path: str | os.PathLike, format: str, out: str | os.PathLike | None = None, **options: Any) -> Result:
+    """`grade`, written to a file in a format of `FORMATS`, anew after each test; without ``out`` printed.
+
+    The file is whole and valid at every moment: before a test has run it stands there as not passed.
+    """
+
+    def write(result: Result, test: TestResult | None) -> None:
+        if out is not None:
+            with replacing(out) as temporary:
+                temporary.write_text(formats.FORMATS[format](result), encoding="utf-8")
+        elif format == "text" and test is not None:
+            print(formats.text_of(test), flush=True)
+
+    result = grade(path, on_test=write, **options)
+    if out is not None:
+        print(f"{result.assignment.name}: {result.summary} Written to {out}")
+    else:
+        print(f"\n{formats.text_end(result)}" if format == "text" else formats.FORMATS[format](result))
+    return result

@@ -1,0 +1,167 @@
+"""From the text of a ``.cu`` file to a library: g++, with a cache on disk that several processes may share."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..files import cache_folder
+
+HERE = Path(__file__).resolve().parent
+HEADERS = ("cuda.h", "block.h", "counted.h")
+RUNNER = ("block.cpp", "observe.cpp", "block.h", "observe.h")
+COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-threadsafe-statics", "-ffp-contract=off", "-w")
+FAST = ("-O2", "-march=native")
+
+# What the same kernels can be compiled for.
+VARIANTS = {
+    "plain": FAST,
+    "sanitize": ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    # GCC's thread sanitizer calls a function at every load and store; `observe.cpp` takes the place of its library.
+    "watch": (*FAST, "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
+}
+VARIANTS["count"] = (*VARIANTS["watch"], "-DCUDA_ON_CPU_COUNT")
+
+# Options of NVRTC that change nothing here.
+IGNORED = re.compile(
+    r"--?(ftz|fmad|prec-div|prec-sqrt)=(true|false)|--?(use_fast_math|device-as-default-execution-space|default-device|"
+    r"restrict|generate-line-info|lineinfo|extra-device-vectorization)|--?(gpu-architecture|arch|maxrregcount)=\w+"
+)
+
+
+def available() -> bool:
+    """Whether CUDA C can be run on this machine's CPU."""
+    return not why_not()
+
+
+@functools.cache
+def why_not() -> str:
+    """Why CUDA C cannot be run on this machine's CPU, in one sentence; empty if it can."""
+    if sys.platform != "linux":
+        return f"cuda-on-cpu runs on Linux only (this is {platform.system()}): its fibers rely on glibc."
+    if compiler() is None:
+        return (
+            "cuda-on-cpu compiles the CUDA kernels with g++, and there is none on the PATH: install it "
+            "(Debian, Ubuntu: `apt install g++`), or name another one in $CXX."
+        )
+    try:
+        _machine()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"cuda-on-cpu compiles the CUDA kernels with g++, and {compiler()} does not run: {error}."
+    return ""
+
+
+def compiler() -> str | None:
+    """The path of g++, or of what $CXX names; None if there is none."""
+    return shutil.which(os.environ.get("CXX") or "g++")
+
+
+def library(source: str, stem: str, options: tuple[str, ...] = (), variant: str = "plain") -> Path:
+    """Compile `source`, or find it compiled in the cache folder; returns the shared library.
+
+    Raises RuntimeError without a compiler, or with its messages when it refuses the source.
+    """
+    if reason := why_not():
+        raise RuntimeError(reason)
+    runner = _runner("plain" if variant in ("watch", "count") else variant)
+    flags = [*COMMON, *VARIANTS[variant], *translated(options)]
+    with _building(stem, variant, [source, *flags, runner.name, *_texts(HEADERS)]) as (folder, path):
+        if folder is not None:
+            unit, compiled = folder / f"{stem}.cpp", folder / f"{stem}.o"
+            unit.write_text(source)
+            _run([*flags, f"-I{HERE}", "-c", str(unit), "-o", str(compiled)])
+            # Linked without -fsanitize=thread, whose functions are the runner's here.
+            link = [flag for flag in flags if flag != "-fsanitize=thread"]
+            beside = [f"-L{runner.parent}", f"-l:{runner.name}", "-Wl,-rpath,$ORIGIN"]
+            _run([*link, "-shared", str(compiled), *beside, "-o", str(folder / path.name)])
+    return path
+
+
+def _runner(variant: str) -> Path:
+    """The library of block.cpp and observe.cpp, which all kernels share."""
+    flags = [*COMMON, *VARIANTS[variant]]
+    with _building("runner", variant, [*flags, *_texts(RUNNER)]) as (folder, path):
+        if folder is not None:
+            units = [str(HERE / name) for name in RUNNER if name.endswith(".cpp")]
+            _run([*flags, "-shared", f"-Wl,-soname,{path.name}", *units, "-o", str(folder / path.name)])
+    return path
+
+
+def _texts(names: tuple[str, ...]) -> list[str]:
+    return [(HERE / name).read_text() for name in names]
+
+
+@contextlib.contextmanager
+def _building(stem: str, variant: str, parts: list[str]) -> Iterator[tuple[Path | None, Path]]:
+    """Where to build, and where the library will be; the folder is None if it is there already."""
+    key = hashlib.sha256("\0".join([*parts, *_machine()]).encode()).hexdigest()[:20]
+    path = cache_folder() / "cuda-on-cpu" / f"{stem}-{variant}-{key}.so"
+    if path.exists():
+        yield None, path
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Next to its destination, so that the last step is a rename: two processes may build the same, neither sees half.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{stem}-") as temporary:
+        yield Path(temporary), path
+        os.replace(Path(temporary) / path.name, path)
+
+
+def _run(arguments: list[str]) -> None:
+    done = subprocess.run([str(compiler()), *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"cuda-on-cpu: g++ refuses the kernels\n{done.stderr.strip()}")
+
+
+def translated(options: tuple[str, ...]) -> list[str]:
+    """NVRTC's options as g++ takes them. Raises ValueError for one that is not known here."""
+    flags = []
+    for option in options:
+        if re.match(r"-[DUI]", option):
+            flags.append(option)
+        elif match := re.fullmatch(r"--?std=(c\+\+\d\d)", option):
+            flags.append(f"-std={match[1]}")
+        elif not IGNORED.fullmatch(option):
+            raise ValueError(
+                f"cuda-on-cpu: got the option {option!r}; it takes -D, -U, -I, --std and those of NVRTC on rounding"
+            )
+    return flags
+
+
+@functools.cache
+def _machine() -> tuple[str, ...]:
+    """What a compiled kernel depends on besides its source: the compiler, and the processor it may use all of."""
+    version = subprocess.run([str(compiler()), "--version"], capture_output=True, text=True, check=True).stdout
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return version, platform.machine(), next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return version, platform.machine()
+
+
+def sanitized_environment() -> dict[str, str]:
+    """Environment of a subprocess whose kernels are compiled with the address and undefined-behaviour sanitizers.
+
+    They end the process with a report on stderr at the first load or store out of bounds, misaligned vector access, or
+    overflow of a signed integer. They must be there before Python is, hence the subprocess:
+    ``subprocess.run([sys.executable, "script.py"], env=sanitized_environment())``.
+    """
+    found = subprocess.run(
+        [str(compiler()), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(found).is_absolute():
+        raise RuntimeError("cuda-on-cpu: g++ has no libasan.so; install the sanitizers' library (libasan)")
+    return {
+        **os.environ,
+        "LD_PRELOAD": str(Path(found).resolve()),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",
+        "MINIRES_CUDA_ON_CPU": "sanitize",
+    }

@@ -1,0 +1,5 @@
+"""Batch normalisation: the formulas, the fast version in NumPy, and CUDA C."""
+
+from . import cpu, definition, gpu
+
+__all__ = ["cpu", "definition", "gpu"]

@@ -1,0 +1,220 @@
+// Convolution in two dimensions. Twins: conv2d and conv2d_backward in kernels/textbook.py.
+//
+//   conv2d_forward          y[o,p]     = b[o] + Σ_k w[o,k] · x[k seen from p]        k = (c, i, j), p = (h′, w′, n)
+//   conv2d_input_gradient   dx[c,q]    = Σ_k w[k,c] · g[k seen from q]               k = (o, i, j), q = (h, w, n)
+//   conv2d_weight_gradient  dw[o,k]    = Σ_p g[o,p] · x[k seen from p]               k = (c, i, j), p = (h′, w′, n)
+//   sum_parts               the weight gradient's parts, added in order
+//
+// All three are the product of product.cuh; they differ in what is multiplied. The arrays lie as (C, H, W, N). The taps
+// and positions are numbered with the last index fastest: k = (c·kh + i)·kw + j, p = (h′·OW + w′)·N + n.
+// One group of channels for each value of blockIdx.z; C and O count the channels of one group.
+// K is the size of the kernel if it is square and known when compiling (1 or 3): dividing by a constant is cheap. Else 0.
+#include "product/product.cuh"
+
+#define SHAPE_PARAMETERS                                                                                             \
+    int N, int C, int H, int W, int O, int OH, int OW, int kh, int kw, int sh, int sw, int ph, int pw, int dh, int dw
+#define SHAPE {N, C, H, W, O, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw}
+
+struct Shape {  // sizes of x and y, then kernel, stride, padding and dilation, vertical and horizontal
+    int N, C, H, W, O, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw;
+};
+
+struct Position {  // a pixel and an image
+    int h, w, n;
+};
+
+struct Tap {  // a channel and a place in the kernel
+    int c, i, j;
+};
+
+__device__ inline Position position(int p, int width, int batch) {
+    const unsigned u = p, pixel = u / batch;
+    return {int(pixel / width), int(pixel % width), int(u % batch)};
+}
+
+template <int K>
+__device__ inline Tap tap(int k, int kh, int kw) {
+    const unsigned u = k, width = K ? K : kw, area = K ? K * K : kh * kw;
+    return {int(u / area), int(u % area / width), int(u % width)};
+}
+
+// Entry (c, h, w, n) of an image batch, 0 outside the image: the padding.
+template <typename T>
+__device__ inline T pixel(const T* x, int c, int h, int w, int n, int H, int W, int N) {
+    return h >= 0 && h < H && w >= 0 && w < W ? x[((c * H + h) * W + w) * N + n] : T(0);
+}
+
+// A row-major matrix of K columns.
+template <typename T>
+struct Rows {
+    const T* data;
+    int K;
+    __device__ T at(int m, int k) const { return data[m * K + k]; }
+};
+
+// ── forward ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// b(k, p) = x[c, h′·s + i·d − p, w′·s + j·d − p, n]; a thread keeps one position p.
+template <typename T, int K>
+struct Patches {
+    static constexpr bool ALONG_K = false;
+    using Fixed = Position;  // the top left corner of the window in x
+    const T* x;
+    Shape s;
+    __device__ Fixed fix(int p) const {
+        const Position out = position(p, s.OW, s.N);
+        return {out.h * s.sh - s.ph, out.w * s.sw - s.pw, out.n};
+    }
+    __device__ T at(Fixed corner, int k) const {
+        const Tap t = tap<K>(k, s.kh, s.kw);
+        return pixel(x, t.c, corner.h + t.i * s.dh, corner.w + t.j * s.dw, corner.n, s.H, s.W, s.N);
+    }
+};
+
+template <typename T>
+struct StoreRows {  // y[m, p] = value (+ bias[m])
+    using Fixed = int;
+    T* y;
+    const T* bias;
+    int P, has_bias;
+    __device__ Fixed fix(int p) const { return p; }
+    __device__ void at(Fixed p, int m, T value) const { y[m * P + p] = has_bias ? value + bias[m] : value; }
+};
+
+template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
+__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
+conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* __restrict__ y,
+               int has_bias, SHAPE_PARAMETERS) {
+    const Shape s = SHAPE;
+    const int group = blockIdx.z, P = OH * OW * N, taps = C * kh * kw;
+    const Rows<T> a{w + group * O * taps, taps};
+    const Patches<T, K> b{x + group * C * H * W * N, s};
+    const StoreRows<T> store{y + group * O * P, bias + (has_bias ? group * O : 0), P, has_bias};
+    product<T, BM, BP, TM, TP, TF32>(a, b, store, O, P, taps);
+}
+
+// ── input gradient ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+// Along one axis, pixel q·s + phase receives from output position q + (phase + p − i·d)/s through tap i, for those taps
+// that make it whole: first, first + step, … (count of them). So a strided convolution splits into s independent
+// unit-stride ones, one for each phase; nothing is scattered and no zero is multiplied.
+struct Phase {
+    int phase, first, step, count, pixels;
+    __device__ Phase(int phase, int size, int k, int s, int p, int d) : phase(phase), first(0), step(1), count(0) {
+        while (first < k && (phase + p - first * d) % s != 0) ++first;
+        while (step < s && step * d % s != 0) ++step;
+        if (first < k) count = (k - first + step - 1) / step;
+        pixels = size > phase ? (size - phase + s - 1) / s : 0;
+    }
+    __device__ int tap(int i) const { return first + i * step; }
+};
+
+// a(c, k) = w[o, c, i, j]: the weights with the two channel axes exchanged.
+template <typename T, int K>
+struct TransposedWeights {
+    const T* w;
+    Shape s;
+    Phase v, h;
+    __device__ T at(int c, int k) const {
+        const Tap t = tap<K>(k, v.count, h.count);
+        return w[((t.c * s.C + c) * s.kh + v.tap(t.i)) * s.kw + h.tap(t.j)];
+    }
+};
+
+// b(k, q) = g[o, q_h + (phase + p − i·d)/s, q_w + …, n]; a thread keeps one position q of the phase.
+template <typename T, int K>
+struct GradientPatches {
+    static constexpr bool ALONG_K = false;
+    using Fixed = Position;
+    const T* g;
+    Shape s;
+    Phase v, h;
+    __device__ Fixed fix(int q) const { return position(q, h.pixels, s.N); }
+    __device__ T at(Fixed q, int k) const {
+        const Tap t = tap<K>(k, v.count, h.count);
+        const int row = q.h + (v.phase + s.ph - v.tap(t.i) * s.dh) / s.sh;
+        const int column = q.w + (h.phase + s.pw - h.tap(t.j) * s.dw) / s.sw;
+        return pixel(g, t.c, row, column, q.n, s.OH, s.OW, s.N);
+    }
+};
+
+template <typename T>
+struct StorePhase {  // dx[c, q_h·s + phase, q_w·s + phase, n]
+    using Fixed = int;
+    T* dx;
+    Shape s;
+    Phase v, h;
+    __device__ Fixed fix(int q) const {
+        const Position at = position(q, h.pixels, s.N);
+        return ((at.h * s.sh + v.phase) * s.W + at.w * s.sw + h.phase) * s.N + at.n;
+    }
+    __device__ void at(Fixed offset, int c, T value) const { dx[c * s.H * s.W * s.N + offset] = value; }
+};
+
+// blockIdx.z = (group · phases down + phase down) · phases across + phase across. K may be 1 or 3 only at stride 1.
+template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
+__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
+conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ dx, SHAPE_PARAMETERS) {
+    const Shape s = SHAPE;
+    const int group = blockIdx.z / (sh * sw);
+    const Phase v(blockIdx.z / sw % sh, H, kh, sh, ph, dh), h(blockIdx.z % sw, W, kw, sw, pw, dw);
+    const int P = v.pixels * h.pixels * N;
+    if (int(blockIdx.x * BP) >= P) return;  // the grid is made for the largest phase; the whole block leaves together
+    const TransposedWeights<T, K> a{w + group * O * C * kh * kw, s, v, h};
+    const GradientPatches<T, K> b{g + group * O * OH * OW * N, s, v, h};
+    const StorePhase<T> store{dx + group * C * H * W * N, s, v, h};
+    product<T, BM, BP, TM, TP, TF32>(a, b, store, C, P, O * v.count * h.count);
+}
+
+// ── weight gradient ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+template <typename T>
+struct GradientRows {  // a(o, p) = g[o, p]
+    const T* g;
+    int P, first;
+    __device__ T at(int o, int p) const { return g[o * P + first + p]; }
+};
+
+// b(p, k): what `Patches` is, but threads run along the positions p, which is where x is contiguous.
+template <typename T, int K>
+struct PatchRows {
+    static constexpr bool ALONG_K = true;
+    using Fixed = Position;
+    const T* x;
+    Shape s;
+    int first;
+    __device__ Fixed fix(int p) const {
+        const Position out = position(first + p, s.OW, s.N);
+        return {out.h * s.sh - s.ph, out.w * s.sw - s.pw, out.n};
+    }
+    __device__ T at(Fixed corner, int k) const {
+        const Tap t = tap<K>(k, s.kh, s.kw);
+        return pixel(x, t.c, corner.h + t.i * s.dh, corner.w + t.j * s.dw, corner.n, s.H, s.W, s.N);
+    }
+};
+
+// The result is small and the sum over positions long, so it is cut into `parts` runs of `length` positions, each summed
+// by other blocks into its own copy; `sum_parts` then adds the copies in order, so that every run gives the same bits.
+// blockIdx.z = group · parts + part; dw (groups, parts, O, taps).
+template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
+__global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
+conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __restrict__ dw_parts, int parts,
+                       int length, SHAPE_PARAMETERS) {
+    const Shape s = SHAPE;
+    const int group = blockIdx.z / parts, first = blockIdx.z % parts * length;
+    const int P = OH * OW * N, taps = C * kh * kw, left = P - first;
+    const GradientRows<T> a{g + group * O * P, P, first};
+    const PatchRows<T, K> b{x + group * C * H * W * N, s, first};
+    const StoreRows<T> store{dw_parts + blockIdx.z * O * taps, dw_parts, taps, 0};
+    product<T, BM, BP, TM, TP, TF32>(a, b, store, O, taps, left < length ? left : length);
+}
+
+// out[i] = Σ_part in[part, i]; blockIdx.y counts the groups.
+template <typename T>
+__global__ void sum_parts(const T* __restrict__ in, T* __restrict__ out, int parts, int size) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    T sum = 0;
+    for (int part = 0; part < parts; ++part) sum += in[(blockIdx.y * parts + part) * size + i];
+    out[blockIdx.y * size + i] = sum;
+}

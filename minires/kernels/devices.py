@@ -1,0 +1,189 @@
+"""Devices: where arrays live and kernels run. Three functions: `device` by name, `device_of` an array, `to_device`.
+
+"cpu" is NumPy; "gpu" is CuPy, a CUDA device; "cuda-on-cpu" runs the GPU's kernels on the CPU, slowly, to learn from and
+to test. The last two are set up when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import cuda_on_cpu
+from ..cuda_on_cpu.array import CudaOnCpuArray
+from .launch import check_size
+from .load import Loader, Source, instance, read as packaged
+
+DEVICES = ("cpu", "gpu", "cuda-on-cpu")
+INSTALL = "python -m pip install -e '.[cuda13]', in the folder of the repository"
+
+
+@dataclass
+class Device:
+    """One kind of array, and how kernels reach it.
+
+    array_type: of its arrays. allocate(shape, dtype), upload, download: a new array, one from NumPy's, one to NumPy's.
+    address: of the first entry in the device's memory. load: a `load.Loader` (None on the CPU, which needs none).
+    multiprocessors: how many blocks run side by side, at least. launches_at_once: a launch has run when it returns.
+    capturing: whether launches are now recorded into a CUDA graph, so that nothing may be read back or sent;
+    what must be sent waits in after_capture.
+    """
+
+    name: str
+    array_type: type
+    allocate: Callable[..., Any]
+    upload: Callable[[np.ndarray], Any]
+    download: Callable[[Any], np.ndarray]
+    address: Callable[[Any], int]
+    load: Loader | None = None
+    multiprocessors: int = 0
+    launches_at_once: bool = False
+    capturing: bool = False
+    after_capture: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether its arrays are NumPy's and its kernels those in ``cpu.py``."""
+        return self.load is None
+
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        """A new array, row by row, of undefined contents. Raises ValueError beyond what 32 bits can count."""
+        array = self.allocate(shape, dtype)
+        check_size(array)
+        return array
+
+    def launch(self, source: Source, kernel: str, template: tuple, grid: tuple, block: int, *args: Any) -> None:
+        """Launch ``kernel<template>`` of a file. Whole numbers are passed as int, the others as the types they have."""
+        numbers = tuple(np.int32(a) if isinstance(a, bool | int) else a for a in args)
+        assert self.load is not None
+        self.load(source, instance(kernel, *template))(grid, (block,), numbers)
+
+
+def _itself(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+CPU = Device("cpu", np.ndarray, np.empty, upload=_itself, download=_itself, address=lambda array: array.ctypes.data)
+_known: dict[type, Device] = {np.ndarray: CPU}  # those that are set up, by the type of their arrays
+
+
+def device(name: str) -> Device:
+    """The device of this name, set up on first use.
+
+    Raises ValueError for an unknown name, RuntimeError, with what to do, if there is no GPU, no CuPy or no g++.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"device: got {name!r}; minires computes on {', '.join(DEVICES)}")
+    for known in _known.values():
+        if known.name == name:
+            return known
+    new = make_gpu() if name == "gpu" else make_cuda_on_cpu()
+    _known[new.array_type] = new
+    return new
+
+
+def device_of(array: Any) -> Device:
+    """The device an array lives on. Raises TypeError for anything but an array of NumPy or CuPy."""
+    known = _known.get(type(array))
+    if known is not None:
+        return known
+    if type(array).__module__.partition(".")[0] == "cupy":
+        return device("gpu")
+    if isinstance(array, np.ndarray | np.generic):  # a memmap; or what NumPy makes of an array of shape ()
+        return CPU
+    raise TypeError(f"device_of: got a {type(array).__name__}; expected a NumPy or CuPy array")
+
+
+def to_device(array: Any, name: str) -> Any:
+    """The array on another device (itself, if it is there already), in the same order in memory.
+
+    Raises ValueError for an unknown device, RuntimeError for one that cannot be used here.
+    """
+    here, there = device_of(array), device(name)
+    if here is there:
+        return array
+    host = here.download(array)
+    if there.capturing:
+        raise RuntimeError(
+            f"to_device: got an array of shape {host.shape} to send to {name} while a step is captured in a CUDA "
+            "graph, which would send the same one in every step; was it drawn at random? Use graph=False"
+        )
+    return there.upload(host)
+
+
+# ── the two that are set up on first use ────────────────────────────────────────────────────────────────────────────
+
+
+def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int = 4) -> Device:
+    """The teaching and testing device; ``read`` gives the text of a kernel file. RuntimeError if there is no g++."""
+    if not cuda_on_cpu.available():
+        raise RuntimeError(f"device cuda-on-cpu: {cuda_on_cpu.why_not()}")
+    return Device(
+        name="cuda-on-cpu",
+        array_type=CudaOnCpuArray,
+        allocate=lambda shape, dtype: np.empty(shape, dtype).view(CudaOnCpuArray),
+        upload=lambda array: np.array(array, order="K").view(CudaOnCpuArray),
+        download=lambda array: np.array(array, order="K", subok=False),
+        address=lambda array: array.ctypes.data,
+        load=Loader(cuda_on_cpu.RawModule, read),
+        multiprocessors=multiprocessors,
+        launches_at_once=True,
+    )
+
+
+def make_gpu() -> Device:
+    """The GPU that CuPy computes on. Raises RuntimeError, with what to do, if there is none or CuPy is missing."""
+    reason = why_no_gpu()
+    if reason is not None:
+        raise RuntimeError(f"device gpu: {reason}")
+    import cupy
+
+    return Device(
+        name="gpu",
+        array_type=cupy.ndarray,
+        allocate=cupy.empty,
+        upload=_upload,
+        download=_download,
+        address=lambda array: array.data.ptr,
+        load=Loader(cupy.RawModule),
+        multiprocessors=cupy.cuda.Device().attributes["MultiProcessorCount"],
+    )
+
+
+def why_no_gpu() -> str | None:
+    """None if the GPU can be used; else one sentence that says what is missing and what to do."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"CuPy cannot be imported ({error}); install it: {INSTALL} (or cuda12, as your driver has it)"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return f"CuPy {cupy.__version__} finds no GPU; look at nvidia-smi, or use device cpu"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CuPy {cupy.__version__} finds no usable GPU ({error}); look at nvidia-smi, or use device cpu"
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # of several kinds, by how CuPy looked for the library
+        return f"CuPy {cupy.__version__} finds no compiler ({error}); install it: {INSTALL}"
+    return None
+
+
+def _upload(array: np.ndarray) -> Any:
+    """A NumPy array on the GPU, lying in memory as before."""
+    import cupy
+
+    if array.flags.c_contiguous or array.flags.f_contiguous:
+        return cupy.array(array, order="K")
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    back = sorted(range(array.ndim), key=order.__getitem__)
+    return cupy.array(np.ascontiguousarray(array.transpose(order))).transpose(back)
+
+
+def _download(array: Any) -> np.ndarray:
+    """An array of the GPU as NumPy's, lying in memory as before."""
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    back = sorted(range(array.ndim), key=order.__getitem__)
+    return array.transpose(order).get().transpose(back)

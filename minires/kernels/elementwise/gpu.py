@@ -1,0 +1,36 @@
+"""ReLU and addition: launches of elementwise.cu. They keep the memory order of their operands."""
+
+from ..launch import BLOCK, ITEMS, blocks, c_name, contiguous
+from ..load import TYPES, Source
+
+ELEMENTWISE = Source(
+    "elementwise/elementwise.cu", [(kernel, t) for kernel in ("relu", "relu_backward", "add") for t in TYPES]
+)
+
+
+def relu(on, x):
+    """Twin of `textbook.relu`: max(x, 0)."""
+    return _elementwise(on, "relu", x)
+
+
+def relu_backward(on, grad_y, y):
+    """Twin of `textbook.relu_backward`: the gradient where y > 0, else 0."""
+    return _elementwise(on, "relu_backward", grad_y, y)
+
+
+def add(on, a, b):
+    """Twin of `textbook.add`: a + b; arrays of one shape by our own kernel, anything else as the array library does."""
+    same = getattr(b, "shape", None) == getattr(a, "shape", ()) and type(a) is type(b)
+    if not same or a.dtype != b.dtype or a.dtype.kind != "f" or not a.size:
+        return a + b
+    return _elementwise(on, "add", a, b)
+
+
+def _elementwise(on, kernel, *arrays):
+    """Launch over all entries, in the order in which the second operand (or the only one) lies in memory."""
+    guide = arrays[-1]
+    order = sorted(range(guide.ndim), key=lambda axis: -guide.strides[axis])
+    lying = [contiguous(a.transpose(order)) for a in arrays]
+    y = on.empty(lying[0].shape, guide.dtype)
+    on.launch(ELEMENTWISE, kernel, (c_name(guide.dtype),), blocks(y.size, BLOCK * ITEMS), BLOCK, *lying, y, y.size)
+    return y.transpose(sorted(range(y.ndim), key=order.__getitem__))

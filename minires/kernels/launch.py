@@ -1,0 +1,92 @@
+"""What the launches of all families share: names of types, layout in memory, and how to cut work into blocks.
+
+A function in a family's ``gpu.py`` computes sizes, grid and workspace, and launches through the `devices.Device` it is
+given first: a GPU, or the CPU runner of `minires.cuda_on_cpu`. So tests without a GPU run all of it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+TILES = ((16, 128, 4, 4), (32, 128, 4, 8), (64, 64, 8, 4))  # BM, BP, TM, TP of product.cuh, 128 threads each
+BLOCK = 256  # threads of an elementwise block
+ITEMS = 4  # entries a thread takes where a kernel is nothing but reading and writing
+LARGEST = 2**31  # entries of an array: kernels count in 32 bits
+RUN = 1024  # entries at least that a block of a reduction sums
+
+C_NAMES = {"f4": "float", "f8": "double", "u1": "unsigned char", "i4": "int"}
+
+
+def c_name(dtype: np.dtype) -> str:
+    """The name of a dtype in CUDA C. Raises TypeError for one that no kernel is compiled for."""
+    try:
+        return C_NAMES[np.dtype(dtype).str[1:]]
+    except KeyError:
+        raise TypeError(f"gpu kernels: got {dtype} values; the kernels are for float32 and float64") from None
+
+
+def contiguous(x: Any) -> Any:
+    """x itself if its memory is row by row, else a copy that is. Raises ValueError beyond what 32 bits can count."""
+    check_size(x)
+    return x if x.flags.c_contiguous else x.copy()
+
+
+def check_size(x: Any) -> None:
+    if x.size >= LARGEST:
+        raise ValueError(
+            f"gpu kernels: got an array of shape {x.shape}; the kernels count up to 2³¹ values: use a smaller batch"
+        )
+
+
+def batch_last(x: Any) -> Any:
+    """(N, C, …), however it lies in memory -> a contiguous (C, …, N). See `layout`."""
+    return contiguous(x.transpose(*range(1, x.ndim), 0))
+
+
+def cut(size: int, piece: int) -> int:
+    """How many pieces of a length cover ``size``."""
+    return -(-size // piece)
+
+
+def blocks(size: int, per_block: int = BLOCK) -> tuple[int]:
+    """The grid that covers ``size`` entries."""
+    return (max(cut(size, per_block), 1),)
+
+
+def runs(on: Any, rows: int, length: int) -> tuple[int, int]:
+    """(number, length) of the runs into which each row is cut, to keep all multiprocessors busy."""
+    number = min(cut(length, RUN), max(4 * on.multiprocessors // rows, 1))
+    per_run = cut(length, number)
+    return cut(length, per_run), per_run
+
+
+class _Switches:
+    tf32 = False
+
+
+_switches = _Switches()
+
+
+@contextlib.contextmanager
+def allow_tf32(allowed: bool = True) -> Iterator[None]:
+    """Let float32 products (convolutions, linear layers, ``@``) run on tensor cores inside a ``with`` block.
+
+    They round their operands to TF32, which has 10 bits of mantissa instead of 23: several times faster on large
+    layers, with a relative error of about 5e-4 in each product. Off by default. Holds on every device but the CPU.
+    """
+    before, _switches.tf32 = _switches.tf32, allowed
+    try:
+        yield
+    finally:
+        _switches.tf32 = before
+
+
+def tile_for(dtype: np.dtype, rows: int) -> tuple[tuple[int, int, int, int], bool]:
+    """(tile, TF32) for a product with so many rows: no taller than need be. float64 has one tile."""
+    if dtype == np.float64:
+        return TILES[0], False
+    if _switches.tf32:
+        return TILES[-1], True
+    return next((tile for tile in TILES if tile[0] >= rows), TILES[-1]), False

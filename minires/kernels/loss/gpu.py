@@ -1,0 +1,45 @@
+"""Softmax cross-entropy: launches of loss.cu. Twins of `textbook.cross_entropy` and its companions."""
+
+import math
+
+import numpy as np
+
+from ..launch import BLOCK, blocks, c_name, contiguous
+from ..load import TYPES, Source
+
+LOSS = Source(
+    "loss/loss.cu",
+    [(kernel, t) for kernel in ("one_hot", "cross_entropy", "cross_entropy_backward") for t in TYPES],
+)
+
+WARP = 32
+
+
+def one_hot(on, labels, classes, dtype, ignore_index=-100):
+    """Twin of `textbook.one_hot`. labels (N, …) -> (N, classes, …); a label out of range gives NaN."""
+    labels = contiguous(labels.astype(np.int64, copy=False))
+    q = on.empty((labels.shape[0], classes, *labels.shape[1:]), dtype)
+    rest = math.prod(labels.shape[1:])
+    args = labels, q, q.size, classes, rest, np.int64(ignore_index)
+    on.launch(LOSS, "one_hot", (c_name(q.dtype),), blocks(q.size), BLOCK, *args)
+    return q
+
+
+def cross_entropy(on, logits, q):
+    """Twin of `textbook.cross_entropy`. logits, q (N, K, …) -> loss (N, …), probabilities (N, K, …)."""
+    z, q = contiguous(logits), contiguous(q)
+    loss, p = on.empty((z.shape[0], *z.shape[2:]), z.dtype), on.empty(z.shape, z.dtype)
+    grid = blocks(loss.size, BLOCK // WARP)
+    args = z, q, loss, p, loss.size, z.shape[1], math.prod(z.shape[2:])
+    on.launch(LOSS, "cross_entropy", (c_name(z.dtype),), grid, BLOCK, *args)
+    return loss, p
+
+
+def cross_entropy_backward(on, grad_loss, p, q):
+    """Twin of `textbook.cross_entropy_backward`. grad_loss (N, …), p, q (N, K, …) -> (N, K, …)."""
+    g, p, q = contiguous(grad_loss), contiguous(p), contiguous(q)
+    grad_logits = on.empty(p.shape, p.dtype)
+    grid = blocks(g.size, BLOCK // WARP)
+    args = g, p, q, grad_logits, g.size, p.shape[1], math.prod(p.shape[2:])
+    on.launch(LOSS, "cross_entropy_backward", (c_name(p.dtype),), grid, BLOCK, *args)
+    return grad_logits

@@ -1,0 +1,5 @@
+"""Max, average and adaptive pooling: the definitions, the fast versions in NumPy, and CUDA C."""
+
+from . import cpu, definition, gpu
+
+__all__ = ["cpu", "definition", "gpu"]

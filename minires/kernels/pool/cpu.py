@@ -1,0 +1,191 @@
+"""Pooling tap by tap: one pass over the image for each offset in the window. Twins of the pools in `textbook`.
+
+With the batch last in memory (see `layout`), the entries of all windows at one offset are runs of N numbers.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from ...threads import over_channels
+from ..layout import batch_first, batch_last, copy_pixels, every, inside, out_sizes
+from .definition import regions
+
+
+def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
+    """Twin of `textbook.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned.
+
+    First the largest of each window's columns, then the largest of those: 3 + 3 comparisons for a 3×3 window, and the
+    first three of whole rows. Which entry it was is told by small integers, several times cheaper than masked copies.
+    """
+    x = batch_last(x)
+    out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding)
+    rows, columns = (_Windows(*axis) for axis in zip((1, 2), x.shape[1:3], out_hw, kernel_size, stride, padding))
+    y = np.empty((len(x), *out_hw, x.shape[3]), x.dtype)
+    tap = np.empty(y.shape, np.min_scalar_type(math.prod(kernel_size)))
+
+    def work(blocks):
+        for c in blocks:
+            largest = np.empty((len(x[c]), out_hw[0], *x.shape[2:]), x.dtype)
+            first = rows.first(rows.largest(x[c], largest), largest.shape, tap.dtype)
+            misses = columns.largest(largest, y[c])
+            columns.least(misses, first * tap.dtype.type(kernel_size[1]), tap[c])
+
+    over_channels(work, x)
+    return batch_first(y), batch_first(tap)
+
+
+def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0)):
+    """Twin of `textbook.max_pool2d_backward`. Returns dx (N, C, H, W)."""
+    g, tap = batch_last(grad_y), batch_last(tap)
+    grad_x = np.empty((*x_shape[1:], x_shape[0]), g.dtype)
+    taps = list(_taps(x_shape[2:], g.shape[1:3], kernel_size, stride, padding))
+    step = stride[1]
+
+    def work(blocks):
+        for c in blocks:
+            apart = [np.zeros_like(grad_x[c, :, i::step]) for i in range(step)]
+            for k, out, (rows, columns) in taps:
+                part, columns = _place(columns, step)
+                apart[part][:, rows, columns] += g[c, *out] * (tap[c, *out] == k)
+            for i, part in enumerate(apart):
+                copy_pixels(grad_x[c, :, i::step], part)
+
+    over_channels(work, grad_x)
+    return batch_first(grad_x)
+
+
+def _apart(x, step):
+    """Every step-th column of (C, H, W, N) from the first, from the second, …, side by side in memory.
+
+    A row of them is one long run then. As they lie in x, NumPy would take N numbers at a time, which is slow for few.
+    """
+    if step == 1:
+        return [x]
+    columns = [x[:, :, i::step] for i in range(min(step, x.shape[2]))]
+    parts = [np.empty(part.shape, x.dtype) for part in columns]
+    for part, source in zip(parts, columns):
+        copy_pixels(part, source)
+    return parts
+
+
+def _place(columns, step):
+    """Where a slice of columns, every step-th, has gone in `_apart`: (which part, slice of its columns)."""
+    if columns.start == columns.stop:
+        return 0, columns
+    part, first = columns.start % step, columns.start // step
+    return part, slice(first, first + len(range(columns.start, columns.stop, step)))
+
+
+class _Windows:
+    """Windows along one axis of images (C, H, W, N)."""
+
+    def __init__(self, axis, size, out_size, kernel_size, stride, padding):
+        self.kernel_size = kernel_size
+        self.step = stride if axis == 2 else 1  # of the columns that `_apart` puts side by side
+        before, self.taps = (slice(None),) * axis, []
+        for _, (out,), (source,) in _taps((size,), (out_size,), (kernel_size,), (stride,), (padding,)):
+            part, source = _place(source, stride) if axis == 2 else (0, source)
+            self.taps.append(((*before, out), part, (*before, source)))
+
+    def largest(self, x, largest):
+        """Fill ``largest`` with each window's largest entry; for each tap, (outputs, whose largest it is not).
+
+        A NaN is the largest wherever there is one.
+        """
+        parts = _apart(x, self.step)
+        largest[...] = -np.inf
+        for out, part, source in self.taps:
+            np.maximum(largest[out], parts[part][source], out=largest[out])
+        has_nan = np.isnan(largest.max(initial=-np.inf))
+
+        def misses():
+            for out, part, source in self.taps:
+                entries = parts[part][source]
+                miss = entries != largest[out]
+                yield out, miss & ~np.isnan(entries) if has_nan else miss
+
+        return misses()
+
+    def first(self, misses, shape, dtype):
+        """The number, from 0, of each window's first tap that is not a miss: one for each before it."""
+        number, none_yet = np.zeros(shape, dtype), np.ones(shape, bool)
+        for out, miss in itertools.islice(misses, self.kernel_size - 1):
+            none_yet[out] &= miss
+            number += none_yet
+        return number
+
+    def least(self, misses, base, number):
+        """The smallest base + k of the taps k that are not misses, into ``number``; base is small integers like x."""
+        none, bases = number.dtype.type(np.iinfo(number.dtype).max), _apart(base, self.step)
+        number[...] = none
+        for k, ((out, miss), (_, part, source)) in enumerate(zip(misses, self.taps)):
+            sums = bases[part][source] + number.dtype.type(k)
+            np.minimum(number[out], np.maximum(miss * none, sums), out=number[out])
+        return number
+
+
+def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True):
+    """Twin of `textbook.avg_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′)."""
+    x = batch_last(x)
+    out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding)
+    y = np.zeros((len(x), *out_hw, x.shape[3]), x.dtype)
+    for _, out, source in _taps(x.shape[1:3], out_hw, kernel_size, stride, padding):
+        y[:, *out] += x[:, *source]
+    y *= _shares(x.shape[1:3], out_hw, kernel_size, stride, padding, count_include_pad, x.dtype)
+    return batch_first(y)
+
+
+def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride, padding=(0, 0), count_include_pad=True):
+    """Twin of `textbook.avg_pool2d_backward`. Returns dx (N, C, H, W)."""
+    g = batch_last(grad_y)
+    g = g * _shares(x_shape[2:], g.shape[1:3], kernel_size, stride, padding, count_include_pad, g.dtype)
+    grad_x = np.zeros((*x_shape[1:], x_shape[0]), g.dtype)
+    for _, out, source in _taps(x_shape[2:], g.shape[1:3], kernel_size, stride, padding):
+        grad_x[:, *source] += g[:, *out]
+    return batch_first(grad_x)
+
+
+def adaptive_avg_pool2d(x, output_size):
+    """Twin of `textbook.adaptive_avg_pool2d`. x (N, C, H, W) -> y (N, C, *output_size)."""
+    x = batch_last(x)
+    y = np.empty((len(x), *output_size, x.shape[3]), x.dtype)
+    for h, rows in enumerate(regions(x.shape[1], output_size[0])):
+        for w, columns in enumerate(regions(x.shape[2], output_size[1])):
+            y[:, h, w] = x[:, rows, columns].mean((1, 2))
+    return batch_first(y)
+
+
+def adaptive_avg_pool2d_backward(grad_y, x_shape):
+    """Twin of `textbook.adaptive_avg_pool2d_backward`. Returns dx (N, C, H, W)."""
+    g = batch_last(grad_y)
+    grad_x = np.zeros((*x_shape[1:], x_shape[0]), g.dtype)
+    for h, rows in enumerate(regions(x_shape[2], g.shape[1])):
+        for w, columns in enumerate(regions(x_shape[3], g.shape[2])):
+            region = grad_x[:, rows, columns]
+            region += g[:, h, w, None, None] / (region.shape[1] * region.shape[2])
+    return batch_first(grad_x)
+
+
+def _taps(in_hw, out_hw, kernel_size, stride, padding):
+    """Yield, for each offset k = i·kw + j in the window, the outputs whose entry lies in the image, and those entries.
+
+    Both as a pair of slices (rows, columns).
+    """
+    for k, offset in enumerate(np.ndindex(*kernel_size)):
+        out, source = [], []
+        for o, s, p, n_out, n_in in zip(offset, stride, padding, out_hw, in_hw):
+            lo, hi = inside(o - p, s, n_out, n_in)
+            out.append(slice(lo, hi))
+            source.append(every(o - p + lo * s, s, hi - lo) if lo < hi else slice(0, 0))
+        yield k, out, source
+
+
+def _shares(in_hw, out_hw, kernel_size, stride, padding, count_include_pad, dtype):
+    """1 / number of entries averaged, for each output position: (H′, W′, 1)."""
+    count = np.full((*out_hw, 1), math.prod(kernel_size) if count_include_pad else 0, dtype)
+    if not count_include_pad:
+        for _, out, _ in _taps(in_hw, out_hw, kernel_size, stride, padding):
+            count[*out] += 1
+    return 1 / count

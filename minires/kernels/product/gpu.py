@@ -1,0 +1,83 @@
+"""Matrix products and the linear layer: launches of matmul.cu. Twins of their namesakes in `textbook`."""
+
+import math
+
+import numpy as np
+
+from ..launch import TILES, c_name, contiguous, cut, tile_for
+from ..load import Source
+from ..reduce.gpu import reduce_columns
+
+MATMUL = Source(
+    "product/matmul.cu",
+    [
+        *(("matmul", "float", *tile, False) for tile in TILES),
+        ("matmul", "float", *TILES[-1], True),
+        ("matmul", "double", *TILES[0], False),
+    ],
+)
+
+THREADS = 128
+MOST_MATRICES = 65_535  # of one launch: CUDA's limit of blockIdx.z
+
+
+def matmul(on, a, b):
+    """Twin of `textbook.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P); whole numbers as the array library does."""
+    if a.dtype not in (np.float32, np.float64):
+        return a @ b
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if b.ndim == 2:  # all matrices of a meet the same b: their rows are those of one tall matrix
+        return product(on, a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
+    a, b = (_stacked(x, stack) for x in (a, b))
+    return product(on, a, b).reshape(*stack, a.shape[-2], b.shape[-1])
+
+
+def linear(on, x, weight, bias=None):
+    """Twin of `textbook.linear`. x (…, in), weight (out, in), bias (out) or None -> y (…, out)."""
+    y = product(on, x.reshape(-1, x.shape[-1]), weight.T, bias)
+    return y.reshape(*x.shape[:-1], len(weight))
+
+
+def linear_backward(on, grad_y, x, weight, needs=(True, True, True)):
+    """Twin of `textbook.linear_backward`. Returns dx (…, in), dw (out, in), db (out), or None each."""
+    g = grad_y.reshape(-1, grad_y.shape[-1])  # (rows, out)
+    return (
+        product(on, g, weight).reshape(*grad_y.shape[:-1], weight.shape[1]) if needs[0] else None,
+        product(on, g.T, x.reshape(-1, x.shape[-1])) if needs[1] else None,
+        reduce_columns(on, "Sum", contiguous(g), 1) if needs[2] else None,
+    )
+
+
+def product(on, a, b, bias=None):
+    """(M, K) or (matrices, M, K) by (K, P) or (matrices, K, P), whatever their strides, + bias (P) -> rows of P."""
+    stack, (rows, depth), columns = (a if a.ndim > 2 else b).shape[:-2], a.shape[-2:], b.shape[-1]
+    c = on.empty((*stack, rows, columns), a.dtype)
+    if not c.size:
+        return c
+    (a, a_strides), (b, b_strides) = _in_place(a), _in_place(b)
+    tile, tf32 = tile_for(a.dtype, rows)
+    template = c_name(a.dtype), *tile, tf32
+    bias, has_bias = (c, 0) if bias is None else (contiguous(bias), 1)
+    matrices = stack[0] if stack else 1
+    for first in range(0, matrices, MOST_MATRICES):
+        grid = cut(columns, tile[1]), cut(rows, tile[0]), min(matrices - first, MOST_MATRICES)
+        args = a, b, bias, c, has_bias, first, rows, columns, depth, *a_strides, *b_strides
+        on.launch(MATMUL, "matmul", template, grid, THREADS, *args)
+    return c
+
+
+def _stacked(x, stack):
+    """x (…, rows, columns) -> (matrices, rows, columns), as many as the stack has; one alone is not repeated."""
+    if x.ndim == 2:
+        return x
+    return np.broadcast_to(x, (*stack, *x.shape[-2:])).reshape(math.prod(stack), *x.shape[-2:])
+
+
+def _in_place(x):
+    """(array whose memory is row by row, strides with which it reads as x: down, across, to the next matrix)."""
+    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+    if not x.transpose(order).flags.c_contiguous:  # with gaps, or an axis that is repeated
+        x, order = x.copy(), list(range(x.ndim))
+    lying = contiguous(x.transpose(order))
+    steps = [stride // x.itemsize for stride in x.strides]
+    return lying, (steps[-2], steps[-1], steps[0] if x.ndim > 2 else 0)

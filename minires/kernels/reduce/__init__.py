@@ -1,0 +1,5 @@
+"""Sums and extrema over axes: NumPy's own, and CUDA C."""
+
+from . import cpu, definition, gpu
+
+__all__ = ["cpu", "definition", "gpu"]

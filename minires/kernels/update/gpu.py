@@ -1,0 +1,82 @@
+"""The optimisers' update of all parameters in one launch of optim.cu: the tables that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..launch import BLOCK, c_name
+from ..load import TYPES, Source
+
+UPDATE = Source("update/update.cu", [(kernel, t) for kernel in ("sgd", "adam") for t in TYPES])
+
+CHUNK = 1024  # as in optim.cu
+
+
+class Row(NamedTuple):
+    """One parameter: its array, gradient, states (none, one or two), number of its settings, whether states are new."""
+
+    weight: Any
+    grad: Any
+    states: Sequence[Any]
+    settings: int
+    first: bool = False
+
+
+class Update:
+    """Keeps the tables on a device from step to step, and sends only what has changed.
+
+    While a CUDA graph is captured nothing can be sent: the table of addresses is then sent when the capture has ended,
+    before the graph first runs. The settings are sent before each replay.
+    """
+
+    def __init__(self, on: Any, kernel: str, dtype: np.dtype):
+        self.on, self.kernel, self.dtype = on, kernel, np.dtype(dtype)
+        self._sent: dict[str, np.ndarray] = {}
+        self._arrays: dict[str, Any] = {}
+        self._rows: Sequence[Row] = ()
+
+    def send_settings(self, settings: Sequence[Sequence[float]]) -> None:
+        """The numbers of the next step, one sequence of them for each kind of parameter, in the kernel's order."""
+        self._send("settings", np.array(settings, self.dtype))
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        """Update all rows."""
+        on, self._rows = self.on, rows  # a gradient that was copied must live until the kernel has run
+        starts = [(i, start) for i, row in enumerate(rows) for start in range(0, row.weight.size, CHUNK)]
+        self._send("blocks", np.array(starts, np.int32).reshape(-1, 2))
+        self._send("table", np.array([self._addresses(row) for row in rows], np.int64))
+        if on.capturing and on.launches_at_once:  # a rehearsal on the CPU: the table is not there yet
+            on.after_capture.append(lambda: self._launch(len(starts)))
+        elif starts:
+            self._launch(len(starts))
+
+    def _launch(self, blocks: int) -> None:
+        arrays = (self._arrays[name] for name in ("table", "blocks", "settings"))
+        self.on.launch(UPDATE, self.kernel, (c_name(self.dtype),), (blocks,), BLOCK, *arrays)
+
+    def _send(self, name: str, values: np.ndarray) -> None:
+        """Bring an array on the device up to date; its address there stays as long as its shape does."""
+        sent = self._sent.get(name)
+        if sent is not None and np.array_equal(sent, values):
+            return
+        fits = sent is not None and sent.shape == values.shape
+        if self.on.capturing and not fits:
+            raise RuntimeError("optimizer.step: got other parameters with a gradient in a captured step than before it")
+        self._sent[name] = values
+        if not fits:
+            self._arrays[name] = self.on.upload(values)
+        elif self.on.capturing:
+            self.on.after_capture.append(lambda: self._overwrite(name))
+        else:
+            self._overwrite(name)
+
+    def _overwrite(self, name: str) -> None:
+        self._arrays[name][...] = self.on.upload(self._sent[name])
+
+    def _addresses(self, row: Row) -> tuple[int, ...]:
+        address = self.on.address
+        states = [*(address(state) for state in row.states), 0, 0][:2]
+        return (address(row.weight), address(row.grad), *states, row.weight.size, row.settings, int(row.first))

@@ -1,0 +1,177 @@
+"""One training step captured in a CUDA graph: launched as a whole, without Python between its kernels.
+
+The first steps are run eagerly: they compile the kernels and fill a memory pool of the graph's own. Then one step is
+captured, which runs nothing and fixes all addresses, and from there on each step is: copy the batch into the static
+inputs, send what the optimiser counts and schedules, launch. Nothing inside may be read back, so loss and accuracy stay
+on the device until the graph has run. The ops and their order are those of the eager step, and so are the results.
+
+On the device "cuda-on-cpu" the step is rehearsed: run again each time, but with the same rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .. import kernels, random
+from ..kernels.devices import Device
+from ..nn import Module
+from ..optim import Optimizer, on_device
+from ..tensor import Tensor
+from .history import Result
+
+WARM_UP = 2  # eager steps: the first makes the optimiser's state, the second allocates as every later one does
+
+
+class GraphedStep:
+    """Trains a model by one batch a call, captured once the batch has been seen `WARM_UP` times in its shape.
+
+    A batch of another shape, such as a smaller last one, is trained eagerly. ``eager``: the step to capture,
+    `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser without a kernel of its own.
+    """
+
+    def __init__(self, model: Module, optimizer: Optimizer, loss: Callable, eager: Callable[..., Result]):
+        parameter = next(model.parameters(), None)
+        on = kernels.device("cpu") if parameter is None else kernels.device_of(parameter.data)
+        if on.is_cpu:
+            raise ValueError('graph=True: got a model on the device cpu; a CUDA graph needs a GPU: model.to("gpu")')
+        if optimizer.kernel is None:
+            raise ValueError(
+                f"graph=True: got {optimizer.name}, which has no kernel; use SGD, Adam, AdamW, or graph=False"
+            )
+        self.model, self.optimizer, self.loss, self.eager = model, optimizer, loss, eager
+        self.runner: Any = _Rehearsal(on) if on.launches_at_once else _CudaGraph(on)
+        self.launches: on_device.Launches = {}
+        self.inputs: tuple[Tensor, Tensor] | None = None
+        self.seen = 0
+        self.captured: list[tuple] | None = None  # what the optimiser's part of the graph works on
+        self.results: tuple[Any, Any] = None, None  # loss and accuracy, on the device
+        self.grads: list[tuple[Any, Any]] = []
+
+    def __call__(self, x: Tensor, y: Tensor) -> Result:
+        """One step on a batch, x (N, …) and y (N), tensors on the model's device."""
+        if self.inputs is None:
+            self.inputs = Tensor(x.data.copy("K")), Tensor(y.data.copy("K"))
+        if [(t.shape, t.dtype) for t in (x, y)] != [(t.shape, t.dtype) for t in self.inputs]:
+            return self.eager(self.model, self.optimizer, x, y, self.loss)
+        with self.runner.active(), self._own_launches():
+            for static, values in zip(self.inputs, (x, y)):
+                static.data[...] = values.data
+            if self.seen < WARM_UP:
+                self.seen += 1
+                return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
+            for p, grad in self.grads:  # an eager step may have put others there
+                p.grad = grad
+            layout = on_device.advance(self.optimizer)
+            if layout != self.captured:  # the first time, or the optimiser has other arrays or groups than it had
+                self._capture()
+                self.captured = layout
+            self.runner.replay()
+            value, accuracy = self.results
+            return Result(value.item(), math.nan if accuracy is None else float(accuracy))
+
+    def _step(self) -> None:
+        assert self.inputs is not None
+        x, y = self.inputs
+        self.optimizer.zero_grad()
+        outputs = self.model(x)
+        value = self.loss(outputs, y)
+        value.backward()
+        on_device.launch(self.optimizer)
+        classes = y.dtype.kind in "iu" and outputs.shape[:1] + outputs.shape[2:] == y.shape
+        largest = kernels.of(outputs.data).argmax(outputs.data, 1) if classes else None
+        self.results = value.data, None if largest is None else (largest == y.data).mean()
+        self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _capture(self) -> None:
+        before = random.get_state()
+        self.runner.capture(self._step)
+        if random.get_state() != before:  # a rehearsal notices in `to_device` that the draws cannot be sent
+            raise RuntimeError(
+                "graph=True: the model draws random numbers on the host (dropout, stochastic depth), which a graph "
+                "would repeat in every step; use graph=False"
+            )
+
+    @contextlib.contextmanager
+    def _own_launches(self) -> Iterator[None]:
+        """The optimiser's tables hold addresses: the graph has its own, which eager steps do not change."""
+        before, self.optimizer.launches = self.optimizer.launches, self.launches
+        try:
+            yield
+        finally:
+            self.optimizer.launches = before
+
+
+@contextlib.contextmanager
+def _capturing(on: Device) -> Iterator[None]:
+    """Inside, nothing can be sent to the device; what was to be sent is sent at the end."""
+    on.capturing = True
+    try:
+        yield
+    except BaseException:
+        on.after_capture.clear()
+        raise
+    finally:
+        on.capturing = False
+    for send in on.after_capture:
+        send()
+    on.after_capture.clear()
+
+
+class _CudaGraph:
+    """A stream and a memory pool of its own, and what was captured there."""
+
+    def __init__(self, on: Device):
+        import cupy
+
+        self.cupy, self.on = cupy, on
+        self.stream, self.pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+        self.graph: Any = None
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Work inside goes to the stream, after what the caller's stream was given, and takes memory from the pool."""
+        ready = self.cupy.cuda.get_current_stream().record()
+        with self.stream, self.cupy.cuda.using_allocator(self.pool.malloc):
+            self.stream.wait_event(ready)
+            yield
+            self.stream.synchronize()
+
+    def capture(self, step: Callable[[], None]) -> None:
+        with _capturing(self.on):
+            self.stream.begin_capture()
+            try:
+                step()
+            except BaseException as error:
+                with contextlib.suppress(self.cupy.cuda.runtime.CUDARuntimeError):
+                    self.stream.end_capture()
+                error.add_note("graph=True: this step cannot be captured in a CUDA graph; use graph=False")
+                raise
+            self.graph = self.stream.end_capture()
+
+    def replay(self) -> None:
+        self.graph.launch(stream=self.stream)
+
+
+class _Rehearsal:
+    """The same rules on the CPU: a replay runs the step again, while nothing may be read back or sent."""
+
+    def __init__(self, on: Device):
+        self.on = on
+
+    def active(self) -> Any:
+        return contextlib.nullcontext()
+
+    def capture(self, step: Callable[[], None]) -> None:
+        self.step = step
+
+    def replay(self) -> None:
+        arrays: Any = self.on.array_type
+        arrays.reading_back = False
+        try:
+            with _capturing(self.on):
+                self.step()
+        finally:
+            arrays.reading_back = True

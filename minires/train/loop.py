@@ -1,0 +1,282 @@
+"""Training: one step, evaluation, and `fit`, a loop with progress bar, checkpoints and history.
+
+>>> import minires as mr
+>>> from minires import optim, train
+>>> digits, test = mr.data.digits()
+>>> model = mr.models.resnet_cifar(8, width=4, in_channels=1)
+>>> optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+>>> history = train.fit(model, digits.subset(128), optimizer, epochs=2, batch_size=32, progress=False)
+>>> len(history.step_loss), len(history.train_loss)
+(8, 2)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import operator
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from .. import kernels
+from ..autograd import no_grad
+from ..data import batch_count, batches
+from ..data.dataset import Augment, Dataset
+from ..files import writable_folder
+from ..nn import Module, functional as F
+from ..optim import LRScheduler, Optimizer
+from ..tensor import Tensor
+from .checkpoint import START_ANEW, Checkpoint, CheckpointError
+from .cuda_graph import GraphedStep
+from .history import History, Position, Result, Tally
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Step(NamedTuple):
+    """What `fit` tells ``on_step`` after each training step; numbers count from 0, ``step`` over all epochs."""
+
+    epoch: int
+    batch: int
+    step: int
+    loss: float
+    accuracy: float
+    lr: float
+
+
+def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss = F.cross_entropy) -> Result:
+    """One step on a batch: x (N, …) and y (N) go in as arrays or tensors, floating ones in the dtype of the model.
+
+    The modules stay in the mode they are in. The result is of the parameters before the step.
+    """
+    inputs, targets = _like_model(model, x), _like_model(model, y)
+    optimizer.zero_grad()
+    outputs = model(inputs)
+    value = loss(outputs, targets)
+    value.backward()
+    optimizer.step()
+    return Result(value.item(), _accuracy(outputs.data, targets.data))
+
+
+def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
+    """Loss and accuracy on a data set, in evaluation mode and without a graph; every module gets its mode back.
+
+    ``loss`` must be the mean over a batch; the result is the mean over all examples.
+    """
+    tally = Tally()
+    with _mode(model, training=False), no_grad():
+        for x, y in batches(dataset, batch_size, shuffle=False):
+            inputs, targets = _like_model(model, x), _like_model(model, y)
+            outputs = model(inputs)
+            tally.add(Result(loss(outputs, targets).item(), _accuracy(outputs.data, targets.data)), len(y))
+    return tally.mean()
+
+
+def fit(
+    model: Module,
+    train_data: Dataset,
+    optimizer: Optimizer,
+    *,
+    epochs: int,
+    batch_size: int,
+    test_data: Dataset | None = None,
+    schedule: LRScheduler | None = None,
+    schedule_every: str = "step",
+    loss: Loss = F.cross_entropy,
+    augment: Augment | None = None,
+    seed: int = 0,
+    drop_last: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    on_step: Callable[[Step], Any] | None = None,
+    graph: bool = False,
+) -> History:
+    """Train for ``epochs`` passes over ``train_data``; returns the `History`.
+
+    test_data: evaluated after every epoch. schedule: stepped after every training step, or after every epoch with
+    ``schedule_every="epoch"``. loss: the mean over a batch. augment, seed, drop_last: as in `data.batches`, which
+    draws the order of an epoch from ``(seed, epoch)`` alone. on_step: called with a `Step` after each one.
+
+    checkpoint: a file written at the start, after every epoch, and every ``checkpoint_every`` steps; each run needs
+    one of its own. If it is there, the same call goes on where it stands, unless ``resume=False``. A run that was
+    interrupted anywhere and resumed (with as many threads) equals an uninterrupted one bit for bit: weights,
+    optimiser, random state and history, all but the seconds. ``epochs`` may grow from call to call.
+
+    graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
+    results; for a model on a GPU, without random numbers in it. ``train_data.to("gpu")`` keeps the images there.
+
+    Ctrl-C raises KeyboardInterrupt as ever; the last checkpoint stays valid, and the message says what it holds.
+    Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
+    of another model, optimiser, schedule or run, OSError if the file cannot be written.
+    """
+    steps = batch_count(train_data, batch_size, drop_last=drop_last)
+    batches(train_data, batch_size, seed=seed, drop_last=drop_last)  # checks seed
+    _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every)
+    run = _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed)
+    step = GraphedStep(model, optimizer, loss, train_step) if graph else None
+    at, history = Position(), History()
+
+    def save() -> None:
+        if checkpoint is not None:
+            state = {"run": run, "position": dataclasses.asdict(at), "history": dataclasses.asdict(history)}
+            Checkpoint.take(model, optimizer, schedule, **state).save(checkpoint)
+
+    resumed = False
+    if checkpoint is not None:
+        writable_folder(Path(checkpoint).absolute().parent, "fit: checkpoint")
+        if resumed := resume and Path(checkpoint).exists():
+            at, history = _resume(Path(checkpoint), run, epochs, model, optimizer, schedule)
+    done = at.epoch * steps + at.batch
+    if schedule is not None:  # a schedule that is too short says so here
+        ahead = epochs * steps - done if schedule_every == "step" else epochs - at.epoch
+        schedule.values(schedule.last_epoch + ahead, 0)
+    if not resumed:
+        save()
+
+    with tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar:
+        if resumed and progress:
+            where = f"at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "not: it is complete"
+            bar.write(f"fit: {checkpoint} goes on {where}", file=sys.stderr)
+        try:
+            while at.epoch < epochs:
+                bar.set_description(f"epoch {at.epoch + 1}/{epochs}", refresh=False)
+                clock = time.perf_counter()
+                order: dict[str, Any] = dict(seed=seed, epoch=at.epoch, start=at.batch, drop_last=drop_last)
+                with _mode(model, training=True):
+                    for x, y in batches(train_data, batch_size, augment=augment, **order):
+                        at.lr = optimizer.param_groups[0]["lr"]
+                        if step is None:
+                            result = train_step(model, optimizer, x, y, loss)
+                        else:
+                            result = step(_like_model(model, x), _like_model(model, y))
+                        history.step_loss.append(result.loss)
+                        at.tally.add(result, len(y))
+                        if schedule is not None and schedule_every == "step":
+                            schedule.step()
+                        if on_step is not None:
+                            on_step(Step(at.epoch, at.batch, len(history.step_loss) - 1, *result, at.lr))
+                        at.batch += 1
+                        at.seconds, clock = at.seconds + time.perf_counter() - clock, time.perf_counter()
+                        if checkpoint_every and at.batch < steps and len(history.step_loss) % checkpoint_every == 0:
+                            save()
+                        bar.set_postfix_str(history.brief(at), refresh=False)
+                        bar.update()
+                test = None if test_data is None else evaluate(model, test_data, batch_size, loss)
+                at.seconds += time.perf_counter() - clock
+                history.add_epoch(at, test)
+                bar.set_postfix_str(history.brief(at))
+                if schedule is not None and schedule_every == "epoch":
+                    schedule.step()
+                at = Position(at.epoch + 1)
+                save()
+        except KeyboardInterrupt as stop:
+            stop.add_note(
+                f"fit: stopped in epoch {at.epoch + 1}, step {at.batch + 1}. "
+                + (f"The same call goes on from {checkpoint}." if checkpoint else "With checkpoint=… it could go on.")
+            )
+            raise
+    return history
+
+
+# ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def _mode(model: Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode inside; every module gets back the mode it had."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+def _like_model(model: Module, values: Any) -> Tensor:
+    """A tensor on the device of the model's first parameter and, if it is floating, in its dtype."""
+    tensor, weight = values if isinstance(values, Tensor) else Tensor(values), next(model.parameters(), None)
+    if weight is None:
+        return tensor
+    return (tensor.to(weight.dtype) if tensor.dtype.kind == "f" else tensor).to(weight.device)
+
+
+def _accuracy(outputs: Any, targets: Any) -> float:
+    """Share of targets (N, …) that are the largest of the outputs (N, K, …); NaN if they are not class indices."""
+    if targets.dtype.kind not in "iu" or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
+        return math.nan
+    return float((kernels.of(outputs).argmax(outputs, 1) == targets).mean())
+
+
+def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every):
+    for name, value in (("epochs", epochs), ("checkpoint_every", 1 if checkpoint_every is None else checkpoint_every)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"fit: got {name}={value!r}; expected a whole number of at least 1")
+    if checkpoint_every is not None and checkpoint is None:
+        raise ValueError('fit: got checkpoint_every without checkpoint; name the file: checkpoint="run.npz"')
+    own = {id(p) for p in model.parameters()}
+    strangers = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
+    if strangers:
+        raise ValueError(
+            f"fit: got an optimiser with {strangers} parameters that are not the model's; build it from this model: "
+            f"{type(optimizer).__name__}(model.parameters(), …)"
+        )
+    if schedule_every not in ("step", "epoch"):
+        raise ValueError(f'fit: got schedule_every={schedule_every!r}; expected "step" or "epoch"')
+    if schedule is not None and schedule.optimizer is not optimizer:
+        raise ValueError("fit: the schedule drives another optimiser; build it on the one that is passed")
+
+
+def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed):
+    """What must be the same when a run goes on, as plain values by name."""
+    driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
+    examples = train_data[: min(len(train_data), 16)]
+    first = (np.ascontiguousarray(kernels.to_device(part, "cpu")).tobytes() for part in examples)
+    return {
+        "number of training examples": len(train_data),
+        "checksum of the first examples": zlib.crc32(b"".join(first)),
+        "number of test examples": None if test_data is None else len(test_data),
+        "batch_size": operator.index(batch_size),
+        "drop_last": bool(drop_last),
+        "seed": operator.index(seed),
+        "schedule_every": schedule_every if schedule is not None else None,
+        "optimizer": type(optimizer).__name__,
+        "settings of the optimizer": [
+            {name: list(v) if isinstance(v, tuple) else v for name, v in group.items() if name not in driven}
+            for group in optimizer.param_groups
+        ],
+    }
+
+
+def _resume(path, run, epochs, model, optimizer, schedule):
+    """Restore everything from the file and return where it stands; CheckpointError if the run is another one."""
+    saved = Checkpoint.load(path)
+    if not {"run", "position", "history"} <= saved.extra.keys():
+        raise CheckpointError(f"checkpoint {path}: not written by fit; {START_ANEW}")
+    for name, here in run.items():
+        there = saved.extra["run"].get(name)
+        if there != here:
+            raise CheckpointError(
+                f"checkpoint {path}: of another run: {name} was {there}, here {here}; repeat the call with the same "
+                f"settings, or {START_ANEW}"
+            )
+    position = saved.extra["position"]
+    at = Position(**{**position, "tally": Tally(**position["tally"])})
+    if (at.epoch, at.batch) > (epochs, 0):
+        raise CheckpointError(
+            f"checkpoint {path}: already in epoch {at.epoch + 1}, step {at.batch + 1}, beyond epochs={epochs}; ask for "
+            f"more epochs, or {START_ANEW}"
+        )
+    saved.restore(model, optimizer, schedule)
+    return at, History(**saved.extra["history"])
