@@ -64,7 +64,7 @@ def of(array: Any) -> SimpleNamespace:
     try:
         return _in_force[type(array)]
     except KeyError:
-        on = device_of(array)
+        on = device_of(array, "kernels.of")
     if on.array_type not in _tables:
         _tables[on.array_type] = table(on)
         _refresh()

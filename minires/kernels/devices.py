@@ -70,13 +70,14 @@ CPU = Device("cpu", np.ndarray, np.empty, upload=_itself, download=_itself, addr
 _known: dict[type, Device] = {np.ndarray: CPU}  # those that are set up, by the type of their arrays
 
 
-def device(name: str) -> Device:
+def device(name: str, function: str = "device") -> Device:
     """The device of this name, set up on first use.
 
-    Raises ValueError for an unknown name, RuntimeError, with what to do, if there is no GPU, no CuPy or no g++.
+    Raises ValueError for an unknown name, RuntimeError, with what to do, if there is no GPU, no CuPy or no g++;
+    ``function`` is who says so.
     """
     if name not in DEVICES:
-        raise ValueError(f"device: got {name!r}; minires computes on {', '.join(DEVICES)}")
+        raise ValueError(f"{function}: got device {name!r}; minires computes on {', '.join(DEVICES)}")
     for known in _known.values():
         if known.name == name:
             return known
@@ -85,8 +86,8 @@ def device(name: str) -> Device:
     return new
 
 
-def device_of(array: Any) -> Device:
-    """The device an array lives on. Raises TypeError for anything but an array of NumPy or CuPy."""
+def device_of(array: Any, function: str = "device_of") -> Device:
+    """The device an array lives on. TypeError, in the name of ``function``, for anything but a NumPy or CuPy array."""
     known = _known.get(type(array))
     if known is not None:
         return known
@@ -94,7 +95,7 @@ def device_of(array: Any) -> Device:
         return device("gpu")
     if isinstance(array, np.ndarray | np.generic):  # a memmap; or what NumPy makes of an array of shape ()
         return CPU
-    raise TypeError(f"device_of: got a {type(array).__name__}; expected a NumPy or CuPy array")
+    raise TypeError(f"{function}: got a {type(array).__name__}; expected a NumPy or CuPy array")
 
 
 def to_device(array: Any, name: str) -> Any:
@@ -102,7 +103,7 @@ def to_device(array: Any, name: str) -> Any:
 
     Raises ValueError for an unknown device, RuntimeError for one that cannot be used here.
     """
-    here, there = device_of(array), device(name)
+    here, there = device_of(array, "to_device"), device(name, "to_device")
     if here is there:
         return array
     host = here.download(array)

@@ -43,9 +43,13 @@ def out_sizes(in_hw, kernel, stride, padding, dilation=(1, 1)):
     return tuple(map(out_size, in_hw, kernel, stride, padding, dilation))
 
 
-def mirrored(kernel, padding, dilation):
-    """The padding with which the patches of grad_y, at stride 1, cover the input."""
-    return tuple(d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation))
+def view(array, shape, steps, first=0):
+    """A view of a contiguous array: entry (i, j, …) is the number first + i·steps[0] + j·steps[1] + … in its memory.
+
+    Raises ValueError if a step leaves the array, or if the array is not contiguous.
+    """
+    item = array.itemsize
+    return np.ndarray(shape, array.dtype, array, first * item, [step * item for step in steps])
 
 
 def even(total, largest):
@@ -90,13 +94,6 @@ def copy_pixels(target, x):
         pixel = np.dtype((np.void, batch * x.itemsize))
         target, x = target.view(pixel), x.view(pixel)
     target[...] = x
-
-
-def add_inside(x, target, top, row_step, left, column_step):
-    """The way back: x[c, top + r·row_step, left + s·column_step] += target[c, r, s], where that is in the image."""
-    _, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
-    if source:
-        x[source] += target[inner]
 
 
 @functools.lru_cache(maxsize=4096)

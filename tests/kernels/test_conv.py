@@ -1,6 +1,4 @@
-"""Convolution: the fast kernel equals its textbook twin, wherever the arrays lie and however the work is cut."""
-
-from dataclasses import replace
+"""Convolution: the fast kernel equals its definition, wherever the arrays lie and however the work is cut."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,8 @@ from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
 from minires import threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.conv import by_channel, narrow, patches, strided
+from minires.kernels.conv import cpu as conv, im2col, planes, winograd
+from minires.kernels.layout import out_sizes
 from minires.threads import get_num_threads, set_num_threads
 
 dtypes = st.sampled_from([np.float64, np.float32])
@@ -28,7 +27,7 @@ def rounding(case, x, w, b, g, dtype):
     return [2 * np.finfo(dtype).eps * (n + 4) * m for n, m in zip(counts, magnitudes)]
 
 
-def assert_twins(case, seed, dtype=np.float64, relay=(np.asarray,) * 4):
+def assert_equals_definition(case, seed, dtype=np.float64, relay=(np.asarray,) * 4):
     arrays = case.arrays(seed, dtype)
     bounds = rounding(case, *arrays, dtype)
     placed = [lay(a) for lay, a in zip(relay, arrays)]
@@ -44,13 +43,13 @@ def assert_twins(case, seed, dtype=np.float64, relay=(np.asarray,) * 4):
 
 @settings(max_examples=300)
 @given(convolutions(), seeds, dtypes)
-def test_equals_its_twin(case, seed, dtype):
-    assert_twins(case, seed, dtype)
+def test_equals_its_definition(case, seed, dtype):
+    assert_equals_definition(case, seed, dtype)
 
 
 @given(convolutions(), seeds, st.tuples(layouts, layouts, st.just(np.asarray), layouts))
-def test_equals_its_twin_wherever_the_arrays_lie(case, seed, relay):
-    assert_twins(case, seed, relay=relay)
+def test_equals_its_definition_wherever_the_arrays_lie(case, seed, relay):
+    assert_equals_definition(case, seed, relay=relay)
 
 
 @settings(max_examples=200)
@@ -62,22 +61,19 @@ def test_equals_its_twin_wherever_the_arrays_lie(case, seed, relay):
     st.integers(1, 3),
     st.sampled_from([0, 10**9]),
     st.sampled_from([0, 64]),
-    st.booleans(),
 )
-def test_equals_its_twin_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work, row, in_channels):
+def test_equals_its_definition_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work, row):
     """Blocks of a few positions or channels leave ragged ends, and the blocks go to several threads."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patches, "BLOCK_POSITIONS", positions)
-        patch.setattr(patches, "BLOCK_BYTES", size)
-        patch.setattr(patches, "WHOLE_BYTES", size)
-        patch.setattr(narrow, "ROW", row)
-        patch.setattr(by_channel, "BLOCK_BYTES", size)
-        patch.setattr(by_channel, "pays", lambda *arrays: in_channels)
+        patch.setattr(im2col, "BLOCK_POSITIONS", positions)
+        patch.setattr(im2col, "BLOCK_BYTES", size)
+        patch.setattr(im2col, "WHOLE_BYTES", size)
+        patch.setattr(planes, "ROW", row)
         patch.setattr(threads_module, "PARALLEL_WORK", parallel_work)
         set_num_threads(threads)
         try:
-            assert_twins(case, seed)
+            assert_equals_definition(case, seed)
         finally:
             set_num_threads(before)
 
@@ -100,10 +96,9 @@ def test_blocks_and_threads_change_only_the_rounding(case, threads_used, threads
     arrays = case.arrays(0)
     threads(1)
     whole = forward_and_backward(cpu, case, *arrays)
-    monkeypatch.setattr(patches, "BLOCK_POSITIONS", 100)
-    monkeypatch.setattr(patches, "BLOCK_BYTES", 20_000)
-    monkeypatch.setattr(patches, "WHOLE_BYTES", 20_000)
-    monkeypatch.setattr(by_channel, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(im2col, "BLOCK_POSITIONS", 100)
+    monkeypatch.setattr(im2col, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(im2col, "WHOLE_BYTES", 20_000)
     monkeypatch.setattr(threads_module, "PARALLEL_WORK", 0)
     threads(threads_used)
     cut = forward_and_backward(cpu, case, *arrays)
@@ -127,60 +122,43 @@ def strided_convolutions(draw):
 @given(strided_convolutions(), seeds, dtypes, st.sampled_from([100, 4000]), st.integers(1, 3))
 @example(Convolution((2, 2, 6, 8), (3, 2, 2, 2), (2, 2), (0, 0), (1, 1), 1), 0, np.float64, 4000, 2)
 @example(Convolution((2, 2, 3, 8), (3, 2, 1, 2), (1, 2), (0, 0), (1, 1), 1), 0, np.float64, 4000, 2)
-def test_equals_its_twin_phase_by_phase(case, seed, dtype, size, threads):
+def test_equals_its_definition_phase_by_phase(case, seed, dtype, size, threads):
     """Rows and columns that end within a stride, blocks of a few of them; and kernels that reach each pixel once."""
-    before, used, gradient = get_num_threads(), [], strided.input_gradient
+    before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_channel, "pays", lambda *arrays: False)
-        patch.setattr(strided, "input_gradient", lambda *arguments: used.append(1) or gradient(*arguments))
-        patch.setattr(patches, "BLOCK_POSITIONS", 7)
-        patch.setattr(patches, "BLOCK_BYTES", size)
-        patch.setattr(patches, "WHOLE_BYTES", size)
+        patch.setattr(im2col, "BLOCK_POSITIONS", 7)
+        patch.setattr(im2col, "BLOCK_BYTES", size)
+        patch.setattr(im2col, "WHOLE_BYTES", size)
         patch.setattr(threads_module, "PARALLEL_WORK", 0)
         set_num_threads(threads)
         try:
-            assert_twins(case, seed, dtype)
+            assert_equals_definition(case, seed, dtype)
             assert_only_what_is_needed(case, seed, (True, False, False))
         finally:
             set_num_threads(before)
-    assert used
 
 
-@given(convolutions(max_batch=4), seeds, dtypes, st.tuples(*[layouts] * 4), st.integers(1, 3))
-def test_equals_its_twin_channel_by_channel(case, seed, dtype, relay, threads):
-    """What is chosen where weights outnumber pixels is right everywhere."""
-    before = get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_channel, "pays", lambda *arrays: True)
-        patch.setattr(threads_module, "PARALLEL_WORK", 0)
-        set_num_threads(threads)
-        try:
-            assert_twins(case, seed, dtype, relay)
-        finally:
-            set_num_threads(before)
+@pytest.mark.parametrize(
+    ("case", "products", "expected"),
+    [
+        (Convolution((128, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), 2, winograd.Tiles),
+        (Convolution((1, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), 1, planes.Planes),
+        (Convolution((128, 16, 32, 32), (32, 16, 3, 3), (2, 2), (1, 1), (1, 1), 1), 1, im2col.Im2col),
+        (Convolution((128, 3, 32, 32), (16, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1), 1, im2col.Im2col),
+        (Convolution((1, 16, 32, 32), (32, 16, 1, 1), (1, 1), (0, 0), (1, 1), 1), 1, im2col.Im2col),
+    ],
+    ids=str,
+)
+def test_the_arrangement_goes_with_the_shape(case, products, expected):
+    batch, channels, height, width = case.x_shape
+    x = np.empty((channels, height, width, batch), np.float32)
+    out_hw = out_sizes((height, width), case.w_shape[2:], *case.geometry[:3])
+    assert type(conv.arrangement(x, case.w_shape, out_hw, *case.geometry[:3], products)) is expected
 
 
-def test_goes_by_channel_where_weights_outnumber_pixels(monkeypatch):
-    used, correlate, gradients = [], by_channel.correlate, by_channel.gradients
-    monkeypatch.setattr(by_channel, "correlate", lambda *arrays: used.append("y") or correlate(*arrays))
-    monkeypatch.setattr(by_channel, "gradients", lambda *arrays: used.append("dx, dw") or gradients(*arrays))
-    heavy = Convolution((2, 8, 3, 3), (8, 8, 3, 3), (1, 1), (1, 1), (1, 1), 1)
-    for case, expected in (heavy, ["y", "dx, dw"]), (replace(heavy, x_shape=(16, 8, 3, 3)), []):
-        used.clear()
-        monkeypatch.setattr(threads_module, "PARALLEL_WORK", 1000)
-        assert_twins(case, 0)
-        assert used == expected
-    used.clear()
-    monkeypatch.setattr(threads_module, "PARALLEL_WORK", 10**9)
-    assert_twins(heavy, 0)
-    assert not used
-
-
-@given(convolutions(), seeds, st.tuples(*[st.booleans()] * 3), st.booleans())
-def test_computes_only_what_is_needed(case, seed, needs, in_channels):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(by_channel, "pays", lambda *arrays: in_channels)
-        assert_only_what_is_needed(case, seed, needs)
+@given(convolutions(), seeds, st.tuples(*[st.booleans()] * 3))
+def test_computes_only_what_is_needed(case, seed, needs):
+    assert_only_what_is_needed(case, seed, needs)
 
 
 def assert_only_what_is_needed(case, seed, needs):

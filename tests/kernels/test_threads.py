@@ -234,7 +234,8 @@ def run_python(program):
 FORK = """
 import os, signal, threading, warnings
 import numpy as np
-from minires.kernels.cpu import conv2d, threads
+from minires import threads
+from minires.kernels.conv.cpu import conv2d
 
 warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of what is tested here
 threads.PARALLEL_WORK = 0

@@ -1,49 +1,48 @@
-"""Convolution as matrix products (im2col), in memory with the batch last.
+"""Convolution in NumPy: patches × weights, as matrix products, in memory with the batch last.
 
-Twin of `minires.kernels.textbook.conv2d`. Three ideas make it fast in plain NumPy:
+The definition is in `definition`. Four ideas make it fast:
 
 1. **The batch is innermost in memory.** Arrays have the shape (N, C, H, W) but lie in memory as (C, H, W, N). A shift
    by one pixel then moves whole runs of N numbers, so gathering patches is plain block copying; a channel is one
-   contiguous row, which batch norm likes too; and a product writes its output in place (see `layout`).
+   contiguous row, which batch norm likes too; and a product writes its output in place (see `minires.kernels.layout`).
 
-2. **Patches are gathered for the horizontal taps only.** Row r of the buffer S holds the kw shifted copies of image row
-   r, C channels each. The patches of output row h are then rows h … h+kh−1 of S, *as they lie*::
+2. **All three products are one.** With the patches of x as columns, y = weights · columns. At stride 1 the patches of
+   grad_y serve twice: dx = flipped weights · columns, and dw = columns · xᵀ. With a larger stride dx falls apart into
+   stride² convolutions at stride 1, one for each phase of the input grid, and dw = columns of x · grad_yᵀ.
 
-       S:  row h−1 │ j=0: C×(W·N) │ j=1: C×(W·N) │ j=2: C×(W·N) │ ┐
-           row h   │     …        │     …        │     …        │ ├─ columns of output row h:  (kh·kw·C, W·N)
-           row h+1 │     …        │     …        │     …        │ ┘ ┐
-           row h+2 │     …        │     …        │     …        │   ┘─ … of output row h+1: the same memory, one row on
+3. **Blocks fit the second-level cache**: columns are gathered for some positions, multiplied, and overwritten.
 
-   so a 3×3 kernel copies each pixel 3 times instead of 9.
+4. **How columns are gathered depends on the shape**, and on nothing else. An *arrangement* says how. `Im2col` copies
+   the taps of a block, `Planes` those of a whole small image at once, `Tiles` (Winograd) turns them into fewer numbers,
+   so that 3×3 kernels take half the multiplications. Each has the same methods::
 
-3. **Blocks fit the second-level cache**: S is made for a few rows and some hundred columns at a time, used, and reused.
-
-Both gradients are built from the same pieces (`patches`). With stride 1, the patches of grad_y serve twice:
-dx = (flipped weights) · patches, and dw = patches · xᵀ. With a larger stride, dx splits into stride² independent
-stride-1 convolutions, one for each phase of the input grid, so nothing is scattered.
-
-Other ways take over where they are faster: `winograd`, which multiplies half as often or less, for 3×3 kernels at
-stride 1 with channels enough and rows long enough; `strided` for dx at stride 2 or more, if all phases see the
-same patches; `narrow` where rows are short, as at batch 1; and, of what is left, `by_channel` where there are more
-weights than pixels, as in the last layers of a deep network.
+       weights(w)                     the matrix U of the weights w (B, A, kh, kw)
+       gather(block)                  the columns S of a block of positions
+       outputs(U, S, y, block)        y[block] = U · S
+       weight_sums(S, other, block)   S · other[block]ᵀ: what the block adds to the gradient of the weights
+       put_weights(sums, grad_w)      the sum of these, in the order of w
+       run(work)                      work(blocks) on all blocks, shared among the threads if that is faster
 """
 
 import itertools
 
 import numpy as np
 
-from ...threads import total
-from ..layout import batch_first, batch_last, copy_pixels, mirrored, out_sizes
-from . import by_channel, narrow, strided, winograd
-from .patches import Patches, accumulate
+from ...threads import plus
+from ..layout import batch_first, batch_last, copy_pixels, out_sizes
+from ..memory import keep_freed_memory
+from .im2col import Im2col
+from .planes import Planes
+from .winograd import Tiles
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
-    """Twin of `textbook.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> y (N, O, H′, W′)."""
-    x = batch_last(x)
+    """`definition.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) or None -> y (N, O, H′, W′)."""
+    keep_freed_memory()
+    x = batch_last(x)  # (C, H, W, N)
     out_hw = out_sizes(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
-    y = np.empty((len(weight), *out_hw, x.shape[3]), x.dtype)
-    for xg, wg, yg in zip(_split(x, groups), _split(weight, groups), _split(y, groups)):
+    y = np.empty((len(weight), *out_hw, x.shape[3]), x.dtype)  # (O, H′, W′, N)
+    for xg, wg, yg in zip(*(_split(array, groups) for array in (x, weight, y))):
         correlate(xg, wg, yg, stride, padding, dilation)
     if bias is not None:
         y += bias[:, None, None, None]
@@ -53,109 +52,78 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
 def conv2d_backward(
     grad_y, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, needs=(True, True, True)
 ):
-    """Twin of `textbook.conv2d_backward`. Returns dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O), or None each."""
-    g, x = batch_last(grad_y), batch_last(x)
+    """`definition.conv2d_backward`. -> dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O), None where not needed."""
+    g, x = batch_last(grad_y), batch_last(x)  # (O, H′, W′, N), (C, H, W, N)
     grad_x = np.empty_like(x) if needs[0] else None
     grad_w = np.empty(weight.shape, weight.dtype) if needs[1] else None
-    for gg, xg, wg, gxg, gwg in zip(*(_split(array, groups) for array in (g, x, weight, grad_x, grad_w))):
-        _gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
+    for group in zip(*(_split(array, groups) for array in (g, x, weight, grad_x, grad_w))):
+        _gradients(*group, stride, padding, dilation)
     grad_b = g.reshape(len(g), -1).sum(1) if needs[2] else None
-    return batch_first(grad_x) if needs[0] else None, grad_w, grad_b
+    return None if grad_x is None else batch_first(grad_x), grad_w, grad_b
+
+
+def arrangement(x, weight_shape, out_hw, stride, padding, dilation, products=1):
+    """The fastest arrangement of so many products with the patches of x (C, H, W, N) at ``out_hw`` positions."""
+    rows, channels, *kernel = weight_shape
+    multiply_adds = products * rows * channels * kernel[0] * kernel[1] * out_hw[0] * out_hw[1] * x.shape[3]
+    geometry = tuple(kernel), out_hw, stride, padding, dilation
+    for how in (Tiles, Planes):
+        if how.is_faster(x.shape, rows, geometry, multiply_adds):
+            return how(x, geometry, multiply_adds)
+    return Im2col(x, geometry, multiply_adds)
+
+
+def multiply(how, matrix, y, other):
+    """The one loop: y[block] = matrix · columns for every block; returns the blocks' sums of columns · other[block]ᵀ.
+
+    Either y or ``other`` may be None, if the sums, or y, are all that is wanted.
+    """
+
+    def work(blocks):
+        sums = None
+        for block in blocks:
+            columns = how.gather(block)
+            if y is not None:
+                how.outputs(matrix, columns, y, block)
+            if other is not None:
+                sums = plus(sums, how.weight_sums(columns, other, block))
+        return sums
+
+    return how.run(work)
 
 
 def correlate(x, weight, y, stride, padding, dilation):
     """Fill y[o, h, w, n] = Σ_{c,i,j} weight[o, c, i, j] · x[c, h·s + i·d − p, w·s + j·d − p, n], x being 0 outside.
 
-    x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and y's size
-    is free: it need not end where the image does.
+    x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and the size
+    of y is free: it need not end where the image does.
     """
-    if y.flags.c_contiguous and winograd.pays(weight, stride, dilation, y.shape):
-        winograd.correlate(x, weight, y, padding)
-    elif by_channel.pays(weight, x, y):
-        by_channel.correlate(x, weight, y, stride, padding, dilation)
-    elif narrow.pays(stride, weight.shape[2:], y.shape, weight.size * y[0].size):
-        narrow.correlate(x, weight, y, padding, dilation)
-    elif not y.flags.c_contiguous:
-        whole = np.empty(y.shape, y.dtype)
-        correlate(x, weight, whole, stride, padding, dilation)
-        copy_pixels(y, whole)
-    else:
-        _correlate(x, weight, y, stride, padding, dilation)
-
-
-def _correlate(x, weight, y, stride, padding, dilation):
-    """`correlate` for any stride, by the ideas above; y contiguous."""
-    patches = Patches(x, weight.shape[2:], y.shape[1:3], stride, padding, dilation, rows_of_product=len(weight))
-    matrix = _taps_first(weight).reshape(len(weight), -1)  # (O, kh·kw·C)
-
-    def work(blocks):
-        for block in blocks:
-            np.matmul(matrix, patches.gather(block), out=patches.positions(y, block))
-
-    patches.run(work)
+    target = y if y.flags.c_contiguous else np.empty(y.shape, y.dtype)
+    how = arrangement(x, weight.shape, y.shape[1:3], stride, padding, dilation)
+    multiply(how, how.weights(weight), target, None)
+    if target is not y:
+        copy_pixels(y, target)
 
 
 def _gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation):
-    """Fill dx (C, H, W, N) and dw (O, C, kh, kw), those that are not None, the fastest way."""
-    kernel = weight.shape[2:]
-    if grad_x is not None and winograd.pays(weight, stride, dilation, g.shape):
-        winograd.gradients(g, x, weight, grad_x, grad_w, padding)
-    elif by_channel.pays(weight, x, g):
-        by_channel.gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation)
-    elif grad_x is not None and narrow.pays(stride, kernel, x.shape, 2 * weight.size * g[0].size):
-        narrow.gradients(g, x, weight, grad_x, grad_w, padding, dilation)
-    elif grad_x is not None and stride == (1, 1):
-        _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation)
-    else:
-        if grad_x is not None and strided.pays(kernel, stride, dilation):
-            strided.input_gradient(g, weight, grad_x, stride, padding)
-        elif grad_x is not None:
-            _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation)
+    """Fill dx (C, H, W, N) and dw (O, C, kh, kw), those that are not None, from g (O, H′, W′, N)."""
+    (out, channels, *kernel), in_hw = weight.shape, x.shape[1:3]
+    if grad_x is not None and stride == (1, 1):
+        # dx[c, q] = Σ w[o, c, i, j] · g[o, q + p − i·d]: the patches of g, with the kernel flipped. The same patches
+        # give dw[o, c, i, j] = Σ x[c, q] · g[o, q + p − i·d].
+        around = tuple(d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation))
+        products = 1 if grad_w is None else 2
+        how = arrangement(g, (channels, out, *kernel), in_hw, stride, around, dilation, products)
+        sums = multiply(how, how.weights(_flipped(_by_input(weight))), grad_x, None if grad_w is None else x)
         if grad_w is not None:
-            _weight_gradient(g, x, grad_w, stride, padding, dilation)
-
-
-def _stride_one_gradients(g, x, weight, grad_x, grad_w, padding, dilation):
-    """dx and dw of a stride-1 convolution from one gathering of patches of grad_y.
-
-    dx is the correlation of grad_y with the flipped weights; and since every product g·x belongs to one tap,
-    dw[o, c, i, j] = Σ g[o, q + p − i·d]·x[c, q] needs, for the input positions q, the very same patches.
-    """
-    (out, _, kh, kw) = weight.shape
-    flipped = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)  # (C, O, kh, kw)
-    matrix = _taps_first(flipped).reshape(len(x), -1)  # (C, kh·kw·O)
-    around, both = mirrored((kh, kw), padding, dilation), 1 if grad_w is None else 2
-    patches = Patches(g, (kh, kw), x.shape[1:3], (1, 1), around, dilation, rows_of_product=both * len(x))
-
-    def work(blocks):
-        partial = None
-        for block in blocks:
-            columns = patches.gather(block)  # (rows, kh·kw·O, positions)
-            np.matmul(matrix, columns, out=patches.positions(grad_x, block))
-            if grad_w is not None:
-                partial = accumulate(partial, columns, patches.positions(x, block))
-        return partial
-
-    partials = patches.run(work)
-    if grad_w is not None:
-        taps = total(partials)  # (kh·kw·O, C)
-        grad_w[...] = taps.reshape(kh, kw, out, -1)[::-1, ::-1].transpose(2, 3, 0, 1)
-
-
-def _weight_gradient(g, x, grad_w, stride, padding, dilation):
-    """dw = patches(x) · grad_yᵀ, for any stride."""
-    out, channels, kh, kw = grad_w.shape
-    patches = Patches(x, (kh, kw), g.shape[1:3], stride, padding, dilation, rows_of_product=out)
-
-    def work(blocks):
-        partial = None
-        for block in blocks:
-            partial = accumulate(partial, patches.gather(block), patches.positions(g, block))
-        return partial
-
-    partials = patches.run(work)
-    taps = total(partials)  # (kh·kw·C, O)
-    grad_w[...] = taps.reshape(kh, kw, channels, out).transpose(3, 2, 0, 1)
+            how.put_weights(sums, _flipped(grad_w.transpose(1, 0, 2, 3)))
+        return
+    if grad_x is not None:
+        _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation)
+    if grad_w is not None:  # dw[o, c, i, j] = Σ g[o, p] · x[c, p·s + i·d − pad]: the patches of x
+        geometry = tuple(kernel), g.shape[1:3], stride, padding, dilation
+        how = Im2col(x, geometry, grad_w.size * g[0].size)
+        how.put_weights(multiply(how, None, None, g), grad_w)
 
 
 def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
@@ -179,9 +147,17 @@ def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
         correlate(g, taps, phase, (1, 1), (-tops[0], -lefts[0]), step)
 
 
-def _taps_first(weight):
-    """(O, C, kh, kw) -> (O, kh, kw, C): the order in which `Patches` stacks its rows."""
-    return weight.transpose(0, 2, 3, 1)
+def _by_input(weight):
+    """(O, C, kh, kw) -> a contiguous (C, O, kh, kw). Whole kernels are copied as single items, which is faster."""
+    out, channels, kh, kw = weight.shape
+    kernel = np.dtype((np.void, kh * kw * weight.itemsize))
+    items = np.ascontiguousarray(weight).reshape(out, channels, kh * kw).view(kernel)[:, :, 0]
+    return np.ascontiguousarray(items.T).view(weight.dtype).reshape(channels, out, kh, kw)
+
+
+def _flipped(weight):
+    """The kernels of (…, kh, kw) reversed along both axes, as a view."""
+    return weight[..., ::-1, ::-1]
 
 
 def _split(array, groups):

@@ -1,0 +1,79 @@
+"""Convolution of a small image, as at batch 1: all patches at once, in one copy, where calls cost most.
+
+In the padded image, as it lies in memory, tap (i, j) of every output is the same distance ahead::
+
+    padded image   0 0 0 0 │ 0 a b c │ 0 d e f │ 0 g h i │ 0 0 0 0 │ 0      (3×3, a zero left of each row)
+    tap (0, 0)     └──────────────────────────┘
+    tap (0, 1)       └──────────────────────────┘                           so the patches are one strided copy
+    tap (1, 0)               └──────────────────────────┘                   of long runs
+
+Runs cross the right border: those outputs are computed too, and dropped. They are few, as the zeros left of a row serve
+as those right of the row above.
+"""
+
+import numpy as np
+
+from ...threads import one_blas_thread, total, workspace, worth_threads
+from ..layout import copy_inside, view
+
+# Found by `python -m benchmarks tune`.
+ROW = 150  # numbers in an output row, W′·N, from which on copying row by row is as fast
+
+
+class Planes:
+    """The patches of an image as one matrix (A·kh·kw, H′·wide·N), one block; the methods are listed in `cpu`.
+
+    ``wide`` counts the outputs of a row together with those across its border.
+    """
+
+    @staticmethod
+    def is_faster(x_shape, rows, geometry, multiply_adds):
+        """Whether this is at stride 1, in short rows, and small."""
+        kernel, (_, width), stride, _, _ = geometry
+        short = width * x_shape[3] < ROW
+        return short and stride == (1, 1) and kernel != (1, 1) and not worth_threads(multiply_adds)
+
+    def __init__(self, x, geometry, multiply_adds):
+        """x (A, H, W, N), contiguous. geometry: kernel, out_hw, stride, padding, dilation, pairs each."""
+        (channels, _, in_width, batch), ((kh, kw), out_hw, _, (top, left), (dh, dw)) = x.shape, geometry
+        height, width = out_hw
+        right = width + (kw - 1) * dw - left - in_width
+        wide = width + max((kw - 1) * dw - max(min(left, right, width), 0), 0)
+        high = height + (kh - 1) * dh
+        padded = np.zeros((channels * high + 1, wide, batch), x.dtype)  # one row more, for runs to end in
+        copy_inside(padded[:-1].reshape(channels, high, wide, batch), x, -top, 1, -left, 1)
+        # (A, kh, kw, H′·wide·N): each tap is a run that starts a little further
+        columns = workspace((channels, kh, kw, height * wide * batch), x.dtype)
+        columns[...] = view(padded, columns.shape, (high * wide * batch, dh * wide * batch, dw * batch, 1))
+        self.columns = columns.reshape(channels * kh * kw, -1)
+        self.shape = height, width, wide, batch
+
+    def run(self, work):
+        """Call ``work`` on the one block, in this thread; return its result in a list."""
+        with one_blas_thread():
+            return [work([None])]
+
+    def weights(self, w):
+        """(B, A, kh, kw) -> (B, A·kh·kw)."""
+        return w.reshape(len(w), -1)
+
+    def gather(self, block):
+        """All columns, (A·kh·kw, H′·wide·N)."""
+        return self.columns
+
+    def outputs(self, matrix, columns, y, block):
+        """y (B, H′, W′, N) = matrix · columns, without those across the border."""
+        height, width, wide, batch = self.shape
+        y[...] = (matrix @ columns).reshape(len(y), height, wide, batch)[:, :, :width]
+
+    def weight_sums(self, columns, other, block):
+        """columns · otherᵀ, (A·kh·kw, B), other (B, H′, W′, N) having zeros across the border."""
+        height, width, wide, batch = self.shape
+        spread = np.zeros((len(other), height, wide, batch), other.dtype)
+        spread[:, :, :width] = other
+        return columns @ spread.reshape(len(other), -1).T
+
+    def put_weights(self, sums, grad_w):
+        """Σ sums (A·kh·kw, B) -> grad_w (B, A, kh, kw)."""
+        rows, *rest = grad_w.shape
+        grad_w[...] = total(sums).reshape(*rest, rows).transpose(3, 0, 1, 2)
