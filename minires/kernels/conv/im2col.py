@@ -17,6 +17,7 @@ import numpy as np
 
 from ...threads import get_num_threads, parallel_products, total, workspace, worth_threads
 from ..layout import copy_window, even, view
+from ..product.cpu import product, product_sum
 
 # Found by `python -m benchmarks tune`, which times each beside its neighbours on the convolutions of four networks.
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
@@ -82,12 +83,12 @@ class Im2col:
     def outputs(self, matrix, columns, y, block):
         """y[block] = matrix · columns, for y (B, H′, W′, N)."""
         # (B, K) @ (rows, K, P) -> (rows, B, P)
-        np.matmul(matrix, columns, out=self._positions(y, block))
+        product(matrix, columns, self._positions(y, block))
 
     def weight_sums(self, columns, other, block):
         """Σ columns · other[block]ᵀ for other (B, H′, W′, N): (K, B). BLAS likes the small matrix on the right."""
-        # (rows, K, P) @ (rows, P, B) -> (rows, K, B)
-        products = np.matmul(columns, self._positions(other, block).transpose(0, 2, 1))
+        # (rows, K, P) · (rows, B, P) -> (rows, K, B)
+        products = product_sum(columns, self._positions(other, block))
         return products[0] if len(products) == 1 else products.sum(0)
 
     def put_weights(self, sums, grad_w):

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...threads import one_blas_thread, total, workspace, worth_threads
 from ..layout import copy_inside, view
+from ..product.cpu import product, product_sum
 
 # Found by `python -m benchmarks tune`.
 ROW = 150  # numbers in an output row, W′·N, from which on copying row by row is as fast
@@ -64,14 +65,16 @@ class Planes:
     def outputs(self, matrix, columns, y, block):
         """y (B, H′, W′, N) = matrix · columns, without those across the border."""
         height, width, wide, batch = self.shape
-        y[...] = (matrix @ columns).reshape(len(y), height, wide, batch)[:, :, :width]
+        products = np.empty((len(y), columns.shape[1]), y.dtype)
+        product(matrix, columns, products)
+        y[...] = products.reshape(len(y), height, wide, batch)[:, :, :width]
 
     def weight_sums(self, columns, other, block):
         """columns · otherᵀ, (A·kh·kw, B), other (B, H′, W′, N) having zeros across the border."""
         height, width, wide, batch = self.shape
         spread = np.zeros((len(other), height, wide, batch), other.dtype)
         spread[:, :, :width] = other
-        return columns @ spread.reshape(len(other), -1).T
+        return product_sum(columns, spread.reshape(len(other), -1))
 
     def put_weights(self, sums, grad_w):
         """Σ sums (A·kh·kw, B) -> grad_w (B, A, kh, kw)."""

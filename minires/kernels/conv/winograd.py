@@ -38,6 +38,7 @@ import numpy as np
 
 from ...threads import get_num_threads, parallel_products, products_over, total, workspace, worth_threads
 from ..layout import copy_window, even, view
+from ..product.cpu import SMALL, product, product_sum
 
 TILE = 4  # outputs of a tile
 N = TILE + 2  # numbers that a tile's column is turned into
@@ -103,10 +104,11 @@ class Tiles:
         u = workspace((N, len(w), 3 * w.shape[1]), w.dtype, "weights")
 
         def work(runs):
-            for b in runs:
-                # (3, 3, A) for each b, as (3, B·3·A): rows of the kernel first, to be multiplied by G
-                taps = w[b].transpose(2, 0, 3, 1).reshape(3, -1)
-                np.matmul(self.g, taps, out=u[:, b].reshape(N, -1))
+            for run in runs:
+                for b in _some(run, 18 * 3 * w.shape[1]):
+                    # (b, A, 3, 3) -> (3, b·3·A): rows of the kernel first, to be multiplied by G
+                    taps = w[b].transpose(2, 0, 3, 1).reshape(3, -1)
+                    np.matmul(self.g, taps, out=u[:, b].reshape(N, -1))
 
         products_over(len(w), work, WEIGHT * w.size)
         return u
@@ -130,7 +132,8 @@ class Tiles:
     def outputs(self, u, s, y, block):
         """y[block] = Aᵀ (U S), for y (B, H′, W′, N)."""
         # (6, B, 3·A) @ (6, 3·A, columns) -> (6, B, columns), as (B, tiles, 6, W·N)
-        products = np.matmul(u, s, out=workspace((N, len(y), s.shape[2]), y.dtype, "products"))
+        products = workspace((N, len(y), s.shape[2]), y.dtype, "products")
+        product(u, s, products)
         products = products.reshape(N, len(y), block[1] - block[0], -1).transpose(1, 2, 0, 3)
         for tiles, rows in self._rows(y, block):
             np.matmul(self.at[: rows.shape[2]], products[:, tiles], out=rows)
@@ -141,8 +144,8 @@ class Tiles:
         spread = workspace((N, len(other), t1 - t0, (w1 - w0) * other.shape[3]), other.dtype, "spread")
         for tiles, rows in self._rows(other, block):
             np.matmul(self.at.T[:, : rows.shape[2]], rows, out=spread.transpose(1, 2, 0, 3)[:, tiles])
-        # (6, 3·A, columns) @ (6, columns, B)
-        return s @ spread.reshape(N, len(other), -1).transpose(0, 2, 1)
+        # (6, 3·A, columns) · (6, B, columns)
+        return product_sum(s, spread.reshape(N, len(other), -1))
 
     def put_weights(self, sums, grad_w):
         """Σ Gᵀ sums (6, 3·A, B) -> grad_w (B, A, 3, 3)."""
@@ -150,10 +153,11 @@ class Tiles:
         sums = [part.reshape(N, 3, channels, rows) for part in sums]
 
         def work(runs):
-            for a in runs:
-                # (3, 6) @ (3, 6, A·B) -> (3, 3, A·B): columns of the kernel first
-                taps = total([self.g.T @ part[:, :, a].reshape(N, 3, -1).transpose(1, 0, 2) for part in sums])
-                grad_w[:, a] = taps.reshape(3, 3, -1, rows).transpose(3, 2, 1, 0)
+            for run in runs:
+                for a in _some(run, 18 * rows):
+                    # (3, 6) @ (3, 6, a·B) -> (3, 3, a·B): columns of the kernel first
+                    taps = total([self.g.T @ part[:, :, a].reshape(N, 3, -1).transpose(1, 0, 2) for part in sums])
+                    grad_w[:, a] = taps.reshape(3, 3, -1, rows).transpose(3, 2, 1, 0)
 
         products_over(channels, work, WEIGHT * grad_w.size)
 
@@ -184,6 +188,12 @@ class Tiles:
         """Which of the six rows of a tile lie in the image: lo, hi."""
         first, height = t * TILE - self.padding[0], self.x.shape[1]
         return min(max(-first, 0), N), min(max(height - first, 0), N)
+
+
+def _some(run, multiply_adds):
+    """Pieces of a slice, each a product that BLAS takes where it lies (see `minires.kernels.product.cpu`)."""
+    step = max(SMALL // multiply_adds, 1)
+    return [slice(i, min(i + step, run.stop)) for i in range(run.start, run.stop, step)]
 
 
 @functools.lru_cache(maxsize=4096)

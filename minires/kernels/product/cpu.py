@@ -1,6 +1,11 @@
-"""Matrix products and the linear layer in NumPy. Twins of their namesakes in `minires.kernels.textbook`.
+"""Matrix products and the linear layer in NumPy; the definitions are in `definition`.
 
-A product that BLAS would give to several threads is cut among ours instead (`threads` says why).
+A product that BLAS would give to several threads is cut among ours instead (`minires.threads` says why).
+
+Convolution's products have few rows and many columns, and are made in runs of columns. On processors with AVX-512,
+OpenBLAS multiplies small matrices where they lie, and copies the operands of larger ones first, which takes as long as
+multiplying if there are few rows: 16 × 48 by 48 × 1024 runs at 90 GFLOP/s a core, by 48 × 2048 at 41 (NumPy 2.4's
+OpenBLAS 0.3.31). Elsewhere the runs make no difference.
 """
 
 import math
@@ -8,6 +13,11 @@ import math
 import numpy as np
 
 from ...threads import BLAS_ALONE, products_over
+
+# Found by `python -m benchmarks tune`.
+SMALL = 1_000_000  # multiply-adds of a product up to which OpenBLAS takes the operands where they lie
+LEAST = 16  # columns that a run has at least, for `product`
+LEAST_SUM = 500  # and for `product_sum`, whose runs cost an addition each
 
 
 def matmul(a, b):
@@ -26,6 +36,39 @@ def matmul(a, b):
 
     products_over(max(rows, columns), work, c.size * inner)
     return c
+
+
+def product(a, b, out):
+    """out = a @ b, run by run: a (…, M, K), b (…, K, P), out (…, M, P), contiguous along P."""
+    run = SMALL // (a.shape[-2] * a.shape[-1])
+    for start, stop, runs in _in_runs(b.shape[-1], run, LEAST):
+        # (…, runs, M, run) = (…, 1, M, K) @ (…, runs, K, run)
+        part = _cut(out[..., start:stop], runs)
+        np.matmul(a[..., None, :, :], _cut(b[..., start:stop], runs), out=part)
+
+
+def product_sum(a, b):
+    """a @ bᵀ, as the sum of runs where that is faster: a (…, M, P), b (…, K, P) -> (…, M, K)."""
+    run = SMALL // (a.shape[-2] * b.shape[-2])
+    parts = [
+        (_cut(a[..., start:stop], runs) @ _cut(b[..., start:stop], runs).swapaxes(-1, -2)).sum(-3)
+        for start, stop, runs in _in_runs(b.shape[-1], run, LEAST_SUM)
+    ]
+    return parts[0] if len(parts) == 1 else sum(parts)
+
+
+def _in_runs(columns, run, least):
+    """(start, stop, number of equal runs) of the parts of range(columns): whole runs, then what is left."""
+    if run < least or columns <= run:
+        return [(0, columns, 1)]
+    run = run // 64 * 64 or run // 16 * 16  # whole vectors
+    whole = columns // run
+    return [(0, whole * run, whole), (whole * run, columns, 1)][: 1 + (columns > whole * run)]
+
+
+def _cut(x, runs):
+    """(…, M, runs·P) -> its view (…, runs, M, P)."""
+    return x.reshape(*x.shape[:-1], runs, -1).swapaxes(-2, -3)
 
 
 def linear(x, weight, bias=None):
