@@ -106,5 +106,7 @@ def _argument(item: pytest.Item, name: str) -> Any:
         return None
     values = [*mark.args, *mark.kwargs.values()]
     if len(values) != 1:
-        raise pytest.UsageError(f"{item.nodeid}: got {len(values)} arguments for the marker minires_{name}; expected one")
+        raise pytest.UsageError(
+            f"{item.nodeid}: got {len(values)} arguments for the marker minires_{name}; expected one"
+        )
     return values[0]

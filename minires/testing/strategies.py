@@ -14,7 +14,8 @@ try:
     from hypothesis import strategies as st
 except ImportError as error:
     raise ImportError(
-        "minires.testing.strategies needs hypothesis, which is installed with the tests: pip install 'minires[test]'"
+        "minires.testing.strategies needs hypothesis, which comes with the extra `test`: "
+        "python -m pip install -e '.[test]', in the folder of the repository"
     ) from error
 
 from ..nn import functional as F

@@ -145,7 +145,10 @@ def test_fixture_and_silence_without_points(run):
         ("minires_points('two')", "got minires_points('two'); expected a number"),
         ("minires_points(-1)", "got minires_points(-1)"),
         ("minires_points(1, 2)", "got 2 arguments for the marker minires_points"),
-        ("minires_points(1)\n@pytest.mark.minires_visibility('never')", "got minires_visibility('never'); expected one of visible"),
+        (
+            "minires_points(1)\n@pytest.mark.minires_visibility('never')",
+            "got minires_visibility('never'); expected one of visible",
+        ),
     ],
 )
 def test_wrong_marks_are_reported_before_anything_runs(run, mark, message):
