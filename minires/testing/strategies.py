@@ -30,7 +30,7 @@ def shapes(min_ndim=0, max_ndim=4, min_side=1, max_side=4):
 
 
 def pairs(low, high):
-    """Pairs (vertical, horizontal), each its own."""
+    """Pairs (vertical, horizontal), drawn independently."""
     return st.tuples(st.integers(low, high), st.integers(low, high))
 
 
@@ -123,7 +123,7 @@ def poolings(draw, max_out=4):
 
 @dataclass(frozen=True)
 class Call:
-    """A function of Tensors, its arrays and its options; ``what`` says which mistake an illegal one holds."""
+    """A function of Tensors, its arrays and its options; ``what`` says which mistake an illegal one contains."""
 
     function: Callable
     arrays: tuple[Any, ...]

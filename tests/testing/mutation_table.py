@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = parser.parse_args(arguments).seeds
     parts = [
         "# The checker, checked by mutation\n\nWritten by `PYTHONPATH=.:tests python -m testing.mutation_table`. Each "
-        "row is a backward function that is wrong in one known way.\nThe mutants of the held-out set were written before "
-        "the code that makes the diagnoses."
+        "row is a backward function that is wrong in one known way.\nThe mutants of the held-out set were written "
+        "before the code that makes the diagnoses."
     ]
     for title, mutants in (("Main set", MAIN), ("Held-out set", HELD_OUT)):
         parts.append(table(title, [judge(mutant, range(seeds)) for mutant in mutants], seeds))
