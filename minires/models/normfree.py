@@ -31,7 +31,7 @@ class ReZeroBlock(ResidualBlock):
         return self.relu(out)
 
     def zero_branch(self) -> None:
-        """α = 0, where it starts anyway. (With γ = 0 as well, neither would ever get a gradient.)"""
+        """α = 0, where it starts anyway. (If γ were 0 as well, neither would ever get a gradient.)"""
         nn.init.zeros_(self.alpha)
 
 
