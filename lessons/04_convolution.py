@@ -203,7 +203,7 @@ claim("the matrix of columns is nine times the image", im2col(x, 3, 1).size == 9
 # Copying is cheap because it moves long runs of memory; a Python loop pays for its interpreter once per output pixel.
 # And a product of matrices is what processors and their libraries are built for: each number that is fetched from memory
 # takes part in many multiplications before the next is needed. The library goes one step further and copies each pixel
-# only three times: `minires/kernels/cpu/conv.py` begins with a drawing of how.
+# only three times: see `minires/kernels/conv/`.
 #
 # ## Common mistakes
 #

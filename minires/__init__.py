@@ -26,6 +26,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .installed import warn_of_other_package
 from .nn.functional import relu, sigmoid, softmax, tanh
 from .ops import Op
 from .random import manual_seed
@@ -33,7 +34,8 @@ from .recompute import checkpoint
 from .tensor import Tensor, apply
 from .threads import get_num_threads, set_num_threads
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+warn_of_other_package()
 
 __all__ = [
     "Op",

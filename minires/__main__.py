@@ -2,7 +2,14 @@
 
 import sys
 
-from .commands.cli import main
+from .installed import other_package
+
+try:
+    from .commands.cli import main
+except ImportError:
+    if message := other_package():
+        sys.exit(f"minires: {message}")
+    raise
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,10 +4,12 @@ import os
 import platform
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 
 from .. import __version__, cuda_on_cpu
+from ..installed import other_package
 from ..kernels import devices
 from ..threads import get_num_threads
 
@@ -16,6 +18,7 @@ def report() -> str:
     """A few lines of text: versions, then one line for each device, saying whether it can be used and why not."""
     rows = [
         ("minires", f"{__version__}, Python {platform.python_version()}, NumPy {np.__version__}"),
+        ("package", other_package() or f"minires-lab, from {Path(__file__).parents[1]}"),
         ("machine", f"{platform.machine()}, {os.cpu_count()} cores, {get_num_threads()} threads in the kernels"),
         ("NVIDIA driver", _driver()),
         ("CuPy", _cupy()),

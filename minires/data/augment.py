@@ -10,14 +10,14 @@ from .. import kernels
 
 
 def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, flip: bool = True) -> Any:
-    """Pad each image with zeros, crop it back to its size at a random place, mirror it left to right half of the time.
+    """Pad each image with zeros, crop it to its size at a random place, and mirror it left to right half of the time.
 
-    `images` (N, C, H, W), any dtype; the result has the same shape and dtype and shares no memory with it. Images on a
-    GPU stay there, and with the same `rng` the same happens to them as on the CPU. On standardised images a zero is the
-    mean colour. Digits are not symmetric: for them use `padding=1, flip=False`.
-    For `batches(…, augment=…)` other settings are bound with `functools.partial(random_crop_flip, padding=1)`.
+    `images` (N, C, H, W), any dtype; the result has the same shape and dtype and shares no memory with them. Images on
+    a GPU stay there, and the same `rng` treats them as it would on the CPU. On standardised images a zero is the mean
+    colour. Digits are not symmetric: for them use `padding=1, flip=False`.
+    To use other settings in `batches(…, augment=…)`, bind them: `functools.partial(random_crop_flip, padding=1)`.
 
-    Raises ValueError for another shape or a negative padding.
+    Raises ValueError for any other shape or a negative padding.
     Source: He, Zhang, Ren, Sun 2015 (arXiv 1512.03385), section 4.2: 4 pixels on each side, crop 32×32, flip.
     """
     _check_images("random_crop_flip", images)
@@ -31,10 +31,10 @@ def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, fl
 def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
     """The mean of each `factor` × `factor` square: (N, C, H, W) to (N, C, H / factor, W / factor).
 
-    Integer images give float32, floating ones keep their dtype. CIFAR-10 at 8×8, for small machines:
+    Integer images become float32, floating-point ones keep their dtype. CIFAR-10 at 8×8, for small machines:
     `dataclasses.replace(train, pixels=average_pool(train.pixels, 4))`.
 
-    Raises ValueError for another shape, or a factor that is not positive or does not divide H and W.
+    Raises ValueError for any other shape, or a factor that is not positive or does not divide H and W.
     """
     _check_images("average_pool", images)
     n, channels, height, width = images.shape

@@ -24,7 +24,7 @@ CLASSES = 10
 SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32  # bytes: the label, then the red, green and blue planes, each in rows of 32
 
-# Of the 50,000 training images, in units of the stored bytes; constants, so that every subset is scaled alike.
+# Those of the 50,000 training images, in units of the stored bytes; fixed, so that every subset is scaled alike.
 MEAN = (255 * 0.4914, 255 * 0.4822, 255 * 0.4465)
 STD = (255 * 0.2470, 255 * 0.2435, 255 * 0.2616)
 
@@ -41,19 +41,19 @@ def cifar10(
 ) -> tuple[Dataset, Dataset]:
     """The training and test set of CIFAR-10: 50,000 and 10,000 colour images (N, 3, 32, 32), labels 0 to 9.
 
-    `root` is the folder `cifar-10-batches-bin` or the one that holds it; without it the user's cache is meant:
+    `root` is the folder `cifar-10-batches-bin` or the folder that holds it. The default is the user's cache:
     `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`.
-    `download` brings the official archive (170 MB) there if the folder is absent: with a progress bar, resumed
-    when it was interrupted, verified before use, and put in place only when complete. Nothing that exists is
-    overwritten.
+    `download` fetches the official archive (170 MB) if the folder is absent. It shows a progress bar, resumes an
+    interrupted download, verifies the archive, and puts the files in place only when all are there. It never
+    overwrites anything.
 
     Pixels are stored as bytes. `normalize` gives (pixels − mean) / std per channel, with the constants
     (0.4914, 0.4822, 0.4465) and (0.2470, 0.2435, 0.2616) of the training set; without it images run from 0 to 1.
 
-    `url`, `md5` and `records` (in each file) describe the archive; they change only for a mirror or a test.
+    `url`, `md5` and `records` (in each file) describe the archive; change them only for a mirror or a test.
 
     Raises FileNotFoundError when files are missing, ValueError when they or the archive are damaged, ConnectionError
-    when the download stops; each says what to do.
+    when the download breaks off; each says what to do.
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
     folder = _folder(cache_folder() if root is None else Path(root).expanduser())

@@ -18,7 +18,7 @@ Augment = Callable[[Any, np.random.Generator], Any]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with their labels: stored compactly, handed out as a network wants them.
+    """Images and their labels, stored compactly and handed out in the form a network takes.
 
     `pixels`   (N, C, H, W), the images as stored: often uint8, a quarter of the memory of float32.
     `labels`   (N,) int64, each from 0 to len(classes) − 1.
@@ -28,8 +28,8 @@ class Dataset:
 
     `dataset[index]` converts only the part it is asked for: `dataset[:100]` is a pair `(images, labels)` of shapes
     (100, C, H, W) and (100,), `dataset[7]` one image (C, H, W) and its label. Images are float32, or the dtype of
-    `pixels` where that is floating. `dataset.to("gpu")` keeps the pixels there, as they are stored: batches are then
-    made on the GPU, from indices and random draws that the CPU sends.
+    `pixels` where that is floating. `dataset.to("gpu")` keeps the stored pixels there: batches are then made on
+    the GPU, from indices and random draws that the CPU sends.
 
     Raises ValueError for shapes, lengths, labels, mean or std that do not fit, TypeError for a wrong dtype.
     """
@@ -101,7 +101,7 @@ class Dataset:
         return kernels.device_of(self.pixels).name
 
     def to(self, device: str) -> Dataset:
-        """The same data on another device (itself, if it is there). Raises ValueError or RuntimeError as tensors do."""
+        """The same data on another device; itself, if it is there. Raises ValueError or RuntimeError as tensors do."""
         if device == self.device:
             return self
         moved = {name: kernels.to_device(getattr(self, name), device) for name in ("pixels", "labels")}
@@ -109,7 +109,7 @@ class Dataset:
 
     @cached_property
     def images(self) -> Any:
-        """All images as a network wants them, (N, C, H, W); made on first use and kept (CIFAR-10: 614 MB).
+        """All images in the form a network takes, (N, C, H, W); made on first use and kept (CIFAR-10: 614 MB).
 
         `batches` and `dataset[index]` do not need it.
         """
@@ -136,13 +136,13 @@ def batches(
 ) -> Iterator[tuple[Any, Any]]:
     """One pass over `dataset` in pairs `(images, labels)`, (B, C, H, W) and (B,) int64, B = `batch_size`.
 
-    The order depends on nothing but `(seed, epoch)`, and what `augment(images, rng)` draws for a batch on nothing but
-    `(seed, epoch, number of the batch)`: a run stopped after k batches goes on bit for bit with `start=k`.
-    The last batch is smaller where `batch_size` does not divide the number of images (a batch size beyond it gives
-    one batch of everything); `drop_last` leaves it out.
+    The order depends only on `(seed, epoch)`, and what `augment(images, rng)` draws for a batch depends only on
+    `(seed, epoch, number of the batch)`. So a run stopped after k batches continues bit for bit with `start=k`.
+    The last batch is smaller where `batch_size` does not divide the number of images (if there are fewer images than
+    that, it holds them all); `drop_last` leaves it out.
 
-    Raises TypeError or ValueError, here and not at the first batch, for a number that is not whole or out of range,
-    and for a `drop_last` that leaves no batch.
+    Raises TypeError or ValueError for a number that is not whole or is out of range, and for a `drop_last` that leaves
+    no batch. It does so when it is called, not at the first batch.
     """
     count = batch_count(dataset, batch_size, drop_last=drop_last)
     seed = _whole("batches", "seed", seed, least=0)

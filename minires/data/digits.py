@@ -12,10 +12,10 @@ from minires.data.dataset import Dataset
 def digits(normalize: bool = True) -> tuple[Dataset, Dataset]:
     """The training and test set of 8×8 handwritten digits: 1,437 and 360 images (N, 1, 8, 8), labels 0 to 9.
 
-    The split is fixed: after one permutation of the file, every fifth image of the list sorted by digit is for the
-    test, so that both sets hold the digits in equal shares. The file is ordered by writer, and so the permutation
-    puts the hands of every writer on both sides; an unshuffled split (the last 360 as the test) would ask for hands
-    never seen in training, a harder question with a lower accuracy.
+    The split is fixed. The images are shuffled once and sorted by digit, and every fifth one goes to the test set, so
+    that both sets hold the digits in equal shares. The file is ordered by writer, and shuffling puts every writer into
+    both sets. An unshuffled split (the last 360 images as the test set) would test handwriting that was never seen in
+    training, a harder task with a lower accuracy.
 
     Stored pixels count ink from 0 to 16. `normalize` gives (pixels − mean) / std with the mean and standard deviation
     of all training pixels, one number each (4.89 and 6.02); without it images run from 0 to 1.

@@ -20,12 +20,12 @@ RANGE_NOT_SATISFIABLE = 416
 
 
 def fetch(url: str, part: Path, md5: str, *, progress: bool = True, timeout: float = 30.0) -> None:
-    """Bring `url` into the file `part` and verify it; what is already there is continued, not fetched again.
+    """Download `url` to the file `part` and verify it; what an earlier call left in `part` is not fetched again.
 
-    `timeout` in seconds bounds the connection and every single read.
+    `timeout`, in seconds, limits the connection and every single read.
 
-    Raises ConnectionError when the transfer stops: what arrived stays in `part` and the next call continues it.
-    Raises ValueError when the whole file has another checksum than `md5`: `part` is then deleted.
+    Raises ConnectionError when the transfer breaks off: what arrived stays in `part`, and the next call continues it.
+    Raises ValueError when the complete file does not have the checksum `md5`: `part` is then deleted.
     """
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "minires"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -76,11 +76,11 @@ def _save(response: HTTPResponse, part: Path, have: int, progress: bool) -> None
 
 
 def unpack(archive: Path, into: Path, members: Collection[str]) -> None:
-    """Write those `members` ("folder/file") of a tar.gz that are wanted into the folder `into`, without "folder/".
+    """Write the given `members` ("folder/file") of a tar.gz into the folder `into`, without "folder/".
 
-    Nothing in the archive decides where a file goes or what it is: destinations are taken from `members`, only
-    content is read. A folder entry is passed over; a member that is not listed, not a regular file or there twice
-    means that this is not the archive it claims to be.
+    The archive does not decide where a file goes or what kind of file it is: destinations come from `members`, and
+    only content is read. Folder entries are skipped. A member that is not listed, is not a regular file or occurs
+    twice means that this is not the archive it claims to be.
 
     Raises ValueError for such a member and for an archive that cannot be read.
     """

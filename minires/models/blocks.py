@@ -4,8 +4,8 @@ A residual block computes ``out = branch + shortcut`` (He et al. 2015, arXiv 151
 F(x) = H(x) − x, the shortcut carries x. Going back, the gradient of x is the sum of what the branch returns and what
 the shortcut returns, and the identity returns it unchanged.
 
-Each kind stands here twice: a plain block holds the layers, and the residual block *is* that plain block plus a
-shortcut. So the twins have the same layers, names and weights, and differ in one addition.
+Each kind comes twice: a plain block holds the layers, and the residual block *is* that plain block plus a shortcut.
+So the twins have the same layers, names and weights, and differ in one addition.
 Parameter names are torchvision's, so that weights can be exchanged.
 """
 
@@ -58,7 +58,7 @@ def make_shortcut(option: str, in_channels: int, out_channels: int, stride: int,
     """The shortcut of a block, or None for the identity. He et al. 2015, section 4.1, options A, B and C.
 
     A: identity, padded where shapes change. B: 1×1 convolution where shapes change. C: 1×1 convolution everywhere.
-    ``norm`` puts a batch norm behind the convolution (a pre-activation block has none there).
+    ``norm`` adds a batch norm after the convolution (a pre-activation block has none there).
     """
     if option not in ("A", "B", "C"):
         raise ValueError(
@@ -174,10 +174,10 @@ class Bottleneck(PlainBottleneck):
 
 
 class PlainPreActBlock(nn.Module):
-    """branch(relu(bn(x))), BN and ReLU standing *before* each convolution.
+    """branch(relu(bn(x))), with BN and ReLU *before* each convolution.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). A plain block ignores the option ``shortcut``.
-    A subclass may put another layer than batch norm in its place, see `normfree`.
+    A subclass may replace batch norm by another layer, see `normfree`.
     """
 
     expansion = 1
@@ -193,7 +193,7 @@ class PlainPreActBlock(nn.Module):
         self.conv2 = conv3x3(channels, channels)
 
     def branch(self, active: Tensor) -> Tensor:
-        """The layers of the block behind its first activation."""
+        """The layers of the block after its first activation."""
         x = self.conv1(active)
         return self.conv2(self.relu(self.bn2(x)))
 
@@ -203,9 +203,9 @@ class PlainPreActBlock(nn.Module):
 
 
 class PreActBlock(PlainPreActBlock):
-    """branch(relu(bn(x))) + shortcut(x): nothing touches the sum, so identity shortcuts make one unbroken path.
+    """branch(relu(bn(x))) + shortcut(x): nothing touches the sum, so identity shortcuts form one unbroken path.
 
-    He et al. 2016 (arXiv 1603.05027), fig. 4e. Where the shortcut projects, it starts from the activated input, and has
+    He et al. 2016 (arXiv 1603.05027), fig. 4e. Where the shortcut projects, it starts from the activated input and has
     no batch norm of its own.
     """
 
@@ -224,5 +224,5 @@ class PreActBlock(PlainPreActBlock):
         return self.branch(active) + self.shortcut(x, active)
 
     def zero_branch(self) -> None:
-        """Make the branch 0, so that the block is its shortcut: it ends in a convolution, whose weight becomes 0."""
+        """Make the branch 0, so that the block is its shortcut: the weight of its last convolution becomes 0."""
         nn.init.zeros_(self.conv2.weight)

@@ -1,12 +1,12 @@
-"""Fully connected networks, plain and residual: the smallest in which the theory of residual networks can be seen.
+"""Fully connected networks, plain and residual: the smallest that show the theory of residual networks.
 
 They have the shape of a pre-activation ResNet (He et al. 2016, arXiv 1603.05027): a linear stem, blocks of
-BN–ReLU–Linear, BN–ReLU and a linear readout. Read along the ReLUs, the plain one is the usual Linear–BN–ReLU stack.
+BN–ReLU–Linear, BN–ReLU and a linear readout. Read from ReLU to ReLU, the plain one is the usual Linear–BN–ReLU stack.
 
     plain     x ↦ branch(x)
     residual  x ↦ x + scale·branch(x)
 
-Weights are drawn so that the variance is kept: 2/fan_in behind a ReLU (He et al. 2015, arXiv 1502.01852), 1/fan_in in
+Weights are drawn so that the variance is kept: 2/fan_in after a ReLU (He et al. 2015, arXiv 1502.01852), 1/fan_in in
 the stem, whose input no ReLU has halved.
 """
 
@@ -21,7 +21,7 @@ from ..tensor import Tensor
 
 
 class PlainMLPBlock(nn.Module):
-    """``layers`` times BN–ReLU–Linear, (N, width) -> (N, width); ``norm=False`` leaves out BN."""
+    """``layers`` times BN–ReLU–Linear, (N, width) -> (N, width); ``norm=False`` leaves BN out."""
 
     def __init__(self, width: int, layers: int = 2, norm: bool = True, bias: bool = False):
         super().__init__()
@@ -97,7 +97,7 @@ def mlp(
 
     in_features: ``width`` if not given. residual: put an identity shortcut around every block. norm: batch norm before
     every ReLU. bias: in all linear layers, drawn as PyTorch does. scale: of the residual branches; 1/√blocks keeps a
-    network without batch norm from growing. init: fills the weights behind a ReLU.
+    network without batch norm from growing. init: fills the weights that follow a ReLU.
     Raises ValueError if the depth is not 2 + a multiple of ``layers``, or a size is not a whole number of at least 1.
 
     Sources: plain and residual networks of this kind with width 200, Balduzzi et al. 2017 (arXiv 1702.08591), section

@@ -1,10 +1,10 @@
-"""Residual blocks that start as their shortcut, and so need no batch norm.
+"""Residual blocks that start as their shortcut and therefore need no batch norm.
 
 Batch norm makes the branch of block l smaller than its shortcut by about √l, so a deep residual network starts close to
 the identity (De & Smith 2020, arXiv 2002.10444). A scalar or a weight that starts at 0 does the same.
 
-Without batch norm nothing in the network normalises, and the images themselves must have mean 0 and variance 1. Where a
-batch norm stood, its shift stays as a learned bias, in the stem and behind the last block too.
+Without batch norm nothing in the network normalises, so the images themselves must have mean 0 and variance 1. The
+shift of each batch norm remains as a learned bias, also in the stem and after the last block.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from .blocks import PlainPreActBlock, PreActBlock, ResidualBlock, conv3x3, make_
 
 
 class ReZeroBlock(ResidualBlock):
-    """relu(α·branch(x) + shortcut(x)), α a learned scalar that starts at 0: the standard block and one number more.
+    """relu(α·branch(x) + shortcut(x)), α a learned scalar that starts at 0: the standard block plus one number.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). Bachlechner et al. 2020 (arXiv 2003.04887), equation 1.
     The branch keeps its batch norms here; `SkipInitBlock` has none.
@@ -31,7 +31,7 @@ class ReZeroBlock(ResidualBlock):
         return self.relu(out)
 
     def zero_branch(self) -> None:
-        """α = 0, where it starts anyway. (With γ = 0 besides, neither would ever get a gradient.)"""
+        """α = 0, where it starts anyway. (If γ were 0 as well, neither would ever get a gradient.)"""
         nn.init.zeros_(self.alpha)
 
 
@@ -39,7 +39,7 @@ class ReZeroBlock(ResidualBlock):
 
 
 class Bias(nn.Module):
-    """x + b, one learned b for each channel, from 0: what is left of a batch norm that neither normalises nor scales.
+    """x + b, one learned b per channel, at first 0: what is left of a batch norm that neither normalises nor scales.
 
     (N, C, H, W) -> (N, C, H, W).
     """
@@ -53,7 +53,7 @@ class Bias(nn.Module):
 
 
 class ScalarBias(nn.Module):
-    """x + b, one learned b for all channels, from 0: the bias of Fixup. (N, C, H, W) -> (N, C, H, W)."""
+    """x + b, one learned b for all channels, at first 0: the bias of Fixup. (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self, channels: int = 1):
         super().__init__()
@@ -64,7 +64,7 @@ class ScalarBias(nn.Module):
 
 
 class PlainNormFreeBlock(PlainPreActBlock):
-    """branch(relu(x + b)): the plain pre-activation block without batch norm, a bias in place of each."""
+    """branch(relu(x + b)): the plain pre-activation block with a bias in place of each batch norm."""
 
     norm_layer = Bias
 
@@ -72,8 +72,8 @@ class PlainNormFreeBlock(PlainPreActBlock):
 class SkipInitBlock(PreActBlock):
     """α·branch(relu(x + b)) + shortcut(x): pre-activation without batch norm, α a learned scalar that starts at 0.
 
-    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). De & Smith 2020 (arXiv 2002.10444). α = 1 leaves a
-    network without batch norm to itself: its variance doubles with every block.
+    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). De & Smith 2020 (arXiv 2002.10444). With α = 1
+    nothing restrains a network without batch norm: its variance doubles with every block.
     """
 
     norm_layer = Bias
@@ -98,10 +98,10 @@ class FixupBlock(nn.Module):
     network of L blocks with m = 2 convolutions each:
     1. the classifier, and the last convolution of every branch, start at 0;
     2. the other convolutions of the branches start as usual, times L^(−1/(2m − 2));
-    3. a scalar bias stands before every convolution, linear layer and activation, a scalar scale in every branch.
+    3. every convolution, linear layer and activation has a scalar bias before it, and every branch a scalar scale.
     Rule 1 means that at the first step only the classifier gets a gradient.
-    Names and the place of each bias follow the authors' code (github.com/hongyi-zhang/Fixup), which trains biases and
-    scales with a tenth of the learning rate.
+    The names and the place of each bias follow the authors' code (github.com/hongyi-zhang/Fixup), which trains biases
+    and scales with a tenth of the learning rate.
     """
 
     expansion = 1
@@ -122,7 +122,7 @@ class FixupBlock(nn.Module):
         self.downsample = make_shortcut(shortcut, in_channels, channels, stride, norm=False)
 
     def branch(self, shifted: Tensor) -> Tensor:
-        """The layers of the block behind its first bias."""
+        """The layers of the block after its first bias."""
         x = self.relu(self.conv1(shifted) + self.bias1b)
         return self.scale * self.conv2(x + self.bias2a) + self.bias2b
 
@@ -138,7 +138,7 @@ class FixupBlock(nn.Module):
 
     @staticmethod
     def initialise(model: nn.Module) -> None:
-        """Rules 1 and 2, once all weights of the network are drawn as usual; and the bias before the classifier."""
+        """Apply rules 1 and 2 after all weights are drawn as usual, and add the bias before the classifier."""
         blocks = model.blocks()
         for block in blocks:
             block.conv1.weight.data *= len(blocks) ** (-1 / (2 * block.layers - 2))

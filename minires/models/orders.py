@@ -1,4 +1,4 @@
-"""Where BN and ReLU stand: He et al. 2016 (arXiv 1603.05027), table 2 and figure 4.
+"""The order of BN and ReLU: He et al. 2016 (arXiv 1603.05027), table 2 and figure 4.
 
     original               x + [conv BN ReLU conv BN], ReLU        `blocks.ResidualBlock`
     BN after addition      x + [conv BN ReLU conv], BN ReLU
@@ -6,7 +6,7 @@
     ReLU-only              x + [ReLU conv BN ReLU conv BN]
     full pre-activation    x + [BN ReLU conv BN ReLU conv]         `blocks.PreActBlock`
 
-The layers are the same five times over. In the last three nothing stands behind the addition.
+All five have the same layers. In the last three nothing follows the addition.
 """
 
 from .. import nn
@@ -15,7 +15,7 @@ from .blocks import ResidualBlock
 
 
 class BNAfterAdditionBlock(ResidualBlock):
-    """relu(bn(branch(x) + shortcut(x))): the second batch norm stands on the shortcut's way too, figure 4b.
+    """relu(bn(branch(x) + shortcut(x))): the second batch norm is on the shortcut's path too, figure 4b.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride).
     """
@@ -48,7 +48,7 @@ class ReLUBeforeAdditionBlock(ResidualBlock):
         return self.branch(x) + self.shortcut(x)
 
     def zero_branch(self) -> None:
-        """Raises ValueError: behind γ = 0 this ReLU would get zeros, where its derivative is 0, and γ would stay 0."""
+        """Raises ValueError: after γ = 0 this ReLU would get zeros, where its derivative is 0, and γ would stay 0."""
         raise ValueError(
             "ReLUBeforeAdditionBlock: its branch ends in a ReLU, which lets no gradient back to a branch that starts "
             "at 0; leave out zero_init_residual"
@@ -59,7 +59,7 @@ class ReLUOnlyPreActBlock(ResidualBlock):
     """branch(relu(x)) + shortcut(x), the branch ending in BN: ReLU-only pre-activation, figure 4d.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). The network around it is that of full pre-activation:
-    no BN and ReLU behind the stem, both behind the last block.
+    no BN and ReLU after the stem, both after the last block.
     """
 
     preact = True

@@ -31,8 +31,8 @@ class ResNet(nn.Module):
     ``residual=False`` takes its plain twin instead. A class of your own is called as
     ``block(in_channels, channels, stride, shortcut)`` and has ``expansion`` (its output has expansion·channels) and
     ``preact`` (whether BN and ReLU stand before the convolutions). It may have ``norm_layer``, called with the number
-    of channels, which then takes the place of batch norm outside the blocks too, and a static method
-    ``initialise(model)``, called when all weights are drawn, for what depends on the whole network.
+    of channels, which also replaces batch norm outside the blocks, and a static method ``initialise(model)``, called
+    after all weights are drawn, for what depends on the whole network.
     blocks: number of blocks in each stage. widths: channels of each stage (times the block's expansion).
     stem: "cifar" (3×3 convolution) or "imagenet" (7×7 with stride 2, then max pooling).
     shortcut: option "A", "B" or "C", see `blocks.make_shortcut`.

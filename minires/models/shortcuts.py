@@ -1,7 +1,7 @@
 """Residual blocks whose shortcut does more than carry x: He et al. 2016 (arXiv 1603.05027), table 1 and figure 2.
 
-Each is the standard `ResidualBlock` but for what stands in its forward. In a chain of them the gradient that crosses no
-branch is multiplied by every shortcut on its way (equation 8), so all of them hamper it, and all did worse than the
+Each differs from the standard `ResidualBlock` only in its forward. In a chain of them the gradient that crosses no
+branch is multiplied by every shortcut on its way (equation 8), so all of them obstruct it, and all did worse than the
 identity. The 1×1 convolution of table 1 is option "C" of every block.
 """
 
@@ -41,7 +41,7 @@ class ScaledBlock(ResidualBlock):
 
 
 class ScaledPreActBlock(PreActBlock):
-    """branch(relu(bn(x))) + scale·shortcut(x): nothing but the scale stands on the way of the shortcut.
+    """branch(relu(bn(x))) + scale·shortcut(x): the scale is all there is on the shortcut's path.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). n blocks multiply what crosses no branch by scaleⁿ: He
     et al. 2016, section 3, equation 8.
@@ -85,7 +85,7 @@ class ExclusiveGateBlock(ShortcutGateBlock):
 
     What opens the shortcut closes the branch, as in a highway network (Srivastava et al. 2015, arXiv 1505.00387).
     The gate is that of `ShortcutGateBlock`. It is computed twice, so that x is the only fork of the block: in a
-    recording the gate's gradient then counts with the branch's.
+    recording the gate's gradient then counts as part of the branch's.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,8 +96,8 @@ class ExclusiveGateBlock(ShortcutGateBlock):
 class DropoutShortcutBlock(ResidualBlock):
     """relu(branch(x) + dropout(shortcut(x))), figure 2f.
 
-    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). He et al. 2016, table 1, drop half of the values, and
-    see a shortcut scaled by 0.5 in expectation; `nn.Dropout` scales what stays by 1/(1 − p), so here it is 1.
+    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). He et al. 2016, table 1, drop half of the values,
+    which scales the shortcut by 0.5 in expectation; `nn.Dropout` scales the rest by 1/(1 − p), so that here it is 1.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B", p: float = 0.5):

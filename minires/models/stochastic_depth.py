@@ -1,4 +1,4 @@
-"""Stochastic depth (Huang et al. 2016, arXiv 1603.09382): a network short in training, and deep in evaluation."""
+"""Stochastic depth (Huang et al. 2016, arXiv 1603.09382): a network that is short in training, deep in evaluation."""
 
 from .. import nn
 from ..random import generator
@@ -9,7 +9,7 @@ from .blocks import ResidualBlock
 class StochasticDepthBlock(ResidualBlock):
     """relu(b·branch(x) + shortcut(x)), b being 1 with probability ``survival`` for each batch in training, else 0.
 
-    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). In evaluation survival·branch(x) takes its place
+    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). In evaluation the branch is multiplied by survival
     (section 3). A network of L blocks gives block l the survival 1 − l/L·(1 − last), the paper's linear decay.
     A dropped branch does not run: it costs nothing, its weights get no gradient, its batch norms see no batch, and a
     recording finds no fork. b is drawn from the library's generator, see `manual_seed`.

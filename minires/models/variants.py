@@ -15,7 +15,7 @@ class Variant(NamedTuple):
     """One kind of residual network.
 
     build: called as `resnet_cifar`, as ``build(depth, width, **options)``. description: one line. source: the paper.
-    published: its test error with 110 layers on CIFAR-10, or "" if it gives none.
+    published: the paper's test error with 110 layers on CIFAR-10, or "" if it gives none.
     """
 
     build: Callable[..., ResNet]

@@ -1,4 +1,4 @@
-"""Functions of tensors, with PyTorch's names, arguments and defaults. Each puts one op into the graph, or a few."""
+"""Functions of tensors, with PyTorch's names, arguments and defaults. Each adds one op to the graph, or a few."""
 
 from typing import Any
 
@@ -45,8 +45,17 @@ def conv2d(
 ) -> Tensor:
     """Convolution: input (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> (N, O, H′, W′).
 
-    ``padding="same"`` keeps the size for stride 1 and odd kernels, "valid" is 0.
-    Raises ValueError or TypeError if shapes do not fit.
+    ``padding="same"`` keeps the size for stride 1 and odd kernels; "valid" is 0.
+    Raises ValueError or TypeError if shapes or dtypes do not fit.
+
+    >>> import minires as mr
+    >>> from minires.nn import functional as F
+    >>> image = mr.arange(9.0).reshape(1, 1, 3, 3)
+    >>> difference = mr.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)  # to the right neighbour
+    >>> F.conv2d(image, difference).data[0, 0].tolist()
+    [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+    >>> F.conv2d(mr.zeros(8, 3, 32, 32), mr.zeros(16, 3, 3, 3), stride=2, padding=1).shape
+    (8, 16, 16, 16)
     """
     _check_input("conv2d", input)
     stride, dilation = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
@@ -74,7 +83,7 @@ def batch_norm(
 ) -> Tensor:
     """Batch normalisation of input (N, C, …) per channel; Ioffe & Szegedy 2015.
 
-    Training uses the batch's mean and biased variance, and moves the running arrays (C), or Tensors, in place:
+    Training uses the batch's mean and biased variance, and updates the running arrays (C), or Tensors, in place:
     running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
     """
     _check_input("batch_norm", input)
@@ -130,8 +139,9 @@ def max_pool2d(input: Tensor, kernel_size: Size, stride: Size | None = None, pad
 def avg_pool2d(
     input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, count_include_pad: bool = True
 ) -> Tensor:
-    """Mean of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window; padding counts as zeros, or,
-    without ``count_include_pad``, not at all.
+    """Mean of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window.
+
+    Padding counts as zeros; without ``count_include_pad`` it does not count at all.
     """
     _check_input("avg_pool2d", input)
     kernel, step = _window("avg_pool2d", kernel_size, stride)
@@ -228,7 +238,7 @@ def cross_entropy(
 ) -> Tensor:
     """−log softmax(input)[target]: input (N, K, …) logits; target (N, …) class indices or (N, K, …) probabilities.
 
-    ``weight`` (K) scales the classes (the mean is then weighted), ``label_smoothing`` mixes 1/K of every class in.
+    ``weight`` (K) scales the classes (the mean is then weighted), ``label_smoothing`` mixes in 1/K of every class.
     Positions whose target is ``ignore_index`` do not count.
     Raises ValueError or TypeError for targets out of range or of the wrong dtype or shape.
     """

@@ -21,7 +21,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor by which weights must be larger to make up for what the nonlinearity takes away.
+    """The factor by which weights must be larger to make up for what the nonlinearity removes.
 
     ``param`` is the negative slope of "leaky_relu", 0.01 if not given.
     """
@@ -40,28 +40,28 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Normal numbers of this mean and standard deviation."""
+    """Fill with normal random numbers of this mean and standard deviation."""
     return _fill(t, mean + std * generator().standard_normal(t.shape, np.float64))
 
 
 def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Uniform numbers in [a, b)."""
+    """Fill with uniform random numbers in [a, b)."""
     return _fill(t, a + (b - a) * generator().random(t.shape, np.float64))
 
 
 def constant_(t: Tensor, value: float) -> Tensor:
-    """The same value everywhere."""
+    """Fill with one value."""
     t.data[...] = value
     return t
 
 
 def zeros_(t: Tensor) -> Tensor:
-    """All zeros."""
+    """Fill with zeros."""
     return constant_(t, 0.0)
 
 
 def ones_(t: Tensor) -> Tensor:
-    """All ones."""
+    """Fill with ones."""
     return constant_(t, 1.0)
 
 

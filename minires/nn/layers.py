@@ -32,7 +32,8 @@ class Identity(Module):
 class Conv2d(Module):
     """Convolution layer: weight (out, in/groups, kh, kw), bias (out).
 
-    Weights start as PyTorch's do, uniform within ±1/√fan_in; residual networks draw them again, `init.kaiming_normal_`.
+    Weights start as PyTorch's do, uniform within ±1/√fan_in. Residual networks draw them again with
+    `init.kaiming_normal_`.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class _BatchNorm(Module):
     """What BatchNorm1d and BatchNorm2d share; they differ in the number of axes they accept.
 
     Scale weight (C) and shift bias (C); running_mean, running_var (C) and num_batches_tracked () are buffers.
-    ``momentum`` weights the *new* value in the running statistics; None makes them the mean over all batches so far.
+    ``momentum`` is the weight of the *new* value in the running statistics; with None they are the mean of all batches.
     """
 
     axes: tuple[int, ...]

@@ -2,7 +2,7 @@
 
 Names, arguments, shapes and the order of the gates are PyTorch's, so that weights can be exchanged. Backward through
 time is nothing new: the graph of L steps is a network of L layers that share their weights, and every use of a weight
-adds to its gradient. Each step puts a few ops into the graph, which a recording shows one by one.
+adds to its gradient. Each step adds a few ops to the graph, and a recording shows them one by one.
 """
 
 import math
@@ -18,9 +18,9 @@ from .module import Module, Parameter
 
 
 class _Recurrent(Module):
-    """What RNN and LSTM share: the weights, the layers on top of each other, and the walk along the sequence.
+    """What RNN and LSTM share: the weights, the stacked layers, and the walk along the sequence.
 
-    A subclass defines ``step``, and how many ``gates`` it computes and how many tensors its ``states`` are.
+    A subclass defines ``step``, the number of ``gates`` it computes, and the number of tensors in its ``states``.
     """
 
     gates = 1
@@ -57,7 +57,7 @@ class _Recurrent(Module):
         raise TypeError(f"{type(self).__name__}: a recurrent layer must define step(self, x, state, layer)")
 
     def walk(self, input: Tensor, starts: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The outputs of the last layer in the shape the input came in, and the last states of all layers."""
+        """The outputs of the last layer, in the input's order of axes, and the last states of all layers."""
         name = type(self).__name__
         F._check_input(name, input)
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
@@ -103,9 +103,9 @@ class RNN(_Recurrent):
     """h_t = tanh(W_ih·x_t + b_ih + W_hh·h_{t−1} + b_hh), or ReLU in place of tanh; Elman 1990.
 
     input (L, N, input_size), (N, L, input_size) with ``batch_first``, or (L, input_size); h_0 (num_layers, N,
-    hidden_size), zeros if not given -> output of the last layer, of the input's order with hidden_size on its last
-    axis, and h_n (num_layers, N, hidden_size). Each layer takes the outputs of the one beneath it, with ``dropout`` on
-    the way. Weights start uniform within ±1/√hidden_size. Raises ValueError or TypeError for what does not fit.
+    hidden_size), zeros if not given -> output of the last layer, in the input's order with hidden_size as the last
+    axis, and h_n (num_layers, N, hidden_size). Each layer takes the outputs of the one below it, with ``dropout`` in
+    between. Weights start uniform within ±1/√hidden_size. Raises ValueError or TypeError for shapes that do not fit.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class RNN(_Recurrent):
 class LSTM(_Recurrent):
     """Long short-term memory: c_t = f·c_{t−1} + i·g and h_t = o·tanh(c_t); Hochreiter & Schmidhuber 1997.
 
-    The gates i, f, o are sigmoids, and g a tanh, of W_ih·x_t + b_ih + W_hh·h_{t−1} + b_hh, whose rows hold i, f, g, o
+    The gates i, f, o are sigmoids, g is a tanh, of W_ih·x_t + b_ih + W_hh·h_{t−1} + b_hh, whose rows hold i, f, g, o
     in this order. Along c the gradient is multiplied by f alone: a gated shortcut through time.
     Shapes as in `RNN`; the state is a pair (h, c), so that ``output, (h_n, c_n) = lstm(input, (h_0, c_0))``.
     """

@@ -12,10 +12,10 @@ from ..threads import one_blas_thread
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """Scale all gradients by max_norm / (norm + 1e-6) where that is below 1; returns the norm before, a scalar.
+    """Scale all gradients by max_norm / (norm + 1e-6) if that is below 1; returns the norm before scaling, a scalar.
 
     The norm is that of all gradients taken as one vector (``norm_type`` inf: the largest absolute value), so the
-    direction of the step stays. Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), algorithm 1.
+    direction of the step does not change. Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), algorithm 1.
     Raises RuntimeError for a norm that is not finite, if ``error_if_nonfinite``; otherwise the gradients become NaN.
     """
     grads = _grads("clip_grad_norm_", parameters)
@@ -49,7 +49,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndarray]:
-    """The gradients there are, each once, and writable in place."""
+    """Every gradient that exists, once each, writable in place."""
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     found: dict[int, np.ndarray] = {}
     for p in parameters:

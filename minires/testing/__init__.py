@@ -1,7 +1,7 @@
 """Testing: a gradient checker that names the bug.
 
-``gradcheck(f, x, w)`` compares every gradient with differences, and where one is wrong, says what it looks like.
-As PyTorch's, it is imported by name (``from minires.testing import gradcheck``): ``import minires`` leaves it out.
+``gradcheck(f, x, w)`` compares every gradient with finite differences, and says which mistake a wrong one looks like.
+Like PyTorch's, it is imported by name (``from minires.testing import gradcheck``); ``import minires`` does not load it.
 """
 
 from .gradcheck import gradcheck

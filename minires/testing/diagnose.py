@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like: hypotheses in order, of which the first that explains the error is told.
+"""What a wrong gradient looks like: hypotheses, tried in order; the first that explains the error is reported.
 
 A hypothesis is a gradient H that a known mistake would give. It explains the wrong gradient G if G − H is at most a
 thousandth of the error G − N, N being the numeric gradient.
@@ -262,10 +262,11 @@ def _statistics_axes(ndim: int) -> list[tuple[int, ...]]:
 
 
 def _normalises(case: Case, axes: tuple[int, ...], centred: np.ndarray) -> bool:
-    """Whether the input may be normalised over these axes: its right gradient, or the one that came, says so.
+    """Whether the input seems to be normalised over these axes, judging by its right gradient or by backward's.
 
-    What does not change when its input is shifted or stretched has a gradient with mean 0 and no part along the centred
-    input (but for ε). A gradient that came with mean 0 is a batch norm's in training, perhaps where it evaluates.
+    A function that does not change when its input is shifted or stretched has a gradient with mean 0 and no component
+    along the centred input (apart from ε). If backward's has mean 0, it is that of a batch norm in training, perhaps of
+    one that should evaluate.
     """
     for grad in (case.numeric, case.grad):
         size = np.sqrt((grad * grad).sum(axes))
@@ -277,7 +278,7 @@ def _normalises(case: Case, axes: tuple[int, ...], centred: np.ndarray) -> bool:
 
 
 def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """An array transposed and flipped, in all the ways that keep its shape and that programs get wrong."""
+    """An array transposed and flipped in all the ways that keep its shape and that occur as mistakes."""
     ndim = array.ndim
     if ndim >= 2:
         swaps = [(a, b) for a, b in ((0, 1), (ndim - 2, ndim - 1)) if array.shape[a] == array.shape[b]]
@@ -316,7 +317,7 @@ def _same_as_with(case: Case, i: int | None, turned: np.ndarray) -> bool:
 
 
 def _name_factor(case: Case, c: float) -> str:
-    """Where a factor may come from: products of the sizes at hand, or their inverses."""
+    """Where a factor may come from: a product of sizes of the arrays involved, or the inverse of one."""
     shapes = [case.output.shape, *(a.shape for a in case.arrays if isinstance(a, np.ndarray))]
     if case.output.ndim == 4 or case.x.ndim == 4:
         labels = {0: "N", 1: "C", 2: "H", 3: "W"}
@@ -334,7 +335,7 @@ def _name_factor(case: Case, c: float) -> str:
 
 
 def _name_channels(case: Case, c: np.ndarray) -> str:
-    """Which vector among the inputs a factor per channel is."""
+    """Which of the inputs the factors per channel are equal to."""
     for i in case.subject.floating:
         a = case.arrays[i].ravel()
         if i != case.slot and a.size == c.size and (a != 0).all():

@@ -1,7 +1,7 @@
-"""The gradient checker: free checks first, then differences along random directions, then a diagnosis.
+"""The gradient checker: cheap checks first, then differences along random directions, then a diagnosis.
 
-The grad_output is normal: under an all-ones one, which is what ``sum()`` gives, the true gradients of batch norm and
-softmax are zero, and a batch-norm gradient multiplied by 7 passes.
+grad_output is drawn from a normal distribution. With all ones, which is what ``sum()`` gives, the true gradients of
+batch norm and softmax are zero, and a batch-norm gradient multiplied by 7 would pass.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,19 +24,32 @@ def gradcheck(
     rtol: float = 1e-6,
     raise_on_failure: bool = True,
 ) -> Report:
-    """Hold every gradient of ``f(*inputs)`` to central differences in float64, and say what is wrong with a wrong one.
+    """Compare every gradient of ``f(*inputs)`` with central differences in float64; if one is wrong, say how.
 
     f: a function of Tensors, a Module, an Op class, or a pair ``(forward, backward)`` of functions of arrays:
     ``forward(*arrays) -> array``, ``backward(grad_output, *arrays) -> tuple``, one gradient (or None) per array.
     inputs: arrays or Tensors of any shapes; whole numbers and None are passed on and not differentiated.
     params: a Module, or Tensors (a dict gives them names) whose gradients are checked too; a Module ``f`` has its own.
-    only: indices or names of the gradients to check. options: keyword arguments of f. directions: so many a gradient.
+    only: indices or names of the gradients to check. options: keyword arguments of f.
+    directions: along how many random directions each gradient is measured.
     engine: called instead of `minires.autograd.backward`, as ``engine([output], [grad_output])``, to fill ``.grad``.
-    rtol: allowed error relative to the gradient's norm. float32 inputs are checked in float64; then their float32
-    gradients may differ from the float64 ones by 1e-4 of the largest entry. Everything is left as it was.
+    rtol: allowed error relative to the gradient's norm. float32 inputs are checked in float64; the gradients in
+    float32 may then differ from those by 1e-4 of the largest entry. Inputs and parameters are left as they were.
 
     Returns a `Report`; raises GradCheckError if a gradient is wrong, unless ``raise_on_failure=False``.
-    Raises TypeError or ValueError for arguments that make no check; errors of the forward pass come through.
+    Raises TypeError or ValueError for arguments that cannot be checked; errors of the forward pass are passed on.
+
+    >>> import numpy as np
+    >>> from minires.testing import gradcheck
+    >>> def square(x):
+    ...     return x * x
+    >>> def backward(grad_output, x):  # the 2 is missing
+    ...     return (grad_output * x,)
+    >>> report = gradcheck((square, backward), np.array([0.5, -1.0, 2.0]), raise_on_failure=False)
+    >>> bool(report), report.failures[0].kind
+    (False, 'constant_factor')
+    >>> print(report.failures[0].likely)
+    the gradient is +0.5 times the right one: halved?
     """
     check = prepare(
         f,

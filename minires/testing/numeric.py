@@ -1,7 +1,7 @@
 """Derivatives by differences: centred, at h, h/2 and h/4 in float64, with Richardson's value and the observed order.
 
-A kink (a ReLU or a max-pool that decides otherwise at x + h than at x) spoils a difference. Where one is seen, by a
-changed decision or by differences that do not settle, h shrinks.
+A kink (a ReLU or a max-pool that decides differently at x + h than at x) spoils a difference. Where there is one, seen
+by a changed decision or by differences that do not settle, h is made smaller.
 """
 
 import math
@@ -17,7 +17,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class Slope:
-    """A derivative by differences. error: how far the last two still were apart; smooth: whether they had settled."""
+    """A derivative by differences. error: how far apart the last two were; smooth: whether they had settled."""
 
     value: float
     error: float
@@ -35,7 +35,7 @@ def slope(
     decisions: Callable[[float], Any] | None = None,
     rtol: float = 1e-6,
 ) -> Slope:
-    """φ′(0). size: of the summands of φ, which sets the noise; scale: the size of derivative that matters.
+    """φ′(0). size: that of φ's summands, which sets the noise; scale: the size of a derivative that matters.
 
     unit: what counts as one step in the argument. decisions(t): those of the kinks at t, compared with those at 0.
     Richardson: (4·D(h/4) − D(h/2))/3 removes the h² error of D(h) = (φ(h) − φ(−h))/2h.
@@ -65,7 +65,7 @@ def slope(
 
 
 def _bent(sides: Sequence[tuple[float, float, float]], enough: float) -> bool:
-    """Whether the slopes to both sides differ, and no less for a smaller step: the kink is exactly here."""
+    """Whether the slopes on the two sides differ, and no less for a smaller step: then the kink is exactly here."""
     bends = [abs(up + down) / k for up, down, k in sides]
     return bends[-1] > enough and bends[-1] > 0.6 * bends[0]
 

@@ -20,7 +20,7 @@ def taylor(f: Any, *inputs: Any, seed: int = 0, only: Any = None, **options: Any
 
     φ(h) = ⟨grad_output, f(x + h·d)⟩ along a normal direction d. Where g is right the remainder falls with slope 2 until
     it meets the noise floor ε·|f|; where it is wrong, with slope 1. Arguments are those of `gradcheck`; h in units of
-    the input's root mean square. Raises as `gradcheck` does for arguments that make no check.
+    the input's root mean square. Raises as `gradcheck` does for arguments that cannot be checked.
     """
     from matplotlib.figure import Figure
 
@@ -90,8 +90,8 @@ def error_map(failure: Failure) -> Any:
     """Backward's gradient, the numeric one and their difference side by side: a matplotlib Figure.
 
     A gradient (N, C, H, W) is laid out as N rows and C columns of images; other shapes as one image. The third map
-    shows |difference| by the largest numeric entry, light grey where the gradient is right. Raises ValueError for a
-    failure whose gradients were not computed.
+    shows |difference| divided by the largest numeric entry, light grey where the gradient is right. Raises ValueError
+    for a failure whose gradients were not computed.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure

@@ -1,7 +1,8 @@
-"""The pytest plugin: the markers of graded tests, the `gradcheck` fixture, and a summary of points.
+"""The pytest plugin: the markers of graded tests, the fixture `minires_gradcheck`, and a summary of points.
 
-pytest loads it in every run of an environment in which minires is installed (entry point ``pytest11``), so it imports
-nothing of the library until a test asks for it, and says nothing unless a test carries points.
+pytest loads it in every run of an environment in which minires is installed (entry point ``pytest11``), other people's
+suites included. So every name it adds begins with ``minires_``, it imports nothing of the library until a test asks for
+it, and it prints nothing unless a test carries points.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 
 MARKERS = (
-    "part(name): which part of an assignment a test belongs to",
-    "points(number): what a test is worth when it passes",
-    'visibility(when): "visible" (the default), "hidden", "after_due_date" or "after_published"',
-    "hint(text): what to tell whoever fails the test",
+    "minires_part(name): the part of an assignment that a test belongs to",
+    "minires_points(number): what a test is worth when it passes",
+    'minires_visibility(when): "visible" (the default), "hidden", "after_due_date" or "after_published"',
+    "minires_hint(text): what to say to someone whose solution fails the test",
 )
 VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
 
@@ -25,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def gradcheck() -> Callable:
+def minires_gradcheck() -> Callable:
     """`minires.testing.gradcheck`."""
     from . import gradcheck  # not before a test asks for it
 
@@ -35,24 +36,24 @@ def gradcheck() -> Callable:
 def graded(item: pytest.Item) -> dict[str, Any] | None:
     """part, points, visibility and hint of a test, or None if it carries no points.
 
-    Raises pytest.UsageError for points that are no number of at least 0, or for an unknown visibility.
+    Raises pytest.UsageError unless the points are a number of at least 0 and the visibility is a known one.
     """
     found = {name: _argument(item, name) for name in ("part", "points", "visibility", "hint")}
     if found["points"] is None:
         return None
     points = found["points"]
     if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points < float("inf"):
-        raise pytest.UsageError(f"{item.nodeid}: got points({points!r}); expected a number of at least 0")
+        raise pytest.UsageError(f"{item.nodeid}: got minires_points({points!r}); expected a number of at least 0")
     found["visibility"] = found["visibility"] or "visible"
     if found["visibility"] not in VISIBILITIES:
         raise pytest.UsageError(
-            f"{item.nodeid}: got visibility({found['visibility']!r}); expected one of {', '.join(VISIBILITIES)}"
+            f"{item.nodeid}: got minires_visibility({found['visibility']!r}); expected one of {', '.join(VISIBILITIES)}"
         )
     return found | {"part": str(found["part"] or "other"), "hint": str(found["hint"] or "")}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Read the marks, so that a mistake in one is told before anything runs."""
+    """Read the marks, so that a mistake in one is reported before anything runs."""
     for place, item in enumerate(items):
         item.user_properties += [("minires", grade | {"place": place})] if (grade := graded(item)) else []
 
@@ -62,7 +63,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     tests: dict[str, tuple[dict[str, Any], bool]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
-            grade = dict(getattr(report, "user_properties", ())).get("minires")
+            grade = next((value for name, value in getattr(report, "user_properties", ()) if name == "minires"), None)
             if grade:  # a test passes if its setup, call and teardown do
                 right = report.outcome == "passed" and not hasattr(report, "wasxfail")
                 tests[report.nodeid] = grade, right and tests.get(report.nodeid, (grade, True))[1]
@@ -99,11 +100,13 @@ def _score(entries: list[tuple[str, dict[str, Any], bool]]) -> str:
 
 
 def _argument(item: pytest.Item, name: str) -> Any:
-    """The one argument of a marker, None if the test does not carry it."""
-    mark = item.get_closest_marker(name)
+    """The one argument of the marker ``minires_<name>``, None if the test does not carry it."""
+    mark = item.get_closest_marker(f"minires_{name}")
     if mark is None:
         return None
     values = [*mark.args, *mark.kwargs.values()]
     if len(values) != 1:
-        raise pytest.UsageError(f"{item.nodeid}: got {len(values)} arguments for the marker {name}; expected one")
+        raise pytest.UsageError(
+            f"{item.nodeid}: got {len(values)} arguments for the marker minires_{name}; expected one"
+        )
     return values[0]

@@ -14,7 +14,8 @@ try:
     from hypothesis import strategies as st
 except ImportError as error:
     raise ImportError(
-        "minires.testing.strategies needs hypothesis, which is installed with the tests: pip install 'minires[test]'"
+        "minires.testing.strategies needs hypothesis, which comes with the extra `test`: "
+        "python -m pip install -e '.[test]', in the folder of the repository"
     ) from error
 
 from ..nn import functional as F
@@ -29,7 +30,7 @@ def shapes(min_ndim=0, max_ndim=4, min_side=1, max_side=4):
 
 
 def pairs(low, high):
-    """Pairs (vertical, horizontal), each its own."""
+    """Pairs (vertical, horizontal), drawn independently."""
     return st.tuples(st.integers(low, high), st.integers(low, high))
 
 
@@ -122,7 +123,7 @@ def poolings(draw, max_out=4):
 
 @dataclass(frozen=True)
 class Call:
-    """A function of Tensors, its arrays and its options; ``what`` says which mistake an illegal one holds."""
+    """A function of Tensors, its arrays and its options; ``what`` says which mistake an illegal one contains."""
 
     function: Callable
     arrays: tuple[Any, ...]

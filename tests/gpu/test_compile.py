@@ -1,6 +1,6 @@
 """Every kernel compiles for the GPUs of three generations, with no GPU present, without spilling registers.
 
-Needs ``pip install cupy-cuda13x "nvidia-cuda-nvrtc==13.*"``; skipped without.
+Needs CuPy and NVRTC, ``python -m pip install -e '.[cuda13]'``; skipped without.
 """
 
 import re
@@ -11,12 +11,12 @@ from gpu.cases import SOURCES
 
 from minires.kernels.load import OPTIONS, read
 
-cuda = pytest.importorskip("cupy.cuda", reason="needs CuPy: pip install cupy-cuda13x", exc_type=ImportError)
+cuda = pytest.importorskip("cupy.cuda", reason="needs CuPy: python -m pip install -e '.[cuda13]'", exc_type=ImportError)
 nvrtc = cuda.nvrtc
 try:
     nvrtc.getVersion()
 except Exception as error:
-    pytest.skip(f"needs NVRTC: pip install 'nvidia-cuda-nvrtc==13.*' ({error})", allow_module_level=True)
+    pytest.skip(f"needs NVRTC: python -m pip install -e '.[cuda13]' ({error})", allow_module_level=True)
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 # A multiprocessor has 65,536 registers. 72 leave room for three blocks of 256 threads, the size of nearly all blocks. A

@@ -15,7 +15,7 @@ from minires import cuda_on_cpu, models, nn
 from minires.cuda_on_cpu.array import CudaOnCpuArray
 from minires.nn import functional as F
 
-cupy = pytest.importorskip("cupy", reason="needs CuPy: pip install cupy-cuda13x", exc_type=ImportError)
+cupy = pytest.importorskip("cupy", reason="needs CuPy: python -m pip install -e '.[cuda13]'", exc_type=ImportError)
 pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
 DEVICE = "cuda-on-cpu"
 

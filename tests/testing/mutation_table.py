@@ -82,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=50)
     seeds = parser.parse_args(arguments).seeds
     parts = [
-        "# The checker, checked by mutation\n\nWritten by `PYTHONPATH=.:tests python -m testing.mutation_table`. Every "
-        "row is a backward that is wrong in one known way.\nThe held-out set was written before the diagnoses."
+        "# The checker, checked by mutation\n\nWritten by `PYTHONPATH=.:tests python -m testing.mutation_table`. Each "
+        "row is a backward function that is wrong in one known way.\nThe mutants of the held-out set were written "
+        "before the code that makes the diagnoses."
     ]
     for title, mutants in (("Main set", MAIN), ("Held-out set", HELD_OUT)):
         parts.append(table(title, [judge(mutant, range(seeds)) for mutant in mutants], seeds))

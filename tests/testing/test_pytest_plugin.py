@@ -1,13 +1,13 @@
 """The plugin in real runs of pytest, one of them in a process of its own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import minires.testing  # noqa: F401  (a first import inside a run of pytester would be forgotten after it)
-from minires.testing.pytest_plugin import summary
+from minires.testing import pytest_plugin  # here: a first import inside a run of pytester is forgotten after it
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
@@ -26,37 +26,50 @@ def run(pytester, monkeypatch):
     return run
 
 
+@pytest.fixture
+def alone(pytester, monkeypatch):
+    """Run a suite in a process that loads no plugin of the environment, but this one if it is asked for."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def alone(loaded, *arguments):
+        plugin = ("-p", "minires.testing.pytest_plugin") if loaded else ()
+        return pytester.runpytest_subprocess(*plugin, *arguments)
+
+    return alone
+
+
 def _installed():
     from importlib.metadata import entry_points
 
     return any(e.value == "minires.testing.pytest_plugin" for e in entry_points(group="pytest11"))
 
 
-def test_points_are_summed_by_part_and_hints_told(run, pytester):
+def test_points_are_summed_by_part_and_hints_given(run, pytester):
     result = run(
         """
         import pytest
 
-        @pytest.mark.part("forward")
-        @pytest.mark.points(2)
+        @pytest.mark.minires_part("forward")
+        @pytest.mark.minires_points(2)
         def test_forward():
             pass
 
-        @pytest.mark.part("backward")
-        @pytest.mark.points(3)
-        @pytest.mark.hint("sum over the axes that were broadcast")
+        @pytest.mark.minires_part("backward")
+        @pytest.mark.minires_points(3)
+        @pytest.mark.minires_hint("sum over the axes that were broadcast")
         @pytest.mark.parametrize("shape", [1, 2])
         def test_backward(shape):
             assert shape == 1
 
-        @pytest.mark.part("backward")
-        @pytest.mark.points(0.5)
-        @pytest.mark.visibility("hidden")
-        @pytest.mark.hint("try stride 2")
+        @pytest.mark.minires_part("backward")
+        @pytest.mark.minires_points(0.5)
+        @pytest.mark.minires_visibility("hidden")
+        @pytest.mark.minires_hint("try stride 2")
         def test_secret():
             assert False
 
-        @pytest.mark.points(4)
+        @pytest.mark.minires_points(4)
         def test_teardown_fails(broken):
             pass
 
@@ -89,16 +102,16 @@ def test_skipped_and_expected_failures_earn_nothing(run):
         """
         import pytest
 
-        @pytest.mark.points(1)
+        @pytest.mark.minires_points(1)
         def test_skipped():
             pytest.skip("not today")
 
-        @pytest.mark.points(1)
+        @pytest.mark.minires_points(1)
         @pytest.mark.xfail
         def test_expected():
             assert False
 
-        @pytest.mark.points(1)
+        @pytest.mark.minires_points(1)
         @pytest.mark.xfail
         def test_unexpected():
             pass
@@ -114,12 +127,12 @@ def test_fixture_and_silence_without_points(run):
         from minires.testing import GradCheckError
         import pytest
 
-        def test_right(gradcheck):
-            assert gradcheck((np.sin, lambda g, x: (g * np.cos(x),)), np.array([0.3, 0.4]))
+        def test_right(minires_gradcheck):
+            assert minires_gradcheck((np.sin, lambda g, x: (g * np.cos(x),)), np.array([0.3, 0.4]))
 
-        def test_wrong(gradcheck):
+        def test_wrong(minires_gradcheck):
             with pytest.raises(GradCheckError, match="sign"):
-                gradcheck((np.cos, lambda g, x: (g * np.sin(x),)), np.array([0.3, 0.4]))
+                minires_gradcheck((np.cos, lambda g, x: (g * np.sin(x),)), np.array([0.3, 0.4]))
         """
     )
     result.assert_outcomes(passed=2)
@@ -129,16 +142,58 @@ def test_fixture_and_silence_without_points(run):
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
-        ("points('two')", "got points('two'); expected a number"),
-        ("points(-1)", "got points(-1)"),
-        ("points(1, 2)", "got 2 arguments for the marker points"),
-        ("points(1)\n@pytest.mark.visibility('never')", "got visibility('never'); expected one of visible"),
+        ("minires_points('two')", "got minires_points('two'); expected a number"),
+        ("minires_points(-1)", "got minires_points(-1)"),
+        ("minires_points(1, 2)", "got 2 arguments for the marker minires_points"),
+        (
+            "minires_points(1)\n@pytest.mark.minires_visibility('never')",
+            "got minires_visibility('never'); expected one of visible",
+        ),
     ],
 )
-def test_wrong_marks_are_told_before_anything_runs(run, mark, message):
+def test_wrong_marks_are_reported_before_anything_runs(run, mark, message):
     result = run(f"import pytest\n@pytest.mark.{mark}\ndef test(): pass")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str() + result.stdout.str()
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["with the plugin", "without it"])
+def test_somebody_elses_suite_runs_as_it_would_without_the_plugin(alone, pytester, loaded):
+    """It has markers and a fixture with names that a plugin like this might take, and a test that misses a fixture."""
+    pytester.makeini("[pytest]\nmarkers =\n    points(a, b): of a curve\n    visibility: of a window")
+    pytester.makepyfile(
+        test_own="""
+        import pytest
+
+        @pytest.fixture
+        def gradcheck():
+            return "our own"
+
+        @pytest.mark.points("two", 3)
+        @pytest.mark.visibility
+        def test_own_names(gradcheck, record_property):
+            record_property("minires", None)
+            record_property(("any", "name"), [1])
+            assert gradcheck == "our own"
+        """,
+        test_missing_fixture="def test_missing(gradcheck):\n    pass",
+        test_missing_marker="import pytest\n@pytest.mark.hint('none')\ndef test_unknown_marker():\n    pass",
+    )
+    result = alone(loaded, "--strict-markers", "-W", "error", "--continue-on-collection-errors")
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["*'hint' not found in `markers`*"])
+    result.stdout.fnmatch_lines(["*fixture 'gradcheck' not found"])
+    result.stdout.no_fnmatch_line("*= points =*")
+
+
+@pytest.mark.parametrize("option", ["--markers", "--fixtures"])
+def test_every_marker_and_fixture_of_the_plugin_has_the_prefix(alone, option):
+    def offered(loaded):
+        lines = [line.removeprefix("@pytest.mark.") for line in alone(loaded, option).outlines]
+        return {re.match(r"\w+", line)[0] for line in lines if re.match(r"\w+(\(.*\):| --|:)", line)}
+
+    added = offered(True) - offered(False)
+    assert added and all(name.startswith("minires_") for name in added)
 
 
 def test_plugin_and_testing_import_neither_hypothesis_nor_matplotlib():
@@ -154,5 +209,5 @@ def test_parts_come_in_the_order_of_collection_however_the_tests_ran():
     def test(place, part):
         return {"part": part, "points": 1, "visibility": "visible", "hint": "", "place": place}, True
 
-    lines = summary({"z": test(1, "second"), "y": test(2, "second"), "x": test(0, "first")})
+    lines = pytest_plugin.summary({"z": test(1, "second"), "y": test(2, "second"), "x": test(0, "first")})
     assert [line.split()[0] for line in lines] == ["first", "second", "total"]

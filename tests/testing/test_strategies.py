@@ -31,4 +31,4 @@ def test_illegal_calls_raise(call):
 def test_without_hypothesis_the_error_says_what_to_install():
     code = "import sys; sys.modules['hypothesis'] = None; import minires.testing.strategies"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode and "pip install 'minires[test]'" in done.stderr
+    assert done.returncode and "python -m pip install -e '.[test]'" in done.stderr

@@ -17,5 +17,5 @@ python3 -m pip wheel --quiet --no-deps --wheel-dir "$work" "$here/../../.."
 cp "$here/setup.sh" "$here/run_autograder" "$work"
 printf 'assignment=%s\nseed=%s\nvisibility=%s\n' "$assignment" "$seed" "${4:-visible}" >"$work/settings"
 cd "$work"
-python3 -m zipfile -c "$zip" setup.sh run_autograder settings minires-*.whl
+python3 -m zipfile -c "$zip" setup.sh run_autograder settings minires_lab-*.whl
 echo "$zip"

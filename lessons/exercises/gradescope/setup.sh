@@ -29,4 +29,4 @@ if ! python=$(find_python); then
 fi
 
 "$python" -m venv "$root/venv"
-"$root/venv/bin/python" -m pip install --no-cache-dir "$root"/source/minires-*.whl
+"$root/venv/bin/python" -m pip install --no-cache-dir "$root"/source/minires_lab-*.whl

@@ -1,0 +1,40 @@
+"""Which distribution this package came from: ours is `minires-lab`; `minires` on the public index is somebody else's.
+
+That one, a reservoir simulator, has the same import name. Installed into the same environment it replaces our
+``__init__.py``, or stands beside it, and which of the two ``import minires`` finds depends on the folder and the order.
+"""
+
+import sys
+import warnings
+from importlib import metadata
+
+CURE = "`python -m pip uninstall minires minires-lab`, then `python -m pip install -e .` in this library's checkout"
+
+
+def other_package() -> str | None:
+    """What is wrong and what to do, if another distribution claims the name ``minires``; None if all is well.
+
+    It looks at the metadata of installed distributions only, in less than a millisecond.
+    """
+    if not hasattr(sys.modules["minires"], "manual_seed"):
+        return (
+            "this library's own __init__.py is gone: the package `minires` of the public index, a reservoir simulator, "
+            f"is or was installed over it. Remove both and install again: {CURE}"
+        )
+    try:
+        other = metadata.distribution("minires")
+    except metadata.PackageNotFoundError:
+        return None
+    if any(entry.value.startswith("minires.testing.") for entry in other.entry_points):
+        return None  # ours, installed before it was called minires-lab
+    return (
+        f"another package that is imported as `minires` is installed too, {other.metadata['Name']} {other.version}: "
+        f'"{other.metadata["Summary"]}" Which of the two a program gets depends on the folder it starts in. Keep them '
+        f"in separate environments: {CURE}"
+    )
+
+
+def warn_of_other_package() -> None:
+    """A RuntimeWarning that says what `other_package` says."""
+    if message := other_package():
+        warnings.warn(f"minires: {message}", RuntimeWarning, stacklevel=3)
