@@ -11,13 +11,17 @@ from .readme import readme
 from .scaling import scaling
 from .science import science
 from .step import depth1202, engine, inference, memory, peers, recording, step
+from .tune import tune
 
 PAGES = {
     page.__name__: page
-    for page in (step, inference, memory, peers, ops, scaling, depth1202, recording, engine, checks, science, readme)
+    for page in (
+        *(step, inference, memory, peers, ops, scaling),
+        *(depth1202, recording, engine, checks, science, tune, readme),
+    )
 }
-LONG = ("depth1202", "science")  # minutes however often they are measured; --quick runs them only by name
-NEVER_UNASKED = ("readme",)
+LONG = ("depth1202", "science", "tune")  # minutes however often they are measured; --quick runs them only by name
+NEVER_UNASKED = ("tune", "readme")
 
 
 def main() -> None:

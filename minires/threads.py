@@ -3,9 +3,9 @@
 NumPy releases the interpreter lock inside large calls, so plain Python threads over blocks of an array run side by
 side.
 
-BLAS has threads of its own, and no product of ours may call them: afterwards they spin for some 30 ms, in wait of the
-next product, and take the cores from our threads. A single one, in the linear layer at the end of a ResNet-18, made a
-whole training step 13 % longer.
+BLAS has threads of its own, and no product of ours may wake them: after a product they spin for some 30 ms, waiting for
+the next one, and take the cores from our threads. A single such product, in the linear layer at the end of a ResNet-18,
+made the whole training step 13 % longer.
 """
 
 import contextlib
@@ -26,11 +26,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-RUNS_PER_THREAD = 4  # more even out a slow core better, and cost a call each
+# Found by `python -m benchmarks tune`.
+RUNS_PER_THREAD = 4  # with more of them a slow core delays the others less, but each run costs a call
 BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
-PARALLEL_BYTES = 4_000_000  # below this a second thread costs more than it brings
+PARALLEL_BYTES = 4_000_000  # below this a second thread costs more than it saves
 PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
-BLAS_ALONE = 9_000  # multiply-adds of one product, up to which OpenBLAS takes one thread, whatever the shapes
+
+BLAS_ALONE = 9_000  # multiply-adds up to which OpenBLAS itself uses one thread, as seen in its threads' CPU time
 
 _num_threads = available_cores()
 _crew: "_Crew | None" = None

@@ -1,4 +1,4 @@
-// From the data set on the device to a batch. Twins: Dataset[…] and data.random_crop_flip.
+// From the data set on the device to a batch. Definitions: augment/definition.py.
 //
 //   take_images   (pixels[index] − mean)/std: chosen images, (N, C, H, W) in memory, become a batch that lies (C, H, W, N)
 //   crop_flip     every image shifted by a draw of its own, zeros moving in, and mirrored if drawn

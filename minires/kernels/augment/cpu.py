@@ -4,7 +4,7 @@ import numpy as np
 
 
 def take_images(pixels, index, mean=None, std=None):
-    """Twin of `textbook.take_images`. pixels (M, C, H, W), index (N) -> (N, C, H, W)."""
+    """`definition.take_images`. pixels (M, C, H, W), index (N) -> (N, C, H, W)."""
     if mean is None:
         return pixels[index]
     dtype = pixels.dtype if pixels.dtype.kind == "f" else np.dtype(np.float32)
@@ -15,7 +15,7 @@ def take_images(pixels, index, mean=None, std=None):
 
 
 def crop_flip(images, top, left, mirrored, padding):
-    """Twin of `textbook.crop_flip`. images (N, C, H, W); top, left, mirrored (N) -> (N, C, H, W)."""
+    """`definition.crop_flip`. images (N, C, H, W); top, left, mirrored (N) -> (N, C, H, W)."""
     n, _, height, width = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     # (N, C, 2p+1, 2p+1, H, W): every crop of every image, as a view; only the one drawn for each image is copied.

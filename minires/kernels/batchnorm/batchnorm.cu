@@ -1,4 +1,4 @@
-// Batch normalisation. Twins: batch_norm, batch_norm_backward and the _eval pair in kernels/textbook.py.
+// Batch normalisation. Definitions: batchnorm/definition.py.
 //
 //   batch_norm_statistics      mean and Σ(x − mean)² of each run of a channel
 //   batch_norm_combine         the runs' numbers -> mean and biased variance of the channel

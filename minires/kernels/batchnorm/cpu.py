@@ -1,4 +1,4 @@
-"""Batch normalisation over blocks of channels. Twin of `minires.kernels.textbook.batch_norm`.
+"""Batch normalisation over blocks of channels; the formulas are in `definition`.
 
 In memory with the batch last (see `layout`), a channel is one contiguous row of M = N·H·W numbers, and every formula is
 a few passes over rows: sums, and y = scale·x + shift. Fewest passes win, and long ones (see `elementwise`).
@@ -17,7 +17,7 @@ LARGE_MEAN = 16  # μ² above this many variances: four bits
 
 
 def batch_norm(x, weight=None, bias=None, eps=1e-5):
-    """Twin of `textbook.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
+    """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
     rows = channel_rows(x)
     y = np.empty_like(rows)
     mean, var = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
@@ -45,7 +45,7 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
 
 
 def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
-    """Twin of `textbook.batch_norm_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each.
+    """`definition.batch_norm_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each.
 
     With the two sums dβ = Σg and dγ = Σg·x̂ in hand, dx = γ/σ · (g − dβ/M − x̂·dγ/M) is affine in x and g.
     """
@@ -75,7 +75,7 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
 
 
 def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
-    """Twin of `textbook.batch_norm_eval`: y = scale·x + shift, one scale and shift per channel. -> y (N, C, …)."""
+    """`definition.batch_norm_eval`: y = scale·x + shift, one scale and shift per channel. -> y (N, C, …)."""
     rows = channel_rows(x)
     y = np.empty_like(rows)
     scale = (1 if weight is None else weight) / np.sqrt(var + x.dtype.type(eps))
@@ -91,7 +91,7 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
 
 
 def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
-    """Twin of `textbook.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
+    """`definition.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)
     inv_std = 1 / np.sqrt(var + x.dtype.type(eps))
     grad_x = grad_weight = None
@@ -105,7 +105,7 @@ def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, Tru
 
 
 def running_update(running_mean, running_var, mean, var, momentum, count):
-    """Twin of `textbook.running_update`: changes the running statistics (C) in place."""
+    """`definition.running_update`: changes the running statistics (C) in place."""
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (var * (count / (count - 1)) - running_var)
 

@@ -1,4 +1,4 @@
-"""Batch normalisation: launches of batchnorm.cu. Twins of `textbook.batch_norm` and its companions."""
+"""Batch normalisation: launches of batchnorm.cu; the formulas are in `definition`."""
 
 from ..launch import BLOCK, ITEMS, batch_last, c_name, contiguous, cut, runs
 from ..layout import batch_first
@@ -18,29 +18,29 @@ WARP = 32
 
 
 def batch_norm(on, x, weight=None, bias=None, eps=1e-5):
-    """Twin of `textbook.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
+    """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
     x = batch_last(x)
     mean, var = statistics(on, x)
     return batch_first(apply(on, x, weight, bias, mean, var, eps)), mean, var
 
 
 def batch_norm_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
-    """Twin of `textbook.batch_norm_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
+    """`definition.batch_norm_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     return _backward(on, grad_y, x, weight, mean, var, eps, needs, training=True)
 
 
 def batch_norm_eval(on, x, weight, bias, mean, var, eps=1e-5):
-    """Twin of `textbook.batch_norm_eval`: one affine map per channel. -> y (N, C, …)."""
+    """`definition.batch_norm_eval`: one affine map per channel. -> y (N, C, …)."""
     return batch_first(apply(on, batch_last(x), weight, bias, mean, var, eps))
 
 
 def batch_norm_eval_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
-    """Twin of `textbook.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
+    """`definition.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     return _backward(on, grad_y, x, weight, mean, var, eps, needs, training=False)
 
 
 def running_update(on, running_mean, running_var, mean, var, momentum, count):
-    """Twin of `textbook.running_update`: changes the running statistics (C) in place."""
+    """`definition.running_update`: changes the running statistics (C) in place."""
     channels, of = len(mean), running_mean.dtype
     mean, var = (a.astype(of, copy=False) for a in (mean, var))
     args = running_mean, running_var, mean, var, channels, of.type(momentum), of.type(count / (count - 1))

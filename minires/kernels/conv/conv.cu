@@ -1,4 +1,4 @@
-// Convolution in two dimensions. Twins: conv2d and conv2d_backward in kernels/textbook.py.
+// Convolution in two dimensions. Definitions: conv/definition.py.
 //
 //   conv2d_forward          y[o,p]     = b[o] + Σ_k w[o,k] · x[k seen from p]        k = (c, i, j), p = (h′, w′, n)
 //   conv2d_input_gradient   dx[c,q]    = Σ_k w[k,c] · g[k seen from q]               k = (o, i, j), q = (h, w, n)

@@ -1,4 +1,4 @@
-"""Convolution: sizes and launches of conv.cu. Twins of `textbook.conv2d` and `textbook.conv2d_backward`."""
+"""Convolution: sizes and launches of conv.cu; the formulas are in `definition`."""
 
 from ..launch import BLOCK, TILES, batch_last, blocks, c_name, contiguous, cut, tile_for
 from ..layout import batch_first, out_sizes
@@ -21,7 +21,7 @@ LEAST_LENGTH = 128  # positions that a part of a weight gradient sums, at least
 
 
 def conv2d(on, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
-    """Twin of `textbook.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> y (N, O, H′, W′)."""
+    """`definition.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> y (N, O, H′, W′)."""
     x, weight = batch_last(x), contiguous(weight)
     out_hw = out_sizes(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
     y = on.empty((len(weight), *out_hw, x.shape[3]), x.dtype)
@@ -38,7 +38,7 @@ def conv2d(on, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1,
 def conv2d_backward(
     on, grad_y, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, needs=(True, True, True)
 ):
-    """Twin of `textbook.conv2d_backward`. Returns dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O), or None each."""
+    """`definition.conv2d_backward`. Returns dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O), or None each."""
     g, x, weight = batch_last(grad_y), batch_last(x), contiguous(weight)
     shape = _shape(x, weight, g, stride, padding, dilation, groups)
     return (

@@ -38,11 +38,11 @@ import numpy as np
 
 from ...threads import get_num_threads, parallel_products, products_over, total, workspace, worth_threads
 from ..layout import copy_window, even, view
-from ..product.cpu import SMALL, product, product_sum
+from ..product.cpu import product, product_sum, small_pieces
 
 TILE = 4  # outputs of a tile
 N = TILE + 2  # numbers that a tile's column is turned into
-POINTS = 0, 2 / 3, -2 / 3, 3 / 2, -3 / 2  # of all simple fractions, those with the smallest error
+POINTS = 0, 2 / 3, -2 / 3, 3 / 2, -3 / 2  # with ∞; of all simple fractions, those with the smallest error
 
 # Found by `python -m benchmarks tune`, which times each beside its neighbours on the convolutions of four networks.
 CHANNELS = 10  # with which the transforms cost what the products save;
@@ -54,7 +54,7 @@ WEIGHT = 100  # multiply-adds in the time that the transforms of a weight take
 
 
 @functools.cache
-def transforms(dtype):
+def transforms(dtype, points=POINTS):
     """Aᵀ (4, 6), G (6, 3) and Bᵀ (6, 6) of F(4, 3), by the construction of Cook and Toom.
 
     A product of polynomials, (w₀ + w₁t + w₂t²)·(y₀ + … + y₃t³), is known from its values at six points. G and A take
@@ -62,7 +62,7 @@ def transforms(dtype):
     denominators went to G). The value at ∞ is the last coefficient. That is a *full* convolution, from y to six
     numbers; its transpose, from six inputs to y, is the correlation wanted: y = Aᵀ [(G w) ∘ (Bᵀ d)].
     """
-    points = np.array(POINTS)
+    points = np.array(points)
     others = [np.delete(points, i) for i in range(len(points))]
     at, g, bt = np.zeros((TILE, N)), np.zeros((N, 3)), np.zeros((N, N))
     at[:, :-1] = points ** np.arange(TILE)[:, None]
@@ -105,7 +105,7 @@ class Tiles:
 
         def work(runs):
             for run in runs:
-                for b in _some(run, 18 * 3 * w.shape[1]):
+                for b in small_pieces(run, 18 * 3 * w.shape[1]):
                     # (b, A, 3, 3) -> (3, b·3·A): rows of the kernel first, to be multiplied by G
                     taps = w[b].transpose(2, 0, 3, 1).reshape(3, -1)
                     np.matmul(self.g, taps, out=u[:, b].reshape(N, -1))
@@ -154,7 +154,7 @@ class Tiles:
 
         def work(runs):
             for run in runs:
-                for a in _some(run, 18 * rows):
+                for a in small_pieces(run, 18 * rows):
                     # (3, 6) @ (3, 6, a·B) -> (3, 3, a·B): columns of the kernel first
                     taps = total([self.g.T @ part[:, :, a].reshape(N, 3, -1).transpose(1, 0, 2) for part in sums])
                     grad_w[:, a] = taps.reshape(3, 3, -1, rows).transpose(3, 2, 1, 0)
@@ -188,12 +188,6 @@ class Tiles:
         """Which of the six rows of a tile lie in the image: lo, hi."""
         first, height = t * TILE - self.padding[0], self.x.shape[1]
         return min(max(-first, 0), N), min(max(height - first, 0), N)
-
-
-def _some(run, multiply_adds):
-    """Pieces of a slice, each a product that BLAS takes where it lies (see `minires.kernels.product.cpu`)."""
-    step = max(SMALL // multiply_adds, 1)
-    return [slice(i, min(i + step, run.stop)) for i in range(run.start, run.stop, step)]
 
 
 @functools.lru_cache(maxsize=4096)

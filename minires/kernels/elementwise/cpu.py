@@ -1,12 +1,13 @@
-"""ReLU and addition, in few and long NumPy calls. Twins of those in `minires.kernels.textbook`.
+"""ReLU and addition, in few and long NumPy calls; the formulas are in `definition`.
 
-What NumPy is good at decides the form. The maximum of two arrays is taken in vector instructions, of an array and a
-number it is not (0.17 and 0.5 ns per float32 element on a Zen 3): so here 0 is a row of zeros that stays in the cache.
-A product of floats and truth values is faster as two passes, one that makes the truth values floats.
+What NumPy does well decides the form. It takes the maximum of two arrays with vector instructions, and that of an array
+and a number without (0.17 and 0.5 ns per float32 element on a Zen 3): so 0 is a row of zeros here, which stays in the
+cache. A product of floats and truth values is faster in two passes, the first of which turns the truth values into
+floats.
 
-With two threads, each makes whole passes over its half. Cutting the halves into cache-sized blocks saves memory traffic
-and still loses: each of the many short calls must get the interpreter lock back from the other thread, and a thread
-that waits for it sleeps 50 µs.
+With two threads, each makes whole passes over its half. Blocks that fit the cache would save memory traffic, and are
+still slower: after each of the many short calls a thread must get the interpreter lock back from the other one, and
+while it waits it sleeps 50 µs.
 """
 
 import functools
@@ -15,14 +16,15 @@ import numpy as np
 
 from ...threads import get_num_threads, parallel
 
+# Found by `python -m benchmarks tune`.
 ZEROS = 1 << 15  # elements in the row of zeros
-BUFFER = 512  # elements in NumPy's own buffer, where rows are short;
-MANY = 50_000  # elements with which that pays for asking
+BUFFER = 512  # elements in NumPy's own buffer where rows are short,
+MANY = 50_000  # and how many an array must have for that to be faster
 PARALLEL_SIZE = 700_000  # elements below which a second thread costs more than it brings
 
 
 def relu(x):
-    """Twin of `textbook.relu`: max(x, 0), in the memory layout of x."""
+    """`definition.relu`: max(x, 0), in the memory layout of x."""
     return relu_into(x, np.empty_like(x))
 
 
@@ -43,7 +45,7 @@ def relu_into(x, y):
 
 
 def relu_backward(grad_y, y):
-    """Twin of `textbook.relu_backward`: the gradient where y > 0, else 0."""
+    """`definition.relu_backward`: the gradient where y > 0, else 0."""
     grad_x = np.empty_like(grad_y)
 
     def work(grad_y, y, grad_x):
@@ -56,7 +58,7 @@ def relu_backward(grad_y, y):
 
 
 def add(a, b):
-    """Twin of `textbook.add`: a + b, broadcasting."""
+    """`definition.add`: a + b, broadcasting."""
     if a.size < PARALLEL_SIZE or not isinstance(b, np.ndarray) or a.shape != b.shape or a.dtype != b.dtype:
         return a + b
     total = np.empty_like(a)
@@ -66,9 +68,9 @@ def add(a, b):
 class short_rows:
     """Make ``rows * number_of_each_row`` twice as fast inside, where a row has from 512 numbers to some thousands.
 
-    NumPy takes such rows, if they are shorter than its buffer, together, and fills the buffer with copies of their
-    numbers first: 0.1 … 0.2 ns an element more. With a buffer no longer than a row it takes each row as it is. (For
-    rows of less than 512, starting over with each would cost as much.)
+    If rows are shorter than NumPy's buffer, it handles several at once, and first fills the buffer with copies of their
+    numbers: 0.1 to 0.2 ns more for each element. With a buffer no longer than a row it takes each row as it is. (For
+    rows of less than 512 numbers, a new start for each row would cost as much.)
     """
 
     def __init__(self, rows):

@@ -9,17 +9,17 @@ ELEMENTWISE = Source(
 
 
 def relu(on, x):
-    """Twin of `textbook.relu`: max(x, 0)."""
+    """`definition.relu`: max(x, 0)."""
     return _elementwise(on, "relu", x)
 
 
 def relu_backward(on, grad_y, y):
-    """Twin of `textbook.relu_backward`: the gradient where y > 0, else 0."""
+    """`definition.relu_backward`: the gradient where y > 0, else 0."""
     return _elementwise(on, "relu_backward", grad_y, y)
 
 
 def add(on, a, b):
-    """Twin of `textbook.add`: a + b; arrays of one shape by our own kernel, anything else as the array library does."""
+    """`definition.add`: a + b; arrays of one shape by our own kernel, anything else as the array library does."""
     same = getattr(b, "shape", None) == getattr(a, "shape", ()) and type(a) is type(b)
     if not same or a.dtype != b.dtype or a.dtype.kind != "f" or not a.size:
         return a + b

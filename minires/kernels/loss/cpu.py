@@ -1,10 +1,10 @@
-"""Softmax cross-entropy in NumPy. Twin of `minires.kernels.textbook.cross_entropy`."""
+"""Softmax cross-entropy in NumPy; the formulas are in `definition`."""
 
 import numpy as np
 
 
 def one_hot(labels, classes, dtype, ignore_index=-100):
-    """Twin of `textbook.one_hot`. labels (N, …) -> (N, classes, …)."""
+    """`definition.one_hot`. labels (N, …) -> (N, classes, …)."""
     numbers = np.arange(classes).reshape(1, -1, *(1,) * (labels.ndim - 1))
     q = np.expand_dims(labels, 1) == numbers
     if 0 <= ignore_index < classes:
@@ -13,7 +13,7 @@ def one_hot(labels, classes, dtype, ignore_index=-100):
 
 
 def cross_entropy(logits, q):
-    """Twin of `textbook.cross_entropy`. logits, q (N, K, …) -> loss (N, …), probabilities (N, K, …)."""
+    """`definition.cross_entropy`. logits, q (N, K, …) -> loss (N, …), probabilities (N, K, …)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     loss = -np.multiply(q, log_p, out=np.zeros_like(log_p), where=q != 0).sum(axis=1)  # 0·log 0 = 0
@@ -21,5 +21,5 @@ def cross_entropy(logits, q):
 
 
 def cross_entropy_backward(grad_loss, p, q):
-    """Twin of `textbook.cross_entropy_backward`. grad_loss (N, …), p, q (N, K, …) -> (N, K, …)."""
+    """`definition.cross_entropy_backward`. grad_loss (N, …), p, q (N, K, …) -> (N, K, …)."""
     return np.expand_dims(grad_loss, 1) * (p * q.sum(axis=1, keepdims=True) - q)

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: launches of loss.cu. Twins of `textbook.cross_entropy` and its companions."""
+"""Softmax cross-entropy: launches of loss.cu; the formulas are in `definition`."""
 
 import math
 
@@ -16,7 +16,7 @@ WARP = 32
 
 
 def one_hot(on, labels, classes, dtype, ignore_index=-100):
-    """Twin of `textbook.one_hot`. labels (N, …) -> (N, classes, …); a label out of range gives NaN."""
+    """`definition.one_hot`. labels (N, …) -> (N, classes, …); a label out of range gives NaN."""
     labels = contiguous(labels.astype(np.int64, copy=False))
     q = on.empty((labels.shape[0], classes, *labels.shape[1:]), dtype)
     rest = math.prod(labels.shape[1:])
@@ -26,7 +26,7 @@ def one_hot(on, labels, classes, dtype, ignore_index=-100):
 
 
 def cross_entropy(on, logits, q):
-    """Twin of `textbook.cross_entropy`. logits, q (N, K, …) -> loss (N, …), probabilities (N, K, …)."""
+    """`definition.cross_entropy`. logits, q (N, K, …) -> loss (N, …), probabilities (N, K, …)."""
     z, q = contiguous(logits), contiguous(q)
     loss, p = on.empty((z.shape[0], *z.shape[2:]), z.dtype), on.empty(z.shape, z.dtype)
     grid = blocks(loss.size, BLOCK // WARP)
@@ -36,7 +36,7 @@ def cross_entropy(on, logits, q):
 
 
 def cross_entropy_backward(on, grad_loss, p, q):
-    """Twin of `textbook.cross_entropy_backward`. grad_loss (N, …), p, q (N, K, …) -> (N, K, …)."""
+    """`definition.cross_entropy_backward`. grad_loss (N, …), p, q (N, K, …) -> (N, K, …)."""
     g, p, q = contiguous(grad_loss), contiguous(p), contiguous(q)
     grad_logits = on.empty(p.shape, p.dtype)
     grid = blocks(g.size, BLOCK // WARP)

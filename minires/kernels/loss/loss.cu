@@ -1,4 +1,4 @@
-// Softmax cross-entropy. Twins: cross_entropy and cross_entropy_backward in kernels/textbook.py.
+// Softmax cross-entropy. Definitions: loss/definition.py.
 //
 //   one_hot                  class indices -> rows of zeros with a single 1 (none where ignored)
 //   cross_entropy            p = softmax(z), loss = −Σ_k q_k·log p_k

@@ -1,4 +1,4 @@
-"""Pooling tap by tap: one pass over the image for each offset in the window. Twins of the pools in `textbook`.
+"""Pooling tap by tap: one pass over the image for each offset in the window.
 
 With the batch last in memory (see `layout`), the entries of all windows at one offset are runs of N numbers.
 """
@@ -14,10 +14,11 @@ from .definition import regions
 
 
 def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
-    """Twin of `textbook.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned.
+    """`definition.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned.
 
     First the largest of each window's columns, then the largest of those: 3 + 3 comparisons for a 3×3 window, and the
-    first three of whole rows. Which entry it was is told by small integers, several times cheaper than masked copies.
+    first three of whole rows. Which entry it was is found with small integers, which is several times cheaper than
+    masked copies.
     """
     x = batch_last(x)
     out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding)
@@ -37,7 +38,7 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
 
 
 def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0)):
-    """Twin of `textbook.max_pool2d_backward`. Returns dx (N, C, H, W)."""
+    """`definition.max_pool2d_backward`. Returns dx (N, C, H, W)."""
     g, tap = batch_last(grad_y), batch_last(tap)
     grad_x = np.empty((*x_shape[1:], x_shape[0]), g.dtype)
     taps = list(_taps(x_shape[2:], g.shape[1:3], kernel_size, stride, padding))
@@ -127,7 +128,7 @@ class _Windows:
 
 
 def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True):
-    """Twin of `textbook.avg_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′)."""
+    """`definition.avg_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′)."""
     x = batch_last(x)
     out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding)
     y = np.zeros((len(x), *out_hw, x.shape[3]), x.dtype)
@@ -138,7 +139,7 @@ def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True):
 
 
 def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride, padding=(0, 0), count_include_pad=True):
-    """Twin of `textbook.avg_pool2d_backward`. Returns dx (N, C, H, W)."""
+    """`definition.avg_pool2d_backward`. Returns dx (N, C, H, W)."""
     g = batch_last(grad_y)
     g = g * _shares(x_shape[2:], g.shape[1:3], kernel_size, stride, padding, count_include_pad, g.dtype)
     grad_x = np.zeros((*x_shape[1:], x_shape[0]), g.dtype)
@@ -148,7 +149,7 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride, padding=(0, 0), co
 
 
 def adaptive_avg_pool2d(x, output_size):
-    """Twin of `textbook.adaptive_avg_pool2d`. x (N, C, H, W) -> y (N, C, *output_size)."""
+    """`definition.adaptive_avg_pool2d`. x (N, C, H, W) -> y (N, C, *output_size)."""
     x = batch_last(x)
     y = np.empty((len(x), *output_size, x.shape[3]), x.dtype)
     for h, rows in enumerate(regions(x.shape[1], output_size[0])):
@@ -158,7 +159,7 @@ def adaptive_avg_pool2d(x, output_size):
 
 
 def adaptive_avg_pool2d_backward(grad_y, x_shape):
-    """Twin of `textbook.adaptive_avg_pool2d_backward`. Returns dx (N, C, H, W)."""
+    """`definition.adaptive_avg_pool2d_backward`. Returns dx (N, C, H, W)."""
     g = batch_last(grad_y)
     grad_x = np.zeros((*x_shape[1:], x_shape[0]), g.dtype)
     for h, rows in enumerate(regions(x_shape[2], g.shape[1])):

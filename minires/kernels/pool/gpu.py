@@ -1,4 +1,4 @@
-"""Pooling: launches of pool.cu. Twins of the pools in `textbook`."""
+"""Pooling: launches of pool.cu; the definitions are in `definition`."""
 
 import math
 
@@ -19,7 +19,7 @@ POOL = Source(
 
 
 def max_pool2d(on, x, kernel_size, stride, padding=(0, 0)):
-    """Twin of `textbook.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), uint8 or int32."""
+    """`definition.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), uint8 or int32."""
     x = batch_last(x)
     y = on.empty(_out_shape(x, kernel_size, stride, padding), x.dtype)
     taps = on.empty(y.shape, np.uint8 if math.prod(kernel_size) <= 256 else np.int32)
@@ -29,7 +29,7 @@ def max_pool2d(on, x, kernel_size, stride, padding=(0, 0)):
 
 
 def max_pool2d_backward(on, grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0)):
-    """Twin of `textbook.max_pool2d_backward`. Returns dx (N, C, H, W)."""
+    """`definition.max_pool2d_backward`. Returns dx (N, C, H, W)."""
     g, taps = batch_last(grad_y), batch_last(tap)
     grad_x = on.empty((*x_shape[1:], x_shape[0]), g.dtype)
     window = *kernel_size, *stride, *padding
@@ -39,7 +39,7 @@ def max_pool2d_backward(on, grad_y, tap, x_shape, kernel_size, stride, padding=(
 
 
 def avg_pool2d(on, x, kernel_size, stride, padding=(0, 0), count_include_pad=True):
-    """Twin of `textbook.avg_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′)."""
+    """`definition.avg_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′)."""
     x = batch_last(x)
     y = on.empty(_out_shape(x, kernel_size, stride, padding), x.dtype)
     window = *kernel_size, *stride, *padding, bool(count_include_pad)
@@ -48,7 +48,7 @@ def avg_pool2d(on, x, kernel_size, stride, padding=(0, 0), count_include_pad=Tru
 
 
 def avg_pool2d_backward(on, grad_y, x_shape, kernel_size, stride, padding=(0, 0), count_include_pad=True):
-    """Twin of `textbook.avg_pool2d_backward`. Returns dx (N, C, H, W)."""
+    """`definition.avg_pool2d_backward`. Returns dx (N, C, H, W)."""
     g = batch_last(grad_y)
     grad_x = on.empty((*x_shape[1:], x_shape[0]), g.dtype)
     window = *kernel_size, *stride, *padding, bool(count_include_pad)
@@ -57,7 +57,7 @@ def avg_pool2d_backward(on, grad_y, x_shape, kernel_size, stride, padding=(0, 0)
 
 
 def adaptive_avg_pool2d(on, x, output_size):
-    """Twin of `textbook.adaptive_avg_pool2d`. x (N, C, H, W) -> y (N, C, *output_size)."""
+    """`definition.adaptive_avg_pool2d`. x (N, C, H, W) -> y (N, C, *output_size)."""
     x = batch_last(x)
     y = on.empty((len(x), *output_size, x.shape[3]), x.dtype)
     _launch(on, "adaptive_avg_pool2d", x.dtype, (x, y), y.size, x.shape, y.shape, ())
@@ -65,7 +65,7 @@ def adaptive_avg_pool2d(on, x, output_size):
 
 
 def adaptive_avg_pool2d_backward(on, grad_y, x_shape):
-    """Twin of `textbook.adaptive_avg_pool2d_backward`. Returns dx (N, C, H, W)."""
+    """`definition.adaptive_avg_pool2d_backward`. Returns dx (N, C, H, W)."""
     g = batch_last(grad_y)
     grad_x = on.empty((*x_shape[1:], x_shape[0]), g.dtype)
     _launch(on, "adaptive_avg_pool2d_backward", g.dtype, (g, grad_x), grad_x.size, grad_x.shape, g.shape, ())

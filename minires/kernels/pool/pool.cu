@@ -1,4 +1,4 @@
-// Pooling. Twins: the pools and their backward functions in kernels/textbook.py.
+// Pooling. Definitions: pool/definition.py.
 //
 //   max_pool2d, max_pool2d_backward                     largest entry of each window, and the tap it came from
 //   avg_pool2d, avg_pool2d_backward                     mean of each window

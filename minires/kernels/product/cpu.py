@@ -21,7 +21,7 @@ LEAST_SUM = 500  # and for `product_sum`, whose runs cost an addition each
 
 
 def matmul(a, b):
-    """Twin of `textbook.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P)."""
+    """`definition.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P)."""
     (rows, inner), columns = a.shape[-2:], b.shape[-1]
     if rows * inner * columns <= BLAS_ALONE:
         return a @ b
@@ -57,6 +57,12 @@ def product_sum(a, b):
     return parts[0] if len(parts) == 1 else sum(parts)
 
 
+def small_pieces(run, multiply_adds):
+    """Pieces of a slice, each of so few entries of so many multiply-adds that they are one small product."""
+    step = max(SMALL // multiply_adds, 1)
+    return [slice(i, min(i + step, run.stop)) for i in range(run.start, run.stop, step)]
+
+
 def _in_runs(columns, run, least):
     """(start, stop, number of equal runs) of the parts of range(columns): whole runs, then what is left."""
     if run < least or columns <= run:
@@ -72,13 +78,13 @@ def _cut(x, runs):
 
 
 def linear(x, weight, bias=None):
-    """Twin of `textbook.linear`. x (…, in), weight (out, in), bias (out) or None -> y (…, out)."""
+    """`definition.linear`. x (…, in), weight (out, in), bias (out) or None -> y (…, out)."""
     y = matmul(_rows(x), weight.T).reshape(*x.shape[:-1], len(weight))
     return y if bias is None else y + bias
 
 
 def linear_backward(grad_y, x, weight, needs=(True, True, True)):
-    """Twin of `textbook.linear_backward`. Returns dx (…, in), dw (out, in), db (out), or None each."""
+    """`definition.linear_backward`. Returns dx (…, in), dw (out, in), db (out), or None each."""
     g = _rows(grad_y)
     grad_x = matmul(g, weight).reshape(*grad_y.shape[:-1], weight.shape[1]) if needs[0] else None
     grad_weight = matmul(g.T, _rows(x)) if needs[1] else None

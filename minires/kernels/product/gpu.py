@@ -1,4 +1,4 @@
-"""Matrix products and the linear layer: launches of matmul.cu. Twins of their namesakes in `textbook`."""
+"""Matrix products and the linear layer: launches of matmul.cu; the definitions are in `definition`."""
 
 import math
 
@@ -22,7 +22,7 @@ MOST_MATRICES = 65_535  # of one launch: CUDA's limit of blockIdx.z
 
 
 def matmul(on, a, b):
-    """Twin of `textbook.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P); whole numbers as the array library does."""
+    """`definition.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P); whole numbers as the array library does."""
     if a.dtype not in (np.float32, np.float64):
         return a @ b
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -33,13 +33,13 @@ def matmul(on, a, b):
 
 
 def linear(on, x, weight, bias=None):
-    """Twin of `textbook.linear`. x (…, in), weight (out, in), bias (out) or None -> y (…, out)."""
+    """`definition.linear`. x (…, in), weight (out, in), bias (out) or None -> y (…, out)."""
     y = product(on, x.reshape(-1, x.shape[-1]), weight.T, bias)
     return y.reshape(*x.shape[:-1], len(weight))
 
 
 def linear_backward(on, grad_y, x, weight, needs=(True, True, True)):
-    """Twin of `textbook.linear_backward`. Returns dx (…, in), dw (out, in), db (out), or None each."""
+    """`definition.linear_backward`. Returns dx (…, in), dw (out, in), db (out), or None each."""
     g = grad_y.reshape(-1, grad_y.shape[-1])  # (rows, out)
     return (
         product(on, g, weight).reshape(*grad_y.shape[:-1], weight.shape[1]) if needs[0] else None,

@@ -1,4 +1,4 @@
-// Matrix products of any strides. Twins: matmul, linear and linear_backward in textbook.py.
+// Matrix products of any strides. Definitions: product/definition.py.
 //
 //   matmul     c[m,p] = Σ_k a[m,k] · b[k,p] (+ bias[p]), c row by row
 //

@@ -17,7 +17,7 @@ REDUCE = Source(
 
 
 def reduce_sum(on, x, axes, keepdims=False):
-    """Twin of `textbook.reduce_sum`: Σ over the axes."""
+    """`definition.reduce_sum`: Σ over the axes."""
     if not _ours(x):
         y = x.sum(axis=axes, keepdims=keepdims)
         return y if y.shape == () or y.flags.c_contiguous else y.copy()
@@ -25,22 +25,22 @@ def reduce_sum(on, x, axes, keepdims=False):
 
 
 def reduce_max(on, x, axes, keepdims=False):
-    """Twin of `textbook.reduce_max`: the largest over the axes."""
+    """`definition.reduce_max`: the largest over the axes."""
     return _reduce(on, "Max", x, axes, keepdims) if _ours(x) else x.max(axis=axes, keepdims=keepdims)
 
 
 def reduce_min(on, x, axes, keepdims=False):
-    """Twin of `textbook.reduce_min`: the smallest over the axes."""
+    """`definition.reduce_min`: the smallest over the axes."""
     return _reduce(on, "Min", x, axes, keepdims) if _ours(x) else x.min(axis=axes, keepdims=keepdims)
 
 
 def argmax(on, x, axis=None, keepdims=False):
-    """Twin of `textbook.argmax`: the first place of the largest along an axis, or of all."""
+    """`definition.argmax`: the first place of the largest along an axis, or of all."""
     return _first(on, "Max", x, axis, keepdims) if _ours(x) else x.argmax(axis=axis, keepdims=keepdims)
 
 
 def argmin(on, x, axis=None, keepdims=False):
-    """Twin of `textbook.argmin`: the first place of the smallest along an axis, or of all."""
+    """`definition.argmin`: the first place of the smallest along an axis, or of all."""
     return _first(on, "Min", x, axis, keepdims) if _ours(x) else x.argmin(axis=axis, keepdims=keepdims)
 
 

@@ -1,4 +1,4 @@
-// Reductions. Twins: reduce_sum, reduce_max, reduce_min, argmax and argmin in kernels/textbook.py.
+// Reductions. Definitions: reduce/definition.py.
 //
 //   reduce_rows      y[row, run] = the entries of a run of each row joined: one block a run
 //   reduce_columns   y[i] = x[l, i] joined over l: one thread a result

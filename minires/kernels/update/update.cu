@@ -1,4 +1,4 @@
-// The optimisers' updates, of all parameters in one launch. Twins: SGD.update and Adam.update in optim/optimizers.py.
+// The optimisers' updates, of all parameters in one launch. Definitions: SGD.update and Adam.update, optim/optimizers.py.
 //
 //   sgd    v ← μ·v + (1 − dampening)·d,  θ ← θ − η·v  (or Nesterov's d + μ·v),   d = g + λ·θ
 //   adam   m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,  θ ← θ − η_t · m / (√v / root_t + ε)
