@@ -18,6 +18,7 @@ from typing import Any
 from .. import kernels, random
 from ..kernels.devices import Device
 from ..nn import Module
+from ..nn.examples import share_right
 from ..optim import Optimizer, on_device
 from ..tensor import Tensor
 from .history import Result
@@ -42,6 +43,7 @@ class GraphedStep:
                 f"graph=True: got {optimizer.name}, which has no kernel; use SGD, Adam, AdamW, or graph=False"
             )
         self.model, self.optimizer, self.loss, self.eager = model, optimizer, loss, eager
+        self.kernel = optimizer.kernel
         self.runner: Any = _Rehearsal(on) if on.launches_at_once else _CudaGraph(on)
         self.launches: on_device.Launches = {}
         self.inputs: tuple[Tensor, Tensor] | None = None
@@ -64,7 +66,7 @@ class GraphedStep:
                 return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
             for p, grad in self.grads:  # an eager step may have put others there
                 p.grad = grad
-            layout = on_device.advance(self.optimizer)
+            layout = on_device.advance(self.kernel, self.optimizer.rows(), self.launches)
             if layout != self.captured:  # the first time, or the optimiser has other arrays or groups than it had
                 self._capture()
                 self.captured = layout
@@ -79,10 +81,8 @@ class GraphedStep:
         outputs = self.model(x)
         value = self.loss(outputs, y)
         value.backward()
-        on_device.launch(self.optimizer)
-        classes = y.dtype.kind in "iu" and outputs.shape[:1] + outputs.shape[2:] == y.shape
-        largest = kernels.of(outputs.data).argmax(outputs.data, 1) if classes else None
-        self.results = value.data, None if largest is None else (largest == y.data).mean()
+        on_device.launch(self.kernel, self.optimizer.rows(advance=False), self.launches)
+        self.results = value.data, share_right(outputs.data, y.data)
         self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]
 
     def _capture(self) -> None:

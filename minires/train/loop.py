@@ -1,20 +1,9 @@
-"""Training: one step, evaluation, and `fit`, a loop with progress bar, checkpoints and history.
-
->>> import minires as mr
->>> from minires import optim, train
->>> digits, test = mr.data.digits()
->>> model = mr.models.resnet_cifar(8, width=4, in_channels=1)
->>> optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
->>> history = train.fit(model, digits.subset(128), optimizer, epochs=2, batch_size=32, progress=False)
->>> len(history.step_loss), len(history.train_loss)
-(8, 2)
-"""
+"""The training loop: one step, evaluation, and `fit`, with progress bar, checkpoints and history."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import operator
 import os
 import sys
@@ -33,6 +22,7 @@ from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
 from ..files import writable_folder
 from ..nn import Module, functional as F
+from ..nn.examples import accuracy, fit_to
 from ..optim import LRScheduler, Optimizer
 from ..tensor import Tensor
 from .checkpoint import START_ANEW, Checkpoint, CheckpointError
@@ -43,7 +33,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Step(NamedTuple):
-    """What `fit` tells ``on_step`` after each training step; numbers count from 0, ``step`` over all epochs."""
+    """What `fit` passes to ``on_step`` after each training step; numbers count from 0, ``step`` over all epochs."""
 
     epoch: int
     batch: int
@@ -58,13 +48,13 @@ def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss =
 
     The modules stay in the mode they are in. The result is of the parameters before the step.
     """
-    inputs, targets = _like_model(model, x), _like_model(model, y)
+    inputs, targets = fit_to(model, x), fit_to(model, y)
     optimizer.zero_grad()
     outputs = model(inputs)
     value = loss(outputs, targets)
     value.backward()
     optimizer.step()
-    return Result(value.item(), _accuracy(outputs.data, targets.data))
+    return Result(value.item(), accuracy(outputs.data, targets.data))
 
 
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
@@ -75,9 +65,9 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss 
     tally = Tally()
     with _mode(model, training=False), no_grad():
         for x, y in batches(dataset, batch_size, shuffle=False):
-            inputs, targets = _like_model(model, x), _like_model(model, y)
+            inputs, targets = fit_to(model, x), fit_to(model, y)
             outputs = model(inputs)
-            tally.add(Result(loss(outputs, targets).item(), _accuracy(outputs.data, targets.data)), len(y))
+            tally.add(Result(loss(outputs, targets).item(), accuracy(outputs.data, targets.data)), len(y))
     return tally.mean()
 
 
@@ -159,7 +149,7 @@ def fit(
                         if step is None:
                             result = train_step(model, optimizer, x, y, loss)
                         else:
-                            result = step(_like_model(model, x), _like_model(model, y))
+                            result = step(fit_to(model, x), fit_to(model, y))
                         history.step_loss.append(result.loss)
                         at.tally.add(result, len(y))
                         if schedule is not None and schedule_every == "step":
@@ -202,21 +192,6 @@ def _mode(model: Module, training: bool) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.training = mode
-
-
-def _like_model(model: Module, values: Any) -> Tensor:
-    """A tensor on the device of the model's first parameter and, if it is floating, in its dtype."""
-    tensor, weight = values if isinstance(values, Tensor) else Tensor(values), next(model.parameters(), None)
-    if weight is None:
-        return tensor
-    return (tensor.to(weight.dtype) if tensor.dtype.kind == "f" else tensor).to(weight.device)
-
-
-def _accuracy(outputs: Any, targets: Any) -> float:
-    """Share of targets (N, …) that are the largest of the outputs (N, K, …); NaN if they are not class indices."""
-    if targets.dtype.kind not in "iu" or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
-        return math.nan
-    return float((kernels.of(outputs).argmax(outputs, 1) == targets).mean())
 
 
 def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every):
