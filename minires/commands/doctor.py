@@ -4,12 +4,30 @@ import os
 import platform
 import shutil
 import subprocess
+from typing import Any
 
 import numpy as np
 
 from .. import __version__, cuda_on_cpu
 from ..kernels import devices
 from ..threads import get_num_threads
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser of ``minires``."""
+    parser = commands.add_parser(
+        "doctor",
+        help="say what this machine has and which devices can be used, and why not",
+        description="Say what this machine has, which of the devices cpu, gpu and cuda-on-cpu can be used, and what is "
+        "missing for the others.",
+    )
+    parser.set_defaults(command=run)
+
+
+def run() -> int:
+    """Print what this machine has, and which devices can be used."""
+    print(report())
+    return 0
 
 
 def report() -> str:
