@@ -46,7 +46,7 @@ def show(figure: Any, name: str) -> None:
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
-    """The items, with a progress bar on a terminal."""
+    """The items, with a progress bar if this is a terminal."""
     return tqdm(items, desc=what, total=total, leave=False, disable=not sys.stderr.isatty())
 
 

@@ -380,7 +380,7 @@ def test_a_damaged_checkpoint_and_one_not_of_fit(tmp_path):
         go(*run, checkpoint=path)
 
 
-# ── what fit tells ──
+# ── what fit reports ──
 
 
 def test_on_step_and_history_tell_the_same(tmp_path):

@@ -26,7 +26,7 @@ from ..train import evaluate
 EPOCHS = {"digits": 20, "cifar10": 2}  # default for each data set
 TABLE_STEPS = (0, 10, 100)
 TAIL = 50  # the final training loss is the mean over the last so many steps
-DIVERGED = 100.0  # a training loss from which nothing was learnt: guessing one of ten classes costs ln 10 = 2.3
+DIVERGED = 100.0  # a training loss that shows that nothing was learnt: guessing one of ten classes costs ln 10 = 2.3
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison measured: plain values, with which the table and the sentences are written.
+    """What a comparison measured; the table and the sentences are written from it.
 
     networks: by name, "plain" and "residual". forks: those of the last recorded step. fork_sum_error: the largest
     relative error of skip + branch at any fork; None if it is not finite.
@@ -194,7 +194,7 @@ def compare(settings: Settings) -> Comparison:
             f"compare: got epochs={epochs}, batch_size={settings.batch_size}, lr={settings.lr}; expected at least 1 "
             "epoch, batches of at least 2 and a positive learning rate"
         )
-    kernels.device(settings.device)  # one that cannot be used says so before anything is downloaded
+    kernels.device(settings.device)  # a device that cannot be used fails before anything is downloaded
     manual_seed(settings.seed)
     plain, residual = models.twins(
         settings.depth,
@@ -354,7 +354,7 @@ def sentences(measured: Comparison) -> list[str]:
 
 
 def _trend(ratio: float | None) -> str:
-    """What a first/last ratio says of the gradient's way from output to input."""
+    """Describe what a first/last ratio says of the gradient's way back."""
     if ratio is None:
         return "is not finite"
     if ratio > 1.5:
@@ -367,7 +367,7 @@ def _trend(ratio: float | None) -> str:
 
 
 def _change(before: float | None, after: float | None) -> str:
-    """What became of a first/last ratio in training."""
+    """Describe how a first/last ratio changed in training."""
     if not before or not after:
         return "is not finite"
     factor = max(before / after, after / before)

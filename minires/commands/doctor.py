@@ -17,9 +17,9 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser of ``minires``."""
     parser = commands.add_parser(
         "doctor",
-        help="say what this machine has and which devices can be used, and why not",
-        description="Say what this machine has, which of the devices cpu, gpu and cuda-on-cpu can be used, and what is "
-        "missing for the others.",
+        help="report what this machine has, which devices can be used, and why others cannot",
+        description="Report what this machine has, which of the devices cpu, gpu and cuda-on-cpu can be used, and what "
+        "the others lack.",
     )
     parser.set_defaults(command=run)
 
@@ -66,7 +66,7 @@ def _cupy() -> str:
         return f"not installed; on a machine with an NVIDIA GPU: {devices.INSTALL}"
     try:
         nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
-    except Exception:  # of several kinds, by how CuPy looked for the library
+    except Exception:  # of several kinds, depending on how CuPy looked for the library
         return f"{cupy.__version__}, without the compiler NVRTC: {devices.INSTALL}"
     return f"{cupy.__version__}, compiling with NVRTC {nvrtc}"
 

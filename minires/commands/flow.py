@@ -47,8 +47,8 @@ def add_parser(commands: Any) -> None:
         "flow",
         help="draw every figure of the gradient-flow instrument",
         description="Draw every figure of the gradient-flow instrument for a pair of twins, or for a network of your "
-        "choice, before and after a short training: profile, forks, path spectrum, graph, responses, variance, "
-        "shattering, Jacobians, lesion, landscape, and the flow over training.",
+        "choice, before and after a short training: profile, forks, path spectrum, computation graph, responses, "
+        "variance, shattering, Jacobians, lesion, landscape, and the flow over training.",
         epilog="examples:\n"
         "  minires flow                               plain and residual twins of 20 layers, on handwritten digits\n"
         "  minires flow --init-only --depth 56        nothing is trained: what the papers say of initialisation\n"

@@ -12,8 +12,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "grade",
         help="grade an exercise file",
-        description="Run the tests of an exercise on your file, each in a process of its own, and say what passed, "
-        "what failed, and a hint.",
+        description="Run the tests of an exercise on your file, each in a process of its own, and report what "
+        "passed, what failed, and a hint.",
         epilog="The exit code is 0 for full marks in all tests that ran, 3 if points are missing.\n\n"
         "examples:\n"
         "  minires grade conv2d.py\n"
@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="the file, or a folder that holds it under the exercise's name")
     parser.add_argument("--assignment", metavar="NAME", help="the exercise (default: the name of the file)")
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
-    parser.add_argument("--out", metavar="FILE", help="write here, anew after each test (default: print)")
+    parser.add_argument("--out", metavar="FILE", help="write here, again after each test (default: print)")
     parser.add_argument("--hidden", action="store_true", help="run the hidden tests too")
     parser.add_argument("--seed", type=int, default=0, help="of the hidden tests' shapes and numbers (default 0)")
     parser.add_argument(

@@ -79,7 +79,7 @@ def read_lessons() -> list[Lesson]:
 
 
 def table(lessons: list[Lesson]) -> str:
-    """One line each: number, title, the seconds it takes, and takes quick; those of more than a minute are marked."""
+    """One line per lesson: number, title, and the seconds it takes in full and quick; long ones are marked."""
     width = max(len(lesson.title) for lesson in lessons)
     lines = [f"{'':>2}  {'':<{width}}  seconds  quick"]
     for x in lessons:

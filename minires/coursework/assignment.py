@@ -18,7 +18,7 @@ class Test:
     """One test: ``check(learner, rng)`` asks the submission and raises `Wrong` if it does not pass.
 
     part, points, hint: as the markers of `minires.testing.pytest_plugin`. hidden: run with ``--hidden`` only, and of
-    its failure nothing is told but the hint and the kind of mistake. patience: multiplies the time limit.
+    its failure only the hint and the kind of mistake are shown. patience: multiplies the time limit.
     """
 
     part: str

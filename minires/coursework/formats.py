@@ -17,7 +17,7 @@ def text(result: Result) -> str:
 
 
 def text_of(test: TestResult) -> str:
-    """One test's line, and what is told of a failure."""
+    """One test's line, and what is shown of a failure."""
     name = f"{test.test.part}: {test.title}"
     line = f"{MARKS[test.status]} {test.number:<5}{name:<58}{test.score:>5g} of {test.test.points:g}"
     return "\n".join([line, *(f"      {told}" for told in clean(test.told).splitlines())])

@@ -45,7 +45,7 @@ class TestResult:
 
     @property
     def told(self) -> str:
-        """What the learner is told: of a hidden test the kind of mistake and the hint, no values and no output."""
+        """What the learner is shown: of a hidden test the kind of mistake and the hint, no values and no output."""
         if self.status == "passed":
             return ""
         if self.status == "not run":

@@ -24,7 +24,7 @@ Mistakes = Iterable[tuple[str, Any]]
 def judge(what: str, got: Any, right: Any, mistakes: Mistakes = (), tolerance: float = TOLERANCE) -> None:
     """Raise Wrong unless ``got`` equals ``right`` in shape, type and values.
 
-    mistakes: (words, the value it would give) of known ones, of which the first that fits is told.
+    mistakes: (words, the value it would give) of known ones, of which the first that fits is reported.
     """
     right = np.asarray(right)
     got = as_array(what, got, right)

@@ -13,7 +13,7 @@ def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, fl
     """Pad each image with zeros, crop it back to its size at a random place, mirror it left to right half of the time.
 
     `images` (N, C, H, W), any dtype; the result has the same shape and dtype and shares no memory with it. Images on a
-    GPU stay there, and with the same `rng` the same happens to them as on the CPU. On standardised images a zero is the
+    GPU stay there, and the same `rng` treats them as it would on the CPU. On standardised images a zero is the
     mean colour. Digits are not symmetric: for them use `padding=1, flip=False`.
     For `batches(…, augment=…)` other settings are bound with `functools.partial(random_crop_flip, padding=1)`.
 

@@ -14,8 +14,8 @@ def digits(normalize: bool = True) -> tuple[Dataset, Dataset]:
 
     The split is fixed: after one permutation of the file, every fifth image of the list sorted by digit is for the
     test, so that both sets hold the digits in equal shares. The file is ordered by writer, and so the permutation
-    puts the hands of every writer on both sides; an unshuffled split (the last 360 as the test) would ask for hands
-    never seen in training, a harder question with a lower accuracy.
+    puts the handwriting of every writer on both sides; an unshuffled split (the last 360 as the test) would ask for
+    handwriting never seen in training, a harder question with a lower accuracy.
 
     Stored pixels count ink from 0 to 16. `normalize` gives (pixels − mean) / std with the mean and standard deviation
     of all training pixels, one number each (4.89 and 6.02); without it images run from 0 to 1.

@@ -16,7 +16,7 @@ from .blocks import PlainPreActBlock, PreActBlock, ResidualBlock, conv3x3, make_
 
 
 class ReZeroBlock(ResidualBlock):
-    """relu(α·branch(x) + shortcut(x)), α a learned scalar that starts at 0: the standard block and one number more.
+    """relu(α·branch(x) + shortcut(x)), α a learned scalar that starts at 0: the standard block plus one number.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). Bachlechner et al. 2020 (arXiv 2003.04887), equation 1.
     The branch keeps its batch norms here; `SkipInitBlock` has none.
@@ -31,7 +31,7 @@ class ReZeroBlock(ResidualBlock):
         return self.relu(out)
 
     def zero_branch(self) -> None:
-        """α = 0, where it starts anyway. (With γ = 0 besides, neither would ever get a gradient.)"""
+        """α = 0, where it starts anyway. (If γ were 0 as well, neither would ever get a gradient.)"""
         nn.init.zeros_(self.alpha)
 
 

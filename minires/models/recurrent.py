@@ -7,7 +7,7 @@ from ..tensor import Tensor
 class ResidualRNN(nn.RNN):
     """h_t = h_{t−1} + scale·tanh(W_ih·x_t + b_ih + W_hh·h_{t−1} + b_hh): `nn.RNN`, and a shortcut around every step.
 
-    Shapes, arguments and weights are those of `nn.RNN`, whose state dict it takes: the two are twins. The Jacobian of a
+    Shapes, arguments and weights are those of `nn.RNN`, whose state dict it takes. The Jacobian of a
     step is I + scale·J in place of J. ``scale`` 1/L, L being the length of the sequences, keeps the sum of L branches
     of the size of one; a step is then one of Euler's method for h′ = tanh(…), the view of Chang et al. 2019 (arXiv
     1902.09689). With learned factors before both summands it is the FastRNN of Kusupati et al. 2018 (NeurIPS).

@@ -102,7 +102,7 @@ class ResNet(nn.Module):
                 channels = width * kind.expansion
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
         if self.preact:
-            self.bn = norm_layer(channels)  # what pre-activation leaves to do at the end
+            self.bn = norm_layer(channels)  # which pre-activation leaves for the end
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
         for module in self.modules():

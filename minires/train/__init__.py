@@ -1,4 +1,4 @@
-"""Training: one step, evaluation, `fit`, a loop with progress bar, checkpoints and history, and the one recipe.
+"""Training: one step, evaluation, the loop `fit` with progress bar, checkpoints and history, and one recipe.
 
 >>> import minires as mr
 >>> from minires import optim, train

@@ -1,11 +1,11 @@
 """One training step captured in a CUDA graph: launched as a whole, without Python between its kernels.
 
-The first steps are run eagerly: they compile the kernels and fill a memory pool of the graph's own. Then one step is
-captured, which runs nothing and fixes all addresses, and from there on each step is: copy the batch into the static
-inputs, send what the optimiser counts and schedules, launch. Nothing inside may be read back, so loss and accuracy stay
-on the device until the graph has run. The ops and their order are those of the eager step, and so are the results.
+The first steps run eagerly: they compile the kernels and fill a memory pool that belongs to the CUDA graph. Then one
+step is captured, which runs nothing but fixes all addresses. From then on, each step copies the batch into the static
+inputs, sends what the optimiser counts and schedules, and launches. Nothing inside may be read back, so loss and
+accuracy stay on the device until the step has run. It has the ops of the eager step, in their order, and its results.
 
-On the device "cuda-on-cpu" the step is rehearsed: run again each time, but with the same rules.
+On the device "cuda-on-cpu" the step is rehearsed: it is run anew each time, under the same rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WARM_UP = 2  # eager steps: the first makes the optimiser's state, the second al
 
 
 class GraphedStep:
-    """Trains a model by one batch a call, captured once the batch has been seen `WARM_UP` times in its shape.
+    """Trains a model by one batch per call; the step is captured after `WARM_UP` batches of one shape.
 
     A batch of another shape, such as a smaller last one, is trained eagerly. ``eager``: the step to capture,
     `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser without a kernel of its own.

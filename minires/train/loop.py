@@ -44,9 +44,9 @@ class Step(NamedTuple):
 
 
 def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss = F.cross_entropy) -> Result:
-    """One step on a batch: x (N, …) and y (N) go in as arrays or tensors, floating ones in the dtype of the model.
+    """One step on a batch, x (N, …) and y (N), arrays or tensors; floating ones are converted to the model's dtype.
 
-    The modules stay in the mode they are in. The result is of the parameters before the step.
+    The modules stay in the mode they are in. Loss and accuracy are those of the parameters before the step.
     """
     inputs, targets = fit_to(model, x), fit_to(model, y)
     optimizer.zero_grad()
@@ -58,7 +58,7 @@ def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss =
 
 
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
-    """Loss and accuracy on a data set, in evaluation mode and without a graph; every module gets its mode back.
+    """Loss and accuracy on a data set, in evaluation mode, recording no graph; every module gets its mode back.
 
     ``loss`` must be the mean over a batch; the result is the mean over all examples.
     """
@@ -99,14 +99,14 @@ def fit(
     draws the order of an epoch from ``(seed, epoch)`` alone. on_step: called with a `Step` after each one.
 
     checkpoint: a file written at the start, after every epoch, and every ``checkpoint_every`` steps; each run needs
-    one of its own. If it is there, the same call goes on where it stands, unless ``resume=False``. A run that was
+    one of its own. If it exists, the same call continues from it, unless ``resume=False``. A run that was
     interrupted anywhere and resumed (with as many threads) equals an uninterrupted one bit for bit: weights,
-    optimiser, random state and history, all but the seconds. ``epochs`` may grow from call to call.
+    optimiser, random state and history, except for the seconds. ``epochs`` may grow from call to call.
 
     graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
-    results; for a model on a GPU, without random numbers in it. ``train_data.to("gpu")`` keeps the images there.
+    results; for a model on a GPU that draws no random numbers. ``train_data.to("gpu")`` keeps the images there.
 
-    Ctrl-C raises KeyboardInterrupt as ever; the last checkpoint stays valid, and the message says what it holds.
+    Ctrl-C raises KeyboardInterrupt as usual; the last checkpoint stays valid, and the message says what it holds.
     Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
     of another model, optimiser, schedule or run, OSError if the file cannot be written.
     """
@@ -184,7 +184,7 @@ def fit(
 
 @contextlib.contextmanager
 def _mode(model: Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode inside; every module gets back the mode it had."""
+    """Put every module in training or evaluation mode inside the block; each gets back the mode it had."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:
@@ -214,7 +214,7 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
 
 
 def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed):
-    """What must be the same when a run goes on, as plain values by name."""
+    """What must be the same when a run is resumed, as plain values by name."""
     driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
     examples = train_data[: min(len(train_data), 16)]
     first = (np.ascontiguousarray(kernels.to_device(part, "cpu")).tobytes() for part in examples)
@@ -235,7 +235,7 @@ def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, bat
 
 
 def _resume(path, run, epochs, model, optimizer, schedule):
-    """Restore everything from the file and return where it stands; CheckpointError if the run is another one."""
+    """Restore everything from the file and return how far it had come; CheckpointError if it is of another run."""
     saved = Checkpoint.load(path)
     if not {"run", "position", "history"} <= saved.extra.keys():
         raise CheckpointError(f"checkpoint {path}: not written by fit; {START_ANEW}")

@@ -19,8 +19,9 @@ def recipe(
 ) -> tuple[SGD, SequentialLR]:
     """SGD with momentum 0.9 and weight decay 1e-4, and its schedule for a run of so many steps.
 
-    The learning rate rises from ``start_factor``·lr (default 1/warm_up) to lr in ``warm_up`` steps (default 20, of few
-    steps a quarter) and is divided by 10 after each share of the steps in ``drops``. Step the schedule at every step.
+    The learning rate rises from ``start_factor``·lr (default 1/warm_up) to lr in ``warm_up`` steps (default 20, or a
+    quarter of all if that is fewer), and is divided by 10 after each share of the steps in ``drops``. The schedule is
+    stepped after every training step. Raises ValueError or TypeError for numbers out of range, as `SGD` and `LinearLR`.
 
     Source: He et al. 2015 (arXiv 1512.03385), section 4.2; the warm-up: Goyal et al. 2017 (arXiv 1706.02677).
 
