@@ -1,6 +1,5 @@
 """Shattered gradients: how far the gradient at one input resembles that at another."""
 
-
 from .. import flow, models, random
 from ..creation import randn
 from .seeds import BATCH, Numbers
