@@ -116,7 +116,7 @@ def _depth1202() -> str | None:
         return None
     r = results["measured"]
     return (
-        f"`resnet_cifar(1202, checkpoint_every=10)` trains at batch 128 in {r['peak_mb'] / 1024:.1f} GB, "
+        f"`resnet_cifar(1202, recompute_every=10)` trains at batch 128 in {r['peak_mb'] / 1024:.1f} GB, "
         f"{r['ms'] / 1e3:.0f} s a step (`python -m benchmarks depth1202`)."
     )
 

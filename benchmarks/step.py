@@ -139,8 +139,8 @@ def memory(plan: Plan) -> None:
     results, table = {}, []
     for case, (mode, every) in cases.items():
         programs = beside_pytorch(case, mode, "--quick")
-        again = program("minires_net", case, mode, "--quick", "--checkpoint-every", every)
-        programs[f"minires, checkpoint_every={every}"] = again
+        again = program("minires_net", case, mode, "--quick", "--recompute-every", every)
+        programs[f"minires, recompute_every={every}"] = again
         results[case] = measured = alternate(programs, once)
         for label, r in measured.items():
             if "absent" in r:
@@ -175,11 +175,11 @@ def memory(plan: Plan) -> None:
 def depth1202(plan: Plan) -> None:
     """ResNet-1202 (CIFAR, batch 128): one training step with recomputing, its time and peak memory."""
     once = Plan(1)
-    case = program("minires_net", "resnet1202", "step", "--checkpoint-every", 10, "--quick")
+    case = program("minires_net", "resnet1202", "step", "--recompute-every", 10, "--quick")
     measured = alternate({"ResNet-1202": case}, once)["ResNet-1202"]
     row = [f"{measured['ms'] / 1e3:.1f} s", f"{measured['peak_mb'] / 1024:.2f} GB"]
     row.append("met" if measured["peak_mb"] < 8 * 1024 else "missed")
-    table = markdown(["ResNet-1202, batch 128, checkpoint_every=10", "peak memory", "under 8 GB"], [row])
+    table = markdown(["ResNet-1202, batch 128, recompute_every=10", "peak memory", "under 8 GB"], [row])
     save("depth1202", once, {"measured": measured}, f"{table}\n\n{about(once, [measured])}")
 
 

@@ -142,8 +142,8 @@ show(figure, "08-degradation")
 # Lines are means of the seeds (right: medians), bands and dots the seeds. Left: the deeper, the slower, and the deepest
 # by far. Middle: training and test error rise together, so this is a failure to *fit*. Right: before the first step
 # the gradient of plain-56 is thousands of times larger in the first layer than in the last; ten steps later it is
-# smaller. A single number, "the gradient at initialisation", would have told the opposite of what the network meets in
-# nearly all of its training.
+# smaller. A single number, "the gradient at initialisation", would have suggested the opposite of what
+# the network meets in nearly all of its training.
 #
 # ## A solution exists
 #

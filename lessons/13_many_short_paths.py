@@ -165,7 +165,7 @@ claim("a plain network has no spectrum, only a single path", "single path" in re
 #
 # 1. `minires new gradient_flow`: compute $G_k$ yourself, for two blocks.
 # 2. Leave out batch norm (`norm=False`): why is the mean length now near 13.5?
-# 3. And with `scale=27**-0.5` besides? Predict, from $r^2 = 1/27$ at every fork.
+# 3. And with `scale=27**-0.5` as well? Predict, from $r^2 = 1/27$ at every fork.
 # 4. Delete *two* blocks of the residual network. Is the loss about the sum of the two?
 #
 # ## Sources

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 
 import minires as mr
-from minires import data, flow, models, nn, optim, train
+from minires import data, flow, models, nn, train
 from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, show
 from minires.nn import functional as F
@@ -40,8 +40,8 @@ DEPTH, WIDTH, STEPS, POOL = (8, 8, 90, 4) if QUICK else (20, 8, 625, 2)
 #   \frac{\partial L}{\partial x} = m \odot g + \Bigl(\frac{\partial F}{\partial x}\Bigr)^{\!\top} (m \odot g),$$
 #
 # where $g$ arrives from above and $m$ is the mask of the last ReLU. The first term is the skip's and the second the
-# branch's; they are what the recording below tells apart at every fork. The share of a branch is its squared norm over
-# the sum of both squared norms: a half where the two are equally strong.
+# branch's; the recording below shows both at every fork. The share of a branch is its squared norm over the sum of
+# both squared norms: a half where the two are equally strong.
 
 # %%
 class MyBlock(nn.Module):
@@ -85,10 +85,10 @@ print(f"{what}: {len(training):,} images to train with, {len(test):,} to test")
 
 mr.manual_seed(0)
 model = models.resnet_cifar(DEPTH, WIDTH, in_channels=channels, block=MyBlock)
-twin = models.resnet_cifar(DEPTH, WIDTH, in_channels=channels)
-twin.load_state_dict(model.state_dict())
+reference = models.resnet_cifar(DEPTH, WIDTH, in_channels=channels)
+reference.load_state_dict(model.state_dict())
 probe = training[:128]
-difference = float(np.abs(model(mr.tensor(probe[0])).data - twin(mr.tensor(probe[0])).data).max())
+difference = float(np.abs(model(mr.tensor(probe[0])).data - reference(mr.tensor(probe[0])).data).max())
 claim("a network of my block computes what the library's does", difference < 1e-4, difference)
 
 # %% [markdown]
@@ -104,17 +104,14 @@ claim("a network of my block computes what the library's does", difference < 1e-
 # *fractions* of the way, the crop in proportion to the image) and scale what has: the number of steps $T$. The batch is
 # halved, which doubles the steps that a second buys; the learning rate stays, and a short warm-up softens its start.
 #
+# `train.recipe` builds the optimiser, with that momentum and decay, and its schedule: a few lines, and worth reading.
 # `train.fit` runs the epochs and calls `on_step` behind each step; there we record the gradients, often at first, when
 # most happens, and seldom later.
 
 # %%
 EPOCHS = round(STEPS / data.batch_count(training, 64, drop_last=True))
 STEPS = EPOCHS * data.batch_count(training, 64, drop_last=True)
-warm_up = STEPS // 20
-optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
-rise = optim.LinearLR(optimizer, 1 / warm_up, total_iters=warm_up)
-drop = optim.MultiStepLR(optimizer, [STEPS // 2 - warm_up, 3 * STEPS // 4 - warm_up])
-schedule = optim.SequentialLR(optimizer, [rise, drop], [warm_up])
+optimizer, schedule = train.recipe(model, STEPS, lr=0.1, warm_up=STEPS // 20, drops=(1 / 2, 3 / 4))
 history = flow.History()
 
 
@@ -165,7 +162,7 @@ if not QUICK:  # three blocks are too few for short paths
 # - The **loss** should fall from the first hundred steps on. Flat at $\ln 10 = 2.30$ is guessing.
 # - The **heatmap** should have no dark side. A gradient that fades from right to left is lesson 7's disease; one that
 #   grows from right to left in the first rows is lesson 8's, and here only the first column shows a trace of it.
-# - The **fork strip** tells whether shortcuts are in use: a bar that is all branch belongs to a block whose shortcut is
+# - The **fork strip** shows whether shortcuts are in use: a bar that is all branch belongs to a block whose shortcut is
 #   broken, a bar that is all skip to a block that does nothing yet.
 # - The **cosine** says whether the two agree: near 0 they are independent advice, near −1 they cancel each other.
 #

@@ -1,4 +1,4 @@
-"""The pages of the gallery that are made from the docstrings: one for each public module."""
+"""The pages of the site that are made from the docstrings: one for each public module."""
 
 import inspect
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 MODULES = """
 minires minires.nn minires.nn.functional minires.nn.init minires.optim minires.models minires.data minires.train
-minires.saving minires.flow minires.flow.plots minires.testing minires.kernels.textbook minires.lesson
+minires.flow minires.flow.plots minires.testing minires.kernels.textbook minires.lesson
 """.split()
 
 INDEX = """\

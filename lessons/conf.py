@@ -1,4 +1,4 @@
-"""The gallery: ``python -m pip install -e '.[lessons]' && sphinx-build lessons site``, then open site/index.html.
+"""The site of the lessons: ``python -m pip install -e '.[lessons]' && sphinx-build lessons site``, then open site/index.html.
 
 The lessons are run as they are built, in their quick version; ``MINIRES_FULL=1 sphinx-build lessons site`` runs them in
 full. A claim that fails ends the build. The site needs no network: formulas are MathML, which browsers set themselves.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-GALLERY = HERE / "gallery"  # the pages made of the lessons; like build and api, generated and ignored by git
+PAGES = HERE / "pages"  # the pages made of the lessons; like build and api, generated and ignored by git
 if not os.environ.get("MINIRES_FULL"):
     os.environ["MINIRES_QUICK"] = "1"
 os.environ["MINIRES_LESSON_OUTPUT"] = str(HERE / "build" / "output")
@@ -37,7 +37,7 @@ author = "the minires authors"
 version = release = minires.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["README.md", "exercises", "kernels", "gallery/index.rst", "build", "output", "**/.*"]
+exclude_patterns = ["README.md", "exercises", "kernels", "pages/index.rst", "build", "output", "**/.*"]
 default_role = "literal"
 add_module_names = False
 autodoc_typehints = "signature"
@@ -48,11 +48,11 @@ html_title = f"minires {version}"
 html_math_renderer = "mathml"
 html_show_sphinx = False
 html_static_path = ["static"]
-html_css_files = ["gallery.css"]
+html_css_files = ["site.css"]
 pygments_style = "friendly"
 sphinx_gallery_conf = {
     "examples_dirs": "build/source",
-    "gallery_dirs": "gallery",
+    "gallery_dirs": "pages",
     "filename_pattern": r"/\d\d_",
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": True,
@@ -64,7 +64,7 @@ sphinx_gallery_conf = {
 }
 
 HEADER = """\
-the-gallery-starts-here
+the-list-starts-here
 
 From a number's gradient to why residual networks can be deep: each lesson asks a question, lets you guess, derives the
 answer, measures it and checks what it claims. Start with the first, or with the figure that puzzles you.
@@ -93,7 +93,7 @@ def write_sources(app) -> None:
     source = HERE / "build" / "source"
     source.mkdir(parents=True, exist_ok=True)
     known = {lesson.stem for lesson in lessons()}
-    for old in [*source.glob("[0-9]*"), *GALLERY.glob("[0-9]*")]:  # of a lesson that is no more
+    for old in [*source.glob("[0-9]*"), *PAGES.glob("[0-9]*")]:  # of a lesson that is no more
         if old.name.split(".")[0] not in known:
             old.unlink()
     (source / "GALLERY_HEADER.rst").write_text(HEADER, encoding="utf-8")
@@ -113,19 +113,19 @@ def write_sources(app) -> None:
 def put_originals(app) -> None:
     """Let the downloads be the lessons themselves, and notebooks with Markdown, instead of what was made of them."""
     for lesson in lessons():
-        shutil.copyfile(lesson, GALLERY / lesson.name)
-    write_notebooks(read_lessons(), GALLERY)
-    for archive in GALLERY.glob("*.zip"):
+        shutil.copyfile(lesson, PAGES / lesson.name)
+    write_notebooks(read_lessons(), PAGES)
+    for archive in PAGES.glob("*.zip"):
         with zipfile.ZipFile(archive) as old:
             names = [Path(name).name for name in old.namelist()]
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as new:
             for name in names:
-                new.write(GALLERY / name, name)
+                new.write(PAGES / name, name)
 
 
 def tidy(app, name: str, source: list[str]) -> None:
     """The page shows the figure; it need not say where a script would have written it."""
-    if name.startswith("gallery/"):
+    if name.startswith("pages/"):
         source[0] = re.sub(r"^ +figure: .*\n", "", source[0], flags=re.MULTILINE)
 
 

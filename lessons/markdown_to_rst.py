@@ -1,4 +1,4 @@
-"""Markdown to reStructuredText, for the part of Markdown that the lessons use; the gallery reads nothing else.
+"""Markdown to reStructuredText, for the part of Markdown that the lessons use; the site reads nothing else.
 
 Paragraphs, headings, lists with ``-`` and ``1.``, **bold**, *emphasis*, ``code``, links, formulas in ``$…$``, and
 displayed ones in ``$$…$$`` on lines of their own, and tables with a heading.
@@ -74,7 +74,7 @@ def _link(label: str, target: str) -> str:
     label = label.replace("`", "").replace("<", r"\<")
     page = re.fullmatch(r"(?:\.\./lessons/)?([\w.]+?)\.(py|md)(#.*)?", target)
     if page and page[1] != "README":
-        return f":doc:`{label} </{'gallery/' if page[2] == 'py' else ''}{page[1]}>`"
+        return f":doc:`{label} </{'pages/' if page[2] == 'py' else ''}{page[1]}>`"
     return f"`{label} <{target}>`__"
 
 

@@ -1,7 +1,7 @@
-"""What lesson scripts use: checked claims, kept figures, progress bars, one training recipe, and a quick version.
+"""What lesson scripts use: checked claims, kept figures, progress bars, the recipe of training, a quick version.
 
 A lesson is a percent-format script in ``lessons/``. It runs as ``python lessons/05_batch_norm.py [--quick]``, in a
-notebook, and in the gallery.
+notebook, and on the site.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import data, optim, train
+from . import data, train
 
 QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
 OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve().parent.parent / "lessons" / "output")
@@ -46,22 +46,17 @@ def show(figure: Any, name: str) -> None:
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
-    """The items, with a progress bar on a terminal."""
+    """The items, with a progress bar if this is a terminal."""
     return tqdm(items, desc=what, total=total, leave=False, disable=not sys.stderr.isatty())
 
 
 def fit(model: Any, dataset: data.Dataset, epochs: int, lr: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Train with the recipe of lesson 8, and return the training loss of every step.
+    """Train by `train.recipe`, in batches of 64, and return the training loss of every step.
 
-    SGD with momentum 0.9, weight decay 1e-4 and batches of 64; the learning rate rises to ``lr`` over 20 steps (of few,
-    over a quarter) and is divided by 10 after 70 % of them. Equal seeds show equal batches in equal order.
+    The rise starts at a twentieth of ``lr``, however short it is. Equal seeds show equal batches in equal order.
     """
     steps = epochs * data.batch_count(dataset, 64, drop_last=True)
-    warm_up = min(20, steps // 4)
-    optimizer = optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=1e-4)
-    rise = optim.LinearLR(optimizer, 1 / 20, total_iters=warm_up)
-    drop = optim.MultiStepLR(optimizer, [int(0.7 * steps) - warm_up])
-    schedule = optim.SequentialLR(optimizer, [rise, drop], [warm_up])
+    optimizer, schedule = train.recipe(model, steps, lr, start_factor=1 / 20)
     options: dict[str, Any] = {"epochs": epochs, "batch_size": 64, "drop_last": True, "progress": False}
     return np.array(train.fit(model, dataset, optimizer, schedule=schedule, seed=seed, **options).step_loss)
 

@@ -16,7 +16,7 @@ from minires.commands import cli, compare
 SMALL = ["--depth", "8", "--width", "2", "--epochs", "1"]
 INTERRUPTIBLE = """
 import signal, sys
-from minires import cli
+from minires.commands import cli
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background inherits as ignored
 """
 
@@ -97,7 +97,7 @@ def test_options(options, tmp_path):
         (["--seed", "-1"], r"-1"),
     ],
 )
-def test_bad_settings_are_told_in_one_line_before_any_training(options, message, tmp_path, capfd):
+def test_bad_settings_are_reported_in_one_line_before_any_training(options, message, tmp_path, capfd):
     assert cli.main(["compare", "--out", str(tmp_path), *options]) == 1
     out, err = capfd.readouterr()
     assert err.startswith("minires: ") and err.count("\n") == 1 and out == "" and re.search(message, err), err
@@ -118,7 +118,7 @@ def test_cifar10_in_its_binary_layout(tmp_path):
     for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
         table.tofile(folder / name)
     (folder / "batches.meta.txt").write_text("\n".join("abcdefghij") + "\n")
-    train, test = compare.load_data(compare.Settings(data="cifar10", root=str(tmp_path)))
+    train, test = compare.load_data("cifar10", str(tmp_path))
     assert (len(train), len(test)) == (50_000, 10_000)
     assert train[:2][0].shape == (2, 3, 32, 32)
 
@@ -150,29 +150,32 @@ def test_help_reads_well():
     assert minires("--version").stdout.startswith("minires 0.")
 
 
-def report(plain, residual, losses=(2.0, 1.0), accuracy=(0.3, 0.9)):
-    """A report with the given first/last ratios {step: ratio}."""
-    networks = {}
-    for name, ratios, loss, acc in zip(("plain", "residual"), (plain, residual), losses, accuracy):
-        rows = [{"step": step, "first_over_last": ratio} for step, ratio in ratios.items()]
-        networks[name] = {"parameters": 10, "train_loss": loss, "test_accuracy": acc, "gradient_ratio": rows}
-    return {"depth": 8, "steps": 5, "fork_sum_error": 1e-8, "networks": networks}
+def comparison(plain, residual, losses=(2.0, 1.0), accuracy=(0.3, 0.9), forks=()):
+    """A comparison with the given first/last ratios {step: ratio}."""
+    networks = {
+        name: compare.Network(parameters=10, train_loss=loss, test_accuracy=acc, ratios=ratios)
+        for name, ratios, loss, acc in zip(("plain", "residual"), (plain, residual), losses, accuracy)
+    }
+    settings = dict(depth=8, width=4, data="digits", device="cpu", seed=0, epochs=1, steps=5)
+    rest = dict(seconds=1.0, interrupted=False, fork_sum_error=1e-8, networks=networks, forks=list(forks))
+    return compare.Comparison(**settings, **rest)
 
 
 def test_the_sentences_follow_the_numbers():
     from minires.flow import Fork
 
     forks = [Fork("a", skip=1.0, branch=1.0, total=1.4, cosine=0.0, sum_error=0.0, shape=(1,))]
-    one, two, three = compare.sentences(report({0: 1000.0, 9: 0.01}, {0: 1.1, 9: 2.0}), forks)
+    one, two, three = compare.sentences(comparison({0: 1000.0, 9: 0.01}, {0: 1.1, 9: 2.0}, forks=forks))
     assert "plain network's gradient is 1,000 times as large" in one and "explodes" in one
     assert "collapsed 100,000-fold, to 0.01" in one and "about the same at both ends (ratio 1.10)" in one
     assert "that of the residual one has changed by a factor of 1.8, to 2" in one
     assert "the residual network has the lower training loss, 1.000 against 2.000" in two and "90.0% " in two
     assert "At each of the 1 forks" in three and "50%" in three
-    one, two, _ = compare.sentences(report({0: 1.0}, {0: 30.0}, losses=(1.0, 2.0), accuracy=(0.8, 0.4)), forks)
+    swapped = dict(losses=(1.0, 2.0), accuracy=(0.8, 0.4))
+    one, two, _ = compare.sentences(comparison({0: 1.0}, {0: 30.0}, **swapped, forks=forks))
     assert "the residual network's is 30 times as large" in one
     assert "the plain network has the lower training loss, 1.000 against 2.000" in two and "80.0% " in two
-    one, _, _ = compare.sentences(report({0: 0.02, 50: 0.5}, {0: 1.0, 50: 1.0}), forks)
+    one, _, _ = compare.sentences(comparison({0: 0.02, 50: 0.5}, {0: 1.0, 50: 1.0}, forks=forks))
     assert "is 50 times smaller" in one and "vanishes" in one and "grown 25-fold, to 0.5" in one
 
 
@@ -184,9 +187,9 @@ def test_a_diverged_training_is_said_to_have_diverged(tmp_path):
 
 
 def test_a_finite_loss_that_is_far_too_high_has_diverged_too():
-    _, two, three = compare.sentences(report({0: 1.0}, {0: 1.0}, losses=(1.5e9, 1.4e14)), [])
+    _, two, three = compare.sentences(comparison({0: 1.0}, {0: 1.0}, losses=(1.5e9, 1.4e14)))
     assert two == "The training of both networks diverged; try a smaller --lr." and "means nothing" in three
-    assert "1.5e+09" in compare.table(report({0: 1.0}, {0: 1.0}, losses=(1.5e9, 1.0)))
+    assert "1.5e+09" in compare.table(comparison({0: 1.0}, {0: 1.0}, losses=(1.5e9, 1.0)))
 
 
 def test_ctrl_c_while_testing_costs_the_accuracy_alone(tmp_path, monkeypatch):
@@ -195,12 +198,12 @@ def test_ctrl_c_while_testing_costs_the_accuracy_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(compare, "evaluate", interrupted)
     options = compare.Settings(depth=8, width=4, epochs=1, batch_size=256, quiet=True, out=str(tmp_path))
-    measured, forks = compare.compare(options)
-    assert measured["interrupted"] and measured["steps"] > 0
-    assert "not measured" in compare.table(measured) and "test images" not in compare.sentences(measured, forks)[1]
+    measured = compare.compare(options)
+    assert measured.interrupted and measured.steps > 0
+    assert "not measured" in compare.table(measured) and "test images" not in compare.sentences(measured)[1]
     assert {path.name for path in tmp_path.iterdir()} == {"gradient-flow.png", "compare.json", "compare.csv"}
 
 
 def test_what_is_not_finite_is_said_not_hidden():
-    bad = report({0: None}, {0: 1.0}, losses=(None, 1.0), accuracy=(0.1, 0.9))
+    bad = comparison({0: None}, {0: 1.0}, losses=(None, 1.0), accuracy=(0.1, 0.9))
     assert "not finite" in compare.table(bad)

@@ -78,13 +78,18 @@ def test_keep_graph_allows_a_second_backward():
 @pytest.mark.parametrize("every", [1, 4, 9, 50])
 def test_resnet_option(every):
     grads = []
-    for checkpoint_every in (0, every):
+    for recompute_every in (0, every):
         mr.manual_seed(0)
-        model = mr.models.resnet_cifar(20, 4, checkpoint_every=checkpoint_every)
+        model = mr.models.resnet_cifar(20, 4, recompute_every=recompute_every)
         F.cross_entropy(model(mr.randn(3, 3, 8, 8)), mr.tensor([1, 2, 3])).backward()
         grads.append({name: p.grad for name, p in model.named_parameters()} | dict(model.named_buffers()))
     for name, array in grads[0].items():
         np.testing.assert_array_equal(array, grads[1][name], err_msg=name)
+
+
+def test_the_option_s_old_name_warns():
+    with pytest.warns(DeprecationWarning, match="now called recompute_every"):
+        assert mr.models.plain_cifar(8, 4, checkpoint_every=2).recompute_every == 2
 
 
 def test_a_recording_and_the_path_spectrum_see_the_plain_graph():
@@ -92,7 +97,7 @@ def test_a_recording_and_the_path_spectrum_see_the_plain_graph():
     x, y = mr.randn(3, 3, 8, 8), mr.tensor([1, 2, 3])
     model = mr.models.resnet_cifar(14, 4)
     plain, paths = flow.record(model, x, y), flow.path_spectrum(model, x, y, progress=False)
-    model.checkpoint_every = 2
+    model.recompute_every = 2
     again, again_paths = flow.record(model, x, y), flow.path_spectrum(model, x, y, progress=False)
     assert plain.table() == again.table() and plain.forks == again.forks
     assert [(n.name, n.norm, n.gram.tolist()) for n in plain.nodes] == [

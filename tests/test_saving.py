@@ -221,7 +221,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 
 SAVER = """
 import sys, numpy as np
-from minires.saving import Checkpoint
+from minires.train import Checkpoint
 for k in range(10**9):
     Checkpoint({"w": np.full(500_000, k, np.float32)}, extra={"k": k}).save(sys.argv[1])
     if k == 1:

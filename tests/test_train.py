@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 from test_saving import frozen
 
 import minires as mr
-from minires import nn, optim, random
+from minires import nn, optim, random, train
 from minires.data import Dataset, batches, digits, random_crop_flip
 from minires.nn import functional as F
 from minires.train import evaluate, fit, train_step
@@ -380,7 +380,28 @@ def test_a_damaged_checkpoint_and_one_not_of_fit(tmp_path):
         go(*run, checkpoint=path)
 
 
-# ── what fit tells ──
+# ── the recipe ──
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "warm_up", "drops"),
+    [
+        (400, {}, 20, [280]),
+        (8, {}, 2, [5]),  # of few steps a quarter
+        (1, {}, 1, [2]),  # too few for a drop
+        (200, {"warm_up": 10, "drops": (1 / 2, 3 / 4)}, 10, [100, 150]),
+    ],
+)
+def test_the_recipe_rises_and_drops_where_it_says(steps, options, warm_up, drops):
+    optimizer, schedule = train.recipe(nn.Linear(2, 2), steps, 0.4, **options)
+    assert {n: optimizer.defaults[n] for n in ("momentum", "weight_decay")} == {"momentum": 0.9, "weight_decay": 1e-4}
+    for t in range(steps):
+        rise = (1 + (warm_up - 1) * min(t / warm_up, 1)) / warm_up
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.4 * rise * 0.1 ** sum(t >= drop for drop in drops))
+        schedule.step()
+
+
+# ── what fit reports ──
 
 
 def test_on_step_and_history_tell_the_same(tmp_path):

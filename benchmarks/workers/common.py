@@ -56,7 +56,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=cores(), help="default: all cores this process may use")
     parser.add_argument("--quick", action="store_true", help="one warm-up, one measurement")
     parser.add_argument("--channels-last", action="store_true", help="PyTorch's other memory format")
-    parser.add_argument("--checkpoint-every", type=int, default=0, help="minires: recompute this many blocks at a time")
+    parser.add_argument("--recompute-every", type=int, default=0, help="minires: recompute this many blocks at a time")
     parser.add_argument("--recording", choices=["norms", "arrays"], help="minires: record the gradient on every edge")
     arguments = parser.parse_args()
     arguments.case = CASES[arguments.name]

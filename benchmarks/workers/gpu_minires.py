@@ -9,6 +9,7 @@ from gpu_common import CONVOLUTIONS, DRY, ELEMENTWISE, HEADS, STEPS, UPDATES, ke
 import minires as mr
 from minires import kernels, optim
 from minires.kernels import cpu
+from minires.kernels.layout import out_sizes
 from minires.nn import functional as F
 from minires.train import train_step
 from minires.train.cuda_graph import GraphedStep
@@ -106,7 +107,7 @@ def plain_conv2d_backward(
 
 def _columns(x, kernel, stride, padding):
     (kh, kw), (N, C, H, W) = kernel, x.shape
-    h, w = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip((H, W), kernel, stride, padding))
+    h, w = out_sizes((H, W), kernel, stride, padding)
     padded = xp.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
     taps = [
         padded[:, :, i : i + stride[0] * h : stride[0], j : j + stride[1] * w : stride[1]]

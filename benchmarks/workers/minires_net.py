@@ -24,7 +24,7 @@ model = ResNet(
     in_channels=case.channels,
     num_classes=case.classes,
     shortcut="A" if case.stem == "cifar" else "B",
-    checkpoint_every=options.checkpoint_every,
+    recompute_every=options.recompute_every,
 )
 optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
 x = mr.randn(case.batch, case.channels, case.size, case.size)

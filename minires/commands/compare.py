@@ -1,32 +1,32 @@
 """``minires compare``: train a plain and a residual twin side by side, and watch the gradient flow through both."""
 
+import argparse
 import contextlib
 import csv
+import dataclasses
 import json
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from .. import __version__, data, flow, kernels, models, optim
+from .. import __version__, data, flow, kernels, models
+from ..experiments.watched import CHANNELS, Runner, load_data
 from ..files import replacing, writable_folder
-from ..models import ResNet
-from ..nn import functional as F
+from ..nn.examples import fit_to
 from ..random import manual_seed
-from ..tensor import Tensor
 from ..train import evaluate
 
 EPOCHS = {"digits": 20, "cifar10": 2}  # default for each data set
-WARM_UP = 20  # steps in which the learning rate rises to its full value
 TABLE_STEPS = (0, 10, 100)
 TAIL = 50  # the final training loss is the mean over the last so many steps
-DIVERGED = 100.0  # a training loss from which nothing was learnt: guessing one of ten classes costs ln 10 = 2.3
+DIVERGED = 100.0  # a training loss that shows that nothing was learnt: guessing one of ten classes costs ln 10 = 2.3
 
 
 @dataclass(frozen=True)
@@ -51,42 +51,128 @@ class Settings:
     quiet: bool = False
 
 
-@dataclass
-class Runner:
-    """One of the twins in training: its optimiser, its losses so far, and the history of its gradient flow."""
+def add_parser(commands: Any) -> None:
+    """Add the command and its options to the parser of ``minires``."""
+    defaults = Settings()
+    parser = commands.add_parser(
+        "compare",
+        help="train a plain and a residual twin side by side and show their gradient flow",
+        description="Train a plain and a residual network that start from the same weights and differ by one flag, "
+        "record the gradient on its way back through both, and write a figure, a table and the numbers.",
+        epilog="examples:\n"
+        "  minires compare                            the default: depth 56 on handwritten digits, about a minute\n"
+        "  minires compare --depth 20 --epochs 5      a quick look\n"
+        "  minires compare --shortcut B --preact      projections, and BN and ReLU before the convolutions\n"
+        "  minires compare --data cifar10 --root DIR  CIFAR-10, in its binary layout under DIR\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
 
-    model: ResNet
-    optimizer: optim.SGD
-    schedule: Any
-    losses: list[float] = field(default_factory=list)
-    history: flow.History = field(default_factory=flow.History)
-    correct: float = 0.0  # running mean of the batch accuracy, for the progress bar
-    test_accuracy: float = float("nan")
+    network = parser.add_argument_group("the twins")
+    network.add_argument("--depth", type=int, default=defaults.depth, help="layers, 6n+2: 8, 14, 20, … (default 56)")
+    network.add_argument("--width", type=int, default=defaults.width, help="channels of the first stage (default 8)")
+    network.add_argument(
+        "--shortcut",
+        choices="ABC",
+        default=defaults.shortcut,
+        help="A: identity, padded where shapes change (default); B: 1×1 convolution there; C: 1×1 convolution always",
+    )
+    network.add_argument("--preact", action="store_true", help="BN and ReLU before each convolution (He et al. 2016)")
+    network.add_argument(
+        "--zero-init-residual",
+        action="store_true",
+        help="start every residual block as its shortcut (γ = 0 at the end of its branch)",
+    )
+    training = parser.add_argument_group("training")
+    training.add_argument("--data", choices=["digits", "cifar10"], default=defaults.data, help="default: digits")
+    training.add_argument("--root", metavar="DIR", help="folder with CIFAR-10 (default: the user cache)")
+    training.add_argument("--download", action="store_true", help="download CIFAR-10 (170 MB) if it is not there")
+    epochs = ", ".join(f"{n} for {name}" for name, n in EPOCHS.items())
+    training.add_argument("--epochs", type=int, help=f"passes over the training images (default: {epochs})")
+    training.add_argument("--batch-size", type=int, default=defaults.batch_size, help="default: 64")
+    training.add_argument("--lr", type=float, default=defaults.lr, help="learning rate (default 0.1)")
+    training.add_argument("--seed", type=int, default=defaults.seed, help="of weights and order of images (default 0)")
+    training.add_argument("--dtype", choices=["float32", "float64"], default=defaults.dtype, help="default: float32")
+    training.add_argument(
+        "--device",
+        choices=kernels.DEVICES,
+        default=defaults.device,
+        help="cpu (default); gpu: a CUDA device; cuda-on-cpu: the GPU's kernels run on the CPU, slowly",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-out)")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
 
-    def step(self, x: Tensor, y: Tensor, record: bool) -> None:
-        """One training step, with its gradient flow recorded or not (which changes no bit of the result)."""
-        self.optimizer.zero_grad()
-        if record:
-            with flow.recording(self.model) as recorder:
-                logits, loss = self._forward_backward(x, y)
-            self.history.add(len(self.losses), recorder)
-        else:
-            logits, loss = self._forward_backward(x, y)
-        self.optimizer.step()
-        self.schedule.step()
-        self.losses.append(loss)
-        self.correct += 0.1 * (float((logits.argmax(1) == y.data).mean()) - self.correct)
 
-    def _forward_backward(self, x: Tensor, y: Tensor) -> tuple[np.ndarray, float]:
-        logits = self.model(x)
-        loss = F.cross_entropy(logits, y)
-        loss.backward()
-        return logits.data, loss.item()
+@dataclass(frozen=True)
+class Network:
+    """What was measured of one of the twins; None for what is not finite or was not measured.
+
+    parameters: how many numbers it learns. train_loss: mean over the last `TAIL` steps. test_accuracy: from 0 to 1.
+    ratios: {step: ‖∂L/∂W‖ of the first convolution over that of the last}.
+    """
+
+    parameters: int
+    train_loss: float | None
+    test_accuracy: float | None
+    ratios: dict[int, float | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison measured; the table and the sentences are written from it.
+
+    networks: by name, "plain" and "residual". forks: those of the last recorded step. fork_sum_error: the largest
+    relative error of skip + branch at any fork; None if it is not finite.
+    """
+
+    depth: int
+    width: int
+    data: str
+    device: str
+    seed: int
+    epochs: int
+    steps: int
+    seconds: float
+    interrupted: bool
+    fork_sum_error: float | None
+    networks: dict[str, Network]
+    forks: list[flow.Fork]
+    version: str = __version__
+
+    def to_json(self) -> str:
+        """A JSON object with everything but the forks, as it stands in ``compare.json``."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del fields["forks"]
+        networks = {}
+        for name, network in fields.pop("networks").items():
+            rows = [{"step": step, "first_over_last": ratio} for step, ratio in network.ratios.items()]
+            networks[name] = {**dataclasses.asdict(network), "gradient_ratio": rows}
+            del networks[name]["ratios"]
+        return json.dumps({"version": fields.pop("version"), **fields, "networks": networks}, indent=2)
+
+
+def run(**options: Any) -> int:
+    """Train the twins, print the table and three sentences; returns the exit code."""
+    settings = Settings(**options)
+    measured = compare(settings)
+    if measured.interrupted and not measured.steps:
+        raise KeyboardInterrupt
+    print()
+    print(table(measured))
+    print()
+    for sentence in sentences(measured):
+        print(f"• {sentence}")
+    print(f"\nWritten to {settings.out}/: gradient-flow.png, compare.json, compare.csv ({measured.seconds:.0f} s)")
+    if measured.interrupted:
+        print(f"Interrupted after {measured.steps} steps: the files hold what was measured until then.")
+        return 130
+    return 0
 
 
 @contextlib.contextmanager
-def _overflow_told_in_words() -> Iterator[None]:
-    """No NumPy warnings of overflow: that a training diverged is said once, in the table and the sentences.
+def _no_overflow_warnings() -> Iterator[None]:
+    """Silence NumPy's warnings of overflow: the table and the sentences say once that a training diverged.
 
     (Not `np.errstate`, which does not reach the kernels' threads.)
     """
@@ -95,11 +181,11 @@ def _overflow_told_in_words() -> Iterator[None]:
         yield
 
 
-@_overflow_told_in_words()
-def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
-    """Train the twins and write figure and files; returns the report in ``compare.json``, and the last recorded forks.
+@_no_overflow_warnings()
+def compare(settings: Settings) -> Comparison:
+    """Train the twins, write the figure and the files, and return what was measured.
 
-    Ctrl-C ends the training; what was measured until then is written, and the report says ``"interrupted": true``.
+    Ctrl-C ends the training; what was measured until then is written, and the result is marked as interrupted.
     Raises ValueError for illegal settings, OSError for an unwritable folder or missing data, before any training.
     """
     epochs = EPOCHS.get(settings.data, 1) if settings.epochs is None else settings.epochs
@@ -108,21 +194,24 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
             f"compare: got epochs={epochs}, batch_size={settings.batch_size}, lr={settings.lr}; expected at least 1 "
             "epoch, batches of at least 2 and a positive learning rate"
         )
-    kernels.device(settings.device)  # one that cannot be used says so before anything is downloaded
+    kernels.device(settings.device)  # a device that cannot be used fails before anything is downloaded
     manual_seed(settings.seed)
     plain, residual = models.twins(
         settings.depth,
         settings.width,
-        in_channels={"digits": 1, "cifar10": 3}.get(settings.data, 1),
+        in_channels=CHANNELS.get(settings.data, 1),
         shortcut=settings.shortcut,
         preact=settings.preact,
         zero_init_residual=settings.zero_init_residual,
     )
     folder = writable_folder(settings.out, "compare")
-    train, test = load_data(settings)
+    train, test = load_data(settings.data, settings.root, settings.download, progress=not settings.quiet)
     started = time.perf_counter()
     steps = epochs * data.batch_count(train, settings.batch_size, drop_last=True)
-    runners = {name: make_runner(model, settings, steps) for name, model in (("plain", plain), ("residual", residual))}
+    runners = {
+        name: Runner.start(model, steps, settings.lr, settings.dtype, settings.device)
+        for name, model in (("plain", plain), ("residual", residual))
+    }
 
     interrupted = False
     names = f"plain-{settings.depth} and ResNet-{settings.depth}"
@@ -132,8 +221,7 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
             for epoch in range(epochs):
                 batches = data.batches(train, settings.batch_size, seed=settings.seed, epoch=epoch, drop_last=True)
                 for images, labels in batches:
-                    x = Tensor(images.astype(settings.dtype, copy=False)).to(settings.device)
-                    y = Tensor(labels).to(settings.device)
+                    x, y = fit_to(plain, images), fit_to(plain, labels)
                     due = flow.is_due(len(runners["plain"].losses), last=steps - 1)
                     for runner in runners.values():
                         runner.step(x, y, record=due)
@@ -147,69 +235,49 @@ def compare(settings: Settings) -> tuple[dict[str, Any], list[flow.Fork]]:
     try:
         for runner in runners.values() if done else ():
             runner.test_accuracy = evaluate(runner.model, test)[1]
-    except KeyboardInterrupt:  # who cannot wait for the test images gets the rest
+    except KeyboardInterrupt:  # without the test images, the rest is written all the same
         interrupted = True
-    report = _report(settings, epochs, runners, time.perf_counter() - started, interrupted)
+    measured = _measured(settings, epochs, runners, time.perf_counter() - started, interrupted)
     if done:
-        write(folder, settings, report, runners)
-    return report, runners["residual"].history.forks[-1] if done else []
-
-
-def load_data(settings: Settings) -> tuple[data.Dataset, data.Dataset]:
-    """(train, test) of the data set the settings name. Raises ValueError for an unknown name."""
-    if settings.data == "digits":
-        return data.digits()
-    if settings.data == "cifar10":
-        return data.cifar10(settings.root, download=settings.download, progress=not settings.quiet)
-    raise ValueError(f'compare: got data={settings.data!r}; expected "digits" or "cifar10"')
-
-
-def make_runner(model: ResNet, settings: Settings, steps: int) -> Runner:
-    """SGD with momentum 0.9 and weight decay 1e-4 (He et al. 2015), warmed up, and divided by 10 at 70 %."""
-    model.to(settings.dtype).to(settings.device)
-    optimizer = optim.SGD(model.parameters(), settings.lr, momentum=0.9, weight_decay=1e-4)
-    warm_up = min(WARM_UP, max(steps // 4, 1))
-    rise = optim.LinearLR(optimizer, start_factor=1 / warm_up, total_iters=warm_up)
-    drop = optim.MultiStepLR(optimizer, [max(int(0.7 * steps) - warm_up, 1)])
-    schedule = optim.SequentialLR(optimizer, [rise, drop], [warm_up])
-    return Runner(model, optimizer, schedule)
+        write(folder, settings, measured, runners)
+    return measured
 
 
 def _progress(runners: dict[str, Runner]) -> str:
     return ", ".join(f"{name} loss {r.losses[-1]:.2f} acc {r.correct:.0%}" for name, r in runners.items())
 
 
-# ── the report ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what was measured ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _report(settings: Settings, epochs: int, runners: dict[str, Runner], seconds: float, interrupted: bool) -> dict:
-    return {
-        "version": __version__,
-        "depth": settings.depth,
-        "width": settings.width,
-        "data": settings.data,
-        "device": settings.device,
-        "seed": settings.seed,
-        "epochs": epochs,
-        "steps": len(runners["plain"].losses),
-        "seconds": round(seconds, 2),
-        "interrupted": interrupted,
-        "fork_sum_error": _number(runners["residual"].history.sum_error),
-        "networks": {
-            name: {
-                "parameters": sum(p.numel() for p in runner.model.parameters()),
-                "train_loss": _number(np.mean(runner.losses[-TAIL:])) if runner.losses else None,
-                "test_accuracy": _number(runner.test_accuracy),
-                "gradient_ratio": [
-                    {"step": step, "first_over_last": _number(ratio)}
-                    for step, ratio in zip(runner.history.steps, runner.history.first_over_last())
-                ]
-                if runner.history.steps
-                else [],
-            }
-            for name, runner in runners.items()
-        },
-    }
+def _measured(
+    settings: Settings, epochs: int, runners: dict[str, Runner], seconds: float, interrupted: bool
+) -> Comparison:
+    steps = len(runners["plain"].losses)
+    return Comparison(
+        depth=settings.depth,
+        width=settings.width,
+        data=settings.data,
+        device=settings.device,
+        seed=settings.seed,
+        epochs=epochs,
+        steps=steps,
+        seconds=round(seconds, 2),
+        interrupted=interrupted,
+        fork_sum_error=_number(runners["residual"].history.sum_error),
+        networks={name: _network(runner) for name, runner in runners.items()},
+        forks=runners["residual"].history.forks[-1] if steps else [],
+    )
+
+
+def _network(runner: Runner) -> Network:
+    history = runner.history
+    return Network(
+        parameters=sum(p.numel() for p in runner.model.parameters()),
+        train_loss=_number(np.mean(runner.losses[-TAIL:])) if runner.losses else None,
+        test_accuracy=_number(runner.test_accuracy),
+        ratios=dict(zip(history.steps, map(_number, history.first_over_last()))) if history.steps else {},
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -217,25 +285,21 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def ratios(report: dict[str, Any], network: str) -> dict[int, float]:
-    """step -> ‖∂L/∂W_first‖/‖∂L/∂W_last‖ of one network."""
-    return {row["step"]: row["first_over_last"] for row in report["networks"][network]["gradient_ratio"]}
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report as a text table, a column for each network."""
-    networks = report["networks"]
-    steps = [s for s in TABLE_STEPS if s in ratios(report, "plain")]
-    last = max(ratios(report, "plain"), default=0)
-    rows = [("", *(f"{name}-{report['depth']}" for name in networks))]
-    rows.append(("parameters", *(f"{n['parameters']:,}" for n in networks.values())))
-    rows.append(("final training loss", *(_loss(n["train_loss"]) for n in networks.values())))
-    rows.append(("test accuracy", *(_accuracy(n["test_accuracy"]) for n in networks.values())))
+def table(measured: Comparison) -> str:
+    """The comparison as a text table, a column for each network."""
+    networks = measured.networks
+    recorded = networks["plain"].ratios
+    steps = [s for s in TABLE_STEPS if s in recorded]
+    last = max(recorded, default=0)
+    rows = [("", *(f"{name}-{measured.depth}" for name in networks))]
+    rows.append(("parameters", *(f"{n.parameters:,}" for n in networks.values())))
+    rows.append(("final training loss", *(_loss(n.train_loss) for n in networks.values())))
+    rows.append(("test accuracy", *(_accuracy(n.test_accuracy) for n in networks.values())))
     for step in [*steps, *([last] if last not in steps else [])]:
-        values = [ratios(report, name)[step] for name in networks]
         end = " (end)" if step == last else ""
-        rows.append((f"first/last gradient, step {step}{end}", *(_cell(v, ".3g") for v in values)))
-    rows.append(("largest fork-sum error", "(no fork)", _cell(report["fork_sum_error"], ".0e")))
+        cells = (_cell(n.ratios[step], ".3g") for n in networks.values())
+        rows.append((f"first/last gradient, step {step}{end}", *cells))
+    rows.append(("largest fork-sum error", "(no fork)", _cell(measured.fork_sum_error, ".0e")))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
@@ -253,44 +317,44 @@ def _accuracy(value: float | None) -> str:
     return "not measured" if value is None else format(value, ".1%")
 
 
-def sentences(report: dict[str, Any], forks: Sequence[flow.Fork]) -> list[str]:
+def sentences(measured: Comparison) -> list[str]:
     """Three sentences that say what the table shows, each computed from it."""
-    plain, residual = ratios(report, "plain"), ratios(report, "residual")
+    networks, forks = measured.networks, measured.forks
+    plain, residual = networks["plain"].ratios, networks["residual"].ratios
     later = max(step for step in plain if step <= 100)
     first = (
         f"At step 0 the plain network's gradient {_trend(plain[0])}, the residual network's {_trend(residual[0])}; "
         f"by step {later} of the training the ratio of the plain one {_change(plain[0], plain[later])}, that of the "
         f"residual one {_change(residual[0], residual[later])}."
     )
-    networks = report["networks"]
-    losses = {name: math.inf if n["train_loss"] is None else n["train_loss"] for name, n in networks.items()}
+    losses = {name: math.inf if n.train_loss is None else n.train_loss for name, n in networks.items()}
     if min(losses.values()) > DIVERGED:
         diverged = "The training of both networks diverged; try a smaller --lr."
         return [first, diverged, "So the gradient at the forks means nothing."]
     lower, higher = ("residual", "plain") if losses["residual"] <= losses["plain"] else ("plain", "residual")
     second = (
-        f"After {report['steps']} steps from the same weights the {lower} network has the lower training loss, "
-        f"{_loss(networks[lower]['train_loss'])} against {_loss(networks[higher]['train_loss'])}"
+        f"After {measured.steps} steps from the same weights the {lower} network has the lower training loss, "
+        f"{_loss(networks[lower].train_loss)} against {_loss(networks[higher].train_loss)}"
     )
-    accuracy = {name: n["test_accuracy"] for name, n in networks.items()}
+    accuracy = {name: n.test_accuracy for name, n in networks.items()}
     if None not in accuracy.values():
         second += (
             f", and classifies {_accuracy(accuracy[lower])} of the test images against {_accuracy(accuracy[higher])}"
         )
     second += "."
     shares = [fork.share for fork in forks]
-    if report["fork_sum_error"] is None or not np.isfinite(shares).all():
+    if measured.fork_sum_error is None or not np.isfinite(shares).all():
         return [first, second, "The gradient at the forks of the residual network is not finite, or 0."]
     third = (
         f"At each of the {len(forks)} forks the gradient is the sum of what skip and branch returned, to within "
-        f"{report['fork_sum_error']:.0e} of its size; at the end the branch returned between {min(shares):.0%} and "
+        f"{measured.fork_sum_error:.0e} of its size; at the end the branch returned between {min(shares):.0%} and "
         f"{max(shares):.0%} of ‖skip‖² + ‖branch‖², and {np.median(shares):.0%} at the median fork."
     )
     return [first, second, third]
 
 
 def _trend(ratio: float | None) -> str:
-    """What a first/last ratio says of the gradient's way from output to input."""
+    """Describe what a first/last ratio says of the gradient's way back."""
     if ratio is None:
         return "is not finite"
     if ratio > 1.5:
@@ -303,7 +367,7 @@ def _trend(ratio: float | None) -> str:
 
 
 def _change(before: float | None, after: float | None) -> str:
-    """What became of a first/last ratio in training."""
+    """Describe how a first/last ratio changed in training."""
     if not before or not after:
         return "is not finite"
     factor = max(before / after, after / before)
@@ -316,10 +380,10 @@ def _times(factor: float) -> str:
     return f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"
 
 
-def write(folder: Path, settings: Settings, report: dict[str, Any], runners: dict[str, Runner]) -> None:
+def write(folder: Path, settings: Settings, measured: Comparison, runners: dict[str, Runner]) -> None:
     """Write compare.json, compare.csv and gradient-flow.png, each whole or not at all."""
     with replacing(folder / "compare.json") as path:
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        path.write_text(measured.to_json() + "\n")
     with replacing(folder / "compare.csv") as path, open(path, "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["step", "network", "layer", "gradient_norm"])

@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,23 @@ from .. import __version__, cuda_on_cpu
 from ..installed import other_package
 from ..kernels import devices
 from ..threads import get_num_threads
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser of ``minires``."""
+    parser = commands.add_parser(
+        "doctor",
+        help="report what this machine has, which devices can be used, and why others cannot",
+        description="Report what this machine has, which of the devices cpu, gpu and cuda-on-cpu can be used, and what "
+        "the others lack.",
+    )
+    parser.set_defaults(command=run)
+
+
+def run() -> int:
+    """Print what this machine has, and which devices can be used."""
+    print(report())
+    return 0
 
 
 def report() -> str:
@@ -51,7 +69,7 @@ def _cupy() -> str:
         return f"not installed; on a machine with an NVIDIA GPU: {devices.INSTALL}"
     try:
         nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
-    except Exception:  # of several kinds, by how CuPy looked for the library
+    except Exception:  # of several kinds, depending on how CuPy looked for the library
         return f"{cupy.__version__}, without the compiler NVRTC: {devices.INSTALL}"
     return f"{cupy.__version__}, compiling with NVRTC {nvrtc}"
 

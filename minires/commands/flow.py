@@ -1,5 +1,7 @@
 """``minires flow``: every figure of the gradient-flow instrument, for a pair of twins or a network of your choice."""
 
+import argparse
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +11,15 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import data, flow, models
+from ..experiments.watched import CHANNELS, Runner, load_data
 from ..files import replacing, writable_folder
 from ..models import ResNet
 from ..random import manual_seed
 from ..tensor import Tensor
-from .compare import Runner, Settings as TrainingSettings, load_data, make_runner
 
 PROBE_IMAGES = 64  # images that the recordings and probes look at
 JACOBIAN_IMAGES = 4
+BATCH_SIZE = 64  # of the training
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,56 @@ class Settings:
     quiet: bool = False
 
 
-def draw_gallery(settings: Settings) -> list[Path]:
+def add_parser(commands: Any) -> None:
+    """Add the command and its options to the parser of ``minires``."""
+    defaults = Settings()
+    parser = commands.add_parser(
+        "flow",
+        help="draw every figure of the gradient-flow instrument",
+        description="Draw every figure of the gradient-flow instrument for a pair of twins, or for a network of your "
+        "choice, before and after a short training: profile, forks, path spectrum, computation graph, responses, "
+        "variance, shattering, Jacobians, lesion, landscape, and the flow over training.",
+        epilog="examples:\n"
+        "  minires flow                               plain and residual twins of 20 layers, on handwritten digits\n"
+        "  minires flow --init-only --depth 56        nothing is trained: what the papers say of initialisation\n"
+        "  minires flow --plain --depth 20            the plain network alone\n"
+        "  minires flow --model skipinit              one of the models below\n\n"
+        "models:\n" + "\n".join(f"  {name:<24}{variant.description}" for name, variant in models.VARIANTS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    network = parser.add_argument_group("the network")
+    network.add_argument(
+        "--model", metavar="NAME", default=defaults.model, help="twins (default), or a model from the list below"
+    )
+    network.add_argument("--depth", type=int, default=defaults.depth, help="layers, 6n+2 (default 20)")
+    network.add_argument("--width", type=int, default=defaults.width, help="channels of the first stage (default 8)")
+    network.add_argument("--plain", action="store_true", help="the plain twin alone")
+    network.add_argument("--preact", action="store_true", help="BN and ReLU before each convolution (He et al. 2016)")
+    training = parser.add_argument_group("training")
+    training.add_argument("--init-only", action="store_true", help="draw the networks as they start; train nothing")
+    training.add_argument("--epochs", type=int, default=defaults.epochs, help="default: 5")
+    training.add_argument("--data", choices=["digits", "cifar10"], default=defaults.data, help="default: digits")
+    training.add_argument("--root", metavar="DIR", help="folder with CIFAR-10 (default: the user cache)")
+    training.add_argument("--seed", type=int, default=defaults.seed, help="of weights and order of images (default 0)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="DIR", default=defaults.out, help="folder to write to (default minires-flow)")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(**options: Any) -> int:
+    """Draw every figure, print their paths, and return the exit code."""
+    settings = Settings(**options)
+    try:
+        for path in draw(settings):
+            print(path)
+    except KeyboardInterrupt:
+        print(f"minires: interrupted; what was drawn until then is in {settings.out}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def draw(settings: Settings) -> list[Path]:
     """Build, record, train, record again, and write the figures; returns their paths.
 
     Raises ValueError for illegal settings, OSError for an unwritable folder or missing data, before any training.
@@ -45,21 +97,17 @@ def draw_gallery(settings: Settings) -> list[Path]:
     if settings.epochs < 1:
         raise ValueError(f"flow: got epochs={settings.epochs}; expected at least 1 (--init-only trains nothing)")
     manual_seed(settings.seed)
-    channels = {"digits": 1, "cifar10": 3}.get(settings.data, 1)
-    networks = build(settings, channels)
+    networks = build(settings, CHANNELS.get(settings.data, 1))
     folder = writable_folder(settings.out, "flow")
-    common = TrainingSettings(
-        data=settings.data, root=settings.root, epochs=settings.epochs, seed=settings.seed, quiet=settings.quiet
-    )
-    train, test = load_data(common)
-    gallery = _Gallery(networks, train, test, settings.quiet)
-    paths = gallery.draw(folder / "step-0", "step 0", trained=False)
+    train, test = load_data(settings.data, settings.root, progress=not settings.quiet)
+    figures = _Figures(networks, train, test, settings.quiet)
+    paths = figures.draw(folder / "step-0", "step 0", trained=False)
     if settings.init_only:
         return paths
-    steps = settings.epochs * data.batch_count(train, common.batch_size, drop_last=True)
-    runners = {name: make_runner(model, common, steps) for name, model in networks.items()}
-    _train(runners, train, common, steps)
-    paths += gallery.draw(folder / f"step-{steps}", f"step {steps}", trained=True)
+    steps = settings.epochs * data.batch_count(train, BATCH_SIZE, drop_last=True)
+    runners = {name: Runner.start(model, steps) for name, model in networks.items()}
+    _train(runners, train, settings, steps)
+    paths += figures.draw(folder / f"step-{steps}", f"step {steps}", trained=True)
     paths += _draw_training(folder, runners)
     return paths
 
@@ -78,10 +126,10 @@ def build(settings: Settings, in_channels: int) -> dict[str, ResNet]:
     return {settings.model: models.VARIANTS[settings.model].build(settings.depth, settings.width, **options)}
 
 
-def _train(runners: Mapping[str, Runner], train: data.Dataset, settings: TrainingSettings, steps: int) -> None:
+def _train(runners: Mapping[str, Runner], train: data.Dataset, settings: Settings, steps: int) -> None:
     with tqdm(total=steps, desc="training", disable=settings.quiet, unit="step") as bar:
-        for epoch in range(settings.epochs or 1):
-            for x, y in data.batches(train, settings.batch_size, seed=settings.seed, epoch=epoch, drop_last=True):
+        for epoch in range(settings.epochs):
+            for x, y in data.batches(train, BATCH_SIZE, seed=settings.seed, epoch=epoch, drop_last=True):
                 for runner in runners.values():
                     runner.step(Tensor(x), Tensor(y), record=flow.is_due(len(runner.losses), last=steps - 1))
                 bar.update()
@@ -105,7 +153,7 @@ def _draw_training(folder: Path, runners: Mapping[str, Runner]) -> list[Path]:
     return [heatmap, _save(figure, folder / "training.png", plt)]
 
 
-class _Gallery:
+class _Figures:
     """The figures that show networks at one moment."""
 
     def __init__(self, networks: Mapping[str, ResNet], train: data.Dataset, test: data.Dataset, quiet: bool):

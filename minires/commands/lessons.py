@@ -1,18 +1,40 @@
 """``minires lessons``: list the lessons, run one, or turn them into notebooks."""
 
+import argparse
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..files import replacing, writable_folder
 
-FOLDER = Path(__file__).resolve().parent.parent / "lessons"
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / "lessons"
 TITLE = re.compile(r"# # (\d+)\. (.+)")
 QUESTION = re.compile(r"# \*(.+\?)\*")
 TIMES = re.compile(r"# Takes (\d+) s \(quick: (\d+) s\)\.(?: A long one: .+)?")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options to the parser of ``minires``."""
+    parser = commands.add_parser(
+        "lessons",
+        help="list the lessons, run one, or write them as notebooks",
+        description="The lessons: scripts that lead from a number's gradient to why residual networks work. Without "
+        "arguments they are listed, with the seconds each takes.",
+        epilog="examples:\n"
+        "  minires lessons                      the list\n"
+        "  minires lessons 8 --quick            run the quick version of lesson 8\n"
+        "  minires lessons --notebook DIR       write them all as notebooks (needs jupytext)\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument("number", type=int, nargs="?", help="the lesson to run")
+    parser.add_argument("--quick", action="store_true", help="a version of a few seconds")
+    parser.add_argument("--notebook", metavar="DIR", help="write notebooks into this folder instead")
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,7 @@ def read_lessons() -> list[Lesson]:
 
 
 def table(lessons: list[Lesson]) -> str:
-    """One line each: number, title, the seconds it takes, and takes quick; those of more than a minute are marked."""
+    """One line per lesson: number, title, and the seconds it takes in full and quick; long ones are marked."""
     width = max(len(lesson.title) for lesson in lessons)
     lines = [f"{'':>2}  {'':<{width}}  seconds  quick"]
     for x in lessons:
@@ -74,8 +96,7 @@ def index(lessons: list[Lesson]) -> str:
 def run_lesson(lesson: Lesson, quick: bool) -> int:
     """Run a lesson in a process of its own, and return its exit code: 1 if a claim failed."""
     environment = dict(os.environ)
-    package = str(Path(__file__).resolve().parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")]))
     command = [sys.executable, str(lesson.path), *(["--quick"] if quick else [])]
     return subprocess.run(command, env=environment, check=False).returncode
 

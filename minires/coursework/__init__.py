@@ -1,6 +1,6 @@
 """Coursework: exercises with holes, and grading that survives what is submitted.
 
-``minires new conv2d`` writes an exercise file; ``minires grade conv2d.py`` says what passed, what failed, and a hint.
+``minires new conv2d`` writes an exercise file; ``minires grade conv2d.py`` reports what passed and failed, with hints.
 The grader judges: it draws the inputs, asks a process that runs the submission, and compares what comes back with
 answers of its own (`judge`). Each test has such a process for itself (`keeper`, `worker`), with limits.
 """

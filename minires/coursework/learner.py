@@ -176,7 +176,7 @@ class Learner:
         return self._answer(request, "" if driver else f"in {name}")
 
     def _answer(self, message: dict[str, Any], when: str) -> dict[str, Any]:
-        """The reply to a message; Wrong if there is none, or if it tells of trouble."""
+        """The reply to a message; Wrong if there is none, or if it reports trouble."""
         if self.trouble is not None:
             raise self.trouble
         try:

@@ -93,7 +93,7 @@ def _fits(function: Callable, name: str, arguments: tuple, options: dict) -> lis
 
 
 def attempt(action: Callable[[], Any], file: str) -> dict[str, Any]:
-    """What an action returned, or the trouble it met, in words for whoever wrote the file."""
+    """What an action returned, or the trouble it met, in words for the author of the file."""
     try:
         return action() or {"value": None}
     except _DoesNotFit as error:

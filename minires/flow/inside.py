@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..nn import Module
+from ..nn.examples import fit_to
 from ..tensor import Tensor
 
 
@@ -93,9 +94,8 @@ def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) 
 
     Raises ValueError, in the name of ``function``, if x holds no example.
     """
-    tensor, weight = Tensor(x if hasattr(x, "dtype") else np.asarray(x)), next(model.parameters(), None)
+    tensor = Tensor(x if hasattr(x, "dtype") else np.asarray(x))
     if tensor.ndim == 0 or 0 in tensor.shape:
         raise ValueError(f"{function}: got an input of shape {tensor.shape}; expected (N, …) with at least one example")
-    if weight is not None:
-        tensor = (tensor.to(weight.dtype) if tensor.dtype.kind == "f" else tensor).to(weight.device)
+    tensor = fit_to(model, tensor)
     return Tensor(tensor.data, requires_grad=requires_grad and tensor.dtype.kind == "f")

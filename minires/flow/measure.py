@@ -1,11 +1,11 @@
 """Loss and accuracy over a few batches, for probes that measure a model again and again."""
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import data
 from ..nn import Module
+from ..nn.examples import accuracy
 from ..tensor import Tensor
 from .inside import as_input
 
@@ -35,8 +35,7 @@ def measure(model: Module, pairs: Iterable[tuple[Tensor, Tensor]], loss: Callabl
     count, right, total = 0, 0.0, 0.0
     for x, y in pairs:
         output, n = model(x), len(y.data)
-        is_class = y.dtype.kind in "iu" and output.shape[:1] + output.shape[2:] == y.shape
-        right += n * float((output.argmax(1).data == y.data).mean()) if is_class else math.nan
+        right += n * accuracy(output.data, y.data)
         total += n * loss(output, y).item()
         count += n
     return total / count, right / count

@@ -4,6 +4,7 @@
 Module names are torchvision's: conv1, bn1, layer1.0.conv1, …, fc.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -38,8 +39,9 @@ class ResNet(nn.Module):
     shortcut: option "A", "B" or "C", see `blocks.make_shortcut`.
     zero_init_residual: start the last batch norm of every branch at γ = 0, so that each block starts as its shortcut
     (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
-    checkpoint_every: compute this many blocks at a time again during backward instead of keeping what is inside them,
-    see `minires.checkpoint`; about √(number of blocks) takes least memory. 0 keeps everything.
+    recompute_every: compute this many blocks at a time again during backward instead of keeping what is inside them,
+    see `minires.checkpoint`; about √(number of blocks) takes least memory. 0 keeps everything. checkpoint_every: its
+    old name, which warns.
     """
 
     def __init__(
@@ -54,9 +56,13 @@ class ResNet(nn.Module):
         shortcut: str = "B",
         residual: bool = True,
         zero_init_residual: bool = False,
-        checkpoint_every: int = 0,
+        recompute_every: int = 0,
+        checkpoint_every: int | None = None,
     ):
         super().__init__()
+        if checkpoint_every is not None:
+            warnings.warn("ResNet: checkpoint_every is now called recompute_every", DeprecationWarning, stacklevel=2)
+            recompute_every = checkpoint_every
         if stem not in ("cifar", "imagenet"):
             raise ValueError(f'ResNet: got stem={stem!r}; expected "cifar" or "imagenet"')
         kind: Any = block.func if isinstance(block, partial) else block
@@ -70,14 +76,14 @@ class ResNet(nn.Module):
                 f"ResNet: got {len(blocks)} stages of blocks {list(blocks)} and {len(widths)} widths {list(widths)}; "
                 "each stage has a number of blocks and a width"
             )
-        if not isinstance(checkpoint_every, int | np.integer) or checkpoint_every < 0:
+        if not isinstance(recompute_every, int | np.integer) or recompute_every < 0:
             raise ValueError(
-                f"ResNet: got checkpoint_every={checkpoint_every!r}; expected a number of blocks, or 0 (keep all)"
+                f"ResNet: got recompute_every={recompute_every!r}; expected a number of blocks, or 0 (keep all)"
             )
         if not residual:
             block = kind = PLAIN_TWIN[kind]
         norm_layer = getattr(kind, "norm_layer", nn.BatchNorm2d)
-        self.residual, self.preact, self.checkpoint_every = residual, kind.preact, checkpoint_every
+        self.residual, self.preact, self.recompute_every = residual, kind.preact, recompute_every
         channels = widths[0]
         if stem == "cifar":
             self.conv1 = conv3x3(in_channels, channels)
@@ -96,7 +102,7 @@ class ResNet(nn.Module):
                 channels = width * kind.expansion
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
         if self.preact:
-            self.bn = norm_layer(channels)  # what pre-activation leaves to do at the end
+            self.bn = norm_layer(channels)  # which pre-activation leaves for the end
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
         for module in self.modules():
@@ -121,7 +127,7 @@ class ResNet(nn.Module):
         if not self.preact:
             x = self.relu(self.bn1(x))
         x = self.maxpool(x)
-        if every := self.checkpoint_every:
+        if every := self.recompute_every:
             blocks = self.blocks()
             for i in range(0, len(blocks), every):
                 x = checkpoint(nn.Sequential(*blocks[i : i + every]), x)
@@ -145,13 +151,14 @@ def resnet_cifar(
     preact: bool = False,
     residual: bool = True,
     zero_init_residual: bool = False,
-    checkpoint_every: int = 0,
+    recompute_every: int = 0,
+    checkpoint_every: int | None = None,
 ) -> ResNet:
     """The CIFAR networks: depth = 6n+2 layers, three stages of n blocks with ``width``, 2·width and 4·width channels.
 
     (N, in_channels, H, W) -> (N, num_classes). block: `ResidualBlock`, or with ``preact`` `PreActBlock`, if not given;
     else as for `ResNet`, such as one of the blocks in `VARIANTS`. ResNet-1202 at batch 128 fits a small machine with
-    ``checkpoint_every=10``, see `ResNet`.
+    ``recompute_every=10``, see `ResNet`.
     Raises ValueError, naming the nearest legal depths, for any other depth, and for ``block`` together with ``preact``.
     """
     if not isinstance(depth, int | np.integer) or depth < 8 or (depth - 2) % 6:
@@ -169,6 +176,7 @@ def resnet_cifar(
         shortcut=shortcut,
         residual=residual,
         zero_init_residual=zero_init_residual,
+        recompute_every=recompute_every,
         checkpoint_every=checkpoint_every,
     )
 

@@ -7,6 +7,7 @@ Both gradients are convolutions again, see `minires.kernels.textbook.conv2d_back
 """
 
 from .. import kernels
+from ..kernels.layout import out_size
 from .op import Op
 
 
@@ -23,11 +24,6 @@ class Conv2d(Op):
         return kernels.of(grad_output).conv2d_backward(
             grad_output, self.x, self.weight, *self.geometry, needs=tuple(self.needs[:3])
         )
-
-
-def out_size(size, kernel, stride, padding, dilation=1):
-    """Number of output positions along one axis, floored: (n + 2p − d(k − 1) − 1) // s + 1."""
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def check_conv2d(x, weight, bias, stride, padding, dilation, groups):

@@ -1,7 +1,7 @@
 """Pooling, as ops. The arithmetic is in `minires.kernels`."""
 
 from .. import kernels
-from .conv import out_size
+from ..kernels.layout import out_size
 from .op import Op
 
 

@@ -1,6 +1,6 @@
 """Learning-rate schedules: one formula each for the rate at step t, written into the optimiser's groups.
 
-Names and arguments are PyTorch's. A schedule starts at t = 0 when it is made; `step()` goes on to t + 1. Whether t
+Names and arguments are PyTorch's. A schedule starts at t = 0 when it is made; `step()` advances to t + 1. Whether t
 counts training steps or epochs is decided by when you call it (see `minires.train.fit`). Every formula is in closed
 form, so the rate depends on t alone: a schedule is resumed by its t, and two schedules on one optimiser do not compound
 (`SequentialLR` runs one after the other).
@@ -49,7 +49,7 @@ class LRScheduler:
         return {"lr": self.lr(t, self.base_lrs[group])}
 
     def step(self) -> None:
-        """Go on to the next t."""
+        """Advance to the next t."""
         self._write(self.last_epoch + 1)
 
     def get_last_lr(self) -> list[float]:
@@ -175,9 +175,9 @@ class OneCycleLR(LRScheduler):
     """One cycle: from max_lr / div_factor up to max_lr in the first pct_start of the steps, then down to nearly 0.
 
     The last rate is max_lr / (div_factor·final_div_factor). With ``cycle_momentum`` the momentum (β₁ of Adam) runs the
-    other way, between max_momentum and base_momentum. ``three_phase`` comes down as it went up before it goes to
-    nothing. ``max_lr``, ``base_momentum`` and ``max_momentum`` may be lists, one for each group. The length is
-    total_steps, or epochs·steps_per_epoch; stepping further raises ValueError.
+    other way, between max_momentum and base_momentum. With ``three_phase`` the rate comes down as it went up before it
+    falls to nearly 0. ``max_lr``, ``base_momentum`` and ``max_momentum`` may be lists, one number for each group. The
+    length is total_steps, or epochs·steps_per_epoch; stepping further raises ValueError.
 
     Source: Smith & Topin 2018 (arXiv 1708.07120), Smith 2018 (arXiv 1803.09820); the default, two cosines, is fastai's.
     """

@@ -1,6 +1,6 @@
 """Optimisers: from the gradients of the parameters to a step.
 
-Names, defaults and update rules are PyTorch's. Parameters change in place, so whoever holds ``p.data`` sees the step.
+Names, defaults and update rules are PyTorch's. Parameters change in place; other names of ``p.data`` see it.
 Every formula is elementwise: the result does not depend on how arrays lie in memory, nor on how they are cut into runs.
 On a GPU one launch updates all parameters, see `on_device`.
 """
@@ -8,7 +8,7 @@ On a GPU one launch updates all parameters, see `on_device`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Optimizer:
 
     params: parameters, or a list of dicts ``{"params": [...], "lr": 0.01}`` that override the defaults for their group.
     param_groups: one dict per group, ``{"params": [...], "lr": …, …}``, which a schedule (or you) may change.
-    state: for each parameter that has been stepped, a dict of arrays in its shape, and counts.
+    state: for each parameter that has been stepped, a dict of arrays of its shape, and counts.
 
     Raises TypeError or ValueError for an empty list, something that cannot be learned, a parameter given twice, or a
     setting out of range.
@@ -66,10 +66,17 @@ class Optimizer:
                 if p.grad is not None and (self.kernel is None or kernels.device_of(p.data).is_cpu):
                     self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
         if self.kernel:
-            on_device.step(self)
+            on_device.step(self.kernel, self.rows(), self.launches)
+
+    def rows(self, advance: bool = True) -> Iterator[tuple[int, on_device.Row]]:
+        """(number of its group, row) of every parameter with a gradient on a device with kernels; see `row`."""
+        for i, group in enumerate(self.param_groups):
+            for p in group["params"]:
+                if p.grad is not None and not kernels.device_of(p.data).is_cpu:
+                    yield i, self.row(p, self.state.setdefault(p, {}), group, advance)
 
     def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
-        """What the kernel needs to know of one parameter; with ``advance``, of its next step."""
+        """What the kernel needs to know about one parameter; with ``advance``, the step is counted first."""
         raise TypeError(f"{self.name}: an optimiser with a kernel must define row(self, p, state, group, advance)")
 
     def zero_grad(self) -> None:

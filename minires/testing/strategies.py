@@ -18,6 +18,7 @@ except ImportError as error:
         "python -m pip install -e '.[test]', in the folder of the repository"
     ) from error
 
+from ..kernels.layout import out_sizes
 from ..nn import functional as F
 from ..tensor import Tensor
 
@@ -62,11 +63,7 @@ class Convolution:
 
     @property
     def y_shape(self):
-        """Floored, as every textbook has it."""
-        sides = (
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, s, p, d in zip(self.x_shape[2:], self.w_shape[2:], self.stride, self.padding, self.dilation)
-        )
+        sides = out_sizes(self.x_shape[2:], self.w_shape[2:], self.stride, self.padding, self.dilation)
         return (self.x_shape[0], self.w_shape[0], *sides)
 
     def arrays(self, seed, dtype=np.float64):
@@ -105,8 +102,7 @@ class Pooling:
 
     @property
     def y_shape(self):
-        sides = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(self.x_shape[2:], *self.window))
-        return (*self.x_shape[:2], *sides)
+        return (*self.x_shape[:2], *out_sizes(self.x_shape[2:], *self.window))
 
 
 @st.composite

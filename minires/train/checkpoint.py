@@ -1,6 +1,6 @@
-"""Checkpoints: all that a training run needs to go on bit for bit, in one file that is either whole or not there.
+"""Checkpoints: everything a training run needs to continue bit for bit, in one file that is either whole or absent.
 
-The file is NumPy's ``.npz``, read without pickle, so that opening one from elsewhere runs no code: the arrays
+The file is NumPy's ``.npz``, read without pickle, so that opening one from elsewhere runs no code. It holds the arrays
 ``model/<name>`` and ``optimizer/<number of the parameter>/<name>``, and ``meta``, a JSON string with the rest.
 """
 
@@ -25,7 +25,7 @@ START_ANEW = "move the file away (or pass resume=False) to start anew"
 
 
 class CheckpointError(ValueError):
-    """The file is damaged, or no checkpoint, or of another model, optimiser or run; nothing has been changed."""
+    """The file is damaged, is no checkpoint, or belongs to another model, optimiser or run; nothing has changed."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Checkpoint:
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the file so that a kill at any moment, or a full disk, leaves the old file or the new one whole."""
+        """Write the file; a kill at any moment, or a full disk, leaves either the old file or the new one, whole."""
         arrays: dict[str, Any] = {f"model/{name}": array for name, array in self.model.items()}
         optimizer = None
         if self.optimizer is not None:
@@ -83,7 +83,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Checkpoint:
-        """Read and verify a file; CheckpointError, saying what to do, if it is damaged, cut short or something else."""
+        """Read and verify a file. Raises CheckpointError, saying what to do, if it is damaged or something else."""
         path = Path(path)
         with open(path, "rb") as file:
             try:
@@ -107,7 +107,7 @@ class Checkpoint:
         return cls(model, optimizer, meta["schedule"], meta["random"], meta["extra"], path)
 
     def restore(self, model: Module, optimizer: Optimizer, schedule: LRScheduler | None = None) -> None:
-        """Put model, optimiser, schedule and random state back to where they were.
+        """Restore the model, the optimiser, the schedule and the random state.
 
         Raises CheckpointError, before anything is changed, if one of them is not what was saved. For the weights alone:
         ``model.load_state_dict(Checkpoint.load(path).model)``.
@@ -165,7 +165,7 @@ def _optimizer_state(model: Module, optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _identity(model: Module, optimizer: Optimizer) -> dict[str, Any]:
-    """What must be the same when an optimiser's state is restored: its kind, and which parameter has which number."""
+    """What must match when an optimiser's state is restored: its kind, and the number of each parameter."""
     names = {id(p): name for name, p in model.named_parameters()}
     return {
         "name": type(optimizer).__name__,
@@ -201,7 +201,7 @@ def _contents(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; systems that cannot open a folder do without."""
+    """Make a rename survive a power cut, on systems that can open a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

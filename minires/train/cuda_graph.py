@@ -1,11 +1,11 @@
 """One training step captured in a CUDA graph: launched as a whole, without Python between its kernels.
 
-The first steps are run eagerly: they compile the kernels and fill a memory pool of the graph's own. Then one step is
-captured, which runs nothing and fixes all addresses, and from there on each step is: copy the batch into the static
-inputs, send what the optimiser counts and schedules, launch. Nothing inside may be read back, so loss and accuracy stay
-on the device until the graph has run. The ops and their order are those of the eager step, and so are the results.
+The first steps run eagerly: they compile the kernels and fill a memory pool that belongs to the CUDA graph. Then one
+step is captured, which runs nothing but fixes all addresses. From then on, each step copies the batch into the static
+inputs, sends what the optimiser counts and schedules, and launches. Nothing inside may be read back, so loss and
+accuracy stay on the device until the step has run. It has the ops of the eager step, in their order, and its results.
 
-On the device "cuda-on-cpu" the step is rehearsed: run again each time, but with the same rules.
+On the device "cuda-on-cpu" the step is rehearsed: it is run anew each time, under the same rules.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from .. import kernels, random
 from ..kernels.devices import Device
 from ..nn import Module
+from ..nn.examples import share_right
 from ..optim import Optimizer, on_device
 from ..tensor import Tensor
 from .history import Result
@@ -26,7 +27,7 @@ WARM_UP = 2  # eager steps: the first makes the optimiser's state, the second al
 
 
 class GraphedStep:
-    """Trains a model by one batch a call, captured once the batch has been seen `WARM_UP` times in its shape.
+    """Trains a model by one batch per call; the step is captured after `WARM_UP` batches of one shape.
 
     A batch of another shape, such as a smaller last one, is trained eagerly. ``eager``: the step to capture,
     `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser without a kernel of its own.
@@ -42,6 +43,7 @@ class GraphedStep:
                 f"graph=True: got {optimizer.name}, which has no kernel; use SGD, Adam, AdamW, or graph=False"
             )
         self.model, self.optimizer, self.loss, self.eager = model, optimizer, loss, eager
+        self.kernel = optimizer.kernel
         self.runner: Any = _Rehearsal(on) if on.launches_at_once else _CudaGraph(on)
         self.launches: on_device.Launches = {}
         self.inputs: tuple[Tensor, Tensor] | None = None
@@ -64,7 +66,7 @@ class GraphedStep:
                 return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
             for p, grad in self.grads:  # an eager step may have put others there
                 p.grad = grad
-            layout = on_device.advance(self.optimizer)
+            layout = on_device.advance(self.kernel, self.optimizer.rows(), self.launches)
             if layout != self.captured:  # the first time, or the optimiser has other arrays or groups than it had
                 self._capture()
                 self.captured = layout
@@ -79,10 +81,8 @@ class GraphedStep:
         outputs = self.model(x)
         value = self.loss(outputs, y)
         value.backward()
-        on_device.launch(self.optimizer)
-        classes = y.dtype.kind in "iu" and outputs.shape[:1] + outputs.shape[2:] == y.shape
-        largest = kernels.of(outputs.data).argmax(outputs.data, 1) if classes else None
-        self.results = value.data, None if largest is None else (largest == y.data).mean()
+        on_device.launch(self.kernel, self.optimizer.rows(advance=False), self.launches)
+        self.results = value.data, share_right(outputs.data, y.data)
         self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]
 
     def _capture(self) -> None:

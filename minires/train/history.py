@@ -1,4 +1,4 @@
-"""What training measured: the history of a run, and where in it the run stands."""
+"""What training measured: the history of a run, and how far the run has come."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class History:
     seconds: list[float] = field(default_factory=list, compare=False)
 
     def add_epoch(self, at: Position, test: Result | None) -> None:
-        """Take over an epoch that has been trained and, where there is test data, evaluated."""
+        """Add an epoch that has been trained and, if there is test data, evaluated."""
         train = at.tally.mean()
         self.train_loss.append(train.loss)
         self.train_accuracy.append(train.accuracy)
@@ -51,7 +51,7 @@ class History:
 
     @classmethod
     def from_json(cls, text: str) -> History:
-        """The history that `to_json` wrote; null becomes NaN. Every finite number comes back bit for bit."""
+        """The history that `to_json` wrote; null becomes NaN. Every finite number survives bit for bit."""
         return cls(**{k: [math.nan if v is None else v for v in vs] for k, vs in json.loads(text).items()})
 
     def brief(self, at: Position) -> str:
@@ -87,7 +87,7 @@ class Tally:
     examples: int = 0
 
     def add(self, result: Result, examples: int) -> None:
-        """Count in a batch."""
+        """Count a batch."""
         right = result.accuracy * examples
         self.loss += result.loss * examples
         self.right += right if math.isnan(right) else round(right)
@@ -101,7 +101,7 @@ class Tally:
 
 @dataclass
 class Position:
-    """Where a run stands: ``batch`` batches into an epoch, what these gave, the last learning rate, the time so far."""
+    """How far a run has come: ``batch`` batches into an epoch, their results, the last learning rate, the time."""
 
     epoch: int = 0
     batch: int = 0

@@ -1,20 +1,9 @@
-"""Training: one step, evaluation, and `fit`, a loop with progress bar, checkpoints and history.
-
->>> import minires as mr
->>> from minires import optim, train
->>> digits, test = mr.data.digits()
->>> model = mr.models.resnet_cifar(8, width=4, in_channels=1)
->>> optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
->>> history = train.fit(model, digits.subset(128), optimizer, epochs=2, batch_size=32, progress=False)
->>> len(history.step_loss), len(history.train_loss)
-(8, 2)
-"""
+"""The training loop: one step, evaluation, and `fit`, with progress bar, checkpoints and history."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import operator
 import os
 import sys
@@ -33,6 +22,7 @@ from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
 from ..files import writable_folder
 from ..nn import Module, functional as F
+from ..nn.examples import accuracy, fit_to
 from ..optim import LRScheduler, Optimizer
 from ..tensor import Tensor
 from .checkpoint import START_ANEW, Checkpoint, CheckpointError
@@ -43,7 +33,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Step(NamedTuple):
-    """What `fit` tells ``on_step`` after each training step; numbers count from 0, ``step`` over all epochs."""
+    """What `fit` passes to ``on_step`` after each training step; numbers count from 0, ``step`` over all epochs."""
 
     epoch: int
     batch: int
@@ -54,30 +44,30 @@ class Step(NamedTuple):
 
 
 def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss = F.cross_entropy) -> Result:
-    """One step on a batch: x (N, …) and y (N) go in as arrays or tensors, floating ones in the dtype of the model.
+    """One step on a batch, x (N, …) and y (N), arrays or tensors; floating ones are converted to the model's dtype.
 
-    The modules stay in the mode they are in. The result is of the parameters before the step.
+    The modules stay in the mode they are in. Loss and accuracy are those of the parameters before the step.
     """
-    inputs, targets = _like_model(model, x), _like_model(model, y)
+    inputs, targets = fit_to(model, x), fit_to(model, y)
     optimizer.zero_grad()
     outputs = model(inputs)
     value = loss(outputs, targets)
     value.backward()
     optimizer.step()
-    return Result(value.item(), _accuracy(outputs.data, targets.data))
+    return Result(value.item(), accuracy(outputs.data, targets.data))
 
 
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
-    """Loss and accuracy on a data set, in evaluation mode and without a graph; every module gets its mode back.
+    """Loss and accuracy on a data set, in evaluation mode, recording no graph; every module gets its mode back.
 
     ``loss`` must be the mean over a batch; the result is the mean over all examples.
     """
     tally = Tally()
     with _mode(model, training=False), no_grad():
         for x, y in batches(dataset, batch_size, shuffle=False):
-            inputs, targets = _like_model(model, x), _like_model(model, y)
+            inputs, targets = fit_to(model, x), fit_to(model, y)
             outputs = model(inputs)
-            tally.add(Result(loss(outputs, targets).item(), _accuracy(outputs.data, targets.data)), len(y))
+            tally.add(Result(loss(outputs, targets).item(), accuracy(outputs.data, targets.data)), len(y))
     return tally.mean()
 
 
@@ -109,14 +99,14 @@ def fit(
     draws the order of an epoch from ``(seed, epoch)`` alone. on_step: called with a `Step` after each one.
 
     checkpoint: a file written at the start, after every epoch, and every ``checkpoint_every`` steps; each run needs
-    one of its own. If it is there, the same call goes on where it stands, unless ``resume=False``. A run that was
+    one of its own. If it exists, the same call continues from it, unless ``resume=False``. A run that was
     interrupted anywhere and resumed (with as many threads) equals an uninterrupted one bit for bit: weights,
-    optimiser, random state and history, all but the seconds. ``epochs`` may grow from call to call.
+    optimiser, random state and history, except for the seconds. ``epochs`` may grow from call to call.
 
     graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
-    results; for a model on a GPU, without random numbers in it. ``train_data.to("gpu")`` keeps the images there.
+    results; for a model on a GPU that draws no random numbers. ``train_data.to("gpu")`` keeps the images there.
 
-    Ctrl-C raises KeyboardInterrupt as ever; the last checkpoint stays valid, and the message says what it holds.
+    Ctrl-C raises KeyboardInterrupt as usual; the last checkpoint stays valid, and the message says what it holds.
     Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
     of another model, optimiser, schedule or run, OSError if the file cannot be written.
     """
@@ -159,7 +149,7 @@ def fit(
                         if step is None:
                             result = train_step(model, optimizer, x, y, loss)
                         else:
-                            result = step(_like_model(model, x), _like_model(model, y))
+                            result = step(fit_to(model, x), fit_to(model, y))
                         history.step_loss.append(result.loss)
                         at.tally.add(result, len(y))
                         if schedule is not None and schedule_every == "step":
@@ -194,7 +184,7 @@ def fit(
 
 @contextlib.contextmanager
 def _mode(model: Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode inside; every module gets back the mode it had."""
+    """Put every module in training or evaluation mode inside the block; each gets back the mode it had."""
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:
@@ -202,21 +192,6 @@ def _mode(model: Module, training: bool) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.training = mode
-
-
-def _like_model(model: Module, values: Any) -> Tensor:
-    """A tensor on the device of the model's first parameter and, if it is floating, in its dtype."""
-    tensor, weight = values if isinstance(values, Tensor) else Tensor(values), next(model.parameters(), None)
-    if weight is None:
-        return tensor
-    return (tensor.to(weight.dtype) if tensor.dtype.kind == "f" else tensor).to(weight.device)
-
-
-def _accuracy(outputs: Any, targets: Any) -> float:
-    """Share of targets (N, …) that are the largest of the outputs (N, K, …); NaN if they are not class indices."""
-    if targets.dtype.kind not in "iu" or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
-        return math.nan
-    return float((kernels.of(outputs).argmax(outputs, 1) == targets).mean())
 
 
 def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every):
@@ -239,7 +214,7 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
 
 
 def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed):
-    """What must be the same when a run goes on, as plain values by name."""
+    """What must be the same when a run is resumed, as plain values by name."""
     driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
     examples = train_data[: min(len(train_data), 16)]
     first = (np.ascontiguousarray(kernels.to_device(part, "cpu")).tobytes() for part in examples)
@@ -260,7 +235,7 @@ def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, bat
 
 
 def _resume(path, run, epochs, model, optimizer, schedule):
-    """Restore everything from the file and return where it stands; CheckpointError if the run is another one."""
+    """Restore everything from the file and return how far it had come; CheckpointError if it is of another run."""
     saved = Checkpoint.load(path)
     if not {"run", "position", "history"} <= saved.extra.keys():
         raise CheckpointError(f"checkpoint {path}: not written by fit; {START_ANEW}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from coursework.conftest import SOLUTIONS, solution
 
-from minires.commands import cli
+from minires.commands import grade
 from minires.commands.cli import main
 from minires.coursework import ASSIGNMENTS, FORMATS
 from minires.coursework.grading import VISIBILITIES
@@ -103,9 +103,9 @@ def test_grader_never_imports_the_submission(tmp_path):
 
 
 def test_other_commands_do_not_import_the_coursework():
-    assert list(cli.FORMATS) == list(FORMATS) and cli.VISIBILITIES == VISIBILITIES
+    assert list(grade.FORMATS) == list(FORMATS) and grade.VISIBILITIES == VISIBILITIES
     code = (
-        "import sys, minires.cli as cli; cli._parser().parse_args(['compare']); "
+        "import sys, minires.commands.cli as cli; cli._parser().parse_args(['compare']); "
         "print(sorted(m for m in sys.modules if m.startswith(('minires.coursework', 'minires.testing'))))"
     )
     assert run_python(code) == (["[]"], "")
@@ -116,7 +116,7 @@ def test_without_fork_the_exercises_are_there_and_grade_says_what_it_needs(tmp_p
     (tmp_path / "conv2d.py").touch()
     windows = (
         "import os, sys; del os.fork; sys.modules.update(pwd=None, resource=None, fcntl=None, grp=None, termios=None); "
-        "from minires.cli import main; "
+        "from minires.commands.cli import main; "
     )
     listed, _ = run_python(windows + "main(['new', 'list'])")
     assert listed.count("points") == 9

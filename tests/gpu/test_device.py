@@ -115,7 +115,7 @@ def test_doctor_names_every_device(capsys):
 
 @pytest.mark.slow
 def test_compare_runs_there(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(compare, "load_data", lambda settings: tuple(d.subset(64) for d in mr.data.digits()))
+    monkeypatch.setattr(compare, "load_data", lambda *_, **__: tuple(d.subset(64) for d in mr.data.digits()))
     arguments = "compare --depth 8 --width 2 --epochs 1 --batch-size 32 --quiet --seed 1".split()
     runs = {}
     for device in ("cpu", DEVICE):

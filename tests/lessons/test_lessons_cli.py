@@ -18,11 +18,11 @@ FIRST = """# %% [markdown]
 # %%
 """
 
-LESSONS_IN = "import pathlib; from minires import lessons_cli; lessons_cli.FOLDER = pathlib.Path({!r})"
+LESSONS_IN = "import pathlib; from minires.commands import lessons; lessons.FOLDER = pathlib.Path({!r})"
 
 
 def lessons(*arguments, before=""):
-    code = f"import sys\n{before}\nfrom minires.cli import main\nsys.exit(main(['lessons', *sys.argv[1:]]))"
+    code = f"import sys\n{before}\nfrom minires.commands.cli import main\nsys.exit(main(['lessons', *sys.argv[1:]]))"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=180, check=False)
 

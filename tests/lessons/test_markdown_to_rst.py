@@ -1,4 +1,4 @@
-"""The lessons' Markdown, as the gallery reads it."""
+"""The lessons' Markdown, as the site reads it."""
 
 import importlib.util
 
@@ -6,7 +6,7 @@ import pytest
 
 from minires.commands.lessons import FOLDER
 
-pytest.importorskip("docutils", reason="the gallery is written with Sphinx, which brings docutils")
+pytest.importorskip("docutils", reason="the site is written with Sphinx, which brings docutils")
 
 
 @pytest.fixture(scope="module")

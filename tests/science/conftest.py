@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.experiments import C8, load_c8
 from minires.data.cifar10 import FOLDER, cache_folder
+from minires.experiments.trained import C8, load_c8
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 

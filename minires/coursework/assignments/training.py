@@ -51,9 +51,9 @@ def judge_training(model: networks.models.ResNet, learned: Any) -> None:
         raise Wrong("after training, the first layer's weights are what they were before", "nothing was learnt")
     accuracy = networks.test_accuracy(model)
     if not accuracy >= networks.GOOD:
-        losses_told = f"the loss went from {losses[0]:.2f} to {losses[-1]:.2f}" if losses else "there was no step"
+        in_words = f"the loss went from {losses[0]:.2f} to {losses[-1]:.2f}" if losses else "there was no step"
         raise Wrong(
             f"after {len(losses)} steps the network reads {accuracy:.0%} of the test digits, and should read "
-            f"{networks.GOOD:.0%}; {losses_told}",
+            f"{networks.GOOD:.0%}; {in_words}",
             "does not learn",
         )

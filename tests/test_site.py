@@ -1,4 +1,4 @@
-"""The gallery of the lessons, built and opened in a real browser: no warning, no console error, no broken link."""
+"""The site of the lessons, built and opened in a real browser: no warning, no console error, no broken link."""
 
 import functools
 import http.server
@@ -69,7 +69,7 @@ class Links(HTMLParser):
 def site(tmp_path_factory):
     if MISSING:
         pytest.skip(f"needs {', '.join(MISSING)}: python -m pip install -e '.[lessons]'")
-    folder = tmp_path_factory.mktemp("gallery") / "site"
+    folder = tmp_path_factory.mktemp("lessons") / "site"
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "lessons"), str(folder)]
     built = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"})
     assert built.returncode == 0 and not built.stderr.strip(), built.stderr
@@ -89,7 +89,7 @@ def test_the_glossary_becomes_a_table(monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_link_and_anchor_of_the_gallery_leads_somewhere(site):
+def test_every_link_and_anchor_of_the_site_leads_somewhere(site):
     pages = {page.resolve(): Links(page) for page in site.rglob("*.html")}
     broken = []
     for page, links in pages.items():
@@ -113,7 +113,7 @@ def test_every_link_and_anchor_of_the_gallery_leads_somewhere(site):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium on the PATH")
-def test_every_page_of_the_gallery_opens_on_a_telephone(site):
+def test_every_page_of_the_site_opens_on_a_telephone(site):
     pages = sorted(page.relative_to(site).as_posix() for page in site.rglob("*.html") if page.name != "visitor.html")
     (site / "visitor.html").write_text(VISITOR.replace("PAGES", json.dumps(pages)), encoding="utf-8")
 

@@ -88,7 +88,7 @@ def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path, flow):
         (["--out", "/proc/nowhere"], "cannot write to the folder /proc/nowhere"),
     ],
 )
-def test_bad_settings_are_told_in_one_line(tmp_path, flow, options, message):
+def test_bad_settings_are_reported_in_one_line(tmp_path, flow, options, message):
     code, out, err = flow("--out", tmp_path, *options)
     assert code == 1 and message in err and err.count("\n") == 1 and out == "", err
 

@@ -1,0 +1,30 @@
+"""``minires new``: write an exercise file, or list the exercises."""
+
+import argparse
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options to the parser of ``minires``."""
+    parser = commands.add_parser(
+        "new",
+        help="write an exercise file",
+        description="Write an exercise file with holes to fill.",
+        epilog="examples:\n  minires new list\n  minires new conv2d\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument("name", metavar="NAME", help="an exercise, or: list, which names them all")
+    parser.add_argument("--out", metavar="FILE", help="file to write (default NAME.py); one that exists is kept")
+
+
+def run(name: str, out: str | None) -> int:
+    """Write an exercise file, or list the exercises; returns the exit code."""
+    from .. import coursework  # only if it is asked for
+
+    if name == "list":
+        for assignment in coursework.ASSIGNMENTS.values():
+            print(f"{assignment.name:<16}{assignment.points:g} points  {assignment.title}")
+        return 0
+    print(coursework.new(name, out))
+    return 0

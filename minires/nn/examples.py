@@ -1,0 +1,40 @@
+"""Examples and a model: values that fit it, and the share of its answers that are right."""
+
+import math
+from typing import Any
+
+from .. import kernels
+from ..tensor import Tensor
+from .module import Module
+
+
+def fit_to(model: Module, values: Any) -> Tensor:
+    """The values as a tensor on the device of the model's first parameter and, if they are floating, in its dtype.
+
+    A model without parameters takes them as they are.
+    """
+    tensor, weight = values if isinstance(values, Tensor) else Tensor(values), next(model.parameters(), None)
+    if weight is None:
+        return tensor
+    return (tensor.to(weight.dtype) if tensor.dtype.kind == "f" else tensor).to(weight.device)
+
+
+def are_classes(outputs: Any, targets: Any) -> bool:
+    """Whether targets (N, …) are class indices for the outputs (N, classes, …); both arrays or both tensors."""
+    return targets.dtype.kind in "iu" and outputs.shape[:1] + outputs.shape[2:] == targets.shape
+
+
+def share_right(outputs: Any, targets: Any) -> Any:
+    """Share of the targets (N, …) at which the outputs (N, classes, …), both arrays, are largest.
+
+    None if the targets are no class indices. The number stays on the arrays' device: nothing is read back from a GPU.
+    """
+    if not are_classes(outputs, targets):
+        return None
+    return (kernels.of(outputs).argmax(outputs, 1) == targets).mean()
+
+
+def accuracy(outputs: Any, targets: Any) -> float:
+    """`share_right` as a plain number; NaN if the targets are no class indices."""
+    share = share_right(outputs, targets)
+    return math.nan if share is None else float(share)
