@@ -212,8 +212,8 @@ class Paths:
         return totals.get(self.first, {})
 
 
-class _Catch:
-    """A recorder that keeps one tensor's gradient."""
+class _Catch(autograd.Recorder):
+    """Keeps one tensor's gradient."""
 
     def __init__(self, wanted: Any):
         self.wanted, self.total = wanted, None
