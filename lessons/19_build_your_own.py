@@ -115,7 +115,7 @@ optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
 rise = optim.LinearLR(optimizer, 1 / warm_up, total_iters=warm_up)
 drop = optim.MultiStepLR(optimizer, [STEPS // 2 - warm_up, 3 * STEPS // 4 - warm_up])
 schedule = optim.SequentialLR(optimizer, [rise, drop], [warm_up])
-history = flow.History()
+history = flow.FlowHistory()
 
 
 def record(step=None):

@@ -109,6 +109,15 @@ class Tensor:
     data: ndarray of NumPy or CuPy. requires_grad: whether gradients flow to or through it.
     grad: ndarray of the same shape once backward has passed, for leaf tensors (and after ``retain_grad()``), else None.
     op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
+
+    >>> import minires as mr
+    >>> x = mr.tensor([2.0, -3.0], requires_grad=True)
+    >>> y = (x.relu() + x).sum()  # a residual block in one line
+    >>> y
+    tensor(1., op=Sum)
+    >>> y.backward()
+    >>> x.grad
+    array([2., 1.], dtype=float32)
     """
 
     __slots__ = ("__weakref__", "data", "grad", "op", "requires_grad")
