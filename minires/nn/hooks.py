@@ -12,6 +12,7 @@ class Hook(NamedTuple):
     """One registered function, and how it is called."""
 
     function: Callable[..., Any]
+    before: bool  # before forward, or after it
     with_kwargs: bool
     always_call: bool = False
 
@@ -24,18 +25,16 @@ class Hook(NamedTuple):
 class RemovableHandle:
     """What registering a hook returns: ``remove()`` takes the hook away, as does the end of a ``with`` block."""
 
-    def __init__(self, module: Any, where: str, hook: Hook, prepend: bool):
-        self.module, self.where, self.hook = module, where, hook
-        before = getattr(module, where)
-        vars(module)[where] = (hook, *before) if prepend else (*before, hook)  # a new tuple: a running call has the old
+    def __init__(self, module: Any, hook: Hook, prepend: bool):
+        self.module, self.hook, there = module, hook, module._hooks
+        vars(module)["_hooks"] = (hook, *there) if prepend else (*there, hook)  # anew: a call now running has the old
 
     def remove(self) -> None:
         """Take the hook away; a second time does nothing."""
-        left = tuple(hook for hook in getattr(self.module, self.where) if hook is not self.hook)
+        left = tuple(hook for hook in self.module._hooks if hook is not self.hook)
+        vars(self.module).pop("_hooks", None)
         if left:
-            vars(self.module)[self.where] = left
-        else:
-            vars(self.module).pop(self.where, None)
+            vars(self.module)["_hooks"] = left
 
     def __enter__(self) -> Self:
         return self
@@ -47,9 +46,9 @@ class RemovableHandle:
 def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The module's pre-hooks, its forward, its hooks; in the order, and with the results, of torch.nn.Module."""
     result: Any = None
-    waiting = {id(hook): hook for hook in module._forward_hooks if hook.always_call}  # and not called yet
+    called = set()
     try:
-        for hook in module._forward_pre_hooks:
+        for hook in [hook for hook in module._hooks if hook.before]:
             changed = hook(module, args, kwargs)
             if changed is None:
                 continue
@@ -63,13 +62,13 @@ def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
                     "(new_args, new_kwargs)"
                 )
         result = module.forward(*args, **kwargs)
-        for hook in module._forward_hooks:
-            waiting.pop(id(hook), None)
+        for hook in [hook for hook in module._hooks if not hook.before]:
+            called.add(id(hook))
             changed = hook(module, args, kwargs, result)
             result = result if changed is None else changed
         return result
     except Exception:
-        for hook in waiting.values():
+        for hook in [hook for hook in module._hooks if hook.always_call and id(hook) not in called]:
             try:
                 changed = hook(module, args, kwargs, result)
                 result = result if changed is None else changed

@@ -45,8 +45,7 @@ class Module:
     """
 
     training: bool
-    _forward_pre_hooks: tuple[Hook, ...] = ()
-    _forward_hooks: tuple[Hook, ...] = ()
+    _hooks: tuple[Hook, ...] = ()
     _kinds: dict[str, str]  # which attributes are a "parameter", a "buffer" or a "module"; in order of assignment
 
     def __init__(self) -> None:
@@ -116,15 +115,14 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        hooked = self._forward_hooks or self._forward_pre_hooks
         if not (state.grad_enabled or state.anomaly):  # no node is made that would want a name
-            return call_with_hooks(self, inputs, options) if hooked else self.forward(*inputs, **options)
+            return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         scope, outermost = state.scope, _running.names is None
         if outermost:
             _running.names = {module: path for path, module in self.named_modules()}
         state.scope = _running.names.get(self, scope)  # type: ignore[union-attr]
         try:
-            return call_with_hooks(self, inputs, options) if hooked else self.forward(*inputs, **options)
+            return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         finally:
             state.scope = scope
             if outermost:
@@ -138,7 +136,7 @@ class Module:
         ``with_kwargs=True``: call ``hook(module, args, kwargs)``, which returns None or (args, kwargs).
         ``prepend=True``: before the hooks there are. Returns a handle with ``remove()``, and for ``with``.
         """
-        return RemovableHandle(self, "_forward_pre_hooks", Hook(hook, with_kwargs), prepend)
+        return RemovableHandle(self, Hook(hook, True, with_kwargs), prepend)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
@@ -155,7 +153,7 @@ class Module:
         ...     y = layer(mr.ones(4, 3))
         (4, 3) -> (4, 2)
         """
-        return RemovableHandle(self, "_forward_hooks", Hook(hook, with_kwargs, always_call), prepend)
+        return RemovableHandle(self, Hook(hook, False, with_kwargs, always_call), prepend)
 
     # ── walking ──
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
