@@ -66,7 +66,7 @@ def first_over_last(model):
 
 
 mr.manual_seed(0)
-model, history = models.plain_cifar(20, 8, in_channels=1), flow.History()
+model, history = models.plain_cifar(20, 8, in_channels=1), flow.FlowHistory()
 history.add(0, flow.record(model, *digits[:64]))
 error = abs(first_over_last(model) / history.first_over_last()[0] - 1)
 claim("two norms by hand are what the library records: relative error", error < 1e-4, error)

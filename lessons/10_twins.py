@@ -77,7 +77,7 @@ def distances(model):
 def train_and_record(model, seed):
     """Train as in lesson 8; returns losses, recorded gradients, distances before and after, and the test accuracy."""
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    rise, history, before = optim.LinearLR(optimizer, 1 / 20, total_iters=20), flow.History(), distances(model)
+    rise, history, before = optim.LinearLR(optimizer, 1 / 20, total_iters=20), flow.FlowHistory(), distances(model)
 
     def watch(step):
         if flow.is_due(step, STEPS, dense=4, per_decade=6):

@@ -112,7 +112,7 @@ claim("a network of my block computes what the library's does", difference < 1e-
 EPOCHS = round(STEPS / data.batch_count(training, 64, drop_last=True))
 STEPS = EPOCHS * data.batch_count(training, 64, drop_last=True)
 optimizer, schedule = train.recipe(model, STEPS, lr=0.1, warm_up=STEPS // 20, drops=(1 / 2, 3 / 4))
-history = flow.History()
+history = flow.FlowHistory()
 
 
 def record(step=None):

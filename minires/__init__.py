@@ -8,7 +8,7 @@ Names follow PyTorch wherever it has the thing.
 from numpy import float32, float64, int64
 
 from . import data, flow, kernels, models, nn, optim, train
-from .autograd import detect_anomaly, grad, no_grad
+from .autograd import Recorder, detect_anomaly, grad, no_grad
 from .creation import (
     arange,
     cat,
@@ -39,6 +39,7 @@ warn_of_other_package()
 
 __all__ = [
     "Op",
+    "Recorder",
     "Tensor",
     "apply",
     "arange",

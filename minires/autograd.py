@@ -1,25 +1,19 @@
 """The engine: `backward` walks the graph from op to op, latest first, and hands every input its gradient.
 
-A node of the graph is an `Op`, which stands for the tensor it made, or a leaf tensor. The fact this library stands on
-is in `_walk`: a tensor with several consumers receives one gradient from each, and those are seen one by one, as
-`Edge`s, before they are summed. (How an op joins the graph on the way forward: `minires.tensor.apply`.)
-
+A node of the graph is an `Op`, which stands for the tensor it made, or a leaf tensor. A tensor with several consumers
+receives one gradient from each; these are its `Edge`s, and their sum is its gradient. That is the whole of it, and
+`_walk` does it. (How an op joins the graph on the way forward: `minires.tensor.apply`.)
 First-order only, by choice: the backward methods stay plain array code.
 """
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from . import kernels
+from .checks import as_array, check_all_used, checked, checked_seed, freed, one_each
 from .ops import Op
-from .ops.arithmetic import add, sum_to
-
-# ── switches ────────────────────────────────────────────────────────────────────────────────────────────────────────
+from .ops.arithmetic import add
 
 
 class _State(threading.local):
@@ -28,13 +22,12 @@ class _State(threading.local):
     grad_enabled = True
     anomaly = False
     scope = ""  # dotted name of the module now running; nn.Module sets it
-    recorder: Any = None  # told of every op and every gradient, see flow.Recording; flow.recording() sets it
-    segment: Any = None  # told of every op, see recompute.Segment; checkpoint() sets it
+    recorder: Any = None  # a Recorder, which looks on; flow.recording() sets it
+    segment: Any = None  # a recompute.Segment, which every new op joins; checkpoint() sets it
     recomputing = False  # whether checkpoint() runs something a second time
 
 
 state = _State()
-serials = itertools.count()
 
 
 @contextlib.contextmanager
@@ -42,12 +35,10 @@ def switch(**settings: Any):
     """Set fields of `state` inside a ``with`` block or a decorated function, and restore them afterwards."""
     before = {name: getattr(state, name) for name in settings}
     try:
-        for name, value in settings.items():
-            setattr(state, name, value)
+        vars(state).update(settings)  # of this thread
         yield
     finally:
-        for name, value in before.items():
-            setattr(state, name, value)
+        vars(state).update(before)
 
 
 def no_grad():
@@ -60,9 +51,6 @@ def detect_anomaly():
     return switch(anomaly=True)
 
 
-# ── backward: the walk ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
 class Edge(NamedTuple):
     """One consumer's share of a tensor's gradient."""
 
@@ -72,21 +60,39 @@ class Edge(NamedTuple):
     grad: Any  # the array that came back
 
 
+class Recorder:
+    """Looks on while the graph is built and walked. A subclass defines one of the two methods, or both.
+
+    >>> import minires as mr
+    >>> class Forks(mr.Recorder):
+    ...     def backward(self, source, edges, total):
+    ...         if len(edges) > 1:
+    ...             print([(edge.consumer.name, edge.grad.tolist()) for edge in edges], total.tolist())
+    >>> x = mr.tensor([2.0, -3.0], requires_grad=True)
+    >>> with mr.autograd.switch(recorder=Forks()):
+    ...     (x.relu() + x).sum().backward()
+    [('Add', [1.0, 1.0]), ('ReLU', [1.0, 0.0])] [2.0, 1.0]
+    """
+
+    def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
+        """An op has joined the graph: its input arrays (numbers and None as they were) and its output array."""
+
+    def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
+        """The gradient of an op's output, or of a leaf tensor, is complete: its edges and their sum. Only read both."""
+
+
 def backward(outputs: Sequence[Any], grads: Sequence[Any], keep_graph: bool = False) -> None:
     """Add the gradient of Σ⟨grad, output⟩ to ``.grad`` of every leaf tensor that requires it."""
-    for leaf, total, owned in _walk(outputs, grads, None, keep_graph):
-        if leaf.grad is None:
-            leaf.grad = total if owned else total.copy("K")
-        else:
-            leaf.grad += total
+    for node, total, ours in _walk(outputs, grads, None, keep_graph):
+        tensor = node.tensor if isinstance(node, Op) else node
+        if tensor is not None and tensor.grad is not None:
+            tensor.grad += total
+        elif tensor is not None:  # a leaf, or a tensor with retain_grad()
+            tensor.grad = total if ours else total.copy("K")
 
 
 def grad(
-    outputs: Any,
-    inputs: Any,
-    grad_outputs: Any = None,
-    keep_graph: bool = False,
-    allow_unused: bool = False,
+    outputs: Any, inputs: Any, grad_outputs: Any = None, keep_graph: bool = False, allow_unused: bool = False
 ) -> tuple[Any, ...]:
     """Vector–Jacobian product of the piece of graph between ``inputs`` and ``outputs``; ``.grad`` is left alone.
 
@@ -98,63 +104,69 @@ def grad(
     seeds = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: got {len(seeds)} grad_outputs for {len(outputs)} outputs; give one for each")
-    walk = _walk(outputs, seeds, {t.op or t for t in inputs}, keep_graph)
-    found = {node: total if owned else total.copy("K") for node, total, owned in walk}
-    for i, t in enumerate(inputs):
-        if not allow_unused and (t.op or t) not in found:
-            raise ValueError(
-                f"grad: input {i} of shape {t.shape} was not used to compute the outputs (or does not require grad); "
-                "pass allow_unused=True to get None for it"
-            )
+    wanted = {t.op or t for t in inputs}
+    walk = _walk(outputs, seeds, wanted, keep_graph)
+    found = {node: total if ours else total.copy("K") for node, total, ours in walk if node in wanted}
+    if not allow_unused:
+        check_all_used(inputs, found)
     return tuple(found.get(t.op or t) for t in inputs)
 
 
 def _walk(outputs, seeds, wanted, keep_graph):
-    """Yield (node, gradient, whether the array is ours to change) for every leaf, or for every wanted node.
+    """Yield every node behind the outputs, its gradient, and whether that array may be kept as it is."""
+    sums = _Sums(state.recorder)
+    for t, seed in zip(outputs, seeds):
+        sums.add(t.op or t, None, 0, checked_seed(t, seed))
+    for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
+        if op in sums.totals:  # and complete, as all its consumers have had their turn
+            total, _ = sums.pop(op)
+            yield op, total, False
+            grads = gradients(op, total)
+            for slot, source in enumerate(op.inputs):
+                if source is not None:
+                    sums.add(source, op, slot, checked(grads[slot], op, slot, state.anomaly))
+            if not keep_graph:
+                op.release()
+    for node in list(sums.totals):  # the leaves; and, with wanted nodes, the ops at which the way ended
+        if wanted is None or node in wanted:
+            yield node, *sums.pop(node)
 
-    A node is an op, standing for the tensor it made, or a leaf tensor.
-    """
-    recorder = state.recorder
-    totals: dict[Any, Any] = {}  # node -> running sum of its gradient
-    owned: set[Any] = set()  # nodes whose running sum is an array made here, safe to add to in place
-    ledger: dict[Any, list[Edge]] = {}  # node -> its edges, kept only for a recorder
 
-    def contribute(source, consumer, slot, g):
-        if recorder is not None:
-            ledger.setdefault(source, []).append(Edge(source, consumer, slot, g))
+class _Sums:
+    """The gradients that are not complete yet: for each node, the sum of the edges seen so far."""
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+        self.edges = {}  # node -> its edges, kept for a recorder alone
+        self.totals = {}  # node -> running sum
+        self.ours = set()  # nodes whose running sum is an array made here, safe to add to in place
+
+    def add(self, source, consumer, slot, g):
+        if self.recorder is not None:
+            self.edges.setdefault(source, []).append(Edge(source, consumer, slot, g))
+        totals = self.totals
         if source not in totals:
             totals[source] = g
-        elif source in owned:
+        elif source in self.ours:
             totals[source] += g
         else:
             totals[source] = as_array(add(totals[source], g))
-            owned.add(source)
+            self.ours.add(source)
 
-    def settle(node):
-        total = totals.pop(node)
-        if recorder is not None:
-            recorder.backward(node, ledger.pop(node), total)
-        return total
+    def pop(self, node):
+        """The gradient of a node whose edges are all there, and whether nobody else holds that array."""
+        total = self.totals.pop(node)
+        if self.recorder is None:
+            return total, node in self.ours
+        self.recorder.backward(node, self.edges.pop(node), total)
+        return total, False
 
-    for t, seed in zip(outputs, seeds):
-        contribute(t.op or t, None, 0, _seed(t, seed))
-    for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
-        if op not in totals:
-            continue
-        total = settle(op)
-        if wanted is not None and op in wanted:
-            yield op, total, False
-        elif wanted is None and op.tensor is not None:
-            op.tensor.grad = total.copy("K") if op.tensor.grad is None else as_array(op.tensor.grad + total)
-        grads = gradients(op, total)
-        for slot, source in enumerate(op.inputs):
-            if source is not None:
-                contribute(source, op, slot, checked(grads[slot], op, slot))
-        if not keep_graph:
-            op.release()
-    for node in list(totals):  # the leaves; and, for wanted nodes, the ops at which the walk stopped
-        if wanted is None or node in wanted:
-            yield node, settle(node), node in owned and recorder is None  # what a recorder holds stays as it is
+
+def gradients(op, total):
+    """What the op's backward returns, one gradient for each input."""
+    while op.segment is not None:  # it has forgotten what it saved; more than once, where checkpoints are nested
+        op.segment.recompute()
+    return one_each(op, op.backward(total))
 
 
 def ops_latest_first(roots, wanted):
@@ -167,100 +179,20 @@ def ops_latest_first(roots, wanted):
     while stack:
         op = stack.pop()
         if op.released and (wanted is None or op not in wanted):
-            raise RuntimeError(
-                f"backward: the graph behind {op!r} was already freed by an earlier backward; "
-                "run the forward pass again, or pass keep_graph=True to the first backward"
-            )
+            raise freed(op)
         for source in op.inputs:
             if isinstance(source, Op) and source not in seen and source.serial > stop:
                 seen.add(source)
                 stack.append(source)
     order = sorted(seen, key=lambda op: op.serial)
     if wanted is not None:
-        leads: set[Op] = set()
+        leading = set(wanted)
         for op in order:  # earliest first
-            if any(source in wanted or source in leads for source in op.inputs if source is not None):
-                leads.add(op)
-        order = [op for op in order if op in leads]
+            if not leading.isdisjoint(op.inputs):
+                leading.add(op)
+        order = [op for op in order if not leading.isdisjoint(op.inputs)]
     return reversed(order)
-
-
-def gradients(op, total):
-    """What the op's backward returns, one for each input; what it had forgotten is computed again first."""
-    while op.segment is not None:  # more than once, where checkpoints are nested
-        op.segment.recompute()
-    grads = op.backward(total)
-    grads = grads if isinstance(grads, tuple | list) else (grads,)
-    if len(grads) != len(op.inputs):
-        raise ValueError(f"{op.name}.backward: got {len(grads)} gradients for {len(op.inputs)} inputs of {op!r}")
-    return grads
-
-
-def _seed(t, seed):
-    """The gradient to start from at output ``t``, checked: 1 for a scalar."""
-    if not t.requires_grad:
-        raise RuntimeError(
-            "backward: the tensor does not require grad, so there is no graph behind it. Was it computed under "
-            "no_grad(), detached, or made from tensors without requires_grad=True?"
-        )
-    if seed is None:
-        if t.data.size != 1:
-            raise ValueError(
-                f"backward: got a tensor of shape {t.shape} and no gradient; only a scalar has an obvious one. "
-                "Reduce it to a scalar loss, or pass a gradient of the same shape"
-            )
-        return np.ones_like(t.data)
-    array = seed.data if hasattr(seed, "requires_grad") else seed
-    if isinstance(array, np.generic) or not hasattr(array, "dtype"):  # numbers take the type of the tensor
-        array = kernels.to_device(np.asarray(array, dtype=t.dtype), t.device)
-    if array.shape != t.shape or array.dtype != t.dtype:
-        raise ValueError(
-            f"backward: got a {array.dtype} gradient of shape {array.shape} for a {t.dtype} tensor of shape {t.shape}; "
-            "the two must agree"
-        )
-    return array
-
-
-def checked(g, op, slot):
-    """The gradient an op returned for one input: right shape, right type, broadcasting undone."""
-    want_shape, want_dtype = op.input_specs[slot]
-    if not hasattr(g, "dtype"):
-        raise ValueError(
-            f"{op.name}.backward: got {None if g is None else type(g).__name__} for input {slot}, which requires grad, "
-            f"in {op!r}; expected an array of shape {want_shape}"
-        )
-    if g.shape != want_shape:
-        if g.shape != op.shape or not _broadcasts(want_shape, op.shape):
-            raise ValueError(
-                f"{op.name}.backward: got a gradient of shape {g.shape} for input {slot} of shape {want_shape} in "
-                f"{op!r}; a gradient has the shape of its input (or of the output, where the input was broadcast)"
-            )
-        g = sum_to(g, want_shape)
-    if g.dtype != want_dtype:
-        raise TypeError(f"{op.name}.backward: got a {g.dtype} gradient for {want_dtype} input {slot} in {op!r}")
-    if state.anomaly:
-        check_finite(g, op, f"gradient for input {slot}")
-    return as_array(g)
-
-
-def _broadcasts(small, large):
-    return len(small) <= len(large) and all(s in (1, n) for s, n in zip(reversed(small), reversed(large)))
 
 
 def _as_list(x):
     return list(x) if isinstance(x, list | tuple) else [x]
-
-
-def as_array(value):
-    """NumPy turns results of shape () into scalars; make an array of them again."""
-    return np.asarray(value) if isinstance(value, np.generic) else value
-
-
-def check_finite(array, op, what, inputs=()):
-    """Raise FloatingPointError, naming the op, if a value is NaN or Inf."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        cause = ""
-        for slot, a in enumerate(inputs):
-            if getattr(a, "dtype", None) is not None and a.dtype.kind == "f" and not np.isfinite(a).all():
-                cause = f"; its input {slot} was already not finite"
-        raise FloatingPointError(f"detect_anomaly: NaN or Inf in the {what} of {op!r}{cause}")

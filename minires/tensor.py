@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import autograd, kernels
-from .autograd import as_array, check_finite, serials, state
+from .autograd import state
+from .checks import check_finite, check_kept_dtype, checked_output
 from .ops import Op, activation, arithmetic, elementwise, reduce, shape
+from .ops.op import serials
 
 
 def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
@@ -24,7 +26,7 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     arrays, op.needs, dtype = _unwrapped(op, inputs)
     data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:
-        data = _checked_output(op, data)
+        data = checked_output(op, data)
     if state.anomaly:
         op.shape, op.scope = data.shape, state.scope
         check_finite(data, op, "output", arrays)
@@ -35,11 +37,8 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
 
 def _node(op, inputs, arrays, data, dtype):
     """The output as a tensor that knows how it was made: the op becomes a node of the graph."""
-    if data.dtype != dtype and not isinstance(op, shape.Cast):
-        raise TypeError(
-            f"{op.name}.forward: got {data.dtype} output from {dtype} input; an op must keep the floating-point type. "
-            "A NumPy scalar such as np.sqrt(2) is float64 and widens: wrap it in float()"
-        )
+    if data.dtype != dtype:
+        check_kept_dtype(op, data.dtype, dtype)
     op.inputs = tuple((t.op or t) if need else None for t, need in zip(inputs, op.needs))
     op.input_specs = tuple((a.shape, a.dtype) if need else None for a, need in zip(arrays, op.needs))
     op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, state.scope, next(serials)
@@ -48,13 +47,6 @@ def _node(op, inputs, arrays, data, dtype):
     if state.segment is not None:
         state.segment.joined(op)
     return Tensor(data, requires_grad=True, op=op)
-
-
-def _checked_output(op, data):
-    """What forward returned, as an array."""
-    if isinstance(data, Tensor) or not hasattr(data, "dtype"):
-        raise TypeError(f"{op.name}.forward: got a {type(data).__name__} back; an op takes arrays and returns an array")
-    return as_array(data)
 
 
 def _unwrapped(op, inputs):
@@ -117,6 +109,15 @@ class Tensor:
     data: ndarray of NumPy or CuPy. requires_grad: whether gradients flow to or through it.
     grad: ndarray of the same shape once backward has passed, for leaf tensors (and after ``retain_grad()``), else None.
     op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
+
+    >>> import minires as mr
+    >>> x = mr.tensor([2.0, -3.0], requires_grad=True)
+    >>> y = (x.relu() + x).sum()  # a residual block in one line
+    >>> y
+    tensor(1., op=Sum)
+    >>> y.backward()
+    >>> x.grad
+    array([2., 1.], dtype=float32)
     """
 
     __slots__ = ("__weakref__", "data", "grad", "op", "requires_grad")

@@ -12,7 +12,15 @@ from strategies import seeds
 import minires as mr
 from minires import autograd, nn
 from minires.autograd import backward, switch
+from minires.checks import (
+    GradientCountError,
+    GradientError,
+    GradientShapeError,
+    GradientTypeError,
+    NoGradientError,
+)
 from minires.nn import functional as F
+from minires.testing.errors import kind_of_error
 
 
 def leaf(values, dtype=np.float64):
@@ -24,7 +32,7 @@ def residual(x, w):
     return (x * w).relu() + x
 
 
-class Ledger:
+class Ledger(mr.Recorder):
     """A recorder that keeps everything."""
 
     def __init__(self):
@@ -603,6 +611,45 @@ def test_a_wrong_gradient_is_named(name):
     y = mr.apply(op_returning(gradient), leaf(np.ones((2, 3))))
     with pytest.raises(error, match=message):
         y.backward(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error", "got", "expected", "kind"),
+    [
+        (lambda g: g[:1], GradientShapeError, (1, 3), (2, 3), "wrong_shape"),
+        (lambda g: g[None], GradientShapeError, (1, 2, 3), (2, 3), "missing_broadcast_sum"),
+        (lambda g: g.astype(np.float32), GradientTypeError, np.float32, np.float64, "wrong_dtype"),
+        (lambda g: None, NoGradientError, None, (2, 3), "no_gradient"),
+        (lambda g: 1.0, NoGradientError, 1.0, (2, 3), "raises"),
+        (lambda g: (g, g), GradientCountError, 2, 1, "raises"),
+    ],
+)
+def test_the_error_of_a_wrong_gradient_says_what_was_wrong_in_its_attributes(gradient, error, got, expected, kind):
+    """The checker reads these alone: the message may change, and so may the names of the engine's variables."""
+    y = mr.apply(op_returning(gradient), leaf(np.ones((2, 3))))
+    op = y.op
+    with pytest.raises(error) as caught:
+        y.backward(np.ones((2, 3)))
+    found = caught.value
+    assert isinstance(found, GradientError) and isinstance(found, ValueError)
+    slot = None if error is GradientCountError else 0
+    assert (found.op, found.slot, found.got, found.expected) == (op, slot, got, expected)
+    bare = error("", found.op, found.slot, found.got, found.expected)
+    assert bare.__traceback__ is None and kind_of_error(bare) == kind_of_error(found) and kind_of_error(bare)[0] == kind
+
+
+def test_a_recorder_may_leave_out_what_it_does_not_want_to_see():
+    x = leaf([2.0, -3.0])
+    with switch(recorder=mr.Recorder()):
+        residual(x, leaf([5.0, 7.0])).backward(np.ones(2))
+    assert x.grad.tolist() == [6, 1]
+
+
+def test_the_fields_of_the_engine_survive_forgetting_and_what_an_op_saved_does_not():
+    op = (leaf([2.0]) * leaf([3.0])).op
+    fields, inputs = set(vars(op)) & set(mr.Op.__annotations__), op.inputs
+    op.forget()
+    assert set(vars(op)) == fields and op.inputs is inputs and not hasattr(op, "a")
 
 
 def test_a_gradient_for_a_broadcast_input_must_be_undone_from_the_outputs_shape():

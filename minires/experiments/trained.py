@@ -66,7 +66,7 @@ def gradient_profile(seed: int, c8: C8, steps: tuple[int, ...] = (0, 3, 10, 100)
     found: Numbers = {}
     probe = next(batches(c8.train, seed))
     for name, model in zip(("plain", "residual"), models.twins(depth, 8)):
-        history, losses = flow.History(), fit(model, c8, seed)
+        history, losses = flow.FlowHistory(), fit(model, c8, seed)
         for step in range(steps[-1] + 1):
             if step in steps:
                 history.add(step, flow.record(model, *probe))

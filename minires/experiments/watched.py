@@ -23,7 +23,7 @@ class Runner:
     optimizer: optim.SGD
     schedule: optim.LRScheduler
     losses: list[float] = field(default_factory=list)
-    history: flow.History = field(default_factory=flow.History)
+    history: flow.FlowHistory = field(default_factory=flow.FlowHistory)
     correct: float = 0.0  # running mean of the batch accuracy, for the progress bar
     test_accuracy: float = float("nan")
 

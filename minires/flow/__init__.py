@@ -3,18 +3,23 @@
 The figures are in `minires.flow.plots`, which is imported only when a figure is drawn, as it needs matplotlib.
 """
 
-from .history import History, is_due
+from .forks import Fork
+from .history import FlowHistory, is_due
 from .jacobian import Jacobian, jacobian, jacobians
 from .keeping import keeping
 from .landscape import Landscape, landscape
 from .lesion import Lesion, lesion, shortcut_alone
 from .paths import PathSpectrum, path_spectrum
-from .record import Fork, Layer, Node, Recording, record, recording
+from .recorder import Node
+from .recording import Layer, Recording, record, recording
 from .responses import Responses, responses
 from .shattering import Shattering, gradient_correlation, shattering
 from .variance import VarianceProfile, variance_profile
 
+History = FlowHistory  # its name until there was a history of training, train.History, too
+
 __all__ = [
+    "FlowHistory",
     "Fork",
     "History",
     "Jacobian",

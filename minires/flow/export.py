@@ -4,27 +4,25 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..files import replacing
-from .forks import skip_edges
-
-if TYPE_CHECKING:
-    from .record import Recording
+from .forks import Fork, skip_edges
+from .recorder import Node
 
 VERSION = 1  # of the schema; it changes when a field changes its meaning or goes
 
 
-def graph(recording: "Recording") -> dict[str, Any]:
-    """The computation graph of a recording.
+def graph(nodes: Sequence[Node]) -> dict[str, Any]:
+    """The computation graph of a recording's nodes.
 
     version: 1. nodes: tensors in forward order, each {id, name, op, scope, shape, parameter, norm}; op is "" for a leaf
     tensor, norm that of its gradient. edges: in forward direction, each {source, consumer, slot, norm, role}: tensor
     ``source`` was input number ``slot`` of the op that made tensor ``consumer``, and norm is that of the gradient that
     came back along this edge; role is "skip" or "branch" at a fork, else null.
     """
-    nodes = [
+    described = [
         {
             "id": node.key,
             "name": node.name,
@@ -34,33 +32,40 @@ def graph(recording: "Recording") -> dict[str, Any]:
             "parameter": node.parameter,
             "norm": node.norm,
         }
-        for node in recording.nodes
+        for node in nodes
     ]
-    return {"version": VERSION, "nodes": nodes, "edges": list(_edges(recording))}
+    return {"version": VERSION, "nodes": described, "edges": list(_edges(nodes))}
 
 
-def _edges(recording: "Recording") -> Iterator[dict[str, Any]]:
-    skips = skip_edges(recording.by_key)
-    for node in recording.nodes:
+def _edges(nodes: Sequence[Node]) -> Iterator[dict[str, Any]]:
+    skips = skip_edges({node.key: node for node in nodes})
+    for node in nodes:
         for i, (consumer, slot, norm) in enumerate(zip(node.consumers, node.slots, node.edge_norms)):
             role = None if node.key not in skips else "skip" if i == skips[node.key] else "branch"
             yield {"source": node.key, "consumer": consumer, "slot": slot, "norm": norm, "role": role}
 
 
-def to_json(recording: "Recording", path: str | os.PathLike) -> None:
+def to_json(
+    path: str | os.PathLike,
+    loss: float | None,
+    notes: Sequence[str],
+    forks: Sequence[Fork],
+    layers: Sequence[Any],
+    nodes: Sequence[Node],
+) -> None:
     """Write {version, loss, notes, forks, layers, graph}, whole or not at all; forks and layers without arrays."""
-    forks = [
+    without_arrays = [
         {k: v for k, v in dataclasses.asdict(fork).items() if not k.endswith("_grad")}
         | {"ratio": fork.ratio, "share": fork.share}
-        for fork in recording.forks
+        for fork in forks
     ]
     document = {
         "version": VERSION,
-        "loss": recording.loss,
-        "notes": recording.notes,
-        "forks": forks,
-        "layers": [dataclasses.asdict(layer) for layer in recording.layers],
-        "graph": graph(recording),
+        "loss": loss,
+        "notes": notes,
+        "forks": without_arrays,
+        "layers": [dataclasses.asdict(layer) for layer in layers],
+        "graph": graph(nodes),
     }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(_finite(document), indent=1) + "\n")
@@ -75,26 +80,27 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))) else value
 
 
-def to_csv(recording: "Recording", path: str | os.PathLike) -> None:
+def to_csv(path: str | os.PathLike, nodes: Sequence[Node]) -> None:
     """Write a row for every edge, whole or not at all: source, consumer, slot, role, gradient_norm."""
+    names = {node.key: node.name for node in nodes}
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["source", "consumer", "slot", "role", "gradient_norm"])
-        for edge in _edges(recording):
-            names = [recording.by_key[edge[end]].name for end in ("source", "consumer")]
-            rows.writerow([*names, edge["slot"], edge["role"] or "", f"{edge['norm']:.8g}"])
+        for edge in _edges(nodes):
+            ends = names[edge["source"]], names[edge["consumer"]]
+            rows.writerow([*ends, edge["slot"], edge["role"] or "", f"{edge['norm']:.8g}"])
 
 
-def table(recording: "Recording") -> str:
+def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> str:
     """Forks, weight layers and notes as text."""
     lines = [f"{'fork':<24}{'skip':>11}{'branch':>11}{'total':>11}{'ratio':>9}{'cosine':>9}{'sum error':>11}"]
-    for f in recording.forks:
+    for f in forks:
         norms = f"{f.skip:>11.3e}{f.branch:>11.3e}{f.total:>11.3e}"
         lines.append(f"{f.name:<24}{norms}{f.ratio:>9.3f}{f.cosine:>9.3f}{f.sum_error:>11.0e}")
-    if not recording.forks:
+    if not forks:
         lines.append("(no fork: no tensor's consumers meet again at an addition)")
     lines += ["", f"{'layer':<24}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}{'mean of y':>11}{'std of y':>11}"]
-    for r in recording.weight_layers:
+    for r in weight_layers:
         statistics = f"{r.mean:>11.3e}{r.std:>11.3e}"
         lines.append(f"{r.name:<24}{r.weight_gradient:>11.3e}{r.output_gradient:>11.3e}{statistics}")
-    return "\n".join([*lines, *(f"note: {note}" for note in recording.notes)])
+    return "\n".join([*lines, *(f"note: {note}" for note in notes)])

@@ -5,7 +5,74 @@ tensors have negative keys.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from .recorder import Node
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A tensor from which a shortcut and a branch start that meet again at an addition.
+
+    skip, branch, total: Euclidean norms of the gradient that came back along each, and of what was passed on.
+    cosine: between skip and branch. sum_error: ‖total − (skip + branch)‖ / ‖total‖, in float64.
+    skip_grad, branch_grad: the arrays themselves, if the recording keeps arrays, else None.
+    """
+
+    name: str
+    skip: float
+    branch: float
+    total: float
+    cosine: float
+    sum_error: float
+    shape: tuple[int, ...]
+    skip_grad: Any = field(default=None, repr=False)
+    branch_grad: Any = field(default=None, repr=False)
+
+    @property
+    def ratio(self) -> float:
+        """‖branch‖ / ‖skip‖."""
+        if self.skip == self.branch == 0:
+            return float("nan")
+        return self.branch / self.skip if self.skip else float("inf")
+
+    @property
+    def share(self) -> float:
+        """The branch's share of ‖skip‖² + ‖branch‖²."""
+        both = self.skip**2 + self.branch**2
+        return self.branch**2 / both if both else float("nan")
+
+
+def find_forks(nodes: Mapping[int, Node]) -> list[Fork]:
+    """The forks among recorded nodes (by key), in forward order, named by the scope of the addition."""
+    meets = meeting_points({key: node.consumers for key, node in nodes.items()})
+    found = []
+    for key, skip in skip_edges(nodes).items():
+        meeting = meets[key]
+        assert meeting is not None  # every fork has one
+        found.append(_fork(nodes[key], skip, nodes[meeting].scope))
+    return found
+
+
+def _fork(node: Node, skip: int, name: str) -> Fork:
+    """The fork at a node, its edge number ``skip`` being the shortcut and the sum of the others the branch."""
+    others = [i for i in range(len(node.consumers)) if i != skip]
+    branch_norm = float(np.sqrt(max(node.gram[np.ix_(others, others)].sum(), 0)))
+    both = node.edge_norms[skip] * branch_norm
+    return Fork(
+        name=name,
+        skip=node.edge_norms[skip],
+        branch=branch_norm,
+        total=node.norm,
+        cosine=float(node.gram[skip, others].sum()) / both if both else 0.0,
+        sum_error=node.sum_error,
+        shape=node.shape,
+        skip_grad=node.grads[skip] if node.grads else None,
+        branch_grad=sum(node.grads[i] for i in others) if node.grads else None,
+    )
 
 
 class GraphNode(Protocol):
@@ -46,9 +113,7 @@ def skip_edges(nodes: Mapping[int, GraphNode]) -> dict[int, int]:
     return skips
 
 
-def is_gate(
-    nodes: Mapping[int, GraphNode], consumers: Mapping[int, Sequence[int]], key: int, meeting: int
-) -> bool:
+def is_gate(nodes: Mapping[int, GraphNode], consumers: Mapping[int, Sequence[int]], key: int, meeting: int) -> bool:
     """Whether every way from a tensor to the meeting point is multiplied by something that does not come from it.
 
     In g·F(x) + (1 − g)·x the gate g is used twice and meets itself at the addition, but carries no information past it.

@@ -1,4 +1,4 @@
-"""History: how the gradient's flow changes while a network learns."""
+"""FlowHistory: how the gradient's flow changes while a network learns."""
 
 import dataclasses
 import json
@@ -8,7 +8,8 @@ import os
 import numpy as np
 
 from ..files import replacing
-from .record import Fork, Recording
+from .forks import Fork
+from .recording import Recording
 
 
 def is_due(step: int, last: int | None = None, dense: int = 10, per_decade: int = 10) -> bool:
@@ -22,7 +23,7 @@ def is_due(step: int, last: int | None = None, dense: int = 10, per_decade: int 
 VERSION = 1  # of the saved form
 
 
-class History:
+class FlowHistory:
     """Gradient norms of all weight layers, and the forks, at some steps of a training run."""
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class History:
         names = [layer.name for layer in recording.weight_layers]
         if self.layers and names != self.layers:
             raise ValueError(
-                f"History.add: got layers {names[:3]}…, expected {self.layers[:3]}…; one history holds one network"
+                f"FlowHistory.add: got layers {names[:3]}…, expected {self.layers[:3]}…; one history holds one network"
             )
         self.layers = names
         self._kernels = [
@@ -67,7 +68,9 @@ class History:
     def first_over_last(self) -> np.ndarray:
         """‖∂L/∂W‖ of the first convolution over that of the last, at each recorded step."""
         if not self.convolutions:
-            raise ValueError("History.first_over_last: got no convolutions; add a recording of a network that has some")
+            raise ValueError(
+                "FlowHistory.first_over_last: got no convolutions; add a recording of a network that has some"
+            )
         norms = self.convolution_norms
         with np.errstate(divide="ignore", invalid="ignore"):
             return norms[:, 0] / norms[:, -1]
@@ -88,7 +91,7 @@ class History:
             temporary.write_text(json.dumps(document) + "\n")
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "History":
+    def load(cls, path: str | os.PathLike) -> "FlowHistory":
         """Read what `save` wrote. Raises ValueError, naming the file, if it is something else."""
         try:
             with open(path) as file:
@@ -103,5 +106,7 @@ class History:
             ]
             history.sum_error = float(document["sum_error"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"History.load: {path} is not a history written by History.save ({error})") from error
+            raise ValueError(
+                f"FlowHistory.load: {path} is not a history written by FlowHistory.save ({error})"
+            ) from error
         return history

@@ -1,7 +1,7 @@
-"""What the probes share: finding a network's blocks, standing in for one, and input of the network's own type."""
+"""What the probes share: finding a network's blocks, what passes through them, and input of the network's own type."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,39 +44,25 @@ def find_blocks(function: str, model: Module, blocks: Iterable[Module | str] | N
 
 
 @contextlib.contextmanager
-def standing_in(module: Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
-    """Inside the ``with`` block, ``module.name(…)`` calls ``method(…)`` instead."""
-    attributes = module.__dict__
-    own = {name: attributes[name]} if name in attributes else {}
-    attributes[name] = method
-    try:
-        yield
-    finally:
-        del attributes[name]
-        attributes.update(own)
-
-
-@contextlib.contextmanager
 def passages(blocks: dict[str, Module]) -> Iterator[list[tuple[str, Tensor, Tensor]]]:
     """Collect (name, input, output) of every call of a block, in the order of the calls; the second is ``name#2``."""
     seen: list[tuple[str, Tensor, Tensor]] = []
     calls = dict.fromkeys(blocks, 0)
 
-    def watch(name: str, block: Module) -> Callable[..., Any]:
-        forward = block.forward
+    def note(name: str, inputs: tuple, options: dict[str, Any], y: Tensor) -> None:
+        calls[name] += 1
+        seen.append((name if calls[name] == 1 else f"{name}#{calls[name]}", first_of(inputs, options), y))
 
-        def watched(x: Tensor, *inputs: Any, **options: Any) -> Any:
-            y = forward(x, *inputs, **options)
-            calls[name] += 1
-            seen.append((name if calls[name] == 1 else f"{name}#{calls[name]}", x, y))
-            return y
-
-        return watched
-
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as hooks:
         for name, block in blocks.items():
-            stack.enter_context(standing_in(block, "forward", watch(name, block)))
+            hook = block.register_forward_hook(lambda block, *call, name=name: note(name, *call), with_kwargs=True)
+            hooks.enter_context(hook)
         yield seen
+
+
+def first_of(inputs: tuple, options: dict[str, Any]) -> Any:
+    """The first input of a call, whether given by position or by name."""
+    return (*inputs, *options.values())[0]
 
 
 def check_all_ran(function: str, blocks: dict[str, Module], seen: list[tuple[str, Tensor, Tensor]]) -> None:

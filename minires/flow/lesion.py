@@ -9,6 +9,7 @@ single path, which any deletion cuts (Veit et al. 2016, arXiv 1605.06431, sectio
   shape, the parameter-free shortcut that its residual twin would have (option A: strided, new channels zero).
 """
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from ..models import PadShortcut
 from ..nn import Module, functional as F
 from ..ops.activation import ReLU
 from ..tensor import Tensor
-from .inside import check_all_ran, find_blocks, passages, standing_in
+from .inside import check_all_ran, find_blocks, first_of, passages
 from .keeping import keeping
 from .measure import measure, pairs_of
 
@@ -68,12 +69,12 @@ def shortcut_alone(block: Module, x: Tensor) -> Tensor:
     shapes change a `PadShortcut`; a ReLU follows if the block ends in one.
     Raises ValueError if that does not give the shape.
     """
-    forward = type(block).forward
     if hasattr(block, "branch") and hasattr(block, "downsample"):
-        with standing_in(block, "branch", lambda *inputs: 0.0):
-            return forward(block, x)
-    with autograd.switch(grad_enabled=True):  # the graph tells whether the block ends in a ReLU
-        whole = forward(block, Tensor(x.data, requires_grad=True))
+        without = copy.copy(block)  # the same layers, and a branch of its own
+        vars(without)["branch"] = lambda *inputs: 0.0
+        return type(block).forward(without, x)
+    with autograd.switch(grad_enabled=True):  # the graph shows whether the block ends in a ReLU
+        whole = type(block).forward(block, Tensor(x.data, requires_grad=True))
     shortcuts = [getattr(block, name, None) for name in ("downsample", "shortcut")]
     modules = [shortcut for shortcut in shortcuts if isinstance(shortcut, Module)]
     if modules:
@@ -109,6 +110,10 @@ def lesion(
     """
     found = find_blocks("lesion", model, blocks)
     pairs = pairs_of("lesion", batches, model)
+
+    def instead(block: Module, inputs: tuple, options: dict[str, Any], output: Tensor) -> Tensor:
+        return deleted(block, first_of(inputs, options))
+
     with keeping(model), autograd.no_grad():
         model.eval()
         with passages(found) as seen:
@@ -119,7 +124,7 @@ def lesion(
             results = [measure(model, pairs, loss)]
             bar.update()
             for block in found.values():
-                with standing_in(block, "forward", lambda x, block=block: deleted(block, x)):
+                with block.register_forward_hook(instead, with_kwargs=True):
                     results.append(measure(model, pairs, loss))
                 bar.update()
     losses, accuracy = np.array(results).T

@@ -70,8 +70,8 @@ def responses(model: Module, x: Any) -> Responses:
     )
 
 
-class _Listener:
-    """A recorder that keeps the standard deviation of each convolution's output, or of the batch norm behind it."""
+class _Listener(autograd.Recorder):
+    """Keeps the standard deviation of each convolution's output, or of the batch norm behind it."""
 
     def __init__(self) -> None:
         self.names: dict[Op, str] = {}

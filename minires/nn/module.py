@@ -9,6 +9,7 @@ import numpy as np
 from .. import kernels
 from ..autograd import state
 from ..tensor import Tensor
+from .hooks import Hook, RemovableHandle, call_with_hooks
 
 
 class Parameter(Tensor):
@@ -44,6 +45,7 @@ class Module:
     """
 
     training: bool
+    _hooks: tuple[Hook, ...] = ()
     _kinds: dict[str, str]  # which attributes are a "parameter", a "buffer" or a "module"; in order of assignment
 
     def __init__(self) -> None:
@@ -114,17 +116,44 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if not (state.grad_enabled or state.anomaly):  # no node is made that would want a name
-            return self.forward(*inputs, **options)
+            return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         scope, outermost = state.scope, _running.names is None
         if outermost:
             _running.names = {module: path for path, module in self.named_modules()}
         state.scope = _running.names.get(self, scope)  # type: ignore[union-attr]
         try:
-            return self.forward(*inputs, **options)
+            return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         finally:
             state.scope = scope
             if outermost:
                 _running.names = None
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args)`` before every forward; what it returns, unless None, replaces the arguments.
+
+        ``with_kwargs=True``: call ``hook(module, args, kwargs)``, which returns None or (args, kwargs).
+        ``prepend=True``: before the hooks there are. Returns a handle with ``remove()``, and for ``with``.
+        """
+        return RemovableHandle(self, Hook(hook, True, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` after every forward; what it returns, unless None, replaces the output.
+
+        ``with_kwargs=True``: call ``hook(module, args, kwargs, output)``. ``prepend=True``: before the hooks there are.
+        ``always_call=True``: also when forward, or an earlier hook, raises. Hooks run under no_grad too.
+        Returns a handle with ``remove()``, which a ``with`` block calls at its end:
+
+        >>> import minires as mr
+        >>> layer = mr.nn.Linear(3, 2)
+        >>> with layer.register_forward_hook(lambda module, args, output: print(args[0].shape, "->", output.shape)):
+        ...     y = layer(mr.ones(4, 3))
+        (4, 3) -> (4, 2)
+        """
+        return RemovableHandle(self, Hook(hook, False, with_kwargs, always_call), prepend)
 
     # ── walking ──
     def named_children(self) -> Iterator[tuple[str, "Module"]]:

@@ -1,5 +1,6 @@
 """Summary: what a network consists of, layer by layer, with parameters and multiply-adds."""
 
+import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,35 +50,26 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     """
     rows: list[Row] = []
     counted: set[Module] = set()
-    own_forward = {m: m.__dict__.get("forward") for m in model.modules()}
     modes = {m: m.training for m in model.modules()}
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
 
-    def watch(name: str, module: Module) -> None:
-        forward = module.forward
+    def add_row(name: str, module: Module, y: Any) -> None:
+        own = 0 if module in counted else sum(p.numel() for p in module.parameters(recurse=False))
+        counted.add(module)
+        shape = y.shape if isinstance(y, Tensor) else ()
+        rows.append(Row(name, type(module).__name__, shape[1:], own, _macs(module, shape)))
 
-        def watched(*inputs: Any, **options: Any) -> Any:
-            y = forward(*inputs, **options)
-            own = 0 if module in counted else sum(p.numel() for p in module.parameters(recurse=False))
-            counted.add(module)
-            shape = y.shape if isinstance(y, Tensor) else ()
-            rows.append(Row(name, type(module).__name__, shape[1:], own, _macs(module, shape)))
-            return y
-
-        module.__dict__["forward"] = watched
-
-    try:
+    with contextlib.ExitStack() as hooks:
         for name, module in model.named_modules():
             if [*module.parameters(recurse=False)] or not [*module.children()]:
-                watch(name, module)
-        with switch(grad_enabled=False):
-            model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))
-    finally:
-        for module, forward in own_forward.items():
-            module.__dict__.pop("forward", None)
-            if forward is not None:
-                module.__dict__["forward"] = forward
-            module.__dict__["training"] = modes[module]
+                hook = module.register_forward_hook(lambda module, args, y, name=name: add_row(name, module, y))
+                hooks.enter_context(hook)
+        try:
+            with switch(grad_enabled=False):
+                model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))
+        finally:
+            for module, training in modes.items():
+                module.__dict__["training"] = training
     return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.macs for row in rows))
 
 

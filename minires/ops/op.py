@@ -1,7 +1,10 @@
 """Op: one differentiable operation, which is also one node of the graph."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
+
+serials = itertools.count()  # the next op's place in the order of creation
 
 
 class Op:
@@ -22,14 +25,17 @@ class Op:
     An op knows arrays, never tensors; `minires.tensor.apply` is what puts it into the graph.
     Whatever ``forward`` stores on ``self`` is dropped when backward has passed.
 
-    Attributes set by the engine:
+    Attributes set by the engine; those that follow in the class body, and no others:
         inputs: for each input, where its gradient goes: to the op that made it, to a leaf tensor, or nowhere (None).
             An input itself is *not* kept: the output of a batch norm is freed as soon as the ReLU behind it has run.
-        needs: for each input, whether a gradient is wanted; backward may skip the others.
+        needs: for each input, whether a gradient is wanted; backward may skip the others. An op run by hand gives all.
+        input_specs: for each of these, (shape, dtype) of the input.
         shape, dtype: of the output.
         scope: dotted name of the module in which the op ran, such as ``layer1.0.conv1``.
         serial: position in the order of creation. An op is always created after the ops that made its inputs,
             so sorting by ``serial`` *is* a topological sort.
+        tensor: the output, if `Tensor.retain_grad` asked for its gradient.
+        released: whether backward has passed and dropped the graph.
         segment: if the op forgot what it saved, what can compute it again, see `minires.checkpoint`.
     """
 
@@ -63,16 +69,16 @@ class Op:
 
     def forget(self) -> None:
         """Drop the saved arrays alone; the op keeps its place in the graph."""
-        self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _OF_THE_ENGINE}
+        self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _SET_BY_THE_ENGINE}
 
-    def recall(self, twin: "Op") -> None:
+    def recall(self, again: "Op") -> None:
         """Take over what the same op saved when it ran again."""
-        saved = {name: value for name, value in twin.__dict__.items() if name not in _OF_THE_ENGINE}
-        self.__dict__.update(saved, segment=twin.segment)
+        saved = {name: value for name, value in again.__dict__.items() if name not in _SET_BY_THE_ENGINE}
+        self.__dict__.update(saved, segment=again.segment)
 
     def __repr__(self) -> str:
         where = f" in {self.scope}" if self.scope else ""
         return f"<{self.name}{where}, output {self.shape}>"
 
 
-_OF_THE_ENGINE = {"inputs", "needs", "input_specs", "shape", "dtype", "scope", "serial", "tensor", "segment"}
+_SET_BY_THE_ENGINE = frozenset(Op.__annotations__)

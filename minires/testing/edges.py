@@ -19,8 +19,8 @@ MOST_FORKS = 32
 
 
 @dataclass
-class Ledger:
-    """A recorder: every op with its input and output arrays, and every edge."""
+class Ledger(autograd.Recorder):
+    """Every op with its input and output arrays, and every edge."""
 
     ops: list[tuple[Op, list[Any], Any]] = field(default_factory=list)
     edges: dict[Any, list[Any]] = field(default_factory=dict)

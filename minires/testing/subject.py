@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd, random
+from ..checks import broadcasts
 from ..nn import Module
 from ..ops import Op
 from ..ops.arithmetic import sum_to
@@ -91,7 +92,7 @@ class OpClass(Subject):
             grads = _one_each(op.backward(grad_output), len(arrays), f"{op.name}.backward")
             for i in self.chosen:
                 g, shape = grads[i], arrays[i].shape
-                if isinstance(g, np.ndarray) and g.shape == y.shape != shape and autograd._broadcasts(shape, y.shape):
+                if isinstance(g, np.ndarray) and g.shape == y.shape != shape and broadcasts(shape, y.shape):
                     grads[i] = sum_to(g, shape)
             return grads
 
@@ -181,8 +182,8 @@ class Graph(Subject):
                     setattr(module, name, buffer)
 
 
-class _Decisions:
-    """A recorder that keeps what every op with a kink decided."""
+class _Decisions(autograd.Recorder):
+    """Keeps what every op with a kink decided."""
 
     def __init__(self) -> None:
         self.found: list[np.ndarray] = []

@@ -18,7 +18,7 @@ def test_history_collects_norms_and_ratios():
     random.manual_seed(0)
     model = models.resnet_cifar(8, 4, in_channels=1)
     x, y = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32), np.arange(4)
-    history = flow.History()
+    history = flow.FlowHistory()
     for step in (0, 5):
         history.add(step, flow.record(model, x, y))
     assert history.steps == [0, 5] and history.norms.shape == (2, 8) and history.convolution_norms.shape == (2, 7)
@@ -32,10 +32,10 @@ def test_a_saved_history_is_the_same_when_loaded(tmp_path):
     random.manual_seed(0)
     model = models.resnet_cifar(8, 4, in_channels=1)
     x, y = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32), np.arange(4)
-    history = flow.History()
+    history = flow.FlowHistory()
     history.add(0, flow.record(model, x, y))
     history.save(tmp_path / "h.json")
-    loaded = flow.History.load(tmp_path / "h.json")
+    loaded = flow.FlowHistory.load(tmp_path / "h.json")
     assert loaded.forks == history.forks and loaded.steps == history.steps and loaded.sum_error == history.sum_error
     assert loaded.convolutions == history.convolutions
     np.testing.assert_array_equal(loaded.norms, history.norms)
@@ -45,4 +45,4 @@ def test_a_saved_history_is_the_same_when_loaded(tmp_path):
 def test_a_foreign_file_is_told(tmp_path, text):
     (tmp_path / "h.json").write_text(text)
     with pytest.raises(ValueError, match=r"h\.json is not a history"):
-        flow.History.load(tmp_path / "h.json")
+        flow.FlowHistory.load(tmp_path / "h.json")

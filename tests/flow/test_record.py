@@ -344,7 +344,7 @@ def test_what_is_not_finite_is_not_called_exact():
     model = net()
     recording = flow.record(model, *batch(), loss=lambda z, t: F.cross_entropy(z, t) * float("inf"))
     assert np.isnan(recording.sum_error) and all(np.isnan(fork.sum_error) for fork in recording.forks)
-    history = flow.History()
+    history = flow.FlowHistory()
     history.add(0, recording)
     history.add(1, flow.record(model, *batch()))
     assert np.isnan(history.sum_error)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minires import kernels
-from minires.autograd import checked, ops_latest_first
+from minires.autograd import ops_latest_first
+from minires.checks import checked
 from minires.nn import functional as F
 from minires.ops.arithmetic import Add
 from minires.tensor import apply

@@ -8,13 +8,11 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ..history import History
-from ..record import Recording
 from .panels import fork_strip, heatmap, profile, strip_axes, training
 
 
-def recording(rec: Recording) -> Figure:
-    """One recording: profile of all weight layers, and the fork strip if there are forks."""
+def recording(rec: Any) -> Figure:
+    """One `flow.Recording`: profile of all weight layers, and the fork strip if there are forks."""
     figure = plt.figure(figsize=(10, 4.2) if rec.forks else (6, 4), layout="constrained")
     parts: Any = figure.subfigures(1, 2) if rec.forks else [figure]
     ax = parts[0].subplots()
@@ -30,9 +28,12 @@ def recording(rec: Recording) -> Figure:
 
 
 def comparison(
-    histories: dict[str, History], losses: dict[str, Sequence[float]], accuracy: dict[str, float], title: str
+    histories: dict[str, Any], losses: dict[str, Sequence[float]], accuracy: dict[str, float], title: str
 ) -> Figure:
-    """The four panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves."""
+    """The four panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves.
+
+    histories: a `flow.FlowHistory` of each network, "plain" and "residual".
+    """
     figure = plt.figure(figsize=(13, 9.2), layout="constrained")
     figure.suptitle(title, size=13)
     parts: Any = figure.subfigures(2, 2, wspace=0.02, hspace=0.04)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from ..record import Fork
+from ..forks import Fork
 from .style import BRANCH, MARKER, NETWORK, OTHER, SKIP, label_ends, numbers, shade_stages, spread
 
 

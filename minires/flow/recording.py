@@ -1,0 +1,208 @@
+"""Recording: the gradient on every edge of the graph, and the forks at which a shortcut leaves its branch.
+
+`record` runs a model once and returns the recording; `recording` records whatever runs inside a ``with`` block.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import autograd
+from ..autograd import Edge
+from ..nn import Module, functional as F
+from ..tensor import Tensor
+from . import export
+from .forks import Fork, find_forks
+from .inside import as_input
+from .keeping import keeping
+from .recorder import FlowRecorder, Node
+
+
+class Summand(NamedTuple):
+    """One consumer's share of a tensor's gradient: its norm, and the array itself if the recording keeps arrays."""
+
+    consumer: str
+    norm: float
+    grad: Any = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One op of the network: its output's statistics, and the gradients of its output and of its weight.
+
+    mean, std, zeros: of the output's values, zeros being the fraction that is exactly 0 (NaN if forward ran outside the
+    recording). output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight.
+    """
+
+    name: str  # of the module, with #2, #3 … where it was called again
+    op: str
+    shape: tuple[int, ...]
+    mean: float
+    std: float
+    zeros: float
+    output_gradient: float
+    weight_gradient: float | None
+    weight_shape: tuple[int, ...] = ()
+
+
+class Recording(FlowRecorder):
+    """What a backward pass did to every edge of the graph. Made by `recording` or `record`.
+
+    loss: its value, if `record` made the recording. notes: what a reader of the numbers should know, such as a module
+    that was called twice.
+    """
+
+    loss: float | None = None
+
+    def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
+        """Keep one tensor's gradient; what was derived without it is derived anew."""
+        super().backward(source, edges, total)
+        for derived in ("nodes", "by_key", "forks", "layers"):
+            vars(self).pop(derived, None)
+
+    # ── what was recorded ──
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """All tensors of the graph in forward order, leaf tensors just before they are first used.
+
+        Raises RuntimeError if nothing was recorded.
+        """
+        if not self._nodes:
+            raise RuntimeError(
+                "Recording: nothing was recorded yet; run forward and loss.backward() inside `with flow.recording()`, "
+                "not under no_grad()"
+            )
+        return sorted(self._nodes, key=lambda node: node.key if node.key >= 0 else min(node.consumers) - 0.5)
+
+    @cached_property
+    def by_key(self) -> dict[int, Node]:
+        """The nodes by their key."""
+        return {node.key: node for node in self.nodes}
+
+    @cached_property
+    def forks(self) -> list[Fork]:
+        """The forks, in forward order, see `forks.skip_edges`; named by the scope of the addition."""
+        return find_forks(self.by_key)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """One row for every op's output, in forward order."""
+        weights = {
+            node.consumers[0]: node
+            for node in reversed(self.nodes)
+            if node.parameter and node.slots[0] == 1  # input 0 is the data, 1 the weight, 2 the bias
+        }
+        unknown = float("nan"), float("nan"), float("nan")
+        found = []
+        for node in self.nodes:
+            if node.key < 0:
+                continue
+            weight = weights.get(node.key)
+            label = self._labels.get(node.key, node.name)
+            again = label.partition("#")[1:]
+            found.append(
+                Layer(
+                    (node.scope or node.op) + "".join(again),
+                    node.op,
+                    node.shape,
+                    *self._statistics.get(node.key, unknown),
+                    output_gradient=node.norm,
+                    weight_gradient=weight.norm if weight else None,
+                    weight_shape=weight.shape if weight else (),
+                )
+            )
+        return found
+
+    @property
+    def weight_layers(self) -> list[Layer]:
+        """The layers that have a weight of two or more axes: convolutions and linear layers."""
+        return [layer for layer in self.layers if len(layer.weight_shape) > 1]
+
+    @property
+    def sum_error(self) -> float:
+        """The largest relative error of skip + branch against the gradient passed on, over all forks (0 if none)."""
+        return float(np.max([0.0, *(fork.sum_error for fork in self.forks)]))  # NaN, if there is one, not hidden
+
+    def edges(self, tensor: Tensor | str) -> list[Summand]:
+        """What each consumer of a tensor, given itself or by its name in `nodes`, gave back to it, in forward order.
+
+        Raises KeyError if it is not part of the recording.
+        """
+        node = self._find(tensor)
+        grads = node.grads or (None,) * len(node.consumers)
+        names = [self.by_key[k].name for k in node.consumers]
+        return [Summand(*summand) for summand in zip(names, node.edge_norms, grads)]
+
+    def _find(self, tensor: Tensor | str) -> Node:
+        for node in self.nodes:
+            if isinstance(tensor, str):
+                if node.name == tensor:
+                    return node
+            elif (tensor.op.serial == node.key) if tensor.op else (self._leaves.get(node.key) is tensor):
+                return node
+        what = repr(tensor) if isinstance(tensor, str) else f"a tensor of shape {tensor.shape}"
+        known = ", ".join(repr(node.name) for node in self.nodes[:4])
+        raise KeyError(f"edges: got {what}, which no gradient reached in this recording; there are {known}, …")
+
+    # ── ways to look at it ──
+    def graph(self) -> dict[str, Any]:
+        """The graph as plain lists, numbers and strings, see `export.graph` for the schema."""
+        return export.graph(self.nodes)
+
+    def to_json(self, path: Any) -> None:
+        """Write loss, graph, forks and layers as JSON, see `export`."""
+        export.to_json(path, self.loss, self.notes, self.forks, self.layers, self.nodes)
+
+    def to_csv(self, path: Any) -> None:
+        """Write one row for every edge: source, consumer, slot, role, gradient norm."""
+        export.to_csv(path, self.nodes)
+
+    def table(self) -> str:
+        """Forks, weight layers and notes as text."""
+        return export.table(self.forks, self.weight_layers, self.notes)
+
+    def plot(self) -> Any:
+        """A matplotlib figure: the gradient's profile over the weight layers, and the fork strip if there are forks."""
+        from . import plots  # needs matplotlib, which is slow to import
+
+        return plots.recording(self)
+
+
+@contextlib.contextmanager
+def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Recording]:
+    """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
+
+    ``arrays=True`` keeps the gradient arrays of all edges, as much memory as the activations and more.
+    """
+    recorder = Recording(model, arrays)
+    with autograd.switch(recorder=recorder):
+        yield recorder
+
+
+def record(
+    model: Module, x: Any, target: Any, loss: Callable[..., Tensor] = F.cross_entropy, arrays: bool = False
+) -> Recording:
+    """Run the model forward and backward once, and return the recording; the model is left exactly as it was.
+
+    x (N, …) and target are what ``loss(model(x), target)`` takes, tensors or arrays. The model's mode is used as it is.
+    A block fed by x itself is a fork only if x is a tensor that requires grad.
+
+    >>> import minires as mr
+    >>> model = mr.models.resnet_cifar(8, in_channels=1)
+    >>> recording = mr.flow.record(model, mr.ones(2, 1, 8, 8), mr.tensor([3, 7]))
+    >>> [fork.name for fork in recording.forks]
+    ['layer1.0', 'layer2.0', 'layer3.0']
+    >>> bool(recording.sum_error < 1e-5)  # at each, skip + branch is the gradient that was passed on
+    True
+    """
+    x = as_input("record", model, x, requires_grad=getattr(x, "requires_grad", False))
+    target = as_input("record", model, target)
+    with keeping(model), recording(model, arrays) as recorder:
+        value = loss(model(x), target)
+        value.backward()
+    recorder.loss = value.item()
+    return recorder
