@@ -56,8 +56,8 @@ def conv2d_backward(
     g, x = batch_last(grad_y), batch_last(x)  # (O, H′, W′, N), (C, H, W, N)
     grad_x = np.empty_like(x) if needs[0] else None
     grad_w = np.empty(weight.shape, weight.dtype) if needs[1] else None
-    for group in zip(*(_split(array, groups) for array in (g, x, weight, grad_x, grad_w))):
-        _gradients(*group, stride, padding, dilation)
+    for gg, xg, wg, gxg, gwg in zip(*(_split(array, groups) for array in (g, x, weight, grad_x, grad_w))):
+        _gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
     grad_b = g.reshape(len(g), -1).sum(1) if needs[2] else None
     return None if grad_x is None else batch_first(grad_x), grad_w, grad_b
 
