@@ -63,7 +63,7 @@ def test_equals_its_definition_wherever_the_arrays_lie(case, seed, relay):
     st.sampled_from([0, 64]),
 )
 def test_equals_its_definition_however_the_work_is_cut(case, seed, positions, size, threads, parallel_work, row):
-    """Blocks of a few positions or channels leave ragged ends, and the blocks go to several threads."""
+    """Blocks of a few positions leave ragged ends, and the blocks go to several threads."""
     before = get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(im2col, "BLOCK_POSITIONS", positions)
@@ -139,21 +139,21 @@ def test_equals_its_definition_phase_by_phase(case, seed, dtype, size, threads):
 
 
 @pytest.mark.parametrize(
-    ("case", "products", "expected"),
+    ("case", "expected"),
     [
-        (Convolution((128, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), 2, winograd.Tiles),
-        (Convolution((1, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), 1, planes.Planes),
-        (Convolution((128, 16, 32, 32), (32, 16, 3, 3), (2, 2), (1, 1), (1, 1), 1), 1, im2col.Im2col),
-        (Convolution((128, 3, 32, 32), (16, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1), 1, im2col.Im2col),
-        (Convolution((1, 16, 32, 32), (32, 16, 1, 1), (1, 1), (0, 0), (1, 1), 1), 1, im2col.Im2col),
+        (Convolution((128, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), winograd.Tiles),
+        (Convolution((1, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), planes.Planes),
+        (Convolution((128, 16, 32, 32), (32, 16, 3, 3), (2, 2), (1, 1), (1, 1), 1), im2col.Im2col),
+        (Convolution((128, 3, 32, 32), (16, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1), im2col.Im2col),
+        (Convolution((1, 16, 32, 32), (32, 16, 1, 1), (1, 1), (0, 0), (1, 1), 1), im2col.Im2col),
     ],
     ids=str,
 )
-def test_the_arrangement_goes_with_the_shape(case, products, expected):
+def test_the_arrangement_goes_with_the_shape(case, expected):
     batch, channels, height, width = case.x_shape
     x = np.empty((channels, height, width, batch), np.float32)
-    out_hw = out_sizes((height, width), case.w_shape[2:], *case.geometry[:3])
-    assert type(conv.arrangement(x, case.w_shape, out_hw, *case.geometry[:3], products)) is expected
+    y_shape = case.w_shape[0], *out_sizes((height, width), case.w_shape[2:], *case.geometry[:3]), batch
+    assert type(conv.arrangement(x, case.w_shape, y_shape, *case.geometry[:3])) is expected
 
 
 @given(convolutions(), seeds, st.tuples(*[st.booleans()] * 3))

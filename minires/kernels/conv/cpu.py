@@ -25,6 +25,7 @@ The definition is in `definition`. Four ideas make it fast:
 """
 
 import itertools
+import math
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
     out_hw = out_sizes(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
     y = np.empty((len(weight), *out_hw, x.shape[3]), x.dtype)  # (O, H′, W′, N)
     for xg, wg, yg in zip(*(_split(array, groups) for array in (x, weight, y))):
-        correlate(xg, wg, yg, stride, padding, dilation)
+        convolve(xg, wg, yg, None, None, stride, padding, dilation)
     if bias is not None:
         y += bias[:, None, None, None]
     return batch_first(y)
@@ -62,22 +63,31 @@ def conv2d_backward(
     return None if grad_x is None else batch_first(grad_x), grad_w, grad_b
 
 
-def arrangement(x, weight_shape, out_hw, stride, padding, dilation, products=1):
-    """The fastest arrangement of so many products with the patches of x (C, H, W, N) at ``out_hw`` positions."""
-    rows, channels, *kernel = weight_shape
-    multiply_adds = products * rows * channels * kernel[0] * kernel[1] * out_hw[0] * out_hw[1] * x.shape[3]
-    geometry = tuple(kernel), out_hw, stride, padding, dilation
+def convolve(x, weight, y, other, grad_w, stride, padding, dilation):
+    """Fill y = weight · patches of x, and grad_w = Σ patches · other, those that are not None.
+
+    y[b, h, w, n] = Σ_{a,i,j} weight[b, a, i, j] · x[a, h·s + i·d − p, w·s + j·d − p, n], x being 0 outside; and each
+    product w·x of that sum gives other·x to grad_w. x (A, H, W, N), y and other (B, H′, W′, N), contiguous; weight and
+    grad_w (B, A, kh, kw). A padding may be negative (a crop), and y need not end where the image does.
+    """
+    how = arrangement(x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, y is None)
+    sums = multiply(how, None if y is None else how.weights(weight), y, other)
+    if grad_w is not None:
+        how.put_weights(sums, grad_w)
+
+
+def arrangement(x, weight_shape, y_shape, stride, padding, dilation, weights_alone=False):
+    """The fastest arrangement of the patches of x (A, H, W, N) for weights (B, A, kh, kw) and y (B, H′, W′, N)."""
+    multiply_adds = math.prod(weight_shape) * math.prod(y_shape[1:])
+    geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
     for how in (Tiles, Planes):
-        if how.is_faster(x.shape, rows, geometry, multiply_adds):
+        if not weights_alone and how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
             return how(x, geometry, multiply_adds)
     return Im2col(x, geometry, multiply_adds)
 
 
 def multiply(how, matrix, y, other):
-    """The one loop: y[block] = matrix · columns for every block; returns the blocks' sums of columns · other[block]ᵀ.
-
-    Either y or ``other`` may be None, if the sums, or y, are all that is wanted.
-    """
+    """The one loop: y[block] = matrix · columns for every block; returns the sums of columns · other[block]ᵀ."""
 
     def work(blocks):
         sums = None
@@ -92,38 +102,19 @@ def multiply(how, matrix, y, other):
     return how.run(work)
 
 
-def correlate(x, weight, y, stride, padding, dilation):
-    """Fill y[o, h, w, n] = Σ_{c,i,j} weight[o, c, i, j] · x[c, h·s + i·d − p, w·s + j·d − p, n], x being 0 outside.
-
-    x (C, H, W, N) contiguous, weight (O, C, kh, kw), y (O, H′, W′, N). A padding may be negative (a crop), and the size
-    of y is free: it need not end where the image does.
-    """
-    target = y if y.flags.c_contiguous else np.empty(y.shape, y.dtype)
-    how = arrangement(x, weight.shape, y.shape[1:3], stride, padding, dilation)
-    multiply(how, how.weights(weight), target, None)
-    if target is not y:
-        copy_pixels(y, target)
-
-
 def _gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation):
     """Fill dx (C, H, W, N) and dw (O, C, kh, kw), those that are not None, from g (O, H′, W′, N)."""
-    (out, channels, *kernel), in_hw = weight.shape, x.shape[1:3]
     if grad_x is not None and stride == (1, 1):
-        # dx[c, q] = Σ w[o, c, i, j] · g[o, q + p − i·d]: the patches of g, with the kernel flipped. The same patches
+        # dx[c, q] = Σ w[o, c, i, j] · g[o, q + p − i·d]: the patches of g, with the kernels flipped. The same patches
         # give dw[o, c, i, j] = Σ x[c, q] · g[o, q + p − i·d].
-        around = tuple(d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation))
-        products = 1 if grad_w is None else 2
-        how = arrangement(g, (channels, out, *kernel), in_hw, stride, around, dilation, products)
-        sums = multiply(how, how.weights(_flipped(_by_input(weight))), grad_x, None if grad_w is None else x)
-        if grad_w is not None:
-            how.put_weights(sums, _flipped(grad_w.transpose(1, 0, 2, 3)))
+        around = tuple(d * (k - 1) - p for k, p, d in zip(weight.shape[2:], padding, dilation))
+        other, to = (None, None) if grad_w is None else (x, _flipped(grad_w.transpose(1, 0, 2, 3)))
+        convolve(g, _flipped(_by_input(weight)), grad_x, other, to, (1, 1), around, dilation)
         return
     if grad_x is not None:
         _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation)
     if grad_w is not None:  # dw[o, c, i, j] = Σ g[o, p] · x[c, p·s + i·d − pad]: the patches of x
-        geometry = tuple(kernel), g.shape[1:3], stride, padding, dilation
-        how = Im2col(x, geometry, grad_w.size * g[0].size)
-        how.put_weights(multiply(how, None, None, g), grad_w)
+        convolve(x, weight, None, g, grad_w, stride, padding, dilation)
 
 
 def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
@@ -144,7 +135,9 @@ def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
         taps = weight[:, :, rows][:, :, :, columns].transpose(1, 0, 2, 3)  # (C, O, taps, taps)
         step = tuple(o[1] - o[0] if len(o) > 1 else 1 for o in (tops, lefts))  # the taps of a phase are evenly spaced
         phase = grad_x[:, a :: stride[0], b :: stride[1]]
-        correlate(g, taps, phase, (1, 1), (-tops[0], -lefts[0]), step)
+        y = np.empty(phase.shape, g.dtype)
+        convolve(g, taps, y, None, None, (1, 1), (-tops[0], -lefts[0]), step)
+        copy_pixels(phase, y)
 
 
 def _by_input(weight):

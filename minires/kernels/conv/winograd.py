@@ -48,8 +48,8 @@ POINTS = 0, 2 / 3, -2 / 3, 3 / 2, -3 / 2  # with ∞; of all simple fractions, t
 CHANNELS = 10  # with which the transforms cost what the products save;
 GAIN = 12_000  # least W′·N·A·(A − CHANNELS), what a row saves, that is worth the extra calls
 ROW = 50  # numbers in a row, W′·N, below which the products are too thin
-BLOCK_BYTES = 5_000_000  # of S,
-COLUMNS = 256  # which may be this many at least: each block adds 18·A·B numbers to the gradient of the weights
+BLOCK_BYTES = 1_200_000  # of S,
+COLUMNS = 512  # which has this many at least: each block adds 18·A·B numbers to the gradient of the weights
 WEIGHT = 100  # multiply-adds in the time that the transforms of a weight take
 
 

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from ...threads import BLAS_ALONE, products_over
+from ...threads import BLAS_ALONE, plus, products_over
 
 # Found by `python -m benchmarks tune`.
 SMALL = 1_000_000  # multiply-adds of a product up to which OpenBLAS takes the operands where they lie
@@ -49,12 +49,12 @@ def product(a, b, out):
 
 def product_sum(a, b):
     """a @ bᵀ, as the sum of runs where that is faster: a (…, M, P), b (…, K, P) -> (…, M, K)."""
-    run = SMALL // (a.shape[-2] * b.shape[-2])
-    parts = [
-        (_cut(a[..., start:stop], runs) @ _cut(b[..., start:stop], runs).swapaxes(-1, -2)).sum(-3)
-        for start, stop, runs in _in_runs(b.shape[-1], run, LEAST_SUM)
-    ]
-    return parts[0] if len(parts) == 1 else sum(parts)
+    total = None
+    for start, stop, runs in _in_runs(b.shape[-1], SMALL // (a.shape[-2] * b.shape[-2]), LEAST_SUM):
+        # (…, runs, M, K) = (…, runs, M, run) @ (…, runs, run, K)
+        parts = _cut(a[..., start:stop], runs) @ _cut(b[..., start:stop], runs).swapaxes(-1, -2)
+        total = plus(total, parts[..., 0, :, :] if runs == 1 else parts.sum(-3))
+    return total
 
 
 def small_pieces(run, multiply_adds):
