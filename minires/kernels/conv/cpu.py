@@ -70,18 +70,19 @@ def convolve(x, weight, y, other, grad_w, stride, padding, dilation):
     product w·x of that sum gives other·x to grad_w. x (A, H, W, N), y and other (B, H′, W′, N), contiguous; weight and
     grad_w (B, A, kh, kw). A padding may be negative (a crop), and y need not end where the image does.
     """
-    how = arrangement(x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, y is None)
+    products = (y is not None) + (other is not None)
+    how = arrangement(x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, products)
     sums = multiply(how, None if y is None else how.weights(weight), y, other)
     if grad_w is not None:
         how.put_weights(sums, grad_w)
 
 
-def arrangement(x, weight_shape, y_shape, stride, padding, dilation, weights_alone=False):
-    """The fastest arrangement of the patches of x (A, H, W, N) for weights (B, A, kh, kw) and y (B, H′, W′, N)."""
-    multiply_adds = math.prod(weight_shape) * math.prod(y_shape[1:])
+def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1):
+    """The fastest arrangement of so many products of weights (B, A, kh, kw), x (A, H, W, N) and y (B, H′, W′, N)."""
+    multiply_adds = products * math.prod(weight_shape) * math.prod(y_shape[1:])
     geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
     for how in (Tiles, Planes):
-        if not weights_alone and how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
+        if how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
             return how(x, geometry, multiply_adds)
     return Im2col(x, geometry, multiply_adds)
 

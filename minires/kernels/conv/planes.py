@@ -15,7 +15,7 @@ import numpy as np
 
 from ...threads import one_blas_thread, total, workspace, worth_threads
 from ..layout import copy_inside, view
-from ..product.cpu import product, product_sum
+from ..product.cpu import matmul, product, product_sum
 
 # Found by `python -m benchmarks tune`.
 ROW = 150  # numbers in an output row, W′·N, from which on copying row by row is as fast
@@ -29,10 +29,12 @@ class Planes:
 
     @staticmethod
     def is_faster(x_shape, rows, geometry, multiply_adds):
-        """Whether this is at stride 1, in short rows, and small."""
-        kernel, (_, width), stride, _, _ = geometry
-        short = width * x_shape[3] < ROW
-        return short and stride == (1, 1) and kernel != (1, 1) and not worth_threads(multiply_adds)
+        """Whether this is at stride 1, in short rows, and small, or has more weights than pixels, read as they lie."""
+        kernel, (height, width), stride, _, _ = geometry
+        channels, *_, batch = x_shape
+        fits = stride == (1, 1) and kernel != (1, 1) and width * batch < ROW
+        many_weights = rows * channels * kernel[0] * kernel[1] >= (rows + channels) * height * width * batch
+        return fits and (many_weights or not worth_threads(multiply_adds))
 
     def __init__(self, x, geometry, multiply_adds):
         """x (A, H, W, N), contiguous. geometry: kernel, out_hw, stride, padding, dilation, pairs each."""
@@ -47,7 +49,7 @@ class Planes:
         columns = workspace((channels, kh, kw, height * wide * batch), x.dtype)
         columns[...] = view(padded, columns.shape, (high * wide * batch, dh * wide * batch, dw * batch, 1))
         self.columns = columns.reshape(channels * kh * kw, -1)
-        self.shape = height, width, wide, batch
+        self.shape, self.multiply_adds = (height, width, wide, batch), multiply_adds
 
     def run(self, work):
         """Call ``work`` on the one block, in this thread; return its result in a list."""
@@ -65,8 +67,11 @@ class Planes:
     def outputs(self, matrix, columns, y, block):
         """y (B, H′, W′, N) = matrix · columns, without those across the border."""
         height, width, wide, batch = self.shape
-        products = np.empty((len(y), columns.shape[1]), y.dtype)
-        product(matrix, columns, products)
+        if worth_threads(self.multiply_adds):  # and the threads share the rows
+            products = matmul(matrix, columns)
+        else:
+            products = np.empty((len(y), columns.shape[1]), y.dtype)
+            product(matrix, columns, products)
         y[...] = products.reshape(len(y), height, wide, batch)[:, :, :width]
 
     def weight_sums(self, columns, other, block):
@@ -74,7 +79,8 @@ class Planes:
         height, width, wide, batch = self.shape
         spread = np.zeros((len(other), height, wide, batch), other.dtype)
         spread[:, :, :width] = other
-        return product_sum(columns, spread.reshape(len(other), -1))
+        spread = spread.reshape(len(other), -1)
+        return matmul(columns, spread.T) if worth_threads(self.multiply_adds) else product_sum(columns, spread)
 
     def put_weights(self, sums, grad_w):
         """Σ sums (A·kh·kw, B) -> grad_w (B, A, kh, kw)."""
