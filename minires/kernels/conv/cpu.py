@@ -36,6 +36,8 @@ from .im2col import Im2col
 from .planes import Planes
 from .winograd import Tiles
 
+FEW = 50_000  # numbers in the weights, up to which they stay in the cache however they are read
+
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     """`definition.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) or None -> y (N, O, H′, W′)."""
@@ -142,8 +144,10 @@ def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
 
 
 def _by_input(weight):
-    """(O, C, kh, kw) -> a contiguous (C, O, kh, kw). Whole kernels are copied as single items, which is faster."""
+    """(O, C, kh, kw) -> (C, O, kh, kw). Where there are many, whole kernels are copied as single items, which is faster."""
     out, channels, kh, kw = weight.shape
+    if weight.size < FEW:
+        return weight.transpose(1, 0, 2, 3)
     kernel = np.dtype((np.void, kh * kw * weight.itemsize))
     items = np.ascontiguousarray(weight).reshape(out, channels, kh * kw).view(kernel)[:, :, 0]
     return np.ascontiguousarray(items.T).view(weight.dtype).reshape(channels, out, kh, kw)

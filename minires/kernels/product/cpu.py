@@ -40,8 +40,11 @@ def matmul(a, b):
 
 def product(a, b, out):
     """out = a @ b, run by run: a (…, M, K), b (…, K, P), out (…, M, P), contiguous along P."""
-    run = SMALL // (a.shape[-2] * a.shape[-1])
-    for start, stop, runs in _in_runs(b.shape[-1], run, LEAST):
+    columns, run = b.shape[-1], SMALL // (a.shape[-2] * a.shape[-1])
+    if columns <= run or run < LEAST:
+        np.matmul(a, b, out=out)
+        return
+    for start, stop, runs in _in_runs(columns, run):
         # (…, runs, M, run) = (…, 1, M, K) @ (…, runs, K, run)
         part = _cut(out[..., start:stop], runs)
         np.matmul(a[..., None, :, :], _cut(b[..., start:stop], runs), out=part)
@@ -49,11 +52,14 @@ def product(a, b, out):
 
 def product_sum(a, b):
     """a @ bᵀ, as the sum of runs where that is faster: a (…, M, P), b (…, K, P) -> (…, M, K)."""
+    columns, run = b.shape[-1], SMALL // (a.shape[-2] * b.shape[-2])
+    if columns <= run or run < LEAST_SUM:
+        return np.matmul(a, b.swapaxes(-1, -2))
     total = None
-    for start, stop, runs in _in_runs(b.shape[-1], SMALL // (a.shape[-2] * b.shape[-2]), LEAST_SUM):
+    for start, stop, runs in _in_runs(columns, run):
         # (…, runs, M, K) = (…, runs, M, run) @ (…, runs, run, K)
-        parts = _cut(a[..., start:stop], runs) @ _cut(b[..., start:stop], runs).swapaxes(-1, -2)
-        total = plus(total, parts[..., 0, :, :] if runs == 1 else parts.sum(-3))
+        parts = np.matmul(_cut(a[..., start:stop], runs), _cut(b[..., start:stop], runs).swapaxes(-1, -2))
+        total = plus(total, parts.sum(-3))
     return total
 
 
@@ -63,10 +69,8 @@ def small_pieces(run, multiply_adds):
     return [slice(i, min(i + step, run.stop)) for i in range(run.start, run.stop, step)]
 
 
-def _in_runs(columns, run, least):
+def _in_runs(columns, run):
     """(start, stop, number of equal runs) of the parts of range(columns): whole runs, then what is left."""
-    if run < least or columns <= run:
-        return [(0, columns, 1)]
     run = run // 64 * 64 or run // 16 * 16  # whole vectors
     whole = columns // run
     return [(0, whole * run, whole), (whole * run, columns, 1)][: 1 + (columns > whole * run)]
