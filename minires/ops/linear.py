@@ -26,6 +26,4 @@ class Linear(Op):
         return kernels.of(x).linear(x, weight, bias)
 
     def backward(self, grad_output):
-        return kernels.of(grad_output).linear_backward(
-            grad_output, self.x, self.weight, needs=tuple(self.needs[:3])
-        )
+        return kernels.of(grad_output).linear_backward(grad_output, self.x, self.weight, needs=tuple(self.needs[:3]))

@@ -144,7 +144,7 @@ def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
 
 
 def _by_input(weight):
-    """(O, C, kh, kw) -> (C, O, kh, kw). Where there are many, whole kernels are copied as single items, which is faster."""
+    """(O, C, kh, kw) -> (C, O, kh, kw). Of many, whole kernels are copied as single items, which is faster."""
     out, channels, kh, kw = weight.shape
     if weight.size < FEW:
         return weight.transpose(1, 0, 2, 3)
