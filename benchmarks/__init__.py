@@ -1,1 +1,1 @@
-"""Measurements of minires beside its peers. ``python -m benchmarks --help``."""
+"""Measurements of minires next to its peers. ``python -m benchmarks --help``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure minires beside its peers; tables and figures go to ``benchmarks/results``."""
+"""``python -m benchmarks``: measure minires next to its peers; tables and figures go to ``benchmarks/results``."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ NEVER_UNASKED = ("tune", "readme")
 
 
 def main() -> None:
-    """Parse the command line and run what was named."""
+    """Parse the command line and run the benchmarks that were named."""
     lines = "\n".join(f"  {name:<10} {page.__doc__}" for name, page in PAGES.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",

@@ -1,10 +1,10 @@
-"""What is to be reached, and whether it was: a measured ratio against a bar that must be met and one aimed at."""
+"""The targets, and whether they were reached: a measured ratio against a bar that must be met and one to aim for."""
 
 from typing import NamedTuple
 
 
 class Bar(NamedTuple):
-    """Upper limits of a ratio minires / peer: ``must`` be met, ``aim`` would be better."""
+    """Upper limits of a ratio minires / peer: ``must`` has to be met, ``aim`` would be better."""
 
     must: float
     aim: float

@@ -3,7 +3,7 @@
 He et al. 2015 (arXiv 1512.03385, section 4.2): SGD with momentum 0.9 and weight decay 1e-4, batches of 128, learning
 rate 0.1 divided by 10 after 32,000 and 48,000 of 64,000 iterations, images padded by 4, cropped and mirrored at random;
 their ResNet-20 has a test error of 8.75 %. Here all 50,000 training images are used, standardised by channel. The
-images lie on the device as bytes and a step is one CUDA graph. A run that was stopped goes on from its checkpoint.
+images are on the device as bytes, and a step is one CUDA graph. A run that was stopped continues from its checkpoint.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
 def run(
     device: str, depth: int, iterations: int, seed: int, root, download: bool, checkpoint: str, quick: bool
 ) -> None:
-    """One training run, and what came of it."""
+    """Do one training run, and return its result."""
     kernels.device(device)  # says at once what is missing
     parts = data.cifar10(root, download=download)
     training, test = (part.subset(512) if quick else part for part in parts)

@@ -1,10 +1,10 @@
 """``python -m benchmarks.gpu``: the GPU kernels checked, then timed beside PyTorch/cuDNN and against their roofline.
 
 Writes ``benchmarks/results/gpu.json`` and ``gpu.md``. Times are medians from CUDA events after warm-up. Kernels are
-timed in CUDA graphs of 20 calls, so that launching them from Python does not count, in PyTorch too; what fits into the
+timed in CUDA graphs of 20 calls, so that launching them from Python does not count, for PyTorch too; what fits into the
 card's L2 cache may then beat the roofline, which is that of its memory. A training step takes its batch from the
-device's memory and reads loss and accuracy back, in PyTorch too, whose cuDNN may try all its algorithms first.
-``--dry-run`` runs all of it once in small, minires on cuda-on-cpu and PyTorch on the CPU, and writes nothing.
+device's memory and reads loss and accuracy back, for PyTorch too, whose cuDNN may try all its algorithms first.
+``--dry-run`` runs everything once at a small size, minires on cuda-on-cpu and PyTorch on the CPU, and writes nothing.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PEAKS = {
 
 
 def roofline(title: str, case: tuple[int, ...], peaks: tuple[float, ...] | None) -> float | None:
-    """The least milliseconds a convolution can take: its arithmetic, or reading and writing each array once."""
+    """The fewest milliseconds a convolution can take: its arithmetic, or reading and writing each array once."""
     if peaks is None:
         return None
     N, C, H, O, k, stride = case
@@ -72,7 +72,7 @@ def _row(what: str, ours: float | None, theirs: float | None, floor: float | Non
 
 
 def main() -> None:
-    """Check and time, or say in one sentence why not."""
+    """Check and time the kernels, or say in one sentence why that is impossible."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,8 +1,8 @@
 """How everything here is measured: each program in its own process, alternated, medians over several rounds.
 
-In one process the peers would disturb each other: PyTorch's worker threads spin for a while after each call and take
-the second core away. So every round starts every program anew, one after the other, and the ratio of the medians is
-what counts; absolute times belong to the machine named in the table.
+In one process the peers would disturb each other: PyTorch's worker threads spin for a while after each call and occupy
+the second core. So every round starts every program anew, one after the other, and the ratio of the medians is what
+counts; absolute times belong to the machine named in the table.
 """
 
 import functools
@@ -26,7 +26,7 @@ PYTHONS = "MINIRES_BENCH_PYTHONS"  # environment variable: further interpreters 
 
 @dataclass(frozen=True)
 class Plan:
-    """How often to measure: ``rounds`` of new processes; ``quick`` for single measurements, just to see it run."""
+    """How often to measure: ``rounds`` of new processes; ``quick`` for single measurements, to see that it runs."""
 
     rounds: int = 7
     quick: bool = False
@@ -60,7 +60,7 @@ def interpreter(module: str) -> str | None:
 def run(what: Program, quick: bool = False) -> dict[str, Any]:
     """Run one worker and return the JSON object it prints last.
 
-    A peer that is not installed, or does not manage, gives ``{"absent": why}``; an error of minires is an error here.
+    A peer that is not installed, or fails, gives ``{"absent": why}``; an error in minires is an error here.
     """
     python = interpreter(what.module)
     if python is None:
@@ -126,7 +126,7 @@ def machine() -> dict[str, Any]:
 
 
 def about(plan: Plan, results: Iterable[dict]) -> str:
-    """A sentence under every table: how it was measured, where, and with which versions."""
+    """The sentence under every table: how it was measured, where, and with which versions."""
     m, results = machine(), list(results)
     threads = sorted({r["threads"] for r in results if "threads" in r})
     versions = sorted({r["version"] for r in results if "version" in r})
@@ -146,7 +146,7 @@ def about(plan: Plan, results: Iterable[dict]) -> str:
 
 
 def folder(plan: Plan) -> Path:
-    """``results``; a quick look goes into ``results/quick``, which is not kept, and never over real numbers."""
+    """``results``; a quick look goes into ``results/quick``, which is not kept, and never replaces real numbers."""
     path = RESULTS / "quick" if plan.quick else RESULTS
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -1,4 +1,4 @@
-"""The page ``ops``: every kernel alone, forward and backward, beside PyTorch's and beside what the machine allows.
+"""The page ``ops``: every kernel alone, forward and backward, next to PyTorch's and to what the machine allows.
 
 The roofline of a call is the time that its multiplications would take at the machine's sgemm rate, or that reading and
 writing every operand once would take at its copy bandwidth, whichever is longer. Operands that fit a cache may be
@@ -65,7 +65,7 @@ def calls_of(net: str) -> list[dict[str, Any]]:
 
 
 def recounted(measured: dict[str, dict], calls: list[dict[str, Any]]) -> dict[str, dict]:
-    """What `measure` found for these calls in another net, where they came in other numbers and in another order."""
+    """What `measure` found for these calls in another net, where they occurred in another number and order."""
     places = {_which(call): i for i, call in enumerate(measured["minires"]["calls"])}
     order = [places[_which(call)] for call in calls]
     found = {label: {**r, "ms": [r["ms"][i] for i in order]} if "ms" in r else r for label, r in measured.items()}

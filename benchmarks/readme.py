@@ -1,4 +1,4 @@
-"""The performance section of README.md, written from the files in ``results``: nobody types these numbers."""
+"""The performance section of README.md, written from the files in ``results``, so that nobody types these numbers."""
 
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ def section() -> str:
 
 
 def paragraphs() -> Iterator[str]:
-    """Introduction, table, and a sentence for every other page that was measured."""
+    """The introduction, the table, and a sentence for every other page that was measured."""
     step, inference = load("step"), load("inference")
     if step:
         m = step["machine"]

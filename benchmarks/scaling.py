@@ -42,7 +42,7 @@ def scaling(plan: Plan) -> None:
 def straight_line(x: Sequence[float], y: Sequence[float]) -> dict[str, float]:
     """The line a + b·x with the smallest squared *relative* distances from y, and the largest of them.
 
-    Relative, since what is asked is whether an image costs the same in a small batch as in a large one.
+    Relative, because the question is whether an image costs the same in a small batch as in a large one.
     """
     xs, ys = np.array(x, float), np.array(y, float)
     (a, b), *_ = np.linalg.lstsq(np.stack([1 / ys, xs / ys], axis=1), np.ones(len(xs)), rcond=None)

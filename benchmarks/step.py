@@ -1,4 +1,4 @@
-"""The pages ``step``, ``inference``, ``memory`` and ``peers``: whole networks, minires beside its peers."""
+"""The pages ``step``, ``inference``, ``memory`` and ``peers``: whole networks, minires next to its peers."""
 
 from typing import Any
 
@@ -94,7 +94,7 @@ def inference(plan: Plan) -> None:
 
 
 def peers(plan: Plan) -> None:
-    """Training step in every NumPy framework that is installed, beside minires."""
+    """Training step in every NumPy framework that is installed, and in minires."""
     cases = ("digits56",) if plan.quick else ("resnet20", "resnet56", "digits56", "resnet18")
     results, table, verdicts = {}, [], []
     for case in cases:
@@ -125,7 +125,7 @@ def peers(plan: Plan) -> None:
 
 
 def memory(plan: Plan) -> None:
-    """Peak memory of training steps and inference, and what is left of it with recomputing."""
+    """Peak memory of training steps and inference, and how much less it is with recomputing."""
     cases = {
         "resnet20": ("step", 3),
         "resnet56": ("step", 5),
@@ -173,7 +173,7 @@ def memory(plan: Plan) -> None:
 
 
 def depth1202(plan: Plan) -> None:
-    """ResNet-1202 (CIFAR, batch 128): one training step with recomputing, its time and peak memory."""
+    """ResNet-1202 (CIFAR, batch 128): the time and peak memory of one training step with recomputing."""
     once = Plan(1)
     case = program("minires_net", "resnet1202", "step", "--recompute-every", 10, "--quick")
     measured = alternate({"ResNet-1202": case}, once)["ResNet-1202"]
@@ -196,7 +196,7 @@ def recording(plan: Plan) -> None:
 
 
 def engine(plan: Plan) -> None:
-    """The engine's own cost of an op."""
+    """What an op costs in the engine itself."""
     measured = alternate({"engine": program("engine_op")}, plan)["engine"]
     labels = {
         "numpy_add_us": "NumPy's own 2×2 addition",

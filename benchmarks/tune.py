@@ -1,8 +1,9 @@
-"""The page ``tune``: every tuned constant beside its neighbours, and which value is fastest here.
+"""The page ``tune``: every tuned constant next to its neighbours, and which value is fastest here.
 
-A constant is varied alone, all others being as they are in force. What is timed are kernel calls: those of the networks
-of the page ``step``, or a grid of shapes around the threshold that the constant is. The measure is the geometric mean,
-over these calls, of the time relative to the value in force. Winograd's points are those with the smallest error.
+Each constant is varied alone, with all others at their values in force. What is timed is kernel calls: those of the
+networks on the page ``step``, or, if the constant is a threshold, a grid of shapes around it. The measure is the
+geometric mean, over these calls, of the time relative to the value in force. Winograd's points are those with the
+smallest error.
 """
 
 import itertools
@@ -31,6 +32,7 @@ CONSTANTS = (
     Constant("kernels.product.cpu", "SMALL", "networks"),
     Constant("kernels.product.cpu", "LEAST", "networks", (1, 2, 4, 8)),
     Constant("kernels.product.cpu", "LEAST_SUM", "networks"),
+    Constant("kernels.conv.cpu", "FEW", "networks"),
     Constant("kernels.conv.im2col", "BLOCK_POSITIONS", "networks"),
     Constant("kernels.conv.im2col", "BLOCK_BYTES", "networks"),
     Constant("kernels.conv.im2col", "WHOLE_BYTES", "networks"),
@@ -54,7 +56,7 @@ CONSTANTS = (
 
 
 def tune(plan: Plan) -> None:
-    """Every tuned constant of the CPU kernels beside its neighbours (20 minutes)."""
+    """Every tuned constant of the CPU kernels next to its neighbours (20 minutes)."""
     results: dict[str, Any] = {}
     rows = []
     for constant in CONSTANTS[:2] if plan.quick else CONSTANTS:
@@ -74,7 +76,7 @@ def tune(plan: Plan) -> None:
 
 
 def points() -> str:
-    """Winograd's points in force, beside the best of all simple fractions; 0 and ∞ are always among them."""
+    """Winograd's points in force, next to the best of all simple fractions; 0 and ∞ are always among them."""
     fractions = sorted({sign * Fraction(a, b) for a in range(1, 5) for b in range(1, 5) for sign in (1, -1)})
     best = min(itertools.combinations(fractions, winograd.TILE), key=lambda four: amplified((0, *four)))
     in_force = ", ".join(f"{float(p):.4g}" for p in winograd.POINTS)

@@ -2,7 +2,7 @@
 
     import minires as mr
 
-Names follow PyTorch wherever it has the thing.
+Names follow PyTorch wherever it has an equivalent.
 """
 
 from numpy import float32, float64, int64

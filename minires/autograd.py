@@ -1,9 +1,9 @@
 """The engine: `backward` walks the graph from op to op, latest first, and hands every input its gradient.
 
-A node of the graph is an `Op`, which stands for the tensor it made, or a leaf tensor. A tensor with several consumers
-receives one gradient from each; these are its `Edge`s, and their sum is its gradient. That is the whole of it, and
-`_walk` does it. (How an op joins the graph on the way forward: `minires.tensor.apply`.)
-First-order only, by choice: the backward methods stay plain array code.
+A node of the graph is either an `Op`, which stands for the tensor it made, or a leaf tensor. A tensor with several
+consumers receives one gradient from each; these are its `Edge`s, and their sum is its gradient. That is all there is to
+it, and `_walk` does it. (How an op joins the graph on the way forward: `minires.tensor.apply`.)
+First-order only, by choice, so that the backward methods stay plain array code.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from .ops.arithmetic import add
 
 
 class _State(threading.local):
-    """What holds for the code now running, per thread."""
+    """The settings of the code now running, per thread."""
 
     grad_enabled = True
     anomaly = False
     scope = ""  # dotted name of the module now running; nn.Module sets it
-    recorder: Any = None  # a Recorder, which looks on; flow.recording() sets it
+    recorder: Any = None  # a Recorder, which watches; flow.recording() sets it
     segment: Any = None  # a recompute.Segment, which every new op joins; checkpoint() sets it
-    recomputing = False  # whether checkpoint() runs something a second time
+    recomputing = False  # whether checkpoint() is running something a second time
 
 
 state = _State()
@@ -56,12 +56,12 @@ class Edge(NamedTuple):
 
     source: Any  # whose gradient this is: the op that made the tensor, or the leaf tensor itself
     consumer: Op | None  # the op that used the tensor; None for the gradient that backward was started with
-    slot: int  # as which of its inputs
+    slot: int  # and which of its inputs it was
     grad: Any  # the array that came back
 
 
 class Recorder:
-    """Looks on while the graph is built and walked. A subclass defines one of the two methods, or both.
+    """Watches while the graph is built and walked. A subclass defines one of the two methods, or both.
 
     >>> import minires as mr
     >>> class Forks(mr.Recorder):
@@ -78,17 +78,21 @@ class Recorder:
         """An op has joined the graph: its input arrays (numbers and None as they were) and its output array."""
 
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
-        """The gradient of an op's output, or of a leaf tensor, is complete: its edges and their sum. Only read both."""
+        """The gradient of an op's output, or of a leaf tensor, is complete: its edges and their sum. Only read them."""
 
 
 def backward(outputs: Sequence[Any], grads: Sequence[Any], keep_graph: bool = False) -> None:
     """Add the gradient of Σ⟨grad, output⟩ to ``.grad`` of every leaf tensor that requires it."""
     for node, total, ours in _walk(outputs, grads, None, keep_graph):
         tensor = node.tensor if isinstance(node, Op) else node
-        if tensor is not None and tensor.grad is not None:
-            tensor.grad += total
-        elif tensor is not None:  # a leaf, or a tensor with retain_grad()
+        if tensor is None:  # an op's output, without retain_grad()
+            continue
+        if tensor.grad is None:
             tensor.grad = total if ours else total.copy("K")
+        elif tensor.op is None:
+            tensor.grad += total
+        else:
+            tensor.grad = as_array(tensor.grad + total)
 
 
 def grad(
@@ -96,7 +100,7 @@ def grad(
 ) -> tuple[Any, ...]:
     """Vector–Jacobian product of the piece of graph between ``inputs`` and ``outputs``; ``.grad`` is left alone.
 
-    ``grad_outputs`` has one array (or Tensor) per output; it may be None where an output is a scalar.
+    ``grad_outputs`` has one array (or Tensor) per output; it may be None if an output is a scalar.
     Returns one array per input, of its shape. Raises ValueError if an input is not part of the graph
     (``allow_unused=True`` returns None for it instead).
     """
@@ -127,7 +131,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
                     sums.add(source, op, slot, checked(grads[slot], op, slot, state.anomaly))
             if not keep_graph:
                 op.release()
-    for node in list(sums.totals):  # the leaves; and, with wanted nodes, the ops at which the way ended
+    for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
         if wanted is None or node in wanted:
             yield node, *sums.pop(node)
 
@@ -137,7 +141,7 @@ class _Sums:
 
     def __init__(self, recorder):
         self.recorder = recorder
-        self.edges = {}  # node -> its edges, kept for a recorder alone
+        self.edges = {}  # node -> its edges, kept only for a recorder
         self.totals = {}  # node -> running sum
         self.ours = set()  # nodes whose running sum is an array made here, safe to add to in place
 
@@ -164,7 +168,7 @@ class _Sums:
 
 def gradients(op, total):
     """What the op's backward returns, one gradient for each input."""
-    while op.segment is not None:  # it has forgotten what it saved; more than once, where checkpoints are nested
+    while op.segment is not None:  # it has dropped what it saved; more than once if checkpoints are nested
         op.segment.recompute()
     return one_each(op, op.backward(total))
 

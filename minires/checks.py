@@ -16,7 +16,7 @@ class GradientError(ValueError):
     """An op's backward returned something that is not the gradient of its input.
 
     op: the Op. slot: which of its inputs, None if there are too few or too many gradients.
-    got, expected: what came and what should have come; of which kind they are, each subclass says.
+    got, expected: what came and what should have come; each subclass says what these are.
     """
 
     def __init__(self, message: str, op: Any = None, slot: int | None = None, got: Any = None, expected: Any = None):
@@ -25,11 +25,11 @@ class GradientError(ValueError):
 
 
 class GradientCountError(GradientError):
-    """Not one gradient for each input; got and expected are numbers of gradients."""
+    """Too few or too many gradients; got and expected are numbers of gradients."""
 
 
 class NoGradientError(GradientError):
-    """Not an array; got is what came, often None, expected the shape of the input."""
+    """Not an array; got is what came, often None, and expected is the shape of the input."""
 
 
 class GradientShapeError(GradientError):
@@ -37,7 +37,7 @@ class GradientShapeError(GradientError):
 
 
 class GradientTypeError(GradientError, TypeError):
-    """Another dtype than the input's; got and expected are dtypes."""
+    """A dtype other than the input's; got and expected are dtypes."""
 
 
 def one_each(op: Any, grads: Any) -> Any:
@@ -99,7 +99,7 @@ def checked_seed(tensor: Any, seed: Any) -> Any:
             )
         return np.ones_like(tensor.data)
     array = seed.data if hasattr(seed, "requires_grad") else seed
-    if isinstance(array, np.generic) or not hasattr(array, "dtype"):  # numbers take the type of the tensor
+    if isinstance(array, np.generic) or not hasattr(array, "dtype"):  # numbers take the dtype of the tensor
         array = kernels.to_device(np.asarray(array, dtype=tensor.dtype), tensor.device)
     if array.shape != tensor.shape or array.dtype != tensor.dtype:
         raise ValueError(

@@ -17,7 +17,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, device: st
     """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
     if isinstance(data, Tensor):
         data = data.data
-    given = hasattr(data, "dtype") or dtype is not None  # else numbers become float32; not on the way to float64
+    given = hasattr(data, "dtype") or dtype is not None  # if not, they become float32, where float64 would lose digits
     if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
         array = data.copy("K")
     else:
@@ -43,12 +43,12 @@ def full(size: Sequence[int], fill_value: Any, dtype: Any = None, requires_grad:
 
 
 def zeros_like(x: Tensor) -> Tensor:
-    """Zeros of the shape and dtype of ``x``."""
+    """Zeros with the shape, dtype and device of ``x``."""
     return Tensor(np.zeros_like(x.data))
 
 
 def ones_like(x: Tensor) -> Tensor:
-    """Ones of the shape and dtype of ``x``."""
+    """Ones with the shape, dtype and device of ``x``."""
     return Tensor(np.ones_like(x.data))
 
 

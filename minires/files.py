@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path in the same folder; what was written there replaces ``path`` when the block ends well.
+    """Give a temporary path in the same folder; the file written there replaces ``path`` if the block succeeds.
 
-    After an exception the temporary file is removed and ``path`` is as it was.
+    After an exception, the temporary file is removed and ``path`` is as it was.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 
 def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
-    """The folder, made if need be. Raises OSError, naming it and its purpose, if it cannot be written to."""
+    """The folder, created if necessary. Raises OSError, naming it and its purpose, if it cannot be written to."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -27,9 +27,10 @@ def other_package() -> str | None:
         return None
     if any(entry.value.startswith("minires.testing.") for entry in other.entry_points):
         return None  # ours, installed before it was called minires-lab
+    summary = other.metadata["Summary"] or "no summary"
     return (
         f"another package that is imported as `minires` is installed too, {other.metadata['Name']} {other.version}: "
-        f'"{other.metadata["Summary"]}" Which of the two a program gets depends on the folder it starts in. Keep them '
+        f'"{summary}" Which of the two a program gets depends on the folder it starts in. Keep them '
         f"in separate environments: {CURE}"
     )
 

@@ -1,7 +1,7 @@
-"""What lesson scripts use: checked claims, kept figures, progress bars, the recipe of training, a quick version.
+"""What lesson scripts use: checked claims, saved figures, progress bars, the training recipe, a quick version.
 
 A lesson is a percent-format script in ``lessons/``. It runs as ``python lessons/05_batch_norm.py [--quick]``, in a
-notebook, and on the site.
+notebook, and on the lessons' site.
 """
 
 import os
@@ -22,7 +22,7 @@ _failed: list[str] = []
 
 
 def claim(statement: str, condition: Any, value: Any = None) -> bool:
-    """Print whether a statement holds, beside the value that was measured; `finish` fails if one did not.
+    """Print whether a statement holds, with the value that was measured; `finish` fails if one did not hold.
 
     ``claim("the skip carries more than the branch", skip > branch, skip / branch)`` prints
     ``✓ the skip carries more than the branch (measured: 3.06)``.
@@ -53,7 +53,7 @@ def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
 def fit(model: Any, dataset: data.Dataset, epochs: int, lr: float = 0.1, seed: int = 0) -> np.ndarray:
     """Train by `train.recipe`, in batches of 64, and return the training loss of every step.
 
-    The rise starts at a twentieth of ``lr``, however short it is. Equal seeds show equal batches in equal order.
+    The warm-up starts at a twentieth of ``lr``, however short it is. Equal seeds give equal batches in equal order.
     """
     steps = epochs * data.batch_count(dataset, 64, drop_last=True)
     optimizer, schedule = train.recipe(model, steps, lr, start_factor=1 / 20)

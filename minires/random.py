@@ -13,7 +13,7 @@ def generator() -> np.random.Generator:
 
 
 def manual_seed(seed: int) -> np.random.Generator:
-    """Start the generator anew from ``seed``; the same seed gives the same numbers on every machine."""
+    """Restart the generator from ``seed``; the same seed gives the same numbers on every machine."""
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"manual_seed: got {seed!r}; expected a whole number of at least 0")
     _generator.bit_generator.state = np.random.default_rng(int(seed)).bit_generator.state

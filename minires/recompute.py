@@ -1,12 +1,12 @@
 """`checkpoint`: keep a function's inputs instead of everything inside it, and compute the inside again for backward.
 
-A network of n blocks keeps the arrays of all its blocks until backward has passed. In segments of √n blocks it keeps
-what goes into each segment, and while backward is in one, the arrays of that segment: memory like √n for one more
-forward pass (Chen et al. 2016, arXiv 1604.06174, section 4).
+A network of n blocks keeps the arrays of all its blocks until backward has passed. In segments of √n blocks, it keeps
+only what goes into each segment and, while backward is in a segment, that segment's arrays: memory grows like √n, at
+the price of one more forward pass (Chen et al. 2016, arXiv 1604.06174, section 4).
 
-How it works here: the function runs as ever and its ops join the graph as ever, but each forgets, at once, what its
-forward saved. When backward comes to the first such op, the function runs again, and the ops of the second run, which
-come in the same order, hand what they saved to those of the first. The graph itself is the plain one: the same edges,
+How it works here: the function runs as usual and its ops join the graph as usual, but each op at once forgets what its
+forward saved. When backward reaches the first such op, the function runs again; the ops of the second run come in the
+same order, and hand what they saved to those of the first. The graph itself is the plain one, with the same edges and
 the same sums in the same order, so gradients are equal bit for bit, and a recording sees what it always sees.
 """
 
@@ -20,13 +20,13 @@ from .ops import Op
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-    """``function(*inputs, **options)``, computed again during backward rather than kept; torch.utils.checkpoint.
+    """``function(*inputs, **options)``, computed again during backward instead of kept, as in torch.utils.checkpoint.
 
-    Any function or module that computes the same each time from its inputs and from parameters. Gradients, recordings,
+    The function or module must compute the same each time from its inputs and from parameters. Gradients, recordings,
     the random state and the running statistics of batch norms (updated once) are those of the plain call, bit for bit.
-    Calls may be nested. With ``keep_graph`` what was computed again is kept for the next backward; under `no_grad`
+    Calls may be nested. With ``keep_graph``, what was computed again is kept for the next backward; under `no_grad`,
     nothing is kept at all. Do not change inputs, parameters or modes between forward and backward.
-    Backward raises RuntimeError if the second run is another computation than the first.
+    Backward raises RuntimeError if the second run computes something else than the first.
     """
     segment = Segment(function, inputs, options)
     with switch(segment=segment):
@@ -40,20 +40,20 @@ class Segment:
 
     def __init__(self, function: Callable[..., Any], inputs: tuple, options: dict[str, Any]):
         self.call = function, inputs, options
-        self.ops: list[weakref.ref[Op]] = []  # weak: the ops hold the segment, and what nobody needs may go
+        self.ops: list[weakref.ref[Op]] = []  # weak: the ops hold the segment, and unneeded ops may go
         self.random, self.scope = random.get_state(), state.scope
-        self.outer, self.complete = state.segment, False  # the outer call, as long as this one runs
+        self.outer, self.complete = state.segment, False  # the outer call, while this one runs
 
     def joined(self, op: Op) -> None:
-        """Take an op that has just joined the graph, and let it forget what it saved."""
+        """List an op that has just joined the graph, and let it forget what it saved."""
         self.ops.append(weakref.ref(op))
         op.forget()
         op.segment = self
         if self.outer is not None:
-            self.outer.joined(op)  # an outer call, when it runs again, will make this one again
+            self.outer.joined(op)  # when an outer call runs again, it makes this op again
 
     def recompute(self) -> None:
-        """Run the function again, and give every op what it had saved."""
+        """Run the function again, and give every op back what it had saved."""
         if not self.complete:
             raise RuntimeError(
                 "checkpoint: backward or grad was called inside the checkpointed function, whose ops have forgotten "
@@ -85,7 +85,7 @@ class SecondRun:
         self.ops: list[Op] = []
 
     def joined(self, op: Op) -> None:
-        """Take an op that has just joined a graph."""
+        """List an op that has just joined a graph."""
         self.ops.append(op)
 
 

@@ -1,4 +1,4 @@
-"""Tensor: an array that remembers how it was computed, and `apply`, by which an op joins the graph.
+"""`Tensor`, an array that remembers how it was computed, and `apply`, which runs an op and adds it to the graph.
 
 The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's.
 """
@@ -19,8 +19,8 @@ from .ops.op import serials
 def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     """Run ``op_class`` on tensors (numbers and None pass through) and return its output as a node of the graph.
 
-    From whole numbers alone, a floating-point result is float32. Raises TypeError if the inputs mix floating-point
-    types or devices, or if the op changes the type.
+    If all inputs are whole numbers, a floating-point result is float32. Raises TypeError if the inputs mix
+    floating-point types or devices, or if the op changes the type.
     """
     op = op_class()
     arrays, op.needs, dtype = _unwrapped(op, inputs)
@@ -80,7 +80,7 @@ def _common_dtype(op, inputs, arrays):
             if a.dtype.kind == "f":
                 dtype = dtype or a.dtype
             if type(a) is not kind or (a.dtype.kind == "f" and a.dtype != dtype):
-                shapes = type(a) is not kind  # the way out of mixed devices is a move: say of which tensor
+                shapes = type(a) is not kind  # mixed devices: the shapes say which tensor to move
                 got = " and ".join(
                     f"{t.dtype} {f'{t.shape} ' * shapes}on {t.device}" for t in inputs if isinstance(t, Tensor)
                 )
@@ -106,7 +106,8 @@ class Extreme(NamedTuple):
 class Tensor:
     """An array that remembers how it was computed.
 
-    data: ndarray of NumPy or CuPy. requires_grad: whether gradients flow to or through it.
+    data: an array of its device, such as a NumPy or CuPy ndarray.
+    requires_grad: whether gradients flow to or through it.
     grad: ndarray of the same shape once backward has passed, for leaf tensors (and after ``retain_grad()``), else None.
     op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
 
@@ -135,12 +136,12 @@ class Tensor:
     ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
     dtype = property(lambda self: self.data.dtype, doc="Type of the values, such as float32.")
     device = property(lambda self: kernels.device_of(self.data).name, doc='Where it lives, such as "cpu" or "gpu".')
-    is_leaf = property(lambda self: self.op is None, doc="Whether no op made it.")
+    is_leaf = property(lambda self: self.op is None, doc="Whether it was not made by an op.")
     T = property(lambda self: self.permute(*reversed(range(self.ndim))), doc="All axes reversed.")
 
     # gradients and conversions
     def backward(self, grad: Any = None, keep_graph: bool = False) -> None:
-        """Add the gradient of this tensor to ``.grad`` of every leaf behind it; ``grad`` may be left out for a scalar.
+        """Add this tensor's gradient to ``.grad`` of every leaf it depends on; for a scalar, ``grad`` may be left out.
 
         Frees the graph as it goes, unless ``keep_graph``. Raises RuntimeError if there is no graph, or a freed one.
         """
@@ -164,7 +165,7 @@ class Tensor:
         return self
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array (shared with the tensor when it lives on the CPU)."""
+        """The values as a NumPy array (sharing memory with the tensor if it lives on the CPU)."""
         return kernels.to_device(self.data, "cpu")
 
     def item(self) -> float:
@@ -176,7 +177,7 @@ class Tensor:
     def to(self, target: Any) -> "Tensor":
         """The same values in another dtype (``to(float64)``), or on another device (``to("gpu")``).
 
-        Raises ValueError for an unknown target, RuntimeError, with what to do, for a device that cannot be used here.
+        Raises ValueError for an unknown target, and RuntimeError, with what to do, for a device that cannot be used.
         """
         if isinstance(target, str) and target in kernels.DEVICES:
             return self if target == self.device else apply(shape.Move, self, device=target)
@@ -302,11 +303,11 @@ class Tensor:
     __hash__ = object.__hash__
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
-        """Index of the (first) largest value, of all or along ``dim``."""
+        """Index of the (first) largest value, among all or along ``dim``."""
         return Tensor(kernels.of(self.data).argmax(self.data, dim, keepdim))
 
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
-        """Index of the (first) smallest value, of all or along ``dim``."""
+        """Index of the (first) smallest value, among all or along ``dim``."""
         return Tensor(kernels.of(self.data).argmin(self.data, dim, keepdim))
 
     # elementwise functions
@@ -375,7 +376,7 @@ class Tensor:
         start, end = (_dim("flatten", self.ndim, d) for d in (start_dim, end_dim))
         if start > end:
             raise ValueError(f"flatten: got start_dim={start_dim} behind end_dim={end_dim} for shape {self.shape}")
-        merged = math.prod(self.shape[start : end + 1])  # not -1, which an empty batch leaves open
+        merged = math.prod(self.shape[start : end + 1])  # not -1, which is ambiguous for an empty batch
         return self.reshape(*self.shape[:start], merged, *self.shape[end + 1 :])
 
     def permute(self, *dims):
@@ -405,7 +406,7 @@ class Tensor:
 
 
 def _plain_array(data):
-    """Anything a Tensor can be made of, as an array."""
+    """Anything that a Tensor can be made from, as an array."""
     if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
         data = np.asarray(data)
         return data.astype(np.float32) if data.dtype == np.float64 else data
@@ -415,7 +416,7 @@ def _plain_array(data):
 
 
 def _binary(op_class, a, b):
-    """Apply an op of two operands, one of which may be a number, an array, or a tensor of whole numbers."""
+    """Apply an op to two operands, one of which may be a number, an array, or a tensor of whole numbers."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype):
         a, b = _promoted(a, b)
         if not (isinstance(a, Tensor | int | float) and isinstance(b, Tensor | int | float)):
@@ -436,7 +437,7 @@ def _broadcast(a, b):
 
 
 def _promoted(*operands):
-    """Scalars and arrays made fit to stand beside tensors, and whole numbers in the type of the floating ones."""
+    """The operands with arrays made tensors, and whole-number tensors cast to the type of the floating-point ones."""
     operands = tuple(x if isinstance(x, Tensor) else _plain(x) for x in operands)
     dtype = next((x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
     if dtype is None:
@@ -445,7 +446,7 @@ def _promoted(*operands):
 
 
 def _plain(x):
-    """A NumPy scalar as the Python number it holds (which never changes a dtype), an array as a tensor."""
+    """A NumPy scalar as the Python number it holds (which never changes a dtype); an array as a tensor."""
     return x.item() if isinstance(x, np.generic) else Tensor(x) if isinstance(x, np.ndarray) else x
 
 
@@ -456,5 +457,5 @@ def _sizes(sizes: Iterable) -> tuple:
 
 
 def _dim(function, ndim, dim):
-    """One dimension as a non-negative int; a tensor of shape () is taken to have one."""
+    """One dimension as a non-negative int; a tensor of shape () counts as having one dimension."""
     return (*reduce.axes_of(function, ndim, dim), 0)[0]

@@ -1,10 +1,10 @@
 """Threads: a few large pieces of work on a few cores, with BLAS held to one thread inside.
 
-NumPy releases the interpreter lock inside large calls, so plain Python threads over blocks of an array run side by
-side.
+NumPy releases the interpreter lock inside large calls, so plain Python threads that work on blocks of an array run side
+by side.
 
 BLAS has threads of its own, and no product of ours may wake them: after a product they spin for some 30 ms, waiting for
-the next one, and take the cores from our threads. A single such product, in the linear layer at the end of a ResNet-18,
+the next one, and keep the cores from our threads. A single such product, in the linear layer at the end of a ResNet-18,
 made the whole training step 13 % longer.
 """
 
@@ -27,12 +27,12 @@ def available_cores() -> int:
 
 
 # Found by `python -m benchmarks tune`.
-RUNS_PER_THREAD = 4  # with more of them a slow core delays the others less, but each run costs a call
-BLOCK_BYTES = 4_000_000  # of an array that is worked on channel by channel
+RUNS_PER_THREAD = 4  # more runs balance a slow core better, but each costs a call
+BLOCK_BYTES = 4_000_000  # of an array, in one block of channels
 PARALLEL_BYTES = 4_000_000  # below this a second thread costs more than it saves
 PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
 
-BLAS_ALONE = 9_000  # multiply-adds up to which OpenBLAS itself uses one thread, as seen in its threads' CPU time
+BLAS_ALONE = 9_000  # multiply-adds up to which OpenBLAS itself uses one thread, judging by its threads' CPU time
 
 _num_threads = available_cores()
 _crew: "_Crew | None" = None
@@ -48,7 +48,7 @@ def set_num_threads(n: int) -> None:
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}; expected a whole number of at least 1")
     _num_threads, former, _crew = n, _crew, None
-    if former is not None and not getattr(_local, "busy", False):  # a caller who has the helpers cannot wait for itself
+    if former is not None and not getattr(_local, "busy", False):  # work cannot wait for its own end
         former.dismiss()
 
 
@@ -60,9 +60,9 @@ def get_num_threads() -> int:
 def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
     """Cut ``items`` into a few runs per thread, call ``work`` on each side by side, and return the results in order.
 
-    A thread that is done takes the next run, so that a core which is slow for a while does less. The runs are the same
+    A thread that has finished takes the next run, so a core that is slow for a while does less. The runs are the same
     every time, whoever takes them: sums over their results, in order, come out the same to the last bit.
-    Called from inside a piece of work, it runs in that piece's own thread.
+    When called from inside ``work``, everything runs in the calling thread.
     """
     threads = min(_num_threads, len(items))
     if threads <= 1 or getattr(_local, "busy", False):
@@ -86,18 +86,18 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
 
 
 def worth_threads(multiply_adds: int) -> bool:
-    """Whether a matrix product, or a few, is large enough for several threads."""
+    """Whether matrix products with this many multiply-adds in all are worth several threads."""
     return multiply_adds >= PARALLEL_WORK
 
 
 def cut(length: int, pieces: int) -> list[slice]:
-    """Slices that cut range(length) into that many nearly equal pieces; those that would be empty are left out."""
+    """Slices that cut range(length) into that many nearly equal pieces, leaving out empty ones."""
     ends = [length * i // pieces for i in range(pieces + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(ends) if a < b]
 
 
 def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply_adds: int) -> list:
-    """`parallel` where there is enough to multiply, else all in this thread; returns the results in order."""
+    """`parallel` if there is enough to multiply, otherwise all in this thread; returns the results in order."""
     if worth_threads(multiply_adds):
         return parallel(work, items)
     with one_blas_thread():
@@ -105,28 +105,28 @@ def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply
 
 
 def products_over(length: int, work: Callable[[Sequence[slice]], Any], multiply_adds: int) -> list:
-    """`parallel_products` on slices of range(length): one for each thread, or one in all if there is too little to do.
+    """`parallel_products` on slices of range(length): one for each thread, or a single one if there is little to do.
 
-    Small work is not cut, and so has the same bits for any number of threads.
+    Small work is not cut, so its results have the same bits for any number of threads.
     """
     pieces = cut(length, _num_threads if worth_threads(multiply_adds) else 1)
     return parallel_products(work, pieces, multiply_adds)
 
 
 def plus(partial: np.ndarray | None, product: np.ndarray) -> np.ndarray:
-    """The sum of both, in the memory of the first, if there is one yet."""
+    """The sum of both, in the memory of the first; just ``product`` if there is no ``partial`` sum yet."""
     return product if partial is None else np.add(partial, product, out=partial)
 
 
 def total(partials: Sequence[np.ndarray]) -> np.ndarray:
-    """Sum of what the runs of a piece of work returned, in their order, in the memory of the first."""
+    """The sum of what the runs returned, in their order, in the memory of the first."""
     return functools.reduce(plus, partials)
 
 
 def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:
-    """Call ``work`` on slices that cut the first axis of ``array`` into blocks, on several threads if it pays."""
+    """Call ``work`` on slices that cut the first axis of ``array`` into blocks, on several threads if faster."""
     if array.nbytes < PARALLEL_BYTES:
-        long = array.size > BLAS_ALONE * len(array)  # work may hold a dot product of each channel
+        long = array.size > BLAS_ALONE * len(array)  # work may contain a dot product for each channel
         with one_blas_thread() if long else contextlib.nullcontext():
             work([slice(None)])
         return
@@ -135,7 +135,7 @@ def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> 
 
 
 class _Helper(threading.Thread):
-    """A thread that waits to be called. Two bare locks hand it work in half the time of an executor's queue."""
+    """A thread that waits to be called. Two bare locks hand over work in half the time of an executor's queue."""
 
     def __init__(self) -> None:
         super().__init__(name="minires", daemon=True)
@@ -161,16 +161,16 @@ class _Helper(threading.Thread):
 
 
 class _Crew:
-    """Helpers that one caller has at a time."""
+    """Helper threads, for one caller at a time."""
 
     def __init__(self, size: int):
         self.free = threading.Lock()
         self.helpers = [_Helper() for _ in range(size)]
 
     def call(self, job: Callable[[], None], count: int) -> None:
-        """Run ``job`` here and in ``count`` helpers, and return, or raise what one of them raised, when all are done.
+        """Run ``job`` here and in ``count`` helpers; when all are done, return, or raise what one of them raised.
 
-        If somebody else has the helpers, it runs here alone.
+        If another caller has the helpers, the job runs here alone.
         """
         if not self.free.acquire(blocking=False):
             job()
@@ -181,7 +181,7 @@ class _Crew:
                 helper.job, helper.error = job, None
                 helper.go.release()
             job()
-        finally:  # the others write into arrays of the caller's: never leave before they are done
+        finally:  # the helpers write into the caller's arrays: never leave before they are done
             interrupt = None
             for helper in called:
                 try:
@@ -195,7 +195,7 @@ class _Crew:
                 raise raised
 
     def dismiss(self) -> None:
-        """Let the helpers end as soon as nobody has them; whoever calls later works alone."""
+        """Let the helpers end as soon as no caller has them; later calls run in the caller's thread alone."""
         self.free.acquire()
         for helper in self.helpers:
             helper.go.release()  # without a job
@@ -209,7 +209,7 @@ def _hire() -> _Crew:
 
 
 def _after_fork() -> None:
-    """The parent's threads do not exist in the child: forget them, and what they were holding."""
+    """Forget the parent's threads, which do not exist in the child, and what they were holding."""
     global _crew, _blas_lock, _blas_users
     _crew, _blas_lock, _local.busy = None, threading.Lock(), False
     if _blas_users:
@@ -257,8 +257,8 @@ def _set_blas_threads(counts: list[int]) -> None:
 def _get_and_set(library: Any) -> tuple[Callable[[], int], Callable[[int], None]]:
     """OpenBLAS's own functions where its threads belong to the process, as in NumPy's wheels; else threadpoolctl's.
 
-    threadpoolctl's setter (from 3.8 on) ignores every thread but the one that used it first; here any may come, and
-    `one_blas_thread` counts them.
+    From 3.8 on, threadpoolctl's setter ignores every thread but the one that used it first. Here any thread may call,
+    and `one_blas_thread` counts them.
     """
     if getattr(library, "threading_layer", None) == "pthreads" and hasattr(library, "_get_symbol"):
         own = library._get_symbol("openblas_get_num_threads"), library._get_symbol("openblas_set_num_threads")
@@ -268,10 +268,10 @@ def _get_and_set(library: Any) -> tuple[Callable[[], int], Callable[[int], None]
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype, purpose: str = "patches") -> np.ndarray:
-    """Scratch memory of this thread, one piece for each purpose, reused from call to call; contents are undefined."""
+    """This thread's scratch memory, one piece for each purpose, reused from call to call; contents are undefined."""
     count = math.prod(shape) * dtype.itemsize
     buffer = getattr(_local, purpose, None)
     if buffer is None or buffer.size < count:
         buffer = np.empty(count, np.uint8)
         setattr(_local, purpose, buffer)
-    return np.ndarray(shape, dtype, buffer)
+    return buffer[:count].view(dtype).reshape(shape)

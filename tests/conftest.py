@@ -1,7 +1,7 @@
 """Hypothesis draws the same examples in every run; `--hypothesis-profile=explore` looks further.
 
-Two processes share the tests and the cores (pytest-xdist; ``-n0`` for one), so each computes in one thread, but for the
-tests of threads, which set their own number, and the processes that tests start.
+Two processes share the tests and the cores (pytest-xdist; ``-n0`` for one), so each computes in one thread. Exceptions
+are the tests of threads, which set their own number, and the processes that tests start.
 """
 
 import os

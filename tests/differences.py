@@ -1,4 +1,4 @@
-"""Central differences: what a gradient is held to.
+"""Central differences: what gradients are compared with.
 
 The cotangent is normal: under an all-ones one, which is what `sum()` gives, many wrong gradients look right.
 """
@@ -11,7 +11,7 @@ STEP = 1e-4
 
 
 def check_gradient(f, *arrays, seed=0, directions=3):
-    """Hold the gradients of ``f(*tensors) -> tensor`` to Richardson's central differences along normal directions.
+    """Compare the gradients of ``f(*tensors) -> tensor`` with Richardson's central differences in normal directions.
 
     f must be smooth within a few ``STEP`` of the arrays (float64). The gradient for one input must not depend on
     whether the others are wanted, and nothing that was passed in may change.

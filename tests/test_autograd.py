@@ -478,7 +478,7 @@ def test_grad_of_any_node(program, seed, data):
 
 @given(programs(), programs(), seeds)
 def test_the_pieces_of_a_chain_multiply(first, second, seed):
-    """The vector–Jacobian product of two pieces, one after the other, is that of the whole."""
+    """The vector–Jacobian products of two pieces, one after the other, give that of the whole."""
     rng = np.random.default_rng(seed)
     x, c, cotangent = leaf(rng.standard_normal(3)), mr.tensor(rng.standard_normal(3)), rng.standard_normal(3)
     h = run(first, x, c)[-1] + x
@@ -588,7 +588,7 @@ def test_an_op_is_a_class_with_two_methods(rng):
 
 
 def op_returning(gradient, forward=lambda x: x * 1):
-    """An op called Mine whose backward returns what it is told."""
+    """An op called Mine whose backward returns the given gradients."""
     body = {"forward": lambda self, x: forward(x), "backward": lambda self, g: gradient(g)}
     return type("Mine", (mr.Op,), body)
 
@@ -775,7 +775,7 @@ def test_backward_of_a_non_scalar_needs_a_gradient():
     with pytest.raises(ValueError, match=r"backward: got a tensor of shape \(2, 3\) and no gradient.*same shape"):
         (leaf(np.ones((2, 3))) * 2).backward()
     x = leaf(np.ones((1, 1)))
-    (x * 2).backward()  # a single value is enough of a scalar
+    (x * 2).backward()  # a single value counts as a scalar
     assert x.grad.tolist() == [[2]]
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks: what they count and conclude, and that README says what was measured."""
+"""The benchmarks: what they count and conclude, and that README reports what was measured."""
 
 import subprocess
 import sys
@@ -67,7 +67,7 @@ def test_a_worker_runs_in_its_own_process_and_an_absent_peer_is_named():
 
 
 def test_every_kernel_of_a_step_is_described_and_timed():
-    """Whatever its arguments are, also a type of numbers."""
+    """Whatever its arguments are, even a dtype."""
     found = harness.run(harness.program("minires_ops", "digits56", "step", "--batch", 2, "--width", 1), quick=True)
     names = {call["kernel"] for call in found["calls"]}
     assert {"conv2d", "conv2d_backward", "batch_norm", "relu", "add", "one_hot"} <= names

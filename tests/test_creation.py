@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_numbers():
 
 
 def test_the_generator_is_one_and_the_same_object():
-    """Whoever took it before a new seed draws on from the new one."""
+    """Code that took it before a new seed goes on drawing from the new one."""
     before = random.generator()
     assert mr.manual_seed(3) is before is random.generator()
 

@@ -1,4 +1,4 @@
-"""The house of `minires/README.md`: each floor imports only from floors below it, and there are no import circles."""
+"""The map in `minires/README.md`: each floor imports only from the floors below it, and there are no import cycles."""
 
 import ast
 import graphlib
@@ -40,4 +40,4 @@ def test_each_floor_imports_only_from_floors_below_it():
 
 
 def test_there_are_no_circles():
-    graphlib.TopologicalSorter(IMPORTS).prepare()  # raises CycleError, with the circle
+    graphlib.TopologicalSorter(IMPORTS).prepare()  # raises CycleError, with the cycle

@@ -1,4 +1,4 @@
-"""`import minires` is quick: it takes nothing along that is slow to import and that most programs do not need."""
+"""`import minires` is quick: it loads nothing that is slow to import and that most programs do not need."""
 
 import subprocess
 import sys

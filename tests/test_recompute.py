@@ -1,4 +1,4 @@
-"""checkpoint: the inside is computed again for backward, and nothing but the memory shows it."""
+"""checkpoint: the inside is computed again for backward, and only the memory shows it."""
 
 import gc
 import tracemalloc

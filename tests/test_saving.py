@@ -1,4 +1,4 @@
-"""The checkpoint file: whole or not there, verified before it is believed, and never half applied."""
+"""The checkpoint file: whole or absent, verified before it is trusted, and never half applied."""
 
 import os
 import signal
@@ -110,7 +110,7 @@ def test_memory_order_is_not_part_of_the_file(tmp_path):
     Checkpoint.take(model, optimizer, schedule).save(tmp_path / "f.npz")
     assert (tmp_path / "c.npz").read_bytes() == (tmp_path / "f.npz").read_bytes()
     Checkpoint.load(tmp_path / "c.npz").restore(model, optimizer, schedule)
-    assert not model.conv1.weight.data.flags.c_contiguous  # values are copied into the arrays there are
+    assert not model.conv1.weight.data.flags.c_contiguous  # values are copied into the existing arrays
 
 
 # ── another model, optimiser or schedule: an error, and nothing changed ──

@@ -1,4 +1,4 @@
-"""Training: it learns, it is reproducible, and a run that was killed goes on as if nothing had happened."""
+"""Training: it learns, it is reproducible, and a run that was killed continues as if nothing had happened."""
 
 import json
 import math

@@ -1,1 +1,1 @@
-"""The commands of ``minires``, a file each."""
+"""The commands of ``minires``, one file each."""

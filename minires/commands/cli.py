@@ -1,4 +1,4 @@
-"""The command line: ``minires compare`` and its companions, each in the file of its name."""
+"""The command line: ``minires compare`` and the other commands, each in the file of its name."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ COMMANDS = compare, flow, new, grade, lessons, doctor  # in the order of the hel
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for an error (reported in one line), 2 for bad usage, 130 for Ctrl-C.
 
-    ``grade`` returns 3 if it has done its work and points are missing.
+    ``grade`` returns 3 if grading worked and points are missing.
     """
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")

@@ -25,8 +25,8 @@ from ..train import evaluate
 
 EPOCHS = {"digits": 20, "cifar10": 2}  # default for each data set
 TABLE_STEPS = (0, 10, 100)
-TAIL = 50  # the final training loss is the mean over the last so many steps
-DIVERGED = 100.0  # a training loss that shows that nothing was learnt: guessing one of ten classes costs ln 10 = 2.3
+TAIL = 50  # the final training loss is the mean over this many last steps
+DIVERGED = 100.0  # at such a training loss nothing was learned: guessing one of ten classes costs ln 10 = 2.3
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Comparison:
     version: str = __version__
 
     def to_json(self) -> str:
-        """A JSON object with everything but the forks, as it stands in ``compare.json``."""
+        """A JSON object with everything but the forks, as written to ``compare.json``."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del fields["forks"]
         networks = {}
@@ -172,7 +172,7 @@ def run(**options: Any) -> int:
 
 @contextlib.contextmanager
 def _no_overflow_warnings() -> Iterator[None]:
-    """Silence NumPy's warnings of overflow: the table and the sentences say once that a training diverged.
+    """Silence NumPy's warnings of overflow: the table and the sentences report once that a training diverged.
 
     (Not `np.errstate`, which does not reach the kernels' threads.)
     """
@@ -235,7 +235,7 @@ def compare(settings: Settings) -> Comparison:
     try:
         for runner in runners.values() if done else ():
             runner.test_accuracy = evaluate(runner.model, test)[1]
-    except KeyboardInterrupt:  # without the test images, the rest is written all the same
+    except KeyboardInterrupt:  # without the test images, the rest is still written
         interrupted = True
     measured = _measured(settings, epochs, runners, time.perf_counter() - started, interrupted)
     if done:
@@ -354,7 +354,7 @@ def sentences(measured: Comparison) -> list[str]:
 
 
 def _trend(ratio: float | None) -> str:
-    """Describe what a first/last ratio says of the gradient's way back."""
+    """Describe what a first/last ratio says about the gradient on its way back."""
     if ratio is None:
         return "is not finite"
     if ratio > 1.5:

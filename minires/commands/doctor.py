@@ -75,7 +75,7 @@ def _cupy() -> str:
 
 
 def _first_line(command: list[str]) -> str:
-    """The first line a program prints, or nothing if it is not there or fails."""
+    """The first line that a program prints, or nothing if it is missing or fails."""
     if shutil.which(command[0]) is None:
         return ""
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

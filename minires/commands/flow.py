@@ -1,4 +1,4 @@
-"""``minires flow``: every figure of the gradient-flow instrument, for a pair of twins or a network of your choice."""
+"""``minires flow``: all figures of the gradient-flow instrument, for a pair of twins or a network of your choice."""
 
 import argparse
 import sys
@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
         "variance, shattering, Jacobians, lesion, landscape, and the flow over training.",
         epilog="examples:\n"
         "  minires flow                               plain and residual twins of 20 layers, on handwritten digits\n"
-        "  minires flow --init-only --depth 56        nothing is trained: what the papers say of initialisation\n"
+        "  minires flow --init-only --depth 56        nothing is trained: what the papers say about initialisation\n"
         "  minires flow --plain --depth 20            the plain network alone\n"
         "  minires flow --model skipinit              one of the models below\n\n"
         "models:\n" + "\n".join(f"  {name:<24}{variant.description}" for name, variant in models.VARIANTS.items()),
@@ -113,7 +113,7 @@ def draw(settings: Settings) -> list[Path]:
 
 
 def build(settings: Settings, in_channels: int) -> dict[str, ResNet]:
-    """{name: network} as the settings ask for. Raises ValueError for an unknown name or an illegal depth."""
+    """{name: network} according to the settings. Raises ValueError for an unknown name or an illegal depth."""
     options: dict[str, Any] = dict(in_channels=in_channels)
     if settings.model == "twins":
         plain, residual = models.twins(settings.depth, settings.width, preact=settings.preact, **options)
@@ -164,7 +164,7 @@ class _Figures:
     def draw(self, folder: Path, when: str, trained: bool) -> list[Path]:
         """Write every figure that fits the networks into the folder; the last three need trained networks.
 
-        (Batch norm starts with γ = 1, so that all responses have a standard deviation of 1 at first.)
+        (Batch norm starts with γ = 1, so all responses have a standard deviation of 1 at first.)
         """
         writable_folder(folder, "flow")
         figures: dict[str, Callable[[Any, Any, str], Any]] = {
@@ -278,7 +278,7 @@ def _convolutions(recording: flow.Recording) -> list[flow.Layer]:
 
 
 def _matplotlib() -> tuple[Any, Any]:
-    """pyplot without a screen, and the panels; slow to import, and needed only for drawing."""
+    """pyplot without a screen, and the panels: slow to import, and needed only for drawing."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-FORMATS = "text", "markdown", "junit", "gradescope"  # those of the coursework, which is imported only if asked for
+FORMATS = "text", "markdown", "junit", "gradescope"  # the coursework's own; it is imported only when needed
 VISIBILITIES = "visible", "after_due_date", "after_published", "hidden"
 
 
@@ -12,7 +12,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "grade",
         help="grade an exercise file",
-        description="Run the tests of an exercise on your file, each in a process of its own, and report what "
+        description="Run the tests of an exercise on your file, each in a separate process, and report what "
         "passed, what failed, and a hint.",
         epilog="The exit code is 0 for full marks in all tests that ran, 3 if points are missing.\n\n"
         "examples:\n"
@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
 
 def run(file: str, format: str, out: str | None, **options: Any) -> int:
     """Grade; returns the exit code, 3 if points are missing."""
-    from .. import coursework  # only if it is asked for
+    from .. import coursework  # only when needed
 
     result = coursework.grade_to(file, format, out, **options)
     return 0 if result.score == result.points else 3

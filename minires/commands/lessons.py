@@ -33,13 +33,13 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(command=run)
     parser.add_argument("number", type=int, nargs="?", help="the lesson to run")
-    parser.add_argument("--quick", action="store_true", help="a version of a few seconds")
+    parser.add_argument("--quick", action="store_true", help="a shorter version, a few seconds")
     parser.add_argument("--notebook", metavar="DIR", help="write notebooks into this folder instead")
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a lesson's first cell says of it. seconds, quick: the time it takes, and that of its quick version."""
+    """What a lesson's first cell says about it. seconds, quick: the time it takes, and its quick version takes."""
 
     number: int
     title: str
@@ -89,12 +89,12 @@ def table(lessons: list[Lesson]) -> str:
 
 
 def index(lessons: list[Lesson]) -> str:
-    """The list in ``lessons/README.md``: a Markdown line each, with the question it answers."""
+    """The list in ``lessons/README.md``: one Markdown line per lesson, with the question it answers."""
     return "\n".join(f"- [{x.number}. {x.title}]({x.path.name}): *{x.question}*" for x in lessons)
 
 
 def run_lesson(lesson: Lesson, quick: bool) -> int:
-    """Run a lesson in a process of its own, and return its exit code: 1 if a claim failed."""
+    """Run a lesson in a separate process, and return its exit code: 1 if a claim failed."""
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")]))
     command = [sys.executable, str(lesson.path), *(["--quick"] if quick else [])]

@@ -14,13 +14,13 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=run)
-    parser.add_argument("name", metavar="NAME", help="an exercise, or: list, which names them all")
+    parser.add_argument("name", metavar="NAME", help="an exercise, or list to see them all")
     parser.add_argument("--out", metavar="FILE", help="file to write (default NAME.py); one that exists is kept")
 
 
 def run(name: str, out: str | None) -> int:
     """Write an exercise file, or list the exercises; returns the exit code."""
-    from .. import coursework  # only if it is asked for
+    from .. import coursework  # only when needed
 
     if name == "list":
         for assignment in coursework.ASSIGNMENTS.values():

@@ -1,8 +1,8 @@
-"""Coursework: exercises with holes, and grading that survives what is submitted.
+"""Coursework: exercises with holes, and grading that survives whatever is submitted.
 
 ``minires new conv2d`` writes an exercise file; ``minires grade conv2d.py`` reports what passed and failed, with hints.
-The grader judges: it draws the inputs, asks a process that runs the submission, and compares what comes back with
-answers of its own (`judge`). Each test has such a process for itself (`keeper`, `worker`), with limits.
+The grader judges: it draws the inputs, sends them to a process that runs the submission, and compares what comes back
+with its own answers (`judge`). Each test has a process to itself, with limits (`keeper`, `worker`).
 """
 
 from .assignment import Assignment, Test

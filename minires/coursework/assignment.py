@@ -17,8 +17,8 @@ EXERCISES = Path(__file__).parent / "exercises"
 class Test:
     """One test: ``check(learner, rng)`` asks the submission and raises `Wrong` if it does not pass.
 
-    part, points, hint: as the markers of `minires.testing.pytest_plugin`. hidden: run with ``--hidden`` only, and of
-    its failure only the hint and the kind of mistake are shown. patience: multiplies the time limit.
+    part, points, hint: as in the markers of `minires.testing.pytest_plugin`. hidden: run only with ``--hidden``; if it
+    fails, only the hint and the kind of mistake are shown. patience: multiplies the time limit.
     """
 
     part: str
@@ -34,7 +34,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Assignment:
-    """An exercise file ``exercises/NAME.py`` and its tests; the parts are those of the tests, in their order."""
+    """An exercise file ``exercises/NAME.py`` and its tests; its parts are the parts of the tests, in order."""
 
     name: str
     tests: Sequence[Test]
@@ -51,7 +51,7 @@ class Assignment:
 
     @property
     def points(self) -> float:
-        """What all tests together are worth, the hidden ones included."""
+        """What all tests are worth together, hidden ones included."""
         return sum(test.points for test in self.tests)
 
     @property

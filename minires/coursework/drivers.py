@@ -1,6 +1,6 @@
 """What runs beside a submission, in its process, where a test needs more than one call: a network, a graph, a block.
 
-Each driver takes the submission's module first, and arrays and plain values; it returns such.
+Each driver takes the submission's module first, then arrays and plain values; it returns arrays and plain values.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from .graphs import GRAPHS
 
 
 def order(submission: ModuleType, graph: str, arrays: Sequence[np.ndarray]) -> list[int]:
-    """The ops that the submission's ``order`` lists, by their place in the order of creation (−1: not of the graph)."""
+    """The ops that the submission's ``order`` lists, by their place in the order of creation (−1: not in the graph)."""
     output = GRAPHS[graph](*[Tensor(a, requires_grad=True) for a in arrays])
     places = {id(op): i for i, op in enumerate(networks.ops_behind(output))}
     return [places.get(id(op), -1) for op in submission.order(output)]
@@ -46,9 +46,9 @@ def train_network(
     weights: dict[str, np.ndarray],
     batches: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[list[float], dict[str, np.ndarray]]:
-    """Train a ResNet-8 on these batches with the submission's kernels in place: (losses, weights after it).
+    """Train a ResNet-8 on these batches with the submission's kernels in place; return (losses, final weights).
 
-    For a kernel, or a gradient, that is not written the library's stands in. Raises NotImplementedError if none is.
+    The library's stands in for a kernel or gradient that is not written. Raises NotImplementedError if none is.
     """
     model = networks.resnet8(pool)
     model.load_state_dict(weights)
@@ -61,13 +61,13 @@ def train_network(
 
 
 class Piece:
-    """A submission's kernel, and the library's for what is missing of it; ``written``: some of it was not."""
+    """A submission's kernel, and the library's for what it lacks; ``written``: whether any of it was written."""
 
     def __init__(self, mine: Callable | None, library: Callable):
         self.mine, self.library, self.written = mine, library, False
 
     def run(self, *arguments: Any, **options: Any) -> Any:
-        """The submission's result; where it is not written (NotImplementedError, None), the library's."""
+        """The submission's result, or the library's for what is not written (NotImplementedError, None)."""
         found = None
         if self.mine is not None:
             with contextlib.suppress(NotImplementedError):
@@ -120,7 +120,7 @@ def block_parameters(submission: ModuleType, shape: tuple[int, int, int]) -> dic
 def train_blocks(
     submission: ModuleType, batches: Sequence[tuple[np.ndarray, np.ndarray]], seed: int
 ) -> tuple[list[float], dict[str, np.ndarray]]:
-    """Train a ResNet-8 made of the submission's blocks: (losses, weights after it)."""
+    """Train a ResNet-8 made of the submission's blocks; return (losses, final weights)."""
 
     def make(in_channels, channels, stride, shortcut):
         return submission.ResidualBlock(in_channels, channels, stride)
@@ -135,7 +135,7 @@ def train_blocks(
 
 
 def check_mutant(submission: ModuleType, name: str, seeds: Sequence[int]) -> list[list[int]]:
-    """For each seed, the indices that the submission's ``gradcheck`` calls wrong."""
+    """For each seed, the indices of the gradients that the submission's ``gradcheck`` calls wrong."""
     mutant = mutants.MUTANTS[name]
     found = []
     for seed in seeds:

@@ -12,12 +12,12 @@ MARKS = {"passed": "✓", "failed": "✗", "not run": "·"}
 
 
 def text(result: Result) -> str:
-    """For a terminal: each test, then points by part and in all."""
+    """For a terminal: each test, then the points by part and in total."""
     return "\n".join([*(text_of(test) for test in result.tests), "", text_end(result)])
 
 
 def text_of(test: TestResult) -> str:
-    """One test's line, and what is shown of a failure."""
+    """One test's line and, if it failed, what is shown of the failure."""
     name = f"{test.test.part}: {test.title}"
     line = f"{MARKS[test.status]} {test.number:<5}{name:<58}{test.score:>5g} of {test.test.points:g}"
     return "\n".join([line, *(f"      {told}" for told in clean(test.told).splitlines())])
@@ -114,5 +114,5 @@ def by_part(result: Result) -> dict[str, list[TestResult]]:
 
 
 def clean(told: str) -> str:
-    """Without what XML, JSON readers or a terminal cannot take: control characters and halves of surrogate pairs."""
+    """The text without what XML, JSON readers or terminals cannot take: control characters and lone surrogates."""
     return re.sub(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", told)

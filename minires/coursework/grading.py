@@ -1,4 +1,4 @@
-"""Grading: every test in a process of its own, one result after the other, and a complete result whatever happens."""
+"""Grading: each test runs in its own process, one after the other, and the result is complete whatever happens."""
 
 import importlib.util
 import os
@@ -45,7 +45,7 @@ class TestResult:
 
     @property
     def told(self) -> str:
-        """What the learner is shown: of a hidden test the kind of mistake and the hint, no values and no output."""
+        """What the learner is shown; of a hidden test only the kind of mistake and the hint, no values, no output."""
         if self.status == "passed":
             return ""
         if self.status == "not run":
@@ -59,7 +59,7 @@ class TestResult:
 
 @dataclass
 class Result:
-    """The outcome of all tests that were asked for."""
+    """The outcome of all tests that were requested."""
 
     assignment: Assignment
     file: str
@@ -75,7 +75,7 @@ class Result:
 
     @property
     def points(self) -> float:
-        """What the tests that were asked for are worth."""
+        """What the requested tests are worth."""
         return sum(test.test.points for test in self.tests)
 
     @property
@@ -104,12 +104,13 @@ def grade(
     """Run an assignment's tests on a submission: a file, or a folder that holds it under the exercise's name.
 
     assignment: a name from `ASSIGNMENTS` (default: that of the file). hidden: run the hidden tests too, whose shapes
-    and numbers are drawn from ``seed``. timeout, memory: seconds and MB for one test. user: run the submission as this
-    user (needs root). visibility: when Gradescope shows a hidden test's score and hint, one of `VISIBILITIES`. on_test:
-    called with the result so far before the first test (with None) and after each.
+    and numbers are drawn from ``seed``. timeout, memory: the limits of one test, in seconds and MB. user: run the
+    submission as this user (needs root). visibility: when Gradescope shows a hidden test's score and hint, one of
+    `VISIBILITIES`. on_test: called as ``on_test(result so far, test)`` after each test, and before the first one with
+    None for the test.
 
     The submission is never imported here. Raises ValueError or OSError for arguments that do not fit; whatever the
-    submission does ends in the result.
+    submission does ends up in the result.
     """
     chosen = find_assignment(path, assignment)
     if not timeout > 0 or memory < 1 or seed < 0:
@@ -140,7 +141,7 @@ def grade(
 
 
 def run_test(result: TestResult, keeper: Keeper, source: str, name: str, limits: Limits, seed: int) -> None:
-    """Run one test and write down what came of it."""
+    """Run one test and record what came of it."""
     test = result.test
     limits = Limits(limits.seconds * test.patience, limits.memory, limits.user)
     rng = np.random.default_rng([zlib.crc32(f"{test.part}/{test.name}".encode()), seed if test.hidden else 0])
@@ -170,7 +171,7 @@ def number_tests(assignment: Assignment, hidden: bool) -> list[TestResult]:
 
 
 def read_submission(path: Path, name: str) -> tuple[str, str, str]:
-    """(file name, its text, trouble): trouble is what is wrong with it, in words for the learner, or "".
+    """(file name, its text, trouble): trouble says what is wrong with it, in words for the learner, or is "".
 
     Raises OSError if there is nothing at this path.
     """
@@ -194,7 +195,7 @@ def read_submission(path: Path, name: str) -> tuple[str, str, str]:
 
 
 def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
-    """The assignment of this name, or that the file is named after. Raises ValueError if there is none."""
+    """The assignment with this name, or the one that the file is named after. Raises ValueError if there is none."""
     wanted = name if name is not None else Path(path).stem
     if wanted not in ASSIGNMENTS:
         ask = "" if name is not None else ", from the file's name; say --assignment NAME"
@@ -204,7 +205,7 @@ def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
 
 def find_user(name: str) -> tuple[int, int]:
     """(uid, gid) of a user. Raises ValueError if there is none, or if this process may not become one."""
-    import pwd  # not there on Windows, where `grade` has said so by now
+    import pwd  # not there on Windows, where `grade` has reported that by now
 
     if os.geteuid() != 0:
         raise ValueError("grade: only root may run a submission as another user; leave out --user")

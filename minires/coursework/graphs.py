@@ -1,4 +1,4 @@
-"""Small graphs for assignment autograd: functions of Tensors, by name. Grader and submission build the same ones."""
+"""Small graphs for assignment autograd: functions of Tensors, by name. Grader and submission both build them."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def two_inputs(x: Tensor, w: Tensor) -> Tensor:
 
 
 def with_constant(x: Tensor, w: Tensor) -> Tensor:
-    """An op one of whose inputs needs no gradient."""
+    """An op with one input that needs no gradient."""
     return (x * 3.0).tanh() * w
 
 
@@ -33,7 +33,7 @@ def skip_inside(x: Tensor) -> Tensor:
 
 
 def long_way_round(x: Tensor) -> Tensor:
-    """A short and a long way from the same tensor: a walk that goes down one first meets the fork too early."""
+    """A short and a long way from the same tensor: a walk that follows one way to its end meets the fork too early."""
     h = x.tanh()
     way = h
     for _ in range(4):
@@ -54,7 +54,7 @@ def three_blocks(x: Tensor, v: Tensor, w: Tensor) -> Tensor:
 
 
 def deep(x: Tensor) -> Tensor:
-    """1,200 ops one behind the other."""
+    """1,200 ops, one after the other."""
     for _ in range(600):
         x = (x * 0.999).tanh()
     return x

@@ -12,7 +12,7 @@ from .grading import Result, TestResult, find_assignment, grade
 def new(name: str, out: str | os.PathLike | None = None) -> Path:
     """Write an exercise file, NAME.py unless ``out`` names another, and return where it is.
 
-    Raises ValueError for an unknown exercise, FileExistsError rather than write over a file.
+    Raises ValueError for an unknown exercise, FileExistsError instead of overwriting a file.
     """
     assignment = find_assignment(name, name)
     path = Path(out if out is not None else f"{name}.py")
@@ -25,9 +25,9 @@ def new(name: str, out: str | os.PathLike | None = None) -> Path:
 
 
 def grade_to(path: str | os.PathLike, format: str, out: str | os.PathLike | None = None, **options: Any) -> Result:
-    """`grade`, written to a file in a format of `FORMATS`, anew after each test; without ``out`` printed.
+    """`grade`, with the result written to a file in one of `FORMATS`, anew after each test; without ``out``, printed.
 
-    The file is whole and valid at every moment: before a test has run it stands there as not passed.
+    The file is whole and valid at every moment: a test that has not run yet is listed as not passed.
     """
 
     def write(result: Result, test: TestResult | None) -> None:

@@ -24,7 +24,7 @@ Mistakes = Iterable[tuple[str, Any]]
 def judge(what: str, got: Any, right: Any, mistakes: Mistakes = (), tolerance: float = TOLERANCE) -> None:
     """Raise Wrong unless ``got`` equals ``right`` in shape, type and values.
 
-    mistakes: (words, the value it would give) of known ones, of which the first that fits is reported.
+    mistakes: known ones as (words, the value it would give); the first that fits is reported.
     """
     right = np.asarray(right)
     got = as_array(what, got, right)
@@ -43,7 +43,7 @@ def judge(what: str, got: Any, right: Any, mistakes: Mistakes = (), tolerance: f
 
 
 def draw_shape(rng: np.random.Generator, shape: Sequence[int] | str) -> tuple[int, ...]:
-    """A shape as it is, or one letter an axis: digits are sizes, and other letters get sizes from 2 to 6.
+    """A shape as it is, or from one character per axis: digits are sizes, and letters get sizes from 2 to 6.
 
     Equal letters get equal sizes, different letters different ones: "n3mm" may become (4, 3, 2, 2).
     """
@@ -85,7 +85,7 @@ def agree(got: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
 
 
 def parts(what: str, got: Any, count: int, names: str) -> tuple[Any, ...]:
-    """A tuple of so many results; else Wrong."""
+    """A tuple of this many results; else Wrong."""
     if not isinstance(got, tuple | list) or len(got) != count:
         came = f"{len(got)} values" if isinstance(got, tuple | list) else f"a {type(got).__name__}"
         raise Wrong(f"{what}: {came} came back; expected {count}: {names}", "wrong number of results")
@@ -102,7 +102,7 @@ def judge_gradient(
     slot: int,
     rng: np.random.Generator,
 ) -> None:
-    """Judge one gradient for two random grad_outputs; where it is wrong, let the checker say how.
+    """Judge one gradient for two random grad_outputs; if it is wrong, let the checker say how.
 
     call(grad_output) -> the submission's gradients, one for each array; right(grad_output) -> the right ones.
     """

@@ -1,7 +1,7 @@
-"""The keeper: a process beside the grader that starts one process per test, and ends all that is left of it.
+"""The keeper: a process beside the grader that starts one process per test, and ends everything that is left of it.
 
-It has imported the library but never a submission, and forks: a test starts in milliseconds, in a session of its own,
-with limits on memory, time and files, in an empty folder. Orphans of a test come back to the keeper (Linux), so even a
+It has imported the library but never a submission, and it forks: a test starts in milliseconds, in a new session, with
+limits on memory, time and files, in an empty folder. Orphans of a test become the keeper's children (Linux), so even a
 process that left its group is found and killed.
 
     python -m minires.coursework.keeper FD      FD: a socket on which the grader says "start" and "end"
@@ -27,7 +27,7 @@ from . import worker
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 FILES = 32 * 2**20  # bytes a file may grow to
-PROCESSES = 64  # of the user a submission runs as, if it runs as another one
+PROCESSES = 64  # of the user a submission runs as, if not this one
 
 _libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -37,7 +37,7 @@ def main(fd: int) -> None:
     control = socket.socket(fileno=fd)
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    data.digits()  # what reading them imports, another user may not be able to
+    data.digits()  # another user may not be able to import what reading them needs
     gc.freeze()  # pages that no child touches stay shared
     pid, folder = 0, ""
     while True:
@@ -62,7 +62,7 @@ def main(fd: int) -> None:
 
 
 def _become_test(control: socket.socket, fds: list[int], folder: str, order: dict[str, Any]) -> None:
-    """The forked process: give up what is the keeper's, take on limits, and work. Never returns."""
+    """The forked process: give up what belongs to the keeper, accept the limits, and work. Never returns."""
     try:
         os.setsid()
         control.close()
@@ -104,9 +104,9 @@ def limit(memory: int, cpu: int, other_user: bool) -> None:
 
 
 def end(pid: int, gone: bool = False) -> dict[str, Any]:
-    """Kill a test's process, its group and all it left; how it had ended (``gone``: it has), and what it took."""
+    """Kill a test's process, its group and all it left; return how it had ended (``gone``: it has) and what it used."""
     report: dict[str, Any] = {"signal": None, "peak": 0.0, "cpu": 0.0, "left": 0}
-    until = time.monotonic() + 0.5 * gone  # its channel closes a moment before it has ended
+    until = time.monotonic() + 0.5 * gone  # its channel closes a moment before it ends
     ended, status, usage = os.wait4(pid, os.WNOHANG)
     while not ended and time.monotonic() < until:
         time.sleep(0.001)
@@ -135,7 +135,7 @@ def end(pid: int, gone: bool = False) -> dict[str, Any]:
 
 
 def children() -> list[int]:
-    """The keeper's children: every one is a process that a test left behind (Linux; elsewhere none are known)."""
+    """The keeper's children, each a process that a test left behind (Linux; elsewhere none are known)."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""The grader's side of a submission: start it in a process of its own, ask it to call functions, never import it."""
+"""The grader's side of a submission: start it in a separate process, have it call functions, never import it."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "
 
 
 class Wrong(Exception):
-    """A test does not pass. ``str`` of it is for the learner; ``brief`` says no more than a hidden test may."""
+    """A test does not pass. ``str`` of it is for the learner; ``brief`` says no more than a hidden test may reveal."""
 
     def __init__(self, message: str, brief: str = ""):
         super().__init__(message)
@@ -59,7 +59,7 @@ class Keeper:
         return self._start(limits)
 
     def end(self, gone: bool = False) -> dict[str, Any]:
-        """End the process and all it left; how it had ended (``signal``), its ``peak`` in MB, its ``cpu`` seconds."""
+        """End the process and all it left; return how it ended (``signal``), its ``peak`` in MB and ``cpu`` seconds."""
         try:
             return self._ask({"do": "end", "gone": gone}, [])
         except (OSError, ValueError):
@@ -131,7 +131,7 @@ class Keeper:
 
 
 class Learner:
-    """A submission in a process of its own, for one test. A context manager; then ``peak`` (MB) and ``cpu`` (s)."""
+    """A submission in its own process, for one test. A context manager; its end sets ``peak`` (MB), ``cpu`` (s)."""
 
     def __init__(self, keeper: Keeper, source: str, name: str, limits: Limits):
         self.keeper, self.source, self.name, self.limits = keeper, source, name, limits
@@ -155,7 +155,7 @@ class Learner:
 
     @property
     def output(self) -> str:
-        """What the submission printed, cut where it was too much."""
+        """What the submission printed, cut off if it was too much."""
         text = self.printed.decode("utf-8", "replace")
         return text + (f"\n… and {self.dropped:,} bytes more" if self.dropped else "")
 
@@ -195,7 +195,7 @@ class Learner:
         return self.trouble
 
     def _exchange(self, data: bytes, when: str) -> bytes:
-        """Send, and wait for one whole message, reading all that is printed meanwhile."""
+        """Send, and wait for one whole message, reading everything that is printed meanwhile."""
         waiting = memoryview(data)
         while True:
             if len(self._received) >= LENGTH.size:
@@ -255,7 +255,7 @@ class Learner:
         while self._output is not None:  # what is still in the pipe, now that no one writes
             try:
                 self._read_output()
-            except BlockingIOError:  # a process that escaped holds it open
+            except BlockingIOError:  # an escaped process holds it open
                 os.close(self._output)
                 self._output = None
         self._channel.close()

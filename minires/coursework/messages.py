@@ -1,6 +1,6 @@
 """Messages between the grader and a submission's process: plain values and arrays, as bytes. No pickle.
 
-A message is a JSON header and the arrays' bytes behind it. Whatever the other side sends, `unpack` returns plain values
+A message is a JSON header followed by the arrays' bytes. Whatever the other side sends, `unpack` returns plain values
 or raises MessageError; it never runs anything.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 LARGEST = 64 * 2**20  # bytes
-LENGTH = struct.Struct("!Q")  # stands before each message
+LENGTH = struct.Struct("!Q")  # precedes each message
 
 
 class MessageError(ValueError):
@@ -30,7 +30,7 @@ class Other:
 
 
 def pack(value: Any) -> bytes:
-    """A value of numbers, strings, None, lists, tuples, dicts and arrays as bytes; anything else becomes an `Other`."""
+    """A value of numbers, strings, None, lists, tuples, dicts and arrays, as bytes; all else becomes an `Other`."""
     arrays: list[np.ndarray] = []
     described = _describe(value, arrays)
     header = json.dumps([[[a.dtype.str, a.shape] for a in arrays], described]).encode()
@@ -55,14 +55,14 @@ def unpack(data: bytes) -> Any:
 
 
 def framed(data: bytes) -> bytes:
-    """A message with its length before it. Raises MessageError if it is too large."""
+    """A message preceded by its length. Raises MessageError if it is too large."""
     if len(data) > LARGEST:
         raise MessageError(f"{len(data) / 2**20:.0f} MB; a message may have {LARGEST // 2**20} MB")
     return LENGTH.pack(len(data)) + data
 
 
 def _describe(value: Any, arrays: list[np.ndarray]) -> Any:
-    """The value as JSON, arrays replaced by their place in the list."""
+    """The value as JSON, with arrays replaced by their place in the list."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiubc":

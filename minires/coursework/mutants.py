@@ -33,7 +33,7 @@ class Mutant:
 
 
 def _normal(*shapes: str) -> Callable:
-    """Arrays of shapes that are drawn too, by their letters."""
+    """Normal arrays whose shapes are drawn too, from their letters."""
     return lambda rng: [rng.standard_normal(shape) for shape in draw_shapes(rng, *shapes)]
 
 

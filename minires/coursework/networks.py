@@ -14,7 +14,7 @@ GOOD = 0.75  # share of the test digits a trained network reads; the reference i
 
 
 def resnet8(pool: bool = False, block: Callable[..., nn.Module] = models.ResidualBlock, seed: int = 0) -> models.ResNet:
-    """A ResNet-8 of width 8 for digits; with ``pool``, a max pool of size 3 and stride 2 behind its first ReLU."""
+    """A ResNet-8 of width 8 for digits; with ``pool``, a max pool of size 3 and stride 2 after its first ReLU."""
     random.manual_seed(seed)
     model = models.ResNet(block, (1, 1, 1), (WIDTH, 2 * WIDTH, 4 * WIDTH), in_channels=1, shortcut="B")
     if pool:

@@ -1,7 +1,7 @@
 """What runs in the process of one test: load the submission, call its functions as the grader asks, send back results.
 
-Nothing here is trusted by the grader: the submission runs in this very process and may change all of it. So no answer
-to compare with ever comes here.
+Nothing here is trusted by the grader: the submission runs in this very process and may change all of it. So the right
+answers never come here.
 """
 
 import builtins
@@ -26,7 +26,7 @@ from .messages import LENGTH, MessageError, framed, pack, unpack
 
 
 def work(channel: socket.socket) -> None:
-    """Load the submission that comes first, then answer requests until the grader closes the channel."""
+    """Load the submission, which comes first, then answer requests until the grader closes the channel."""
     stream = channel.makefile("rb")
     first = _receive(stream)
     random.seed(0)
@@ -44,7 +44,7 @@ def work(channel: socket.socket) -> None:
 
 
 def load_module(source: str, name: str) -> types.ModuleType:
-    """The submission's text as a module; tracebacks show its lines."""
+    """The submission's text as a module whose lines tracebacks can show."""
     module = types.ModuleType("submission")
     module.__file__ = name
     sys.modules["submission"] = module
@@ -73,7 +73,7 @@ def perform(submission: types.ModuleType, request: dict[str, Any]) -> dict[str, 
 
 
 class _DoesNotFit(Exception):
-    """A function's parameters are not those the assignment asks for."""
+    """A function's parameters are not those that the assignment specifies."""
 
 
 def _fits(function: Callable, name: str, arguments: tuple, options: dict) -> list[str]:
@@ -93,7 +93,7 @@ def _fits(function: Callable, name: str, arguments: tuple, options: dict) -> lis
 
 
 def attempt(action: Callable[[], Any], file: str) -> dict[str, Any]:
-    """What an action returned, or the trouble it met, in words for the author of the file."""
+    """What an action returned, or what went wrong, in words for the author of the file."""
     try:
         return action() or {"value": None}
     except _DoesNotFit as error:
@@ -132,7 +132,7 @@ def _receive(stream: Any) -> Any:
 
 
 def _send(channel: socket.socket, reply: dict[str, Any]) -> None:
-    with contextlib.suppress(builtins.BaseException):  # whatever stands in place of stdout by now
+    with contextlib.suppress(builtins.BaseException):  # whatever has taken the place of stdout by now
         sys.stdout.flush()
     try:
         data = framed(pack(reply))

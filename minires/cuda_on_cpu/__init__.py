@@ -1,9 +1,8 @@
-"""CUDA C on the CPU: the GPU kernels of this package, compiled by g++ and run on NumPy arrays. Slow, and all-seeing.
+"""CUDA C on the CPU: the GPU kernels of this package, compiled by g++ and run on NumPy arrays. Slow, but strict.
 
-`RawModule` is called like `cupy.RawModule`. Every CUDA thread runs as a fiber, one block after the other, and what a
-GPU would forgive is an error here: a missing barrier gives a wrong result in one of the two thread orders, shared
-memory is NaN until it is written, threads that wait at different barriers are named, and an array of the wrong dtype is
-refused.
+`RawModule` is called like `cupy.RawModule`. Every CUDA thread runs as a fiber, one block after the other, and mistakes
+that a GPU may forgive show here: a missing barrier gives a wrong result in one of the two thread orders, shared memory
+is NaN until it is written, threads that wait at different barriers are named, and an array of a wrong dtype is refused.
 What it sees and what it cannot see: README.md beside this file.
 """
 

@@ -1,4 +1,4 @@
-"""Arrays of the device "cuda-on-cpu": NumPy's memory, and the manners of a GPU's arrays."""
+"""Arrays of the device "cuda-on-cpu": in NumPy's memory, but behaving like a GPU's arrays."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 class CudaOnCpuArray(np.ndarray):
     """A NumPy array that counts as living on the device "cuda-on-cpu".
 
-    What is computed from it lives there too, results of shape () included, as with CuPy's arrays; and as there, an
-    operation that would mix it with a NumPy array raises TypeError.
+    As with CuPy's arrays, what is computed from it lives there too, results of shape () included, and an operation that
+    would mix it with a NumPy array raises TypeError.
     """
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
@@ -42,7 +42,7 @@ class CudaOnCpuArray(np.ndarray):
     def argmin(self, axis=None, out=None, *, keepdims=False):
         return _living_here(super().argmin(axis, out, keepdims=keepdims))
 
-    # What a GPU could not tell while its work is being captured in a graph: `reading_back` is False then.
+    # Values that a GPU could not give while its work is captured in a graph; `reading_back` is False meanwhile.
     reading_back = True
 
     def item(self, *args):
@@ -68,7 +68,7 @@ def _check_reading_back() -> None:
 
 
 def _living_here(value: Any) -> Any:
-    """What NumPy returned, its arrays and scalars as arrays of the device."""
+    """What NumPy returned, with its arrays and scalars made arrays of the device."""
     if isinstance(value, list | tuple):
         return type(value)(map(_living_here, value))
     if isinstance(value, np.ndarray | np.generic) and type(value) is not CudaOnCpuArray:

@@ -1,6 +1,6 @@
 // block.cpp -- runs a CUDA kernel on one CPU core: the blocks of the grid one after the other, and within a block every
 // CUDA thread as a fiber (a stack of its own). A fiber runs until a barrier stops it; then the next one runs. This is
-// the schedule least kind to a kernel that forgot a barrier: whoever comes first runs as far ahead as it can.
+// the schedule least kind to a kernel that lacks a barrier: whoever comes first runs as far ahead as it can.
 #include "block.h"
 #include <algorithm>
 #include <csetjmp>
@@ -34,7 +34,7 @@ static void (*body)(void*);
 static void* body_argument;
 
 // -- switching stacks --------------------------------------------------------------------------------------------------
-// A fiber is started once with setcontext, a slow system call, and from then on left and entered with setjmp/longjmp.
+// A fiber is started once with setcontext, which makes a slow system call; from then on setjmp and longjmp switch.
 
 struct Fiber { jmp_buf where; ucontext_t start; bool fresh; void* stack; };
 
@@ -43,7 +43,7 @@ static std::vector<Fiber> fibers;
 static std::vector<int> idle;                          // fibers without a thread
 static jmp_buf scheduler;
 
-#ifdef __SANITIZE_ADDRESS__                            // the sanitizer wants to know which stack is in use
+#ifdef __SANITIZE_ADDRESS__                            // the sanitizer must know which stack is in use
 static const void* main_stack;
 static size_t main_stack_size;
 static void leaving_for(const void* stack, size_t size) { void* unused; __sanitizer_start_switch_fiber(&unused, stack, size); }
@@ -75,7 +75,7 @@ __attribute__((noinline)) static void to_fiber(Fiber& fiber) {
     arrived();
 }
 
-// A fiber whose thread has ended goes on with the next one that has not begun: kernels without barriers need one fiber.
+// A fiber whose thread has ended runs the next thread that has not begun: kernels without barriers need only one fiber.
 static void fiber_main() {
     arrived_first();
     for (;;) {
@@ -99,12 +99,12 @@ static void make_fiber() {
     Fiber& fiber = fibers.back();
     void* memory = mmap(nullptr, STACK + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) abort();
-    mprotect(memory, GUARD, PROT_NONE);                // a stack that overflows stops the program, it does not corrupt it
+    mprotect(memory, GUARD, PROT_NONE);                // a stack overflow stops the program instead of corrupting it
     fiber.stack = (char*)memory + GUARD;
     fiber.fresh = true;
     getcontext(&fiber.start);
     fiber.start.uc_stack.ss_sp = fiber.stack;
-    fiber.start.uc_stack.ss_size = STACK - fibers.size() * 320 % 4096;  // stacks that begin in different lines of the cache
+    fiber.start.uc_stack.ss_size = STACK - fibers.size() * 320 % 4096;  // let stacks begin in different cache lines
     fiber.start.uc_link = nullptr;
     makecontext(&fiber.start, fiber_main, 0);
     idle.push_back(int(fibers.size()) - 1);
@@ -226,7 +226,7 @@ static void run_block() {
         progress |= open_block_barrier();
         if (!error.empty()) return;
     }
-    // If somebody still waits, nobody can go on. Two who wait for each other tell more than two at the same place.
+    // If a thread still waits, none can go on. Two that wait at different places tell more than two at the same one.
     Thread *first = nullptr, *other = nullptr;
     for (Thread& t : block) {
         if (t.state == DONE) continue;

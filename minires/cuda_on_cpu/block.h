@@ -1,4 +1,4 @@
-// block.h -- a CUDA block on one CPU core, as the kernels see it: who runs, how it waits, what it trades with its warp.
+// block.h -- a CUDA block on one CPU core, as the kernels see it: who runs, how it waits, what a warp exchanges.
 // The other side is block.cpp.
 #pragma once
 #include <stddef.h>
@@ -24,13 +24,13 @@ struct Thread {
     int warp, lane, fiber;
     State state;
     Site site;
-    unsigned mask, partners;                           // lanes asked to meet at the warp barrier; lanes that did
-    uint64_t given[4], held[4];                        // what it offers to its warp, and what it offered when all had met
+    unsigned mask, partners;                           // lanes that should meet at the warp barrier; lanes that did
+    uint64_t given[4], held[4];                        // what it offers to its warp; what it offered when all had met
     unsigned block_epoch, warp_epoch;                  // barriers passed, for observe.cpp
 };
 
-extern Thread* self;                                   // the thread that runs now
-extern Thread* threads;                                // all of its block
+extern Thread* self;                                   // the thread that is running
+extern Thread* threads;                                // all threads of its block
 extern dim3 block_index, block_size, grid_size;
 extern char* dynamic_memory;                           // extern __shared__ memory, exactly as long as the launch asked
 
@@ -57,7 +57,7 @@ struct Launch {                                        // filled by module.py
     uint64_t shared_mem;
 };
 
-// Run `body(argument)` as every thread of every block. `mark` lies in the kernels' static shared memory.
+// Run `body(argument)` as every thread of every block. `mark` is in the kernels' static shared memory.
 // Returns what went wrong, or a null pointer.
 const char* run_grid(const Launch* how, void (*body)(void*), void* argument, void* mark);
 

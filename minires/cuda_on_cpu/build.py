@@ -1,4 +1,4 @@
-"""From the text of a ``.cu`` file to a library: g++, with a cache on disk that several processes may share."""
+"""From the text of a ``.cu`` file to a library: by g++, with a cache on disk that several processes may share."""
 
 import contextlib
 import functools
@@ -21,11 +21,11 @@ RUNNER = ("block.cpp", "observe.cpp", "block.h", "observe.h")
 COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-threadsafe-statics", "-ffp-contract=off", "-w")
 FAST = ("-O2", "-march=native")
 
-# What the same kernels can be compiled for.
+# The purposes for which the same kernels can be compiled.
 VARIANTS = {
     "plain": FAST,
     "sanitize": ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-    # GCC's thread sanitizer calls a function at every load and store; `observe.cpp` takes the place of its library.
+    # GCC's thread sanitizer calls a function at every load and store; `observe.cpp` replaces its library.
     "watch": (*FAST, "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
 }
 VARIANTS["count"] = (*VARIANTS["watch"], "-DCUDA_ON_CPU_COUNT")
@@ -65,9 +65,9 @@ def compiler() -> str | None:
 
 
 def library(source: str, stem: str, options: tuple[str, ...] = (), variant: str = "plain") -> Path:
-    """Compile `source`, or find it compiled in the cache folder; returns the shared library.
+    """Compile `source`, or find it compiled in the cache folder; return the path of the shared library.
 
-    Raises RuntimeError without a compiler, or with its messages when it refuses the source.
+    Raises RuntimeError if there is no compiler, or, with its messages, if it refuses the source.
     """
     if reason := why_not():
         raise RuntimeError(reason)
@@ -78,7 +78,7 @@ def library(source: str, stem: str, options: tuple[str, ...] = (), variant: str 
             unit, compiled = folder / f"{stem}.cpp", folder / f"{stem}.o"
             unit.write_text(source)
             _run([*flags, f"-I{HERE}", "-c", str(unit), "-o", str(compiled)])
-            # Linked without -fsanitize=thread, whose functions are the runner's here.
+            # Link without -fsanitize=thread: the runner defines its functions.
             link = [flag for flag in flags if flag != "-fsanitize=thread"]
             beside = [f"-L{runner.parent}", f"-l:{runner.name}", "-Wl,-rpath,$ORIGIN"]
             _run([*link, "-shared", str(compiled), *beside, "-o", str(folder / path.name)])
@@ -101,14 +101,14 @@ def _texts(names: tuple[str, ...]) -> list[str]:
 
 @contextlib.contextmanager
 def _building(stem: str, variant: str, parts: list[str]) -> Iterator[tuple[Path | None, Path]]:
-    """Where to build, and where the library will be; the folder is None if it is there already."""
+    """Yield the folder to build in, None if nothing is to be built, and the path where the library will be."""
     key = hashlib.sha256("\0".join([*parts, *_machine()]).encode()).hexdigest()[:20]
     path = cache_folder() / "cuda-on-cpu" / f"{stem}-{variant}-{key}.so"
     if path.exists():
         yield None, path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Next to its destination, so that the last step is a rename: two processes may build the same, neither sees half.
+    # Next to its destination, so that the last step is a rename: if two processes build it, neither sees half a file.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{stem}-") as temporary:
         yield Path(temporary), path
         os.replace(Path(temporary) / path.name, path)
@@ -121,7 +121,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def translated(options: tuple[str, ...]) -> list[str]:
-    """NVRTC's options as g++ takes them. Raises ValueError for one that is not known here."""
+    """NVRTC's options in g++'s words. Raises ValueError for one that is not known here."""
     flags = []
     for option in options:
         if re.match(r"-[DUI]", option):
@@ -137,7 +137,7 @@ def translated(options: tuple[str, ...]) -> list[str]:
 
 @functools.cache
 def _machine() -> tuple[str, ...]:
-    """What a compiled kernel depends on besides its source: the compiler, and the processor it may use all of."""
+    """What a compiled kernel depends on as well as its source: the compiler, and the processor's features."""
     version = subprocess.run([str(compiler()), "--version"], capture_output=True, text=True, check=True).stdout
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -148,8 +148,8 @@ def _machine() -> tuple[str, ...]:
 def sanitized_environment() -> dict[str, str]:
     """Environment of a subprocess whose kernels are compiled with the address and undefined-behaviour sanitizers.
 
-    They end the process with a report on stderr at the first load or store out of bounds, misaligned vector access, or
-    overflow of a signed integer. They must be there before Python is, hence the subprocess:
+    The sanitizers end the process with a report on stderr at the first load or store out of bounds, misaligned vector
+    access, or overflow of a signed integer. They must be loaded before Python is, which is why it takes a subprocess:
     ``subprocess.run([sys.executable, "script.py"], env=sanitized_environment())``.
     """
     found = subprocess.run(

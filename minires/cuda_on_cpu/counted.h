@@ -1,4 +1,4 @@
-// counted.h -- a float32 that counts the arithmetic done with it. Stands in for `float` in the kernels' text.
+// counted.h -- a float32 that counts the arithmetic done with it. It stands in for `float` in the kernels' text.
 #pragma once
 #include <cmath>
 #include <cstdint>

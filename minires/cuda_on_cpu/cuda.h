@@ -1,5 +1,5 @@
-// cuda.h -- the words of CUDA C, for g++. Every word here means what it means on a GPU; what is missing is missing on
-// purpose or has not been needed yet, and the compiler says so.
+// cuda.h -- the words of CUDA C, for g++. Every word here means what it means on a GPU. What is missing was left out on
+// purpose or has not been needed yet; the compiler will say so.
 #pragma once
 #include <assert.h>
 #include <float.h>
@@ -23,7 +23,7 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
-#define alignas(n) __attribute__((aligned(n)))     // g++ takes the keyword at fewer places
+#define alignas(n) __attribute__((aligned(n)))     // g++ takes the keyword in fewer places
 #define __shared__ static __thread   // begins undefined; block.cpp fills it with NaN.
                                      // module.py turns  extern __shared__ T s[];  into a pointer to dynamic memory.
 
@@ -51,7 +51,7 @@ VECTOR_TYPES(unsigned char, uchar, 2, 4)
 constexpr int warpSize = 32;
 
 // -- waiting for others ------------------------------------------------------------------------------------------------
-// A call stands for its own line in the source, which a report of diverging threads names.
+// Each call knows its own line in the source, so that a report of diverging threads can name it.
 #define SITE cuda_on_cpu::Site site = {__builtin_FILE(), __builtin_LINE()}
 
 inline void __syncthreads(SITE) { cuda_on_cpu::wait(cuda_on_cpu::AT_BLOCK_BARRIER, site); }
@@ -86,8 +86,8 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, SITE) {
 inline int __any_sync(unsigned mask, int predicate, SITE) { return __ballot_sync(mask, predicate, site) != 0; }
 inline int __all_sync(unsigned mask, int predicate, SITE) { return __ballot_sync(mask, !predicate, site) == 0; }
 
-// Float atomics add in an order that no two runs share; kernels here add parts in a second kernel, so that results repeat
-// bit for bit. And the runner, whose blocks take turns, could not see a race that an atomic is there to prevent.
+// Float atomics add in an order that differs from run to run; our kernels add parts in a second kernel, so that results
+// repeat bit for bit. And the runner, whose blocks take turns, could not see a race that an atomic is there to prevent.
 #define NO_ATOMIC(name)                                                                                                \
     template <class T, class... A> T name(T*, A...) {                                                                  \
         static_assert(sizeof...(A) > 99, #name ": atomics are left out on purpose; "                                   \
@@ -109,7 +109,7 @@ inline unsigned max(int a, unsigned b) { return max(unsigned(a), b); }
 inline unsigned min(unsigned a, int b) { return min(a, unsigned(b)); }
 inline unsigned min(int a, unsigned b) { return min(unsigned(a), b); }
 
-template <class T> T __ldg(const T* p) { return *p; }      // caching hints change nothing but speed
+template <class T> T __ldg(const T* p) { return *p; }      // caching hints change only the speed
 template <class T> T __ldcg(const T* p) { return *p; }
 template <class T> T __ldcs(const T* p) { return *p; }
 template <class T> void __stcs(T* p, T v) { *p = v; }
@@ -151,7 +151,7 @@ inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned(uint64_t(a) *
 inline float to_tf32(float x) { return bits_as<float>((bits_as<unsigned>(x) + 0x1000u) & 0xffffe000u); }
 
 // D += A·B of a warp, A 16×8 and B 8×8 in TF32, D in float32 (PTX: mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32).
-// As on the GPU, the low 13 bits of an operand that was not rounded are ignored. Entry (row, k) of A lies in lane
+// As on the GPU, the low 13 bits of an operand that was not rounded are ignored. Entry (row, k) of A is in lane
 // row%8·4 + k%4, (k, column) of B in lane column·4 + k%4, (row, column) of D in lane row%8·4 + column/2.
 inline void mma_m16n8k8(float d[4], const float a[4], const float b[2], SITE) {
     struct { unsigned a[4], b[2]; } mine;

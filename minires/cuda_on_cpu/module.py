@@ -1,4 +1,4 @@
-"""The look-alike of `cupy.RawModule`: the same calls, on NumPy arrays, with the checks that CuPy leaves out."""
+"""A stand-in for `cupy.RawModule`: the same calls, on NumPy arrays, with checks that CuPy leaves out."""
 
 import contextlib
 import ctypes
@@ -33,10 +33,10 @@ SCALARS = {  # by the C++ compiler's one-letter name of the type
     "N11cuda_on_cpu7countedE": np.float32,
 }
 MAX_THREADS, MAX_BLOCK, MAX_GRID = 1024, (1024, 1024, 64), (2**31 - 1, 65535, 65535)
-FREE_SHARED = 48 * 1024  # bytes of dynamic shared memory that need no asking for
+FREE_SHARED = 48 * 1024  # bytes of dynamic shared memory that a kernel may use without asking
 MAX_SHARED = 227 * 1024  # of an H100
 
-_one_at_a_time = threading.RLock()  # the runner's state is the library's
+_one_at_a_time = threading.RLock()  # the runner's library has only one state
 _reversed = False
 _variant = os.environ.get("MINIRES_CUDA_ON_CPU", "plain")
 _watches: list[Watch] = []
@@ -62,9 +62,9 @@ def thread_order(order: str) -> Iterator[None]:
 def watching(arithmetic: bool = False) -> Iterator[Watch]:
     """Count the bytes that kernels load and store inside a ``with`` block, and report races between their threads.
 
-    After ``with watching() as seen: kernel(…)`` there are ``seen.loaded`` and ``seen.stored`` in bytes, ``seen.races``
-    and more: see `Watch`. With `arithmetic`, ``seen.operations`` counts float32 operations too. Kernels are compiled
-    anew for this, and run more slowly.
+    ``with watching() as seen: kernel(…)`` sets ``seen.loaded`` and ``seen.stored``, in bytes, ``seen.races`` and more:
+    see `Watch`. With `arithmetic`, ``seen.operations`` counts float32 operations too. Kernels are compiled again for
+    this, and run more slowly.
     """
     global _variant
     watch = Watch()
@@ -80,7 +80,7 @@ def watching(arithmetic: bool = False) -> Iterator[Watch]:
 class RawModule:
     """Kernels in CUDA C, run on the CPU: called like `cupy.RawModule`, compiled by g++ when one of them first runs.
 
-    `name_expressions` lists template instances, as "scale<float>"; kernels declared ``extern "C"`` need no mention.
+    `name_expressions` lists template instances such as "scale<float>"; kernels declared ``extern "C"`` need no mention.
     `sanitize` compiles with the address and undefined-behaviour sanitizers, which needs `build.sanitized_environment`.
     """
 
@@ -102,7 +102,7 @@ class RawModule:
         self._libraries: dict[str, ctypes.CDLL] = {}
 
     def _translated(self, code: str) -> str:
-        # Dynamic shared memory is an array without a size; here, a pointer to as much as the launch asks for.
+        # Dynamic shared memory is declared as an array without a size; here it points to what the launch asks for.
         code = re.sub(
             r"extern\s+__shared__\s+((?:__align__\s*\(\d+\)|alignas\s*\(\d+\))\s+)?([\w\s:]+?)\s*\b(\w+)\s*\[\s*\]\s*;",
             r"\2* \3 = (\2*)cuda_on_cpu::dynamic_memory;",
@@ -118,7 +118,7 @@ class RawModule:
         return f'#include "cuda.h"\n#line 1 "{self.stem}.cu"\n{code}\n#line 1 "entries"\n{entries}'
 
     def library(self, variant: str) -> ctypes.CDLL:
-        """The compiled kernels: plain, with sanitizers, watched, or counting."""
+        """The compiled kernels of a variant: plain, sanitize, watch or count."""
         with _one_at_a_time:
             if variant not in self._libraries:
                 if variant == "sanitize" and "asan" not in os.environ.get("LD_PRELOAD", ""):
@@ -131,7 +131,7 @@ class RawModule:
             return self._libraries[variant]
 
     def get_function(self, name: str) -> "Kernel":
-        """The kernel of that name or name expression. Raises KeyError if the module has none."""
+        """The kernel with that name or name expression. Raises KeyError if the module has none."""
         if name not in self.names:
             raise KeyError(f"get_function: no kernel {name!r}; this module has {', '.join(self.names) or 'none'}")
         return Kernel(self, name)
@@ -142,7 +142,8 @@ class Kernel:
 
     `args` are contiguous NumPy arrays, None for a null pointer, and NumPy scalars of the parameters' types; a Python
     int may stand for any integer parameter, a Python float for a double. Raises TypeError or ValueError for arguments
-    that do not fit the kernel, RuntimeError for what happens while it runs: threads that wait at different barriers.
+    that do not fit the kernel, and RuntimeError for mistakes that show while it runs, such as threads that wait at
+    different barriers.
     """
 
     def __init__(self, module: RawModule, name: str):
@@ -188,7 +189,7 @@ class Kernel:
         return _Launch(tuple(map(int, sizes[0])), tuple(map(int, sizes[1])), int(_reversed), int(shared_mem))
 
     def _slots(self, args: Sequence[Any], types: list[str]) -> list[np.ndarray]:
-        """One buffer per argument, as the driver takes them: the address of an array, or a number."""
+        """One buffer per argument, as the driver takes them, holding an array's address or a number."""
         if len(args) != len(types):
             raise TypeError(f"{self.name}: got {len(args)} arguments; the kernel has {len(types)} parameters")
         return [

@@ -1,5 +1,5 @@
-// observe.cpp -- called at every load and store of a kernel compiled with -fsanitize=thread: these functions take the
-// place of the sanitizer's own library. Loads and stores outside the arguments and shared memory are a thread's own.
+// observe.cpp -- called at every load and store of a kernel compiled with -fsanitize=thread: these functions replace
+// the sanitizer's own library. Loads and stores outside the watched arrays and shared memory are a thread's own.
 #include "observe.h"
 #include <algorithm>
 #include <string>
@@ -23,7 +23,7 @@ Memory* memory_at(uint64_t address) {
 }
 
 Memory* shared_at(uint64_t address) {
-    // Known only once the launch has begun; a block's shared memory is new, so what others did there is forgotten.
+    // Known only once the launch has begun; each block's shared memory is new, so what others did there is forgotten.
     static uint64_t block;
     if (memories.size() == ranges.size()) {
         memories.push_back({"static shared memory", -1, uint64_t(static_memory), static_size, std::vector<Byte>(static_size)});
@@ -79,7 +79,7 @@ void access(const void* pointer, size_t size, bool store) {
             if (b.load.thread != now.thread || b.load.block != now.block) b.other_load = b.load;
             b.load = now;
         }
-        if (clash) break;                              // once for an access, not for each of its bytes
+        if (clash) break;                              // report an access once, not for each of its bytes
     }
 }
 

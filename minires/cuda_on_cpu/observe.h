@@ -10,7 +10,7 @@ extern char* static_memory;
 extern size_t static_size, dynamic_size;
 extern uint64_t block_number;
 
-struct Range {                                         // an array the kernel was given; the layout is watch.py's
+struct Range {                                         // an array to watch; watch.py has the same layout
     uint64_t begin, size, loaded, stored;
 };
 
@@ -22,7 +22,7 @@ struct Access {
     unsigned block_epoch, warp_epoch;
 };
 
-struct Byte { Access store, load, other_load; };       // other_load: the last one of another thread than `load`
+struct Byte { Access store, load, other_load; };       // other_load: the last one by another thread than load's
 
 struct Memory {
     const char* name;

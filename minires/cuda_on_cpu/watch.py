@@ -10,7 +10,7 @@ import numpy as np
 
 
 class _Range(ctypes.Structure):
-    """An argument array, as observe.h knows it: where it lies, and what the kernel did with it."""
+    """An array to watch, as observe.h knows it: where it is in memory, and what the kernel did with it."""
 
     _fields_ = (
         ("begin", ctypes.c_uint64),
@@ -28,11 +28,12 @@ class _Totals(ctypes.Structure):
 class Watch:
     """Sums over the launches of a ``with watching()`` block.
 
-    `loaded` and `stored` are bytes of global memory (the argument arrays), as the threads ask for them: what a cache
+    `loaded` and `stored` are bytes of global memory (the watched arrays), as the threads ask for them: what a cache
     would answer is counted too. `shared_loaded` and `shared_stored` are bytes of shared memory. `operations` counts
-    float32 additions, multiplications and divisions, two for a fused multiply-add. `races` has a line for every pair
-    of accesses, at least one of them a store, that no barrier orders. `also` are arrays to watch beside the arguments:
-    what kernels reach through addresses in a table. More may be appended while it watches.
+    float32 additions, subtractions, multiplications, divisions and calls such as exp, and a fused multiply-add as two.
+    `races` has a line for each of the first pairs of accesses, at least one of them a store, that no barrier orders.
+    `launches` lists the kernels. `also` lists arrays to watch as well as the arguments: those that kernels reach by way
+    of a table of addresses. You may append to it inside the block.
     """
 
     loaded: int = 0
@@ -58,7 +59,7 @@ def observed(
     arrays |= {f"watched array {i}": a for i, a in enumerate(also)}
     ranges = (_Range * max(len(arrays), 1))(*(_Range(a.ctypes.data, a.nbytes, 0, 0) for a in arrays.values()))
     totals = _Totals()
-    # The kernels' library finds these functions in the runner's, which it is linked to.
+    # The kernels' library is linked to the runner's, which defines these functions.
     library.observe_begin(ranges, len(arrays), variant == "count")
     try:
         yield
@@ -77,7 +78,7 @@ def observed(
 
 
 def _with_name(line: str, names: Sequence[str]) -> str:
-    """What the runner calls "argument #0", the first range it was given, as the argument or array that it was."""
+    """Replace the runner's "argument #0", the first range it was given, by the name of that argument or array."""
     for k, name in enumerate(names):
         line = line.replace(f"argument #{k},", f"{name},")
     return line

@@ -10,10 +10,10 @@ from .. import kernels
 
 
 def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, flip: bool = True) -> Any:
-    """Pad each image with zeros, crop it to its size at a random place, and mirror it left to right half of the time.
+    """Pad each image with zeros, crop it to its size at a random place, and mirror it left to right half the time.
 
     `images` (N, C, H, W), any dtype; the result has the same shape and dtype and shares no memory with them. Images on
-    a GPU stay there, and the same `rng` treats them as it would on the CPU. On standardised images a zero is the mean
+    a GPU stay there, and the same `rng` gives the same result as on the CPU. On standardised images a zero is the mean
     colour. Digits are not symmetric: for them use `padding=1, flip=False`.
     To use other settings in `batches(…, augment=…)`, bind them: `functools.partial(random_crop_flip, padding=1)`.
 

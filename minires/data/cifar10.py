@@ -41,7 +41,7 @@ def cifar10(
 ) -> tuple[Dataset, Dataset]:
     """The training and test set of CIFAR-10: 50,000 and 10,000 colour images (N, 3, 32, 32), labels 0 to 9.
 
-    `root` is the folder `cifar-10-batches-bin` or the folder that holds it. The default is the user's cache:
+    `root` is the folder `cifar-10-batches-bin`, or the folder that contains it. The default is the user's cache:
     `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`.
     `download` fetches the official archive (170 MB) if the folder is absent. It shows a progress bar, resumes an
     interrupted download, verifies the archive, and puts the files in place only when all are there. It never

@@ -24,7 +24,7 @@ class Dataset:
     `labels`   (N,) int64, each from 0 to len(classes) − 1.
     `classes`  the name of each class.
     `mean`, `std`  one number per channel in units of `pixels`; the network gets (pixels − mean) / std.
-               Without them floating-point pixels are handed out as they are; integer pixels need them.
+               Without them floating-point pixels are handed out unchanged; integer pixels need them.
 
     `dataset[index]` converts only the part it is asked for: `dataset[:100]` is a pair `(images, labels)` of shapes
     (100, C, H, W) and (100,), `dataset[7]` one image (C, H, W) and its label. Images are float32, or the dtype of
@@ -101,7 +101,7 @@ class Dataset:
         return kernels.device_of(self.pixels).name
 
     def to(self, device: str) -> Dataset:
-        """The same data on another device; itself, if it is there. Raises ValueError or RuntimeError as tensors do."""
+        """The same data on another device; itself, if already there. ValueError and RuntimeError as for tensors."""
         if device == self.device:
             return self
         moved = {name: kernels.to_device(getattr(self, name), device) for name in ("pixels", "labels")}

@@ -79,8 +79,8 @@ def unpack(archive: Path, into: Path, members: Collection[str]) -> None:
     """Write the given `members` ("folder/file") of a tar.gz into the folder `into`, without "folder/".
 
     The archive does not decide where a file goes or what kind of file it is: destinations come from `members`, and
-    only content is read. Folder entries are skipped. A member that is not listed, is not a regular file or occurs
-    twice means that this is not the archive it claims to be.
+    only content is read. Folder entries are skipped. A member that is not listed, is not a regular file or occurs twice
+    shows that this is not the archive it claims to be.
 
     Raises ValueError for such a member and for an archive that cannot be read.
     """

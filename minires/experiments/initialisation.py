@@ -36,7 +36,7 @@ def log_normal_gradient(seed: int, networks: int = 400, depth: int = 56, width: 
 
 
 def variance_growth(seed: int, width: int = 256, blocks: int = 10) -> Numbers:
-    """Row 8: residual activations: doublings of the variance per block without batch norm, growth per block with."""
+    """Row 8: variance of residual activations: doublings per block without batch norm, growth per block with it."""
     random.manual_seed(seed)
     x = randn(128, width)
     without = flow.variance_profile(models.mlp(2 * blocks + 2, width, residual=True, norm=False), x)

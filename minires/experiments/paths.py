@@ -31,7 +31,7 @@ def conservation(seed: int) -> Numbers:
 
 
 class Doubling(nn.Module):
-    """x + relu(x): for positive x both ways pass the gradient as it is, so that it counts the paths."""
+    """x + relu(x): for positive x both ways pass the gradient on unchanged, so it counts the paths."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(x)
@@ -64,9 +64,10 @@ def branch_cost(seed: int, samples: int = 40, blocks: int = 27) -> Numbers:
 
 
 def effective_length(seed: int, depths: Iterable[int] = (9, 18, 27, 54)) -> Numbers:
-    """Row 4: the length of the paths that carry the gradient, exact, and from the ratios at the forks alone.
+    """Row 4: the length of the paths that carry the gradient, exact, and derived from the ratios at the forks alone.
 
-    If what skip and branch return is uncorrelated, a branch carries r²/(1 + r²) of the squared norm at its fork.
+    If what the skip and the branch send back is uncorrelated, a branch carries r²/(1 + r²) of the squared norm at its
+    fork.
     """
     found: Numbers = {}
     for blocks in depths:
@@ -90,7 +91,7 @@ def length_without_batch_norm(seed: int, blocks: int = 27) -> Numbers:
 
 
 def scaled_shortcut(seed: int, blocks: int = 9) -> Numbers:
-    """Row 16: what crosses no branch is the gradient at the end times λⁿ; the error relative to that."""
+    """Row 16: what crosses no branch is λⁿ times the gradient at the end; returns the error relative to that."""
     found: Numbers = {}
     for scale in (0.5, 0.9, 1.1):
         random.manual_seed(seed)

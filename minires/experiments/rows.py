@@ -24,12 +24,12 @@ class Row(NamedTuple):
 
 
 def below(high: float) -> tuple[float, float]:
-    """Bounds open on one side."""
+    """An upper bound alone."""
     return -math.inf, high
 
 
 def above(low: float) -> tuple[float, float]:
-    """Bounds open on one side."""
+    """A lower bound alone."""
     return low, math.inf
 
 

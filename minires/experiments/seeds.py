@@ -12,7 +12,7 @@ from ..threads import one_blas_thread
 Numbers = dict[str, float]
 
 BATCH = 64
-WIDTH = 64  # of the fully connected networks, and their number of inputs
+WIDTH = 64  # of the fully connected networks; also their number of inputs
 
 
 def noise(n: int, width: int = WIDTH, classes: int = 10) -> tuple[Tensor, Tensor]:

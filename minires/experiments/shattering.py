@@ -6,7 +6,7 @@ from .seeds import BATCH, Numbers
 
 
 def correlation_between_inputs(seed: int, width: int = 200) -> Numbers:
-    """Row 9: mean cosine between the gradients at two inputs, L layers BN–ReLU–Linear, plain and residual."""
+    """Row 9: mean cosine between the gradients at two inputs, for L layers BN–ReLU–Linear, plain and residual."""
     found: Numbers = {}
     for name, layers in (("plain", 1), ("plain", 2), ("plain", 3), ("plain", 4), ("plain", 10), ("residual", 10)):
         random.manual_seed(seed)

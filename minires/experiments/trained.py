@@ -77,7 +77,7 @@ def gradient_profile(seed: int, c8: C8, steps: tuple[int, ...] = (0, 3, 10, 100)
 
 
 def degradation(seed: int, c8: C8, depths: tuple[int, ...] = (8, 20, 56), zero_only: bool = False) -> Numbers:
-    """Row 12: final training loss against depth. ``zero_only`` leaves out the residual networks but that with γ = 0."""
+    """Row 12: final training loss against depth. ``zero_only``: of the residual networks, only the one with γ = 0."""
     found: Numbers = {}
     for depth in depths:
         random.manual_seed(seed)
@@ -98,7 +98,7 @@ def degradation(seed: int, c8: C8, depths: tuple[int, ...] = (8, 20, 56), zero_o
 
 @functools.cache
 def trained_twins(seed: int, c8: C8, depth: int = 20, steps: int = 1200) -> dict[str, models.ResNet]:
-    """Plain and residual network after 1,200 steps."""
+    """A plain and a residual network after 1,200 steps."""
     random.manual_seed(seed)
     twins = dict(zip(("plain", "residual"), models.twins(depth, 8)))
     for model in twins.values():
@@ -126,7 +126,7 @@ def lesion(seed: int, c8: C8) -> Numbers:
 
 
 def layer_responses(seed: int, c8: C8) -> Numbers:
-    """Row 14: standard deviation of the responses of 3×3 layers: mean of all, and of the last in each block."""
+    """Row 14: standard deviation of the responses of 3×3 layers: mean over all, and over the last in each block."""
     found: Numbers = {}
     for name, model in trained_twins(seed, c8).items():
         result = flow.responses(model.eval(), c8.test[:512][0])
@@ -138,7 +138,7 @@ def layer_responses(seed: int, c8: C8) -> Numbers:
 
 
 def skip_init(seed: int, c8: C8, alphas: tuple[str, ...] = ("0", "1/√n", "1"), depth: int = 56) -> Numbers:
-    """Row 15: final training loss without batch norm: plain, and residual with different scales α of the branches.
+    """Row 15: final training loss without batch norm, plain and residual, with different scales α of the branches.
 
     α is learned and starts at 0, at 1/√n for n blocks, which keeps the variance bounded, or at 1. The control is the
     plain network with every convolution scaled so that its output starts with a variance of 1.
@@ -167,7 +167,7 @@ def skip_init(seed: int, c8: C8, alphas: tuple[str, ...] = ("0", "1/√n", "1"),
 
 
 def scale_to_unit_variance(plain: models.ResNet, x: Tensor) -> None:
-    """Divide the weight of every convolution of a plain pre-activation network by the deviation of its output."""
+    """Divide each convolution's weight in a plain pre-activation network by the standard deviation of its output."""
     with no_grad():
         x = scaled(plain.conv1, x)
         for block in plain.blocks():
@@ -176,6 +176,6 @@ def scale_to_unit_variance(plain: models.ResNet, x: Tensor) -> None:
 
 
 def scaled(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """The convolution's output, once its weight is divided by the deviation of that output."""
+    """The convolution's output, once its weight is divided by the standard deviation of that output."""
     convolution.weight.data /= convolution(x).data.std()
     return convolution(x)

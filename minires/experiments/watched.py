@@ -1,4 +1,4 @@
-"""Training a network while the flow of its gradient is recorded, and the data sets it is done on."""
+"""Training a network while its gradient flow is recorded, and the data sets this is done on."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,11 +29,11 @@ class Runner:
 
     @classmethod
     def start(cls, model: ResNet, steps: int, lr: float = 0.1, dtype: Any = "float32", device: str = "cpu") -> "Runner":
-        """Move the network to the dtype and device, and prepare `train.recipe` for so many steps."""
+        """Move the network to the dtype and device, and prepare `train.recipe` for this many steps."""
         return cls(model.to(dtype).to(device), *recipe(model, steps, lr))
 
     def step(self, x: Tensor, y: Tensor, record: bool) -> None:
-        """One training step, with its gradient flow recorded or not (which changes no bit of the result)."""
+        """One training step, with its gradient flow recorded or not (recording changes no bit of the result)."""
         self.optimizer.zero_grad()
         if record:
             with flow.recording(self.model) as recorder:

@@ -1,6 +1,6 @@
 """The gradient-flow instrument: what came back along every edge of the graph.
 
-The figures are in `minires.flow.plots`, which is imported only when a figure is drawn, as it needs matplotlib.
+The figures are in `minires.flow.plots`, which is imported only when one is drawn, because it needs matplotlib.
 """
 
 from .forks import Fork
@@ -16,7 +16,7 @@ from .responses import Responses, responses
 from .shattering import Shattering, gradient_correlation, shattering
 from .variance import VarianceProfile, variance_profile
 
-History = FlowHistory  # its name until there was a history of training, train.History, too
+History = FlowHistory  # its name until there was also a history of training, train.History
 
 __all__ = [
     "FlowHistory",

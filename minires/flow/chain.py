@@ -1,4 +1,4 @@
-"""A chain of blocks taken out of its model: what each gets as input, and the function they make together."""
+"""A chain of blocks taken out of its model: what each gets as its input, and the function they form together."""
 
 import contextlib
 import itertools
@@ -51,7 +51,7 @@ def chain_of(
 
 @contextlib.contextmanager
 def in_float64(model: Module) -> Iterator[None]:
-    """Run a model in float64, its parameters being constants; its own arrays come back when the block ends."""
+    """Run a model in float64, with its parameters as constants; its own arrays come back when the block ends."""
     parameters = [(p, p.data, p.requires_grad) for p in model.parameters()]
     buffers = [(module, dict(module._own("buffer"))) for module in model.modules()]
     try:

@@ -11,7 +11,7 @@ from ..files import replacing
 from .forks import Fork, skip_edges
 from .recorder import Node
 
-VERSION = 1  # of the schema; it changes when a field changes its meaning or goes
+VERSION = 1  # of the schema; it changes when a field changes its meaning or is removed
 
 
 def graph(nodes: Sequence[Node]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def to_json(
     layers: Sequence[Any],
     nodes: Sequence[Node],
 ) -> None:
-    """Write {version, loss, notes, forks, layers, graph}, whole or not at all; forks and layers without arrays."""
+    """Write {version, loss, notes, forks, layers, graph}, whole or not at all; forks and layers come without arrays."""
     without_arrays = [
         {k: v for k, v in dataclasses.asdict(fork).items() if not k.endswith("_grad")}
         | {"ratio": fork.ratio, "share": fork.share}
@@ -72,7 +72,7 @@ def to_json(
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for NaN and infinities, which JSON does not know."""
+    """The same with None for NaN and infinities, which JSON does not have."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Forks: where a shortcut leaves its branch, found in any graph by a little graph theory.
+"""Forks: where a shortcut and its branch part, found in any graph with a little graph theory.
 
 The graph comes as ``{key: keys of the consumers}``; a consumer's key is larger than those of all its inputs, and leaf
 tensors have negative keys.
@@ -15,7 +15,7 @@ from .recorder import Node
 
 @dataclass(frozen=True)
 class Fork:
-    """A tensor from which a shortcut and a branch start that meet again at an addition.
+    """A tensor at which a shortcut and a branch start, to meet again at an addition.
 
     skip, branch, total: Euclidean norms of the gradient that came back along each, and of what was passed on.
     cosine: between skip and branch. sum_error: ‖total − (skip + branch)‖ / ‖total‖, in float64.
@@ -58,7 +58,7 @@ def find_forks(nodes: Mapping[int, Node]) -> list[Fork]:
 
 
 def _fork(node: Node, skip: int, name: str) -> Fork:
-    """The fork at a node, its edge number ``skip`` being the shortcut and the sum of the others the branch."""
+    """The fork at a node: its edge number ``skip`` is the shortcut, and the sum of the others the branch."""
     others = [i for i in range(len(node.consumers)) if i != skip]
     branch_norm = float(np.sqrt(max(node.gram[np.ix_(others, others)].sum(), 0)))
     both = node.edge_norms[skip] * branch_norm
@@ -76,7 +76,7 @@ def _fork(node: Node, skip: int, name: str) -> Fork:
 
 
 class GraphNode(Protocol):
-    """What `skip_edges` must know of a tensor."""
+    """What `skip_edges` must know about a tensor."""
 
     @property
     def op(self) -> str:
@@ -95,8 +95,8 @@ def skip_edges(nodes: Mapping[int, GraphNode]) -> dict[int, int]:
     """For every fork, in forward order, which of its edges is the skip: ``{key: index among its consumers}``.
 
     A fork is a tensor with several consumers whose ways meet again at an addition. The shorter way is the skip: the one
-    through fewer ops with weights of their own, and among equals through fewer ops. A parameter used twice is shared
-    between two places, and no fork; nor is a gate, which only multiplies what others carry (see `is_gate`).
+    through fewer ops that have weights, and among equals the one through fewer ops. A parameter used twice is not a
+    fork but shared between two places; nor is a gate a fork, as it only multiplies what others carry (see `is_gate`).
     """
     consumers = {key: node.consumers for key, node in nodes.items()}
     meets = meeting_points(consumers)
@@ -134,7 +134,7 @@ def is_gate(nodes: Mapping[int, GraphNode], consumers: Mapping[int, Sequence[int
 
 
 def between_nodes(consumers: Mapping[int, Sequence[int]], starts: Sequence[int], end: int) -> set[int]:
-    """The nodes on the ways from ``starts`` to ``end``, with the starts and without the end, which all ways reach."""
+    """The nodes on the ways from ``starts`` to ``end``, including the starts but not the end, which all ways reach."""
     between, stack = set(starts) - {end}, [s for s in set(starts) if s != end]
     while stack:
         for consumer in consumers[stack.pop()]:

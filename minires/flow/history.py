@@ -13,7 +13,7 @@ from .recording import Recording
 
 
 def is_due(step: int, last: int | None = None, dense: int = 10, per_decade: int = 10) -> bool:
-    """Whether a log schedule records this step: all of the first ``dense``, ``per_decade`` a decade, and the last."""
+    """Whether a log schedule records this step: the first ``dense``, then ``per_decade`` a decade, and the last."""
     if step < dense or step == last:
         return True
     nearest = round(math.log10(step) * per_decade)
@@ -57,7 +57,7 @@ class FlowHistory:
 
     @property
     def convolutions(self) -> list[str]:
-        """Names of the convolutions among the layers, without projections in shortcuts, so that twins have the same."""
+        """Names of the convolutions among the layers, without projections in shortcuts, so that twins share them."""
         return [name for name, kernel in zip(self.layers, self._kernels) if kernel]
 
     @property
@@ -92,7 +92,7 @@ class FlowHistory:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "FlowHistory":
-        """Read what `save` wrote. Raises ValueError, naming the file, if it is something else."""
+        """Read what `save` wrote. Raises ValueError, naming the file, if the file is something else."""
         try:
             with open(path) as file:
                 document = json.load(file)

@@ -1,4 +1,4 @@
-"""What the probes share: finding a network's blocks, what passes through them, and input of the network's own type."""
+"""What the probes share: a network's blocks, what passes through them, and input of the network's own type."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from ..tensor import Tensor
 def find_blocks(function: str, model: Module, blocks: Iterable[Module | str] | None = None) -> dict[str, Module]:
     """{dotted name: block} of the given blocks (modules or names), or of what ``model.blocks()`` lists.
 
-    Raises ValueError, in the name of ``function``, if there is none or one is not part of the model.
+    Raises ValueError, in the name of ``function``, if there is none, or one is not part of the model.
     """
     modules = dict(model.named_modules())
     names = {module: name for name, module in modules.items()}
@@ -76,7 +76,7 @@ def check_all_ran(function: str, blocks: dict[str, Module], seen: list[tuple[str
 
 
 def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) -> Tensor:
-    """A leaf tensor with the values of x (N, …), on the device of the model's first parameter, floats in its type.
+    """A leaf tensor with the values of x (N, …), on the device of the model's first parameter, floats in its dtype.
 
     Raises ValueError, in the name of ``function``, if x holds no example.
     """

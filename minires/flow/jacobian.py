@@ -1,16 +1,16 @@
 """The Jacobian of a block, seen through its leading singular values.
 
-The gradient crosses a plain stack as a product ∏Jᵢ of its blocks' Jacobians, and a residual one as ∏(I + Jᵢ), J being
-that of the branch. The singular values of one block say how much it stretches the gradient; those of the product say
+The gradient crosses a plain stack as a product ∏Jᵢ of its blocks' Jacobians, and a residual one as ∏(I + Jᵢ), where Jᵢ
+is that of the branch. The singular values of one block say how much it stretches the gradient; those of the product say
 how much is left when it arrives, and in how many directions.
 
 Method: power iteration on a few vectors at once that keeps all its steps (block Krylov iteration: Musco & Musco 2015,
-arXiv 1504.05477, algorithm 2). It needs Jᵀu and Jv. The engine gives Jᵀu exactly (`autograd.grad`); first-order, it
-cannot give Jv: the known device, a reverse pass through the reverse pass, needs backward methods that are
-differentiable themselves. So Jv is a central difference, (f(x + hv) − f(x − hv)) / 2h in float64, and only *steers* the
-iteration: the singular values returned are those of JᵀU, U being the orthonormal vectors found and each column an exact
-vector–Jacobian product. They never exceed the true ones, and an angle ε between U and the true vectors costs only ε².
-Jv is held to the identity ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and how far it missed comes with the result.
+arXiv 1504.05477, algorithm 2). It needs Jᵀu and Jv. The engine gives Jᵀu exactly (`autograd.grad`). Being first-order
+it cannot give Jv: the usual trick, a reverse pass through the reverse pass, needs backward methods that are themselves
+differentiable. So Jv is a central difference, (f(x + hv) − f(x − hv)) / 2h in float64, and only *steers* the iteration:
+the singular values returned are those of JᵀU, where U holds the orthonormal vectors found and each column of JᵀU is an
+exact vector–Jacobian product. They never exceed the true ones, and an angle ε between U and the true vectors costs only
+ε². Jv is checked against the identity ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and the result says how far it was off.
 """
 
 from collections.abc import Iterable
@@ -30,12 +30,12 @@ from .keeping import keeping
 
 @dataclass(frozen=True)
 class Jacobian:
-    """The leading singular values of a Jacobian ∂y/∂x, x and y taken as long vectors.
+    """The leading singular values of a Jacobian ∂y/∂x, with x and y taken as long vectors.
 
     values (count,): descending; lower bounds, up to rounding. residuals (count,): ‖Jv − σu‖ / σ₁ for each; a singular
     value of J lies within that (times σ₁) of it. adjoint_error: the largest |⟨u, Jv⟩ − ⟨Jᵀu, v⟩| over all vectors used,
     over σ₁². iterations: how many it took. shape: (numbers in y, numbers in x).
-    left (count, *shape of y), right (count, *shape of x): the unit singular vectors, if asked for.
+    left (count, *shape of y), right (count, *shape of x): the unit singular vectors, if requested.
     """
 
     values: np.ndarray
@@ -108,9 +108,9 @@ def jacobians(
     return results
 
 
-@one_blas_thread()  # the matrices are tall and thin, and threads only get into each other's way
+@one_blas_thread()  # the matrices are tall and thin, and threads would only get in each other's way
 def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors, seed) -> Jacobian:
-    """Block Krylov iteration; see the head of the file."""
+    """Block Krylov iteration; see the top of the file."""
     map_ = _LinearMap(f, x)
     m, n = map_.y.data.size, x.size
     if not 1 <= count <= min(m, n):
@@ -140,12 +140,12 @@ def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors,
         if values[0] == 0 or (len(values) == count and _residuals(u, jjt_u, values, mix).max() < tolerance):
             break
     if not done or values[0] == 0:
-        return Jacobian(np.zeros(count), np.zeros(count), 0.0, done, (m, n))  # J = 0 has no singular vectors of its own
+        return Jacobian(np.zeros(count), np.zeros(count), 0.0, done, (m, n))  # J = 0 determines no singular vectors
     right, values, mix = np.linalg.svd(jt_u, full_matrices=False)
     right, values, mix = right[:, :count], values[:count], mix[:count].T
     residuals = _residuals(u, jjt_u, values, mix)
     adjoint = float(np.abs(u.T @ jjt_u - jt_u.T @ jt_u).max() / values[0] ** 2)
-    missing = max(count - len(values), 0)  # J has a lower rank than was asked for: the rest is 0
+    missing = max(count - len(values), 0)  # J has a lower rank than ``count``: the rest is 0
     return Jacobian(
         np.pad(values, (0, missing)),
         np.pad(residuals, (0, missing)),
@@ -192,7 +192,7 @@ class _LinearMap:
                 "jacobian: the block's output does not depend on x; was it detached, or computed from another tensor?"
             )
         eps = float(np.finfo(x.dtype).eps)
-        self.move = eps**0.5  # small, at the cost of some rounding: a ReLU that switches within ± hv is worse
+        self.move = eps**0.5  # small, at the cost of some rounding: a ReLU that switches within ±hv would be worse
         self.noise = 100 * self.move  # of Jv, with a margin
         self.norms = [float(np.linalg.norm(array)) or 1.0 for array in (x, self.y.data)]
         self.stretch = 1.0  # the largest ‖Jᵀu‖ seen

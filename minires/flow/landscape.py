@@ -1,7 +1,7 @@
 """The loss landscape around a model's weights, along random directions that are normalised filter by filter.
 
-Li et al. 2018 (arXiv 1712.09913, section 4). Weights behind a batch norm can be scaled without changing the function,
-so that a step of length 1 means nothing by itself. Each filter of a random direction is therefore given the norm of
+Li et al. 2018 (arXiv 1712.09913, section 4). Weights followed by a batch norm can be scaled without changing the
+function, so a step of length 1 means nothing by itself. Each filter of a random direction therefore gets the norm of
 the same filter of the weights: d ← d / ‖d‖ · ‖w‖. A step of 1 then moves every filter by its own length, and networks
 can be compared on one scale. Biases and batch norms stay where they are, as in the authors' plots.
 """
@@ -22,11 +22,11 @@ from .measure import measure, pairs_of
 
 @dataclass(frozen=True)
 class Landscape:
-    """Loss and accuracy on a grid around the weights, the middle of which (0 or 0, 0) is the model itself.
+    """Loss and accuracy on a grid around the weights, whose middle (0 or 0, 0) is the model itself.
 
     steps (points,): coordinates along each direction, in units of the filters' norms. loss, accuracy: (points,) along
-    one direction, (points, points) over two, the first index belonging to the first direction. Accuracy is a share, NaN
-    if the targets are no class indices. seed: of the directions.
+    one direction, (points, points) over two, with the first index for the first direction. Accuracy is a share, NaN if
+    the targets are not class indices. seed: of the directions.
     """
 
     steps: np.ndarray
@@ -52,12 +52,12 @@ def landscape(
     training: bool = False,
     progress: bool = True,
 ) -> Landscape:
-    """Loss and accuracy on a grid of ``points`` (odd) from −span to span along one or two filter-normalised directions.
+    """Loss and accuracy at ``points`` (odd) steps from −span to span along one or two filter-normalised directions.
 
     batches: a `data.Dataset`, or pairs (x, y) of inputs (N, …) and targets. loss: the mean over a batch. Batch norm
-    uses its running statistics, as the authors' does; with ``training`` those of each batch, for a network that has
-    none of its own yet. From one seed, networks with the same layers get the same random numbers. Every point costs a
-    pass over the batches. The model is left exactly as it was. Where the loss overflows, it is inf or NaN.
+    uses its running statistics, as the authors' does; with ``training``, those of each batch, for a network that has no
+    running statistics yet. From one seed, networks with the same layers get the same random numbers. Every point costs
+    a pass over the batches. The model is left exactly as it was. Where the loss overflows, it is inf or NaN.
     Raises ValueError or TypeError for arguments that do not fit.
     """
     if dimensions not in (1, 2):
@@ -85,10 +85,10 @@ def landscape(
 
 
 def filter_normalised(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random normal direction, each filter of which has the norm of the weight's; zero for a bias or a batch norm.
+    """A random normal direction, with each filter given the norm of the weight's; zero for a bias or a batch norm.
 
-    A filter is ``weight[i]``: of a convolution (out, in, H, W) all that makes one output channel, of a linear layer one
-    row. Li et al. 2018, section 4, eq. 1.
+    A filter is ``weight[i]``: in a convolution (out, in, H, W) everything that makes one output channel, in a linear
+    layer one row. Li et al. 2018, section 4, eq. 1.
     """
     if weight.ndim < 2:
         return np.zeros_like(weight)

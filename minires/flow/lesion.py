@@ -1,7 +1,7 @@
-"""Lesion study: delete one block after the other, and see what the network still can do.
+"""Lesion study: delete one block after another, and see what the network can still do.
 
-A residual network is a collection of paths, and deleting a block leaves half of them intact; a plain network is a
-single path, which any deletion cuts (Veit et al. 2016, arXiv 1605.06431, section 4.1 and fig. 3). What a deletion is:
+A residual network is a collection of paths, and deleting a block leaves half of them intact. A plain network is a
+single path, which any deletion cuts (Veit et al. 2016, arXiv 1605.06431, section 4.1 and fig. 3). What is deleted:
 
 - of a residual block, its branch: the block becomes its shortcut alone, projected or padded as it is, and what follows
   the addition (a ReLU, in post-activation blocks) stays;
@@ -65,12 +65,12 @@ def shortcut_alone(block: Module, x: Tensor) -> Tensor:
     """What the block returns for x when its layers are deleted and its shortcut stays.
 
     A block with a method ``branch`` and an attribute ``downsample``, as in `minires.models`, runs as it is with a
-    branch of 0. Of any other block the shortcut is its module ``downsample`` or ``shortcut``, or the identity, or where
+    branch of 0. The shortcut of any other block is its module ``downsample`` or ``shortcut``, or the identity, or where
     shapes change a `PadShortcut`; a ReLU follows if the block ends in one.
     Raises ValueError if that does not give the shape.
     """
     if hasattr(block, "branch") and hasattr(block, "downsample"):
-        without = copy.copy(block)  # the same layers, and a branch of its own
+        without = copy.copy(block)  # the same layers, but its own branch
         vars(without)["branch"] = lambda *inputs: 0.0
         return type(block).forward(without, x)
     with autograd.switch(grad_enabled=True):  # the graph shows whether the block ends in a ReLU
@@ -103,10 +103,11 @@ def lesion(
     """Delete each block in turn, and measure accuracy and loss in evaluation mode.
 
     batches: a `data.Dataset`, or pairs (x, y) of images (N, …) and class indices (N). loss: the mean over a batch.
-    blocks: modules of the model or their names, if it has no ``blocks()``. deleted: called as ``deleted(block, x)``,
-    what the block returns when it is deleted. A block that is called several times is deleted everywhere.
+    blocks: modules of the model or their names, if it has no ``blocks()``. deleted: ``deleted(block, x)`` is what the
+    block returns when it is deleted. A block that is called several times is deleted everywhere.
     The model is left exactly as it was; n blocks cost n + 1 passes over the data.
-    Raises ValueError for a model without blocks, a block that is not run, or no data; TypeError for items not (x, y).
+    Raises ValueError for a model without blocks, a block that is not run, or no data; TypeError for items that are not
+    (x, y).
     """
     found = find_blocks("lesion", model, blocks)
     pairs = pairs_of("lesion", batches, model)

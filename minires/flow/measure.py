@@ -13,7 +13,7 @@ from .inside import as_input
 def pairs_of(function: str, batches: Any, model: Module, size: int = 256) -> list[tuple[Tensor, Tensor]]:
     """The batches as pairs (x, y) of tensors that fit the model: of a `data.Dataset`, or of pairs of arrays or tensors.
 
-    Raises TypeError, in the name of ``function``, for items that are no pairs, ValueError if there are none.
+    Raises TypeError, in the name of ``function``, for items that are not pairs, ValueError if there are none.
     """
     if isinstance(batches, data.Dataset):
         batches = data.batches(batches, size, shuffle=False)

@@ -1,9 +1,9 @@
 """The path spectrum: the gradient taken apart by the number of residual branches it crossed.
 
 A residual network of n blocks is a sum over 2ⁿ paths, each of which takes the branch or the shortcut of every block
-(Veit et al. 2016, arXiv 1605.06431). Backward is linear, so the gradient is the sum of what came along each, and the
-part that crossed exactly k branches can be carried along: at each block G′[k] = Sᵀ·G[k] + Bᵀ·G[k − 1], with S the
-shortcut and B the branch. This is exact; no path is sampled, and ΣG[k] is the ordinary gradient.
+(Veit et al. 2016, arXiv 1605.06431). Backward is linear, so the gradient is the sum of what came along each path, and
+the part that crossed exactly k branches can be tracked separately: at each block G′[k] = Sᵀ·G[k] + Bᵀ·G[k − 1], with S
+the shortcut and B the branch. This is exact; no path is sampled, and ΣG[k] is the ordinary gradient.
 """
 
 import math
@@ -28,9 +28,9 @@ class PathSpectrum:
     """How much of the gradient at the first residual block's input crossed k branches, k = 0 … number of blocks.
 
     norms: ‖G[k]‖. counts: the number of paths that cross k branches, binomial. sum_error: ‖ΣG[k] − g‖ / ‖g‖ against the
-    gradient g of an ordinary backward pass. arrays: the G[k] themselves, if asked for.
-    sampled: Veit's estimate, if asked for: counts[k] times the mean norm of single paths with k branches. It adds up
-    the paths' norms as if all pointed the same way; in truth they largely cancel, so it overstates the long paths.
+    gradient g of an ordinary backward pass. arrays: the G[k] themselves, if requested. sampled: Veit's estimate, if
+    requested: counts[k] times the mean norm of single paths with k branches. It adds up the paths' norms as if all
+    gradients pointed the same way; in fact they largely cancel, so it overstates the long paths.
     """
 
     norms: np.ndarray
@@ -51,7 +51,7 @@ class PathSpectrum:
 
     @property
     def mean_length(self) -> float:
-        """Mean number of branches crossed, all paths weighing the same: half the number of blocks."""
+        """Mean number of branches crossed, with all paths weighted equally: half the number of blocks."""
         return _mean_length(self.counts)
 
     @property
@@ -75,10 +75,10 @@ def path_spectrum(
 ) -> PathSpectrum:
     """The exact path spectrum of the gradient with respect to the first residual block's input.
 
-    Takes any network whose blocks add a shortcut and a branch: identity or projected, pre- or post-activation, whoever
-    wrote it. A shortcut, projected or not, counts as no branch crossed. x (N, …) and target are what
+    Takes any network whose blocks add a shortcut and a branch: identity or projected, pre- or post-activation, ours or
+    yours. A shortcut, projected or not, counts as no branch crossed. x (N, …) and target are what
     ``loss(model(x), target)`` takes. ``samples`` single paths for every k give Veit's estimate as well.
-    The model is left exactly as it was; n blocks cost as much as about n/2 backward passes.
+    The model is left exactly as it was; n blocks cost about as much as n/2 backward passes.
     Raises ValueError if the network has no fork.
 
     >>> import minires as mr
@@ -111,7 +111,7 @@ def path_spectrum(
 
 
 class _Node(NamedTuple):
-    """A tensor of the graph as `skip_edges` wants it."""
+    """A tensor of the graph in the form that `skip_edges` takes."""
 
     op: str
     parameter: bool
@@ -162,7 +162,7 @@ class Paths:
         self.ops = [op for op in ops if op in reach and op is not self.first]
 
     def spectrum(self, on_block: Callable[[], Any] = lambda: None) -> list[Any]:
-        """[G[0], …, G[blocks]]: the gradient at the first fork, apart by the number of branches crossed."""
+        """[G[0], …, G[blocks]]: the gradient at the first fork, split by the number of branches crossed."""
         parts = self._walk(lambda block, is_branch: int(is_branch), on_block)
         zero = np.zeros_like(next(iter(parts.values())))
         return [parts.get(k, zero) for k in range(self.blocks + 1)]
@@ -196,7 +196,7 @@ class Paths:
     def _walk(
         self, count: Callable[[int, bool], int | None], on_block: Callable[[], Any] = lambda: None
     ) -> dict[int, Any]:
-        """Backward with every gradient kept apart by how much was counted along its way; {count: gradient}.
+        """Backward with the gradients kept apart by what was counted along their way; returns {count: gradient}.
 
         ``count(block, is_branch)`` says what an edge of a fork adds to the count; None drops what comes along it.
         """

@@ -2,7 +2,7 @@
 
 For every tensor the engine hands over each consumer's share of its gradient (the edges) and the sum it passed on.
 Norms and inner products are kept, the arrays themselves only on request, so that the recording of a deep network stays
-small. What a reader asks of these numbers is in `minires.flow.recording`.
+small. What a reader can ask about these numbers is in `minires.flow.recording`.
 """
 
 import math
@@ -22,7 +22,7 @@ from ..threads import one_blas_thread
 
 @dataclass(frozen=True)
 class Node:
-    """A tensor as backward saw it: who made it, who used it, and the gradient each user returned."""
+    """A tensor as backward saw it: what made it, what used it, and the gradient that each user sent back."""
 
     key: int  # position in forward order; leaf tensors count down from −1
     name: str  # of a parameter; for others the scope and the op, such as "layer1.0.relu: ReLU"
@@ -31,11 +31,11 @@ class Node:
     shape: tuple[int, ...]
     parameter: bool
     consumers: tuple[int, ...]  # keys of the ops that used it, one per edge
-    slots: tuple[int, ...]  # as which of their inputs
+    slots: tuple[int, ...]  # and which of their inputs it was
     gram: np.ndarray  # inner products of the edges' gradients (edges, edges)
     norm: float  # of the gradient that was passed on
     sum_error: float  # ‖passed on − Σ edges‖ / ‖passed on‖, in float64
-    grads: tuple[Any, ...] = field(default=(), repr=False)  # the edges' gradients, if arrays were asked for
+    grads: tuple[Any, ...] = field(default=(), repr=False)  # the edges' gradients, if arrays were requested
 
     @property
     def edge_norms(self) -> list[float]:
@@ -62,7 +62,7 @@ class FlowRecorder(Recorder):
         self.notes: list[str] = []
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
-        """Keep mean, standard deviation and zeros of an op's output; note an addition that cannot be a fork's end."""
+        """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
         label = f"{op.scope}: {op.name}"
         self._seen[label] += 1
         self._labels[op.serial] = label + (f"#{self._seen[label]}" if self._seen[label] > 1 else "")
@@ -120,7 +120,7 @@ def _position(edge: Edge) -> tuple[int, int]:
     return (edge.consumer.serial, edge.slot) if edge.consumer is not None else (-1, edge.slot)
 
 
-@one_blas_thread()  # BLAS's own threads would be in the way of the kernels'
+@one_blas_thread()  # BLAS's own threads would get in the way of the kernels'
 def _products(grads: list[Any], total: Any) -> tuple[np.ndarray, float, float]:
     """(inner products of the edges, norm of the total, relative error of the sum)."""
     arrays = [kernels.to_device(a, "cpu") for a in (*grads, total)]

@@ -1,4 +1,4 @@
-"""Recording: the gradient on every edge of the graph, and the forks at which a shortcut leaves its branch.
+"""Recording: the gradient on every edge of the graph, and the forks at which a shortcut and its branch part.
 
 `record` runs a model once and returns the recording; `recording` records whatever runs inside a ``with`` block.
 """
@@ -59,7 +59,7 @@ class Recording(FlowRecorder):
     loss: float | None = None
 
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
-        """Keep one tensor's gradient; what was derived without it is derived anew."""
+        """Keep one tensor's gradient; discard what was derived without it."""
         super().backward(source, edges, total)
         for derived in ("nodes", "by_key", "forks", "layers"):
             vars(self).pop(derived, None)
@@ -125,10 +125,10 @@ class Recording(FlowRecorder):
     @property
     def sum_error(self) -> float:
         """The largest relative error of skip + branch against the gradient passed on, over all forks (0 if none)."""
-        return float(np.max([0.0, *(fork.sum_error for fork in self.forks)]))  # NaN, if there is one, not hidden
+        return float(np.max([0.0, *(fork.sum_error for fork in self.forks)]))  # a NaN, if there is one, is not hidden
 
     def edges(self, tensor: Tensor | str) -> list[Summand]:
-        """What each consumer of a tensor, given itself or by its name in `nodes`, gave back to it, in forward order.
+        """What each consumer sent back to a tensor (given itself, or by its name in `nodes`), in forward order.
 
         Raises KeyError if it is not part of the recording.
         """
@@ -176,7 +176,7 @@ class Recording(FlowRecorder):
 def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Recording]:
     """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
 
-    ``arrays=True`` keeps the gradient arrays of all edges, as much memory as the activations and more.
+    ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
     """
     recorder = Recording(model, arrays)
     with autograd.switch(recorder=recorder):

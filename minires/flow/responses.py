@@ -2,7 +2,7 @@
 
 He et al. 2015 (arXiv 1512.03385, section 4.2 and fig. 7) measure the standard deviation of the outputs of every 3×3
 layer, after BN and before the nonlinearity or the addition. In a residual network it is generally smaller than in its
-plain twin, and the smaller the deeper the network: blocks are closer to the identity than to zero.
+plain twin, and it is smaller the deeper the network is: blocks are closer to the identity than to zero.
 """
 
 from collections import Counter
@@ -80,7 +80,7 @@ class _Listener(autograd.Recorder):
         self.calls: Counter[str] = Counter()
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
-        """Take note of a convolution, or of a batch norm that takes its output."""
+        """Note a convolution, or a batch norm that takes its output."""
         if isinstance(op, Conv2d) and max(inputs[1].shape[2:]) > 1:
             self.calls[op.scope] += 1
             again = f"#{self.calls[op.scope]}" if self.calls[op.scope] > 1 else ""

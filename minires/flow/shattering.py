@@ -2,8 +2,8 @@
 
 Along a line of inputs the gradient of a shallow network looks like brown noise, that of a deep plain network like white
 noise; shortcuts keep it correlated (Balduzzi et al. 2017, arXiv 1702.08591, fig. 1 and 2). Between unrelated inputs the
-correlation falls as 2^−L with the number L of ReLU layers in a plain network, and about as 1/√L in a residual one of
-single-layer blocks with batch norm (section 3).
+correlation falls as 2^−L with the number L of ReLU layers in a plain network, but only about as 1/√L in a residual one
+of single-layer blocks with batch norm (section 3).
 
 A gradient *at one input* must not depend on the others: batch norm, which mixes the examples of a batch, is frozen at
 the statistics of all inputs together.
@@ -79,7 +79,7 @@ def gradient_correlation(model: Module, x: Any, *, output: int = 0) -> float:
 def freeze_statistics(model: Module, x: Tensor) -> None:
     """Put the model into evaluation mode, every batch norm having the statistics of the batch x.
 
-    Call it inside `keeping`, which gives mode and statistics back. Raises ValueError for a batch norm that keeps none.
+    Call it inside `keeping`, which restores mode and statistics. Raises ValueError for a batch norm that keeps none.
     """
     norms = [module for module in model.modules() if isinstance(module, BatchNorm1d | BatchNorm2d)]
     for norm in norms:

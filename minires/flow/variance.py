@@ -1,9 +1,9 @@
 """How the variance of activations and gradients grows from block to block.
 
 At initialisation a residual block adds the variance of its branch to that of its shortcut. Without normalisation the
-branch carries what it gets, and the variance doubles with every block, 2^ℓ. A branch that starts with batch norm gives
-the same whatever it gets, and the variance grows by a constant, 1 + ℓ: so the deeper the block, the less its branch
-counts: batch norm biases residual blocks towards the identity (De & Smith 2020, arXiv 2002.10444).
+branch returns the variance it gets, and the variance doubles with every block: 2^ℓ. A branch that starts with batch
+norm returns the same variance whatever it gets, and the variance grows by a constant: 1 + ℓ. So the deeper the block,
+the less its branch counts: batch norm biases residual blocks towards the identity (De & Smith 2020, arXiv 2002.10444).
 """
 
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ class VarianceProfile:
     """Variance over all values (examples, channels, positions) at the first block's input and at every block's output.
 
     names: of the blocks, in the order of the calls, with "input" before them. activation: (blocks + 1). gradient: the
-    variance of the gradient there, (blocks + 1), or None if no backward pass was asked for.
+    variance of the gradient there, (blocks + 1), or None if there was no backward pass.
     """
 
     names: list[str]
@@ -64,7 +64,7 @@ def variance_profile(
     *,
     blocks: Iterable[Module | str] | None = None,
 ) -> VarianceProfile:
-    """Variance of the activations, and on request of the gradient, at every block.
+    """Variance of the activations, and on request that of the gradient, at every block.
 
     x (N, …): the model's input; its mode is used as it is, and it is left exactly as it was.
     backward: takes the model's output and returns the scalar whose gradient is wanted, such as

@@ -1,6 +1,7 @@
 """Kernels: arrays in, arrays out. The same functions for every kind of array, chosen here by the array's type.
 
-A family has a folder: its definition, its fast version in NumPy, and in CUDA C. `textbook` gathers the definitions.
+Each family has a folder with its definition and its fast versions in NumPy and CUDA C. `textbook` gathers the
+definitions.
 ``of(x).conv2d(x, …)`` runs the kernel for x's device; ``with use(conv2d=mine):`` puts a learner's own in its place.
 """
 
@@ -18,7 +19,7 @@ from .launch import allow_tf32
 
 __all__ = ["DEVICES", "NAMES", "allow_tf32", "cpu", "device", "device_of", "of", "textbook", "to_device", "use"]
 
-FAMILIES = {  # where each kernel is found: cpu.py, gpu.py and definition.py of its family have a function of its name
+FAMILIES = {  # where each kernel is: cpu.py, gpu.py and definition.py of its family each have a function of its name
     augment: ("crop_flip", "take_images"),
     batchnorm: (
         "batch_norm",
@@ -56,11 +57,11 @@ def table(on: Device) -> dict[str, Callable]:
 _tables: dict[type, dict[str, Callable]] = {np.ndarray: table(CPU)}  # the kernels for each type of array …
 _swapped: list[dict[str, Callable]] = []  # … what `use` puts in their place, outermost first …
 _in_force: dict[type, SimpleNamespace] = {np.ndarray: SimpleNamespace(**_tables[np.ndarray])}  # … and the outcome
-cpu = SimpleNamespace(**_tables[np.ndarray])  # NumPy's kernels, whatever is swapped
+cpu = SimpleNamespace(**_tables[np.ndarray])  # NumPy's kernels, whatever `use` has swapped
 
 
 def of(array: Any) -> SimpleNamespace:
-    """The kernels for this kind of array, as attributes: ``of(x).conv2d``. TypeError for what is no array."""
+    """The kernels for this kind of array, as attributes: ``of(x).conv2d``. Raises TypeError for anything else."""
     try:
         return _in_force[type(array)]
     except KeyError:
@@ -73,10 +74,10 @@ def of(array: Any) -> SimpleNamespace:
 
 @contextlib.contextmanager
 def use(**swaps: Callable) -> Iterator[None]:
-    """Replace kernels by your own inside a ``with`` block: ``with kernels.use(conv2d=my_conv2d): train()``.
+    """Replace kernels with your own inside a ``with`` block: ``with kernels.use(conv2d=my_conv2d): train()``.
 
     A replacement has the signature of its namesake in `minires.kernels.textbook`. The swap holds for all threads.
-    Raises ValueError for a name that is no kernel.
+    Raises ValueError for a name that is not a kernel's.
     """
     for name in swaps:
         if name not in NAMES:
@@ -91,7 +92,7 @@ def use(**swaps: Callable) -> Iterator[None]:
 
 
 def _refresh() -> None:
-    """Make what is in force follow the tables and the swaps."""
+    """Bring what is in force up to date with the tables and the swaps."""
     for array_type, kernels in _tables.items():
         vars(_in_force.setdefault(array_type, SimpleNamespace())).update(kernels)
         for swaps in _swapped:

@@ -1,12 +1,12 @@
-// What every kernel file shares. An image batch has the shape (N, C, H, W) and lies in memory as (C, H, W, N), the batch
-// innermost, as in `kernels/cpu/layout.py`: neighbouring threads take neighbouring images, so that every load of a warp
-// is one run of memory, and whether a pixel lies inside the image is one question for all of them.
+// What every kernel file shares. An image batch has the shape (N, C, H, W) and is stored as (C, H, W, N), the batch
+// innermost, as in kernels/layout.py: neighbouring threads take neighbouring images, so that every load of a warp is
+// one run of memory, and all its threads agree on whether a pixel is inside the image.
 #pragma once
 
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// What a reduction joins its values by, and what it starts from, given any one of them.
+// How a reduction joins two values, and what it starts from (`start` is given any one of the values).
 struct Sum {
     template <typename T>
     __device__ static T start(T) { return T(0); }
@@ -14,21 +14,21 @@ struct Sum {
     __device__ static T join(T a, T b) { return a + b; }
 };
 
-struct Max {  // NaN is larger than any number
+struct Max {  // NaN counts as larger than any number
     template <typename T>
     __device__ static T start(T any) { return any; }
     template <typename T>
     __device__ static T join(T a, T b) { return b > a || b != b ? b : a; }
 };
 
-struct Min {  // and smaller
+struct Min {  // and as smaller
     template <typename T>
     __device__ static T start(T any) { return any; }
     template <typename T>
     __device__ static T join(T a, T b) { return b < a || b != b ? b : a; }
 };
 
-// The values of the 32 lanes of a warp joined; every lane gets it. The lanes exchange at distance 16, 8, 4, 2, 1.
+// Joins the values of a warp's 32 lanes; every lane gets the result. They exchange at distances 16, 8, 4, 2, 1.
 template <class How, typename T>
 __device__ inline T warp_reduce(T v) {
     for (int distance = WARP / 2; distance > 0; distance /= 2)
@@ -36,8 +36,8 @@ __device__ inline T warp_reduce(T v) {
     return v;
 }
 
-// The values of a block of whole warps joined; every thread gets it. `scratch` is shared memory of one T per warp, used
-// by this call alone: it is read last after the only barrier, so a second call on the same scratch would need another.
+// Joins the values of a block of whole warps; every thread gets the result. `scratch` is shared memory, one T per warp,
+// for this call alone: it is still read after the only barrier, so a second call on it would need another barrier.
 template <class How, typename T>
 __device__ inline T block_reduce(T v, T* scratch) {
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;

@@ -1,11 +1,12 @@
-"""Devices: where arrays live and kernels run. Three functions: `device` by name, `device_of` an array, `to_device`.
+"""Devices: where arrays live and kernels run. `device` finds one by name, `device_of` by an array; `to_device` moves.
 
-"cpu" is NumPy; "gpu" is CuPy, a CUDA device; "cuda-on-cpu" runs the GPU's kernels on the CPU, slowly, to learn from and
-to test. The last two are set up when they are first asked for.
+"cpu" is NumPy; "gpu" is CuPy on a CUDA device; "cuda-on-cpu" runs the GPU's kernels on the CPU, slowly, for learning
+and testing. The last two are set up when they are first asked for.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +26,11 @@ INSTALL = "python -m pip install -e '.[cuda13]', in the folder of the repository
 class Device:
     """One kind of array, and how kernels reach it.
 
-    array_type: of its arrays. allocate(shape, dtype), upload, download: a new array, one from NumPy's, one to NumPy's.
-    address: of the first entry in the device's memory. load: a `load.Loader` (None on the CPU, which needs none).
-    multiprocessors: how many blocks run side by side, at least. launches_at_once: a launch has run when it returns.
-    capturing: whether launches are now recorded into a CUDA graph, so that nothing may be read back or sent;
-    what must be sent waits in after_capture.
+    array_type: the type of its arrays. allocate(shape, dtype) makes a new array, upload copies one from NumPy, download
+    copies one to NumPy. address: where an array's first entry is in the device's memory.
+    load: a `load.Loader` (None on the CPU, which needs none). multiprocessors: at least this many blocks run side by
+    side. launches_at_once: whether a launch has finished when it returns. capturing: whether launches are now recorded
+    into a CUDA graph, so that nothing may be read back or sent; what must be sent waits in after_capture.
     """
 
     name: str
@@ -50,13 +51,13 @@ class Device:
         return self.load is None
 
     def empty(self, shape: Any, dtype: Any) -> Any:
-        """A new array, row by row, of undefined contents. Raises ValueError beyond what 32 bits can count."""
+        """A new array, row by row, contents undefined. Raises ValueError for more entries than 32 bits can count."""
         array = self.allocate(shape, dtype)
         check_size(array)
         return array
 
     def launch(self, source: Source, kernel: str, template: tuple, grid: tuple, block: int, *args: Any) -> None:
-        """Launch ``kernel<template>`` of a file. Whole numbers are passed as int, the others as the types they have."""
+        """Launch ``kernel<template>`` of a file. Whole numbers are passed as C's int, all else with its own type."""
         numbers = tuple(np.int32(a) if isinstance(a, bool | int) else a for a in args)
         assert self.load is not None
         self.load(source, instance(kernel, *template))(grid, (block,), numbers)
@@ -67,39 +68,41 @@ def _itself(array: np.ndarray) -> np.ndarray:
 
 
 CPU = Device("cpu", np.ndarray, np.empty, upload=_itself, download=_itself, address=lambda array: array.ctypes.data)
-_known: dict[type, Device] = {np.ndarray: CPU}  # those that are set up, by the type of their arrays
+_known: dict[type, Device] = {np.ndarray: CPU}  # the devices set up so far, by the type of their arrays
+_one_at_a_time = threading.Lock()  # two threads must not set up the same device twice
 
 
 def device(name: str, function: str = "device") -> Device:
     """The device of this name, set up on first use.
 
-    Raises ValueError for an unknown name, RuntimeError, with what to do, if there is no GPU, no CuPy or no g++;
-    ``function`` is who says so.
+    Raises ValueError for an unknown name, and RuntimeError, with what to do, if there is no GPU, no CuPy or no g++.
+    The messages begin with ``function``.
     """
     if name not in DEVICES:
         raise ValueError(f"{function}: got device {name!r}; minires computes on {', '.join(DEVICES)}")
-    for known in _known.values():
-        if known.name == name:
-            return known
-    new = make_gpu() if name == "gpu" else make_cuda_on_cpu()
-    _known[new.array_type] = new
-    return new
+    with _one_at_a_time:
+        for known in _known.values():
+            if known.name == name:
+                return known
+        new = make_gpu() if name == "gpu" else make_cuda_on_cpu()
+        _known[new.array_type] = new
+        return new
 
 
 def device_of(array: Any, function: str = "device_of") -> Device:
-    """The device an array lives on. TypeError, in the name of ``function``, for anything but a NumPy or CuPy array."""
+    """The device an array lives on. Raises TypeError, in the name of ``function``, for what is not a device's array."""
     known = _known.get(type(array))
     if known is not None:
         return known
     if type(array).__module__.partition(".")[0] == "cupy":
         return device("gpu")
-    if isinstance(array, np.ndarray | np.generic):  # a memmap; or what NumPy makes of an array of shape ()
+    if isinstance(array, np.ndarray | np.generic):  # a memmap, or the scalar that NumPy returns for shape ()
         return CPU
     raise TypeError(f"{function}: got a {type(array).__name__}; expected a NumPy or CuPy array")
 
 
 def to_device(array: Any, name: str) -> Any:
-    """The array on another device (itself, if it is there already), in the same order in memory.
+    """The array on another device, in the same memory order; the array itself if it is already there.
 
     Raises ValueError for an unknown device, RuntimeError for one that cannot be used here.
     """
@@ -119,7 +122,7 @@ def to_device(array: Any, name: str) -> Any:
 
 
 def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int = 4) -> Device:
-    """The teaching and testing device; ``read`` gives the text of a kernel file. RuntimeError if there is no g++."""
+    """The device for learning and testing; ``read`` gives a kernel file's text. Raises RuntimeError without g++."""
     if not cuda_on_cpu.available():
         raise RuntimeError(f"device cuda-on-cpu: {cuda_on_cpu.why_not()}")
     return Device(
@@ -155,7 +158,7 @@ def make_gpu() -> Device:
 
 
 def why_no_gpu() -> str | None:
-    """None if the GPU can be used; else one sentence that says what is missing and what to do."""
+    """None if the GPU can be used; otherwise one sentence that says what is missing and what to do."""
     try:
         import cupy
     except ImportError as error:
@@ -167,13 +170,13 @@ def why_no_gpu() -> str | None:
         return f"CuPy {cupy.__version__} finds no usable GPU ({error}); look at nvidia-smi, or use device cpu"
     try:
         cupy.cuda.nvrtc.getVersion()
-    except Exception as error:  # of several kinds, by how CuPy looked for the library
+    except Exception as error:  # its type depends on how CuPy looked for the library
         return f"CuPy {cupy.__version__} finds no compiler ({error}); install it: {INSTALL}"
     return None
 
 
 def _upload(array: np.ndarray) -> Any:
-    """A NumPy array on the GPU, lying in memory as before."""
+    """A NumPy array, copied to the GPU in the same memory order."""
     import cupy
 
     if array.flags.c_contiguous or array.flags.f_contiguous:
@@ -184,7 +187,7 @@ def _upload(array: np.ndarray) -> Any:
 
 
 def _download(array: Any) -> np.ndarray:
-    """An array of the GPU as NumPy's, lying in memory as before."""
+    """A GPU array, copied to NumPy in the same memory order."""
     order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
     back = sorted(range(array.ndim), key=order.__getitem__)
     return array.transpose(order).get().transpose(back)

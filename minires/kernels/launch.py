@@ -1,7 +1,7 @@
-"""What the launches of all families share: names of types, layout in memory, and how to cut work into blocks.
+"""What the launches of all families share: names of types, memory layout, and how to cut work into blocks.
 
-A function in a family's ``gpu.py`` computes sizes, grid and workspace, and launches through the `devices.Device` it is
-given first: a GPU, or the CPU runner of `minires.cuda_on_cpu`. So tests without a GPU run all of it.
+A function in a family's ``gpu.py`` computes sizes, grid and workspace, and launches through the `devices.Device` that
+is its first argument: a GPU, or the CPU runner of `minires.cuda_on_cpu`. That is how tests without a GPU run all of it.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ import numpy as np
 
 TILES = ((16, 128, 4, 4), (32, 128, 4, 8), (64, 64, 8, 4))  # BM, BP, TM, TP of product.cuh, 128 threads each
 BLOCK = 256  # threads of an elementwise block
-ITEMS = 4  # entries a thread takes where a kernel is nothing but reading and writing
-LARGEST = 2**31  # entries of an array: kernels count in 32 bits
-RUN = 1024  # entries at least that a block of a reduction sums
+ITEMS = 4  # entries per thread where a kernel does little but read and write
+LARGEST = 2**31  # an array must have fewer entries: kernels count in 32 bits
+RUN = 1024  # entries for each block that reduces a part of a row
 
 C_NAMES = {"f4": "float", "f8": "double", "u1": "unsigned char", "i4": "int"}
 
@@ -28,7 +28,7 @@ def c_name(dtype: np.dtype) -> str:
 
 
 def contiguous(x: Any) -> Any:
-    """x itself if its memory is row by row, else a copy that is. Raises ValueError beyond what 32 bits can count."""
+    """x if it is stored row by row, else a copy that is. Raises ValueError for more entries than 32 bits can count."""
     check_size(x)
     return x if x.flags.c_contiguous else x.copy()
 
@@ -41,12 +41,12 @@ def check_size(x: Any) -> None:
 
 
 def batch_last(x: Any) -> Any:
-    """(N, C, …), however it lies in memory -> a contiguous (C, …, N). See `layout`."""
+    """(N, C, …) in any memory order -> a contiguous (C, …, N). See `layout`."""
     return contiguous(x.transpose(*range(1, x.ndim), 0))
 
 
 def cut(size: int, piece: int) -> int:
-    """How many pieces of a length cover ``size``."""
+    """How many pieces of length ``piece`` cover ``size``."""
     return -(-size // piece)
 
 
@@ -56,7 +56,7 @@ def blocks(size: int, per_block: int = BLOCK) -> tuple[int]:
 
 
 def runs(on: Any, rows: int, length: int) -> tuple[int, int]:
-    """(number, length) of the runs into which each row is cut, to keep all multiprocessors busy."""
+    """(number, length) of the runs that each row is cut into, to keep all multiprocessors busy."""
     number = min(cut(length, RUN), max(4 * on.multiprocessors // rows, 1))
     per_run = cut(length, number)
     return cut(length, per_run), per_run
@@ -73,8 +73,8 @@ _switches = _Switches()
 def allow_tf32(allowed: bool = True) -> Iterator[None]:
     """Let float32 products (convolutions, linear layers, ``@``) run on tensor cores inside a ``with`` block.
 
-    They round their operands to TF32, which has 10 bits of mantissa instead of 23: several times faster on large
-    layers, with a relative error of about 5e-4 in each product. Off by default. Holds on every device but the CPU.
+    Tensor cores round their operands to TF32, which has 10 bits of mantissa instead of 23: several times faster on
+    large layers, with a relative error of about 5e-4 in each product. Off by default; no effect on the device "cpu".
     """
     before, _switches.tf32 = _switches.tf32, allowed
     try:
@@ -84,7 +84,7 @@ def allow_tf32(allowed: bool = True) -> Iterator[None]:
 
 
 def tile_for(dtype: np.dtype, rows: int) -> tuple[tuple[int, int, int, int], bool]:
-    """(tile, TF32) for a product with so many rows: no taller than need be. float64 has one tile."""
+    """(tile, TF32) for a product with this many rows: a tile no taller than needed. float64 has only one."""
     if dtype == np.float64:
         return TILES[0], False
     if _switches.tf32:

@@ -1,7 +1,7 @@
-"""How arrays lie in memory: (N, C, H, W) in shape, but with the batch innermost, as a (C, H, W, N) array would.
+"""How arrays are laid out in memory: shape (N, C, H, W), but stored with the batch innermost, as (C, H, W, N) would be.
 
-NumPy keeps the memory order of its operands, so arrays that were made batch-last stay so through every elementwise op,
-and the conversions below cost nothing. An array in any other order is copied once.
+NumPy keeps the memory order of its operands, so an array made batch-last stays so through every elementwise op, and the
+conversions below then cost nothing. An array in any other order is copied once.
 """
 
 import functools
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def batch_last(x):
-    """(N, C, H, W), however it lies in memory -> a contiguous (C, H, W, N)."""
+    """(N, C, H, W) in any memory order -> a contiguous (C, H, W, N)."""
     return np.ascontiguousarray(x.transpose(1, 2, 3, 0))
 
 
@@ -20,7 +20,7 @@ def batch_first(x):
 
 
 def channel_rows(x):
-    """(N, C, …) -> contiguous (C, M): all M values of a channel in one row, the batch last."""
+    """(N, C, …) -> contiguous (C, M): all M values of a channel in one row, with the batch innermost."""
     channels = x.shape[1]
     if len(x) > 1:
         x = x.transpose(*range(1, x.ndim), 0)
@@ -28,7 +28,7 @@ def channel_rows(x):
 
 
 def from_channel_rows(rows, shape):
-    """(C, M) rows with the batch last -> their view of shape (N, C, …)."""
+    """(C, M) rows from `channel_rows` -> a view of shape (N, C, …)."""
     return rows.reshape(*shape[1:], shape[0]).transpose(-1, *range(len(shape) - 1))
 
 
@@ -44,16 +44,16 @@ def out_sizes(in_hw, kernel, stride, padding, dilation=(1, 1)):
 
 
 def view(array, shape, steps, first=0):
-    """A view of a contiguous array: entry (i, j, …) is the number first + i·steps[0] + j·steps[1] + … in its memory.
+    """A view of a contiguous array: entry (i, j, …) is its item number first + i·steps[0] + j·steps[1] + ….
 
-    Raises ValueError if a step leaves the array, or if the array is not contiguous.
+    Raises ValueError if the view would leave the array, or if the array is not contiguous.
     """
     item = array.itemsize
     return np.ndarray(shape, array.dtype, array, first * item, [step * item for step in steps])
 
 
 def even(total, largest):
-    """A block length of at most ``largest`` that cuts ``total`` into nearly equal blocks."""
+    """The block length, ``largest`` at most, that cuts ``total`` into blocks of nearly equal length."""
     return -(-total // -(-total // max(min(largest, total), 1)))
 
 
@@ -65,7 +65,7 @@ def inside(start, step, count, size):
 
 
 def every(start, step, count):
-    """The slice that takes ``count`` entries from ``start``, each ``step`` further."""
+    """The slice of ``count`` entries that begins at ``start`` and takes every ``step``-th."""
     return slice(start, start + (count - 1) * step + 1, step)
 
 
@@ -77,17 +77,17 @@ def copy_window(target, x, top, row_step, left, column_step):
 
 
 def copy_inside(target, x, top, row_step, left, column_step):
-    """`copy_window` that leaves the target alone where the window is outside the image."""
+    """Like `copy_window`, but leave the target alone where the window is outside the image."""
     _, inner, source = _window(top, row_step, left, column_step, *target.shape[1:3], *x.shape[1:3])
     if source:
         (copy_pixels if column_step > 1 else np.copyto)(target[inner], x[source])
 
 
 def copy_pixels(target, x):
-    """target = x, both (C, H, W, N), where neighbours along W do not lie side by side.
+    """target = x, both (C, H, W, N), for arrays in which neighbours along W are not next to each other in memory.
 
-    NumPy copies N numbers at a time there, in a loop that is slow to start. Taken as items of N numbers, a row's pixels
-    are one loop: 2 … 16 numbers in a half to a sixth of the time.
+    NumPy would copy N numbers at a time, in a loop that is slow to start. With each pixel as one item of N numbers, a
+    whole row is one loop: for N from 2 to 16 that takes between a half and a sixth of the time.
     """
     batch = x.shape[3]
     if 1 < batch <= 16 and target.dtype == x.dtype:
@@ -98,7 +98,7 @@ def copy_pixels(target, x):
 
 @functools.lru_cache(maxsize=4096)
 def _window(top, row_step, left, column_step, rows, columns, height, width):
-    """(margins of the target that lie outside the image, the target's inside, the image's part that goes there)."""
+    """(the target's margins outside the image, its part inside, the part of the image that goes there)."""
     r0, r1 = inside(top, row_step, rows, height)
     s0, s1 = inside(left, column_step, columns, width)
     every_channel = slice(None)

@@ -1,4 +1,4 @@
-"""From a `.cu` file to a kernel that can be launched: its text, the instances of its templates, and the loader."""
+"""From a `.cu` file to a kernel that can be launched: the text, the instances of its templates, and the loader."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OPTIONS = ("--std=c++17",)
 
 
 def read(file: str) -> str:
-    """The text of a file such as ``conv/conv.cu``, its path in this folder, with the headers it includes pasted in.
+    """The text of a file, named by its path in this folder (``conv/conv.cu``), with its headers pasted in.
 
-    CuPy caches what it compiled by the text alone and would not see that an included file has changed.
+    CuPy caches compiled kernels by their text alone, and would not notice a change in an included file.
     ``#line`` directives keep file and line right in the compiler's messages.
     """
     seen: set[str] = set()
@@ -24,7 +24,7 @@ def read(file: str) -> str:
         text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
         for number, line in enumerate(text.splitlines(), 1):
             included = re.fullmatch(r'#include "([\w/]+\.cuh)"', line)
-            if line == "#pragma once":  # what is pasted is pasted once
+            if line == "#pragma once":  # nothing is pasted twice anyway
                 lines.append("")
             elif included is None:
                 lines.append(line)
@@ -45,7 +45,7 @@ def instance(kernel: str, *arguments: Any) -> str:
 
 
 class Source:
-    """A `.cu` file, and the instances of its kernels that exist: each is compiled, and tested, by that name.
+    """A `.cu` file and the instances of its kernels that exist; each is compiled, and tested, under its name.
 
     file: its path in this folder. instances: (kernel, *template arguments) of each.
     """
@@ -57,8 +57,8 @@ class Source:
 class Loader:
     """Compiles kernels when they are first asked for: ``loader(POOL, "avg_pool2d<float>")(grid, block, args)``.
 
-    raw_module: `cupy.RawModule`, or the CPU runner's class of that name. read: where the text of a file comes from;
-    tests put another text in its place.
+    raw_module: `cupy.RawModule`, or the CPU runner's class of that name. read: gives the text of a file;
+    tests pass one that gives another text.
     """
 
     def __init__(self, raw_module: Callable[..., Any], read: Callable[[str], str] = read):
@@ -66,7 +66,7 @@ class Loader:
         self.kernels: dict[tuple[str, str], Any] = {}
 
     def __call__(self, source: Source, name: str) -> Any:
-        """The kernel; KeyError, before anything is compiled, for one that its `Source` does not list."""
+        """The kernel. Raises KeyError, before anything is compiled, for one that its `Source` does not list."""
         try:
             return self.kernels[source.file, name]
         except KeyError:

@@ -1,7 +1,7 @@
-"""Every kernel by its definition, gathered under one name: plain loops and formulas, slow on purpose, the oracle.
+"""The definitions of all kernels in one place: plain loops and formulas, slow on purpose, for the fast ones to match.
 
-Each function has the name, arguments and result of the fast kernel beside it (``conv/definition.py`` and
-``conv/cpu.py``, …); a replacement for `minires.kernels.use` has them too.
+Each function has the same name, arguments and result as the fast kernel beside it (``conv/definition.py`` and
+``conv/cpu.py``, …). So must a replacement that you give to `minires.kernels.use`.
 Images are (N, C, H, W); pairs such as ``stride`` are (vertical, horizontal).
 """
 

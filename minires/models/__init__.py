@@ -1,4 +1,4 @@
-"""Networks: residual blocks in the open, the networks built from them, and twins to compare."""
+"""Networks: residual blocks written out, the networks built from them, and twins to compare."""
 
 from .blocks import Bottleneck, PadShortcut, PlainBlock, PlainBottleneck, PlainPreActBlock, PreActBlock, ResidualBlock
 from .mlp import MLP, mlp, mlp_twins

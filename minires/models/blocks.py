@@ -1,8 +1,8 @@
 """The residual block, written out, beside the plain block it grows from.
 
 A residual block computes ``out = branch + shortcut`` (He et al. 2015, arXiv 1512.03385, eq. 1–2): the branch learns
-F(x) = H(x) − x, the shortcut carries x. Going back, the gradient of x is the sum of what the branch returns and what
-the shortcut returns, and the identity returns it unchanged.
+F(x) = H(x) − x, the shortcut carries x. Going back, the gradient of x is the sum of what the branch and the shortcut
+send back, and the identity sends it back unchanged.
 
 Each kind comes twice: a plain block holds the layers, and the residual block *is* that plain block plus a shortcut.
 So the twins have the same layers, names and weights, and differ in one addition.
@@ -17,7 +17,7 @@ from ..tensor import Tensor
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """3×3 convolution that keeps the size (at stride 1); no bias, because a batch norm follows."""
+    """3×3 convolution that keeps the size (at stride 1), without a bias, because a batch norm follows."""
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
 
@@ -176,8 +176,8 @@ class Bottleneck(PlainBottleneck):
 class PlainPreActBlock(nn.Module):
     """branch(relu(bn(x))), with BN and ReLU *before* each convolution.
 
-    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). A plain block ignores the option ``shortcut``.
-    A subclass may replace batch norm by another layer, see `normfree`.
+    (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). A plain block ignores the option ``shortcut``. A
+    subclass may replace batch norm with another layer, see `normfree`.
     """
 
     expansion = 1
@@ -206,7 +206,7 @@ class PreActBlock(PlainPreActBlock):
     """branch(relu(bn(x))) + shortcut(x): nothing touches the sum, so identity shortcuts form one unbroken path.
 
     He et al. 2016 (arXiv 1603.05027), fig. 4e. Where the shortcut projects, it starts from the activated input and has
-    no batch norm of its own.
+    no batch norm.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1, shortcut: str = "B"):

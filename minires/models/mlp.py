@@ -1,4 +1,4 @@
-"""Fully connected networks, plain and residual: the smallest that show the theory of residual networks.
+"""Fully connected networks, plain and residual: the smallest that show what the theory of residual networks says.
 
 They have the shape of a pre-activation ResNet (He et al. 2016, arXiv 1603.05027): a linear stem, blocks of
 BN–ReLU–Linear, BN–ReLU and a linear readout. Read from ReLU to ReLU, the plain one is the usual Linear–BN–ReLU stack.
@@ -6,8 +6,8 @@ BN–ReLU–Linear, BN–ReLU and a linear readout. Read from ReLU to ReLU, the 
     plain     x ↦ branch(x)
     residual  x ↦ x + scale·branch(x)
 
-Weights are drawn so that the variance is kept: 2/fan_in after a ReLU (He et al. 2015, arXiv 1502.01852), 1/fan_in in
-the stem, whose input no ReLU has halved.
+Weights are drawn so that the variance stays the same: 2/fan_in after a ReLU (He et al. 2015, arXiv 1502.01852),
+1/fan_in in the stem, whose input no ReLU has halved.
 """
 
 import math

@@ -4,7 +4,7 @@ Batch norm makes the branch of block l smaller than its shortcut by about √l, 
 the identity (De & Smith 2020, arXiv 2002.10444). A scalar or a weight that starts at 0 does the same.
 
 Without batch norm nothing in the network normalises, so the images themselves must have mean 0 and variance 1. The
-shift of each batch norm remains as a learned bias, also in the stem and after the last block.
+shift of each batch norm remains as a learned bias, in the stem and after the last block too.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from .blocks import PlainPreActBlock, PreActBlock, ResidualBlock, conv3x3, make_
 
 
 class ReZeroBlock(ResidualBlock):
-    """relu(α·branch(x) + shortcut(x)), α a learned scalar that starts at 0: the standard block plus one number.
+    """relu(α·branch(x) + shortcut(x)), with a learned scalar α that starts at 0: the standard block plus one number.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). Bachlechner et al. 2020 (arXiv 2003.04887), equation 1.
     The branch keeps its batch norms here; `SkipInitBlock` has none.
@@ -70,10 +70,10 @@ class PlainNormFreeBlock(PlainPreActBlock):
 
 
 class SkipInitBlock(PreActBlock):
-    """α·branch(relu(x + b)) + shortcut(x): pre-activation without batch norm, α a learned scalar that starts at 0.
+    """α·branch(relu(x + b)) + shortcut(x): pre-activation without batch norm; α is learned and starts at 0.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). De & Smith 2020 (arXiv 2002.10444). With α = 1
-    nothing restrains a network without batch norm: its variance doubles with every block.
+    nothing restrains a network without batch norm, and its variance doubles with every block.
     """
 
     norm_layer = Bias

@@ -59,7 +59,7 @@ class ReLUOnlyPreActBlock(ResidualBlock):
     """branch(relu(x)) + shortcut(x), the branch ending in BN: ReLU-only pre-activation, figure 4d.
 
     (N, in_channels, H, W) -> (N, channels, H/stride, W/stride). The network around it is that of full pre-activation:
-    no BN and ReLU after the stem, both after the last block.
+    BN and ReLU come after the last block, not after the stem.
     """
 
     preact = True

@@ -1,4 +1,4 @@
-"""Residual networks of He et al. 2015 (arXiv 1512.03385), and their plain twins.
+"""The residual networks of He et al. 2015 (arXiv 1512.03385), and their plain twins.
 
 ``resnet_cifar(depth)`` is section 4.2: 6n+2 layers in three stages. ``resnet18`` … ``resnet152`` are table 1.
 Module names are torchvision's: conv1, bn1, layer1.0.conv1, …, fc.
@@ -28,20 +28,20 @@ PLAIN_TWIN: dict[type[nn.Module], type[nn.Module]] = {
 class ResNet(nn.Module):
     """Stem, stages of blocks, global average pooling, one linear layer.
 
-    block: a residual block class, such as `ResidualBlock`, or a `functools.partial` that sets options of one;
+    block: a residual block class, such as `ResidualBlock`, or a `functools.partial` that sets options of one.
     ``residual=False`` takes its plain twin instead. A class of your own is called as
     ``block(in_channels, channels, stride, shortcut)`` and has ``expansion`` (its output has expansion·channels) and
     ``preact`` (whether BN and ReLU stand before the convolutions). It may have ``norm_layer``, called with the number
-    of channels, which also replaces batch norm outside the blocks, and a static method ``initialise(model)``, called
-    after all weights are drawn, for what depends on the whole network.
+    of channels, which also replaces batch norm outside the blocks, and, for what depends on the whole network, a static
+    method ``initialise(model)``, called after all weights are drawn.
     blocks: number of blocks in each stage. widths: channels of each stage (times the block's expansion).
     stem: "cifar" (3×3 convolution) or "imagenet" (7×7 with stride 2, then max pooling).
     shortcut: option "A", "B" or "C", see `blocks.make_shortcut`.
     zero_init_residual: start the last batch norm of every branch at γ = 0, so that each block starts as its shortcut
     (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
-    recompute_every: compute this many blocks at a time again during backward instead of keeping what is inside them,
-    see `minires.checkpoint`; about √(number of blocks) takes least memory. 0 keeps everything. checkpoint_every: its
-    old name, which warns.
+    recompute_every: during backward, compute this many blocks at a time again instead of keeping what is inside them,
+    see `minires.checkpoint`; about √(number of blocks) takes the least memory. 0 keeps everything. checkpoint_every:
+    its old name, which warns.
     """
 
     def __init__(
@@ -60,9 +60,7 @@ class ResNet(nn.Module):
         checkpoint_every: int | None = None,
     ):
         super().__init__()
-        if checkpoint_every is not None:
-            warnings.warn("ResNet: checkpoint_every is now called recompute_every", DeprecationWarning, stacklevel=2)
-            recompute_every = checkpoint_every
+        recompute_every = _renamed(recompute_every, checkpoint_every)
         if stem not in ("cifar", "imagenet"):
             raise ValueError(f'ResNet: got stem={stem!r}; expected "cifar" or "imagenet"')
         kind: Any = block.func if isinstance(block, partial) else block
@@ -114,7 +112,7 @@ class ResNet(nn.Module):
             self.zero_branches()
 
     def zero_branches(self) -> None:
-        """Make every block its shortcut, see `ResidualBlock.zero_branch`."""
+        """Reduce every block to its shortcut, see `ResidualBlock.zero_branch`."""
         for block in self.blocks():
             block.zero_branch()
 
@@ -156,9 +154,9 @@ def resnet_cifar(
 ) -> ResNet:
     """The CIFAR networks: depth = 6n+2 layers, three stages of n blocks with ``width``, 2·width and 4·width channels.
 
-    (N, in_channels, H, W) -> (N, num_classes). block: `ResidualBlock`, or with ``preact`` `PreActBlock`, if not given;
-    else as for `ResNet`, such as one of the blocks in `VARIANTS`. ResNet-1202 at batch 128 fits a small machine with
-    ``recompute_every=10``, see `ResNet`.
+    (N, in_channels, H, W) -> (N, num_classes). block: by default `ResidualBlock`, or with ``preact`` `PreActBlock`;
+    otherwise as for `ResNet`, such as one of the blocks in `VARIANTS`. ResNet-1202 at batch 128 fits a small machine
+    with ``recompute_every=10``, see `ResNet`.
     Raises ValueError, naming the nearest legal depths, for any other depth, and for ``block`` together with ``preact``.
     """
     if not isinstance(depth, int | np.integer) or depth < 8 or (depth - 2) % 6:
@@ -176,9 +174,18 @@ def resnet_cifar(
         shortcut=shortcut,
         residual=residual,
         zero_init_residual=zero_init_residual,
-        recompute_every=recompute_every,
-        checkpoint_every=checkpoint_every,
+        recompute_every=_renamed(recompute_every, checkpoint_every),
     )
+
+
+def _renamed(recompute_every: int, checkpoint_every: int | None) -> int:
+    """``recompute_every``, also where it goes by its old name."""
+    if checkpoint_every is None:
+        return recompute_every
+    if recompute_every:
+        raise TypeError("ResNet: got recompute_every and checkpoint_every, which is its old name; leave the latter out")
+    warnings.warn("ResNet: checkpoint_every is now called recompute_every", DeprecationWarning, stacklevel=3)
+    return checkpoint_every
 
 
 def _nearest(depth: Any) -> str:

@@ -1,6 +1,6 @@
 """Residual blocks whose shortcut does more than carry x: He et al. 2016 (arXiv 1603.05027), table 1 and figure 2.
 
-Each differs from the standard `ResidualBlock` only in its forward. In a chain of them the gradient that crosses no
+Each differs from the standard `ResidualBlock` only in its forward pass. In a chain of them the gradient that crosses no
 branch is multiplied by every shortcut on its way (equation 8), so all of them obstruct it, and all did worse than the
 identity. The 1×1 convolution of table 1 is option "C" of every block.
 """
@@ -85,7 +85,7 @@ class ExclusiveGateBlock(ShortcutGateBlock):
 
     What opens the shortcut closes the branch, as in a highway network (Srivastava et al. 2015, arXiv 1505.00387).
     The gate is that of `ShortcutGateBlock`. It is computed twice, so that x is the only fork of the block: in a
-    recording the gate's gradient then counts as part of the branch's.
+    recording, the gate's gradient then counts as part of the branch's.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ def twins(depth: int, width: int = 16, *, zero_init_residual: bool = False, **op
     """(plain, residual), every weight they share equal at the start; options as for `resnet_cifar`.
 
     With the default, parameter-free shortcut (option "A") they share all weights. Options "B" and "C" give the residual
-    twin projections as well; ``zero_init_residual`` concerns the residual twin alone, as a plain network with γ = 0
+    twin projections as well; ``zero_init_residual`` concerns only the residual twin, as a plain network with γ = 0
     would output nothing.
     """
     residual = resnet_cifar(depth, width, **options)

@@ -1,4 +1,4 @@
-"""All kinds of residual networks by name, for comparisons: ``VARIANTS["skipinit"].build(20, 8, in_channels=1)``."""
+"""Every kind of residual network by name, for comparisons: ``VARIANTS["skipinit"].build(20, 8, in_channels=1)``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from .stochastic_depth import StochasticDepthBlock
 class Variant(NamedTuple):
     """One kind of residual network.
 
-    build: called as `resnet_cifar`, as ``build(depth, width, **options)``. description: one line. source: the paper.
+    build: called like `resnet_cifar`, as ``build(depth, width, **options)``. description: one line. source: the paper.
     published: the paper's test error with 110 layers on CIFAR-10, or "" if it gives none.
     """
 

@@ -1,4 +1,4 @@
-"""Examples and a model: values that fit it, and the share of its answers that are right."""
+"""Examples and a model: making values fit it, and the share of its answers that are right."""
 
 import math
 from typing import Any
@@ -21,13 +21,14 @@ def fit_to(model: Module, values: Any) -> Tensor:
 
 def are_classes(outputs: Any, targets: Any) -> bool:
     """Whether targets (N, …) are class indices for the outputs (N, classes, …); both arrays or both tensors."""
-    return targets.dtype.kind in "iu" and outputs.shape[:1] + outputs.shape[2:] == targets.shape
+    with_classes = len(outputs.shape) > 1 and outputs.shape[:1] + outputs.shape[2:] == targets.shape
+    return with_classes and targets.dtype.kind in "iu"
 
 
 def share_right(outputs: Any, targets: Any) -> Any:
     """Share of the targets (N, …) at which the outputs (N, classes, …), both arrays, are largest.
 
-    None if the targets are no class indices. The number stays on the arrays' device: nothing is read back from a GPU.
+    None if the targets are not class indices. The number stays on the arrays' device: nothing is read back from a GPU.
     """
     if not are_classes(outputs, targets):
         return None
@@ -35,6 +36,6 @@ def share_right(outputs: Any, targets: Any) -> Any:
 
 
 def accuracy(outputs: Any, targets: Any) -> float:
-    """`share_right` as a plain number; NaN if the targets are no class indices."""
+    """`share_right` as a plain number; NaN if the targets are not class indices."""
     share = share_right(outputs, targets)
     return math.nan if share is None else float(share)

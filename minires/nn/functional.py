@@ -1,4 +1,4 @@
-"""Functions of tensors, with PyTorch's names, arguments and defaults. Each adds one op to the graph, or a few."""
+"""Functions of tensors, with PyTorch's names, arguments and defaults. Each adds one or a few ops to the graph."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Size = int | tuple[int, int]
 
 def pair(value: Any, name: str, function: str) -> tuple[int, int]:
     """3 -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
-    if type(value) is tuple and [type(v) for v in value] == [int, int]:  # as layers hand it on
+    if type(value) is tuple and [type(v) for v in value] == [int, int]:  # as layers pass it on
         return value
     values = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(values) != 2 or not all(isinstance(v, int | np.integer) for v in values):
@@ -327,7 +327,7 @@ def _one_hot_targets(
             f"{(z.shape[0], *z.shape[2:])}, one class index per position"
         )
     kept = indices != ignore_index
-    # In a captured graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
+    # In a CUDA graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
     if not kernels.device_of(indices).capturing and ((indices < 0) | (indices >= classes))[kept].any():
         wrong = indices[kept & ((indices < 0) | (indices >= classes))].reshape(-1)[0]
         raise ValueError(

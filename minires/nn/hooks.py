@@ -17,7 +17,7 @@ class Hook(NamedTuple):
     always_call: bool = False
 
     def __call__(self, module: Any, args: tuple, kwargs: dict[str, Any], *output: Any) -> Any:
-        """Call the function, with the keyword arguments if it asked for them."""
+        """Call the function, with the keyword arguments if it was registered for them."""
         given = (args, kwargs) if self.with_kwargs else (args,)
         return self.function(module, *given, *output)
 
@@ -27,10 +27,10 @@ class RemovableHandle:
 
     def __init__(self, module: Any, hook: Hook, prepend: bool):
         self.module, self.hook, there = module, hook, module._hooks
-        vars(module)["_hooks"] = (hook, *there) if prepend else (*there, hook)  # anew: a call now running has the old
+        vars(module)["_hooks"] = (hook, *there) if prepend else (*there, hook)  # a loop now running has the old tuple
 
     def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
+        """Take the hook away; calling this twice does no harm."""
         left = tuple(hook for hook in self.module._hooks if hook is not self.hook)
         vars(self.module).pop("_hooks", None)
         if left:
@@ -72,6 +72,6 @@ def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
             try:
                 changed = hook(module, args, kwargs, result)
                 result = result if changed is None else changed
-            except Exception as error:  # the first error is the one to see
+            except Exception as error:  # the first error is the one to show
                 warnings.warn(f"forward hook with always_call=True: raised {error!r} after an error", stacklevel=3)
         raise

@@ -68,7 +68,7 @@ def ones_(t: Tensor) -> Tensor:
 def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Normal with variance gain²/fan, which keeps the variance through ReLU layers. He et al. 2015, arXiv 1502.01852.
 
-    ``a`` is the negative slope if the nonlinearity is "leaky_relu"; with its default 0 that is ReLU.
+    ``a`` is the negative slope if the nonlinearity is "leaky_relu"; its default, 0, makes that a ReLU.
     """
     return normal_(t, std=calculate_gain(nonlinearity, a) / math.sqrt(_fan("kaiming_normal_", t, mode)))
 

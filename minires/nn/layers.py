@@ -86,7 +86,8 @@ class _BatchNorm(Module):
     """What BatchNorm1d and BatchNorm2d share; they differ in the number of axes they accept.
 
     Scale weight (C) and shift bias (C); running_mean, running_var (C) and num_batches_tracked () are buffers.
-    ``momentum`` is the weight of the *new* value in the running statistics; with None they are the mean of all batches.
+    ``momentum`` is the weight of the *new* value in the running statistics; with None they are the mean over all
+    batches.
     """
 
     axes: tuple[int, ...]

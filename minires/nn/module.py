@@ -78,14 +78,14 @@ class Module:
         self._forget(name)
 
     def _keep(self, kind: str, name: str, value: Any) -> None:
-        """Make a value an attribute, and note of which kind it is."""
+        """Make a value an attribute, and note its kind."""
         if not name or "." in name:
             raise KeyError(f"{type(self).__name__}: got the name {name!r}; a name is not empty and contains no dot")
         if callable(getattr(type(self), name, None)):
             raise KeyError(f"{type(self).__name__}: got the name {name!r}, which is a method; choose another")
         if self._kinds.get(name) != kind:  # a replaced value keeps its place in the order
             self._forget(name)
-        self.__dict__["_kinds"] = {**self._kinds, name: kind}  # a new one: a shallow copy may share the old
+        self.__dict__["_kinds"] = {**self._kinds, name: kind}  # a new dict: a shallow copy may share the old one
         self.__dict__[name] = value
 
     def _forget(self, name: str) -> None:
@@ -115,7 +115,7 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if not (state.grad_enabled or state.anomaly):  # no node is made that would want a name
+        if not (state.grad_enabled or state.anomaly):  # no node is made that would need a name
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         scope, outermost = state.scope, _running.names is None
         if outermost:
@@ -134,7 +134,7 @@ class Module:
         """Call ``hook(module, args)`` before every forward; what it returns, unless None, replaces the arguments.
 
         ``with_kwargs=True``: call ``hook(module, args, kwargs)``, which returns None or (args, kwargs).
-        ``prepend=True``: before the hooks there are. Returns a handle with ``remove()``, and for ``with``.
+        ``prepend=True``: before the existing hooks. Returns a handle with ``remove()``, and for ``with``.
         """
         return RemovableHandle(self, Hook(hook, True, with_kwargs), prepend)
 
@@ -143,7 +143,7 @@ class Module:
     ) -> RemovableHandle:
         """Call ``hook(module, args, output)`` after every forward; what it returns, unless None, replaces the output.
 
-        ``with_kwargs=True``: call ``hook(module, args, kwargs, output)``. ``prepend=True``: before the hooks there are.
+        ``with_kwargs=True``: call ``hook(module, args, kwargs, output)``. ``prepend=True``: before the existing hooks.
         ``always_call=True``: also when forward, or an earlier hook, raises. Hooks run under no_grad too.
         Returns a handle with ``remove()``, which a ``with`` block calls at its end:
 
@@ -241,7 +241,7 @@ class Module:
                 parameter.grad = np.zeros_like(parameter.grad)
 
     def to(self, target: Any) -> Self:
-        """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves counts alone.
+        """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves integers alone.
 
         An optimiser that has taken steps keeps its state where it was: move the model first, then build the optimiser.
         Raises TypeError for a dtype that is not floating point, ValueError for an unknown target, RuntimeError for a
@@ -328,7 +328,7 @@ def _some(names: list[str]) -> str:
 
 
 class _List(Module):
-    """Children numbered from 0 and reached as in a list; a slice is numbered anew."""
+    """Children numbered from 0 and reached as in a list; a slice is numbered from 0 again."""
 
     def append(self, module: Module) -> Self:
         """Add a module at the end."""
@@ -373,7 +373,7 @@ class Sequential(_List):
 
 
 class ModuleList(_List):
-    """A list whose modules are found by ``parameters()``; it has no forward of its own."""
+    """A list whose modules are found by ``parameters()``; it has no forward."""
 
     def __init__(self, modules: Iterable[Module] = ()):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Recurrent layers: one step's weights, used again at every step of a sequence.
+"""Recurrent layers: the same weights, used at every step of a sequence.
 
 Names, arguments, shapes and the order of the gates are PyTorch's, so that weights can be exchanged. Backward through
 time is nothing new: the graph of L steps is a network of L layers that share their weights, and every use of a weight

@@ -42,7 +42,7 @@ class Summary(NamedTuple):
 
 
 def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
-    """Run one input through the network and list its layers (and what else holds parameters).
+    """Run one input through the network and list its layers (and whatever else holds parameters).
 
     ``input_shape`` has no batch axis, such as (3, 32, 32). Multiply-adds are those of convolutions and linear layers
     for one input, as papers count them. A layer that runs twice has two rows, and its parameters in the first.

@@ -1,4 +1,4 @@
-"""Operations: each a class with ``forward`` and ``backward`` side by side, on arrays. One file per family."""
+"""Operations on arrays: each is a class with ``forward`` and ``backward`` side by side. One file per family."""
 
 from .op import Op
 

@@ -1,4 +1,4 @@
-"""Activations: ReLU and the functions that networks used before it."""
+"""Activations: ReLU, the functions that networks used before it, and softmax."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class LeakyReLU(Op):
 
 
 class Sigmoid(Op):
-    """σ(x) = 1/(1 + e⁻ˣ): σ′ = σ(1 − σ) ≤ ¼, the factor per layer at which old networks vanished."""
+    """σ(x) = 1/(1 + e⁻ˣ): σ′ = σ(1 − σ) ≤ ¼, a factor in each layer that made old networks' gradients vanish."""
 
     def forward(self, x):
         decay = np.exp(-np.abs(x))  # at most 1: cannot overflow, and small results keep their digits
@@ -42,7 +42,7 @@ class Sigmoid(Op):
 
 
 class Tanh(Op):
-    """tanh x: 1 − tanh²x."""
+    """tanh x: its derivative is 1 − tanh²x."""
 
     def forward(self, x):
         self.y = np.tanh(x)

@@ -1,6 +1,6 @@
 """Arithmetic: what the operators + - * / ** @ of a Tensor do.
 
-Operands broadcast; backward returns gradients of the output's shape and the engine sums them back.
+Operands broadcast. Backward returns gradients of the output's shape, and the engine sums them to the operands' shapes.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from .op import Op
 
 
 class Add(Op):
-    """a + b: the gradient passes to both unchanged. This is the whole secret of a skip connection."""
+    """a + b: the gradient passes to both unchanged, which is what makes a skip connection work."""
 
     def forward(self, a, b):
         return add(a, b)
@@ -75,7 +75,7 @@ class Pow(Op):
 
     def backward(self, grad_output):
         if self.exponent == 0:
-            return np.zeros_like(grad_output)  # not 0 · a⁻¹, which is NaN at a = 0
+            return np.zeros_like(grad_output)  # 0 · a⁻¹ would be NaN at a = 0
         return grad_output * (self.exponent * self.a ** (self.exponent - 1))
 
 
@@ -130,12 +130,12 @@ class MatMul(Op):
 
 
 def add(a, b):
-    """a + b by the kernel of a's device: the addition of forks, forward, and of their gradients, backward."""
+    """a + b by the kernel of a's device: where skip and branch meet, and where a fork's gradients do."""
     return kernels.of(a).add(a, b) if hasattr(a, "shape") else a + b
 
 
 def sum_to(array, shape):
-    """Sum a broadcast array back to ``shape``: over the axes that were added, and over those that were 1."""
+    """Sum a broadcast array back to ``shape``: over the axes that were added, and over those of size 1."""
     if array.shape == shape:
         return array
     added = array.ndim - len(shape)

@@ -2,7 +2,7 @@
 
     x̂ = (x − μ) / √(σ² + ε),   y = γ·x̂ + β
 
-μ and σ² (biased) are taken per channel over all other axes: of the batch in training, remembered ones in evaluation.
+Each channel has its μ and σ² (biased), over all other axes: the batch's own in training, fixed ones in evaluation.
 """
 
 from .. import kernels
@@ -10,7 +10,7 @@ from .op import Op
 
 
 class BatchNorm(Op):
-    """Training: the batch's own statistics, through which gradient flows too (three terms, see the textbook kernel).
+    """Training: the batch's own statistics, through which gradients flow too (three terms, see the textbook kernel).
 
     x (N, C, …), γ (C), β (C) -> y (N, C, …). Puts ``mean`` and ``var`` (biased) into the dict ``statistics``, if given.
     """

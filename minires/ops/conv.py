@@ -3,7 +3,7 @@
     y[n, o, h, w] = b[o] + Σ_{c, i, j}  w[o, c, i, j] · x[n, c, h·s + i·d − p, w·s + j·d − p]
 
 (stride s, padding p, dilation d; x is 0 outside). Deep learning's convolution does not flip the kernel.
-Both gradients are convolutions again, see `minires.kernels.textbook.conv2d_backward`.
+Both gradients are convolutions again: see `minires.kernels.textbook.conv2d_backward`.
 """
 
 from .. import kernels
@@ -27,7 +27,7 @@ class Conv2d(Op):
 
 
 def check_conv2d(x, weight, bias, stride, padding, dilation, groups):
-    """Raise ValueError or TypeError, before anything is computed, if the arguments do not fit together."""
+    """Raise ValueError or TypeError, before anything is computed, if the arguments do not go together."""
     if x.dtype.kind != "f":
         raise TypeError(
             f"conv2d: got an input of dtype {x.dtype}, expected floating point; convert the images first, "
@@ -38,6 +38,8 @@ def check_conv2d(x, weight, bias, stride, padding, dilation, groups):
     if weight.ndim != 4:
         raise ValueError(f"conv2d: got a weight of shape {weight.shape}, expected (out, in/groups, kh, kw)")
     (batch, channels, height, width), (out, in_per_group, kh, kw) = x.shape, weight.shape
+    if 0 in (channels, out, in_per_group):
+        raise ValueError(f"conv2d: got input {x.shape} and weight {weight.shape}; it needs at least one channel each")
     if batch == 0:
         raise ValueError(f"conv2d: got an empty batch, shape {x.shape}; it needs at least one image")
     if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:

@@ -1,4 +1,4 @@
-"""Elementwise functions: y = f(x), with dy = f′(x)·dx written beside each."""
+"""Elementwise functions y = f(x); the docstring of each gives f, then its derivative."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class Exp(Op):
 
 
 class Log(Op):
-    """Natural logarithm: 1/x."""
+    """The natural logarithm: 1/x."""
 
     def forward(self, x):
         self.x = x
@@ -100,7 +100,7 @@ class Where(Op):
 
 
 def split_at_ties(grad_output, a, b):
-    """Give the gradient to the larger of a and b, and half to each where they are equal."""
+    """Give the gradient to the larger of a and b, or half to each where they are equal."""
     half = grad_output / 2
     to_a, to_b = half * (a >= b), half * (b >= a)
     return to_a + half * (a > b), to_b + half * (b > a)

@@ -1,4 +1,4 @@
-"""Losses that deserve an op of their own."""
+"""Losses that are ops of their own: cross-entropy."""
 
 from .. import kernels
 from .op import Op
@@ -8,7 +8,7 @@ class CrossEntropy(Op):
     """−Σ_k q_k·log softmax(z)_k over the class axis 1, one loss per position.
 
     z (N, K, …) are logits and q (N, K, …) constant class weights (one-hot, smoothed, weighted, or all zero for an
-    ignored position) -> loss (N, …). Backward is the famous difference: g·(softmax(z)·Σq − q).
+    ignored position) -> loss (N, …). Backward is a difference: g·(softmax(z)·Σq − q).
     """
 
     def forward(self, logits, q):

@@ -10,7 +10,7 @@ serials = itertools.count()  # the next op's place in the order of creation
 class Op:
     """One differentiable operation on arrays, and one node of the graph.
 
-    A new operation is a class with two methods, arrays in and arrays out, and no registration::
+    A new operation is a class with two methods, arrays in and arrays out, and needs no registration::
 
         class Cube(mr.Op):
             def forward(self, x):              # x -> x³
@@ -22,21 +22,21 @@ class Op:
 
         y = mr.apply(Cube, x)
 
-    An op knows arrays, never tensors; `minires.tensor.apply` is what puts it into the graph.
+    An op sees arrays, never tensors; `minires.tensor.apply` is what puts it into the graph.
     Whatever ``forward`` stores on ``self`` is dropped when backward has passed.
 
-    Attributes set by the engine; those that follow in the class body, and no others:
+    The engine sets these attributes, which the class body declares, and no others:
         inputs: for each input, where its gradient goes: to the op that made it, to a leaf tensor, or nowhere (None).
-            An input itself is *not* kept: the output of a batch norm is freed as soon as the ReLU behind it has run.
-        needs: for each input, whether a gradient is wanted; backward may skip the others. An op run by hand gives all.
-        input_specs: for each of these, (shape, dtype) of the input.
+            An input itself is *not* kept: the output of a batch norm is freed as soon as the ReLU after it has run.
+        needs: for each input, whether a gradient is wanted; backward may skip the others. If run by hand, all are.
+        input_specs: for each input that needs a gradient, its (shape, dtype); None for the others.
         shape, dtype: of the output.
         scope: dotted name of the module in which the op ran, such as ``layer1.0.conv1``.
         serial: position in the order of creation. An op is always created after the ops that made its inputs,
             so sorting by ``serial`` *is* a topological sort.
         tensor: the output, if `Tensor.retain_grad` asked for its gradient.
         released: whether backward has passed and dropped the graph.
-        segment: if the op forgot what it saved, what can compute it again, see `minires.checkpoint`.
+        segment: if the op forgot what it saved, the call that can compute it again: see `minires.checkpoint`.
     """
 
     inputs: tuple[Any, ...] = ()
@@ -64,15 +64,15 @@ class Op:
         return type(self).__name__
 
     def release(self) -> None:
-        """Drop the saved arrays and the links to earlier ops; keep only what names the node."""
+        """Drop the saved arrays and the links to earlier ops; keep only what identifies the node."""
         self.__dict__ = {"scope": self.scope, "serial": self.serial, "shape": self.shape, "released": True}
 
     def forget(self) -> None:
-        """Drop the saved arrays alone; the op keeps its place in the graph."""
+        """Drop only the saved arrays; the op keeps its place in the graph."""
         self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _SET_BY_THE_ENGINE}
 
     def recall(self, again: "Op") -> None:
-        """Take over what the same op saved when it ran again."""
+        """Take over what the same op saved in the second run."""
         saved = {name: value for name, value in again.__dict__.items() if name not in _SET_BY_THE_ENGINE}
         self.__dict__.update(saved, segment=again.segment)
 

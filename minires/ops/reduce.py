@@ -1,4 +1,4 @@
-"""Reductions: many numbers to few. Backward spreads the few gradients over the many."""
+"""Reductions: from many numbers to few. Backward spreads the few gradients over the many numbers."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def axes_of(op, ndim, axis):
 
 
 class Reduce(Op):
-    """What the reductions share: which axes go, and how a reduced array is put beside the original again."""
+    """What the reductions share: which axes go, and how a reduced array is stretched to the input's shape again."""
 
     def setup(self, x, axis, keepdims):
         self.axes = axes_of(self.name.lower(), x.ndim, axis)

@@ -1,4 +1,4 @@
-"""Shape: ops that move numbers and compute nothing. Backward moves the gradients back."""
+"""Shape: ops that move numbers without computing anything. Backward moves the gradients back."""
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Index(Op):
         keys = self.key if isinstance(self.key, tuple) else (self.key,)
         arrays = [np.asarray(k) if isinstance(k, list) else k for k in keys]
         if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in arrays):
-            np.add.at(grad_x, self.key, grad_output)  # an index may repeat: += would count it once
+            np.add.at(grad_x, self.key, grad_output)  # an index may repeat, and += would count it only once
         else:
             grad_x[self.key] = grad_output
         return grad_x
@@ -95,7 +95,7 @@ class Cat(Op):
 
 
 class Stack(Op):
-    """Join along a new axis; backward takes the gradient apart along it."""
+    """Join along a new axis; backward splits the gradient along it."""
 
     def forward(self, *arrays, axis=0):
         if len({a.shape for a in arrays}) != 1:
@@ -119,7 +119,7 @@ class Pad(Op):
         self.in_shape = x.shape
         self.inside, self.source = [], []
         for n, (lo, hi) in zip(x.shape, widths):
-            self.inside.append(slice(max(lo, 0), n + lo + min(hi, 0)))  # where kept values stand in the output …
+            self.inside.append(slice(max(lo, 0), n + lo + min(hi, 0)))  # where the kept values are in the output …
             self.source.append(slice(max(-lo, 0), n + min(hi, 0)))  # … and in the input
         y = np.full_like(x, value, shape=[n + lo + hi for n, (lo, hi) in zip(x.shape, widths)])
         y[tuple(self.inside)] = x[tuple(self.source)]

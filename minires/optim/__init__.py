@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, with PyTorch's names, defaults and update rules.
+"""Optimisers and learning-rate schedules with PyTorch's names, defaults and update rules.
 
 >>> import minires as mr
 >>> from minires import optim

@@ -1,8 +1,8 @@
-"""Learning-rate schedules: one formula each for the rate at step t, written into the optimiser's groups.
+"""Learning-rate schedules: each is a formula for the rate at step t, which is written into the optimiser's groups.
 
 Names and arguments are PyTorch's. A schedule starts at t = 0 when it is made; `step()` advances to t + 1. Whether t
-counts training steps or epochs is decided by when you call it (see `minires.train.fit`). Every formula is in closed
-form, so the rate depends on t alone: a schedule is resumed by its t, and two schedules on one optimiser do not compound
+counts training steps or epochs depends on when you call it (see `minires.train.fit`). Every formula is in closed form,
+so the rate depends on t alone: a schedule is resumed from its t, and two schedules on one optimiser do not compound
 (`SequentialLR` runs one after the other).
 """
 
@@ -20,7 +20,7 @@ from .optimizers import Optimizer
 class LRScheduler:
     """Base of the schedules: counts steps and writes the rates; subclasses define `lr`, a pure function of t.
 
-    optimizer: whose groups it drives. base_lrs: the rate each group started from. last_epoch: t, named as in PyTorch.
+    optimizer: its groups are driven. base_lrs: the rate each group started from. last_epoch: t, named as in PyTorch.
     drives: names of the group settings it writes.
 
     Raises TypeError or ValueError for settings that are not numbers or out of range.
@@ -36,7 +36,7 @@ class LRScheduler:
         self.optimizer, self.settings, self.last_epoch = optimizer, settings, 0
         self.base_lrs: list[float] = []
         for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])  # what earlier schedules on this optimiser started from, too
+            group.setdefault("initial_lr", group["lr"])  # earlier schedules on this optimiser started from it, too
             self.base_lrs.append(group["initial_lr"])
         self._write()
 
@@ -57,13 +57,13 @@ class LRScheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """t, with the name and settings of the schedule it belongs to; plain numbers that JSON can hold."""
+        """t, with the name and settings of the schedule it belongs to, in plain values that JSON can hold."""
         return {**self.config(), "last_epoch": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken; ValueError, and no change, if it is from another schedule.
+        """Continue where `state_dict` was taken. Raises ValueError, and changes nothing, if another schedule made it.
 
-        Unlike PyTorch's, it does not take over the other's settings: a longer cosine is another schedule.
+        Unlike PyTorch's, it does not take over the saved settings: a longer cosine is another schedule.
         """
         self.check_state(state_dict)
         self._write(operator.index(state_dict["last_epoch"]))
@@ -93,7 +93,7 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """η(t) = η₀·f(t), for a function f of your own. The state holds t alone: f must be the same when it is loaded."""
+    """η(t) = η₀·f(t) for a function f of your own. The state does not hold f, which must be the same on loading."""
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]):
         if not callable(lr_lambda):
@@ -148,7 +148,7 @@ class CosineAnnealingLR(LRScheduler):
 class LinearLR(LRScheduler):
     """Linear warm-up: η(t) = η₀·(start_factor + (end_factor − start_factor)·min(t / total_iters, 1)).
 
-    Source: Goyal et al. 2017 (arXiv 1706.02677), section 2.2, "gradual warmup". Followed by another schedule:
+    Source: Goyal et al. 2017 (arXiv 1706.02677), section 2.2, "gradual warmup". To continue with another schedule:
     ``SequentialLR(optimizer, [LinearLR(optimizer, 0.1, total_iters=20), CosineAnnealingLR(optimizer, 380)], [20])``.
     """
 
@@ -177,7 +177,7 @@ class OneCycleLR(LRScheduler):
     The last rate is max_lr / (div_factor·final_div_factor). With ``cycle_momentum`` the momentum (β₁ of Adam) runs the
     other way, between max_momentum and base_momentum. With ``three_phase`` the rate comes down as it went up before it
     falls to nearly 0. ``max_lr``, ``base_momentum`` and ``max_momentum`` may be lists, one number for each group. The
-    length is total_steps, or epochs·steps_per_epoch; stepping further raises ValueError.
+    length is total_steps, or epochs·steps_per_epoch; a step beyond it raises ValueError.
 
     Source: Smith & Topin 2018 (arXiv 1708.07120), Smith 2018 (arXiv 1803.09820); the default, two cosines, is fastai's.
     """
@@ -222,7 +222,7 @@ class OneCycleLR(LRScheduler):
         self.max_momentums = _each("OneCycleLR", "max_momentum", optimizer, max_momentum)
         self.anneal = _cosine if anneal_strategy == "cos" else _linear
         self.div_factor, self.final_div_factor = div_factor, final_div_factor
-        # Where each phase ends (t counts from 0, hence the − 1), and between which points of lr and momentum it goes.
+        # When each phase ends (t counts from 0, hence the − 1), and the points from which and to which it leads.
         up = pct_start * self.total_steps - 1
         self.phases = [(up, "start", "peak"), (self.total_steps - 1.0, "peak", "end")]
         if three_phase:
@@ -267,7 +267,7 @@ class OneCycleLR(LRScheduler):
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after the other: ``schedulers[i]`` runs, from its own t = 0, from ``milestones[i − 1]`` on."""
+    """One schedule after another: ``schedulers[i]`` starts, with its own t = 0, at step ``milestones[i − 1]``."""
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]):
         self.schedulers = list(schedulers)

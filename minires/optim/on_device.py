@@ -1,8 +1,8 @@
-"""An optimiser's step on a device with kernels: all parameters in one launch.
+"""An optimiser's step on a device with CUDA kernels: one launch for all parameters of the same type.
 
-`Optimizer.rows` gives, for each parameter, the arrays and the numbers of its next step. Here they become the tables
-that kernels/update/update.cu reads, and only what has changed is sent. A step that is captured in a CUDA graph has two
-halves: `advance` on the host, before each replay, and `launch` in the graph.
+`Optimizer.rows` gives the arrays and the numbers of each parameter's next step. Here they become the tables that
+kernels/update/update.cu reads; only what has changed is sent. A step that is captured in a CUDA graph has two halves:
+`advance` on the host, before each replay, and `launch` in the graph.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ import numpy as np
 from .. import kernels
 from ..kernels.update import gpu as update
 
-Launches = dict[tuple[type, Any], update.Update]  # by the arrays' type and dtype
+Launches = dict[tuple[type, Any], update.Update]  # by the type and dtype of the arrays
 
 
 class Row(NamedTuple):
@@ -30,16 +30,16 @@ Rows = Iterable[tuple[int, Row]]  # (number of the group, row)
 
 
 def step(kernel: str, rows: Rows, launches: Launches) -> None:
-    """Update the parameters by the kernel of this name; what it needs on the device is kept in ``launches``."""
+    """Update the parameters with the kernel of this name; what it needs on the device is kept in ``launches``."""
     for launch, kind, settings in _collected(kernel, rows, launches):
         launch.send_settings(settings)
         launch(kind)
 
 
 def advance(kernel: str, rows: Rows, launches: Launches) -> list[tuple]:
-    """The host's half of a step: send the settings of rows that count it.
+    """The host's half of a step: send the settings of ``rows``, which have counted this step.
 
-    Returns which arrays the device's half works on, and by which settings: a graph holds as long as these are the same.
+    Returns which arrays the device's half works on, with which settings: a graph is valid while these stay the same.
     """
     layout: list[tuple] = []
     for launch, kind, settings in _collected(kernel, rows, launches, to_launch=False):
@@ -49,7 +49,7 @@ def advance(kernel: str, rows: Rows, launches: Launches) -> list[tuple]:
 
 
 def launch(kernel: str, rows: Rows, launches: Launches) -> None:
-    """The device's half of a step: update the parameters by the settings that were sent."""
+    """The device's half of a step: update the parameters with the settings that were sent."""
     for launch, kind, _ in _collected(kernel, rows, launches):
         launch(kind)
 
@@ -68,7 +68,7 @@ def check_alike(p: Any, *others: Any) -> None:
 def _collected(
     kernel: str, rows: Rows, launches: Launches, to_launch: bool = True
 ) -> Iterator[tuple[update.Update, list[update.Row], list]]:
-    """(launch, rows, settings) for each kind of array among the parameters; rows not `to_launch` are not checked."""
+    """(update, rows, settings) for each kind of array among the parameters; rows are checked if ``to_launch``."""
     kinds: dict[tuple[type, Any], tuple[list[update.Row], dict[tuple[float, ...], int]]] = {}
     for group, (weight, grad, states, own, first) in rows:
         if to_launch:
@@ -80,7 +80,7 @@ def _collected(
                 )
             grad = grad if grad.flags.c_contiguous else grad.copy()
         found, numbers = kinds.setdefault((type(weight), weight.dtype), ([], {}))
-        # The group's number is part of the key: groups that are alike now may differ in the next step.
+        # The group's number is part of the key: groups with equal settings now may differ in the next step.
         found.append(update.Row(weight, grad, states, numbers.setdefault((group, *own), len(numbers)), first))
     for kind, (found, numbers) in kinds.items():
         if kind not in launches:

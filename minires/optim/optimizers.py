@@ -1,8 +1,8 @@
 """Optimisers: from the gradients of the parameters to a step.
 
-Names, defaults and update rules are PyTorch's. Parameters change in place; other names of ``p.data`` see it.
-Every formula is elementwise: the result does not depend on how arrays lie in memory, nor on how they are cut into runs.
-On a GPU one launch updates all parameters, see `on_device`.
+Names, defaults and update rules are PyTorch's. Parameters change in place: whoever else holds ``p.data`` sees it.
+Every formula is elementwise: the result depends neither on the arrays' memory order nor on how they are cut into runs.
+On a GPU, one launch updates all parameters: see `on_device`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import on_device
 
 Settings = dict[str, Any]
 
-RUN = 131_072  # values per run: the few arrays of a formula stay in the cache, and calls are few
+RUN = 131_072  # values per run: a formula's few arrays fit in the cache, and there are few calls
 
 
 class Optimizer:
@@ -29,13 +29,13 @@ class Optimizer:
 
     params: parameters, or a list of dicts ``{"params": [...], "lr": 0.01}`` that override the defaults for their group.
     param_groups: one dict per group, ``{"params": [...], "lr": …, …}``, which a schedule (or you) may change.
-    state: for each parameter that has been stepped, a dict of arrays of its shape, and counts.
+    state: for each parameter that has been updated, a dict of arrays of its shape, and counts.
 
     Raises TypeError or ValueError for an empty list, something that cannot be learned, a parameter given twice, or a
     setting out of range.
     """
 
-    kernel: str | None = None  # the one in kernels/update/update.cu that does what `update` does, if there is one
+    kernel: str | None = None  # the kernel in kernels/update/update.cu that does what `update` does, if any
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
         self.name, self.defaults = type(self).__name__, defaults
@@ -69,7 +69,7 @@ class Optimizer:
             on_device.step(self.kernel, self.rows(), self.launches)
 
     def rows(self, advance: bool = True) -> Iterator[tuple[int, on_device.Row]]:
-        """(number of its group, row) of every parameter with a gradient on a device with kernels; see `row`."""
+        """(number of its group, row) of every parameter that has a gradient and is not on the CPU; see `row`."""
         for i, group in enumerate(self.param_groups):
             for p in group["params"]:
                 if p.grad is not None and not kernels.device_of(p.data).is_cpu:
@@ -86,7 +86,7 @@ class Optimizer:
                 p.grad = None
 
     def add_param_group(self, group: Settings) -> None:
-        """Add a group, ``{"params": [...]}`` with settings of its own; those it leaves out are the optimiser's."""
+        """Add a group, ``{"params": [...]}`` with settings of its own; the optimiser's apply where it has none."""
         if not isinstance(group, dict) or "params" not in group:
             raise ValueError(f'{self.name}: got the group {group!r}; expected a dict with "params"')
         params, unknown = self._listed(group["params"]), sorted(group.keys() - {"params", *self.defaults})
@@ -125,9 +125,9 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken: settings and state; nothing is changed if anything does not fit.
+        """Continue where `state_dict` was taken, with its settings and state; if anything does not fit, change nothing.
 
-        Raises ValueError if the optimiser, the number of parameters or a shape differ.
+        Raises ValueError if the optimiser, the number of parameters or a shape differs.
         """
         saved_groups, params = state_dict["param_groups"], self._all()
         counts, wanted = [[len(g["params"]) for g in gs] for gs in (saved_groups, self.param_groups)]
@@ -203,7 +203,7 @@ class SGD(Optimizer):
         v ← d  in the first step, then  μ·v + (1 − dampening)·d          μ = momentum
         θ ← θ − η·v,    or with Nesterov's momentum   θ ← θ − η·(d + μ·v)          η = lr
 
-    Source: Polyak 1964; Nesterov 1983; the form for deep networks Sutskever et al. 2013 (ICML), with the learning rate
+    Source: Polyak 1964; Nesterov 1983; for deep networks, Sutskever et al. 2013 (ICML), but here the learning rate is
     outside the velocity, as in PyTorch. The first velocity is the raw gradient: dampening does not apply to it.
     """
 
@@ -347,7 +347,7 @@ class AdamW(Adam):
 
 
 def _in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
-    """Apply the formula to runs of the arrays, shared among the threads; to the whole, if small or not contiguous."""
+    """Apply the formula to runs of the arrays, shared among the threads; all at once if small or not contiguous."""
     on_device.check_alike(*arrays)
     size = arrays[0].size
     if size <= RUN or not all(array.flags.c_contiguous for array in arrays):
@@ -367,7 +367,7 @@ def _copied(value: Any) -> Any:
 
 
 def _like(p: np.ndarray, value: Any) -> Any:
-    """A copy of a state array that lies in memory, and on the device, as ``p`` does."""
+    """A copy of a state array on the device, and in the memory order, of ``p``."""
     if not hasattr(value, "shape"):
         return value
     array = np.empty_like(p)

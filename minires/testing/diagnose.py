@@ -22,7 +22,7 @@ Diagnosis = tuple[str, str]
 
 @dataclass
 class Case:
-    """One wrong gradient, that of array ``slot``: backward's ``grad``, the ``numeric`` one, and how they came about."""
+    """One wrong gradient, that of array ``slot``: backward's ``grad``, the ``numeric`` one, and what they came from."""
 
     subject: Subject
     arrays: list[Any]
@@ -55,7 +55,7 @@ class Case:
 
 
 def diagnose(case: Case) -> Diagnosis:
-    """(kind, words) of the first hypothesis that explains the error; `partly_wrong` says where it is if none does."""
+    """(kind, words) of the first hypothesis that explains the error; if none does, where the error is."""
     if not np.isfinite(case.grad).all():
         return "partly_wrong", f"{int((~np.isfinite(case.grad)).sum())} of {case.grad.size} entries are NaN or Inf"
     for hypothesis in (zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, fork):
@@ -86,7 +86,7 @@ def factor(case: Case) -> Diagnosis | None:
 
 
 def factor_per_channel(case: Case) -> Diagnosis | None:
-    """G = c[k]·N along one axis; where every entry is a channel, the ratio must not depend on grad_output."""
+    """G = c[k]·N along one axis; if every entry is a channel, the ratio must not depend on grad_output."""
     shape = case.grad.shape
     for axis in (1, 0, *range(2, len(shape))):
         if axis >= len(shape) or shape[axis] < 2 or case.grad.size // shape[axis] < 2:
@@ -118,7 +118,7 @@ def moved(case: Case) -> Diagnosis | None:
 
 
 def moved_inputs(case: Case) -> Diagnosis | None:
-    """G is the right gradient for another input, or grad_output, that is transposed or flipped.
+    """G is the right gradient for an input or a grad_output that has been transposed or flipped.
 
     Tested along two directions: no full numeric gradient is needed for each candidate.
     """
@@ -186,13 +186,13 @@ def fork(case: Case) -> Diagnosis | None:
     if not isinstance(case.subject, Graph):
         return None
     chosen = case.subject.chosen
-    for wanted in (case.subject.floating, chosen):  # the ledger sees most if all arrays ask for a gradient
+    for wanted in (case.subject.floating, chosen):  # the ledger sees most if all arrays require a gradient
         case.subject.chosen = wanted
         try:
             return explain_edges(
                 case.subject, case.arrays, case.slot, case.cotangent, case.grad, case.numeric, case.slack
             )
-        except (ValueError, TypeError):  # but not every array may ask: the probabilities of a cross-entropy
+        except (ValueError, TypeError):  # but not every array may: the probabilities of a cross-entropy
             continue
         finally:
             case.subject.chosen = chosen
@@ -262,11 +262,11 @@ def _statistics_axes(ndim: int) -> list[tuple[int, ...]]:
 
 
 def _normalises(case: Case, axes: tuple[int, ...], centred: np.ndarray) -> bool:
-    """Whether the input seems to be normalised over these axes, judging by its right gradient or by backward's.
+    """Whether the input seems to be normalised over these axes, judging by its right gradient or backward's.
 
     A function that does not change when its input is shifted or stretched has a gradient with mean 0 and no component
-    along the centred input (apart from ε). If backward's has mean 0, it is that of a batch norm in training, perhaps of
-    one that should evaluate.
+    along the centred input (apart from ε). If backward's has mean 0, it is that of a batch norm in training, perhaps
+    one that should be in evaluation.
     """
     for grad in (case.numeric, case.grad):
         size = np.sqrt((grad * grad).sum(axes))
@@ -278,7 +278,7 @@ def _normalises(case: Case, axes: tuple[int, ...], centred: np.ndarray) -> bool:
 
 
 def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """An array transposed and flipped in all the ways that keep its shape and that occur as mistakes."""
+    """An array, transposed or flipped in each way that keeps its shape and occurs as a mistake."""
     ndim = array.ndim
     if ndim >= 2:
         swaps = [(a, b) for a, b in ((0, 1), (ndim - 2, ndim - 1)) if array.shape[a] == array.shape[b]]
@@ -293,7 +293,7 @@ def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
 
 
 def _same_as_with(case: Case, i: int | None, turned: np.ndarray) -> bool:
-    """Whether G is the gradient with array i (None: grad_output) replaced by ``turned``."""
+    """Whether G is the gradient when array i (None: grad_output) is replaced by ``turned``."""
     arrays = [turned if k == i else a for k, a in enumerate(case.arrays)]
     v = turned if i is None else case.cotangent
     at = arrays[case.slot]
@@ -335,7 +335,7 @@ def _name_factor(case: Case, c: float) -> str:
 
 
 def _name_channels(case: Case, c: np.ndarray) -> str:
-    """Which of the inputs the factors per channel are equal to."""
+    """Which of the inputs equals the factors per channel."""
     for i in case.subject.floating:
         a = case.arrays[i].ravel()
         if i != case.slot and a.size == c.size and (a != 0).all():

@@ -73,7 +73,7 @@ POLICIES: list[tuple[str, str, Callable]] = [
 
 
 def _walk_at_fault(subject, arrays, slot, cotangent, grad, near, ledger, leaf) -> tuple[str, str] | None:
-    """Try each mistake at all forks at once, then whole-number coefficients at each fork alone."""
+    """Try each mistake at all forks at once, then whole-number coefficients at one fork at a time."""
     for kind, text, policy in POLICIES:
         y, leaves = subject.build(arrays)
         if near(_walk(y, leaves[slot], cotangent, policy), grad):
@@ -95,7 +95,7 @@ def _walk_at_fault(subject, arrays, slot, cotangent, grad, near, ledger, leaf) -
 
 
 def _walk(y: Tensor, leaf: Any, cotangent: np.ndarray, policy: Callable) -> Any:
-    """A backward walk in which ``policy(old, new)`` says what becomes of a second contribution."""
+    """A backward walk in which ``policy(old, new)`` decides what becomes of a second contribution."""
     totals: dict[Any, Any] = {y.op: cotangent}
     for op in autograd.ops_latest_first([y.op], None):
         if op not in totals:
@@ -112,7 +112,7 @@ def _walk(y: Tensor, leaf: Any, cotangent: np.ndarray, policy: Callable) -> Any:
 
 
 def _op_at_fault(missing, near, ledger, leaf) -> tuple[str, str] | None:
-    """Which one contribution, taken k times more, makes the gradient right."""
+    """Which single contribution, taken k more times, makes the gradient right."""
     for source, parts in _forks(ledger, leaf):
         where = "" if source is leaf else f" of {_label(source)}"
         for op, way in parts:
@@ -166,7 +166,7 @@ def _forks(ledger: Ledger, leaf: Any) -> Iterator[tuple[Any, list[tuple[Op, Any]
 
 
 def _users(ledger: Ledger, source: Any) -> list[Op]:
-    """The ops that used a tensor's array, those included that send no gradient back (one entry for each use)."""
+    """The ops that used a tensor's array, including those that send no gradient back (one entry per use)."""
     array = source.data if not isinstance(source, Op) else next(out for op, _, out in ledger.ops if op is source)
     return [op for op, inputs, _ in ledger.ops for a in inputs if a is array]
 

@@ -1,10 +1,10 @@
-"""What an error raised by backward means for the gradient that was asked for."""
+"""What an error raised by backward says about the gradient that was wanted."""
 
 from ..checks import GradientShapeError, GradientTypeError, NoGradientError
 
 
 def kind_of_error(error: Exception) -> tuple[str, str]:
-    """(kind, words): the engine checks what an op returns, and its errors say of which kind they are."""
+    """(kind, words) of an error: the engine checks what an op returns, and each of its errors has a type."""
     if isinstance(error, NoGradientError) and error.got is None:
         return "no_gradient", "an op returned no gradient for an input that needs one"
     if isinstance(error, GradientShapeError):

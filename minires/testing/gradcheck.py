@@ -31,10 +31,10 @@ def gradcheck(
     inputs: arrays or Tensors of any shapes; whole numbers and None are passed on and not differentiated.
     params: a Module, or Tensors (a dict gives them names) whose gradients are checked too; a Module ``f`` has its own.
     only: indices or names of the gradients to check. options: keyword arguments of f.
-    directions: along how many random directions each gradient is measured.
+    directions: how many random directions each gradient is measured along.
     engine: called instead of `minires.autograd.backward`, as ``engine([output], [grad_output])``, to fill ``.grad``.
-    rtol: allowed error relative to the gradient's norm. float32 inputs are checked in float64; the gradients in
-    float32 may then differ from those by 1e-4 of the largest entry. Inputs and parameters are left as they were.
+    rtol: allowed error relative to the gradient's norm. float32 inputs are checked in float64; the gradients in float32
+    may then differ from the float64 ones by 1e-4 of the largest entry. Inputs and parameters are left as they were.
 
     Returns a `Report`; raises GradCheckError if a gradient is wrong, unless ``raise_on_failure=False``.
     Raises TypeError or ValueError for arguments that cannot be checked; errors of the forward pass are passed on.

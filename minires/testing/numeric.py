@@ -1,7 +1,7 @@
 """Derivatives by differences: centred, at h, h/2 and h/4 in float64, with Richardson's value and the observed order.
 
-A kink (a ReLU or a max-pool that decides differently at x + h than at x) spoils a difference. Where there is one, seen
-by a changed decision or by differences that do not settle, h is made smaller.
+A kink (a ReLU or a max-pool that decides differently at x + h than at x) spoils a difference. Where a changed decision,
+or differences that do not settle, reveal one, h is made smaller.
 """
 
 import math
@@ -35,10 +35,10 @@ def slope(
     decisions: Callable[[float], Any] | None = None,
     rtol: float = 1e-6,
 ) -> Slope:
-    """φ′(0). size: that of φ's summands, which sets the noise; scale: the size of a derivative that matters.
+    """φ′(0). size: of φ's summands, which sets the noise; scale: how large a derivative must be to matter.
 
-    unit: what counts as one step in the argument. decisions(t): those of the kinks at t, compared with those at 0.
-    Richardson: (4·D(h/4) − D(h/2))/3 removes the h² error of D(h) = (φ(h) − φ(−h))/2h.
+    unit: what counts as one step in the argument. decisions(t): what the kinks decide at t, compared with what they
+    decide at 0. Richardson: (4·D(h/4) − D(h/2))/3 removes the h² error of D(h) = (φ(h) − φ(−h))/2h.
     """
     here = decisions(0.0) if decisions is not None else None
     centre = phi(0.0)
@@ -65,7 +65,7 @@ def slope(
 
 
 def _bent(sides: Sequence[tuple[float, float, float]], enough: float) -> bool:
-    """Whether the slopes on the two sides differ, and no less for a smaller step: then the kink is exactly here."""
+    """Whether the slopes on the two sides differ, and just as much for a smaller step: the kink is then right here."""
     bends = [abs(up + down) / k for up, down, k in sides]
     return bends[-1] > enough and bends[-1] > 0.6 * bends[0]
 
@@ -90,7 +90,7 @@ def unit_of(array: np.ndarray) -> float:
 def full_gradient(
     value: Callable[[np.ndarray], float], at: np.ndarray, size: float, scale: float, rtol: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The gradient of ``value``, which is 0 at ``at``, entry by entry, and where it could be measured (booleans)."""
+    """The gradient of ``value`` (which is 0 at ``at``), entry by entry, and where it could be measured (booleans)."""
     numeric, smooth = np.zeros(at.shape), np.ones(at.shape, bool)
     unit = unit_of(at)
     h = STEP * unit
@@ -105,7 +105,7 @@ def full_gradient(
         sides = [(phi(k), phi(-k), k) for k in (h, h / 2)]
         coarse, fine = ((up - down) / (2 * k) for up, down, k in sides)
         numeric[index] = (4 * fine - coarse) / 3
-        if not abs(coarse - fine) <= enough or _bent(sides, enough):  # a kink, or much curvature
+        if not abs(coarse - fine) <= enough or _bent(sides, enough):  # a kink, or strong curvature
             found = slope(phi, size, scale / math.sqrt(at.size), unit, rtol=rtol)
             numeric[index], smooth[index] = found.value, found.smooth
         moved[index] = at[index]

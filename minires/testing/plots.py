@@ -61,7 +61,7 @@ def taylor(f: Any, *inputs: Any, seed: int = 0, only: Any = None, **options: Any
 
 
 def observed_order(steps: np.ndarray, remainder: np.ndarray, floor: float) -> float | None:
-    """Slope of log remainder against log h, where it is above the noise and h is small (None if it never is)."""
+    """Slope of log remainder against log h, where h is small and it is above the noise (None if it never is)."""
     use = (remainder > floor) & (steps <= 0.02)
     if use.sum() < 3:
         return None
@@ -134,7 +134,7 @@ def tiled(array: np.ndarray) -> np.ndarray:
 
 
 def _label(ax: Any, shape: tuple[int, ...]) -> None:
-    """Ticks that count the first two axes."""
+    """Label the ticks that count the first two axes."""
     sizes = (1, *shape) if len(shape) == 3 else shape
     if len(sizes) == 4:
         n, c, h, w = sizes

@@ -15,7 +15,7 @@ from .subject import Graph, Subject
 
 FLOAT32_BOUND = 1e-4  # of the largest entry: how far a float32 gradient may lie from the float64 one
 FULL_LIMIT = 4096  # entries up to which a wrong gradient is compared with a full numeric one
-MOST_SKIPPED = 0.5  # share of entries at a kink beyond which the check fails
+MOST_SKIPPED = 0.5  # the check fails if a larger share of the entries is at a kink
 
 
 class _BackwardError(Exception):
@@ -62,7 +62,7 @@ class Check:
         return self.report
 
     def start(self) -> Callable:
-        """The output, the cotangents v and w, and the gradients for v; returns what pulls others back."""
+        """Compute the output, cotangents v and w, and the gradients for v; return what pulls others back."""
         self.y, pull = self.subject.run(self.arrays)
         self.y = np.array(self.y)
         if self.y.dtype.kind != "f" or not np.isfinite(self.y).all():
@@ -87,17 +87,17 @@ class Check:
         return grads
 
     def size_of(self, i: int) -> float:
-        """The size of the summands of ⟨v, f⟩: Σ|v·f|, or what its jitter speaks of, where larger numbers cancel."""
+        """The size of the summands of ⟨v, f⟩: Σ|v·f|, or what its jitter implies where larger numbers cancel."""
         phi, _ = self.along(i, self.directions_of(i)[0])
         magnitude = float(np.abs(self.v).sum() * np.abs(self.y).max(initial=0))
         return max(magnitude, roundoff(phi, unit_of(self.arrays[i])) / EPS)
 
     def _natural(self, i: int) -> float:
-        """What a gradient of array i may be compared with: the size of f by the size of the input."""
+        """What a gradient of array i may be compared with: the size of f divided by the size of the input."""
         return self.sizes[i] / unit_of(self.arrays[i])
 
     def _detect_changes(self, before: list[Any]) -> None:
-        """What forward and backward must not do."""
+        """Look for what forward and backward must not do."""
         for i, (array, copy) in enumerate(zip(self.arrays, before)):
             if isinstance(array, np.ndarray) and not np.array_equal(array, copy):
                 self._fail(i, "input_changed", "forward or backward wrote into this array; work on a copy")
@@ -106,7 +106,7 @@ class Check:
             self._fail(None, "not_deterministic", "forward gives another result the second time; is something random?")
 
     def _explain_error(self, error: Exception) -> None:
-        """Backward raised: find the inputs whose gradient does so, and blame them."""
+        """Backward raised: find the inputs whose gradients make it raise, and report those."""
         chosen = self.subject.chosen
         blamed: list[tuple[int | None, Exception]] = []
         if isinstance(self.subject, Graph) and self.subject.engine is None:
@@ -186,10 +186,10 @@ class Check:
                 "an f whose output depends on it"
             )
             self.report.notes.append(text)
-            warnings.warn(f"gradcheck: {text}", VacuousCheckWarning, stacklevel=5)  # at gradcheck's caller
+            warnings.warn(f"gradcheck: {text}", VacuousCheckWarning, stacklevel=5)  # points at gradcheck's caller
 
     def _by_entry(self, i: int, grad: np.ndarray) -> None:
-        """Every direction met a kink: compare the entries that meet none."""
+        """Every direction met a kink, so compare the entries that meet none."""
         name = self.subject.names[i]
         numeric, smooth = self._full(i, grad, mend=False)[1:] if grad.size <= FULL_LIMIT else (grad, np.array(False))
         if smooth.mean() < 1 - MOST_SKIPPED:
@@ -227,7 +227,7 @@ class Check:
         return 40 * EPS * self.sizes[i] / (1e-4 * unit_of(self.arrays[i]))
 
     def _full(self, i: int, grad: np.ndarray, mend: bool = True, v: Any = None) -> tuple[Any, Any, Any]:
-        """(grad, its full numeric counterpart, where that is smooth); at a kink the numeric value is backward's."""
+        """(grad, its full numeric counterpart, where it is smooth); at a kink the numeric value is backward's."""
         if grad.size > FULL_LIMIT:
             return grad, None, None
         v = self.v if v is None else v
@@ -275,7 +275,7 @@ class Check:
         self._fail(i, kind, likely, grad, numeric)
 
     def _large(self, i: int, grad: np.ndarray) -> None:
-        """Too many entries for a full numeric gradient: look for wrong ones by halving, and for a global factor."""
+        """Too many entries for a full numeric gradient: find wrong ones by halving, and look for a global factor."""
         ratios = []
         for d in self.directions_of(i):
             exact = float((grad * d).sum())
@@ -322,7 +322,7 @@ class Check:
                 self._fail(i, "float32", text, found, exact)
 
     def _fail(self, i: int | None, kind: str, likely: str, grad: Any = None, numeric: Any = None, smooth: Any = None):
-        """Put a failure with its message into the report."""
+        """Add a failure and its message to the report."""
         names, keys = self.subject.names, self.subject.keys
         what = "" if i is None else f", dL/d{names[i]} of shape {self.arrays[i].shape}"
         lines = [f"{self.subject.name}{what}   seed {self.seed}"]
@@ -349,7 +349,7 @@ class Check:
 
 
 def _generator(*seeds: int) -> np.random.Generator:
-    """The checker's own random numbers: not those of ``default_rng(seed)``, from which the inputs may come."""
+    """The checker's random numbers, which are not those of ``default_rng(seed)``: the inputs may come from there."""
     return np.random.default_rng([0x67726164, *seeds])
 
 

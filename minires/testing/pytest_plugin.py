@@ -1,8 +1,8 @@
 """The pytest plugin: the markers of graded tests, the fixture `minires_gradcheck`, and a summary of points.
 
-pytest loads it in every run of an environment in which minires is installed (entry point ``pytest11``), other people's
-suites included. So every name it adds begins with ``minires_``, it imports nothing of the library until a test asks for
-it, and it prints nothing unless a test carries points.
+pytest loads it in every run in an environment where minires is installed (entry point ``pytest11``), other people's
+suites included. So every name it adds begins with ``minires_``, it imports no more than `import minires` does until a
+test uses it, and it prints nothing unless a test carries points.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def minires_gradcheck() -> Callable:
     """`minires.testing.gradcheck`."""
-    from . import gradcheck  # not before a test asks for it
+    from . import gradcheck  # not before a test uses it
 
     return gradcheck
 
@@ -36,7 +36,7 @@ def minires_gradcheck() -> Callable:
 def graded(item: pytest.Item) -> dict[str, Any] | None:
     """part, points, visibility and hint of a test, or None if it carries no points.
 
-    Raises pytest.UsageError unless the points are a number of at least 0 and the visibility is a known one.
+    Raises pytest.UsageError unless the points are a number of at least 0 and the visibility is a known word.
     """
     found = {name: _argument(item, name) for name in ("part", "points", "visibility", "hint")}
     if found["points"] is None:
@@ -75,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def summary(tests: dict[str, tuple[dict[str, Any], bool]]) -> list[str]:
-    """The lines of the summary: {test: (its marks, whether it passed)}, in the order of collection."""
+    """The lines of the summary, from {test: (its marks, whether it passed)} in the order of collection."""
     parts: dict[str, list[tuple[str, dict[str, Any], bool]]] = {}
     for name, (grade, passed) in sorted(tests.items(), key=lambda test: test[1][0]["place"]):
         parts.setdefault(grade["part"], []).append((name, grade, passed))
@@ -100,7 +100,7 @@ def _score(entries: list[tuple[str, dict[str, Any], bool]]) -> str:
 
 
 def _argument(item: pytest.Item, name: str) -> Any:
-    """The one argument of the marker ``minires_<name>``, None if the test does not carry it."""
+    """The only argument of the marker ``minires_<name>``, None if the test does not carry it."""
     mark = item.get_closest_marker(f"minires_{name}")
     if mark is None:
         return None

@@ -9,7 +9,7 @@ KINDS = (
     "raises",  # forward or backward raised an error
     "not_deterministic",  # two calls, two results
     "input_changed",  # forward or backward wrote into an array it was given
-    "accumulates",  # the same backward a second time gives another gradient
+    "accumulates",  # calling the same backward again gives another gradient
     "no_gradient",  # None, or zeros, where there is a gradient
     "wrong_dtype",
     "wrong_shape",
@@ -29,7 +29,7 @@ KINDS = (
     "edge_counted_twice",
     "edge_sign",
     "partly_wrong",  # none of these: how many entries, and where
-    "float32",  # right in float64, too far from it in float32
+    "float32",  # right in float64, too far off in float32
     "too_many_kinks",  # no direction is smooth enough to measure
 )
 
@@ -41,7 +41,7 @@ class GradCheckError(AssertionError):
 
 
 class VacuousCheckWarning(UserWarning):
-    """The expected gradient is 0 everywhere, so that many wrong gradients would pass."""
+    """The expected gradient is 0 everywhere, so many wrong gradients would pass."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One directional derivative: backward's value beside the differences'.
+    """One directional derivative: backward's value beside that of the differences.
 
     order is the observed order of the centred difference, 2 for a smooth function (None where rounding hides it);
     step and noise are the step h and the noise floor ε·|f|/h.
@@ -120,5 +120,5 @@ class Report:
 
 
 def describe(value: Any) -> str:
-    """A number for a message, sign always shown."""
+    """A number for a message, its sign always shown."""
     return f"{value:+.4g}"

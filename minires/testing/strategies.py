@@ -75,7 +75,7 @@ class Convolution:
 
 @st.composite
 def convolutions(draw, max_out=4, max_batch=3):
-    """Legal convolutions: the output size is drawn, the input derived; 1 for every size is among them."""
+    """Legal convolutions: the output size is drawn and the input size derived; all sizes can be 1."""
     kernel, stride, dilation, padding = draw(pairs(1, 4)), draw(pairs(1, 3)), draw(pairs(1, 3)), draw(pairs(0, 3))
     sides = []
     for k, s, d, p in zip(kernel, stride, dilation, padding):
@@ -131,7 +131,7 @@ class Call:
         return self.function(*(Tensor(a) if isinstance(a, np.ndarray) else a for a in self.arrays), **self.options)
 
     def of(self, *tensors: Tensor) -> Tensor:
-        """The call on other tensors, as `gradcheck` wants it."""
+        """The call on other tensors, in the form that `gradcheck` takes."""
         return self.function(*tensors, **self.options)
 
 
@@ -161,7 +161,7 @@ def pool2d_calls(draw: Any) -> Call:
 
 @st.composite
 def batch_norm_calls(draw: Any) -> Call:
-    """F.batch_norm of x (N, C, …), γ and β (C), in training or with running statistics (C)."""
+    """F.batch_norm of x (N, C, …), γ and β (C), in training, or with running statistics (C)."""
     count, channels = draw(st.integers(2, 5)), draw(st.integers(1, 4))
     x_shape = (count, channels, *draw(shapes(max_ndim=2, max_side=3)))
     training = draw(st.booleans())
@@ -300,7 +300,7 @@ def illegal_cross_entropy_calls(draw: Any) -> Call:
 
 @st.composite
 def illegal_binary_calls(draw: Any) -> Call:
-    """a + b, a − b or a · b of shapes that do not broadcast: one axis is n in the one and n + 1 in the other."""
+    """a + b, a − b or a · b of shapes that do not broadcast: an axis is n in one and n + 1 in the other."""
     call = draw(binary_calls())
     shape = draw(shapes(min_ndim=1, min_side=2))
     axis = draw(st.integers(0, len(shape) - 1))

@@ -21,7 +21,7 @@ Pull = Callable[[np.ndarray], list[Any]]
 
 
 class Subject:
-    """Arrays with ``keys`` and ``names`` (the key of an input is its index, of a parameter its name); how to run."""
+    """Arrays with ``keys`` (an input's index, a parameter's name) and ``names``, and how to run what is checked."""
 
     def __init__(self, name: str, function: Callable, inputs: Sequence[Any]):
         self.name = name
@@ -37,7 +37,7 @@ class Subject:
         return [i for i, a in enumerate(self.inputs) if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
 
     def run(self, arrays: list[Any]) -> tuple[np.ndarray, Pull]:
-        """The output, and ``pull(grad_output)`` -> one gradient (or None) for each array."""
+        """The output, and a function ``pull(grad_output)`` -> one gradient (or None) for each array."""
         raise TypeError("a subject must define run")
 
     def value(self, arrays: list[Any]) -> np.ndarray:
@@ -50,7 +50,7 @@ class Subject:
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
-        """Leave everything as it was when the block ends."""
+        """Restore everything when the block ends."""
         state = random.get_state()
         try:
             yield
@@ -120,7 +120,7 @@ class Graph(Subject):
         self.random = random.get_state()
 
     def build(self, arrays: list[Any]) -> tuple[Tensor, list[Any]]:
-        """The output Tensor and the leaf tensors behind it, buffers and random numbers starting alike every time."""
+        """The output Tensor and the leaf tensors behind it; buffers and random numbers start alike every time."""
         random.set_state(self.random)
         working = next((arrays[i].dtype for i in self.floating), np.dtype(np.float64))
         for module, name, buffer in self.buffers:
@@ -183,7 +183,7 @@ class Graph(Subject):
 
 
 class _Decisions(autograd.Recorder):
-    """Keeps what every op with a kink decided."""
+    """Records what every op with a kink decided."""
 
     def __init__(self) -> None:
         self.found: list[np.ndarray] = []

@@ -25,7 +25,7 @@ START_ANEW = "move the file away (or pass resume=False) to start anew"
 
 
 class CheckpointError(ValueError):
-    """The file is damaged, is no checkpoint, or belongs to another model, optimiser or run; nothing has changed."""
+    """The file is damaged, not a checkpoint, or of another model, optimiser or run; nothing has changed."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Checkpoint:
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the file; a kill at any moment, or a full disk, leaves either the old file or the new one, whole."""
+        """Write the file; a kill at any moment, or a full disk, leaves a whole file: the old one or the new one."""
         arrays: dict[str, Any] = {f"model/{name}": array for name, array in self.model.items()}
         optimizer = None
         if self.optimizer is not None:
@@ -83,7 +83,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Checkpoint:
-        """Read and verify a file. Raises CheckpointError, saying what to do, if it is damaged or something else."""
+        """Read and verify a file. Raises CheckpointError, saying what to do, if it is damaged or not a checkpoint."""
         path = Path(path)
         with open(path, "rb") as file:
             try:
@@ -109,8 +109,8 @@ class Checkpoint:
     def restore(self, model: Module, optimizer: Optimizer, schedule: LRScheduler | None = None) -> None:
         """Restore the model, the optimiser, the schedule and the random state.
 
-        Raises CheckpointError, before anything is changed, if one of them is not what was saved. For the weights alone:
-        ``model.load_state_dict(Checkpoint.load(path).model)``.
+        Raises CheckpointError, before anything is changed, if one of them is not what was saved. To load only the
+        weights: ``model.load_state_dict(Checkpoint.load(path).model)``.
         """
         self._check_model(model)
         self._check_optimizer(model, optimizer)
@@ -201,7 +201,7 @@ def _contents(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, on systems that can open a folder."""
+    """Make a rename survive a power cut, on systems where a folder can be opened."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,11 +1,12 @@
-"""One training step captured in a CUDA graph: launched as a whole, without Python between its kernels.
+"""One training step captured in a CUDA graph: launched as a whole, with no Python between its kernels.
 
 The first steps run eagerly: they compile the kernels and fill a memory pool that belongs to the CUDA graph. Then one
-step is captured, which runs nothing but fixes all addresses. From then on, each step copies the batch into the static
-inputs, sends what the optimiser counts and schedules, and launches. Nothing inside may be read back, so loss and
-accuracy stay on the device until the step has run. It has the ops of the eager step, in their order, and its results.
+step is captured, which runs nothing and fixes all addresses. From then on, each step copies the batch into the static
+inputs, sends the numbers that the optimiser counts and schedules, and launches. Nothing inside may be read back, so
+loss and accuracy stay on the device until the step has run. The ops are those of the eager step, in the same order, and
+so are the results.
 
-On the device "cuda-on-cpu" the step is rehearsed: it is run anew each time, under the same rules.
+On the device "cuda-on-cpu" the step is rehearsed: it is run again each time, under the same rules.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from ..optim import Optimizer, on_device
 from ..tensor import Tensor
 from .history import Result
 
-WARM_UP = 2  # eager steps: the first makes the optimiser's state, the second allocates as every later one does
+WARM_UP = 2  # eager steps: the first makes the optimiser's state, the second allocates as all later ones do
 
 
 class GraphedStep:
-    """Trains a model by one batch per call; the step is captured after `WARM_UP` batches of one shape.
+    """Trains a model on one batch per call; the step is captured after `WARM_UP` batches of one shape.
 
     A batch of another shape, such as a smaller last one, is trained eagerly. ``eager``: the step to capture,
-    `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser without a kernel of its own.
+    `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser that has no kernel.
     """
 
     def __init__(self, model: Module, optimizer: Optimizer, loss: Callable, eager: Callable[..., Result]):
@@ -48,7 +49,7 @@ class GraphedStep:
         self.launches: on_device.Launches = {}
         self.inputs: tuple[Tensor, Tensor] | None = None
         self.seen = 0
-        self.captured: list[tuple] | None = None  # what the optimiser's part of the graph works on
+        self.captured: list[tuple] | None = None  # what the optimiser's part of the CUDA graph works on
         self.results: tuple[Any, Any] = None, None  # loss and accuracy, on the device
         self.grads: list[tuple[Any, Any]] = []
 
@@ -67,7 +68,7 @@ class GraphedStep:
             for p, grad in self.grads:  # an eager step may have put others there
                 p.grad = grad
             layout = on_device.advance(self.kernel, self.optimizer.rows(), self.launches)
-            if layout != self.captured:  # the first time, or the optimiser has other arrays or groups than it had
+            if layout != self.captured:  # the first time, or the optimiser's arrays or groups have changed
                 self._capture()
                 self.captured = layout
             self.runner.replay()
@@ -96,7 +97,7 @@ class GraphedStep:
 
     @contextlib.contextmanager
     def _own_launches(self) -> Iterator[None]:
-        """The optimiser's tables hold addresses: the graph has its own, which eager steps do not change."""
+        """The optimiser's tables hold addresses: the CUDA graph has separate ones, which eager steps do not change."""
         before, self.optimizer.launches = self.optimizer.launches, self.launches
         try:
             yield
@@ -121,7 +122,7 @@ def _capturing(on: Device) -> Iterator[None]:
 
 
 class _CudaGraph:
-    """A stream and a memory pool of its own, and what was captured there."""
+    """A separate stream and memory pool, and what was captured there."""
 
     def __init__(self, on: Device):
         import cupy
@@ -132,7 +133,7 @@ class _CudaGraph:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Work inside goes to the stream, after what the caller's stream was given, and takes memory from the pool."""
+        """Work inside goes to this stream, after the work already on the caller's, and takes memory from this pool."""
         ready = self.cupy.cuda.get_current_stream().record()
         with self.stream, self.cupy.cuda.using_allocator(self.pool.malloc):
             self.stream.wait_event(ready)

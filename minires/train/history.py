@@ -20,9 +20,9 @@ class Result(NamedTuple):
 class History:
     """What a training run measured: ``step_loss`` has one number per step, the other lists one per epoch.
 
-    train_loss and train_accuracy are means over the epoch, of the network as it was at each step, in training mode.
-    test_loss and test_accuracy are empty without test data. lr: of the first group, at the last step of the epoch.
-    Equality leaves out ``seconds``. ``print(history)`` gives a table.
+    train_loss and train_accuracy are means over the epoch, taken in training mode, from the network as it was at each
+    step. test_loss and test_accuracy are empty without test data. lr: of the first group, at the last step of the
+    epoch. Equality leaves out ``seconds``. ``print(history)`` gives a table.
     """
 
     step_loss: list[float] = field(default_factory=list)
@@ -34,7 +34,7 @@ class History:
     seconds: list[float] = field(default_factory=list, compare=False)
 
     def add_epoch(self, at: Position, test: Result | None) -> None:
-        """Add an epoch that has been trained and, if there is test data, evaluated."""
+        """Add an epoch that was trained and, if there is test data, evaluated."""
         train = at.tally.mean()
         self.train_loss.append(train.loss)
         self.train_accuracy.append(train.accuracy)
@@ -101,7 +101,7 @@ class Tally:
 
 @dataclass
 class Position:
-    """How far a run has come: ``batch`` batches into an epoch, their results, the last learning rate, the time."""
+    """How far a run has come: ``batch`` batches into an epoch, their results, the last learning rate and the time."""
 
     epoch: int = 0
     batch: int = 0

@@ -58,7 +58,7 @@ def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss =
 
 
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
-    """Loss and accuracy on a data set, in evaluation mode, recording no graph; every module gets its mode back.
+    """Loss and accuracy on a data set, in evaluation mode and without a graph; every module gets its mode back.
 
     ``loss`` must be the mean over a batch; the result is the mean over all examples.
     """
@@ -98,15 +98,15 @@ def fit(
     ``schedule_every="epoch"``. loss: the mean over a batch. augment, seed, drop_last: as in `data.batches`, which
     draws the order of an epoch from ``(seed, epoch)`` alone. on_step: called with a `Step` after each one.
 
-    checkpoint: a file written at the start, after every epoch, and every ``checkpoint_every`` steps; each run needs
-    one of its own. If it exists, the same call continues from it, unless ``resume=False``. A run that was
-    interrupted anywhere and resumed (with as many threads) equals an uninterrupted one bit for bit: weights,
+    checkpoint: a file written at the start, after every epoch, and every ``checkpoint_every`` steps; each run needs its
+    own file. If it exists, the same call continues from it, unless ``resume=False``. A run that was interrupted
+    anywhere and resumed (with the same number of threads) equals an uninterrupted one bit for bit: weights,
     optimiser, random state and history, except for the seconds. ``epochs`` may grow from call to call.
 
     graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
     results; for a model on a GPU that draws no random numbers. ``train_data.to("gpu")`` keeps the images there.
 
-    Ctrl-C raises KeyboardInterrupt as usual; the last checkpoint stays valid, and the message says what it holds.
+    Ctrl-C raises KeyboardInterrupt as usual; the last checkpoint stays valid, and the message says what it contains.
     Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
     of another model, optimiser, schedule or run, OSError if the file cannot be written.
     """
@@ -235,7 +235,7 @@ def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, bat
 
 
 def _resume(path, run, epochs, model, optimizer, schedule):
-    """Restore everything from the file and return how far it had come; CheckpointError if it is of another run."""
+    """Restore everything from the file and return how far its run had come; CheckpointError if that was another run."""
     saved = Checkpoint.load(path)
     if not {"run", "position", "history"} <= saved.extra.keys():
         raise CheckpointError(f"checkpoint {path}: not written by fit; {START_ANEW}")

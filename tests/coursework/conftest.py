@@ -16,7 +16,7 @@ def solution(name):
 
 @pytest.fixture
 def quick_training(monkeypatch):
-    """Networks make two steps, and need not read anything after them."""
+    """Networks take two steps, and need not read any digit afterwards."""
     monkeypatch.setattr(networks, "STEPS", 2)
     monkeypatch.setattr(networks, "GOOD", 0.0)
 

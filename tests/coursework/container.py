@@ -1,4 +1,4 @@
-"""A container's limits without a container: a control group with so much memory and so much of a processor (Linux)."""
+"""A container's limits without a container: a control group with limited memory and processor time (Linux)."""
 
 import contextlib
 import os
@@ -13,7 +13,8 @@ PERIOD = 100_000  # microseconds, over which a processor is shared out
 class Container:
     """A control group, version 1 or 2. A context manager; OSError where groups cannot be made or limited.
 
-    After `run`: ``peak``, the most that all processes together had, in MB, files in memory included; ``seconds``.
+    After `run`: ``peak``, the most memory that all processes had together, in MB, files in memory included;
+    ``seconds``.
     """
 
     def __init__(self, memory: int, processors: float):

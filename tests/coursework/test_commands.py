@@ -22,7 +22,7 @@ def _here(tmp_path, monkeypatch):
 
 
 def run_python(code):
-    """What a new interpreter prints, and what it says of errors."""
+    """What a new interpreter prints, and what it prints on stderr."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     return done.stdout.split(), done.stderr

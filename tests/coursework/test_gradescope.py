@@ -1,4 +1,4 @@
-"""The Gradescope scripts, in a folder laid out as Gradescope's /autograder, and the wheel in an environment of its own.
+"""The Gradescope scripts, in a folder laid out as Gradescope's /autograder, and the wheel in a fresh environment.
 
 Both need a package registry for NumPy and matplotlib.
 """
@@ -47,7 +47,7 @@ def autograder():
 
 
 def submit(root, assignment, source):
-    """Lay a submission where Gradescope lays it, and name the assignment in the settings."""
+    """Put a submission where Gradescope puts it, and name the assignment in the settings."""
     for folder in ("submission", "results"):
         for file in (root / folder).iterdir():
             file.unlink()
@@ -60,7 +60,7 @@ def results(root):
 
 
 def check_graded(root, environment, run):
-    """A right submission gets all points; of a wrong one, only its part is lost; of none, all."""
+    """A right submission gets all points, a wrong one loses only those of its part, and a missing one loses all."""
     command = ["bash", str(root / "run_autograder")]
     options = {"cwd": root, "env": environment, "capture_output": True, "text": True}
     submit(root, "conv2d", solution("conv2d"))

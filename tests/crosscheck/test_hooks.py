@@ -29,7 +29,7 @@ def number(x):
 
 
 class Log(list):
-    """Hooks that write down what they were given, as plain numbers, and return what they are told."""
+    """Hooks that write down what they were given, as plain numbers, and return what the test chose."""
 
     def hook(self, name, returns=None):
         def function(module, *given):

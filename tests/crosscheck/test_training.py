@@ -90,7 +90,7 @@ SCHEDULES = [
 
 
 def schedules(module):
-    """PyTorch keeps its schedules in a module of their own."""
+    """PyTorch keeps its schedules in a separate module."""
     return torch.optim.lr_scheduler if module is torch.optim else module
 
 

@@ -44,7 +44,7 @@ def official():
 
 @pytest.fixture(scope="session")
 def pack():
-    """From members (name, content, type, link) to the bytes of their tar.gz; whatever they ask for."""
+    """From members (name, content, type, link) to the bytes of their tar.gz, whatever they are."""
 
     def packed(members: list[tuple]) -> bytes:
         buffer = io.BytesIO()
@@ -65,7 +65,7 @@ def archive(files, official, pack) -> bytes:
 
 
 class Server(HTTPServer):
-    """Serves `payload`; cuts the answer after `cut` bytes, ignores ranges, answers `status` or waits if told so."""
+    """Serves `payload`; on request cuts the answer after `cut` bytes, ignores ranges, answers `status` or waits."""
 
     payload = b""
     cut: int | None = None

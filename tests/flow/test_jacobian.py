@@ -36,7 +36,7 @@ def block_of(kind, training):
     random.manual_seed(1)
     block = BLOCKS[kind]()
     for _ in range(3):
-        block(Tensor(images(n=8, dtype=np.float32)))  # running statistics of its own
+        block(Tensor(images(n=8, dtype=np.float32)))  # to have running statistics
     return block.train(training)
 
 

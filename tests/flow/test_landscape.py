@@ -18,7 +18,7 @@ def net(**options):
     random.manual_seed(0)
     model = models.resnet_cifar(8, 2, in_channels=1, **options)
     for _ in range(2):
-        model(Tensor(batch()[0]))  # running statistics of its own
+        model(Tensor(batch()[0]))  # to have running statistics
     return model
 
 

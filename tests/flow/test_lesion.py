@@ -20,7 +20,7 @@ def net(depth=14, **options):
 
 
 def snapshot(model):
-    """Everything `keeping` promises to give back, as bytes and identities."""
+    """Everything that `keeping` promises to restore, as bytes and identities."""
     state = {name: array.tobytes() for name, array in model.state_dict().items()}
     extra = [(m.training, set(m.__dict__), getattr(m, "momentum", None)) for m in model.modules()]
     return state, extra, [p.grad for p in model.parameters()], str(random.get_state())
@@ -131,7 +131,7 @@ def test_a_dataset_an_iterator_and_a_list_give_the_same():
 
 
 def test_residual_networks_survive_and_plain_ones_do_not_after_some_training():
-    """Row 13 of benchmarks/science.py in miniature, on handwritten digits."""
+    """Row 13 of minires/experiments/rows.py in miniature, on handwritten digits."""
     digits, test = data.digits()
     random.manual_seed(0)
     drops = {}
@@ -147,7 +147,7 @@ def test_residual_networks_survive_and_plain_ones_do_not_after_some_training():
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_comes_back_bit_for_bit(training):
     model = net().train(training)
-    model.layer1.eval()  # a mode of its own
+    model.layer1.eval()  # a mode that the others do not have
     model.conv1.weight.grad = np.ones_like(model.conv1.weight.data)
     before = snapshot(model)
     flow.lesion(model, [images()], progress=False)

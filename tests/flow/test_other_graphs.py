@@ -1,4 +1,4 @@
-"""Networks that are no ResNets: dense concatenation, recurrence in time, and none of either."""
+"""Networks that are not ResNets: dense concatenation, recurrence in time, and neither of the two."""
 
 import numpy as np
 

@@ -63,7 +63,7 @@ class Unrolled(nn.Module):
 
 
 class InOneForward(nn.Module):
-    """Residual blocks without a module of their own."""
+    """Residual blocks that are not modules."""
 
     def __init__(self):
         super().__init__()

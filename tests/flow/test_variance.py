@@ -36,7 +36,7 @@ def test_the_gradient_is_that_of_the_engine(residual):
 
 
 def test_without_batch_norm_the_variance_doubles_and_with_it_grows_by_a_constant():
-    """Row 8 of benchmarks/science.py: De & Smith 2020."""
+    """Row 8 of minires/experiments/rows.py: De & Smith 2020."""
     doublings, growth = [], []
     for seed in range(5):
         random.manual_seed(seed)
@@ -61,7 +61,7 @@ def test_blocks_by_module_or_name_and_blocks_called_again():
     model = nn.Sequential(nn.Linear(3, 4), layer, nn.ReLU(), layer)
     x = mr.randn(6, 3)
     assert flow.variance_profile(model, x, blocks=[layer]).names == ["input", "1", "1#2"]
-    layer.forward = lambda x: x  # a forward of its own, which the probe stands in for and gives back
+    layer.forward = lambda x: x  # its own forward, which the probe replaces and then restores
     own = layer.forward
     assert flow.variance_profile(model, x, blocks=["0", "1"]).names == ["input", "0", "1", "1#2"]
     assert layer.forward is own

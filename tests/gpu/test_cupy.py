@@ -1,4 +1,4 @@
-"""What the ops ask of the array library, CuPy has: seen on cuda-on-cpu, looked up in CuPy, which needs no GPU for it.
+"""CuPy has what the ops need from the array library: seen on cuda-on-cpu, looked up in CuPy, which takes no GPU.
 
 On the device "gpu" every NumPy function that an op calls is answered by CuPy's function of that name. Here the calls
 are recorded, and each must exist in CuPy and take the arguments it was given. Skipped without CuPy.
@@ -36,7 +36,7 @@ OPS = [
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What is asked of NumPy for a device's array: (name, method, number of arguments, their names), and attributes."""
+    """What NumPy is asked with a device's array: (name, method, number of arguments, their names), and attributes."""
     calls, attributes = {}, set()
     ufunc, function = CudaOnCpuArray.__array_ufunc__, CudaOnCpuArray.__array_function__
 
@@ -60,7 +60,7 @@ def asked(monkeypatch):
     return calls, attributes
 
 
-RUNNER_S = {"ctypes", "view"}  # which only the runner and its device ask for
+RUNNER_S = {"ctypes", "view"}  # which only the runner and its device use
 OURS = {"requires_grad"}  # by which a Tensor is told from an array
 
 

@@ -1,4 +1,4 @@
-"""Batch normalisation: the fast kernels equal their textbook twins."""
+"""Batch normalisation: the fast kernels equal their definitions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""ReLU and addition: the fast kernels equal their textbook twins."""
+"""ReLU and addition: the fast kernels equal their definitions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Keeping freed memory: asked of glibc once, by the first convolution, and not where the user has chosen."""
+"""Keeping freed memory: requested from glibc once, by the first convolution, and not if the user has chosen."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Pooling: the fast kernels equal their textbook twins; ties, −∞ and NaN included."""
+"""Pooling: the fast kernels equal their definitions; ties, −∞ and NaN included."""
 
 import numpy as np
 import pytest

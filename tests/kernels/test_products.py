@@ -1,4 +1,4 @@
-"""Matrix products and the linear layer: the fast kernels equal their textbook twins, and leave BLAS's threads alone."""
+"""Matrix products and the linear layer: the fast kernels equal their definitions, and leave BLAS's threads alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The table of kernels: the twins have the same names and signatures, and `use` swaps and restores."""
+"""The table of kernels: fast ones and definitions share names and signatures, and `use` swaps and restores."""
 
 import inspect
 

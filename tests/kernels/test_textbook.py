@@ -1,4 +1,4 @@
-"""The definitions themselves, held to a second, independent definition: einsum over sliding windows."""
+"""The definitions themselves, compared with a second, independent definition: einsum over sliding windows."""
 
 import numpy as np
 from hypothesis import given

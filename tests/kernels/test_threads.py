@@ -180,7 +180,7 @@ def test_an_interrupt_waits_for_the_others(threads):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_training_step_is_bit_identical_for_a_thread_count(count, threads):
-    """Also from several user threads at once, each with a network of its own."""
+    """Also from several user threads at once, each with its own network."""
     threads(count)
 
     def step():
@@ -221,7 +221,7 @@ def test_the_number_of_threads_may_change_while_others_compute(threads):
 
 
 def run_python(program):
-    """The output of a program run in a process of its own, on this source tree."""
+    """The output of a program run in a separate process, on this source tree."""
     root = os.path.dirname(os.path.dirname(mr.__file__))
     environment = {**os.environ, "PYTHONPATH": root}
     finished = subprocess.run(

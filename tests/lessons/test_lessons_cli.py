@@ -51,7 +51,7 @@ def test_notebooks(tmp_path):
     paths = sorted((tmp_path / "books").iterdir())
     assert [path.stem for path in paths] == [lesson.path.stem for lesson in read_lessons()]
     notebook = json.loads(paths[0].read_text("utf-8"))
-    assert notebook["metadata"]["kernelspec"]["name"] == "python3"  # else Jupyter asks for one
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"  # or Jupyter would prompt for one
     cells = notebook["cells"]
     assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# 0. ")
     assert cells[-1]["cell_type"] == "code" and cells[-1]["source"] == ["finish()"]

@@ -167,7 +167,7 @@ def test_zero_branch_leaves_the_shortcut_and_a_way_to_learn(name):
     block.zero_branch()
     x = randn(2, 3, 5, 5)
     for key, p in block.named_parameters():
-        if key in ("bn2.bias", "bias2b"):  # the shift behind what is zeroed starts at 0 itself
+        if key in ("bn2.bias", "bias2b"):  # the shift after what is zeroed starts at 0 itself
             p.data[...] = 0
     mr.manual_seed(7)
     y = block(x)

@@ -13,7 +13,7 @@ from minires.nn import functional as F
 
 
 class Pair(nn.Module):
-    """Two layers, a parameter and a buffer of its own."""
+    """Two layers, and its own parameter and buffer."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the papers say of plain and residual networks at initialisation, each on five seeds.
+"""What the papers say about plain and residual networks at initialisation, each on five seeds.
 
 The experiments are in `minires.experiments`; ``python -m benchmarks science`` prints their numbers.
 """

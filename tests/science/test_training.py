@@ -1,4 +1,4 @@
-"""What the papers say of plain and residual networks in training: small ones, on CIFAR-10 at 8×8, and a single seed.
+"""What the papers say about plain and residual networks in training: small ones, CIFAR-10 at 8×8, a single seed.
 
 The thresholds were measured on five seeds, see ``benchmarks/results/science.md``.
 """

@@ -41,7 +41,7 @@ class Verdict:
 
 
 def judge(mutant: Mutant, seeds: Sequence[int]) -> Verdict:
-    """Check a mutant on these seeds, each with inputs of its own."""
+    """Check a mutant on these seeds, each with different inputs."""
     said: Counter = Counter()
     words = ""
     started = time.perf_counter()

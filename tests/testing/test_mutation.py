@@ -1,4 +1,4 @@
-"""The checker is held to broken backwards, all of which it must reject, and to correct ones, which it must accept."""
+"""The checker must reject every broken backward, and accept every correct one."""
 
 import numpy as np
 import pytest

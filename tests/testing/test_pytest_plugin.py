@@ -1,4 +1,4 @@
-"""The plugin in real runs of pytest, one of them in a process of its own."""
+"""The plugin in real runs of pytest, one of them in a separate process."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Run these tests with the plugin, here or in a process of their own."""
+    """Run these tests with the plugin, here or in a separate process."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
     def run(source, *arguments, within=pytester.runpytest_inprocess):
@@ -28,7 +28,7 @@ def run(pytester, monkeypatch):
 
 @pytest.fixture
 def alone(pytester, monkeypatch):
-    """Run a suite in a process that loads no plugin of the environment, but this one if it is asked for."""
+    """Run a suite in a process that loads none of the environment's plugins, except this one on request."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
@@ -159,7 +159,7 @@ def test_wrong_marks_are_reported_before_anything_runs(run, mark, message):
 
 @pytest.mark.parametrize("loaded", [True, False], ids=["with the plugin", "without it"])
 def test_somebody_elses_suite_runs_as_it_would_without_the_plugin(alone, pytester, loaded):
-    """It has markers and a fixture with names that a plugin like this might take, and a test that misses a fixture."""
+    """It has markers and a fixture with names that a plugin like this might take, and a test that lacks a fixture."""
     pytester.makeini("[pytest]\nmarkers =\n    points(a, b): of a curve\n    visibility: of a window")
     pytester.makepyfile(
         test_own="""

@@ -1,7 +1,7 @@
 """The backward walk: how a gradient goes back through a graph, and what happens where the graph forks.
 
 Every tensor that came out of an operation has an ``op``; a tensor you made yourself is a leaf and has none (its ``op``
-is None). An op knows
+is None). An op has
 
     op.inputs             for each input, where its gradient goes: an op, a leaf tensor, or None (no gradient wanted)
     op.backward(g)        the gradients of its inputs, given the gradient g of its output: an array, or a tuple of
@@ -10,7 +10,7 @@ is None). An op knows
 Part "order" (4 points): list the ops so that each comes after all ops that *use* its output.
 Part "walk" (4 points): start at the output, call each op's backward once, hand the gradients on, fill .grad of leaves.
 Part "forks" (8 points): a tensor that is used twice gets two gradients, and its own is their sum. This is the sum that
-a skip connection lives on.
+makes a skip connection work.
 Part "network" (4 points): 1,200 ops in a row, 40 forks in a row, and leaves that have a .grad already.
 
 You may not call the library's own backward. Run this file to check yourself; ``minires grade autograd.py`` for points.
@@ -26,7 +26,7 @@ from minires.testing import gradcheck
 def order(output):
     """All ops that led to the tensor ``output``, each once, and before the ops that made its inputs.
 
-    The first is output.op, the last one works on leaves. Python's limit of 1,000 nested calls is met by deep graphs.
+    The first is output.op, the last one works on leaves. Deep graphs exceed Python's limit of 1,000 nested calls.
     """
     raise NotImplementedError('part "order"')
 

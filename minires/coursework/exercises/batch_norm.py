@@ -2,15 +2,16 @@
 
     x̂ = (x − μ) / √(σ² + ε),   y = γ·x̂ + β
 
-μ and σ² are taken per channel, over all axes but axis 1: of the batch in training (σ² divides by n), remembered ones in
-evaluation. In training μ and σ² depend on x too, so that the gradient of x has three terms (Ioffe & Szegedy 2015).
+μ and σ² are taken per channel, over all axes but axis 1: in training those of the batch (σ² divides by n), in
+evaluation the remembered ones. In training μ and σ² depend on x too, so the gradient of x has three terms (Ioffe &
+Szegedy 2015).
 
 Part "forward" (4 points): batch_norm.
 Part "gradient of x" (5 points), "gradients of γ and β" (2 points): batch_norm_backward.
 Part "evaluation" (2 points): batch_norm_eval.
 Part "running statistics" (2 points): update_running.
-Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits;
-for what you have not written the library's stay.
+Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits; the
+library's stay in place of what you have not written.
 
 Inputs have 2 axes (N, C), or 4 (N, C, H, W). Run this file to check yourself;
 ``minires grade batch_norm.py`` for points.
@@ -32,7 +33,7 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
 def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
     """grad_y (N, C, …) -> the gradients of x (N, C, …), γ (C) and β (C); mean and var are those that forward returned.
 
-    ``needs`` says which are wanted: you may ignore it.
+    ``needs`` says which of them are wanted; you may ignore it.
     """
     grad_x = grad_weight = grad_bias = None
     raise NotImplementedError('parts "gradient of x" and "gradients of γ and β"')

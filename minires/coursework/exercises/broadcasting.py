@@ -18,7 +18,7 @@ from minires.testing import gradcheck
 def sum_to(grad, shape):
     """Sum an array to the shape it was broadcast from.
 
-    sum_to(ones of (2, 3, 4), (3, 1)) has shape (3, 1), and 8 in each place.
+    sum_to(ones of (2, 3, 4), (3, 1)) has shape (3, 1), with 8 in each place.
     """
     raise NotImplementedError('part "sum to shape"')
 

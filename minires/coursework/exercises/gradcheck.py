@@ -4,11 +4,11 @@ Given ``forward(*arrays)`` and ``backward(grad_output, *arrays)``, compare each 
 
     ⟨gradient, d⟩ = (φ(h) − φ(−h)) / 2h   for   φ(t) = Σ v · forward(x + t·d)
 
-with a grad_output v and a direction d. Which v and which d decides what a check can see. With v = 1 everywhere (the
+with a grad_output v and a direction d. The choice of v and d decides what a check can see. With v = 1 everywhere (the
 loss is ``sum()``) the gradients of batch norm and softmax are 0, and a batch-norm gradient multiplied by 7 passes.
 
-Your checker is graded by mutation: it is given right and wrong gradients, on several seeds each. A wrong one earns its
-points if it is called wrong every time and the right one beside it is not.
+Your checker is graded by mutation: it is given right and wrong gradients, each on several seeds. A wrong one earns you
+its points if your checker calls it wrong every time, and never the right one it was made from.
 
 Part "right gradients" (6 points): no false alarm.
 Part "wrong gradients" (14 points): the plain ones, those hidden by a careless v, and small slips.
@@ -24,7 +24,7 @@ def gradcheck(forward, backward, arrays, seed=0):
 
     forward(*arrays) -> array; backward(grad_output, *arrays) -> tuple, one gradient for each array. All are float64.
     Draw your random numbers from ``np.random.default_rng(seed)``. A gradient with a relative error of 10⁻³ is wrong;
-    what differences alone get wrong (about 10⁻⁸) is not.
+    one that is off by the error of the differences themselves (about 10⁻⁸) is not.
     """
     raise NotImplementedError("gradcheck")
 

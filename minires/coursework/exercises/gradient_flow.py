@@ -1,14 +1,15 @@
 """Gradient flow: measure how the gradient goes back through a plain and a residual network, and explain what you see.
 
-A network of 6n+2 layers has 3n blocks: model.layer1, layer2 and layer3 hold n each. Forward runs
+A network of 6n+2 layers has 3n blocks: model.layer1, layer2 and layer3 hold n each. The forward pass runs
 conv1 – bn1 – relu – the blocks – average pool – fc, and a block is ``block(x)``.
 
 Part "measure" (8 points): gradient_norms, the gradient at the input of each block.
 Part "forks" (6 points): fork_norms, its two summands at each fork: what the shortcut and what the branch sent back.
-Part "explain" (6 points): your answers, held to what the grader measures itself, and some sentences for your teacher.
+Part "explain" (6 points): your answers, compared with what the grader itself measures, and a few sentences for your
+teacher.
 
-``mr.flow.record`` does what you are to do; do it without (the graph and ``.grad`` are enough: see ``retain_grad``), and
-hold your numbers to it. Run this file to check yourself; ``minires grade gradient_flow.py`` for points.
+``mr.flow.record`` does what you are to do; do it without (the graph and ``.grad`` are enough: see ``retain_grad``),
+then compare your numbers with it. Run this file to check yourself; ``minires grade gradient_flow.py`` for points.
 """
 
 import numpy as np
@@ -45,7 +46,7 @@ ANSWERS = {
     # The gradient at the input of a residual block, from what the shortcut and the branch sent back, is their:
     # "sum", "product", "mean" or "larger one"?
     "at a fork": "?",
-    # In the plain network of 20 layers before training, the growth is above or below that of the residual one?
+    # In the plain network of 20 layers before training, is the growth above or below that of the residual one?
     "plain against residual": "?",
     # With γ = 0 in the last batch norm of each branch (model.zero_branches()), what is the branch's share of the
     # gradient at a fork, a number from 0 to 1? Measure it.

@@ -4,9 +4,9 @@ Part "relu" (4 points): relu and relu_backward. The derivative at 0 is taken as 
 Part "max pool" (5 points): max_pool2d. Padding is −∞, never the maximum.
 Part "max pool's gradient" (6 points): max_pool2d_backward. Windows may overlap: an entry that is the maximum of two
 windows gets two gradients.
-Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 with a max pool behind its
-first ReLU learns to read digits; for what you have not written the library's stay. This needs speed: loop over the
-kh·kw positions in the window, not over the pixels.
+Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 with a max pool after its
+first ReLU learns to read digits; the library's stay in place of what you have not written. This needs speed: loop over
+the kh·kw positions in the window, not over the pixels.
 
 Run this file to check yourself; ``minires grade relu_maxpool.py`` for points.
 """
@@ -29,7 +29,7 @@ def relu_backward(grad_y, y):
 def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
     """x (N, C, H, W) -> y and tap, both (N, C, H′, W′), H′ = (H + 2p − kh) // s + 1.
 
-    tap says where in its window the maximum stands: i·kw + j for row i and column j of the window, counted from the
+    tap says where in its window the maximum is: i·kw + j for row i and column j of the window, counted from the
     window's corner, padding included. If several entries are the maximum, the first of them counts. kernel_size, stride
     and padding are pairs. tap is an array of whole numbers.
     """

@@ -1,6 +1,6 @@
 """Which ops of a computation graph are drawn together: lanes for skips and branches, segments for blocks, boxes.
 
-Parameters have been left out before; nodes and edges are as in the dict that `Recording.graph()` returns.
+Parameters have already been left out; nodes and edges are as in the dict that `Recording.graph()` returns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Box:
     segment: str
     members: list[int]
     lane: int = 0
-    role: str | None = None  # of the way it lies on: "skip" or "branch"
+    role: str | None = None  # of the way that it lies on: "skip" or "branch"
     column: int = 0
     row: int = 0
     x: float = 0.0
@@ -49,7 +49,7 @@ class Ways:
 
 
 def find_ways(nodes: Mapping[int, Any], edges: Sequence[Mapping[str, Any]]) -> Ways:
-    """Lane and role of every node that lies between a fork and its sum; inner forks overrule outer ones."""
+    """Lane and role of every node between a fork and its sum; inner forks override outer ones."""
     consumers: dict[int, list[int]] = {key: [] for key in nodes}
     for e in edges:
         consumers[e["source"]].append(e["consumer"])
@@ -84,7 +84,7 @@ def _between(consumers: Mapping[int, Sequence[int]], start: int, end: int) -> se
 
 
 def find_segments(nodes: Mapping[int, Any], ways: Ways) -> dict[int, str]:
-    """{node: name of the block it belongs to}, "" for what stands between blocks."""
+    """{node: name of the block it belongs to}, "" for a node between blocks."""
     scopes = {n["scope"] for n in nodes.values()}
     sums = {nodes[end]["scope"] for _, end in ways.spans}
     inner = {".".join(parts[:i]) for s in scopes for parts in [s.split(".")] for i in range(1, len(parts))}
@@ -97,7 +97,7 @@ def find_segments(nodes: Mapping[int, Any], ways: Ways) -> dict[int, str]:
         return next((p for p in prefixes if p in blocks), "")
 
     found = {key: block(n["scope"]) for key, n in nodes.items()}
-    for number, (fork, end) in enumerate(ways.spans, start=1):  # a block written without a module of its own
+    for number, (fork, end) in enumerate(ways.spans, start=1):  # a block that is not a module
         span = [key for key in nodes if fork < key <= end]
         if len({found[key] for key in span}) > 1 or not found[end]:
             name = next((found[key] for key in span if found[key]), f"block {number}")
@@ -115,7 +115,7 @@ def make_boxes(
 ) -> list[Box]:
     """A box for every op, or for every chain of ops of a block, in forward order.
 
-    learned: the ops with parameters; a sum takes in the activation that follows it, but none of these.
+    learned: the ops with parameters. A sum takes in the activation that follows it, but none of these.
     """
     sources: dict[int, list[int]] = {key: [] for key in nodes}
     outputs: dict[int, list[int]] = {key: [] for key in nodes}

@@ -14,7 +14,7 @@ from .style import BRANCH, SKIP, TOTAL
 
 COLOUR = {"skip": SKIP, "branch": BRANCH, None: TOTAL}
 WIDTHS = 0.8, 5.5  # of the thinnest and the thickest wire, in points
-READABLE = 0.68  # the scale below which single ops are too small to read
+READABLE = 0.68  # below this scale, single ops are too small to read
 
 
 def graph(
@@ -31,9 +31,9 @@ def graph(
     graph: what `Recording.graph()` returns, or the same read back from JSON. A wire is as wide as the logarithm of the
     norm of the gradient that came back along it; dotted where it is 0. ``limits`` are the norms of the thinnest and the
     thickest wire. ``detail``: "ops" draws each op, "blocks" each block as one box, "auto" the ops where they can be
-    read at the size of the axes. ``scale`` shrinks the drawing, as far as it is not small already. Two networks side
-    by side take the same limits, `graph_limits` of both, and the same detail and scale, the smaller `graph_scale`.
-    Raises ValueError for something else than such a graph.
+    read at the size of the axes. ``scale`` shrinks the drawing, unless it is that small already. Two networks side by
+    side take the same limits, the `graph_limits` of both, and the same detail and scale, the smaller `graph_scale`.
+    Raises ValueError for anything but such a graph.
     """
     _check(graph, detail)
     extent = ax.get_window_extent()
@@ -68,7 +68,7 @@ def graph_limits(graphs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def graph_scale(ax: Axes, graph: Mapping[str, Any], detail: str = "auto") -> float:
-    """The scale at which the graph fills the axes; at 1, letters have 8 points."""
+    """The scale at which the graph fills the axes; at 1, text is 8 points high."""
     _check(graph, detail)
     extent = ax.get_window_extent()
     size = extent.width / ax.figure.dpi, extent.height / ax.figure.dpi
@@ -91,7 +91,7 @@ def _check(graph: Mapping[str, Any], detail: str) -> None:
 
 
 def _size(drawing: Drawing) -> tuple[float, float]:
-    """Of the drawing with the key beneath it, in inches."""
+    """Width and height of the drawing with the key beneath it, in inches."""
     return max(drawing.width, 6.0), drawing.height + 0.4
 
 
@@ -170,7 +170,7 @@ def _name_ways(ax: Axes, drawing: Drawing, text: float) -> None:
 
 
 def _key(ax: Axes, limits: tuple[float, float], scale: float, text: float) -> None:
-    """What the widths mean, under the drawing."""
+    """Say under the drawing what the widths mean."""
     low, high = limits
     ax.text(0, -0.25, "line width: ‖gradient‖ that came back along it", size=text, va="center")
     for i, norm in enumerate((low, math.sqrt(low * high), high)):

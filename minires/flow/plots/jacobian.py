@@ -14,7 +14,7 @@ def jacobian(ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = ""
     """Leading singular values of each block's Jacobian, or of the product of the first i: markers at σ₁, a band below.
 
     results: {name of the network: what `flow.jacobians` returned, with the same ``product``}. The band goes down to the
-    last singular value asked for; where it is wide, few directions carry the gradient. Dotted: 1, the identity's.
+    last singular value computed; where it is wide, few directions carry the gradient. Dotted: 1, the identity's.
     """
     longest = max((len(jacobians) for jacobians in nonempty("jacobian", results)), default=0)
     if not longest:
@@ -37,5 +37,5 @@ def jacobian(ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = ""
 
 
 def _short(value: float) -> str:
-    """Two digits, and thousands written out."""
+    """Two digits, with thousands written out."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

@@ -27,7 +27,7 @@ def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axe
     ax.set_ylabel("loss")
     left, right = (float(f([f(result.steps) for result in results.values()])) for f in (np.min, np.max))
     inches = ax.get_window_extent().width / ax.figure.dpi
-    margin = min(0.08 * max(map(len, results)) / inches + 0.04, 0.5)  # of the axes; a character takes 0.08 inches
+    margin = min(0.08 * max(map(len, results)) / inches + 0.04, 0.5)  # of the axes; a character is 0.08 inches wide
     length = right - left
     ax.set_xlim(left - 0.02 * length, right + length * margin / (1 - margin))
     ax.set_xticks(np.linspace(left, right, 5))

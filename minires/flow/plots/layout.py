@@ -6,8 +6,8 @@ Works on the dict that `Recording.graph()` returns. A drawing is measured in inc
   between a fork and the addition at which it ends. Every segment starts a row (``detail="ops"``), or chains of ops are
   drawn as one box and every stage starts a row (``detail="blocks"``).
 - In a row, an op's column is its longest way from the row's start, its *lane* is 0 on the main line, above on a skip,
-  below on a second branch. A wire that would cross boxes in its own lane runs in the first free lane above them.
-- What comes from an earlier row arrives at a dot at the row's left end, where one sees it fork.
+  and below on a second branch. A wire that would cross boxes in its own lane runs in the first free lane above them.
+- What comes from an earlier row arrives at a dot at the row's left end, where it can be seen to fork.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ class Drawing:
 
 
 def layout(graph: Mapping[str, Any], detail: str, columns: int = 12) -> Drawing:
-    """Lay the graph out, with at most ``columns`` boxes in a row (where a row can be broken)."""
+    """Lay out the graph, with at most ``columns`` boxes in a row (where a row can be broken)."""
     nodes = {n["id"]: n for n in graph["nodes"] if not n["parameter"]}
     edges = [e for e in graph["edges"] if e["source"] in nodes and e["consumer"] in nodes]
     ways = find_ways(nodes, edges)
@@ -57,7 +57,7 @@ def layout(graph: Mapping[str, Any], detail: str, columns: int = 12) -> Drawing:
 
 
 def _rows(boxes: Sequence[Box], links: Sequence[tuple[Box, Box]], detail: str, columns: int) -> list[str]:
-    """Give every box its row; returns the rows' labels. A long row is broken where a single tensor goes across."""
+    """Give every box its row; returns the rows' labels. A long row is broken where a single tensor crosses."""
     index = {box.key: i for i, box in enumerate(boxes)}
     across: list[set[int]] = [set() for _ in boxes]  # the boxes before each whose output is used there or later
     for a, b in links:
@@ -107,7 +107,7 @@ class _Placing:
             box.column = max((a.column + 1 for a in before[box.key] if a.row == box.row), default=0)
         orphans = [box for box in boxes if not before[box.key]]  # they use no tensor that gets a gradient
         taken = {(box.row, box.column, box.lane) for box in boxes if before[box.key]}
-        for box in orphans:  # just before their first use, below what stands there
+        for box in orphans:  # just before their first use, below what is there
             box.column = max(min((b.column for b in after[box.key] if b.row == box.row), default=1) - 1, 0)
             while (box.row, box.column, box.lane) in taken:
                 box.lane -= 1
@@ -128,7 +128,7 @@ class _Placing:
         for a, b, e in sorted(links, key=lambda link: link[1].column - link[0].column):
             start = a if a.row == b.row else self.arriving[e["source"], b.row]
             self.level[id(e)] = self._free_lane(start, b)
-        self.entry: dict[int, float] = {}  # id of an edge from above or below -> how far off its box's middle
+        self.entry: dict[int, float] = {}  # id of an edge from above or below -> how far from its box's middle
         for box in drawing.boxes:
             for side in (1, -1):
                 down = [e for _, b, e in links if b is box and (self.level[id(e)] - box.lane) * side > 0]
@@ -162,7 +162,7 @@ class _Placing:
             y += _rise(min(*lanes, 0)) - BOX / 2 - 0.14
 
     def _free_lane(self, a: Box, b: Box) -> int:
-        """The lane in which a wire runs from a to b: the outer one of theirs, or the first free one above."""
+        """The lane in which a wire runs from a to b: the outer one of their lanes, or the first free one above."""
         lane = a.lane if abs(a.lane) > abs(b.lane) else b.lane
         first, last = a.column, b.column
         blockers = [

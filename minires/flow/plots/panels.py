@@ -40,7 +40,7 @@ def profile(
 def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, network: str = "") -> Axes:
     """Gradient norm over depth (x) and training step (y, downwards), norms (steps, layers).
 
-    norm: the colour scale, one for all networks compared; for a colour bar take ``ax.collections[0]``.
+    norm: the colour scale, one for all networks compared. For a colour bar take ``ax.collections[0]``.
     """
     positive = np.where(norms > 0, norms, float(norm.vmin or 1.0))
     ax.pcolormesh(positive, norm=norm, cmap="viridis", rasterized=True)
@@ -58,7 +58,7 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, ne
 
 
 def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> tuple[Axes, Axes]:
-    """Shares of ‖g‖² that came back through skip and branch, a bar for each fork; beneath, the cosine between them."""
+    """Shares of ‖g‖² that came back through skip and branch, one bar per fork; beneath, the cosine between them."""
     x = np.arange(1, len(forks) + 1)
     branch = np.array([fork.share for fork in forks])
     ax.bar(x, 1 - branch, width=0.85, color=SKIP)

@@ -1,7 +1,7 @@
 """Panels of the probes: lesion study, layer responses, shattered gradients, growth of variance.
 
-Each takes {name of the network: result}, so that plain and residual stand on the same axes, and ``when``, the moment in
-training, for the title. Networks called "plain…" and "residual…" keep their colours in all figures.
+Each takes {name of the network: result}, so that plain and residual share the same axes, and for the title ``when``,
+the moment in training. Networks called "plain…" and "residual…" keep their colours in all figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from .style import TOTAL, finish_panel, looks, nonempty, start_panel
 
 
 def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
-    """Accuracy without each block; the intact networks as thin lines, chance dotted, changes of shape ringed.
+    """Accuracy without each block: intact networks are thin lines, chance is dotted, changes of shape are ringed.
 
     The figure of Veit et al. 2016 (arXiv 1605.06431, fig. 3), with accuracy in place of error.
     """
@@ -98,7 +98,7 @@ def variance(
 def shattering(
     ax: Axes, results: Mapping[str, Shattering | Sequence[Shattering]], when: str = "", *, lags: int = 15
 ) -> Axes:
-    """Autocorrelation of the gradient along the line; of several results (seeds) the mean, and a band from min to max.
+    """Autocorrelation of the gradient along the line; for several results (seeds) the mean, in a band from min to max.
 
     Fig. 2 of Balduzzi et al. 2017 (arXiv 1702.08591). White noise, the gradient of a shattered network, is 0 (dotted).
     """
@@ -120,7 +120,7 @@ def shattering(
 
 
 def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") -> Axes:
-    """The gradient along the line of inputs, in units of its standard deviation; the networks one above the other.
+    """The gradient along the line of inputs, in units of its standard deviation, with the networks one above another.
 
     Fig. 1 of Balduzzi et al. 2017 (arXiv 1702.08591).
     """

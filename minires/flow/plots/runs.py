@@ -21,9 +21,9 @@ def runs(
     """For each name the middle of its runs as a line, their range as a band, and the name at the line's end.
 
     lines: {name: values} of shape (runs, points), or (points,) for one run; x: (points,), rising. looks: {name: colour,
-    or keyword arguments of ``ax.plot``}, `style.looks` where left out. line: keyword arguments of ``ax.plot`` for all.
-    Scale and limits of y are to be set before, ticks of x afterwards.
-    Raises TypeError for lines that are no dict, ValueError for values that do not fit x.
+    or keyword arguments of ``ax.plot``}, by default `style.looks`. line: keyword arguments of ``ax.plot`` for all.
+    Set scale and limits of y before the call, ticks of x after it.
+    Raises TypeError for lines that are not a dict, ValueError for values that do not fit x.
     """
     style.nonempty("runs", lines)
     looks = style.looks(lines) if looks is None else looks
@@ -42,7 +42,7 @@ def runs(
         ends.append((height[-1], name, colour))
     first, length = x[0], x[-1] - x[0]
     inches = ax.get_window_extent().width / ax.figure.dpi
-    room = min(0.075 * max(map(len, lines)) / inches + 0.04, 0.5)  # of the axes; a character takes 0.075 inches
+    room = min(0.075 * max(map(len, lines)) / inches + 0.04, 0.5)  # of the axes; a character is 0.075 inches wide
     ax.set_xlim(first - 0.02 * length, first + length / (1 - room))
     ax.set_xticks([tick for tick in ax.get_xticks() if first <= tick <= x[-1]])
     style.label_ends(ax, x[-1] + 0.025 * length, ends, ha="left")

@@ -15,10 +15,10 @@ HATCH = ["", "///", "...", "xxx"]
 
 
 def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], when: str = "") -> Axes:
-    """How long the paths are that carry the gradient (bars, ‖G[k]‖²), and how long paths are at all (grey outline).
+    """How long the paths that carry the gradient are (bars, ‖G[k]‖²), and how long all paths are (grey outline).
 
-    Both are shares, so that their shapes can be compared: of Σ‖G[k]‖², and of all 2ⁿ paths. Dots: what Veit's sampled
-    estimate gives to k, where paths were sampled. Vertical lines: the mean length that each implies.
+    Both are shares, of Σ‖G[k]‖² and of all 2ⁿ paths, so that their shapes can be compared. Dots: the share that Veit's
+    sampled estimate gives to k, where paths were sampled. Vertical lines: the mean length that each implies.
     results: a `PathSpectrum`, or {name of the network: `PathSpectrum`}; several networks stand side by side at each k.
     """
     if isinstance(results, PathSpectrum):

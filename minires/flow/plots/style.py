@@ -1,7 +1,7 @@
 """What all figures share: colours, markers, and the placing of labels.
 
-Colours are Okabe & Ito's, which colour-blind readers can tell apart; markers, hatches and line styles repeat what
-colour says, so that a figure survives being printed in grey.
+Colours are Okabe & Ito's, which colour-blind readers can tell apart. Markers, hatches and line styles repeat what the
+colour says, so that a figure still works in grey.
 """
 
 import itertools
@@ -21,7 +21,7 @@ OTHER = [("#56B4E9", "^", "-."), ("#CC79A7", "D", (0, (5, 1, 1, 1, 1, 1))), (TOT
 def looks(networks: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Colour, marker and line style of each network, as arguments of ``ax.plot``.
 
-    The first whose name starts with "plain" or "residual" gets the look of those; every other gets one of its own.
+    The first whose name starts with "plain" or "residual" gets the look of those; each of the others gets another.
     """
     found: dict[str, dict[str, Any]] = {}
     free = {kind: (NETWORK[kind], MARKER[kind], LINE[kind]) for kind in NETWORK}
@@ -59,7 +59,7 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
     for k, i in enumerate(order):
         placed.append(max(heights[i], placed[-1] + gaps[k - 1] if placed else rooms[k] / 2))
     over = max(placed[-1] - (1 - rooms[-1] / 2), 0) if placed else 0
-    for k in reversed(range(len(placed))):  # push down again what left the axes at the top
+    for k in reversed(range(len(placed))):  # push what left the axes at the top down again
         limit = placed[k + 1] - gaps[k] if k + 1 < len(placed) else placed[k] - over
         placed[k] = min(placed[k], limit)
     for k, i in enumerate(order):
@@ -80,7 +80,7 @@ def numbers(count: int) -> list[int]:
 
 
 def nonempty(panel: str, results: Mapping[str, Any]) -> Iterable[Any]:
-    """The results of all networks. Raises TypeError, in the panel's name, if they are no dict, or an empty one."""
+    """The results of all networks. Raises TypeError, in the panel's name, if they are not a dict, or an empty one."""
     if not isinstance(results, Mapping) or not results:
         raise TypeError(
             f"plots.{panel}: got {type(results).__name__} {'' if results else 'without entries'}; expected a dict such "
@@ -90,7 +90,7 @@ def nonempty(panel: str, results: Mapping[str, Any]) -> Iterable[Any]:
 
 
 def start_panel(ax: Axes, names: Sequence[str], what: str, when: str) -> None:
-    """Title, and shaded stages where there are several."""
+    """Set the title, and shade the stages if there are several."""
     stages = len({name.split(".")[0] for name in names}) > 1
     if stages:
         shade_stages(ax, names)
@@ -98,10 +98,10 @@ def start_panel(ax: Axes, names: Sequence[str], what: str, when: str) -> None:
 
 
 def finish_panel(ax: Axes, xlabel: str, first: int, last: int, ends: list[tuple[float, str, str]]) -> Axes:
-    """Ticks from ``first`` to ``last``, and the labels ``ends`` in a margin as wide as they need."""
+    """Set ticks from ``first`` to ``last``, and put the labels ``ends`` in a margin as wide as they need."""
     longest = max(len(line) for _, label, _ in ends for line in label.split("\n"))
     inches = ax.get_window_extent().width / ax.figure.dpi
-    share = min(0.073 * longest / inches + 0.03, 0.5)  # of the axes; a character takes 0.073 inches
+    share = min(0.073 * longest / inches + 0.03, 0.5)  # of the axes; a character is 0.073 inches wide
     length = last - first + 1
     ax.set_xlim(first - 0.5, first - 0.5 + length / (1 - share))
     step = 1 if length <= 13 else 5 if length <= 31 else 10

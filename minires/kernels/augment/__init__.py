@@ -1,4 +1,4 @@
-"""Batches of images: standardising, cropping and flipping, by definition, in NumPy, and in CUDA C."""
+"""Batches of images, standardised, cropped and flipped: the definition, the fast version in NumPy, and CUDA C."""
 
 from . import cpu, definition, gpu
 

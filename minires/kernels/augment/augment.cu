@@ -1,9 +1,9 @@
 // From the data set on the device to a batch. Definitions: augment/definition.py.
 //
-//   take_images   (pixels[index] − mean)/std: chosen images, (N, C, H, W) in memory, become a batch that lies (C, H, W, N)
-//   crop_flip     every image shifted by a draw of its own, zeros moving in, and mirrored if drawn
+//   take_images   (pixels[index] − mean)/std: from images stored as (M, C, H, W) to a batch stored as (C, H, W, N)
+//   crop_flip     each image shifted by a random amount of its own, with zeros moving in, and mirrored if so drawn
 //
-// One thread for each entry of the result. The draws are made on the host: the same ones give the same batch on the CPU.
+// One thread for each entry of the result. Draws are made on the host: the same draws give the same batch on the CPU.
 #include "common.cuh"
 
 template <typename P, typename T>

@@ -1,4 +1,4 @@
-"""Batches of images in NumPy: chosen images, standardised; random crops and flips of a whole batch."""
+"""Batches of images in NumPy: choosing and standardising them, and cropping and flipping a whole batch."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def crop_flip(images, top, left, mirrored, padding):
     """`definition.crop_flip`. images (N, C, H, W); top, left, mirrored (N) -> (N, C, H, W)."""
     n, _, height, width = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    # (N, C, 2p+1, 2p+1, H, W): every crop of every image, as a view; only the one drawn for each image is copied.
+    # (N, C, 2p+1, 2p+1, H, W): every crop of every image, as a view; only the one drawn for each is copied.
     crops = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     out = crops[np.arange(n), :, top, left]
     out[mirrored] = out[mirrored, :, :, ::-1]

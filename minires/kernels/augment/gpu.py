@@ -1,4 +1,4 @@
-"""Batches from a data set on the device: launches of augment.cu."""
+"""Batches from a data set on the device: launches for augment.cu; the definitions are in `definition`."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ AUGMENT = Source(
 
 
 def take_images(on, pixels, index, mean=None, std=None):
-    """`definition.take_images`. pixels (M, C, H, W), index (N) of the host -> (N, C, H, W), batch last."""
+    """`definition.take_images`. pixels (M, C, H, W), index (N) on the host -> (N, C, H, W), batch last."""
     dtype = pixels.dtype if pixels.dtype.kind == "f" else np.dtype(np.float32)
     _, channels, height, width = pixels.shape
     out = on.empty((channels, height, width, len(index)), dtype)
@@ -29,7 +29,7 @@ def take_images(on, pixels, index, mean=None, std=None):
 
 
 def crop_flip(on, images, top, left, mirrored, padding):
-    """`definition.crop_flip`. images (N, C, H, W); top, left, mirrored (N) of the host -> (N, C, H, W)."""
+    """`definition.crop_flip`. images (N, C, H, W); top, left, mirrored (N) on the host -> (N, C, H, W)."""
     x = batch_last(images)
     out = on.empty(x.shape, x.dtype)
     draws = (on.upload(np.ascontiguousarray(draw, np.int32)) for draw in (top, left, mirrored))

@@ -1,4 +1,4 @@
-"""Batch normalisation: the formulas, the fast version in NumPy, and CUDA C."""
+"""Batch normalisation: the formulas, and the fast versions in NumPy and CUDA C."""
 
 from . import cpu, definition, gpu
 

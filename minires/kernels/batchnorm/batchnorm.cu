@@ -5,11 +5,11 @@
 //   batch_norm_apply           y = γ·(x − μ)/√(σ² + ε) + β
 //   batch_norm_sums            Σ g and Σ g·(x − μ) of each run
 //   batch_norm_combine_sums    the runs' sums -> dγ = Σ g·x̂ and dβ = Σ g
-//   batch_norm_input_gradient  dx = γ/√(σ² + ε) · (g − dβ/M − x̂·dγ/M); without the last two in evaluation
+//   batch_norm_input_gradient  dx = γ/√(σ² + ε) · (g − dβ/M − x̂·dγ/M); in evaluation only the first term
 //   running_update             the running statistics move towards the batch's
 //
-// With the batch innermost a channel is one row of M = N·H·W numbers. blockIdx.y is the channel; a block takes a run of
-// `length` of them, and small kernels combine the runs in order: no atomics, the same bits every time.
+// With the batch innermost, a channel is one row of M = N·H·W numbers. blockIdx.y is the channel. For sums, a block
+// takes a run of `length` numbers, and small kernels combine the runs in order: no atomics, the same bits every time.
 #include "common.cuh"
 
 constexpr int BLOCK = 256, ITEMS = 4;
@@ -31,7 +31,7 @@ batch_norm_statistics(const T* __restrict__ x, T* __restrict__ means, T* __restr
     }
 }
 
-// Chan, Golub, LeVeque 1979: Σ(x − μ)² = Σ_runs [Σ(x − mean_run)² + n_run·(mean_run − μ)²]. One warp a channel.
+// Chan, Golub, LeVeque 1979: Σ(x − μ)² = Σ_runs [Σ(x − mean_run)² + n_run·(mean_run − μ)²]. One warp per channel.
 template <typename T>
 __global__ void batch_norm_combine(const T* __restrict__ means, const T* __restrict__ squares, T* __restrict__ mean,
                                    T* __restrict__ var, int M, int length, int runs) {

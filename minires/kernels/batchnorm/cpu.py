@@ -1,10 +1,10 @@
-"""Batch normalisation over blocks of channels; the formulas are in `definition`.
+"""Batch normalisation in NumPy, a block of channels at a time; the formulas are in `definition`.
 
-In memory with the batch last (see `layout`), a channel is one contiguous row of M = N·H·W numbers, and every formula is
-a few passes over rows: sums, and y = scale·x + shift. Fewest passes win, and long ones (see `elementwise`).
+With the batch last in memory (see `layout`), a channel is one contiguous row of M = N·H·W numbers, and every formula is
+a few passes over rows: sums, and y = scale·x + shift. Few passes over long rows are fastest (see `elementwise`).
 
-The variance takes one pass as Σx²/M − μ², which loses digits where the mean is large beside the deviation. Where more
-than four bits would go, the rows are centred first: one pass more, and only there.
+The variance takes one pass as Σx²/M − μ², which loses digits where the mean is large compared with the deviation. Where
+more than four bits would be lost, the rows are centred first, at the cost of one more pass.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ LARGE_MEAN = 16  # μ² above this many variances: four bits
 
 def batch_norm(x, weight=None, bias=None, eps=1e-5):
     """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
-    rows = channel_rows(x)
+    rows = channel_rows(x)  # (C, M)
     y = np.empty_like(rows)
     mean, var = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
     count = rows.shape[1]
@@ -49,7 +49,7 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
 
     With the two sums dβ = Σg and dγ = Σg·x̂ in hand, dx = γ/σ · (g − dβ/M − x̂·dγ/M) is affine in x and g.
     """
-    g_rows, x_rows = channel_rows(grad_y), channel_rows(x)
+    g_rows, x_rows = channel_rows(grad_y), channel_rows(x)  # (C, M) each
     out_rows = np.empty_like(x_rows)
     grad_weight, grad_bias = np.empty_like(mean), np.empty_like(mean)
     count = x_rows.shape[1]
@@ -111,16 +111,17 @@ def running_update(running_mean, running_var, mean, var, momentum, count):
 
 
 def _mean_is_large(mean, var):
-    """Whether Σ(x − μ)… taken as a difference of two sums would lose more than four bits in one of the channels."""
+    """Whether, in some channel, a sum of x − μ taken as a difference of two sums would lose more than four bits."""
     return (mean * mean > LARGE_MEAN * var).any()
 
 
 def _dot(a, b):
-    """Σ a·b of each row. (`np.vecdot` would hold the interpreter lock, and the other thread.)"""
+    """Σ a·b of each row. (`np.vecdot` would hold the interpreter lock, and so the other threads.)"""
+    # (C, 1, M) @ (C, M, 1) -> (C, 1, 1) -> (C)
     return np.matmul(a[:, None, :], b[:, :, None])[:, 0, 0]
 
 
 def _affine(rows, scale, shift, out):
-    """out = scale·rows + shift, one scale and shift for each row; in place if ``out`` is ``rows``."""
+    """out = scale·rows + shift, with one scale and shift per row; in place if ``out`` is ``rows``."""
     np.multiply(rows, scale[:, None], out=out)
     out += shift[:, None]

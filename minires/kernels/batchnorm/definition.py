@@ -13,9 +13,10 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
 
 
 def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
-    """Three terms: dx = γ/√(σ²+ε) · (g − mean(g) − x̂·mean(g·x̂)); dγ = Σ g·x̂; dβ = Σ g.
+    """dx = γ/√(σ²+ε) · (g − mean(g) − x̂·mean(g·x̂)), a sum of three terms; dγ = Σ g·x̂; dβ = Σ g.
 
-    The second term is there because μ depends on x, the third because σ² does. Returns dx (N, C, …), dγ (C), dβ (C).
+    The second term is there because μ depends on x, the third because σ² does.
+    Returns dx (N, C, …), dγ (C), dβ (C), or None each.
     """
     axes = all_but_channels(x)
     inv_std = per_channel(1 / np.sqrt(var + eps), x.ndim)
@@ -37,7 +38,7 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
 
 
 def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
-    """dx = γ/√(σ² + ε)·g; dγ = Σ g·x̂; dβ = Σ g. Returns dx (N, C, …), dγ (C), dβ (C)."""
+    """dx = γ/√(σ² + ε)·g; dγ = Σ g·x̂; dβ = Σ g. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     axes = all_but_channels(x)
     inv_std = per_channel(1 / np.sqrt(var + eps), x.ndim)
     x_hat = (x - per_channel(mean, x.ndim)) * inv_std

@@ -1,4 +1,4 @@
-"""Batch normalisation: launches of batchnorm.cu; the formulas are in `definition`."""
+"""Batch normalisation: launches for batchnorm.cu; the formulas are in `definition`."""
 
 from ..launch import BLOCK, ITEMS, batch_last, c_name, contiguous, cut, runs
 from ..layout import batch_first

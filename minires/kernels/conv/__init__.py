@@ -1,4 +1,4 @@
-"""Convolution in two dimensions: the definition, NumPy's fast version with its three arrangements, and CUDA C."""
+"""Convolution in two dimensions: the definition, the fast version in NumPy (three arrangements), and CUDA C."""
 
 from . import cpu, definition, gpu
 

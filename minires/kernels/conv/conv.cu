@@ -5,10 +5,11 @@
 //   conv2d_weight_gradient  dw[o,k]    = Σ_p g[o,p] · x[k seen from p]               k = (c, i, j), p = (h′, w′, n)
 //   sum_parts               the weight gradient's parts, added in order
 //
-// All three are the product of product.cuh; they differ in what is multiplied. The arrays lie as (C, H, W, N). The taps
-// and positions are numbered with the last index fastest: k = (c·kh + i)·kw + j, p = (h′·OW + w′)·N + n.
-// One group of channels for each value of blockIdx.z; C and O count the channels of one group.
-// K is the size of the kernel if it is square and known when compiling (1 or 3): dividing by a constant is cheap. Else 0.
+// The first three are all the product of product.cuh; they differ in what is multiplied. Arrays are stored as
+// (C, H, W, N). Taps and positions are numbered with the last index fastest: k = (c·kh + i)·kw + j,
+// p = (h′·OW + w′)·N + n. blockIdx.z counts the groups of channels, and more (see each kernel); C and O are the numbers
+// of channels in one group. K is the size of the kernel if it is square and known at compile time (1 or 3), since
+// dividing by a constant is cheap; otherwise it is 0.
 #include "product/product.cuh"
 
 #define SHAPE_PARAMETERS                                                                                             \
@@ -96,8 +97,8 @@ conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __rest
 // ── input gradient ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 // Along one axis, pixel q·s + phase receives from output position q + (phase + p − i·d)/s through tap i, for those taps
-// that make it whole: first, first + step, … (count of them). So a strided convolution splits into s independent
-// unit-stride ones, one for each phase; nothing is scattered and no zero is multiplied.
+// that make this whole: first, first + step, … (count of them). A strided convolution thus splits into s independent
+// ones at stride 1, one for each phase; nothing is scattered and no inserted zero is multiplied.
 struct Phase {
     int phase, first, step, count, pixels;
     __device__ Phase(int phase, int size, int k, int s, int p, int d) : phase(phase), first(0), step(1), count(0) {
@@ -109,7 +110,7 @@ struct Phase {
     __device__ int tap(int i) const { return first + i * step; }
 };
 
-// a(c, k) = w[o, c, i, j]: the weights with the two channel axes exchanged.
+// a(c, k) = w[o, c, i, j], k = (o, i, j): the weights with the two channel axes exchanged.
 template <typename T, int K>
 struct TransposedWeights {
     const T* w;
@@ -159,7 +160,7 @@ conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __res
     const int group = blockIdx.z / (sh * sw);
     const Phase v(blockIdx.z / sw % sh, H, kh, sh, ph, dh), h(blockIdx.z % sw, W, kw, sw, pw, dw);
     const int P = v.pixels * h.pixels * N;
-    if (int(blockIdx.x * BP) >= P) return;  // the grid is made for the largest phase; the whole block leaves together
+    if (int(blockIdx.x * BP) >= P) return;  // the grid is sized for the largest phase; the whole block leaves
     const TransposedWeights<T, K> a{w + group * O * C * kh * kw, s, v, h};
     const GradientPatches<T, K> b{g + group * O * OH * OW * N, s, v, h};
     const StorePhase<T> store{dx + group * C * H * W * N, s, v, h};
@@ -175,7 +176,7 @@ struct GradientRows {  // a(o, p) = g[o, p]
     __device__ T at(int o, int p) const { return g[o * P + first + p]; }
 };
 
-// b(p, k): what `Patches` is, but threads run along the positions p, which is where x is contiguous.
+// b(p, k): the same entries as `Patches`, but threads run along the positions p, where x is contiguous.
 template <typename T, int K>
 struct PatchRows {
     static constexpr bool ALONG_K = true;
@@ -193,8 +194,8 @@ struct PatchRows {
     }
 };
 
-// The result is small and the sum over positions long, so it is cut into `parts` runs of `length` positions, each summed
-// by other blocks into its own copy; `sum_parts` then adds the copies in order, so that every run gives the same bits.
+// The result is small and the sum over positions long, so it is cut into `parts` runs of `length` positions. Each run
+// has blocks and a copy of the result to itself; `sum_parts` adds the copies in order: the same bits every time.
 // blockIdx.z = group · parts + part; dw (groups, parts, O, taps).
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)

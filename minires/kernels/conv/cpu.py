@@ -1,20 +1,22 @@
-"""Convolution in NumPy: patches × weights, as matrix products, in memory with the batch last.
+"""Convolution in NumPy: matrix products of weights and patches, with the batch last in memory.
 
 The definition is in `definition`. Four ideas make it fast:
 
-1. **The batch is innermost in memory.** Arrays have the shape (N, C, H, W) but lie in memory as (C, H, W, N). A shift
-   by one pixel then moves whole runs of N numbers, so gathering patches is plain block copying; a channel is one
-   contiguous row, which batch norm likes too; and a product writes its output in place (see `minires.kernels.layout`).
+1. **The batch is innermost in memory.** Arrays have the shape (N, C, H, W) but are stored as (C, H, W, N). A shift by
+   one pixel then moves whole runs of N numbers, so patches are gathered by plain block copies; a channel is one
+   contiguous row, which suits batch norm too; and a product can write straight into its output (see
+   `minires.kernels.layout`).
 
-2. **All three products are one.** With the patches of x as columns, y = weights · columns. At stride 1 the patches of
-   grad_y serve twice: dx = flipped weights · columns, and dw = columns · xᵀ. With a larger stride dx falls apart into
-   stride² convolutions at stride 1, one for each phase of the input grid, and dw = columns of x · grad_yᵀ.
+2. **All three products share one loop.** With the patches of x as columns, y = weights · columns. At stride 1 the
+   patches of grad_y serve twice: dx = flipped weights · columns, and dw = columns · xᵀ. At a larger stride, dx splits
+   into independent convolutions at stride 1, one for each phase of the input grid, and dw = columns of x · grad_yᵀ.
 
-3. **Blocks fit the second-level cache**: columns are gathered for some positions, multiplied, and overwritten.
+3. **The work is cut into blocks**, most of them small enough for the second-level cache: the columns of some positions
+   are gathered, multiplied, and overwritten by the next.
 
-4. **How columns are gathered depends on the shape**, and on nothing else. An *arrangement* says how. `Im2col` copies
-   the taps of a block, `Planes` those of a whole small image at once, `Tiles` (Winograd) turns them into fewer numbers,
-   so that 3×3 kernels take half the multiplications. Each has the same methods::
+4. **How columns are gathered depends on the shapes**, and an *arrangement* says how. `Im2col` copies the taps of one
+   block at a time, `Planes` those of whole small images at once, and `Tiles` (Winograd) works with transformed columns,
+   so that 3×3 kernels take half the multiplications. All have the same methods::
 
        weights(w)                     the matrix U of the weights w (B, A, kh, kw)
        gather(block)                  the columns S of a block of positions
@@ -36,7 +38,7 @@ from .im2col import Im2col
 from .planes import Planes
 from .winograd import Tiles
 
-FEW = 50_000  # numbers in the weights, up to which they stay in the cache however they are read
+FEW = 50_000  # with no more weights than this, they stay in the cache in whatever order they are read
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -55,7 +57,7 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
 def conv2d_backward(
     grad_y, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, needs=(True, True, True)
 ):
-    """`definition.conv2d_backward`. -> dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O), None where not needed."""
+    """`definition.conv2d_backward`. -> dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O); None where not needed."""
     g, x = batch_last(grad_y), batch_last(x)  # (O, H′, W′, N), (C, H, W, N)
     grad_x = np.empty_like(x) if needs[0] else None
     grad_w = np.empty(weight.shape, weight.dtype) if needs[1] else None
@@ -66,11 +68,11 @@ def conv2d_backward(
 
 
 def convolve(x, weight, y, other, grad_w, stride, padding, dilation):
-    """Fill y = weight · patches of x, and grad_w = Σ patches · other, those that are not None.
+    """Compute y = weight · patches of x, and grad_w = Σ patches · other, into those of the two that are not None.
 
-    y[b, h, w, n] = Σ_{a,i,j} weight[b, a, i, j] · x[a, h·s + i·d − p, w·s + j·d − p, n], x being 0 outside; and each
-    product w·x of that sum gives other·x to grad_w. x (A, H, W, N), y and other (B, H′, W′, N), contiguous; weight and
-    grad_w (B, A, kh, kw). A padding may be negative (a crop), and y need not end where the image does.
+    y[b, h, w, n] = Σ_{a,i,j} weight[b, a, i, j] · x[a, h·s + i·d − p, w·s + j·d − p, n], with x = 0 outside. Each
+    product w·x of that sum adds other·x to its entry of grad_w. Shapes: x (A, H, W, N), y and other (B, H′, W′, N), all
+    contiguous; weight and grad_w (B, A, kh, kw). Padding may be negative (a crop), and y need not end where x does.
     """
     products = (y is not None) + (other is not None)
     how = arrangement(x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, products)
@@ -80,7 +82,7 @@ def convolve(x, weight, y, other, grad_w, stride, padding, dilation):
 
 
 def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1):
-    """The fastest arrangement of so many products of weights (B, A, kh, kw), x (A, H, W, N) and y (B, H′, W′, N)."""
+    """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products."""
     multiply_adds = products * math.prod(weight_shape) * math.prod(y_shape[1:])
     geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
     for how in (Tiles, Planes):
@@ -106,7 +108,7 @@ def multiply(how, matrix, y, other):
 
 
 def _gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation):
-    """Fill dx (C, H, W, N) and dw (O, C, kh, kw), those that are not None, from g (O, H′, W′, N)."""
+    """From g (O, H′, W′, N), fill those of dx (C, H, W, N) and dw (O, C, kh, kw) that are not None."""
     if grad_x is not None and stride == (1, 1):
         # dx[c, q] = Σ w[o, c, i, j] · g[o, q + p − i·d]: the patches of g, with the kernels flipped. The same patches
         # give dw[o, c, i, j] = Σ x[c, q] · g[o, q + p − i·d].
@@ -121,9 +123,9 @@ def _gradients(g, x, weight, grad_x, grad_w, stride, padding, dilation):
 
 
 def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
-    """dx for any stride: input pixels of one phase (h mod s, w mod s) are reached by the same taps, at unit stride.
+    """dx for any stride: the input pixels of one phase (h mod s, w mod s) are reached by the same taps, at stride 1.
 
-    Pixel q·s + a receives from output position q + (a + p − i·d)/s through tap i, for those i that make it whole.
+    Pixel q·s + a receives from output position q + (a + p − i·d)/s through tap i, for each i that makes this whole.
     """
     reach_h, reach_w = (
         [[(i, (a + p - i * d) // s) for i in range(k) if (a + p - i * d) % s == 0] for a in range(min(s, n))]
@@ -144,7 +146,7 @@ def _input_gradient_by_phase(g, weight, grad_x, stride, padding, dilation):
 
 
 def _by_input(weight):
-    """(O, C, kh, kw) -> (C, O, kh, kw). Of many, whole kernels are copied as single items, which is faster."""
+    """(O, C, kh, kw) -> (C, O, kh, kw). Where there are many, it is faster to copy each kernel as a single item."""
     out, channels, kh, kw = weight.shape
     if weight.size < FEW:
         return weight.transpose(1, 0, 2, 3)
@@ -159,5 +161,5 @@ def _flipped(weight):
 
 
 def _split(array, groups):
-    """Cut the first axis into equal groups (views); None into as many."""
+    """Cut the first axis into equal groups (views); None gives a None for each group."""
     return [array] * groups if groups == 1 or array is None else np.split(array, groups)

@@ -10,7 +10,7 @@ from ..layout import out_sizes
 def taps(x_shape, w_shape, y_shape, stride, padding, dilation, groups):
     """Yield every (n, o, h, w, c, i, j, c_x, h_x, w_x): output position, weight position, input position.
 
-    All three products of convolution run over these index tuples; only what is multiplied differs.
+    The output and both gradients run over these same index tuples; only what is multiplied differs.
     """
     (N, _, H, W), (O, C_group, kh, kw), (_, _, Ho, Wo) = x_shape, w_shape, y_shape
     for n, o, h, w in itertools.product(range(N), range(O), range(Ho), range(Wo)):
@@ -37,9 +37,9 @@ def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
 def conv2d_backward(
     grad_y, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, needs=(True, True, True)
 ):
-    """dx, dw and db: every product w·x of the forward sum sends g·w to its x and g·x to its w.
+    """dx, dw and db: every product w·x of the forward sum sends g·w to its x and g·x to its w, and db = Σ_{n,h,w} g.
 
-    grad_y (N, O, H′, W′) -> dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O) = Σ_{n,h,w} g; None where not needed.
+    grad_y (N, O, H′, W′) -> dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O); None where not needed.
     """
     grad_x, grad_w = np.zeros_like(x), np.zeros_like(weight)
     for n, o, h, w, c, i, j, cx, hx, wx in taps(x.shape, weight.shape, grad_y.shape, stride, padding, dilation, groups):

@@ -1,4 +1,4 @@
-"""Convolution: sizes and launches of conv.cu; the formulas are in `definition`."""
+"""Convolution: sizes and launches for conv.cu; the formulas are in `definition`."""
 
 from ..launch import BLOCK, TILES, batch_last, blocks, c_name, contiguous, cut, tile_for
 from ..layout import batch_first, out_sizes
@@ -17,7 +17,7 @@ CONV = Source(
 )
 
 THREADS = 128
-LEAST_LENGTH = 128  # positions that a part of a weight gradient sums, at least
+LEAST_LENGTH = 128  # fewest positions that a part of a weight gradient sums
 
 
 def conv2d(on, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):

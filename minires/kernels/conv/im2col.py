@@ -1,13 +1,13 @@
 """Convolution as a product with the patches of the image (im2col), gathered block by block: the general arrangement.
 
 Where output rows share image rows, patches are gathered for the horizontal taps only. Row r of the buffer S holds the
-kw shifted copies of image row r, C channels each. The patches of output row h are then rows h … h+kh−1 of S, *as they
-lie*, so that a 3×3 kernel copies each pixel 3 times instead of 9::
+kw shifted copies of image row r, A channels each. The patches of output row h are then kh successive rows of S, with no
+further copying, so that a 3×3 kernel copies each pixel 3 times instead of 9::
 
-    S:  row h−1 │ j=0: C×(W·N) │ j=1: C×(W·N) │ j=2: C×(W·N) │ ┐
-        row h   │     …        │     …        │     …        │ ├─ columns of output row h:  (kh·kw·C, W·N)
+    S:  row h−1 │ j=0: A×(W·N) │ j=1: A×(W·N) │ j=2: A×(W·N) │ ┐
+        row h   │     …        │     …        │     …        │ ├─ columns of output row h:  (kh·kw·A, W·N)
         row h+1 │     …        │     …        │     …        │ ┘ ┐
-        row h+2 │     …        │     …        │     …        │   ┘─ … of output row h+1: the same memory, one row on
+        row h+2 │     …        │     …        │     …        │   ┘─ … of output row h+1: the same memory, one row later
 """
 
 import functools
@@ -21,19 +21,19 @@ from ..product.cpu import product, product_sum
 
 # Found by `python -m benchmarks tune`, which times each beside its neighbours on the convolutions of four networks.
 BLOCK_POSITIONS = 1024  # output positions per product; halved where channels are many
-BLOCK_BYTES = 2_500_000  # of patches whose rows are shared: about a second-level cache
-WHOLE_BYTES = 8_000_000  # of patches that are not: few positions and many channels, which want large products
+BLOCK_BYTES = 2_500_000  # of patches with shared rows: about the size of a second-level cache
+WHOLE_BYTES = 8_000_000  # of other patches: few positions and many channels, which need large products
 
 
 class Im2col:
     """The patches of an image as matrices, a block of output positions at a time; the methods are listed in `cpu`.
 
-    A block is a rectangle of positions. Its columns are (rows, K, P): matrices of K = kh·kw·A values for each of P
-    positions, one for each output row where rows share image rows (the drawing above), else one for all.
+    A block is a rectangle of positions. Its columns are (rows, K, P): matrices with K = kh·kw·A values for each of P
+    positions, one matrix per output row where rows share image rows (see the drawing above), otherwise a single one.
     """
 
     def __init__(self, x, geometry, multiply_adds):
-        """x (A, H, W, N), contiguous. geometry: kernel, out_hw, stride, padding, dilation, pairs each.
+        """x (A, H, W, N), contiguous. geometry: the pairs kernel, out_hw, stride, padding, dilation.
 
         For a 1×1 kernel at stride 1 the patches are the pixels themselves, and any strip of them is a block.
         """
@@ -44,14 +44,14 @@ class Im2col:
         self.x, self.batch, self.multiply_adds = x, batch, multiply_adds
         self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
         threads = get_num_threads() if worth_threads(multiply_adds) else 1
-        column_bytes = kernel[1] * channels * x.itemsize * batch  # of the kw shifted copies of a pixel
+        column_bytes = kernel[1] * channels * x.itemsize * batch  # of the kw shifted copies of a column
         limits = BLOCK_POSITIONS, BLOCK_BYTES, WHOLE_BYTES
         self.shared_rows, self.blocks = _plan(
             self.flat, kernel[0], out_hw, stride[0], dilation[0], batch, column_bytes, threads, limits
         )
 
     def run(self, work):
-        """Call ``work`` on the blocks, shared among the threads if there is enough to do; return its results."""
+        """Call ``work`` on the blocks, shared among the threads if there is enough to do; return a list of results."""
         return parallel_products(work, self.blocks, self.multiply_adds)
 
     def weights(self, w):
@@ -86,7 +86,7 @@ class Im2col:
         product(matrix, columns, self._positions(y, block))
 
     def weight_sums(self, columns, other, block):
-        """Σ columns · other[block]ᵀ for other (B, H′, W′, N): (K, B). BLAS likes the small matrix on the right."""
+        """Σ columns · other[block]ᵀ for other (B, H′, W′, N): (K, B). BLAS prefers the small one on the right."""
         # (rows, K, P) · (rows, B, P) -> (rows, K, B)
         products = product_sum(columns, self._positions(other, block))
         return products[0] if len(products) == 1 else products.sum(0)
@@ -97,7 +97,7 @@ class Im2col:
         grad_w[...] = total(sums).reshape(kh, kw, channels, rows).transpose(3, 2, 0, 1)
 
     def _positions(self, array, block):
-        """A block of a contiguous (B, H′, W′, N) array as a (rows, B, P) view, to go with the block's columns."""
+        """The block's part of a contiguous (B, H′, W′, N) array as a (rows, B, P) view, to match its columns."""
         h0, h1, w0, w1 = block
         if self.flat:
             return array.reshape(len(array), -1)[:, w0 * self.batch : w1 * self.batch][None]
@@ -109,7 +109,7 @@ class Im2col:
 
 @functools.lru_cache(maxsize=4096)
 def _plan(flat, kernel_height, out_hw, stride, dilation, batch, column_bytes, threads, limits):
-    """(whether output rows share image rows, the blocks as (h0, h1, w0, w1)): layout and size of the blocks."""
+    """Layout and size of the blocks: (whether output rows share image rows, the blocks as (h0, h1, w0, w1))."""
     (out_h, out_w), (block_positions, block_bytes, whole_bytes) = out_hw, limits
     columns = max(block_positions // batch, 1)
     if column_bytes * columns * (kernel_height + 3) > block_bytes:
@@ -125,7 +125,7 @@ def _plan(flat, kernel_height, out_hw, stride, dilation, batch, column_bytes, th
         rows = whole_bytes // (column_bytes * kernel_height * columns) if columns == out_w else 1
     strips = math.ceil(out_w / columns)
     count = math.ceil(out_h / max(rows, 1)) * strips
-    count = math.ceil(count / threads) * threads  # as much for every thread
+    count = math.ceil(count / threads) * threads  # the same number for every thread
     rows = even(out_h, math.ceil(out_h * strips / count))
     blocks = [
         (h, min(h + rows, out_h), w, min(w + columns, out_w))

@@ -1,14 +1,14 @@
-"""Convolution of a small image, as at batch 1: all patches at once, in one copy, where calls cost most.
+"""Convolution of small images, as at batch 1, where calls cost most: all patches are gathered in a single copy.
 
-In the padded image, as it lies in memory, tap (i, j) of every output is the same distance ahead::
+In the memory of the padded image, tap (i, j) is the same distance ahead for every output::
 
     padded image   0 0 0 0 │ 0 a b c │ 0 d e f │ 0 g h i │ 0 0 0 0 │ 0      (3×3, a zero left of each row)
     tap (0, 0)     └──────────────────────────┘
-    tap (0, 1)       └──────────────────────────┘                           so the patches are one strided copy
-    tap (1, 0)               └──────────────────────────┘                   of long runs
+    tap (0, 1)       └──────────────────────────┘                           so one strided copy of long runs
+    tap (1, 0)               └──────────────────────────┘                   gathers all patches
 
-Runs cross the right border: those outputs are computed too, and dropped. They are few, as the zeros left of a row serve
-as those right of the row above.
+Runs cross the right border, so outputs across it are computed too, and dropped. There are few of them, because the
+zeros to the left of a row also serve as those to the right of the row above.
 """
 
 import numpy as np
@@ -18,18 +18,21 @@ from ..layout import copy_inside, view
 from ..product.cpu import matmul, product, product_sum
 
 # Found by `python -m benchmarks tune`.
-ROW = 150  # numbers in an output row, W′·N, from which on copying row by row is as fast
+ROW = 150  # numbers in an output row, W′·N: from here on, copying row by row is as fast
 
 
 class Planes:
-    """The patches of an image as one matrix (A·kh·kw, H′·wide·N), one block; the methods are listed in `cpu`.
+    """All patches as one matrix (A·kh·kw, H′·wide·N), a single block; the methods are listed in `cpu`.
 
-    ``wide`` counts the outputs of a row together with those across its border.
+    ``wide`` counts the outputs of a row together with those across the border.
     """
 
     @staticmethod
     def is_faster(x_shape, rows, geometry, multiply_adds):
-        """Whether this is at stride 1, in short rows, and small, or has more weights than pixels, read as they lie."""
+        """Whether the stride is 1, rows are short, and there is little to do or more weights than entries in x and y.
+
+        The forward pass reads the weights in place here, where the other arrangements copy them.
+        """
         kernel, (height, width), stride, _, _ = geometry
         channels, *_, batch = x_shape
         fits = stride == (1, 1) and kernel != (1, 1) and width * batch < ROW
@@ -37,22 +40,22 @@ class Planes:
         return fits and (many_weights or not worth_threads(multiply_adds))
 
     def __init__(self, x, geometry, multiply_adds):
-        """x (A, H, W, N), contiguous. geometry: kernel, out_hw, stride, padding, dilation, pairs each."""
+        """x (A, H, W, N), contiguous. geometry: the pairs kernel, out_hw, stride, padding, dilation."""
         (channels, _, in_width, batch), ((kh, kw), out_hw, _, (top, left), (dh, dw)) = x.shape, geometry
         height, width = out_hw
         right = width + (kw - 1) * dw - left - in_width
         wide = width + max((kw - 1) * dw - max(min(left, right, width), 0), 0)
         high = height + (kh - 1) * dh
-        padded = np.zeros((channels * high + 1, wide, batch), x.dtype)  # one row more, for runs to end in
+        padded = np.zeros((channels * high + 1, wide, batch), x.dtype)  # the last runs end in the extra row
         copy_inside(padded[:-1].reshape(channels, high, wide, batch), x, -top, 1, -left, 1)
-        # (A, kh, kw, H′·wide·N): each tap is a run that starts a little further
+        # (A, kh, kw, H′·wide·N): each tap is a run that starts a little later
         columns = workspace((channels, kh, kw, height * wide * batch), x.dtype)
         columns[...] = view(padded, columns.shape, (high * wide * batch, dh * wide * batch, dw * batch, 1))
         self.columns = columns.reshape(channels * kh * kw, -1)
         self.shape, self.multiply_adds = (height, width, wide, batch), multiply_adds
 
     def run(self, work):
-        """Call ``work`` on the one block, in this thread; return its result in a list."""
+        """Call ``work`` on the single block, in this thread; return its result in a list."""
         with one_blas_thread():
             return [work([None])]
 
@@ -65,9 +68,10 @@ class Planes:
         return self.columns
 
     def outputs(self, matrix, columns, y, block):
-        """y (B, H′, W′, N) = matrix · columns, without those across the border."""
+        """y (B, H′, W′, N) = matrix · columns, without the outputs across the border."""
         height, width, wide, batch = self.shape
-        if worth_threads(self.multiply_adds):  # and the threads share the rows
+        # (B, A·kh·kw) @ (A·kh·kw, H′·wide·N) -> (B, H′·wide·N)
+        if worth_threads(self.multiply_adds):  # `matmul` shares the work among the threads
             products = matmul(matrix, columns)
         else:
             products = np.empty((len(y), columns.shape[1]), y.dtype)
@@ -75,10 +79,11 @@ class Planes:
         y[...] = products.reshape(len(y), height, wide, batch)[:, :, :width]
 
     def weight_sums(self, columns, other, block):
-        """columns · otherᵀ, (A·kh·kw, B), other (B, H′, W′, N) having zeros across the border."""
+        """columns · otherᵀ, (A·kh·kw, B), for other (B, H′, W′, N), with zeros put in across the border."""
         height, width, wide, batch = self.shape
         spread = np.zeros((len(other), height, wide, batch), other.dtype)
         spread[:, :, :width] = other
+        # (A·kh·kw, H′·wide·N) · (B, H′·wide·N) -> (A·kh·kw, B)
         spread = spread.reshape(len(other), -1)
         return matmul(columns, spread.T) if worth_threads(self.multiply_adds) else product_sum(columns, spread)
 

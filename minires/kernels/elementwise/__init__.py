@@ -1,4 +1,4 @@
-"""ReLU and addition: the formulas, the fast versions in NumPy, and CUDA C."""
+"""ReLU and addition: the formulas, and the fast versions in NumPy and CUDA C."""
 
 from . import cpu, definition, gpu
 

@@ -1,13 +1,13 @@
-"""ReLU and addition, in few and long NumPy calls; the formulas are in `definition`.
+"""ReLU and addition, in few, long NumPy calls; the formulas are in `definition`.
 
-What NumPy does well decides the form. It takes the maximum of two arrays with vector instructions, and that of an array
-and a number without (0.17 and 0.5 ns per float32 element on a Zen 3): so 0 is a row of zeros here, which stays in the
-cache. A product of floats and truth values is faster in two passes, the first of which turns the truth values into
-floats.
+The form follows from what NumPy does well. It uses vector instructions for the maximum of two arrays, but not for that
+of an array and a number (0.17 and 0.5 ns per float32 element on a Zen 3), so here the 0 is a row of zeros, which stays
+in the cache. A product of floats and truth values is faster in two passes, the first of which turns the truth values
+into floats.
 
-With two threads, each makes whole passes over its half. Blocks that fit the cache would save memory traffic, and are
-still slower: after each of the many short calls a thread must get the interpreter lock back from the other one, and
-while it waits it sleeps 50 µs.
+Of several threads, each goes over its whole piece of the array at once. Blocks that fit the cache would save memory
+traffic, but are slower nevertheless: after each of the many short calls a thread must get the interpreter lock back
+from another, and it sleeps for 50 µs while it waits.
 """
 
 import functools
@@ -18,9 +18,9 @@ from ...threads import get_num_threads, parallel
 
 # Found by `python -m benchmarks tune`.
 ZEROS = 1 << 15  # elements in the row of zeros
-BUFFER = 512  # elements in NumPy's own buffer where rows are short,
-MANY = 50_000  # and how many an array must have for that to be faster
-PARALLEL_SIZE = 700_000  # elements below which a second thread costs more than it brings
+BUFFER = 512  # elements in NumPy's own buffer, where rows are short
+MANY = 50_000  # elements that an array must have for the smaller buffer to be faster
+PARALLEL_SIZE = 700_000  # elements; below this a second thread costs more than it saves
 
 
 def relu(x):
@@ -66,11 +66,11 @@ def add(a, b):
 
 
 class short_rows:
-    """Make ``rows * number_of_each_row`` twice as fast inside, where a row has from 512 numbers to some thousands.
+    """Make ``rows * one_number_per_row`` twice as fast inside, where a row has between 512 and some thousand numbers.
 
     If rows are shorter than NumPy's buffer, it handles several at once, and first fills the buffer with copies of their
-    numbers: 0.1 to 0.2 ns more for each element. With a buffer no longer than a row it takes each row as it is. (For
-    rows of less than 512 numbers, a new start for each row would cost as much.)
+    numbers, which costs 0.1 to 0.2 ns per element. With a buffer no longer than a row, it takes each row as it is. (For
+    rows of fewer than 512 numbers, starting anew for each row would cost as much.)
     """
 
     def __init__(self, rows):
@@ -86,9 +86,9 @@ class short_rows:
 
 
 def _in_pieces(work, *arrays):
-    """Call ``work`` on matching pieces of the arrays, as one-dimensional views in memory order, one for each thread.
+    """Call ``work`` on matching pieces of the arrays, one per thread, as one-dimensional views in memory order.
 
-    Returns False, with nothing done, if the arrays do not lie in memory in the same order without gaps.
+    Returns False, with nothing done, unless all arrays have the same memory order, without gaps.
     """
     if len({a.strides for a in arrays}) > 1:
         return False

@@ -14,5 +14,5 @@ def relu_backward(grad_y, y):
 
 
 def add(a, b):
-    """a + b: an addition node, where skip and branch meet; and where two gradients of one tensor do."""
+    """a + b: what happens where skip and branch meet, and where two gradients of one tensor do."""
     return a + b

@@ -1,11 +1,11 @@
-// Elementwise kernels. Twins: relu and relu_backward in kernels/textbook.py; add is the + of a skip connection.
+// Elementwise kernels. Definitions: elementwise/definition.py.
 //
 //   relu            y = max(x, 0)
 //   relu_backward   dx = g where y > 0, else 0
-//   add             z = x + y
+//   add             z = x + y: the + of a skip connection
 //
-// They do next to no arithmetic, so their time is that of reading and writing memory. A thread takes ITEMS entries that
-// lie a block apart: a warp's accesses stay contiguous, and each thread has several under way at once.
+// There is next to no arithmetic, so reading and writing memory takes all the time. A thread takes ITEMS entries, each
+// a block's width after the last: a warp's accesses stay contiguous, and each thread has several under way at once.
 #include "common.cuh"
 
 constexpr int ITEMS = 4;

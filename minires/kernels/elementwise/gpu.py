@@ -1,4 +1,4 @@
-"""ReLU and addition: launches of elementwise.cu. They keep the memory order of their operands."""
+"""ReLU and addition: launches for elementwise.cu, which keep the memory order of their operands."""
 
 from ..launch import BLOCK, ITEMS, blocks, c_name, contiguous
 from ..load import TYPES, Source
@@ -19,7 +19,7 @@ def relu_backward(on, grad_y, y):
 
 
 def add(on, a, b):
-    """`definition.add`: a + b; arrays of one shape by our own kernel, anything else as the array library does."""
+    """`definition.add`: a + b. Arrays of the same shape go to our own kernel, all else to the array library."""
     same = getattr(b, "shape", None) == getattr(a, "shape", ()) and type(a) is type(b)
     if not same or a.dtype != b.dtype or a.dtype.kind != "f" or not a.size:
         return a + b
@@ -27,7 +27,7 @@ def add(on, a, b):
 
 
 def _elementwise(on, kernel, *arrays):
-    """Launch over all entries, in the order in which the second operand (or the only one) lies in memory."""
+    """Launch over all entries, in the memory order of the last operand."""
     guide = arrays[-1]
     order = sorted(range(guide.ndim), key=lambda axis: -guide.strides[axis])
     lying = [contiguous(a.transpose(order)) for a in arrays]

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: the formula, the fast version in NumPy, and CUDA C."""
+"""Softmax cross-entropy: the formula, and the fast versions in NumPy and CUDA C."""
 
 from . import cpu, definition, gpu
 

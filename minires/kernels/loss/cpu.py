@@ -14,6 +14,7 @@ def one_hot(labels, classes, dtype, ignore_index=-100):
 
 def cross_entropy(logits, q):
     """`definition.cross_entropy`. logits, q (N, K, …) -> loss (N, …), probabilities (N, K, …)."""
+    # max and sums over the classes: (N, K, …) -> (N, 1, …), or (N, …) for the loss
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     loss = -np.multiply(q, log_p, out=np.zeros_like(log_p), where=q != 0).sum(axis=1)  # 0·log 0 = 0

@@ -4,7 +4,10 @@ import numpy as np
 
 
 def one_hot(labels, classes, dtype, ignore_index=-100):
-    """q[n, k, …] = 1 where k is the label, else 0; all 0 where the label is ignore_index. labels (N, …)."""
+    """q[n, k, …] = 1 where k is the label, else 0; all 0 where the label is ignore_index.
+
+    labels (N, …), whole numbers -> (N, classes, …).
+    """
     q = np.zeros((len(labels), classes, *labels.shape[1:]), dtype)
     for n, *at in np.ndindex(labels.shape):
         if labels[(n, *at)] != ignore_index:
@@ -14,10 +17,10 @@ def one_hot(labels, classes, dtype, ignore_index=-100):
 
 def cross_entropy(logits, q):
     """loss = −Σ_k q_k·log p_k with p = softmax(logits) over axis 1. logits, q (N, K, …) -> loss (N, …), p (N, K, …)."""
-    shifted = logits - logits.max(1, keepdims=True)  # p is the same, and no exponential overflows
+    shifted = logits - logits.max(1, keepdims=True)  # leaves p unchanged, and no exponential overflows
     e = np.exp(shifted)
     total = e.sum(1, keepdims=True)
-    p, log_p = e / total, shifted - np.log(total)  # log p where p itself is too small for a float
+    p, log_p = e / total, shifted - np.log(total)  # finite even where p is too small for a float
     loss = np.zeros((logits.shape[0], *logits.shape[2:]), logits.dtype)
     for n, k, *at in np.ndindex(q.shape):
         if q[(n, k, *at)] != 0:

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: launches of loss.cu; the formulas are in `definition`."""
+"""Softmax cross-entropy: launches for loss.cu; the formulas are in `definition`."""
 
 import math
 

@@ -4,11 +4,11 @@
 //   cross_entropy            p = softmax(z), loss = −Σ_k q_k·log p_k
 //   cross_entropy_backward   dz = g·(p·Σq − q)
 //
-// z and q lie as (N, K, R): K classes at each of N·R positions, R = 1 for a classifier. One warp works on a position,
-// its lanes share out the classes.
+// z and q are stored as (N, K, R): K classes at each of N·R positions, with R = 1 for a classifier. In the last two
+// kernels a warp works on one position, and its lanes share the classes.
 #include "common.cuh"
 
-// A class out of range gives NaN, so that a wrong label cannot pass for a loss: a kernel has no other way to complain.
+// A label out of range gives NaN, so that it cannot pass unnoticed: a kernel has no other way to complain.
 template <typename T>
 __global__ void one_hot(const long long* __restrict__ labels, T* __restrict__ q, int size, int K, int R,
                         long long ignored) {
@@ -24,7 +24,7 @@ __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, 
                               int positions, int K, int R) {
     const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
     if (at >= positions) return;  // the whole warp leaves together
-    const int first = at / R * K * R + at % R;  // class k lies k·R further
+    const int first = at / R * K * R + at % R;  // class k is k·R entries further
     T largest = z[first];
     for (int k = lane; k < K; k += WARP) {
         const T v = z[first + k * R];

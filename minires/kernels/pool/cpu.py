@@ -1,4 +1,4 @@
-"""Pooling tap by tap: one pass over the image for each offset in the window.
+"""Pooling in NumPy, tap by tap: one pass over the image for each offset in the window.
 
 With the batch last in memory (see `layout`), the entries of all windows at one offset are runs of N numbers.
 """
@@ -16,9 +16,9 @@ from .definition import regions
 def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
     """`definition.max_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), unsigned.
 
-    First the largest of each window's columns, then the largest of those: 3 + 3 comparisons for a 3×3 window, and the
-    first three of whole rows. Which entry it was is found with small integers, which is several times cheaper than
-    masked copies.
+    It first finds the largest entry in each column of a window, then the largest of those: 3 + 3 comparisons for a 3×3
+    window, the first three on whole image rows. Which entry it was is computed with small integers, which is several
+    times cheaper than masked copies.
     """
     x = batch_last(x)
     out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding)
@@ -28,6 +28,7 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
 
     def work(blocks):
         for c in blocks:
+            # (C, H, W, N) -> largest, first (C, H′, W, N) -> y, tap (C, H′, W′, N)
             largest = np.empty((len(x[c]), out_hw[0], *x.shape[2:]), x.dtype)
             first = rows.first(rows.largest(x[c], largest), largest.shape, tap.dtype)
             misses = columns.largest(largest, y[c])
@@ -58,9 +59,9 @@ def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0
 
 
 def _apart(x, step):
-    """Every step-th column of (C, H, W, N) from the first, from the second, …, side by side in memory.
+    """The columns of x (C, H, W, N) in ``step`` parts: every step-th from the first on, from the second on, ….
 
-    A row of them is one long run then. As they lie in x, NumPy would take N numbers at a time, which is slow for few.
+    In a part, a row of columns is one long run. In x, NumPy would take N numbers at a time, which is slow for small N.
     """
     if step == 1:
         return [x]
@@ -72,7 +73,7 @@ def _apart(x, step):
 
 
 def _place(columns, step):
-    """Where a slice of columns, every step-th, has gone in `_apart`: (which part, slice of its columns)."""
+    """Where `_apart` has put a slice of every step-th column: (which part, slice of that part's columns)."""
     if columns.start == columns.stop:
         return 0, columns
     part, first = columns.start % step, columns.start // step
@@ -91,9 +92,9 @@ class _Windows:
             self.taps.append(((*before, out), part, (*before, source)))
 
     def largest(self, x, largest):
-        """Fill ``largest`` with each window's largest entry; for each tap, (outputs, whose largest it is not).
+        """Fill ``largest`` with each window's largest entry; a NaN counts as the largest.
 
-        A NaN is the largest wherever there is one.
+        Returns an iterator that gives for each tap (the outputs it reaches, a mask of those whose largest it is not).
         """
         parts = _apart(x, self.step)
         largest[...] = -np.inf
@@ -110,7 +111,7 @@ class _Windows:
         return misses()
 
     def first(self, misses, shape, dtype):
-        """The number, from 0, of each window's first tap that is not a miss: one for each before it."""
+        """The number, from 0, of each window's first tap that is not a miss: the count of misses before it."""
         number, none_yet = np.zeros(shape, dtype), np.ones(shape, bool)
         for out, miss in itertools.islice(misses, self.kernel_size - 1):
             none_yet[out] &= miss
@@ -118,7 +119,7 @@ class _Windows:
         return number
 
     def least(self, misses, base, number):
-        """The smallest base + k of the taps k that are not misses, into ``number``; base is small integers like x."""
+        """Set ``number`` to the smallest base + k over the taps k that are not misses; base: small ints, x's shape."""
         none, bases = number.dtype.type(np.iinfo(number.dtype).max), _apart(base, self.step)
         number[...] = none
         for k, ((out, miss), (_, part, source)) in enumerate(zip(misses, self.taps)):
@@ -170,9 +171,9 @@ def adaptive_avg_pool2d_backward(grad_y, x_shape):
 
 
 def _taps(in_hw, out_hw, kernel_size, stride, padding):
-    """Yield, for each offset k = i·kw + j in the window, the outputs whose entry lies in the image, and those entries.
+    """For each offset k = i·kw + j in the window, yield k, the outputs whose entry is in the image, and those entries.
 
-    Both as a pair of slices (rows, columns).
+    Outputs and entries are pairs of slices (rows, columns).
     """
     for k, offset in enumerate(np.ndindex(*kernel_size)):
         out, source = [], []
@@ -184,7 +185,7 @@ def _taps(in_hw, out_hw, kernel_size, stride, padding):
 
 
 def _shares(in_hw, out_hw, kernel_size, stride, padding, count_include_pad, dtype):
-    """1 / number of entries averaged, for each output position: (H′, W′, 1)."""
+    """1 / (number of entries averaged) for each output position: (H′, W′, 1)."""
     count = np.full((*out_hw, 1), math.prod(kernel_size) if count_include_pad else 0, dtype)
     if not count_include_pad:
         for _, out, _ in _taps(in_hw, out_hw, kernel_size, stride, padding):

@@ -9,7 +9,7 @@ from ..layout import out_sizes
 
 
 def windows(x_shape, kernel_size, stride, padding):
-    """Yield (h, w, rows, columns): each output position and the input slice its window covers, clipped to the image."""
+    """Yield (h, w, rows, columns): an output position and the input slices its window covers, clipped to the image."""
     H, W = x_shape[2:]
     Ho, Wo = out_sizes((H, W), kernel_size, stride, padding)
     for h, w in itertools.product(range(Ho), range(Wo)):
@@ -18,7 +18,7 @@ def windows(x_shape, kernel_size, stride, padding):
 
 
 def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
-    """y = the largest entry of each window, padding being −∞; tap = i·kw + j of the first entry that attains it.
+    """y = the largest entry of each window, with padding −∞; tap = i·kw + j of the first entry that attains it.
 
     x (N, C, H, W) -> y (N, C, H′, W′), tap (N, C, H′, W′), counted from the window's corner, padding included.
     """
@@ -28,14 +28,14 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
         for h, w, rows, columns in windows(x.shape, kernel_size, stride, padding):
             window = x[n, c, rows, columns]
             y[n, c, h, w] = window.max()
-            i, j = np.unravel_index(window.argmax(), window.shape)  # within the image, even if all of it is −∞
+            i, j = np.unravel_index(window.argmax(), window.shape)  # inside the image, even if all entries are −∞
             i, j = i + rows.start - (h * stride[0] - padding[0]), j + columns.start - (w * stride[1] - padding[1])
             tap[n, c, h, w] = i * kernel_size[1] + j
     return y, tap
 
 
 def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0)):
-    """Each output's gradient goes to the entry it was taken from. Returns dx (N, C, H, W)."""
+    """Each output's gradient goes to the entry that the output was taken from. Returns dx (N, C, H, W)."""
     grad_x = np.zeros(x_shape, grad_y.dtype)
     for n, c, h, w in np.ndindex(grad_y.shape):
         i, j = divmod(tap[n, c, h, w], kernel_size[1])
@@ -44,7 +44,7 @@ def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0
 
 
 def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True):
-    """y = the sum of each window over kh·kw, or over the entries inside the image if not count_include_pad.
+    """y = each window's sum divided by kh·kw, or by its number of entries in the image if not count_include_pad.
 
     x (N, C, H, W) -> y (N, C, H′, W′).
     """
@@ -67,7 +67,7 @@ def avg_pool2d_backward(grad_y, x_shape, kernel_size, stride, padding=(0, 0), co
 
 
 def regions(size, parts):
-    """Cut ``size`` into ``parts`` regions, from ⌊i·size/parts⌋ to ⌈(i+1)·size/parts⌉; they may overlap by one."""
+    """Cut ``size`` into ``parts`` regions, from ⌊i·size/parts⌋ to ⌈(i+1)·size/parts⌉; neighbours may share entries."""
     return [slice(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
 
 

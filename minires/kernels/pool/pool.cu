@@ -4,9 +4,9 @@
 //   avg_pool2d, avg_pool2d_backward                     mean of each window
 //   adaptive_avg_pool2d, adaptive_avg_pool2d_backward   mean of each of OH × OW regions that cover the image
 //
-// One thread for each entry of the result. Backward, too, is written from the result's side: an input pixel looks at all
-// windows that cover it and sums what comes back, so no two threads write to one place.
-// The arrays lie as (C, H, W, N); entry i = ((c·H + h)·W + w)·N + n.
+// One thread for each entry of the result. Backward, too, is written from the side of its result: an input pixel looks
+// at all windows that cover it and sums what comes back, so no two threads write to the same place.
+// Arrays are stored as (C, H, W, N): i = ((c·H + h)·W + w)·N + n.
 #include "common.cuh"
 
 struct Entry {
@@ -20,7 +20,7 @@ __device__ inline Entry entry(int i, int H, int W, int N) {
 
 __device__ inline int offset(int c, int h, int w, int n, int H, int W, int N) { return ((c * H + h) * W + w) * N + n; }
 
-// The outputs, first ≤ o < last, whose window o·s − p … o·s − p + k − 1 covers pixel x.
+// The outputs first ≤ o < last whose windows, o·s − p … o·s − p + k − 1, cover pixel x.
 struct Covering {
     int first, last;
     __device__ Covering(int x, int k, int s, int p, int outputs)
@@ -40,7 +40,7 @@ __global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y, TAP* __re
             const int h = out.h * sh - ph + a, w = out.w * sw - pw + b;
             if (h < 0 || h >= H || w < 0 || w >= W) continue;
             const T v = x[offset(out.c, h, w, out.n, H, W, N)];
-            if (best_tap < 0 || v > best || (v != v && best == best)) {  // the first NaN wins over any number
+            if (best_tap < 0 || v > best || (v != v && best == best)) {  // the first NaN beats any number
                 best = v;
                 best_tap = a * kw + b;
             }
@@ -66,7 +66,7 @@ __global__ void max_pool2d_backward(const T* __restrict__ g, const TAP* __restri
     dx[i] = sum;
 }
 
-// How many entries output (h, w) is the mean of.
+// The number of entries that output (h, w) averages.
 __device__ inline int entries(int h, int w, int H, int W, int kh, int kw, int sh, int sw, int ph, int pw, int padded) {
     if (padded) return kh * kw;
     const int top = h * sh - ph, left = w * sw - pw;
@@ -125,7 +125,7 @@ __global__ void adaptive_avg_pool2d_backward(const T* __restrict__ g, T* __restr
     if (i >= size) return;
     const Entry in = entry(i, H, W, N);
     T sum = 0;
-    // regions overlap by one pixel at most, but where the result is larger than the image many cover one pixel
+    // neighbouring regions share one pixel at most, but if there are more regions than pixels, many cover the same one
     for (int h = in.h * OH / H; h < OH && region_first(h, H, OH) <= in.h; ++h)
         for (int w = in.w * OW / W; w < OW && region_first(w, W, OW) <= in.w; ++w) {
             const int top = region_first(h, H, OH), bottom = region_last(h, H, OH);

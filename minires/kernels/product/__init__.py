@@ -1,4 +1,4 @@
-"""Matrix products and the linear layer: the definitions, the fast versions in NumPy, and CUDA C."""
+"""Matrix products and the linear layer: the definitions, and the fast versions in NumPy and CUDA C."""
 
 from . import cpu, definition, gpu
 

@@ -1,10 +1,10 @@
 """Matrix products and the linear layer in NumPy; the definitions are in `definition`.
 
-A product that BLAS would give to several threads is cut among ours instead (`minires.threads` says why).
+A product that BLAS would share among its own threads is computed by ours instead (`minires.threads` says why).
 
-Convolution's products have few rows and many columns, and are made in runs of columns. On processors with AVX-512,
-OpenBLAS multiplies small matrices where they lie, and copies the operands of larger ones first, which takes as long as
-multiplying if there are few rows: 16 × 48 by 48 × 1024 runs at 90 GFLOP/s a core, by 48 × 2048 at 41 (NumPy 2.4's
+Convolution's products have few rows and many columns, and are computed in runs of columns. On processors with AVX-512,
+OpenBLAS multiplies small matrices in place, but copies the operands of larger ones first, which takes as long as the
+multiplication if there are few rows: 16 × 48 by 48 × 1024 runs at 90 GFLOP/s per core, by 48 × 2048 at 41 (NumPy 2.4's
 OpenBLAS 0.3.31). Elsewhere the runs make no difference.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 from ...threads import BLAS_ALONE, plus, products_over
 
 # Found by `python -m benchmarks tune`.
-SMALL = 1_000_000  # multiply-adds of a product up to which OpenBLAS takes the operands where they lie
-LEAST = 16  # columns that a run has at least, for `product`
-LEAST_SUM = 500  # and for `product_sum`, whose runs cost an addition each
+SMALL = 1_000_000  # multiply-adds up to which OpenBLAS reads the operands in place, without copying them
+LEAST = 16  # with shorter runs than this, `product` makes none
+LEAST_SUM = 500  # the same for `product_sum`, where each run costs an addition
 
 
 def matmul(a, b):
@@ -27,6 +27,7 @@ def matmul(a, b):
         return a @ b
     c = np.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, columns), np.result_type(a, b))
 
+    # (…, M, K) @ (…, K, P) -> (…, M, P), cut along the longer of M and P
     def work(cuts):
         for cut in cuts:
             if columns >= rows:
@@ -39,7 +40,10 @@ def matmul(a, b):
 
 
 def product(a, b, out):
-    """out = a @ b, run by run: a (…, M, K), b (…, K, P), out (…, M, P), contiguous along P."""
+    """out = a @ b, in runs of columns where that is faster: a (…, M, K), b (…, K, P), out (…, M, P).
+
+    ``out`` must be contiguous along P, so that its runs are views.
+    """
     columns, run = b.shape[-1], SMALL // (a.shape[-2] * a.shape[-1])
     if columns <= run or run < LEAST:
         np.matmul(a, b, out=out)
@@ -51,7 +55,7 @@ def product(a, b, out):
 
 
 def product_sum(a, b):
-    """a @ bᵀ, as the sum of runs where that is faster: a (…, M, P), b (…, K, P) -> (…, M, K)."""
+    """a @ bᵀ, as a sum over runs of columns where that is faster: a (…, M, P), b (…, K, P) -> (…, M, K)."""
     columns, run = b.shape[-1], SMALL // (a.shape[-2] * b.shape[-2])
     if columns <= run or run < LEAST_SUM:
         return np.matmul(a, b.swapaxes(-1, -2))
@@ -64,13 +68,13 @@ def product_sum(a, b):
 
 
 def small_pieces(run, multiply_adds):
-    """Pieces of a slice, each of so few entries of so many multiply-adds that they are one small product."""
+    """Cut a slice into pieces that are small products, when each of its entries takes that many ``multiply_adds``."""
     step = max(SMALL // multiply_adds, 1)
     return [slice(i, min(i + step, run.stop)) for i in range(run.start, run.stop, step)]
 
 
 def _in_runs(columns, run):
-    """(start, stop, number of equal runs) of the parts of range(columns): whole runs, then what is left."""
+    """Cut range(columns) into two parts, (start, stop, number of equal runs): all whole runs, and what is left."""
     run = run // 64 * 64 or run // 16 * 16  # whole vectors
     whole = columns // run
     return [(0, whole * run, whole), (whole * run, columns, 1)][: 1 + (columns > whole * run)]

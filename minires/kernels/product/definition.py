@@ -12,7 +12,10 @@ def linear(x, weight, bias=None):
 
 
 def linear_backward(grad_y, x, weight, needs=(True, True, True)):
-    """Every product w·x of the forward sum sends g·w to its x and g·x to its w; db = Σ g over all but the last axis."""
+    """dx, dw and db: every product w·x of the forward sum sends g·w to its x and g·x to its w, and db = Σ_{…} g.
+
+    grad_y (…, out) -> dx (…, in), dw (out, in), db (out); None where not needed.
+    """
     grad_x, grad_w, grad_b = np.zeros_like(x), np.zeros_like(weight), np.zeros(len(weight), grad_y.dtype)
     for *at, o in np.ndindex(grad_y.shape):
         g = grad_y[(*at, o)]
@@ -23,7 +26,7 @@ def linear_backward(grad_y, x, weight, needs=(True, True, True)):
 
 
 def matmul(a, b):
-    """c[…,m,p] = Σ_k a[…,m,k]·b[…,k,p]; the axes before the last two are stacks of matrices, and broadcast."""
+    """c[…,m,p] = Σ_k a[…,m,k]·b[…,k,p]; the axes before the last two count matrices, and broadcast."""
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     c = np.zeros((*stack, a.shape[-2], b.shape[-1]), np.result_type(a, b))
     for k in range(a.shape[-1]):

@@ -1,4 +1,4 @@
-"""Matrix products and the linear layer: launches of matmul.cu; the definitions are in `definition`."""
+"""Matrix products and the linear layer: launches for matmul.cu; the definitions are in `definition`."""
 
 import math
 
@@ -18,15 +18,15 @@ MATMUL = Source(
 )
 
 THREADS = 128
-MOST_MATRICES = 65_535  # of one launch: CUDA's limit of blockIdx.z
+MOST_MATRICES = 65_535  # in one launch: CUDA's limit for blockIdx.z
 
 
 def matmul(on, a, b):
-    """`definition.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P); whole numbers as the array library does."""
+    """`definition.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P); the array library multiplies whole numbers."""
     if a.dtype not in (np.float32, np.float64):
         return a @ b
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    if b.ndim == 2:  # all matrices of a meet the same b: their rows are those of one tall matrix
+    if b.ndim == 2:  # all matrices of a meet the same b: stack their rows into one tall matrix
         return product(on, a.reshape(math.prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
     a, b = (_stacked(x, stack) for x in (a, b))
     return product(on, a, b).reshape(*stack, a.shape[-2], b.shape[-1])
@@ -49,7 +49,7 @@ def linear_backward(on, grad_y, x, weight, needs=(True, True, True)):
 
 
 def product(on, a, b, bias=None):
-    """(M, K) or (matrices, M, K) by (K, P) or (matrices, K, P), whatever their strides, + bias (P) -> rows of P."""
+    """a (M, K) or (matrices, M, K), b (K, P) or (matrices, K, P), any strides, bias (P) or None -> a·b + bias."""
     stack, (rows, depth), columns = (a if a.ndim > 2 else b).shape[:-2], a.shape[-2:], b.shape[-1]
     c = on.empty((*stack, rows, columns), a.dtype)
     if not c.size:
@@ -67,16 +67,16 @@ def product(on, a, b, bias=None):
 
 
 def _stacked(x, stack):
-    """x (…, rows, columns) -> (matrices, rows, columns), as many as the stack has; one alone is not repeated."""
+    """x (…, rows, columns) -> (matrices, rows, columns), broadcast to the stack; a single matrix is not repeated."""
     if x.ndim == 2:
         return x
     return np.broadcast_to(x, (*stack, *x.shape[-2:])).reshape(math.prod(stack), *x.shape[-2:])
 
 
 def _in_place(x):
-    """(array whose memory is row by row, strides with which it reads as x: down, across, to the next matrix)."""
+    """(array stored row by row, the strides by which it reads as x: down, across, to the next matrix)."""
     order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-    if not x.transpose(order).flags.c_contiguous:  # with gaps, or an axis that is repeated
+    if not x.transpose(order).flags.c_contiguous:  # there are gaps, or a repeated axis
         x, order = x.copy(), list(range(x.ndim))
     lying = contiguous(x.transpose(order))
     steps = [stride // x.itemsize for stride in x.strides]

@@ -1,10 +1,10 @@
-// Matrix products of any strides. Definitions: product/definition.py.
+// Matrix products with any strides. Definitions: product/definition.py.
 //
-//   matmul     c[m,p] = Σ_k a[m,k] · b[k,p] (+ bias[p]), c row by row
+//   matmul     c[m,p] = Σ_k a[m,k] · b[k,p] (+ bias[p]), c stored row by row
 //
 // One matrix for each value of blockIdx.z, counted from `first`.
 //
-// A stride is the distance in memory from one index to the next, so a transposed matrix is read where it lies.
+// A stride is the distance in memory from one index to the next, so a transposed matrix can be read in place.
 #include "product/product.cuh"
 
 template <typename T>

@@ -1,7 +1,7 @@
 // The tiled matrix product under all convolutions and the linear layer:  store(m, p, Σ_k a(m, k) · b(k, p)).
 //
-// The operands are never stored as matrices. A and B are small objects that compute where an entry lies, so the matrix of
-// patches of a convolution ("im2col") exists only as the tile now in shared memory: an *implicit* product.
+// The operands are never stored as matrices. A and B are small objects that compute where an entry is, so the matrix of
+// a convolution's patches ("im2col") exists only as the tile that is now in shared memory: an *implicit* product.
 //
 //                    ┌── BP ──┐             A block computes BM × BP results, walking along k in steps of BK:
 //                 BK │   sb   │               1. each thread fetches its entries of the next tiles into registers,
@@ -16,7 +16,7 @@
 #pragma once
 #include "common.cuh"
 
-#ifdef __CUDACC__  // the CPU runner brings its own of these two
+#ifdef __CUDACC__  // the CPU runner has its own versions of these two
 // Round to TF32: 8 bits of exponent, 10 of mantissa.
 __device__ inline float to_tf32(float x) {
     unsigned bits;
@@ -36,14 +36,14 @@ constexpr int BK = 16;
 template <int BM, int BP, int TM, int TP>
 constexpr int threads_of = (BM / TM) * (BP / TP);
 
-// Blocks of 128 threads that must fit beside each other on a multiprocessor, whose 65,536 registers they share: four leave
-// a thread 128 registers. float64, TF32 and the tile of 32 rows get three and 168; with 128 they would spill some to memory.
+// How many blocks of 128 threads must fit on a multiprocessor, whose 65,536 registers they share: with four, a thread
+// has 128 registers. For float64, TF32 and the tile of 32 rows it is three, and 168: 128 would spill some to memory.
 template <typename T, int BM, bool TF32>
 constexpr int blocks_of = sizeof(T) == 8 || TF32 || BM == 32 ? 3 : 4;
 
-// Where a thread's i-th row and j-th column lie in the block's tile.
-// Plain: rows are TM in a run; columns are runs of 4, spread over the tile so that a warp reads shared memory in one go.
-// TF32: each of the 4 warps owns 32 columns (and up to 32 rows); the order is that of the mma instruction's results.
+// Where a thread's results are in the block's tile.
+// Plain: TM rows in a run; columns in runs of 4, spread over the tile so that a warp reads shared memory in one go.
+// TF32: each of the 4 warps owns 32 columns (and up to 32 rows), in the order of the mma instruction's results.
 template <int BM, int BP, int TM, int TP, bool TF32>
 struct Place {
     static constexpr int WARP_ROWS = BM < 32 ? BM : 32;  // of the tile that one warp owns under TF32
@@ -69,7 +69,7 @@ template <typename T, int BM, int BP, int TM, int TP, bool TF32, class A, class 
 __device__ inline void product(const A& a, const B& b, const Store& store, int M, int P, int K) {
     constexpr int THREADS = threads_of<BM, BP, TM, TP>;
     constexpr int LOADS_A = BM * BK / THREADS, LOADS_B = BP * BK / THREADS;
-    constexpr int PAD = TF32 ? 8 : 4;  // keeps rows aligned, and the threads of a warp in different banks
+    constexpr int PAD = TF32 ? 8 : 4;  // keeps rows aligned, and a warp's threads in different banks
     static_assert(TM % 4 == 0 && TP % 4 == 0 && THREADS % BP == 0 && THREADS % BK == 0, "threads must share out loads");
     static_assert(BM % (THREADS / BK) == 0 && BP % (THREADS / BK) == 0, "and every load must be whole");
     __shared__ alignas(16) T sa[2][BK][BM + PAD], sb[2][BK][BP + PAD];

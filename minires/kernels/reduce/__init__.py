@@ -1,4 +1,4 @@
-"""Sums and extrema over axes: NumPy's own, and CUDA C."""
+"""Sums and extrema over axes: NumPy's own functions, and CUDA C."""
 
 from . import cpu, definition, gpu
 

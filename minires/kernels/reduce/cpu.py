@@ -1,4 +1,4 @@
-"""Sums and extrema over axes, as kernels so that other devices can bring their own. NumPy's own are fast already."""
+"""Sums and extrema over axes, which are kernels because other devices need their own. NumPy's are fast already."""
 
 from .definition import argmax, argmin, reduce_max, reduce_min, reduce_sum
 

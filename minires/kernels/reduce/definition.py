@@ -1,4 +1,4 @@
-"""Sums, extrema and where they are. NumPy's own are both the definition and the fast kernel."""
+"""Sums, extrema, and the places of extrema. NumPy's own functions are both the definition and the fast kernel."""
 
 
 def reduce_sum(x, axes, keepdims=False):
@@ -7,20 +7,20 @@ def reduce_sum(x, axes, keepdims=False):
 
 
 def reduce_max(x, axes, keepdims=False):
-    """The largest x over the axes; NaN if there is one."""
+    """The largest x over the axes; NaN if there is a NaN."""
     return x.max(axis=axes, keepdims=keepdims)
 
 
 def reduce_min(x, axes, keepdims=False):
-    """The smallest x over the axes; NaN if there is one."""
+    """The smallest x over the axes; NaN if there is a NaN."""
     return x.min(axis=axes, keepdims=keepdims)
 
 
 def argmax(x, axis=None, keepdims=False):
-    """The first place along an axis (or in all of x, row by row) where x is largest, or NaN."""
+    """The first index along an axis (or in all of x, row by row) at which x is largest, or NaN."""
     return x.argmax(axis=axis, keepdims=keepdims)
 
 
 def argmin(x, axis=None, keepdims=False):
-    """The first place along an axis (or in all of x, row by row) where x is smallest, or NaN."""
+    """The first index along an axis (or in all of x, row by row) at which x is smallest, or NaN."""
     return x.argmin(axis=axis, keepdims=keepdims)

@@ -1,4 +1,4 @@
-"""Reductions: launches of reduce.cu. Floating point by our own kernels, anything else as the array library does."""
+"""Reductions: launches for reduce.cu. Floating-point arrays go to our own kernels, others to the array library."""
 
 import math
 
@@ -35,12 +35,12 @@ def reduce_min(on, x, axes, keepdims=False):
 
 
 def argmax(on, x, axis=None, keepdims=False):
-    """`definition.argmax`: the first place of the largest along an axis, or of all."""
+    """`definition.argmax`: the first index of the largest value along an axis, or of all."""
     return _first(on, "Max", x, axis, keepdims) if _ours(x) else x.argmax(axis=axis, keepdims=keepdims)
 
 
 def argmin(on, x, axis=None, keepdims=False):
-    """`definition.argmin`: the first place of the smallest along an axis, or of all."""
+    """`definition.argmin`: the first index of the smallest value along an axis, or of all."""
     return _first(on, "Min", x, axis, keepdims) if _ours(x) else x.argmin(axis=axis, keepdims=keepdims)
 
 
@@ -69,7 +69,7 @@ def _reduce(on, how, x, axes, keepdims):
     if not axes:
         return x.copy()
     kept = tuple(axis for axis in range(x.ndim) if axis not in axes)
-    if kept == tuple(range(len(axes), x.ndim)) and kept:  # the leading axes go: columns are joined where they lie
+    if kept == tuple(range(len(axes), x.ndim)) and kept:  # the leading axes go: columns are joined in place
         y = reduce_columns(on, how, contiguous(x), len(axes))
     else:
         order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis]) if not kept else (*kept, *axes)

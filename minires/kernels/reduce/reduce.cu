@@ -1,11 +1,11 @@
 // Reductions. Definitions: reduce/definition.py.
 //
-//   reduce_rows      y[row, run] = the entries of a run of each row joined: one block a run
-//   reduce_columns   y[i] = x[l, i] joined over l: one thread a result
-//   first_in_rows    y[row] = the first place in each row that holds the row's given value: one block a row
+//   reduce_rows      y[row, run] = the entries of one run of a row, joined: one block per run
+//   reduce_columns   y[i] = x[l, i] joined over l: one thread per result
+//   first_in_rows    y[row] = the first index in the row that holds the value given for it: one block per row
 //
-// Entries are joined by `How`: Sum, Max or Min of common.cuh. A long row is reduced in two launches: runs first, then the
-// runs' results, always in the same order. An argmax is a maximum and then the first place that holds it.
+// `How` joins the entries: Sum, Max or Min of common.cuh. A long row is reduced in two launches: first its runs, then
+// the runs' results, always in the same order. An argmax is a maximum, and then the first index that holds it.
 #include "common.cuh"
 
 constexpr int BLOCK = 256;

@@ -1,4 +1,4 @@
-"""The optimisers' update of all parameters, in CUDA C. (On the CPU the formulas of `minires.optim` are the kernel.)"""
+"""The optimisers' update of all parameters, in CUDA C. (On the CPU, `minires.optim` computes its formulas itself.)"""
 
 from . import gpu
 

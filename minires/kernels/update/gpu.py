@@ -1,4 +1,4 @@
-"""The optimisers' update of all parameters in one launch of optim.cu: the tables that it reads."""
+"""The optimisers' update of all parameters in one launch of update.cu, and the tables that it reads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..load import TYPES, Source
 
 UPDATE = Source("update/update.cu", [(kernel, t) for kernel in ("sgd", "adam") for t in TYPES])
 
-CHUNK = 1024  # as in optim.cu
+CHUNK = 1024  # as in update.cu
 
 
 class Row(NamedTuple):
-    """One parameter: its array, gradient, states (none, one or two), number of its settings, whether states are new."""
+    """One parameter: its array, gradient, states (at most two), the row of its settings, whether its states are new."""
 
     weight: Any
     grad: Any
@@ -26,10 +26,10 @@ class Row(NamedTuple):
 
 
 class Update:
-    """Keeps the tables on a device from step to step, and sends only what has changed.
+    """The tables of one update, kept on a device from step to step; only what has changed is sent.
 
-    While a CUDA graph is captured nothing can be sent: the table of addresses is then sent when the capture has ended,
-    before the graph first runs. The settings are sent before each replay.
+    Nothing can be sent while a CUDA graph is captured: the table of addresses then follows after the capture, before
+    the graph first runs. The settings are sent before each replay.
     """
 
     def __init__(self, on: Any, kernel: str, dtype: np.dtype):
@@ -39,16 +39,16 @@ class Update:
         self._rows: Sequence[Row] = ()
 
     def send_settings(self, settings: Sequence[Sequence[float]]) -> None:
-        """The numbers of the next step, one sequence of them for each kind of parameter, in the kernel's order."""
+        """Send the numbers of the next step: one sequence for each set of settings, in the kernel's order."""
         self._send("settings", np.array(settings, self.dtype))
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Update all rows."""
-        on, self._rows = self.on, rows  # a gradient that was copied must live until the kernel has run
+        on, self._rows = self.on, rows  # a copied gradient must live until the kernel has run
         starts = [(i, start) for i, row in enumerate(rows) for start in range(0, row.weight.size, CHUNK)]
         self._send("blocks", np.array(starts, np.int32).reshape(-1, 2))
         self._send("table", np.array([self._addresses(row) for row in rows], np.int64))
-        if on.capturing and on.launches_at_once:  # a rehearsal on the CPU: the table is not there yet
+        if on.capturing and on.launches_at_once:  # a rehearsal on the CPU: the table has not been sent yet
             on.after_capture.append(lambda: self._launch(len(starts)))
         elif starts:
             self._launch(len(starts))
@@ -58,7 +58,7 @@ class Update:
         self.on.launch(UPDATE, self.kernel, (c_name(self.dtype),), (blocks,), BLOCK, *arrays)
 
     def _send(self, name: str, values: np.ndarray) -> None:
-        """Bring an array on the device up to date; its address there stays as long as its shape does."""
+        """Bring an array on the device up to date; its address there does not change unless its shape does."""
         sent = self._sent.get(name)
         if sent is not None and np.array_equal(sent, values):
             return

@@ -3,10 +3,10 @@
 //   sgd    v ← μ·v + (1 − dampening)·d,  θ ← θ − η·v  (or Nesterov's d + μ·v),   d = g + λ·θ
 //   adam   m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,  θ ← θ − η_t · m / (√v / root_t + ε)
 //
-// A network has hundreds of small parameters, and a launch costs more than updating one. So the parameters are listed in
-// a table of addresses, one row each, and block b works on CHUNK entries of one of them: blocks[b] = (row, first entry).
-// The settings, too, lie in memory of the device, one row for each parameter group: a launch that was captured in a CUDA
-// graph then follows a learning-rate schedule.
+// A network has hundreds of small parameters, and a launch costs more than updating one. The parameters are therefore
+// listed in a table of addresses, one row each; block b works on CHUNK entries of one: blocks[b] = (row, first entry).
+// The settings, too, are in the device's memory, one row for each parameter group, so that a launch captured in a CUDA
+// graph still follows a learning-rate schedule.
 #include "common.cuh"
 
 constexpr int CHUNK = 1024;
@@ -36,7 +36,7 @@ __global__ void sgd(const long long* __restrict__ table, const int* __restrict__
             v[i] = velocity;
             d = group[4] != 0 ? d + momentum * velocity : velocity;
         }
-        w[i] = w[i] - lr * d;  // entry i is this thread's alone
+        w[i] = w[i] - lr * d;  // no other thread touches entry i
     }
 }
 

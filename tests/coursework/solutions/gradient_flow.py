@@ -1,4 +1,4 @@
-"""Reference solution: leaves of one's own at each fork, and retain_grad at each block."""
+"""Reference solution: new leaves at each fork, and retain_grad at each block."""
 
 import numpy as np
 
