@@ -399,9 +399,11 @@ def test_retain_grad_leaves_the_gradient_of_an_intermediate():
     assert h.grad is None
     loss.backward(keep_graph=True)
     assert h.grad.tolist() == [7, 13]
-    h.grad[0] = 100
+    held = h.grad
+    held[0] = 100
     loss.backward()
-    assert h.grad.tolist() == [107, 26]  # accumulates, as a leaf's does
+    assert h.grad.tolist() == [107, 26]  # accumulates, as a leaf's does,
+    assert held.tolist() == [100, 13]  # in an array of its own
     assert x.grad.tolist() == [42, 78]
 
 

@@ -88,8 +88,11 @@ def test_resnet_option(every):
 
 
 def test_the_option_s_old_name_warns():
-    with pytest.warns(DeprecationWarning, match="now called recompute_every"):
-        assert mr.models.plain_cifar(8, 4, checkpoint_every=2).recompute_every == 2
+    with pytest.warns(DeprecationWarning, match="now called recompute_every") as seen:
+        assert mr.models.resnet_cifar(8, 4, checkpoint_every=2).recompute_every == 2
+    assert seen[0].filename == __file__  # Python shows a DeprecationWarning only where it is the caller's own
+    with pytest.raises(TypeError, match="old name"):
+        mr.models.resnet_cifar(8, 4, recompute_every=2, checkpoint_every=2)
 
 
 def test_a_recording_and_the_path_spectrum_see_the_plain_graph():

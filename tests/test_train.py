@@ -401,6 +401,12 @@ def test_the_recipe_rises_and_drops_where_it_says(steps, options, warm_up, drops
         schedule.step()
 
 
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 9, "warm_up": 0}, {"steps": 9, "drops": (1.0,)}], ids=str)
+def test_the_recipe_names_what_makes_no_schedule(options):
+    with pytest.raises(ValueError, match=r"^recipe: got "):
+        train.recipe(nn.Linear(2, 2), **options)
+
+
 # ── what fit reports ──
 
 

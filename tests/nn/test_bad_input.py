@@ -263,3 +263,9 @@ def test_a_batch_norm_that_fails_keeps_its_statistics():
         norm(mr.ones(1, 3, 1, 1))
     assert norm.num_batches_tracked == 0
     np.testing.assert_array_equal(norm.running_mean, 0)
+
+
+@pytest.mark.parametrize(("x", "w"), [((2, 0, 5, 5), (3, 0, 3, 3)), ((2, 3, 5, 5), (0, 3, 3, 3))])
+def test_a_convolution_without_channels_is_named(x, w):
+    with pytest.raises(ValueError, match=r"conv2d: .* at least one channel"):
+        F.conv2d(mr.zeros(*x), mr.zeros(*w))
