@@ -85,13 +85,11 @@ def backward(outputs: Sequence[Any], grads: Sequence[Any], keep_graph: bool = Fa
     """Add the gradient of Σ⟨grad, output⟩ to ``.grad`` of every leaf tensor that requires it."""
     for node, total, ours in _walk(outputs, grads, None, keep_graph):
         tensor = node.tensor if isinstance(node, Op) else node
-        if tensor is None:  # an op's output, without retain_grad()
-            continue
-        if tensor.grad is None:
+        if tensor is not None and tensor.grad is None:
             tensor.grad = total if ours else total.copy("K")
-        elif tensor.op is None:
+        elif tensor is not None and tensor.op is None:
             tensor.grad += total
-        else:
+        elif tensor is not None:  # of retain_grad(): somebody may hold the array
             tensor.grad = as_array(tensor.grad + total)
 
 
