@@ -1,5 +1,7 @@
 """The performance section of README.md, written from the files in ``results``, so that nobody types these numbers."""
 
+import json
+import re
 from collections.abc import Iterator
 
 from minires.files import replacing
@@ -8,6 +10,7 @@ from .harness import HERE, Plan, load, markdown, number
 from .step import CHANNELS_LAST, PYTORCH, STEPS, sgemm_fraction, title
 
 README = HERE.parent / "README.md"
+OTHERS = ("memory", "ops", "peers", "scaling", "depth1202", "engine", "recording")
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks readme` -->", "<!-- benchmarks: end -->"
 
 
@@ -40,8 +43,8 @@ def paragraphs() -> Iterator[str]:
         m = step["machine"]
         versions = {label: r.get("version") for label, r in step["cases"]["resnet20"].items()}
         yield (
-            f"On {m['cores']} cores, {m['processor']}, float32; medians of {step['rounds']} rounds, every program "
-            f"in its own process, alternated; {versions[PYTORCH] or 'PyTorch'} on the CPU, eager, both of "
+            f"{_version('step')} on {m['cores']} cores, {m['processor']}, float32; medians of {step['rounds']} rounds, "
+            f"every program in its own process, alternated; {versions[PYTORCH] or 'PyTorch'} on the CPU, eager, both of "
             f"its memory formats. `python -m benchmarks step inference` ([all numbers](benchmarks/results/step.md))."
         )
         rows = [_row(f"{title(case)}: training step", step["cases"][case]) for case in STEPS]
@@ -56,7 +59,7 @@ def paragraphs() -> Iterator[str]:
         )
         if load("ops"):
             yield "What each kernel takes, beside PyTorch's and the roofline: [ops](benchmarks/results/ops.md)."
-    for sentence in (_peers(), _scaling(), _depth1202(), _engine()):
+    for sentence in (_peers(), _scaling(), _depth1202(), _engine(), _older()):
         if sentence:
             yield sentence
 
@@ -134,3 +137,17 @@ def _engine() -> str | None:
         f"{norms['ms']:.0f} ms and takes {f'{more:.0f} MB more' if more >= 1 else 'no more memory'} than its "
         f"{plain['peak_mb']:.0f} MB; keeping all arrays takes {arrays['peak_mb']:.0f} MB (`benchmarks recording`)."
     )
+
+
+def _older() -> str | None:
+    """Which pages were measured with another version of the library than the table."""
+    older = {name: _version(name) for name in OTHERS if _version(name) not in (None, _version("step"))}
+    if not older:
+        return None
+    return f"(Measured with {' and '.join(sorted(set(older.values())))}, and not anew since: {', '.join(older)}.)"
+
+
+def _version(page: str) -> str | None:
+    """``minires 0.2.0``, as the page's workers called themselves; None if it was not measured."""
+    found = re.search(r"minires \d[\w.]*\d", json.dumps(load(page)))
+    return found and found[0]
