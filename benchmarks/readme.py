@@ -44,8 +44,8 @@ def paragraphs() -> Iterator[str]:
         versions = {label: r.get("version") for label, r in step["cases"]["resnet20"].items()}
         yield (
             f"{_version('step')} on {m['cores']} cores, {m['processor']}, float32; medians of {step['rounds']} rounds, "
-            f"every program in its own process, alternated; {versions[PYTORCH] or 'PyTorch'} on the CPU, eager, both of "
-            f"its memory formats. `python -m benchmarks step inference` ([all numbers](benchmarks/results/step.md))."
+            f"every program in its own process, alternated; {versions[PYTORCH] or 'PyTorch'} on the CPU, eager, both "
+            f"of its memory formats. `python -m benchmarks step inference` ([all numbers](benchmarks/results/step.md))."
         )
         rows = [_row(f"{title(case)}: training step", step["cases"][case]) for case in STEPS]
         if inference:
