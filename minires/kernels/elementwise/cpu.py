@@ -31,10 +31,10 @@ def relu(x):
 def relu_into(x, y):
     """Write max(x, 0) to y, which may be x, and return it."""
     if x.size <= ZEROS and x.flags.c_contiguous and y.flags.c_contiguous:
-        return np.maximum(x, _zeros(x.dtype)[: x.size].reshape(x.shape), out=y)
+        return np.maximum(x, _zeros(x.dtype, ZEROS)[: x.size].reshape(x.shape), out=y)
 
     def work(x, y):
-        zeros, whole = _zeros(x.dtype), len(x) - len(x) % ZEROS
+        zeros, whole = _zeros(x.dtype, ZEROS), len(x) - len(x) % ZEROS
         if whole:
             np.maximum(x[:whole].reshape(-1, ZEROS), zeros, out=y[:whole].reshape(-1, ZEROS))
         np.maximum(x[whole:], zeros[: len(x) - whole], out=y[whole:])
@@ -105,5 +105,5 @@ def _in_pieces(work, *arrays):
 
 
 @functools.lru_cache
-def _zeros(dtype):
-    return np.zeros(ZEROS, dtype)
+def _zeros(dtype, count):
+    return np.zeros(count, dtype)
