@@ -56,7 +56,7 @@ CONSTANTS = (
 
 
 def tune(plan: Plan) -> None:
-    """Every tuned constant of the CPU kernels next to its neighbours (20 minutes)."""
+    """Every tuned constant of the CPU kernels next to its neighbours (10 minutes a round)."""
     results: dict[str, Any] = {}
     rows = []
     for constant in CONSTANTS[:2] if plan.quick else CONSTANTS:
