@@ -14,6 +14,7 @@ from minires.kernels.layout import (
     every,
     from_channel_rows,
     inside,
+    view,
 )
 
 
@@ -72,3 +73,12 @@ def test_copy_pixels_converts_numbers(dtypes):
     copy_pixels(target[:, :, ::2], x)
     np.testing.assert_array_equal(target[:, :, ::2], x)
     assert not target[:, :, 1::2].any()
+
+
+def test_a_view_stays_in_its_array():
+    a = np.arange(12.0)
+    assert view(a, (3, 2), (4, 1), first=1).tolist() == [[1, 2], [5, 6], [9, 10]]
+    with pytest.raises(ValueError, match="strides"):
+        view(a, (3, 2), (4, 1), first=3)
+    with pytest.raises(ValueError, match="contiguous"):
+        view(a[::2], (2, 2), (1, 1))
