@@ -67,7 +67,7 @@ def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
             changed = hook(module, args, kwargs, result)
             result = result if changed is None else changed
         return result
-    except Exception:
+    except Exception:  # raised again below, once the hooks that are always called have had their turn
         for hook in [hook for hook in module._hooks if hook.always_call and id(hook) not in called]:
             try:
                 changed = hook(module, args, kwargs, result)

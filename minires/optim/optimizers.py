@@ -21,6 +21,7 @@ from . import on_device
 
 Settings = dict[str, Any]
 
+# Found by `python -m benchmarks tune`.
 RUN = 131_072  # values per run: a formula's few arrays fit in the cache, and there are few calls
 
 

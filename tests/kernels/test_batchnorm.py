@@ -34,7 +34,7 @@ def run(module, x, g, gamma, beta, mean, var, needs=(True, True, True), eps=1e-5
     ]  # fmt: skip
 
 
-def assert_twins(arrays, dtype, needs=(True, True, True), relay=np.asarray):
+def assert_equals_definition(arrays, dtype, needs=(True, True, True), relay=np.asarray):
     placed = [None if a is None else relay(a) if a.ndim > 1 else a.copy() for a in arrays]
     exact = run(textbook, *(None if a is None else a.astype(np.float64) for a in arrays), needs)
     inv_std = 1 / np.sqrt(exact[2].min() + 1e-5)  # how much normalising magnifies rounding errors
@@ -49,19 +49,19 @@ def assert_twins(arrays, dtype, needs=(True, True, True), relay=np.asarray):
 
 
 @given(images, seeds, affine, dtypes)
-def test_equals_its_twin(shape, seed, affine, dtype):
-    assert_twins(draw_arrays(shape, seed, affine, dtype), dtype)
+def test_equals_its_definition(shape, seed, affine, dtype):
+    assert_equals_definition(draw_arrays(shape, seed, affine, dtype), dtype)
 
 
 @given(images, seeds, affine, layouts, st.tuples(*[st.booleans()] * 3))
-def test_equals_its_twin_wherever_the_arrays_lie(shape, seed, affine, relay, needs):
-    assert_twins(draw_arrays(shape, seed, affine), np.float64, needs, relay)
+def test_equals_its_definition_wherever_the_arrays_lie(shape, seed, affine, relay, needs):
+    assert_equals_definition(draw_arrays(shape, seed, affine), np.float64, needs, relay)
 
 
 @given(st.integers(256, 1400), seeds, affine, dtypes)
-def test_equals_its_twin_where_rows_are_short(pairs_in_a_row, seed, affine, dtype):
+def test_equals_its_definition_where_rows_are_short(pairs_in_a_row, seed, affine, dtype):
     """With NumPy's own buffer, and with a shorter one."""
-    assert_twins(draw_arrays((1, 100, 2, pairs_in_a_row), seed, affine, dtype), dtype)
+    assert_equals_definition(draw_arrays((1, 100, 2, pairs_in_a_row), seed, affine, dtype), dtype)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_numpys_buffer_is_shorter_where_rows_are_short_and_many(shape, shorter):
 
 
 @pytest.mark.parametrize("threads_used", [1, 2, 3])
-def test_equals_its_twin_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
+def test_equals_its_definition_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
     monkeypatch.setattr(threads_module, "BLOCK_BYTES", 5000)  # two channels and a ragged end
     monkeypatch.setattr(threads_module, "PARALLEL_BYTES", 0)
     threads(threads_used)
     arrays = draw_arrays((6, 7, 6, 8), 0, (True, True))
-    assert_twins(arrays, np.float64)
+    assert_equals_definition(arrays, np.float64)
     for a, b in zip(run(cpu, *arrays), run(cpu, *arrays)):
         np.testing.assert_array_equal(a, b, "the same thread count gave other bits")
 

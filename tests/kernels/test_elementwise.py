@@ -17,7 +17,7 @@ arrays = st.sampled_from([np.float64, np.float32]).flatmap(
 
 
 @given(arrays, seeds, layouts)
-def test_equals_its_twin(x, seed, lay):
+def test_equals_its_definition(x, seed, lay):
     """Any values: NaN, infinities, subnormals and both zeros."""
     placed = lay(x)
     y = cpu.relu(placed)
@@ -46,7 +46,7 @@ def test_keeps_the_memory_layout():
 
 
 @given(st.integers(1, 60), st.integers(1, 3), seeds, layouts)
-def test_equals_its_twin_in_pieces_on_several_threads(size, threads, seed, lay):
+def test_equals_its_definition_in_pieces_on_several_threads(size, threads, seed, lay):
     """Rows of zeros and pieces of a few elements leave ragged ends."""
     before = get_num_threads()
     x, g = np.random.default_rng(seed).standard_normal((2, size, 3, 2, 2))

@@ -25,7 +25,7 @@ def assert_same(fast, plain, dtype):
 
 
 @given(poolings(), seeds, dtypes, layouts, layouts)
-def test_max_pool2d_equals_its_twin(case, seed, dtype, lay, lay_gradient):
+def test_max_pool2d_equals_its_definition(case, seed, dtype, lay, lay_gradient):
     x = with_ties(case.x_shape, seed, dtype)
     placed = lay(x)
     y, tap = cpu.max_pool2d(placed, *case.window)
@@ -48,7 +48,7 @@ def test_max_pool2d_passes_nan_on(case, seed):
 
 
 @given(poolings(), seeds, dtypes, layouts, layouts, st.booleans())
-def test_avg_pool2d_equals_its_twin(case, seed, dtype, lay, lay_gradient, include):
+def test_avg_pool2d_equals_its_definition(case, seed, dtype, lay, lay_gradient, include):
     rng = np.random.default_rng(seed)
     x, g = (rng.standard_normal(shape).astype(dtype) for shape in (case.x_shape, case.y_shape))
     placed, placed_g = lay(x), lay_gradient(g)
@@ -60,7 +60,7 @@ def test_avg_pool2d_equals_its_twin(case, seed, dtype, lay, lay_gradient, includ
 
 
 @given(shapes(4, 4, max_side=7), pairs(1, 7), seeds, dtypes, layouts, layouts)
-def test_adaptive_avg_pool2d_equals_its_twin(shape, size, seed, dtype, lay, lay_gradient):
+def test_adaptive_avg_pool2d_equals_its_definition(shape, size, seed, dtype, lay, lay_gradient):
     """Regions may be smaller than one pixel, equal, and ragged."""
     rng = np.random.default_rng(seed)
     x, g = rng.standard_normal(shape).astype(dtype), rng.standard_normal((*shape[:2], *size)).astype(dtype)
@@ -113,7 +113,7 @@ def test_padding_counts_as_zeros_in_a_mean_unless_told_otherwise(module):
 
 
 @pytest.mark.parametrize("threads_used", [1, 2, 3])
-def test_max_pool2d_equals_its_twin_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
+def test_max_pool2d_equals_its_definition_in_blocks_on_several_threads(threads_used, threads, monkeypatch):
     monkeypatch.setattr(threads_module, "BLOCK_BYTES", 3000)  # two channels and a ragged end
     monkeypatch.setattr(threads_module, "PARALLEL_BYTES", 0)
     threads(threads_used)

@@ -45,7 +45,7 @@ def assert_close(fast, exact, dtype):
     st.tuples(layouts, layouts),
     st.integers(1, 3),
 )
-def test_a_product_equals_its_twin(stacks, sizes, seed, dtype, relay, threads):
+def test_a_product_equals_its_definition(stacks, sizes, seed, dtype, relay, threads):
     rng, (m, k, p) = np.random.default_rng(seed), sizes
     a, b = (rng.uniform(-1, 1, (*stack, *s)).astype(dtype) for stack, s in zip(stacks, ((m, k), (k, p))))
     fast = on_threads(threads, lambda: cpu.matmul(relay[0](a), relay[1](b)))
@@ -56,7 +56,7 @@ def test_a_product_equals_its_twin(stacks, sizes, seed, dtype, relay, threads):
     st.lists(counts, max_size=2), counts, st.integers(1, 5), st.booleans(), seeds, dtypes,
     st.tuples(*[st.booleans()] * 3), st.integers(1, 3),
 )  # fmt: skip
-def test_the_linear_layer_equals_its_twin(leading, inputs, outputs, bias, seed, dtype, needs, threads):
+def test_the_linear_layer_equals_its_definition(leading, inputs, outputs, bias, seed, dtype, needs, threads):
     rng = np.random.default_rng(seed)
     shapes = (*leading, inputs), (outputs, inputs), (outputs,), (*leading, outputs)
     x, w, b, g = (rng.uniform(-1, 1, shape).astype(dtype) for shape in shapes)

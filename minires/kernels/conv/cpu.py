@@ -38,6 +38,7 @@ from .im2col import Im2col
 from .planes import Planes
 from .winograd import Tiles
 
+# Found by `python -m benchmarks tune`.
 FEW = 50_000  # with no more weights than this, they stay in the cache in whatever order they are read
 
 

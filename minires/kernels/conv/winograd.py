@@ -25,7 +25,7 @@ dw = Gᵀ [Σ_tiles S · (A g)ᵀ], uses the same S.
 The transforms cost a few passes over A·H·W·N numbers; only with many channels do the products save more than that.
 And the sums contain larger numbers, which cancel. In float32, relative to the result's standard deviation, the error of
 one layer on normal data is 3 to 9·10⁻⁷ (root mean square) and 10⁻⁵ at most; with plain sums it is 2 to 4·10⁻⁷ and
-4·10⁻⁶. Taller tiles save more multiplications and lose more digits: F(8, 3) takes 42 % of the multiplications, with an
+6·10⁻⁶. Taller tiles save more multiplications and lose more digits: F(8, 3) takes 42 % of the multiplications, with an
 error of 3·10⁻⁶, and 8·10⁻⁵ at most.
 Nor is the result local: an infinity or NaN spoils its whole tile, and pixels that no gradient should reach may receive
 one of the size of a rounding error.

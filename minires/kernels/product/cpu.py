@@ -5,7 +5,7 @@ A product that BLAS would share among its own threads is computed by ours instea
 Convolution's products have few rows and many columns, and are computed in runs of columns. On processors with AVX-512,
 OpenBLAS multiplies small matrices in place, but copies the operands of larger ones first, which takes as long as the
 multiplication if there are few rows: 16 × 48 by 48 × 1024 runs at 90 GFLOP/s per core, by 48 × 2048 at 41 (NumPy 2.4's
-OpenBLAS 0.3.31). Elsewhere the runs make no difference.
+OpenBLAS 0.3.31). On other processors the runs are made too; there they have not been measured.
 """
 
 import math
