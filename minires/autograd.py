@@ -6,47 +6,23 @@ it, and `_walk` does it. (How an op joins the graph on the way forward: `minires
 First-order only, by choice, so that the backward methods stay plain array code.
 """
 
-import contextlib
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from . import writes
 from .checks import as_array, check_all_used, checked, checked_seed, freed, one_each
 from .ops import Op
 from .ops.arithmetic import add
+from .state import state, switch
 
 
-class _State(threading.local):
-    """The settings of the code now running, per thread."""
-
-    grad_enabled = True
-    anomaly = False
-    scope = ""  # dotted name of the module now running; nn.Module sets it
-    recorder: Any = None  # a Recorder, which watches; flow.recording() sets it
-    segment: Any = None  # a recompute.Segment, which every new op joins; checkpoint() sets it
-    recomputing = False  # whether checkpoint() is running something a second time
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
+    """Build no graph inside: ``with no_grad(): …``, ``@no_grad()`` or ``@no_grad``."""
+    off = switch(grad_enabled=False)
+    return off if function is None else off(function)
 
 
-state = _State()
-
-
-@contextlib.contextmanager
-def switch(**settings: Any):
-    """Set fields of `state` inside a ``with`` block or a decorated function, and restore them afterwards."""
-    before = {name: getattr(state, name) for name in settings}
-    try:
-        vars(state).update(settings)  # of this thread
-        yield
-    finally:
-        vars(state).update(before)
-
-
-def no_grad():
-    """Build no graph inside: ``with no_grad(): …`` or ``@no_grad()``."""
-    return switch(grad_enabled=False)
-
-
-def detect_anomaly():
+def detect_anomaly() -> switch:
     """Stop at the first NaN or Inf, forward or backward, and name the op and scope it appeared in (slow)."""
     return switch(anomaly=True)
 
@@ -116,7 +92,7 @@ def grad(
 
 def _walk(outputs, seeds, wanted, keep_graph):
     """Yield every node behind the outputs, its gradient, and whether that array may be kept as it is."""
-    sums = _Sums(state.recorder)
+    sums, anomaly = _Sums(state.get().recorder), state.get().anomaly
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))
     for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
@@ -126,7 +102,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
             grads = gradients(op, total)
             for slot, source in enumerate(op.inputs):
                 if source is not None:
-                    sums.add(source, op, slot, checked(grads[slot], op, slot, state.anomaly))
+                    sums.add(source, op, slot, checked(grads[slot], op, slot, anomaly))
             if not keep_graph:
                 op.release()
     for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
@@ -168,6 +144,8 @@ def gradients(op, total):
     """What the op's backward returns, one gradient for each input."""
     while op.segment is not None:  # it has dropped what it saved; more than once if checkpoints are nested
         op.segment.recompute()
+    if -1 < op.serial < writes.latest:
+        writes.check_unwritten(op)
     return one_each(op, op.backward(total))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from . import kernels
 from .ops.arithmetic import sum_to
-from .ops.shape import Cast
 
 
 class GradientError(ValueError):
@@ -114,15 +113,6 @@ def checked_output(op: Any, data: Any) -> Any:
     if hasattr(data, "requires_grad") or not hasattr(data, "dtype"):
         raise TypeError(f"{op.name}.forward: got a {type(data).__name__} back; an op takes arrays and returns an array")
     return as_array(data)
-
-
-def check_kept_dtype(op: Any, got: Any, expected: Any) -> None:
-    """Raise TypeError if an op changed the floating-point type of its inputs, unless that is its purpose."""
-    if got != expected and not isinstance(op, Cast):
-        raise TypeError(
-            f"{op.name}.forward: got {got} output from {expected} input; an op must keep the floating-point type. "
-            "A NumPy scalar such as np.sqrt(2) is float64 and widens: wrap it in float()"
-        )
 
 
 def check_all_used(inputs: Any, found: Any) -> None:

@@ -71,18 +71,18 @@ def rand(*sizes: Any, dtype: Any = FLOAT, requires_grad: bool = False) -> Tensor
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension."""
-    return apply(shape.Cat, *_promoted(*tensors), axis=dim)
+    return apply(shape.Cat, *_promoted("cat", *tensors), axis=dim)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of equal shape along a new dimension."""
-    return apply(shape.Stack, *_promoted(*tensors), axis=dim)
+    return apply(shape.Stack, *_promoted("stack", *tensors), axis=dim)
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
     """a where ``condition`` holds, else b; numbers broadcast."""
     condition = condition if isinstance(condition, Tensor) else Tensor(condition)
-    return apply(elementwise.Where, Tensor(condition.data.astype(bool)), *_promoted(a, b))
+    return apply(elementwise.Where, Tensor(condition.data.astype(bool)), *_promoted("where", a, b))
 
 
 def maximum(a: Tensor, b: Any) -> Tensor:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import random
-from .autograd import state, switch
 from .ops import Op
+from .state import scope, state, switch
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
@@ -41,8 +41,8 @@ class Segment:
     def __init__(self, function: Callable[..., Any], inputs: tuple, options: dict[str, Any]):
         self.call = function, inputs, options
         self.ops: list[weakref.ref[Op]] = []  # weak: the ops hold the segment, and unneeded ops may go
-        self.random, self.scope = random.get_state(), state.scope
-        self.outer, self.complete = state.segment, False  # the outer call, while this one runs
+        self.random, self.scope = random.get_state(), scope.get()
+        self.outer, self.complete = state.get().segment, False  # the outer call, while this one runs
 
     def joined(self, op: Op) -> None:
         """List an op that has just joined the graph, and let it forget what it saved."""
@@ -61,13 +61,15 @@ class Segment:
             )
         function, inputs, options = self.call
         again = SecondRun()
-        before = random.get_state()
+        before = random.get_state(), scope.get()
         try:
             random.set_state(self.random)
-            with switch(grad_enabled=True, recorder=None, segment=again, scope=self.scope, recomputing=True):
+            scope.set(self.scope)
+            with switch(grad_enabled=True, recorder=None, segment=again, recomputing=True):
                 function(*inputs, **options)
         finally:
-            random.set_state(before)
+            random.set_state(before[0])
+            scope.set(before[1])
         first = [reference() for reference in self.ops]
         _check_same(function, first, again.ops)
         for segment in {op.segment for op in again.ops} - {None}:  # nested calls: their ops are those of the first run

@@ -9,49 +9,48 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import autograd, kernels
-from .autograd import state
-from .checks import check_finite, check_kept_dtype, checked_output
+from . import autograd, dtypes, kernels
+from .checks import check_finite, checked_output
 from .ops import Op, activation, arithmetic, elementwise, reduce, shape
 from .ops.op import serials
+from .state import scope, state
+from .writes import write
 
 
 def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     """Run ``op_class`` on tensors (numbers and None pass through) and return its output as a node of the graph.
 
-    If all inputs are whole numbers, a floating-point result is float32. Raises TypeError if the inputs mix
-    floating-point types or devices, or if the op changes the type.
+    The result's dtype follows the rules in `minires.dtypes`. Raises TypeError if the inputs mix floating-point types or
+    devices, or are of a kind that the op does not take, or if the op changes the type.
     """
-    op = op_class()
-    arrays, op.needs, dtype = _unwrapped(op, inputs)
+    op, now = op_class(), state.get()
+    arrays, op.needs, dtype = _unwrapped(op, inputs, now.grad_enabled)
     data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:
         data = checked_output(op, data)
-    if state.anomaly:
-        op.shape, op.scope = data.shape, state.scope
+    if data.dtype is not dtype and (dtype is None or data.dtype != dtype):  # NumPy takes None for float64
+        data = dtypes.checked_dtype(op, data, dtype)
+    if now.anomaly:
+        op.shape, op.scope = data.shape, scope.get()
         check_finite(data, op, "output", arrays)
-    if any(op.needs):
-        return _node(op, inputs, arrays, data, dtype)
-    return Tensor(data.astype(np.float32) if dtype is None and data.dtype == np.float64 else data)
+    return _node(op, inputs, arrays, data, now) if any(op.needs) else Tensor(data)
 
 
-def _node(op, inputs, arrays, data, dtype):
+def _node(op, inputs, arrays, data, now):
     """The output as a tensor that knows how it was made: the op becomes a node of the graph."""
-    if data.dtype != dtype:
-        check_kept_dtype(op, data.dtype, dtype)
     op.inputs = tuple((t.op or t) if need else None for t, need in zip(inputs, op.needs))
     op.input_specs = tuple((a.shape, a.dtype) if need else None for a, need in zip(arrays, op.needs))
-    op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, state.scope, next(serials)
-    if state.recorder is not None:
-        state.recorder.forward(op, arrays, data)
-    if state.segment is not None:
-        state.segment.joined(op)
+    op.shape, op.dtype, op.scope, op.serial = data.shape, data.dtype, scope.get(), next(serials)
+    if now.recorder is not None:
+        now.recorder.forward(op, arrays, data)
+    if now.segment is not None:
+        now.segment.joined(op)
     return Tensor(data, requires_grad=True, op=op)
 
 
-def _unwrapped(op, inputs):
-    """The inputs' arrays, which of them need a gradient, and their floating-point type (None if there is none)."""
-    arrays, needs, first, alike, tracking = [], [], None, True, state.grad_enabled
+def _unwrapped(op, inputs, tracking):
+    """The arrays to work on, which inputs need a gradient, and their floating-point type (None if there is none)."""
+    arrays, needs, first, alike = [], [], None, True
     for t in inputs:
         if isinstance(t, Tensor):
             array = t.data
@@ -63,9 +62,10 @@ def _unwrapped(op, inputs):
             alike = alike and (t is None or isinstance(t, int | float))
             arrays.append(t)
             needs.append(False)
-    if alike and first is not None:
-        return arrays, needs, first.dtype if first.dtype.kind == "f" else None
-    return arrays, needs, _common_dtype(op, inputs, arrays)
+    if alike and first is not None and first.dtype.kind == "f":
+        return arrays, needs, first.dtype
+    dtype = _common_dtype(op, inputs, arrays)
+    return dtypes.of_whole_numbers(op, arrays) if dtype is None else arrays, needs, dtype
 
 
 def _common_dtype(op, inputs, arrays):
@@ -93,6 +93,7 @@ def _common_dtype(op, inputs, arrays):
                 f"{op.name}: got a {type(t).__name__} among its inputs, expected tensors and numbers; "
                 "wrap an array: mr.tensor(array)"
             )
+    dtypes.check_kinds(op, arrays)
     return dtype
 
 
@@ -207,7 +208,7 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or one of its entries."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[reduce.axis_of("size", self.ndim, dim)]
 
     def numel(self) -> int:
         """Number of values."""
@@ -278,6 +279,22 @@ class Tensor:
     def __neg__(self):
         return apply(arithmetic.Neg, self)
 
+    # in place: see `_in_place`
+    def __iadd__(self, other):
+        return _in_place(self, self + other)
+
+    def __isub__(self, other):
+        return _in_place(self, self - other)
+
+    def __imul__(self, other):
+        return _in_place(self, self * other)
+
+    def __itruediv__(self, other):
+        return _in_place(self, self / other)
+
+    def __ipow__(self, exponent):
+        return _in_place(self, self**exponent)
+
     # comparisons: no gradient
     def _compare(self, compare: Callable, other: Any) -> "Tensor":
         return Tensor(compare(self.data, other.data if isinstance(other, Tensor) else _plain(other)))
@@ -304,11 +321,17 @@ class Tensor:
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """Index of the (first) largest value, among all or along ``dim``."""
-        return Tensor(kernels.of(self.data).argmax(self.data, dim, keepdim))
+        return self._first("argmax", dim, keepdim)
 
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
         """Index of the (first) smallest value, among all or along ``dim``."""
-        return Tensor(kernels.of(self.data).argmin(self.data, dim, keepdim))
+        return self._first("argmin", dim, keepdim)
+
+    def _first(self, kernel, dim, keepdim):
+        if self.dtype.kind == "b":
+            raise TypeError(f"{kernel}: got a bool tensor; convert it first: x.long()")
+        dim = None if dim is None else reduce.axis_of(kernel, self.ndim, dim)
+        return Tensor(getattr(kernels.of(self.data), kernel)(self.data, dim, keepdim))
 
     # elementwise functions
     def neg(self):
@@ -346,6 +369,10 @@ class Tensor:
         return apply(reduce.Mean, self, axis=dim, keepdims=keepdim)
 
     def var(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
+        if isinstance(dim, bool) and unbiased is True:  # var(False) is PyTorch's short form of var(unbiased=False)
+            dim, unbiased = None, dim
+        if not isinstance(unbiased, bool):
+            raise TypeError(f"var: got unbiased={unbiased!r}, expected True or False; dims go in a tuple")
         correction = int(unbiased) if correction is None else correction
         return apply(reduce.Var, self, axis=dim, keepdims=keepdim, correction=correction)
 
@@ -358,13 +385,16 @@ class Tensor:
     def max(self, dim=None, keepdim=False):
         if dim is None:
             return self.amax()
-        return Extreme(apply(reduce.Max, self, axis=dim, keepdims=keepdim), self.argmax(dim, keepdim))
+        return self._extreme(reduce.Max, dim, keepdim)
 
     def min(self, dim=None, keepdim=False):
         if dim is None:
             return self.amin()
-        values = -apply(reduce.Max, -self, axis=dim, keepdims=keepdim)
-        return Extreme(values, self.argmin(dim, keepdim))
+        return self._extreme(reduce.Min, dim, keepdim)
+
+    def _extreme(self, op_class, dim, keepdim):
+        values = apply(op_class, self, axis=dim, keepdims=keepdim)
+        return Extreme(values, Tensor(getattr(kernels.of(self.data), op_class.place)(self.data, dim, keepdim)))
 
     # shape
     def reshape(self, *sizes):
@@ -373,7 +403,7 @@ class Tensor:
     view = reshape  # an array that cannot be viewed in the new shape is copied
 
     def flatten(self, start_dim=0, end_dim=-1):
-        start, end = (_dim("flatten", self.ndim, d) for d in (start_dim, end_dim))
+        start, end = (reduce.axis_of("flatten", self.ndim, d) for d in (start_dim, end_dim))
         if start > end:
             raise ValueError(f"flatten: got start_dim={start_dim} behind end_dim={end_dim} for shape {self.shape}")
         merged = math.prod(self.shape[start : end + 1])  # not -1, which is ambiguous for an empty batch
@@ -385,7 +415,7 @@ class Tensor:
     def transpose(self, dim0, dim1):
         axes = list(range(self.ndim))
         if axes:
-            dim0, dim1 = _dim("transpose", self.ndim, dim0), _dim("transpose", self.ndim, dim1)
+            dim0, dim1 = (reduce.axis_of("transpose", self.ndim, d) for d in (dim0, dim1))
             axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
         return self.permute(*axes)
 
@@ -394,7 +424,7 @@ class Tensor:
         return self.reshape(*(n for i, n in enumerate(self.shape) if not (i in gone and n == 1)))
 
     def unsqueeze(self, dim):
-        dim = _dim("unsqueeze", self.ndim + 1, dim)
+        dim = reduce.axis_of("unsqueeze", self.ndim + 1, dim)
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
     def expand(self, *sizes):
@@ -418,11 +448,18 @@ def _plain_array(data):
 def _binary(op_class, a, b):
     """Apply an op to two operands, one of which may be a number, an array, or a tensor of whole numbers."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype):
-        a, b = _promoted(a, b)
+        a, b = _plain(a), _plain(b)
         if not (isinstance(a, Tensor | int | float) and isinstance(b, Tensor | int | float)):
             return NotImplemented
+        dtypes.check_kinds(op_class, (a, b))
+        a, b = _promoted(op_class.__name__.lower(), a, b)
     try:
         return apply(op_class, a, b)
+    except OverflowError:
+        raise OverflowError(
+            f"{op_class.__name__.lower()}: got a number that {(a if isinstance(a, Tensor) else b).dtype} cannot hold; "
+            "convert the tensor: x.long() or x.float()"
+        ) from None
     except ValueError:
         if op_class is arithmetic.MatMul or _broadcast(np.shape(a), np.shape(b)):
             raise
@@ -436,13 +473,34 @@ def _broadcast(a, b):
     return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b)))
 
 
-def _promoted(*operands):
-    """The operands with arrays made tensors, and whole-number tensors cast to the type of the floating-point ones."""
-    operands = tuple(x if isinstance(x, Tensor) else _plain(x) for x in operands)
-    dtype = next((x.dtype for x in operands if isinstance(x, Tensor) and x.dtype.kind == "f"), None)
+def _promoted(function, *operands):
+    """The operands with arrays made tensors, and whole-number tensors cast to the type that all will have."""
+    operands = tuple(_plain(x) for x in operands)
+    tensors = [x for x in operands if isinstance(x, Tensor)]
+    dtype = next((x.dtype for x in tensors if x.dtype.kind == "f"), None)
+    if dtype is None and len({x.dtype for x in tensors}) > 1:
+        dtype = dtypes.common_whole(function, [(x.dtype, x.ndim) for x in tensors])
     if dtype is None:
         return operands
     return tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in operands)
+
+
+def _in_place(x, result):
+    """What ``x += y`` leaves under the name x, where ``result`` is x + y; and so on for the other operators.
+
+    A leaf is written in place: whoever else holds the tensor, or a view of its memory, sees it. If it requires a
+    gradient, only under `no_grad`; a graph cannot hold both its values. The result of an op, and a constant that gets a
+    gradient from y, become a new tensor, ``x = x + y``: values that backward may need stay as they are.
+    """
+    if x.op is not None or (result.requires_grad and not x.requires_grad):
+        return result
+    if result.requires_grad:
+        raise RuntimeError(
+            f"in-place: got a leaf of shape {x.shape} that requires grad; a graph cannot hold its old and its new "
+            "values. To update it, write under no_grad(): with no_grad(): p -= lr * p.grad"
+        )
+    write(x.data, result.data)
+    return x
 
 
 def _plain(x):
@@ -454,8 +512,3 @@ def _sizes(sizes: Iterable) -> tuple:
     """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
     sizes = tuple(sizes)
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
-
-
-def _dim(function, ndim, dim):
-    """One dimension as a non-negative int; a tensor of shape () counts as having one dimension."""
-    return (*reduce.axes_of(function, ndim, dim), 0)[0]

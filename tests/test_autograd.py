@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from strategies import seeds
 
 import minires as mr
-from minires import autograd, nn
+from minires import nn
 from minires.autograd import backward, switch
 from minires.checks import (
     GradientCountError,
@@ -20,6 +20,7 @@ from minires.checks import (
     NoGradientError,
 )
 from minires.nn import functional as F
+from minires.state import scope, state
 from minires.testing.errors import kind_of_error
 
 
@@ -724,7 +725,7 @@ class Outer(nn.Module):
 def test_an_op_knows_the_scope_it_ran_in():
     y = Outer()(leaf([1.0]))
     assert y.op.scope == "block.1" and repr(y.op) == "<Log in block.1, output (1,)>"
-    assert autograd.state.scope == ""
+    assert scope.get() == ""
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
@@ -758,7 +759,7 @@ def test_detect_anomaly_is_quiet_when_all_is_finite():
     x = leaf([1.0, 2.0])
     with mr.detect_anomaly():
         (x.exp() + mr.tensor([1, 2])).sum().backward()
-    assert not autograd.state.anomaly
+    assert not state.get().anomaly
 
 
 # ── bad input ──

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..autograd import state
 from ..ops import activation, batchnorm, conv, elementwise, linear as linear_op, loss, pool, shape
 from ..random import generator
+from ..state import state
 from ..tensor import Tensor, apply
 
 Size = int | tuple[int, int]
@@ -98,7 +98,7 @@ def batch_norm(
     batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and running_var is not None and not state.recomputing:
+    if running_mean is not None and running_var is not None and not state.get().recomputing:
         count = input.data.size // input.shape[1]
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count

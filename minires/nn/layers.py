@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import state
+from ..state import state
 from ..tensor import Tensor
 from . import functional as F, init
 from .functional import Size, pair
@@ -123,7 +123,7 @@ class _BatchNorm(Module):
         if momentum is None:
             momentum = 0.0 if self.num_batches_tracked is None else 1 / (int(self.num_batches_tracked) + 1)
         y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, momentum, self.eps)
-        if self.training and self.num_batches_tracked is not None and not state.recomputing:
+        if self.training and self.num_batches_tracked is not None and not state.get().recomputing:
             self.num_batches_tracked += 1
         return y
 

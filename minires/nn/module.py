@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from .. import kernels
-from ..autograd import state
+from ..state import scope, state
 from ..tensor import Tensor
 from .hooks import Hook, RemovableHandle, call_with_hooks
 
@@ -115,16 +115,17 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if not (state.grad_enabled or state.anomaly):  # no node is made that would need a name
+        now = state.get()
+        if not (now.grad_enabled or now.anomaly):  # no node is made that would need a name
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
-        scope, outermost = state.scope, _running.names is None
+        before, outermost = scope.get(), _running.names is None
         if outermost:
             _running.names = {module: path for path, module in self.named_modules()}
-        state.scope = _running.names.get(self, scope)  # type: ignore[union-attr]
+        scope.set(_running.names.get(self, before))  # type: ignore[union-attr]
         try:
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         finally:
-            state.scope = scope
+            scope.set(before)
             if outermost:
                 _running.names = None
 

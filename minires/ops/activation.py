@@ -4,11 +4,13 @@ import numpy as np
 
 from .. import kernels
 from .op import Op
-from .reduce import axes_of
+from .reduce import axis_of
 
 
 class ReLU(Op):
     """max(x, 0), with ReLU′(0) = 0. Saves its *output*, which the next layer keeps anyway."""
+
+    kinds = "fui"
 
     def forward(self, x):
         self.y = kernels.of(x).relu(x)
@@ -21,6 +23,8 @@ class ReLU(Op):
 class LeakyReLU(Op):
     """x where x > 0, else slope·x (the slope also at 0)."""
 
+    kinds = "f"
+
     def forward(self, x, slope):
         self.x, self.slope = x, slope
         return np.where(x > 0, x, slope * x)
@@ -31,6 +35,8 @@ class LeakyReLU(Op):
 
 class Sigmoid(Op):
     """σ(x) = 1/(1 + e⁻ˣ): σ′ = σ(1 − σ) ≤ ¼, a factor in each layer that made old networks' gradients vanish."""
+
+    fractional = True
 
     def forward(self, x):
         decay = np.exp(-np.abs(x))  # at most 1: cannot overflow, and small results keep their digits
@@ -44,6 +50,8 @@ class Sigmoid(Op):
 class Tanh(Op):
     """tanh x: its derivative is 1 − tanh²x."""
 
+    fractional = True
+
     def forward(self, x):
         self.y = np.tanh(x)
         return self.y
@@ -55,8 +63,10 @@ class Tanh(Op):
 class Softmax(Op):
     """y = eˣ / Σeˣ along an axis: dx = y·(g − Σ g·y)."""
 
+    kinds = "f"
+
     def forward(self, x, axis):
-        self.axes, of = axes_of("softmax", x.ndim, axis), kernels.of(x)
+        self.axes, of = (axis_of("softmax", x.ndim, axis),)[: x.ndim], kernels.of(x)
         exps = np.exp(x - of.reduce_max(x, self.axes, keepdims=True))
         self.y = exps / of.reduce_sum(exps, self.axes, keepdims=True)
         return self.y
@@ -69,8 +79,10 @@ class Softmax(Op):
 class LogSoftmax(Op):
     """y = x − log Σeˣ along an axis: dx = g − softmax(x)·Σg."""
 
+    kinds = "f"
+
     def forward(self, x, axis):
-        self.axes, of = axes_of("log_softmax", x.ndim, axis), kernels.of(x)
+        self.axes, of = (axis_of("log_softmax", x.ndim, axis),)[: x.ndim], kernels.of(x)
         shifted = x - of.reduce_max(x, self.axes, keepdims=True)
         self.y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
         return self.y

@@ -22,6 +22,8 @@ class Add(Op):
 class Sub(Op):
     """a − b."""
 
+    kinds = "fui"
+
     def forward(self, a, b):
         return a - b
 
@@ -47,8 +49,10 @@ class Mul(Op):
 class Div(Op):
     """a / b: d(a/b) = da/b − a·db/b²."""
 
+    fractional = True
+
     def forward(self, a, b):
-        self.a, self.b = a, b
+        self.a, self.b = a if self.needs[1] else None, b
         return a / b
 
     def backward(self, grad_output):
@@ -58,6 +62,8 @@ class Div(Op):
 
 class Neg(Op):
     """−a."""
+
+    kinds = "fui"
 
     def forward(self, a):
         return -a
@@ -70,8 +76,8 @@ class Pow(Op):
     """a ** exponent, for a constant exponent: d(aⁿ) = n·aⁿ⁻¹·da."""
 
     def forward(self, a, exponent):
-        self.a, self.exponent = a, exponent
-        return a**exponent
+        self.a, self.exponent = a if a.dtype.kind == "f" else whole_base(a, exponent), exponent
+        return self.a**exponent
 
     def backward(self, grad_output):
         if self.exponent == 0:
@@ -80,9 +86,11 @@ class Pow(Op):
 
 
 class PowTensor(Op):
-    """a ** b, where b is a tensor: ∂/∂a = b·aᵇ⁻¹, ∂/∂b = aᵇ·ln a (0 where a = 0)."""
+    """a ** b, where b is a tensor: ∂/∂a = b·aᵇ⁻¹, ∂/∂b = aᵇ·ln a (0 where a = 0 and b ≥ 0)."""
 
     def forward(self, a, b):
+        if b.dtype.kind != "f":
+            a = whole_base(a, b)
         self.y = a**b
         self.a = a if hasattr(a, "dtype") else self.y.dtype.type(a)
         self.b = b
@@ -94,13 +102,15 @@ class PowTensor(Op):
             safe = np.where(self.b == 0, np.ones_like(self.a), self.a)
             grad_a = grad_output * self.b * safe ** (self.b - 1)
         if self.needs[1]:
-            log_a = np.log(np.where(self.a == 0, np.ones_like(self.a), self.a))
+            log_a = np.log(np.where((self.a == 0) & (self.b >= 0), np.ones_like(self.a), self.a))
             grad_b = grad_output * self.y * log_a
         return grad_a, grad_b
 
 
 class MatMul(Op):
     """a @ b with NumPy's rules (vectors, matrices, stacks): dA = G·Bᵀ, dB = Aᵀ·G."""
+
+    kinds = "fui"
 
     def forward(self, a, b):
         if np.ndim(a) == 0 or np.ndim(b) == 0:
@@ -132,6 +142,19 @@ class MatMul(Op):
 def add(a, b):
     """a + b by the kernel of a's device: where skip and branch meet, and where a fork's gradients do."""
     return kernels.of(a).add(a, b) if hasattr(a, "shape") else a + b
+
+
+def whole_base(a, b):
+    """The base of a ** b if neither is a floating-point array; a bool to the power of a whole number is whole.
+
+    Raises TypeError if both are bools, ValueError for whole numbers to a negative power.
+    """
+    common = np.result_type(*(getattr(x, "dtype", x) for x in (a, b)))
+    if common.kind == "b":
+        raise TypeError("pow: got bools as base and exponent; convert the base first: x.long() or x.float()")
+    if common.kind != "f" and np.any(np.less(b, 0)):
+        raise ValueError("pow: got whole numbers to a negative power; convert the base first: x.float()")
+    return a.astype(common) if getattr(a, "dtype", None) == bool else a
 
 
 def sum_to(array, shape):

@@ -15,6 +15,8 @@ class BatchNorm(Op):
     x (N, C, …), γ (C), β (C) -> y (N, C, …). Puts ``mean`` and ``var`` (biased) into the dict ``statistics``, if given.
     """
 
+    kinds = "f"
+
     def forward(self, x, weight=None, bias=None, eps=1e-5, statistics=None):
         check_batch_norm(x, weight, bias)
         if x.size == x.shape[1]:
@@ -39,6 +41,8 @@ class BatchNormEval(Op):
 
     x (N, C, …), γ (C), β (C); mean (C) and var (C) are constants -> y (N, C, …).
     """
+
+    kinds = "f"
 
     def forward(self, x, weight=None, bias=None, *, mean, var, eps=1e-5):
         check_batch_norm(x, weight, bias, mean, var)

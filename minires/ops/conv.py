@@ -14,6 +14,8 @@ from .op import Op
 class Conv2d(Op):
     """x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) or None -> y (N, O, H′, W′)."""
 
+    kinds = "f"
+
     def forward(self, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
         check_conv2d(x, weight, bias, stride, padding, dilation, groups)
         self.geometry = stride, padding, dilation, groups

@@ -8,6 +8,8 @@ from .op import Op
 class Exp(Op):
     """eˣ: its own derivative."""
 
+    fractional = True
+
     def forward(self, x):
         self.y = np.exp(x)
         return self.y
@@ -18,6 +20,8 @@ class Exp(Op):
 
 class Log(Op):
     """The natural logarithm: 1/x."""
+
+    fractional = True
 
     def forward(self, x):
         self.x = x
@@ -30,6 +34,8 @@ class Log(Op):
 class Sqrt(Op):
     """√x: 1 / (2√x)."""
 
+    fractional = True
+
     def forward(self, x):
         self.y = np.sqrt(x)
         return self.y
@@ -40,6 +46,8 @@ class Sqrt(Op):
 
 class Abs(Op):
     """|x|: the sign of x, and 0 at the kink."""
+
+    kinds = "fui"
 
     def forward(self, x):
         self.x = x

@@ -13,6 +13,8 @@ class Linear(Op):
     Backward: dx = g·W, dW = gᵀ·x and db = Σg, summed over all leading axes.
     """
 
+    kinds = "f"
+
     def forward(self, x, weight, bias):
         if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
             raise ValueError(

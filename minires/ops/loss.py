@@ -11,6 +11,8 @@ class CrossEntropy(Op):
     ignored position) -> loss (N, …). Backward is a difference: g·(softmax(z)·Σq − q).
     """
 
+    kinds = "f"
+
     def forward(self, logits, q):
         loss, self.p = kernels.of(logits).cross_entropy(logits, q)
         self.q = q

@@ -25,6 +25,10 @@ class Op:
     An op sees arrays, never tensors; `minires.tensor.apply` is what puts it into the graph.
     Whatever ``forward`` stores on ``self`` is dropped when backward has passed.
 
+    Two class attributes say what becomes of whole numbers and bools, see `minires.dtypes`:
+        kinds: of arrays that forward takes: f(loating point), u(nsigned) and i(nteger), b(ool).
+        fractional: whether the result is not whole, so that forward should see float32 in their place.
+
     The engine sets these attributes, which the class body declares, and no others:
         inputs: for each input, where its gradient goes: to the op that made it, to a leaf tensor, or nowhere (None).
             An input itself is *not* kept: the output of a batch norm is freed as soon as the ReLU after it has run.
@@ -38,6 +42,9 @@ class Op:
         released: whether backward has passed and dropped the graph.
         segment: if the op forgot what it saved, the call that can compute it again: see `minires.checkpoint`.
     """
+
+    kinds = "fuib"
+    fractional = False
 
     inputs: tuple[Any, ...] = ()
     needs: Sequence[bool] = (True,) * 16
@@ -69,11 +76,11 @@ class Op:
 
     def forget(self) -> None:
         """Drop only the saved arrays; the op keeps its place in the graph."""
-        self.__dict__ = {name: value for name, value in self.__dict__.items() if name in _SET_BY_THE_ENGINE}
+        self.__dict__ = {name: value for name, value in self.__dict__.items() if name in SET_BY_THE_ENGINE}
 
     def recall(self, again: "Op") -> None:
         """Take over what the same op saved in the second run."""
-        saved = {name: value for name, value in again.__dict__.items() if name not in _SET_BY_THE_ENGINE}
+        saved = {name: value for name, value in again.__dict__.items() if name not in SET_BY_THE_ENGINE}
         self.__dict__.update(saved, segment=again.segment)
 
     def __repr__(self) -> str:
@@ -81,4 +88,4 @@ class Op:
         return f"<{self.name}{where}, output {self.shape}>"
 
 
-_SET_BY_THE_ENGINE = frozenset(Op.__annotations__)
+SET_BY_THE_ENGINE = frozenset(Op.__annotations__)

@@ -8,7 +8,11 @@ from .op import Op
 
 def axes_of(op, ndim, axis):
     """Normalise ``axis`` (None, an int or a tuple) to a tuple of distinct non-negative ints."""
-    axes = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    if any(isinstance(a, bool) or not isinstance(a, int | np.integer) for a in axes):  # True would be axis 1
+        raise TypeError(f"{op}: got dim={axis!r}; expected a whole number, or several where the function takes them")
     if any(not -max(ndim, 1) <= a < max(ndim, 1) for a in axes):
         raise IndexError(f"{op}: got dim={axis} for a tensor of {ndim} dimensions; dims run from {-ndim} to {ndim - 1}")
     axes = tuple(a % ndim for a in axes) if ndim else ()
@@ -17,11 +21,20 @@ def axes_of(op, ndim, axis):
     return axes
 
 
+def axis_of(op, ndim, axis):
+    """One axis as a non-negative int; an array of shape () counts as having one."""
+    if axis is None or isinstance(axis, tuple | list):
+        raise TypeError(f"{op}: got dim={axis!r}; expected one whole number")
+    return (*axes_of(op, ndim, axis), 0)[0]
+
+
 class Reduce(Op):
     """What the reductions share: which axes go, and how a reduced array is stretched to the input's shape again."""
 
     def setup(self, x, axis, keepdims):
-        self.axes = axes_of(self.name.lower(), x.ndim, axis)
+        if not isinstance(keepdims, bool | np.bool_):
+            raise TypeError(f"{self.name.lower()}: got keepdim={keepdims!r}, expected True or False; dims go in a tuple")
+        self.axes = axes_of(self.name.lower(), x.ndim, axis) or tuple(range(x.ndim))  # () means all, as in PyTorch
         self.in_shape, self.keepdims = x.shape, keepdims
         self.kept_shape = tuple(1 if i in self.axes else n for i, n in enumerate(x.shape))  # (…, 1, …)
         self.count = int(np.prod([x.shape[a] for a in self.axes]))
@@ -32,11 +45,12 @@ class Reduce(Op):
 
 
 class Sum(Reduce):
-    """Σx: every summand gets the gradient of the sum."""
+    """Σx: every summand gets the gradient of the sum. The sum of whole numbers or bools is int64."""
 
     def forward(self, x, axis=None, keepdims=False):
         self.setup(x, axis, keepdims)
-        return kernels.of(x).reduce_sum(x, self.axes, keepdims)
+        total = kernels.of(x).reduce_sum(x, self.axes, keepdims)
+        return total if total.dtype.kind == "f" else total.astype(np.int64)
 
     def backward(self, grad_output):
         return self.spread(grad_output)
@@ -44,6 +58,8 @@ class Sum(Reduce):
 
 class Mean(Reduce):
     """Σx/n: every summand gets 1/n of the gradient."""
+
+    kinds = "f"
 
     def forward(self, x, axis=None, keepdims=False):
         self.setup(x, axis, keepdims)
@@ -57,6 +73,8 @@ class Mean(Reduce):
 
 class Var(Reduce):
     """Σ(x − x̄)²/(n − correction): dx = 2(x − x̄)/(n − correction)·g."""
+
+    kinds = "f"
 
     def forward(self, x, axis=None, keepdims=False, correction=1):
         self.setup(x, axis, keepdims)
@@ -102,13 +120,25 @@ class Amin(Amax):
 class Max(Reduce):
     """Largest value along one axis: the gradient goes to the first entry that attains it (PyTorch's max(dim))."""
 
+    place = "argmax"
+
     def forward(self, x, axis, keepdims=False):
-        self.setup(x, axis, keepdims)
-        self.first = kernels.of(x).argmax(x, axis, keepdims=True)
-        y = np.take_along_axis(x, self.first, axis)
-        return y if keepdims else y.squeeze(axis)
+        self.setup(x, axis_of(self.name.lower(), x.ndim, axis), keepdims)
+        if not x.ndim:
+            return x.copy()
+        self.first = getattr(kernels.of(x), self.place)(x, self.axes[0], keepdims=True)
+        y = np.take_along_axis(x, self.first, self.axes[0])
+        return y if keepdims else y.squeeze(self.axes)
 
     def backward(self, grad_output):
+        if not self.axes:
+            return grad_output
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
         np.put_along_axis(grad_x, self.first, grad_output.reshape(self.kept_shape), self.axes[0])
         return grad_x
+
+
+class Min(Max):
+    """Smallest value along one axis: the gradient goes to the first entry that attains it (PyTorch's min(dim))."""
+
+    place = "argmin"

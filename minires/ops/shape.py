@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import kernels
 from .op import Op
-from .reduce import axes_of
+from .reduce import axes_of, axis_of
 
 
 class Reshape(Op):
@@ -62,18 +62,35 @@ class Index(Op):
     """x[key], by slices, integers, integer arrays or booleans. An entry taken twice receives both gradients."""
 
     def forward(self, x, key):
-        self.in_shape, self.key = x.shape, key
-        return x[key]
+        self.in_shape = x.shape
+        self.key = tuple(position(k, x) for k in (key if isinstance(key, tuple) else (key,)))
+        return x[self.key]
 
     def backward(self, grad_output):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
-        keys = self.key if isinstance(self.key, tuple) else (self.key,)
-        arrays = [np.asarray(k) if isinstance(k, list) else k for k in keys]
-        if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in arrays):
+        if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in self.key):
             np.add.at(grad_x, self.key, grad_output)  # an index may repeat, and += would count it only once
         else:
             grad_x[self.key] = grad_output
         return grad_x
+
+
+def position(key, x):
+    """One part of a key for x: an array for a list, a tuple or any other sequence; the rest as it is.
+
+    Raises IndexError for uint8.
+    """
+    if isinstance(key, slice | int) or key is None or key is Ellipsis:
+        return key
+    if not hasattr(key, "dtype"):
+        array = np.asarray(key)
+        key = kernels.to_device(array if array.size else array.astype(int), kernels.device_of(x).name)
+    if key.dtype == np.uint8 and not isinstance(key, np.generic):
+        raise IndexError(
+            "index: got positions of dtype uint8, which PyTorch reads as a mask and NumPy as numbers; say which: "
+            "key.long() or key.to(bool)"
+        )
+    return key
 
 
 class Cat(Op):
@@ -83,7 +100,7 @@ class Cat(Op):
         shapes = [a.shape for a in arrays]
         if not shapes or () in shapes:
             raise ValueError(f"cat: got shapes {shapes}; expected one tensor at least, and all with an axis to join")
-        (axis,) = axes_of("cat", len(shapes[0]), axis)
+        axis = axis_of("cat", len(shapes[0]), axis)
         if len({s[:axis] + s[axis + 1 :] for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
             raise ValueError(f"cat: got shapes {shapes}; all axes but dim={axis} must agree")
         self.axis = axis
@@ -103,7 +120,7 @@ class Stack(Op):
                 f"stack: got shapes {[a.shape for a in arrays]}; expected at least one tensor, and all of equal shape. "
                 "Did you mean cat?"
             )
-        (self.axis,) = axes_of("stack", arrays[0].ndim + 1, axis)
+        self.axis = axis_of("stack", arrays[0].ndim + 1, axis)
         return np.stack(arrays, self.axis)
 
     def backward(self, grad_output):

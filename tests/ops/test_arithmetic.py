@@ -140,7 +140,7 @@ def test_whole_numbers_among_themselves():
     n = mr.tensor([1, 2, 3])
     for y in (n + n, n + 1, 2 * n, n - True, n**2, 2**n, -n):
         assert y.dtype == np.int64
-    for y in (n / n, n / 2, 1 / n, n + 0.5, 0.5 - n, n * np.float64(0.5), n**0.5, 2.5**n, n.exp(), n.mean()):
+    for y in (n / n, n / 2, 1 / n, n + 0.5, 0.5 - n, n * np.float64(0.5), n**0.5, 2.5**n, n.exp()):
         assert y.dtype == np.float32
     np.testing.assert_allclose((2.5**n).data, [2.5, 6.25, 15.625])
     np.testing.assert_allclose((n**0.5).data, np.sqrt([1, 2, 3]), rtol=1e-6)

@@ -1,0 +1,63 @@
+"""Which dtype a result has, in one place; the rules are PyTorch's.
+
+- Floating-point numbers keep their type, whatever whole numbers or Python numbers they meet; two such types do not mix.
+- Whole numbers and bools keep theirs too, in ops that have a whole result (sums are int64). In the others, such as exp
+  or division, and beside a Python float, they become float32. An op that has no meaning for them raises TypeError; its
+  class says so in ``kinds``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .ops import Op
+from .ops.shape import Cast
+
+RANK = {"b": 0, "u": 1, "i": 1, "f": 2}  # of a dtype's kind; a lower one gives way
+
+
+def check_kinds(op: Op | type[Op], arrays: Any) -> None:
+    """Raise TypeError for an array of a kind that the op does not take."""
+    for a in arrays:
+        if hasattr(a, "dtype") and a.dtype.kind not in op.kinds:
+            name = (op.name if isinstance(op, Op) else op.__name__).lower()
+            wanted = "floating point" if op.kinds == "f" else "numbers, not truth values"
+            raise TypeError(
+                f"{name}: got an input of dtype {a.dtype}, expected {wanted}; convert it first: x.float() or x.long()"
+            )
+
+
+def of_whole_numbers(op: Op, arrays: list[Any]) -> list[Any]:
+    """What an op works on if none of its arrays is floating-point."""
+    check_kinds(op, arrays)
+    if not op.fractional:
+        return arrays
+    return [a.astype(np.float32) if hasattr(a, "dtype") else a for a in arrays]
+
+
+def common_whole(function: str, operands: list[tuple[np.dtype, int]]) -> np.dtype:
+    """The type in which whole numbers meet, from the (dtype, ndim) of each operand. Raises TypeError if there is none.
+
+    A single value counts like a Python number: beside a tensor with axes, it decides only if it is of a higher rank.
+    """
+    rank = max((RANK[dtype.kind] for dtype, ndim in operands if ndim), default=-1)
+    found = [dtype for dtype, ndim in operands if ndim or RANK[dtype.kind] > rank]
+    common = np.result_type(*found)
+    if common.kind == "f":
+        raise TypeError(f"{function}: got {' and '.join(map(str, found))}, which no whole type holds; convert one first")
+    return common
+
+
+def checked_dtype(op: Op, data: Any, dtype: Any) -> Any:
+    """The output of an op whose dtype is not that of its floating-point inputs (None if it has none).
+
+    Raises TypeError if the op changed the floating-point type, unless that is its purpose.
+    """
+    if dtype is None:
+        return data.astype(np.float32, copy=False) if data.dtype.kind == "f" else data
+    if isinstance(op, Cast) or (data.dtype.kind != "f" and not any(op.needs)):
+        return data
+    raise TypeError(
+        f"{op.name}.forward: got {data.dtype} output from {dtype} input; an op must keep the floating-point type. "
+        "A NumPy scalar such as np.sqrt(2) is float64 and widens: wrap it in float()"
+    )

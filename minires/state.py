@@ -1,0 +1,88 @@
+"""`state`: how the code now running computes, such as whether it builds a graph; `switch` changes that for a while.
+
+Both variables are context variables: a thread has its own values, and so has an asyncio task, which starts with those
+of the code that made it. What one of them sets while another waits does not reach that other.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+
+class State(NamedTuple):
+    """What `switch` sets. It is never changed, only replaced."""
+
+    grad_enabled: bool = True
+    anomaly: bool = False
+    recorder: Any = None  # a Recorder, which watches; flow.recording() sets it
+    segment: Any = None  # a recompute.Segment, which every new op joins; checkpoint() sets it
+    recomputing: bool = False  # whether checkpoint() is running something a second time
+    switches: "tuple[switch, ...]" = ()  # all that are in force, the latest last
+
+
+state: ContextVar[State] = ContextVar("minires.state", default=State())
+scope: ContextVar[str] = ContextVar("minires.scope", default="")  # name of the module now running; nn.Module sets it
+
+
+class switch:
+    """Set fields of `state` inside a ``with`` block, or whenever the body of a decorated function runs.
+
+    The body of a generator does not run while it waits at a ``yield``; that of a coroutine runs until it returns. One
+    switch may be used any number of times, also inside itself.
+    """
+
+    def __init__(self, **settings: Any):
+        self.settings = settings
+
+    def __enter__(self) -> None:
+        now = state.get()
+        state.set(now._replace(**self.settings, switches=(*now.switches, self)))
+
+    def __exit__(self, *error: Any) -> None:
+        left = list(state.get().switches)
+        if self in left:  # or it was entered in another context, as an asyncio fixture may be: nothing to undo here
+            del left[len(left) - 1 - left[::-1].index(self)]
+            settings = {name: value for other in left for name, value in other.settings.items()}
+            state.set(State(**settings, switches=tuple(left)))
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isclass(function) or inspect.isasyncgenfunction(function) or not callable(function):
+            kind = "class" if inspect.isclass(function) else type(function).__name__
+            raise TypeError(
+                f"switch: got {function!r} to decorate; it takes functions, generators and coroutines. Inside a {kind}, "
+                "use a with block"
+            )
+        if inspect.isgeneratorfunction(function):
+
+            def decorated(*args: Any, **options: Any) -> Any:
+                return (yield from self._resumed(function(*args, **options)))
+
+        elif inspect.iscoroutinefunction(function):
+
+            async def decorated(*args: Any, **options: Any) -> Any:
+                with self:
+                    return await function(*args, **options)
+
+        else:
+
+            def decorated(*args: Any, **options: Any) -> Any:
+                with self:
+                    return function(*args, **options)
+
+        return functools.wraps(function)(decorated)
+
+    def _resumed(self, generator: Generator) -> Generator:
+        """The same generator, which is inside the ``with`` block only between being resumed and yielding."""
+        resume, sent = generator.send, None
+        while True:
+            try:
+                with self:
+                    value = resume(sent)
+            except StopIteration as end:
+                return end.value
+            try:
+                resume, sent = generator.send, (yield value)
+            except BaseException as error:  # thrown in; GeneratorExit if it is closed
+                resume, sent = generator.throw, error

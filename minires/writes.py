@@ -1,0 +1,85 @@
+"""Writes in place: `write` makes one, and `check_unwritten` keeps backward from using what has changed since.
+
+An op saves arrays for its backward, often without copying them. If the memory of one is written before backward has
+passed, by ``p -= lr * p.grad`` or an optimiser's step, the gradient would be that of another function. So every write
+has a place in the order of creation, as every op has, and an op older than the write to an array it saved is refused.
+(``p.data`` and ``p.numpy()`` are the arrays themselves: what is written through them is not noticed, as in PyTorch.)
+"""
+
+import weakref
+from typing import Any
+
+from .dtypes import RANK
+from .ops import Op
+from .ops.op import SET_BY_THE_ENGINE, serials
+
+latest = -1  # serial of the latest write; an op younger than that need not be checked
+_written: dict[int, tuple[weakref.ref, int]] = {}  # id of a memory's owner -> (the owner, serial of its latest write)
+
+
+def wrote(*arrays: Any) -> None:
+    """Note that these arrays have been written in place."""
+    global latest
+    latest = next(serials)
+    for array in arrays:
+        memory = _owner(array)
+        key = id(memory)
+        known = _written.get(key)
+        gone = known[0] if known else weakref.ref(memory, lambda _, key=key: _written.pop(key, None))
+        _written[key] = gone, latest
+
+
+def write(array: Any, values: Any) -> None:
+    """Put ``values`` into ``array``, in place; a float may not go into whole numbers, nor a number into bools.
+
+    Raises TypeError for such values, ValueError for a shape that is not the array's, and RuntimeError for an array that
+    cannot be written, because it is read-only or several of its entries are one place in memory.
+    """
+    if RANK[values.dtype.kind] > RANK[array.dtype.kind]:
+        raise TypeError(
+            f"in-place: got a {values.dtype} result for a {array.dtype} tensor, which cannot hold it; make a new tensor: "
+            "x = x + y instead of x += y"
+        )
+    if values.shape != array.shape:
+        raise ValueError(
+            f"in-place: got a result of shape {values.shape} for a tensor of shape {array.shape}, which cannot grow; "
+            "make a new tensor: x = x + y instead of x += y"
+        )
+    if not getattr(array.flags, "writeable", True) or any(n > 1 and not s for n, s in zip(array.shape, array.strides)):
+        raise RuntimeError(
+            f"in-place: got a tensor of shape {array.shape} whose memory cannot be written: it is read-only, or "
+            "expanded, so that several entries are one place in memory. Copy it first: x = tensor(x)"
+        )
+    array[...] = values
+    wrote(array)
+
+
+def check_unwritten(op: Op) -> None:
+    """Raise RuntimeError if an array that the op saved has been written in place since the op ran."""
+    for name, value in vars(op).items():
+        if name not in SET_BY_THE_ENGINE:
+            for array in _arrays(value):
+                memory = _owner(array)
+                owner, serial = _written.get(id(memory), (None, -1))
+                if serial > op.serial and owner() is memory:
+                    raise RuntimeError(
+                        f"backward: an array of shape {array.shape} that {op!r} saved has been written in place since, "
+                        "by an operator such as +=, an optimiser's step or loading a state, so the gradient would be "
+                        "wrong. Call backward first, or write to a copy"
+                    )
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory this is a view of; itself, if of none."""
+    while hasattr(array.base, "dtype"):
+        array = array.base
+    return array
+
+
+def _arrays(value: Any) -> Any:
+    """The arrays in a value that an op saved: itself, or in a tuple, list or dict."""
+    if isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _arrays(part)
+    elif hasattr(value, "base") and hasattr(value, "dtype"):
+        yield value
