@@ -482,7 +482,10 @@ def _promoted(function, *operands):
         dtype = dtypes.common_whole(function, [(x.dtype, x.ndim) for x in tensors])
     if dtype is None:
         return operands
-    return tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in operands)
+    cast = tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in operands)
+    if dtype.kind != "f" and any(x.ndim == 0 and bool(x != y) for x, y in zip(operands, cast) if isinstance(x, Tensor)):
+        raise OverflowError(f"{function}: got a single value that {dtype} cannot hold; convert the other: x.long()")
+    return cast
 
 
 def _in_place(x, result):

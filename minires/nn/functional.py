@@ -89,8 +89,10 @@ def batch_norm(
     _check_input("batch_norm", input)
     running_mean = running_mean.data if isinstance(running_mean, Tensor) else running_mean
     running_var = running_var.data if isinstance(running_var, Tensor) else running_var
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: got only one of running_mean and running_var; give both or neither")
     if not training:
-        if running_mean is None or running_var is None:
+        if running_mean is None:
             raise ValueError("batch_norm: got no running statistics in evaluation; use training=True or keep them")
         if not running_mean.dtype == running_var.dtype == input.dtype:
             running_mean, running_var = running_mean.astype(input.dtype), running_var.astype(input.dtype)
@@ -98,7 +100,7 @@ def batch_norm(
     batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and running_var is not None and not state.get().recomputing:
+    if running_mean is not None and not state.get().recomputing:
         count = input.data.size // input.shape[1]
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count

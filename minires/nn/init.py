@@ -10,6 +10,7 @@ import numpy as np
 from .. import kernels
 from ..random import generator
 from ..tensor import Tensor
+from ..writes import wrote
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -52,6 +53,7 @@ def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
 def constant_(t: Tensor, value: float) -> Tensor:
     """Fill with one value."""
     t.data[...] = value
+    wrote(t.data)
     return t
 
 
@@ -92,6 +94,7 @@ def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
 
 def _fill(t: Tensor, values: np.ndarray) -> Tensor:
     t.data[...] = kernels.to_device(values, t.device)
+    wrote(t.data)
     return t
 
 

@@ -87,10 +87,11 @@ class _BatchNorm(Module):
 
     Scale weight (C) and shift bias (C); running_mean, running_var (C) and num_batches_tracked () are buffers.
     ``momentum`` is the weight of the *new* value in the running statistics; with None they are the mean over all
-    batches.
+    batches. Switching ``track_running_stats`` off later leaves the statistics as they are, and evaluation uses them.
     """
 
     axes: tuple[int, ...]
+    optional = ("num_batches_tracked",)
     weight: Any  # Parameter, or None without ``affine``
     bias: Any
 
@@ -118,12 +119,19 @@ class _BatchNorm(Module):
                 f"{type(self).__name__}: got an input of shape {x.shape}; expected "
                 f"{' or '.join(str(n) for n in self.axes)} dimensions with {self.num_features} channels on axis 1"
             )
-        use_batch = self.training or self.running_mean is None
-        momentum = self.momentum
+        mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
+        if self.training and not self.track_running_stats:
+            mean = var = count = None
+        use_batch, momentum = self.training or mean is None, self.momentum
+        if use_batch and not self.training and x.numel() == x.size(1):
+            raise ValueError(
+                f"{type(self).__name__}: got one value per channel, input shape {x.shape}, and no running statistics to "
+                "normalise it with, in evaluation; use track_running_stats=True, or a larger batch"
+            )
         if momentum is None:
-            momentum = 0.0 if self.num_batches_tracked is None else 1 / (int(self.num_batches_tracked) + 1)
-        y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, momentum, self.eps)
-        if self.training and self.num_batches_tracked is not None and not state.get().recomputing:
+            momentum = 0.0 if count is None else 1 / (int(count) + 1)
+        y = F.batch_norm(x, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        if self.training and count is not None and not state.get().recomputing:
             self.num_batches_tracked += 1
         return y
 

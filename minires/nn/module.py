@@ -9,6 +9,7 @@ import numpy as np
 from .. import kernels
 from ..state import scope, state
 from ..tensor import Tensor
+from ..writes import wrote
 from .hooks import Hook, RemovableHandle, call_with_hooks
 
 
@@ -45,6 +46,7 @@ class Module:
     """
 
     training: bool
+    optional: tuple[str, ...] = ()  # buffers that a loaded state need not have
     _hooks: tuple[Hook, ...] = ()
     _kinds: dict[str, str]  # which attributes are a "parameter", a "buffer" or a "module"; in order of assignment
 
@@ -282,12 +284,18 @@ class Module:
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the arrays of a state dict into this module; nothing is changed if anything does not fit.
 
-        Raises KeyError for missing or unexpected names (unless ``strict=False``), ValueError for a wrong shape.
+        Raises KeyError for missing or unexpected names (unless ``strict=False``), ValueError for a wrong shape. The number
+        of batches that a batch norm has seen may be missing, as in states older than it, and is then kept.
         """
         if not hasattr(state_dict, "keys"):
             raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; expected a dict of names and arrays")
         own = {name: _array(value) for name, value in self._named("parameter", "buffer", shared=True)}
-        missing = [name for name in own if name not in state_dict]
+        optional = {
+            f"{path}.{name}" if path else name
+            for path, module in self.named_modules(remove_duplicate=False)
+            for name in module.optional
+        }
+        missing = [name for name in own if name not in state_dict and name not in optional]
         unexpected = [name for name in state_dict if name not in own]
         if strict and (missing or unexpected):
             raise KeyError(
@@ -305,6 +313,7 @@ class Module:
                 raise ValueError(f"load_state_dict: got {name} of dtype {array.dtype}; expected numbers")
         for name, array in arrays.items():
             own[name][...] = kernels.to_device(array, kernels.device_of(own[name]).name)
+        wrote(*(own[name] for name in arrays))
         return IncompatibleKeys(missing, unexpected)
 
     # ── looking ──

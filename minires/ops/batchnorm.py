@@ -46,7 +46,9 @@ class BatchNormEval(Op):
 
     def forward(self, x, weight=None, bias=None, *, mean, var, eps=1e-5):
         check_batch_norm(x, weight, bias, mean, var)
-        self.x, self.weight, self.mean, self.var, self.eps = x, weight, mean, var, eps
+        self.x, self.weight, self.eps = x, weight, eps
+        if any(self.needs):  # copies: running statistics may change before backward
+            self.mean, self.var = mean.copy(), var.copy()
         return kernels.of(x).batch_norm_eval(x, weight, bias, mean, var, eps)
 
     def backward(self, grad_output):
@@ -63,6 +65,8 @@ def check_batch_norm(x, weight, bias, mean=None, var=None):
         raise ValueError(f"batch_norm: got an input of shape {x.shape}, expected a non-empty (N, C, …)")
     per_channel = x.shape[1:2]
     for name, array in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", var)):
+        if array is not None and array.dtype.kind != "f":
+            raise TypeError(f"batch_norm: got {name} of dtype {array.dtype}, expected floating point; convert it first")
         if array is not None and array.shape != per_channel:
             raise ValueError(
                 f"batch_norm: got {name} of shape {array.shape} for input {x.shape}; expected ({x.shape[1]},), one "

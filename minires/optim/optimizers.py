@@ -17,6 +17,7 @@ from .. import kernels
 from ..nn import Module, Parameter
 from ..tensor import Tensor
 from ..threads import parallel
+from ..writes import wrote
 from . import on_device
 
 Settings = dict[str, Any]
@@ -68,6 +69,7 @@ class Optimizer:
                     self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
         if self.kernel:
             on_device.step(self.kernel, self.rows(), self.launches)
+        wrote(*(p.data for p in self._all() if p.grad is not None))
 
     def rows(self, advance: bool = True) -> Iterator[tuple[int, on_device.Row]]:
         """(number of its group, row) of every parameter that has a gradient and is not on the CPU; see `row`."""
@@ -173,6 +175,11 @@ class Optimizer:
         if isinstance(params, Module | Tensor | dict) or not isinstance(params, Iterable):
             fix = "model.parameters()" if isinstance(params, Module) else "a list: [p]"
             raise TypeError(f"{self.name}: got a {type(params).__name__}; expected a list of parameters: pass {fix}")
+        if isinstance(params, set | frozenset):
+            raise TypeError(
+                f"{self.name}: got a {type(params).__name__} of parameters, whose order changes from run to run, while "
+                "the state is saved by position; pass a list"
+            )
         return list(params)
 
     def _check_parameter(self, p: Any) -> None:

@@ -365,7 +365,7 @@ def test_either_missing_or_unexpected_names_are_enough(missing, unexpected):
 
 
 def test_a_long_list_of_missing_names_is_cut():
-    with pytest.raises(KeyError, match=r"missing scale, .*, … \(10 in all\); unexpected nothing"):
+    with pytest.raises(KeyError, match=r"missing scale, .*, … \(9 in all\); unexpected nothing"):
         Pair().load_state_dict({})
 
 
@@ -373,7 +373,7 @@ def test_not_strict_loads_what_fits_and_reports_the_rest():
     model = Pair()
     missing, unexpected = model.load_state_dict({"scale": np.full(3, 5.0), "head.weight": np.ones(1)}, strict=False)
     np.testing.assert_array_equal(model.scale.numpy(), [5, 5, 5])
-    assert missing == list(model.state_dict())[1:]
+    assert missing == [name for name in list(model.state_dict())[1:] if name != "rest.0.num_batches_tracked"]
     assert unexpected == ["head.weight"]
 
 
