@@ -71,7 +71,7 @@ def check_unwritten(op: Op) -> None:
 
 def _owner(array: Any) -> Any:
     """The array whose memory this is a view of; itself, if of none."""
-    while hasattr(array.base, "dtype"):
+    while array.base is not None and hasattr(array.base, "dtype"):  # a memmap's base is no array
         array = array.base
     return array
 
