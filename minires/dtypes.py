@@ -44,7 +44,9 @@ def common_whole(function: str, operands: list[tuple[np.dtype, int]]) -> np.dtyp
     found = [dtype for dtype, ndim in operands if ndim or RANK[dtype.kind] > rank]
     common = np.result_type(*found)
     if common.kind == "f":
-        raise TypeError(f"{function}: got {' and '.join(map(str, found))}, which no whole type holds; convert one first")
+        raise TypeError(
+            f"{function}: got {' and '.join(map(str, found))}, which no whole type holds; convert one first"
+        )
     return common
 
 

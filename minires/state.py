@@ -22,7 +22,7 @@ class State(NamedTuple):
     switches: "tuple[switch, ...]" = ()  # all that are in force, the latest last
 
 
-state: ContextVar[State] = ContextVar("minires.state", default=State())
+state: ContextVar[State] = ContextVar("minires.state", default=State())  # noqa: B039 (a tuple)
 scope: ContextVar[str] = ContextVar("minires.scope", default="")  # name of the module now running; nn.Module sets it
 
 
@@ -49,33 +49,29 @@ class switch:
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isclass(function) or inspect.isasyncgenfunction(function) or not callable(function):
-            kind = "class" if inspect.isclass(function) else type(function).__name__
             raise TypeError(
-                f"switch: got {function!r} to decorate; it takes functions, generators and coroutines. Inside a {kind}, "
-                "use a with block"
+                f"switch: got {function!r} to decorate; it takes functions, generators and coroutines; use a with "
+                "block inside it"
             )
-        if inspect.isgeneratorfunction(function):
 
-            def decorated(*args: Any, **options: Any) -> Any:
-                return (yield from self._resumed(function(*args, **options)))
+        def called(*args: Any, **options: Any) -> Any:
+            with self:
+                return function(*args, **options)
 
-        elif inspect.iscoroutinefunction(function):
+        def resumed(*args: Any, **options: Any) -> Any:
+            return (yield from self._resumed(function(*args, **options)))
 
-            async def decorated(*args: Any, **options: Any) -> Any:
-                with self:
-                    return await function(*args, **options)
+        async def awaited(*args: Any, **options: Any) -> Any:
+            with self:
+                return await function(*args, **options)
 
-        else:
-
-            def decorated(*args: Any, **options: Any) -> Any:
-                with self:
-                    return function(*args, **options)
-
-        return functools.wraps(function)(decorated)
+        generator, coroutine = inspect.isgeneratorfunction(function), inspect.iscoroutinefunction(function)
+        return functools.wraps(function)(resumed if generator else awaited if coroutine else called)
 
     def _resumed(self, generator: Generator) -> Generator:
         """The same generator, which is inside the ``with`` block only between being resumed and yielding."""
-        resume, sent = generator.send, None
+        resume: Any = generator.send
+        sent: Any = None
         while True:
             try:
                 with self:

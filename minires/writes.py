@@ -14,7 +14,8 @@ from .ops import Op
 from .ops.op import SET_BY_THE_ENGINE, serials
 
 latest = -1  # serial of the latest write; an op younger than that need not be checked
-_written: dict[int, tuple[weakref.ref, int]] = {}  # id of a memory's owner -> (the owner, serial of its latest write)
+_serials: dict[int, int] = {}  # id of an array that owns memory -> serial of the latest write to that
+_owners: dict[int, weakref.ref] = {}  # the same arrays; they are forgotten when they go, as another may get the id
 
 
 def wrote(*arrays: Any) -> None:
@@ -22,11 +23,10 @@ def wrote(*arrays: Any) -> None:
     global latest
     latest = next(serials)
     for array in arrays:
-        memory = _owner(array)
-        key = id(memory)
-        known = _written.get(key)
-        gone = known[0] if known else weakref.ref(memory, lambda _, key=key: _written.pop(key, None))
-        _written[key] = gone, latest
+        memory = array if array.base is None else _owner(array)
+        if id(memory) not in _owners:
+            _owners[id(memory)] = weakref.ref(memory, _forgetting(id(memory)))
+        _serials[id(memory)] = latest
 
 
 def write(array: Any, values: Any) -> None:
@@ -37,8 +37,8 @@ def write(array: Any, values: Any) -> None:
     """
     if RANK[values.dtype.kind] > RANK[array.dtype.kind]:
         raise TypeError(
-            f"in-place: got a {values.dtype} result for a {array.dtype} tensor, which cannot hold it; make a new tensor: "
-            "x = x + y instead of x += y"
+            f"in-place: got a {values.dtype} result for a {array.dtype} tensor, which cannot hold it; make a new "
+            "tensor: x = x + y instead of x += y"
         )
     if values.shape != array.shape:
         raise ValueError(
@@ -59,14 +59,16 @@ def check_unwritten(op: Op) -> None:
     for name, value in vars(op).items():
         if name not in SET_BY_THE_ENGINE:
             for array in _arrays(value):
-                memory = _owner(array)
-                owner, serial = _written.get(id(memory), (None, -1))
-                if serial > op.serial and owner() is memory:
+                if _serials.get(id(_owner(array)), -1) > op.serial:
                     raise RuntimeError(
                         f"backward: an array of shape {array.shape} that {op!r} saved has been written in place since, "
                         "by an operator such as +=, an optimiser's step or loading a state, so the gradient would be "
                         "wrong. Call backward first, or write to a copy"
                     )
+
+
+def _forgetting(key: int) -> Any:
+    return lambda gone: (_serials.pop(key), _owners.pop(key))
 
 
 def _owner(array: Any) -> Any:

@@ -325,9 +325,9 @@ def test_exactly_the_ops_older_than_a_write_are_refused(steps, seed):
 
 def test_nothing_is_remembered_of_memory_that_is_gone():
     gc.collect()
-    before = len(writes._written)
+    before = len(writes._owners)
     x = mr.ones(5)
     x += 1
-    assert len(writes._written) == before + 1
+    assert len(writes._owners) == before + 1
     del x
-    assert len(writes._written) == before
+    assert len(writes._owners) == before

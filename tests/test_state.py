@@ -206,7 +206,7 @@ async def an_async_generator():
 
 @pytest.mark.parametrize("thing", [nn.Linear, an_async_generator, "name"], ids=str)
 def test_what_cannot_be_decorated_is_named(thing):
-    with pytest.raises(TypeError, match="switch: got .* to decorate; it takes functions, generators and coroutines"):
+    with pytest.raises(TypeError, match=r"switch: got .* to decorate; it takes functions, generators and coroutines"):
         mr.no_grad()(thing)
 
 

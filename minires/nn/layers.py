@@ -125,8 +125,8 @@ class _BatchNorm(Module):
         use_batch, momentum = self.training or mean is None, self.momentum
         if use_batch and not self.training and x.numel() == x.size(1):
             raise ValueError(
-                f"{type(self).__name__}: got one value per channel, input shape {x.shape}, and no running statistics to "
-                "normalise it with, in evaluation; use track_running_stats=True, or a larger batch"
+                f"{type(self).__name__}: got one value per channel, input shape {x.shape}, in evaluation without "
+                "running statistics to normalise it with; use track_running_stats=True, or a larger batch"
             )
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)

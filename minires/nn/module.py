@@ -284,8 +284,8 @@ class Module:
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the arrays of a state dict into this module; nothing is changed if anything does not fit.
 
-        Raises KeyError for missing or unexpected names (unless ``strict=False``), ValueError for a wrong shape. The number
-        of batches that a batch norm has seen may be missing, as in states older than it, and is then kept.
+        Raises KeyError for missing or unexpected names (unless ``strict=False``), ValueError for a wrong shape. A batch
+        norm's num_batches_tracked may be missing, as in PyTorch, and then keeps its value.
         """
         if not hasattr(state_dict, "keys"):
             raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; expected a dict of names and arrays")

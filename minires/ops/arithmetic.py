@@ -91,7 +91,7 @@ class PowTensor(Op):
     def forward(self, a, b):
         if b.dtype.kind != "f":
             a = whole_base(a, b)
-        self.y = a**b
+        self.y = np.power(a, b)  # a ** b would be the square root where b is 0.5 and of shape ()
         self.a = a if hasattr(a, "dtype") else self.y.dtype.type(a)
         self.b = b
         return self.y
@@ -154,7 +154,7 @@ def whole_base(a, b):
         raise TypeError("pow: got bools as base and exponent; convert the base first: x.long() or x.float()")
     if common.kind != "f" and np.any(np.less(b, 0)):
         raise ValueError("pow: got whole numbers to a negative power; convert the base first: x.float()")
-    return a.astype(common) if getattr(a, "dtype", None) == bool else a
+    return a.astype(common) if hasattr(a, "dtype") and a.dtype.kind == "b" else a
 
 
 def sum_to(array, shape):

@@ -33,7 +33,9 @@ class Reduce(Op):
 
     def setup(self, x, axis, keepdims):
         if not isinstance(keepdims, bool | np.bool_):
-            raise TypeError(f"{self.name.lower()}: got keepdim={keepdims!r}, expected True or False; dims go in a tuple")
+            raise TypeError(
+                f"{self.name.lower()}: got keepdim={keepdims!r}, expected True or False; dims go in a tuple"
+            )
         self.axes = axes_of(self.name.lower(), x.ndim, axis) or tuple(range(x.ndim))  # () means all, as in PyTorch
         self.in_shape, self.keepdims = x.shape, keepdims
         self.kept_shape = tuple(1 if i in self.axes else n for i, n in enumerate(x.shape))  # (…, 1, …)
