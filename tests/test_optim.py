@@ -299,6 +299,8 @@ P = nn.Parameter(np.ones(2))
         (lambda: optim.AdamW([P], eps=-1e-8), ValueError, "AdamW: got eps"),
         (lambda: optim.SGD([]), ValueError, r"SGD: got no parameters to learn; pass model\.parameters\(\)"),
         (lambda: optim.SGD([P, P]), ValueError, r"shape \(2,\) twice"),
+        (lambda: optim.SGD({P}), TypeError, r"SGD: got a set of parameters, whose order changes.*pass a list"),
+        (lambda: optim.Adam([{"params": frozenset([P])}]), TypeError, "Adam: got a frozenset of parameters"),
         (lambda: optim.SGD([{"params": [P]}, {"params": [P]}]), ValueError, "twice .it is already in group 0"),
         (lambda: optim.SGD([{"params": [P], "momenta": 0.9}]), ValueError, "unknown setting 'momenta'"),
         (lambda: optim.SGD([{"params": [P], "lr": -1}]), ValueError, "SGD: got lr=-1"),

@@ -63,13 +63,16 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
+        moved = []
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None and (self.kernel is None or kernels.device_of(p.data).is_cpu):
-                    self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
+                if p.grad is not None:
+                    moved.append(p.data)
+                    if self.kernel is None or kernels.device_of(p.data).is_cpu:
+                        self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
         if self.kernel:
             on_device.step(self.kernel, self.rows(), self.launches)
-        wrote(*(p.data for p in self._all() if p.grad is not None))
+        wrote(*moved)
 
     def rows(self, advance: bool = True) -> Iterator[tuple[int, on_device.Row]]:
         """(number of its group, row) of every parameter that has a gradient and is not on the CPU; see `row`."""

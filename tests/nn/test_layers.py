@@ -70,6 +70,32 @@ def test_batch_norm_without_running_statistics_always_uses_the_batch():
     np.testing.assert_allclose(norm(mr.randn(50, 2)).numpy().mean(0), 0, atol=1e-6)
 
 
+def test_one_row_in_evaluation_without_running_statistics_is_named_as_what_it_is():
+    for norm, shape in ((nn.BatchNorm1d(2, track_running_stats=False), (1, 2)),
+                        (nn.BatchNorm2d(2, track_running_stats=False), (1, 2, 1, 1))):  # fmt: skip
+        with pytest.raises(ValueError, match="one value per channel.*in evaluation without running statistics"):
+            norm.eval()(mr.ones(*shape))
+        with pytest.raises(ValueError, match="one value per channel in training"):
+            norm.train()(mr.ones(*shape))
+
+
+def test_tracking_that_is_switched_off_later_leaves_the_statistics_as_they_are():
+    """As in PyTorch: training uses the batch's and remembers nothing, evaluation uses what was remembered before."""
+    norm, x = nn.BatchNorm1d(2).double(), mr.randn(5, 2, dtype=mr.float64)
+    norm(x)
+    before = norm.state_dict()
+    norm.track_running_stats = False
+    y = norm(mr.tensor(3 * x.data + 1)).numpy()
+    np.testing.assert_allclose(y.mean(0), 0, atol=1e-12)
+    assert before["num_batches_tracked"] == 1
+    assert all(np.array_equal(before[name], array) for name, array in norm.state_dict().items())
+    mean, var = before["running_mean"], before["running_var"]
+    np.testing.assert_allclose(norm.eval()(x).numpy(), (x.data - mean) / np.sqrt(var + 1e-5))
+    norm.train().track_running_stats = True
+    norm(x)
+    assert norm.num_batches_tracked == 2
+
+
 def test_batch_norm_1d_takes_sequences():
     y = nn.BatchNorm1d(3)(mr.randn(4, 3, 5)).numpy()
     np.testing.assert_allclose(y.mean((0, 2)), 0, atol=1e-6)

@@ -364,6 +364,23 @@ def test_either_missing_or_unexpected_names_are_enough(missing, unexpected):
         Pair().load_state_dict({**state, **dict.fromkeys(unexpected, 0)})
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_state_without_the_number_of_batches_loads_and_keeps_the_number(strict):
+    """States saved before PyTorch counted the batches have none; the layer's own stays."""
+    model, other = Pair(), Pair()
+    model.rest[0].num_batches_tracked += 5
+    state = {name: array + 1 for name, array in other.state_dict().items() if "num_batches" not in name}
+    assert model.load_state_dict(state, strict) == ([], [])
+    assert model.rest[0].num_batches_tracked == 5
+    np.testing.assert_array_equal(model.rest[0].running_mean, [1, 1, 1, 1])
+    norm = nn.BatchNorm1d(2)
+    assert norm.load_state_dict({"weight": np.ones(2)}, strict=False).missing_keys == [
+        "bias",
+        "running_mean",
+        "running_var",
+    ]
+
+
 def test_a_long_list_of_missing_names_is_cut():
     with pytest.raises(KeyError, match=r"missing scale, .*, … \(9 in all\); unexpected nothing"):
         Pair().load_state_dict({})

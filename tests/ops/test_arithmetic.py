@@ -155,8 +155,22 @@ def test_other_things_are_refused(f, other):
         f(other, mr.ones(1))
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("exponent", [-0.5, -1.0, -2.0])
+def test_a_negative_power_of_zero_has_infinite_slopes(exponent):
+    """y = 0ⁿ = ∞, ∂/∂a = n·0ⁿ⁻¹ = −∞ and ∂/∂b = 0ⁿ·ln 0 = ∞·(−∞) = −∞."""
+    for cotangent, slope in ((1.0, -np.inf), (-2.0, np.inf)):
+        a, b = (mr.tensor(np.array([v]), requires_grad=True) for v in (0.0, exponent))
+        y = a**b
+        y.backward(np.array([cotangent]))
+        assert y.data[0] == np.inf and a.grad[0] == slope and b.grad[0] == slope
+        a.grad = b.grad = None
+        (a**exponent + 0.0**b).backward(np.array([cotangent]))
+        assert a.grad[0] == slope and b.grad[0] == slope
+
+
 def test_in_place_operators_make_a_new_tensor():
-    """`out += shortcut` means `out = out + shortcut`: the old tensor keeps its values, and its gradient."""
+    """`out += shortcut` means `out = out + shortcut`: what an op made keeps its values, and its gradient."""
     x = mr.tensor([1.0, 2.0], requires_grad=True)
     out = before = x * 2
     out += x

@@ -67,6 +67,13 @@ def test_shapes_that_do_not_fit(name):
         F.batch_norm(x, None, None, training=True, **options)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_one_running_array_alone_is_an_error(training):
+    for mean, var in ((np.zeros(3), None), (None, np.ones(3))):
+        with pytest.raises(ValueError, match="batch_norm: got only one of running_mean and running_var"):
+            F.batch_norm(mr.zeros(4, 3), mean, var, training=training)
+
+
 def test_running_statistics_of_the_wrong_shape():
     with pytest.raises(ValueError, match=r"batch_norm: got running_var of shape \(2,\).*expected \(3,\)"):
         F.batch_norm(mr.zeros(4, 3), np.zeros(3), np.ones(2))
