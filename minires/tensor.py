@@ -431,8 +431,8 @@ class Tensor:
         return apply(shape.Expand, self, shape=_sizes(sizes))
 
     def __getitem__(self, key):
-        keys = tuple(k.data if isinstance(k, Tensor) else k for k in (key if isinstance(key, tuple) else (key,)))
-        return apply(shape.Index, self, key=keys if isinstance(key, tuple) else keys[0])
+        keys = key if isinstance(key, tuple) else (key,)
+        return apply(shape.Index, self, key=tuple([k.data if isinstance(k, Tensor) else k for k in keys]))
 
 
 def _plain_array(data):
@@ -447,7 +447,11 @@ def _plain_array(data):
 
 def _binary(op_class, a, b):
     """Apply an op to two operands, one of which may be a number, an array, or a tensor of whole numbers."""
-    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype):
+    if isinstance(a, Tensor):
+        alike = a.data.dtype == b.data.dtype if isinstance(b, Tensor) else type(b) in (int, float)
+    else:
+        alike = isinstance(b, Tensor) and type(a) in (int, float)
+    if not alike:
         a, b = _plain(a), _plain(b)
         if not (isinstance(a, Tensor | int | float) and isinstance(b, Tensor | int | float)):
             return NotImplemented
@@ -475,13 +479,13 @@ def _broadcast(a, b):
 
 def _promoted(function, *operands):
     """The operands with arrays made tensors, and whole-number tensors cast to the type that all will have."""
-    operands = tuple(_plain(x) for x in operands)
+    operands = tuple([x if isinstance(x, Tensor) else _plain(x) for x in operands])
     tensors = [x for x in operands if isinstance(x, Tensor)]
-    dtype = next((x.dtype for x in tensors if x.dtype.kind == "f"), None)
-    if dtype is None and len({x.dtype for x in tensors}) > 1:
-        dtype = dtypes.common_whole(function, [(x.dtype, x.ndim) for x in tensors])
-    if dtype is None:
+    if all([x.data.dtype is tensors[0].data.dtype for x in tensors]):
         return operands
+    dtype = next((x.dtype for x in tensors if x.dtype.kind == "f"), None)
+    if dtype is None:
+        dtype = dtypes.common_whole(function, [(x.dtype, x.ndim) for x in tensors])
     cast = tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in operands)
     if dtype.kind != "f" and any(x.ndim == 0 and bool(x != y) for x, y in zip(operands, cast) if isinstance(x, Tensor)):
         raise OverflowError(f"{function}: got a single value that {dtype} cannot hold; convert the other: x.long()")

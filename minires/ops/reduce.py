@@ -10,11 +10,18 @@ def axes_of(op, ndim, axis):
     """Normalise ``axis`` (None, an int or a tuple) to a tuple of distinct non-negative ints."""
     if axis is None:
         return tuple(range(ndim))
-    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
-    if any(isinstance(a, bool) or not isinstance(a, int | np.integer) for a in axes):  # True would be axis 1
-        raise TypeError(f"{op}: got dim={axis!r}; expected a whole number, or several where the function takes them")
-    if any(not -max(ndim, 1) <= a < max(ndim, 1) for a in axes):
-        raise IndexError(f"{op}: got dim={axis} for a tensor of {ndim} dimensions; dims run from {-ndim} to {ndim - 1}")
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
+    axes, count = tuple(axis) if isinstance(axis, tuple | list) else (axis,), max(ndim, 1)
+    for a in axes:
+        if type(a) is not int and not isinstance(a, np.integer):  # True would be axis 1
+            raise TypeError(
+                f"{op}: got dim={axis!r}; expected a whole number, or several where the function takes them"
+            )
+        if not -count <= a < count:
+            raise IndexError(
+                f"{op}: got dim={axis} for a tensor of {ndim} dimensions; dims run from {-ndim} to {ndim - 1}"
+            )
     axes = tuple(a % ndim for a in axes) if ndim else ()
     if len(set(axes)) != len(axes):
         raise ValueError(f"{op}: got dim={axis}, in which a dimension appears twice; name each once")
@@ -23,6 +30,8 @@ def axes_of(op, ndim, axis):
 
 def axis_of(op, ndim, axis):
     """One axis as a non-negative int; an array of shape () counts as having one."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return axis % ndim
     if axis is None or isinstance(axis, tuple | list):
         raise TypeError(f"{op}: got dim={axis!r}; expected one whole number")
     return (*axes_of(op, ndim, axis), 0)[0]

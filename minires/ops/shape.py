@@ -58,12 +58,15 @@ class Expand(Op):
         return grad_output
 
 
+BASIC = {slice, int, bool, type(None), type(Ellipsis)}  # parts of a key that are no array
+
+
 class Index(Op):
-    """x[key], by slices, integers, integer arrays or booleans. An entry taken twice receives both gradients."""
+    """x[key]; the key is a tuple of slices, integers, arrays … An entry taken twice receives both gradients."""
 
     def forward(self, x, key):
         self.in_shape = x.shape
-        self.key = tuple(position(k, x) for k in (key if isinstance(key, tuple) else (key,)))
+        self.key = tuple([k if type(k) in BASIC else position(k, x) for k in key])
         return x[self.key]
 
     def backward(self, grad_output):
@@ -76,12 +79,10 @@ class Index(Op):
 
 
 def position(key, x):
-    """One part of a key for x: an array for a list, a tuple or any other sequence; the rest as it is.
+    """A part of a key for x that is not basic, as an array: a list, a tuple or any other sequence.
 
     Raises IndexError for uint8.
     """
-    if isinstance(key, slice | int) or key is None or key is Ellipsis:
-        return key
     if not hasattr(key, "dtype"):
         array = np.asarray(key)
         key = kernels.to_device(array if array.size else array.astype(int), kernels.device_of(x).name)

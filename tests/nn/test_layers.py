@@ -73,7 +73,7 @@ def test_batch_norm_without_running_statistics_always_uses_the_batch():
 def test_one_row_in_evaluation_without_running_statistics_is_named_as_what_it_is():
     for norm, shape in ((nn.BatchNorm1d(2, track_running_stats=False), (1, 2)),
                         (nn.BatchNorm2d(2, track_running_stats=False), (1, 2, 1, 1))):  # fmt: skip
-        with pytest.raises(ValueError, match="one value per channel.*in evaluation without running statistics"):
+        with pytest.raises(ValueError, match=r"one value per channel.*in evaluation without running statistics"):
             norm.eval()(mr.ones(*shape))
         with pytest.raises(ValueError, match="one value per channel in training"):
             norm.train()(mr.ones(*shape))
