@@ -7,7 +7,7 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    files threads random installed | cuda_on_cpu | kernels | ops | checks | autograd | tensor | creation recompute | nn
+    files threads random installed norms | cuda_on_cpu | kernels | ops | checks | autograd | tensor | creation recompute | nn
     | data models optim | train | flow | minires | testing lesson | coursework experiments | commands | __main__
 """
 FOLDER = Path(minires.__file__).parent

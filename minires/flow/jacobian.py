@@ -24,7 +24,7 @@ from .. import autograd, kernels, random
 from ..nn import Module
 from ..tensor import Tensor
 from ..threads import one_blas_thread
-from .chain import Chain, Function, chain_of, in_float64
+from .chain import Chain, Function, chain_of
 from .keeping import keeping
 
 
@@ -68,7 +68,8 @@ def jacobian(
     Raises ValueError if ``count`` or ``iterations`` does not fit, or if y does not depend on x.
     """
     if isinstance(block, Module):
-        with keeping(block), in_float64(block):
+        with keeping(block):
+            block.double().requires_grad_(False)
             f, start = _from_host(block, _device(block, x)), _array(x).astype(np.float64)
             return _jacobian(f, start, count, iterations, tolerance, vectors, seed)
     state = random.get_state()
@@ -97,7 +98,8 @@ def jacobians(
     The model is left exactly as it was. Raises ValueError if a block is not called once, or they form no chain.
     """
     results = []
-    with keeping(model), in_float64(model):
+    with keeping(model):
+        model.double().requires_grad_(False)
         device = _device(model, x)
         x = kernels.to_device(_array(x).astype(np.float64), device)
         chain, inputs = chain_of("jacobians", model, x, blocks)
