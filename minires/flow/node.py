@@ -1,13 +1,11 @@
 """`Node`: what a recording keeps of one tensor."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A tensor as one pass of backward saw it: what made it, what used it, and the gradient each user sent back.
 
     The gradient that the pass was started with, if it was started here, is an edge without a consumer, the last one.
@@ -26,7 +24,7 @@ class Node:
     others: tuple[tuple[float, float], ...]  # for each edge ‖sum of all the others‖, and the cosine with it
     norm: float  # of the gradient that was passed on
     sum_error: float  # ‖passed on − Σ edges‖ / ‖passed on‖, in float64; 0 if both are 0
-    grads: tuple[Any, ...] = field(default=(), repr=False)  # the edges' gradients, if arrays were requested
+    grads: tuple[Any, ...] = ()  # the edges' gradients, if arrays were requested
     pass_: int = 1  # which walk back of the recording it was
 
     @property

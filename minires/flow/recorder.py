@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..autograd import Edge, Recorder
 from ..nn import Module, Parameter
 from ..norms import mean_and_std
 from ..ops import Op
 from . import naming
 from .node import Node
-from .summands import measure_summands
+from .summands import measure_summands, on_cpu
 
 
 class FlowRecorder(Recorder):
@@ -37,7 +36,7 @@ class FlowRecorder(Recorder):
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
-        values = kernels.to_device(output, "cpu").ravel("K")
+        values = on_cpu(output).ravel("K")
         zeros = 1 - np.count_nonzero(values) / max(values.size, 1)
         self._statistics[op.serial] = *mean_and_std(values), zeros
         if op.name == "Add":

@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ class Recording(FlowRecorder):
                 "Recording: nothing was recorded yet; run forward and loss.backward() inside `with flow.recording()`, "
                 "not under no_grad()"
             )
-        named = [dataclasses.replace(node, name=str(self._names[node.key])) for node in self._nodes]
+        named = [node._replace(name=str(self._names[node.key])) for node in self._nodes]
         return sorted(named, key=_position)
 
     @cached_property

@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 @one_blas_thread()  # BLAS's own threads would get in the way of the kernels'
 def measure_summands(summands: Sequence[Any], total: Any) -> Measured:
     """Measure arrays of one shape and dtype, on any device, and what they were added up to."""
-    arrays = [kernels.to_device(a, "cpu") for a in (*summands, total)]
+    arrays = [on_cpu(a) for a in (*summands, total)]
     order: Any = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
     flat = [a.ravel(order) for a in arrays]
     if flat[0].dtype == np.float16:
@@ -44,6 +44,11 @@ def measure_summands(summands: Sequence[Any], total: Any) -> Measured:
         if len(summands) == 1:
             return _alone(flat[-1])
         return _in_own_type(flat[:-1], flat[-1]) or _in_float64(flat[:-1], flat[-1])
+
+
+def on_cpu(array: Any) -> np.ndarray:
+    """The array in NumPy's memory; called so often that the usual case comes first."""
+    return array if type(array) is np.ndarray else kernels.to_device(array, "cpu")
 
 
 def _alone(total: np.ndarray) -> Measured:
