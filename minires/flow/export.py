@@ -109,11 +109,17 @@ def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[s
         lines.append(f"{f.name:<{width}}{norms}{short(f.ratio):>10}{short(f.cosine):>10}{f.sum_error:>11.0e}")
     if not forks:
         lines.append("(no fork: no tensor's consumers meet again at an addition)")
+    if not weight_layers:
+        return "\n".join([*lines, *_notes(notes)])
     lines += ["", f"{'layer':<{width}}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}{'mean of y':>11}{'std of y':>11}"]
     for r in weight_layers:
         statistics = f"{r.mean:>11.3e}{r.std:>11.3e}"
         lines.append(f"{r.name:<{width}}{r.weight_gradient:>11.3e}{r.output_gradient:>11.3e}{statistics}")
-    return "\n".join([*lines, *(f"note: {note}" for note in notes)])
+    return "\n".join([*lines, *_notes(notes)])
+
+
+def _notes(notes: Sequence[str]) -> Iterator[str]:
+    return (f"note: {note}" for note in notes)
 
 
 def short(value: float) -> str:

@@ -154,9 +154,10 @@ class Recording(FlowRecorder):
                     "gradient is the sum of all uses, and its norm stands with the first"
                 )
         if len(self.passes) > 1:
+            rest = "; what grad returned does not" if "grad" in self.passes else ""
             found.append(
-                f"{len(self.passes)} passes, kept apart: {', '.join(self.passes)}. What backward returned to a leaf "
-                "tensor adds up in its .grad; what grad returned does not"
+                f"{len(self.passes)} passes, kept apart ({', '.join(self.passes)}): what backward sent to a leaf "
+                f"tensor adds up in its .grad{rest}"
             )
         return found
 
