@@ -37,7 +37,7 @@ class FlowRecorder(Recorder):
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
         values = on_cpu(output).ravel("K")
-        zeros = 1 - np.count_nonzero(values) / max(values.size, 1)
+        zeros = 1 - int(np.count_nonzero(values)) / max(values.size, 1)
         self._statistics[op.serial] = *mean_and_std(values), zeros
         if op.name == "Add":
             for array, need in zip(inputs, op.needs):

@@ -5,7 +5,7 @@ the safe range, or large summands cancel, the node is measured again in float64,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,39 +106,43 @@ def _others(norms: list[float], cosines: np.ndarray) -> list[tuple[float, float]
 
 def _in_float64(summands: list[np.ndarray], total: np.ndarray) -> Measured:
     """Measured in float64, each array divided by its largest entry first, sums with what rounding took off them."""
-    parts = [_Part(a) for a in summands]
-    whole = _Part(total)
-    count = len(parts)
-    cosines = np.array([[a.cosine(b) for b in parts] for a in parts])
-    if not all(math.isfinite(part.norm) for part in (*parts, whole)):
-        others = [(math.nan, math.nan)] * count
-        if count == 2:
-            others = [(parts[1 - i].norm, float(cosines[0, 1])) for i in (0, 1)]
-        return Measured(tuple(part.norm for part in parts), cosines, tuple(others), whole.norm, math.nan)
-    scale = max(part.scale for part in (*parts, whole))  # one for all, so that no sum overflows
-    arrays = [part.array * (part.scale / scale) for part in parts]
-    others = []
-    for i, part in enumerate(parts):
-        rest = _Part(exact_sum(a for j, a in enumerate(arrays) if j != i))
-        others.append((rest.norm * scale, part.cosine(rest)))
-    error = _Part(exact_sum([whole.array * (whole.scale / scale), *(-a for a in arrays)]))
+    parts, whole = [_Part(a) for a in summands], _Part(total)
     norms = tuple(part.norm for part in parts)
-    return Measured(norms, cosines, tuple(others), whole.norm, relative(error.norm, whole.norm / scale))
+    cosines = np.array([[a.cosine(b) for b in parts] for a in parts])
+    rests = [_sum(part for j, part in enumerate(parts) if j != i) for i in range(len(parts))]
+    others = tuple((rest.norm, part.cosine(rest)) for part, rest in zip(parts, rests))
+    if not all(math.isfinite(norm) for norm in (*norms, whole.norm)):
+        return Measured(norms, cosines, others, whole.norm, math.nan)
+    error = _sum([whole, *(part.negative() for part in parts)])
+    return Measured(norms, cosines, others, whole.norm, relative(error.norm, whole.norm))
 
 
 class _Part:
     """An array divided by its largest entry, so that its products neither over- nor underflow; and its norm."""
 
-    def __init__(self, array: np.ndarray):
-        self.array, self.scale = scaled(array)
+    def __init__(self, array: np.ndarray, scale: float = 1.0):
+        self.array, own = scaled(array)
+        self.scale = own * scale
         self.size = math.sqrt(float(self.array @ self.array)) if self.array.size else 0.0
         self.norm = self.size * self.scale
+
+    def negative(self) -> "_Part":
+        return _Part(-self.array, self.scale)
 
     def cosine(self, other: "_Part") -> float:
         """Of the angle to another; 0 if one of the two is 0, NaN if one is not finite."""
         if not (math.isfinite(self.size) and math.isfinite(other.size)):
             return math.nan
         return _cosine(float(self.array @ other.array) / self.size / other.size) if self.size and other.size else 0.0
+
+
+def _sum(parts: Iterable[_Part]) -> _Part:
+    """The sum, in units of the largest scale among the parts, so that it cannot overflow on the way."""
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    scale = max(part.scale for part in parts)
+    return _Part(exact_sum(part.array * (part.scale / scale) for part in parts), scale)
 
 
 def _cosine(value: float) -> float:

@@ -371,4 +371,4 @@ def test_two_passes_over_one_graph_are_noted():
         loss = (x.exp() + x).sum()
         loss.backward(keep_graph=True)
         loss.backward()
-    assert any("passed by backward more than once" in note for note in recorder.notes)
+    assert any("2 passes, kept apart" in note for note in recorder.notes)
