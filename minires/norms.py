@@ -83,7 +83,8 @@ def exact_sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
     Where large summands cancel, the small ones that they had swallowed come back. Knuth's two-sum: The Art of Computer
     Programming, vol. 2, section 4.2.2, theorem B.
     """
-    total, lost = np.float64(0), np.float64(0)
+    total: Any = np.float64(0)
+    lost: Any = np.float64(0)
     for array in arrays:
         new = total + array
         part = new - total

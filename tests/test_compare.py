@@ -212,7 +212,9 @@ def test_what_is_not_finite_is_said_not_hidden():
 def test_what_vanishes_is_not_rounded_to_0():
     from minires.flow import Fork
 
-    forks = [Fork("a", skip=1.0, branch=b, total=1.0, cosine=0.0, sum_error=0.0, shape=(1,)) for b in (1e-20, 1e-3, 0.0)]
+    forks = [
+        Fork("a", skip=1.0, branch=b, total=1.0, cosine=0.0, sum_error=0.0, shape=(1,)) for b in (1e-20, 1e-3, 0.0)
+    ]
     tiny = comparison({0: 1e-20, 9: 1e-30}, {0: 1e25, 9: 1.0}, losses=(1.0, 1e-7), forks=forks)
     one, two, three = compare.sentences(tiny)
     assert "1e+20 times smaller" in one and "collapsed 1e+10-fold, to 1e-30" in one

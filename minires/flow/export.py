@@ -58,8 +58,7 @@ def to_json(
 ) -> None:
     """Write {version, loss, notes, forks, layers, graph}, whole or not at all; forks and layers come without arrays."""
     without_arrays = [
-        {k: v for k, v in _fields(fork).items() if not k.endswith("_grad")}
-        | {"ratio": fork.ratio, "share": fork.share}
+        {k: v for k, v in _fields(fork).items() if not k.endswith("_grad")} | {"ratio": fork.ratio, "share": fork.share}
         for fork in forks
     ]
     document = {

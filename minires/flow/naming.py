@@ -10,11 +10,10 @@
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..autograd import Edge
-from ..ops import Op
 from .node import Node
 
 
@@ -49,7 +48,7 @@ def role(edge: Edge, parameter: bool) -> str:
     kind = "parameter" if parameter else "input"
     if edge.consumer is None:
         return kind
-    arguments = _arguments(type(edge.consumer))
+    arguments = _arguments(type(edge.consumer).forward)
     word = arguments[edge.slot] if edge.slot < len(arguments) else ""
     if len(word) > 1:
         return word
@@ -58,8 +57,9 @@ def role(edge: Edge, parameter: bool) -> str:
 
 
 @functools.cache
-def _arguments(op: type[Op]) -> list[str]:
-    parameters = inspect.signature(op.forward).parameters.values()
+def _arguments(forward: Callable[..., Any]) -> list[str]:
+    """The names of an op's inputs, as far as its forward lists them one by one."""
+    parameters = inspect.signature(forward).parameters.values()
     return [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD][1:]  # without self
 
 
@@ -80,16 +80,20 @@ def find_names(
             names[node.key] = Name(base, pass_suffix(passes, node.pass_))
     bases: dict[int, str] = {}  # of the leaf tensors, by identity
     taken: set[tuple[int, str]] = set()
-    for node in nodes:
-        if node.key < 0:
-            base = bases.get(identity[node.key], node.name)
-            if not base:
-                base = roles[node.key] + (f" of {names[node.consumers[0]].base}" if node.consumers else "")
-            number = 1
-            while (node.pass_, numbered(base, number)) in taken:  # another tensor has had that name since another pass
-                number += 1
-            base = numbered(base, number)
-            taken.add((node.pass_, base))
-            bases.setdefault(identity[node.key], base)
-            names[node.key] = Name(base, pass_suffix(passes, node.pass_))
+    leaves = [node for node in nodes if node.key < 0]
+    first: dict[int, int] = {}  # the pass that saw it first
+    for node in leaves:
+        first.setdefault(identity[node.key], node.pass_)
+    leaves.sort(key=lambda node: (node.pass_, first[identity[node.key]] == node.pass_))  # those that have a name first
+    for node in leaves:
+        base = bases.get(identity[node.key], node.name)
+        if not base:
+            base = roles[node.key] + (f" of {names[node.consumers[0]].base}" if node.consumers else "")
+        number = 1
+        while (node.pass_, numbered(base, number)) in taken:  # it has been another tensor's name since an earlier pass
+            number += 1
+        base = numbered(base, number)
+        taken.add((node.pass_, base))
+        bases.setdefault(identity[node.key], base)
+        names[node.key] = Name(base, pass_suffix(passes, node.pass_))
     return names

@@ -65,7 +65,7 @@ class FlowRecorder(Recorder):
         self._identity[key] = identity
         grads = [edge.grad for edge in used]
         measured = measure_summands(grads, total)
-        by_ops = [edge for edge in used if edge.consumer is not None]
+        by_ops = [(edge.consumer.serial, edge.slot) for edge in used if edge.consumer is not None]
         self._nodes.append(
             Node(
                 key=key,
@@ -74,8 +74,8 @@ class FlowRecorder(Recorder):
                 scope=source.scope if isinstance(source, Op) else "",
                 shape=tuple(source.shape),
                 parameter=isinstance(source, Parameter),
-                consumers=tuple(edge.consumer.serial + self._offset for edge in by_ops),
-                slots=tuple(edge.slot for edge in by_ops),
+                consumers=tuple(serial + self._offset for serial, _ in by_ops),
+                slots=tuple(slot for _, slot in by_ops),
                 edge_norms=measured.norms,
                 cosines=measured.cosines,
                 others=measured.others,

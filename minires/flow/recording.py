@@ -173,7 +173,9 @@ class Recording(FlowRecorder):
         for node in self._find(tensor):
             suffix = self._names[node.key].suffix
             consumers = [self.by_key[key].name for key in node.consumers]
-            consumers += [f"the start of {self.passes[node.pass_ - 1]}{suffix}"] * (len(node.edge_norms) - len(consumers))
+            consumers += [f"the start of {self.passes[node.pass_ - 1]}{suffix}"] * (
+                len(node.edge_norms) - len(consumers)
+            )
             grads = node.grads or (None,) * len(consumers)
             found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads)]
         return found

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import minires as mr
-from minires import autograd, flow, models, nn, random
+from minires import autograd, flow, models, random
 from minires.flow import plots
 from minires.nn import functional as F
 

@@ -15,7 +15,7 @@ STYLES = ["-", ":", "--", "-."]  # of the passes of a recording
 
 
 def recording(rec: Any) -> Figure:
-    """One `flow.Recording`: profile of all weight layers, a line for each pass, and the fork strip if there are forks."""
+    """One `flow.Recording`: profile of all weight layers, a line a pass, and the fork strip if there are forks."""
     network = "residual" if rec.forks else "plain"
     layers, lines = _by_pass(rec, network)
     wide = bool(rec.forks and layers)

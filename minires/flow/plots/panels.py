@@ -63,8 +63,8 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, ne
     0, or not finite, is grey.
     """
     colours = colormaps["viridis"].with_extremes(bad=TOTAL)
-    shown = np.ma.masked_where(~(np.isfinite(norms) & (norms > 0)), norms)
-    ax.pcolormesh(shown, norm=norm, cmap=colours, rasterized=True)
+    known = np.ma.masked_where(~(np.isfinite(norms) & (norms > 0)), norms)
+    ax.pcolormesh(known, norm=norm, cmap=colours, rasterized=True)
     ax.invert_yaxis()
     shown = spread(len(steps), 7)
     ax.set_yticks([i + 0.5 for i in shown], [str(steps[i]) for i in shown])

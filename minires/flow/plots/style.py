@@ -74,11 +74,11 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
         ax.text(x, placed[k], label, color=colour, ha=ha, va="center", size=9, transform=transform)
 
 
-def mark_zeros(ax: Axes, x: Sequence[float], values: Sequence[float], colour: str) -> None:
+def mark_zeros(ax: Axes, x: Iterable[float], values: Iterable[float], colour: str) -> None:
     """Where values are exactly 0, which a logarithmic axis cannot show, a triangle at its foot that says so."""
     zeros = [at for at, value in zip(x, values) if value == 0]
     if zeros:
-        foot = {"transform": ax.get_xaxis_transform(), "color": colour, "clip_on": False, "zorder": 5}
+        foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": colour, "clip_on": False, "zorder": 5}
         ax.plot(zeros, [0.02] * len(zeros), "v", ms=5, **foot)
         ax.text(zeros[0], 0.035, "0", size=8, ha="center", va="bottom", **foot)
 
