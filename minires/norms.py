@@ -19,8 +19,8 @@ SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e25
 
 
 def is_safe(square: float, dtype: Any) -> bool:
-    """Whether a sum of squares computed in float32 or float64 is as good as its type; False for NaN."""
-    low, high = SAFE[dtype]
+    """Whether a sum of squares computed in float32 or float64 is as good as its type; False for NaN and other types."""
+    low, high = SAFE.get(dtype, (math.inf, 0.0))
     return low < square < high
 
 

@@ -53,7 +53,7 @@ class FlowRecorder(Recorder):
         if self._call is not None or not self.passes:
             self.passes.append(self._call or "backward")
             self._call, self._offset = None, self._next
-        used = sorted(edges, key=_position)
+        used = edges if len(edges) == 1 else sorted(edges, key=_position)
         if isinstance(source, Op):
             key, identity, name = source.serial + self._offset, source.serial, naming.label(source.scope, source.name)
             self._next = max(self._next, key + 1)

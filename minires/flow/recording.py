@@ -58,7 +58,7 @@ class Recording(FlowRecorder):
 
     A recording may hold several passes: calls of backward, which add up in ``.grad``, and of `grad`, which do not.
     They are kept apart, in order, and all but the first are named: "conv1: Conv2d (backward 2)".
-    loss: its value, if `record` made the recording.
+    passes: "backward" or "grad" for each. loss: its value, if `record` made the recording.
     """
 
     loss: float | None = None
@@ -66,8 +66,9 @@ class Recording(FlowRecorder):
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
         """Keep one tensor's gradient; discard what was derived without it."""
         super().backward(source, edges, total)
-        for derived in ("nodes", "by_key", "forks", "layers", "_names"):
-            vars(self).pop(derived, None)
+        if {"_names", "forks"} & vars(self).keys():  # on one of which all the others depend
+            for derived in ("nodes", "by_key", "forks", "layers", "_names"):
+                vars(self).pop(derived, None)
 
     # ── what was recorded ──
     @cached_property
@@ -76,13 +77,16 @@ class Recording(FlowRecorder):
 
         Raises RuntimeError if nothing was recorded.
         """
+        return [node._replace(name=str(self._names[node.key])) for node in sorted(self._recorded(), key=_position)]
+
+    def _recorded(self) -> list[Node]:
+        """The nodes in the order in which they came, not yet numbered. Raises RuntimeError if there are none."""
         if not self._nodes:
             raise RuntimeError(
                 "Recording: nothing was recorded yet; run forward and loss.backward() inside `with flow.recording()`, "
                 "not under no_grad()"
             )
-        named = [node._replace(name=str(self._names[node.key])) for node in self._nodes]
-        return sorted(named, key=_position)
+        return self._nodes
 
     @cached_property
     def _names(self) -> dict[int, naming.Name]:
@@ -96,7 +100,7 @@ class Recording(FlowRecorder):
     @cached_property
     def forks(self) -> list[Fork]:
         """The forks, pass by pass in forward order, see `forks.skip_edges`; named by the scope of the addition."""
-        return find_forks(self.by_key, self.passes)
+        return find_forks({node.key: node for node in self._recorded()}, self.passes)
 
     @cached_property
     def layers(self) -> list[Layer]:

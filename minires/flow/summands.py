@@ -17,6 +17,10 @@ from ..threads import one_blas_thread
 CANCELLED = 1e-2  # a sum whose square is smaller than this share of its summands' has lost digits to cancellation
 
 
+WITH_ITSELF, NO_OTHERS = np.ones((1, 1)), ((0.0, 0.0),)  # of a gradient that has a single summand, as most have
+WITH_ITSELF.flags.writeable = False
+
+
 class Measured(NamedTuple):
     """What is left of the arrays: of each summand its norm, of each pair the cosine of the angle between them.
 
@@ -59,9 +63,9 @@ def _alone(total: np.ndarray) -> Measured:
     else:
         total, scale = scaled(total)
         norm = math.sqrt(float(total @ total)) * scale if total.size else 0.0
-    known = math.isfinite(norm)
-    cosine = math.nan if not known else 1.0 if norm else 0.0
-    return Measured((norm,), np.array([[cosine]]), ((0.0, 0.0),), norm, 0.0 if known else math.nan)
+    if not math.isfinite(norm):
+        return Measured((norm,), np.full((1, 1), math.nan), NO_OTHERS, norm, math.nan)
+    return Measured((norm,), WITH_ITSELF if norm else np.zeros((1, 1)), NO_OTHERS, norm, 0.0)
 
 
 def _in_own_type(summands: list[np.ndarray], total: np.ndarray) -> Measured | None:
