@@ -5,6 +5,7 @@
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,10 +159,11 @@ class Recording(FlowRecorder):
                     "gradient is the sum of all uses, and its norm stands with the first"
                 )
         if len(self.passes) > 1:
+            calls = ", ".join(f"{count} of {call}" for call, count in Counter(self.passes).items())
             rest = "; what grad returned does not" if "grad" in self.passes else ""
             found.append(
-                f"{len(self.passes)} passes, kept apart ({', '.join(self.passes)}): what backward sent to a leaf "
-                f"tensor adds up in its .grad{rest}"
+                f"{len(self.passes)} passes, kept apart ({calls}): what backward sent to a leaf tensor adds up in its "
+                f".grad{rest}"
             )
         return found
 
