@@ -1,8 +1,11 @@
 """Look without touching: instruments run a model and leave it exactly as it was."""
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from .. import random
 from ..nn import Module
@@ -15,7 +18,7 @@ def keeping(model: Module) -> Iterator[None]:
 
     Restored bit for bit are parameters and buffers (arrays or Tensors, whether assigned anew or written into), their
     dtype and device, their gradients and whether they require any; and every other attribute of every module: its mode,
-    its hooks, a counter, what its lists, dicts and sets contain.
+    its hooks, a counter, a random generator of its own, what its lists, dicts and sets contain.
     """
     restorers = [_restorer(thing) for thing in _held_by(model)]
     state = random.get_state()
@@ -33,30 +36,29 @@ def _held_by(model: Module) -> list[Any]:
     stack: list[Any] = [model]
     while stack:
         thing = stack.pop()
-        if id(thing) in found:
-            continue
         if isinstance(thing, tuple):
             stack += thing
-        elif isinstance(thing, Module | Tensor | list | dict | set) or _is_array(thing):
+        elif id(thing) not in found and _can_change(thing):
             found[id(thing)] = thing
-            if isinstance(thing, Module):
-                stack += vars(thing).values()
+            if isinstance(thing, Module | dict):
+                stack += (vars(thing) if isinstance(thing, Module) else thing).values()
+            elif isinstance(thing, list | deque | set):
+                stack += thing
             elif isinstance(thing, Tensor):
                 stack.append(thing.data)
-            elif isinstance(thing, dict):
-                stack += thing.values()
-            elif isinstance(thing, list | set):
-                stack += thing
     return list(found.values())
 
 
-def _is_array(thing: Any) -> bool:
-    """Whether it is an array that can be written into, on any device (CuPy's have no flag that would forbid it)."""
-    return hasattr(thing, "dtype") and hasattr(thing, "__setitem__") and getattr(thing.flags, "writeable", True)
+def _can_change(thing: Any) -> bool:
+    """Whether it is of a kind that `_restorer` can restore."""
+    if isinstance(thing, np.ndarray) or type(thing).__module__.partition(".")[0] == "cupy":
+        return hasattr(thing, "__setitem__") and getattr(thing.flags, "writeable", True)  # CuPy has no such flag
+    return isinstance(thing, Module | Tensor | list | deque | dict | set | np.random.Generator)
 
 
 def _restorer(thing: Any) -> Callable[[], None]:
     """What makes a thing again what it is now. The things that it holds have their own."""
+    before: Any
     if isinstance(thing, Tensor):
         fields = thing.data, thing.grad, thing.requires_grad, thing.op
         thing.grad = None
@@ -64,13 +66,19 @@ def _restorer(thing: Any) -> Callable[[], None]:
         def restore() -> None:
             thing.data, thing.grad, thing.requires_grad, thing.op = fields
 
-    elif isinstance(thing, Module | list | dict | set):
+    elif isinstance(thing, Module | list | deque | dict | set):
         contents = vars(thing) if isinstance(thing, Module) else thing
         before = contents.copy()
 
         def restore() -> None:
             contents.clear()
-            (contents.extend if isinstance(contents, list) else contents.update)(before)
+            (contents.extend if isinstance(contents, list | deque) else contents.update)(before)
+
+    elif isinstance(thing, np.random.Generator):
+        before = thing.bit_generator.state
+
+        def restore() -> None:
+            thing.bit_generator.state = before
 
     else:
         before = thing.copy("K")

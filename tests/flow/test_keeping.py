@@ -1,5 +1,7 @@
 """Every instrument leaves a model exactly as it was, whatever the model holds and its forward does to it."""
 
+from collections import deque
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,9 @@ class Busy(nn.Module):
         self.register_buffer("late", None)  # not there before the first call
         self.calls, self.seen, self.known, self.plain = 0, [], {}, np.zeros(2)
         self.pair = (mr.tensor([1.0]), [1])
+        self.own, self.last = np.random.default_rng(0), deque([1, 2], maxlen=2)
+        self.locked = np.zeros(2)
+        self.locked.flags.writeable = False
 
     def forward(self, x):
         self.mean = self.mean * 0.9 + x.detach().mean() * 0.1
@@ -36,6 +41,8 @@ class Busy(nn.Module):
         self.pair[0].data += 1
         self.pair[1].append(2)
         self.new = self.calls
+        self.own.random()
+        self.last.append(3)
         self.register_buffer("newer", x.data)
         self.train(not self.training)
         self.train(not self.training)
@@ -82,7 +89,9 @@ def snapshot(thing):
         return id(thing), snapshot(thing.data), snapshot(thing.grad), thing.requires_grad, thing.op
     if isinstance(thing, np.ndarray):
         return id(thing), thing.dtype, thing.shape, thing.tobytes()
-    if isinstance(thing, list | tuple):
+    if isinstance(thing, np.random.Generator):
+        return id(thing), thing.bit_generator.state
+    if isinstance(thing, list | tuple | deque):
         return id(thing), [snapshot(value) for value in thing]
     if isinstance(thing, dict):
         return id(thing), [(key, snapshot(value)) for key, value in thing.items()]
