@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import writes
-from .checks import as_array, check_all_used, checked, checked_seed, freed, one_each
+from .checks import as_array, as_list, check_all_used, checked, checked_seed, freed, one_each
 from .ops import Op
 from .ops.arithmetic import add
 from .state import state, switch
@@ -37,7 +37,7 @@ class Edge(NamedTuple):
 
 
 class Recorder:
-    """Watches while the graph is built and walked. A subclass defines one of the two methods, or both.
+    """Watches while the graph is built and walked. A subclass defines the methods that it needs.
 
     >>> import minires as mr
     >>> class Forks(mr.Recorder):
@@ -52,6 +52,9 @@ class Recorder:
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """An op has joined the graph: its input arrays (numbers and None as they were) and its output array."""
+
+    def begin(self, call: str) -> None:
+        """A walk back begins, by a call of "backward", which adds to ``.grad``, or of "grad", which does not."""
 
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
         """The gradient of an op's output, or of a leaf tensor, is complete: its edges and their sum. Only read them."""
@@ -78,8 +81,8 @@ def grad(
     Returns one array per input, of its shape. Raises ValueError if an input is not part of the graph
     (``allow_unused=True`` returns None for it instead).
     """
-    outputs, inputs = _as_list(outputs), _as_list(inputs)
-    seeds = [None] * len(outputs) if grad_outputs is None else _as_list(grad_outputs)
+    outputs, inputs = as_list(outputs), as_list(inputs)
+    seeds = [None] * len(outputs) if grad_outputs is None else as_list(grad_outputs)
     if len(seeds) != len(outputs):
         raise ValueError(f"grad: got {len(seeds)} grad_outputs for {len(outputs)} outputs; give one for each")
     wanted = {t.op or t for t in inputs}
@@ -92,7 +95,8 @@ def grad(
 
 def _walk(outputs, seeds, wanted, keep_graph):
     """Yield every node behind the outputs, its gradient, and whether that array may be kept as it is."""
-    sums, anomaly = _Sums(state.get().recorder), state.get().anomaly
+    now = state.get()
+    sums = _Sums(now.recorder, "backward" if wanted is None else "grad")
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))
     for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
@@ -102,7 +106,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
             grads = gradients(op, total)
             for slot, source in enumerate(op.inputs):
                 if source is not None:
-                    sums.add(source, op, slot, checked(grads[slot], op, slot, anomaly))
+                    sums.add(source, op, slot, checked(grads[slot], op, slot, now.anomaly))
             if not keep_graph:
                 op.release()
     for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
@@ -113,8 +117,10 @@ def _walk(outputs, seeds, wanted, keep_graph):
 class _Sums:
     """The gradients that are not complete yet: for each node, the sum of the edges seen so far."""
 
-    def __init__(self, recorder):
+    def __init__(self, recorder, call):
         self.recorder = recorder
+        if recorder is not None:
+            recorder.begin(call)
         self.edges = {}  # node -> its edges, kept only for a recorder
         self.totals = {}  # node -> running sum
         self.ours = set()  # nodes whose running sum is an array made here, safe to add to in place
@@ -133,11 +139,10 @@ class _Sums:
 
     def pop(self, node):
         """The gradient of a node whose edges are all there, and whether nobody else holds that array."""
-        total = self.totals.pop(node)
-        if self.recorder is None:
-            return total, node in self.ours
-        self.recorder.backward(node, self.edges.pop(node), total)
-        return total, False
+        total, ours = self.totals.pop(node), self.recorder is None and node in self.ours
+        if self.recorder is not None:
+            self.recorder.backward(node, self.edges.pop(node), total)
+        return total, ours
 
 
 def gradients(op, total):
@@ -172,7 +177,3 @@ def ops_latest_first(roots, wanted):
                 leading.add(op)
         order = [op for op in order if not leading.isdisjoint(op.inputs)]
     return reversed(order)
-
-
-def _as_list(x):
-    return list(x) if isinstance(x, list | tuple) else [x]

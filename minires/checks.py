@@ -151,3 +151,8 @@ def broadcasts(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 def as_array(value: Any) -> Any:
     """NumPy turns results of shape () into scalars; make an array of them again."""
     return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def as_list(x: Any) -> list[Any]:
+    """A list of what is in a list or tuple, or of the one thing given."""
+    return list(x) if isinstance(x, list | tuple) else [x]

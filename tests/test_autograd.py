@@ -193,6 +193,25 @@ def test_the_forward_pass_is_recorded_as_it_runs():
     assert list(ledger.outputs) == [h.op, y.op] and ledger.outputs[y.op] is y.data
 
 
+def test_a_recorder_is_told_when_a_walk_begins_and_what_called_it():
+    class Calls(mr.Recorder):
+        def __init__(self):
+            self.seen = []
+
+        def begin(self, call):
+            self.seen.append(call)
+
+        def backward(self, source, edges, total):
+            self.seen.append(source)
+
+    x, calls = leaf([1.0, 2.0]), Calls()
+    with switch(recorder=calls):
+        y = x * 3
+        y.backward(np.ones(2), keep_graph=True)
+        mr.grad(y, x, np.ones(2))
+    assert calls.seen == ["backward", y.op, x, "grad", y.op, x]
+
+
 def test_grad_is_recorded_too():
     x, ledger = leaf([1.0, 2.0]), Ledger()
     h = x * 3

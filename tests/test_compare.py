@@ -207,3 +207,23 @@ def test_ctrl_c_while_testing_costs_the_accuracy_alone(tmp_path, monkeypatch):
 def test_what_is_not_finite_is_said_not_hidden():
     bad = comparison({0: None}, {0: 1.0}, losses=(None, 1.0), accuracy=(0.1, 0.9))
     assert "not finite" in compare.table(bad)
+
+
+def test_what_vanishes_is_not_rounded_to_0():
+    from minires.flow import Fork
+
+    forks = [
+        Fork("a", skip=1.0, branch=b, total=1.0, cosine=0.0, sum_error=0.0, shape=(1,)) for b in (1e-20, 1e-3, 0.0)
+    ]
+    tiny = comparison({0: 1e-20, 9: 1e-30}, {0: 1e25, 9: 1.0}, losses=(1.0, 1e-7), forks=forks)
+    one, two, three = compare.sentences(tiny)
+    assert "1e+20 times smaller" in one and "collapsed 1e+10-fold, to 1e-30" in one
+    assert "1e+25 times as large" in one and "collapsed 1e+25-fold, to 1" in one
+    assert "1.0e-07 against 1.000" in two
+    assert "between 0% and 1e-04% " in three and "1e-38% at the median fork" in three
+    gone = comparison({0: 0.0, 9: 0.5}, {0: 0.5, 9: 0.0}, forks=forks)
+    one, _, _ = compare.sentences(gone)
+    assert "plain network's gradient is 0 at the first convolution" in one
+    assert "has grown from 0 to 0.5" in one and "has fallen from 0.5 to 0" in one
+    assert "is still 0" in compare.sentences(comparison({0: 0.0}, {0: 1.0}, forks=forks))[0]
+    assert "1e-20" in compare.table(tiny) and "1.0e-07" in compare.table(tiny)

@@ -204,7 +204,7 @@ async def an_async_generator():
     yield 1
 
 
-@pytest.mark.parametrize("thing", [nn.Linear, an_async_generator, "name"], ids=str)
+@pytest.mark.parametrize("thing", [nn.Linear, an_async_generator, "name"])
 def test_what_cannot_be_decorated_is_named(thing):
     with pytest.raises(TypeError, match=r"switch: got .* to decorate; it takes functions, generators and coroutines"):
         mr.no_grad()(thing)

@@ -310,7 +310,7 @@ def _cell(value: float | None, spec: str) -> str:
 
 
 def _loss(value: float | None) -> str:
-    return _cell(value, ".3f" if value is None or value < 1000 else ".1e")
+    return _cell(value, ".3f" if not value or 0.01 <= value < 1000 else ".1e")
 
 
 def _accuracy(value: float | None) -> str:
@@ -347,8 +347,8 @@ def sentences(measured: Comparison) -> list[str]:
         return [first, second, "The gradient at the forks of the residual network is not finite, or 0."]
     third = (
         f"At each of the {len(forks)} forks the gradient is the sum of what skip and branch returned, to within "
-        f"{measured.fork_sum_error:.0e} of its size; at the end the branch returned between {min(shares):.0%} and "
-        f"{max(shares):.0%} of ‖skip‖² + ‖branch‖², and {np.median(shares):.0%} at the median fork."
+        f"{measured.fork_sum_error:.0e} of its size; at the end the branch returned between {_share(min(shares))} and "
+        f"{_share(max(shares))} of ‖skip‖² + ‖branch‖², and {_share(float(np.median(shares)))} at the median fork."
     )
     return [first, second, third]
 
@@ -357,19 +357,25 @@ def _trend(ratio: float | None) -> str:
     """Describe what a first/last ratio says about the gradient on its way back."""
     if ratio is None:
         return "is not finite"
+    if ratio == 0:
+        return "is 0 at the first convolution (it vanishes on its way back)"
     if ratio > 1.5:
         explodes = " (it explodes on its way back)" if ratio > 20 else ""
         return f"is {_times(ratio)} times as large at the first convolution as at the last{explodes}"
     if ratio < 1 / 1.5:
         vanishes = " (it vanishes on its way back)" if ratio < 1 / 20 else ""
-        return f"is {_times(1 / max(ratio, 1e-300))} times smaller at the first convolution than at the last{vanishes}"
+        return f"is {_times(1 / ratio)} times smaller at the first convolution than at the last{vanishes}"
     return f"is about the same at both ends (ratio {ratio:.2f})"
 
 
 def _change(before: float | None, after: float | None) -> str:
     """Describe how a first/last ratio changed in training."""
-    if not before or not after:
+    if before is None or after is None:
         return "is not finite"
+    if before == after:
+        return f"is still {after:.2g}"
+    if not before or not after:
+        return f"has {'grown' if after else 'fallen'} from {before:.2g} to {after:.2g}"
     factor = max(before / after, after / before)
     if factor < 10:
         return f"has changed by a factor of {factor:.1f}, to {after:.2g}"
@@ -377,7 +383,12 @@ def _change(before: float | None, after: float | None) -> str:
 
 
 def _times(factor: float) -> str:
-    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"
+    return f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}" if factor < 1e6 else f"{factor:.0e}"
+
+
+def _share(share: float) -> str:
+    """In percent, with a power of ten where it would be rounded to 0."""
+    return f"{share:.0%}" if share == 0 or share >= 0.005 else f"{100 * share:.0e}%"
 
 
 def write(folder: Path, settings: Settings, measured: Comparison, runners: dict[str, Runner]) -> None:

@@ -138,10 +138,7 @@ def _train(runners: Mapping[str, Runner], train: data.Dataset, settings: Setting
 def _draw_training(folder: Path, runners: Mapping[str, Runner]) -> list[Path]:
     """Depth × step heatmaps on one colour scale, and the training curves."""
     plt, plots = _matplotlib()
-    from matplotlib.colors import LogNorm
-
-    norms = np.concatenate([r.history.convolution_norms.ravel() for r in runners.values()])
-    scale = LogNorm(*np.quantile(norms[norms > 0], [0.005, 0.995]))
+    scale = plots.colour_scale(np.concatenate([r.history.convolution_norms.ravel() for r in runners.values()]))
     figure, axes = plt.subplots(len(runners), 1, figsize=(7, 3 * len(runners)), squeeze=False, layout="constrained")
     for ax, (name, runner) in zip(axes[:, 0], runners.items()):
         plots.heatmap(ax, runner.history.steps, runner.history.convolution_norms, scale, name)

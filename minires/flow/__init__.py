@@ -9,8 +9,8 @@ from .jacobian import Jacobian, jacobian, jacobians
 from .keeping import keeping
 from .landscape import Landscape, landscape
 from .lesion import Lesion, lesion, shortcut_alone
+from .node import Node
 from .paths import PathSpectrum, path_spectrum
-from .recorder import Node
 from .recording import Layer, Recording, record, recording
 from .responses import Responses, responses
 from .shattering import Shattering, gradient_correlation, shattering

@@ -1,8 +1,7 @@
 """A chain of blocks taken out of its model: what each gets as its input, and the function they form together."""
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -47,18 +46,3 @@ def chain_of(
                 "between them into one module with a block"
             )
     return [found[name] for name, _, _ in seen], [entered.data for _, entered, _ in seen]
-
-
-@contextlib.contextmanager
-def in_float64(model: Module) -> Iterator[None]:
-    """Run a model in float64, with its parameters as constants; its own arrays come back when the block ends."""
-    parameters = [(p, p.data, p.requires_grad) for p in model.parameters()]
-    buffers = [(module, dict(module._own("buffer"))) for module in model.modules()]
-    try:
-        model.double().requires_grad_(False)
-        yield
-    finally:
-        for p, data, requires_grad in parameters:
-            p.data, p.requires_grad = data, requires_grad
-        for module, before in buffers:
-            vars(module).update(before)

@@ -3,13 +3,14 @@
 import csv
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..files import replacing
 from .forks import Fork, skip_edges
-from .recorder import Node
+from .node import Node
 
 VERSION = 1  # of the schema; it changes when a field changes its meaning or is removed
 
@@ -17,10 +18,11 @@ VERSION = 1  # of the schema; it changes when a field changes its meaning or is 
 def graph(nodes: Sequence[Node]) -> dict[str, Any]:
     """The computation graph of a recording's nodes.
 
-    version: 1. nodes: tensors in forward order, each {id, name, op, scope, shape, parameter, norm}; op is "" for a leaf
-    tensor, norm that of its gradient. edges: in forward direction, each {source, consumer, slot, norm, role}: tensor
-    ``source`` was input number ``slot`` of the op that made tensor ``consumer``, and norm is that of the gradient that
-    came back along this edge; role is "skip" or "branch" at a fork, else null.
+    version: 1. nodes: tensors in forward order, each {id, name, op, scope, shape, parameter, norm, pass}; op is "" for
+    a leaf tensor, norm that of its gradient, pass the walk back that it was seen in. edges: in forward direction, each
+    {source, consumer, slot, norm, role}: tensor ``source`` was input number ``slot`` of the op that made tensor
+    ``consumer``, and norm is that of the gradient that came back along this edge; role is "skip" or "branch" at a fork,
+    else null. Passes share no nodes and have no edges between them.
     """
     described = [
         {
@@ -31,6 +33,7 @@ def graph(nodes: Sequence[Node]) -> dict[str, Any]:
             "shape": list(node.shape),
             "parameter": node.parameter,
             "norm": node.norm,
+            "pass": node.pass_,
         }
         for node in nodes
     ]
@@ -55,8 +58,7 @@ def to_json(
 ) -> None:
     """Write {version, loss, notes, forks, layers, graph}, whole or not at all; forks and layers come without arrays."""
     without_arrays = [
-        {k: v for k, v in dataclasses.asdict(fork).items() if not k.endswith("_grad")}
-        | {"ratio": fork.ratio, "share": fork.share}
+        {k: v for k, v in _fields(fork).items() if not k.endswith("_grad")} | {"ratio": fork.ratio, "share": fork.share}
         for fork in forks
     ]
     document = {
@@ -64,11 +66,16 @@ def to_json(
         "loss": loss,
         "notes": notes,
         "forks": without_arrays,
-        "layers": [dataclasses.asdict(layer) for layer in layers],
+        "layers": [_fields(layer) for layer in layers],
         "graph": graph(nodes),
     }
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(_finite(document), indent=1) + "\n")
+
+
+def _fields(result: Any) -> dict[str, Any]:
+    """The fields of a dataclass; ``pass_`` is called "pass", as it may be outside of Python."""
+    return {field.name.rstrip("_"): getattr(result, field.name) for field in dataclasses.fields(result)}
 
 
 def _finite(value: Any) -> Any:
@@ -77,30 +84,45 @@ def _finite(value: Any) -> Any:
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
-    return None if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_csv(path: str | os.PathLike, nodes: Sequence[Node]) -> None:
-    """Write a row for every edge, whole or not at all: source, consumer, slot, role, gradient_norm."""
+    """Write a row for every edge, whole or not at all: source, consumer, slot, role, gradient_norm, pass."""
     names = {node.key: node.name for node in nodes}
+    passes = {node.key: node.pass_ for node in nodes}
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["source", "consumer", "slot", "role", "gradient_norm"])
+        rows.writerow(["source", "consumer", "slot", "role", "gradient_norm", "pass"])
         for edge in _edges(nodes):
             ends = names[edge["source"]], names[edge["consumer"]]
-            rows.writerow([*ends, edge["slot"], edge["role"] or "", f"{edge['norm']:.8g}"])
+            rows.writerow([*ends, edge["slot"], edge["role"] or "none", edge["norm"], passes[edge["source"]]])
 
 
 def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> str:
     """Forks, weight layers and notes as text."""
-    lines = [f"{'fork':<24}{'skip':>11}{'branch':>11}{'total':>11}{'ratio':>9}{'cosine':>9}{'sum error':>11}"]
+    width = max(24, *(len(row.name) + 1 for row in (*forks, *weight_layers)), 0)
+    lines = [f"{'fork':<{width}}{'skip':>11}{'branch':>11}{'total':>11}{'ratio':>10}{'cosine':>10}{'sum error':>11}"]
     for f in forks:
         norms = f"{f.skip:>11.3e}{f.branch:>11.3e}{f.total:>11.3e}"
-        lines.append(f"{f.name:<24}{norms}{f.ratio:>9.3f}{f.cosine:>9.3f}{f.sum_error:>11.0e}")
+        lines.append(f"{f.name:<{width}}{norms}{short(f.ratio):>10}{short(f.cosine):>10}{f.sum_error:>11.0e}")
     if not forks:
         lines.append("(no fork: no tensor's consumers meet again at an addition)")
-    lines += ["", f"{'layer':<24}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}{'mean of y':>11}{'std of y':>11}"]
+    if not weight_layers:
+        return "\n".join([*lines, *_notes(notes)])
+    lines += ["", f"{'layer':<{width}}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}{'mean of y':>11}{'std of y':>11}"]
     for r in weight_layers:
         statistics = f"{r.mean:>11.3e}{r.std:>11.3e}"
-        lines.append(f"{r.name:<24}{r.weight_gradient:>11.3e}{r.output_gradient:>11.3e}{statistics}")
-    return "\n".join([*lines, *(f"note: {note}" for note in notes)])
+        lines.append(f"{r.name:<{width}}{r.weight_gradient:>11.3e}{r.output_gradient:>11.3e}{statistics}")
+    return "\n".join([*lines, *_notes(notes)])
+
+
+def _notes(notes: Sequence[str]) -> Iterator[str]:
+    return (f"note: {note}" for note in notes)
+
+
+def short(value: float) -> str:
+    """Three decimals where they say something, else two digits and the power of ten: 0.250, but 1.1e-20 and 3.0e+04."""
+    if value == 0:
+        return "0"
+    return f"{value:.1e}" if abs(value) < 0.01 or 1e4 <= abs(value) < math.inf else f"{value:.3f}"

@@ -4,13 +4,14 @@ The graph comes as ``{key: keys of the consumers}``; a consumer's key is larger 
 tensors have negative keys.
 """
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
-from .recorder import Node
+from . import naming
+from .node import Node
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Fork:
     """A tensor at which a shortcut and a branch start, to meet again at an addition.
 
     skip, branch, total: Euclidean norms of the gradient that came back along each, and of what was passed on.
-    cosine: between skip and branch. sum_error: ‖total − (skip + branch)‖ / ‖total‖, in float64.
-    skip_grad, branch_grad: the arrays themselves, if the recording keeps arrays, else None.
+    cosine: between skip and branch; 0 if one of them is 0. sum_error: ‖total − (skip + branch)‖ / ‖total‖, in float64;
+    0 if both are 0. skip_grad, branch_grad: the arrays themselves, if the recording keeps arrays, else None.
+    pass_: which walk back of the recording it was.
     """
 
     name: str
@@ -31,47 +33,68 @@ class Fork:
     shape: tuple[int, ...]
     skip_grad: Any = field(default=None, repr=False)
     branch_grad: Any = field(default=None, repr=False)
+    pass_: int = 1
 
     @property
     def ratio(self) -> float:
         """‖branch‖ / ‖skip‖."""
         if self.skip == self.branch == 0:
-            return float("nan")
-        return self.branch / self.skip if self.skip else float("inf")
+            return math.nan
+        return self.branch / self.skip if self.skip else math.inf
 
     @property
     def share(self) -> float:
         """The branch's share of ‖skip‖² + ‖branch‖²."""
-        both = self.skip**2 + self.branch**2
-        return self.branch**2 / both if both else float("nan")
+        return self._share(self.branch)
+
+    @property
+    def skip_share(self) -> float:
+        """The skip's share of ‖skip‖² + ‖branch‖²; where the branch has nearly all, 1 − share would round it to 0."""
+        return self._share(self.skip)
+
+    def _share(self, part: float) -> float:
+        largest = max(self.skip, self.branch)
+        if not 0 < largest < math.inf:
+            return math.nan
+        return (part / largest) ** 2 / ((self.skip / largest) ** 2 + (self.branch / largest) ** 2)
 
 
-def find_forks(nodes: Mapping[int, Node]) -> list[Fork]:
-    """The forks among recorded nodes (by key), in forward order, named by the scope of the addition."""
+def find_forks(nodes: Mapping[int, Node], passes: Sequence[str]) -> list[Fork]:
+    """The forks among recorded nodes (by key), pass by pass in forward order.
+
+    A fork is named by the scope of the addition, or by the addition where that has none; "#2" follows a second such
+    fork in the same pass, and the pass follows all.
+    """
     meets = meeting_points({key: node.consumers for key, node in nodes.items()})
     found = []
-    for key, skip in skip_edges(nodes).items():
-        meeting = meets[key]
+    used: Counter[tuple[int, str]] = Counter()
+    for key, skip in sorted(skip_edges(nodes).items(), key=lambda item: (nodes[item[0]].pass_, item[0])):
+        node, meeting = nodes[key], meets[key]
+        if len(node.edge_norms) > len(node.consumers):
+            continue  # backward was started here too, so skip and branch are not all of the gradient
         assert meeting is not None  # every fork has one
-        found.append(_fork(nodes[key], skip, nodes[meeting].scope))
+        name = nodes[meeting].scope or nodes[meeting].op
+        used[node.pass_, name] += 1
+        name = naming.numbered(name, used[node.pass_, name]) + naming.pass_suffix(passes, node.pass_)
+        found.append(_fork(node, skip, name))
     return found
 
 
 def _fork(node: Node, skip: int, name: str) -> Fork:
     """The fork at a node: its edge number ``skip`` is the shortcut, and the sum of the others the branch."""
-    others = [i for i in range(len(node.consumers)) if i != skip]
-    branch_norm = float(np.sqrt(max(node.gram[np.ix_(others, others)].sum(), 0)))
-    both = node.edge_norms[skip] * branch_norm
+    branch, cosine = node.others[skip]
+    others = [grad for i, grad in enumerate(node.grads) if i != skip]
     return Fork(
         name=name,
         skip=node.edge_norms[skip],
-        branch=branch_norm,
+        branch=branch,
         total=node.norm,
-        cosine=float(node.gram[skip, others].sum()) / both if both else 0.0,
+        cosine=float(cosine),
         sum_error=node.sum_error,
         shape=node.shape,
         skip_grad=node.grads[skip] if node.grads else None,
-        branch_grad=sum(node.grads[i] for i in others) if node.grads else None,
+        branch_grad=sum(others[1:], start=others[0]) if node.grads else None,
+        pass_=node.pass_,
     )
 
 

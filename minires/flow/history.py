@@ -72,7 +72,7 @@ class FlowHistory:
                 "FlowHistory.first_over_last: got no convolutions; add a recording of a network that has some"
             )
         norms = self.convolution_norms
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             return norms[:, 0] / norms[:, -1]
 
     def save(self, path: str | os.PathLike) -> None:

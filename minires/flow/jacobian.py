@@ -10,7 +10,9 @@ it cannot give Jv: the usual trick, a reverse pass through the reverse pass, nee
 differentiable. So Jv is a central difference, (f(x + hv) − f(x − hv)) / 2h in float64, and only *steers* the iteration:
 the singular values returned are those of JᵀU, where U holds the orthonormal vectors found and each column of JᵀU is an
 exact vector–Jacobian product. They never exceed the true ones, and an angle ε between U and the true vectors costs only
-ε². Jv is checked against the identity ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and the result says how far it was off.
+ε². Jv is checked against the identity ⟨u, Jv⟩ = ⟨Jᵀu, v⟩, and the result says how far it was off. Where J is so small
+that Jv is lost in the rounding of y, U goes in random directions, and residuals near 1 or above say so, until it spans
+all of them: then the values are exact.
 """
 
 from collections.abc import Iterable
@@ -22,9 +24,10 @@ from tqdm import tqdm
 
 from .. import autograd, kernels, random
 from ..nn import Module
+from ..norms import norm, relative, scaled
 from ..tensor import Tensor
 from ..threads import one_blas_thread
-from .chain import Chain, Function, chain_of, in_float64
+from .chain import Chain, Function, chain_of
 from .keeping import keeping
 
 
@@ -68,7 +71,8 @@ def jacobian(
     Raises ValueError if ``count`` or ``iterations`` does not fit, or if y does not depend on x.
     """
     if isinstance(block, Module):
-        with keeping(block), in_float64(block):
+        with keeping(block):
+            block.double().requires_grad_(False)
             f, start = _from_host(block, _device(block, x)), _array(x).astype(np.float64)
             return _jacobian(f, start, count, iterations, tolerance, vectors, seed)
     state = random.get_state()
@@ -97,7 +101,8 @@ def jacobians(
     The model is left exactly as it was. Raises ValueError if a block is not called once, or they form no chain.
     """
     results = []
-    with keeping(model), in_float64(model):
+    with keeping(model):
+        model.double().requires_grad_(False)
         device = _device(model, x)
         x = kernels.to_device(_array(x).astype(np.float64), device)
         chain, inputs = chain_of("jacobians", model, x, blocks)
@@ -121,19 +126,24 @@ def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors,
     u = np.zeros((m, 0))  # orthonormal columns; beside them Jᵀu, exact, and J·Jᵀu, by differences
     jt_u, jjt_u = np.zeros((n, 0)), np.zeros((m, 0))
     block = map_.jv(rng.standard_normal((n, count)))
-    done = 0
-    while done < iterations:
+    done, unit = 0, 1.0
+    while done < iterations and u.shape[1] < m:
         new = _orthonormal(block, u, map_.noise)
         if new.shape[1] < count:  # an invariant subspace: go on from somewhere else, within the range of J
             fresh = map_.jv(rng.standard_normal((n, count - new.shape[1])))
             new = np.hstack([new, _orthonormal(fresh, np.hstack([u, new]), map_.noise)])
         if not new.shape[1]:
-            break  # the range of J is exhausted: all is exact
+            if done and _adjoint_error(u, jt_u, jjt_u) < 0.1:
+                break  # the range of J is exhausted: all is exact
+            anywhere = rng.standard_normal((m, min(count, m - u.shape[1])))  # Jv is lost in the rounding of y
+            new = _orthonormal(anywhere, u, map_.noise)
+        exact = map_.vj(new)
+        if not done:
+            unit = scaled(exact)[1]  # in which J is measured from here on, so that no square under- or overflows
         done += 1
         u = np.hstack([u, new])
-        exact = map_.vj(new)
-        jt_u = np.hstack([jt_u, exact])
-        block = map_.jv(exact)
+        jt_u = np.hstack([jt_u, exact / unit])
+        block = map_.jv(exact / unit) / unit
         jjt_u = np.hstack([jjt_u, block])
         squares, mix = np.linalg.eigh(jt_u.T @ jt_u)  # cheap, and good enough to see whether this is enough
         values, mix = np.sqrt(np.maximum(squares[::-1], 0))[:count], mix[:, ::-1][:, :count]
@@ -143,11 +153,11 @@ def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors,
         return Jacobian(np.zeros(count), np.zeros(count), 0.0, done, (m, n))  # J = 0 determines no singular vectors
     right, values, mix = np.linalg.svd(jt_u, full_matrices=False)
     right, values, mix = right[:, :count], values[:count], mix[:count].T
-    residuals = _residuals(u, jjt_u, values, mix)
-    adjoint = float(np.abs(u.T @ jjt_u - jt_u.T @ jt_u).max() / values[0] ** 2)
+    residuals = _residuals(u, jjt_u, values, mix) if u.shape[1] < m else np.zeros(len(values))  # all of J is known
+    adjoint = _adjoint_error(u, jt_u, jjt_u)
     missing = max(count - len(values), 0)  # J has a lower rank than ``count``: the rest is 0
     return Jacobian(
-        np.pad(values, (0, missing)),
+        np.pad(values * unit, (0, missing)),
         np.pad(residuals, (0, missing)),
         adjoint,
         done,
@@ -161,6 +171,12 @@ def _residuals(u: np.ndarray, jjt_u: np.ndarray, values: np.ndarray, mix: np.nda
     """‖Jv − σu‖ / σ₁ of the singular triples found in Jᵀu = right · diag(values) · mixᵀ."""
     safe = np.maximum(values, values[0] * np.finfo(float).eps)
     return np.linalg.norm(jjt_u @ mix / safe - (u @ mix) * values, axis=0) / values[0]
+
+
+def _adjoint_error(u: np.ndarray, jt_u: np.ndarray, jjt_u: np.ndarray) -> float:
+    """The largest |⟨u, Jv⟩ − ⟨Jᵀu, v⟩| for v = Jᵀu, over σ₁²."""
+    exact = jt_u.T @ jt_u
+    return relative(float(np.abs(u.T @ jjt_u - exact).max()), float(np.linalg.norm(exact, 2)))
 
 
 def _orthonormal(block: np.ndarray, basis: np.ndarray, noise: float) -> np.ndarray:
@@ -194,7 +210,7 @@ class _LinearMap:
         eps = float(np.finfo(x.dtype).eps)
         self.move = eps**0.5  # small, at the cost of some rounding: a ReLU that switches within ±hv would be worse
         self.noise = 100 * self.move  # of Jv, with a margin
-        self.norms = [float(np.linalg.norm(array)) or 1.0 for array in (x, self.y.data)]
+        self.norms = [norm(array) or 1.0 for array in (x, self.y.data)]
         self.stretch = 1.0  # the largest ‖Jᵀu‖ seen
 
     def _run(self, x: Tensor) -> Tensor:
@@ -216,7 +232,7 @@ class _LinearMap:
         columns, step = [], self.move * self.norms[0] / growth**0.5
         with autograd.switch(grad_enabled=False, recorder=None):
             for column in v.T:
-                size = float(np.linalg.norm(column)) or 1.0
+                size = norm(column) or 1.0
                 move = (column * (step / size)).reshape(self.x.shape).astype(self.x.dtype)
                 ahead, behind = (self._run(Tensor(self.x + sign * move)).data for sign in (1, -1))
                 columns.append((ahead.astype(np.float64) - behind).ravel() * (size / (2 * step)))

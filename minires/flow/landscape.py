@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from .. import autograd
 from ..nn import Module, functional as F
+from ..norms import norm
 from ..tensor import Tensor
 from .keeping import keeping
 from .measure import measure, pairs_of
@@ -93,6 +94,6 @@ def filter_normalised(weight: np.ndarray, rng: np.random.Generator) -> np.ndarra
     if weight.ndim < 2:
         return np.zeros_like(weight)
     direction = rng.standard_normal(weight.shape)
-    axes = tuple(range(1, weight.ndim))
-    norms = [np.sqrt((a.astype(np.float64) ** 2).sum(axis=axes, keepdims=True)) for a in (weight, direction)]
-    return (direction * (norms[0] / norms[1])).astype(weight.dtype)
+    for filter_, move in zip(weight, direction):
+        move *= norm(filter_) / norm(move)
+    return direction.astype(weight.dtype)

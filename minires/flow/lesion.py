@@ -22,6 +22,7 @@ from ..models import PadShortcut
 from ..nn import Module, functional as F
 from ..ops.activation import ReLU
 from ..tensor import Tensor
+from .export import short
 from .inside import check_all_ran, find_blocks, first_of, passages
 from .keeping import keeping
 from .measure import measure, pairs_of
@@ -52,12 +53,12 @@ class Lesion:
     def table(self) -> str:
         """The numbers as text."""
         rows = [f"{'deleted':<24}{'accuracy':>10}{'drop':>9}{'loss':>10}"]
-        rows.append(f"{'nothing':<24}{self.intact_accuracy:>10.3f}{'':>9}{self.intact_loss:>10.3f}")
+        rows.append(f"{'nothing':<24}{self.intact_accuracy:>10.3f}{'–':>9}{short(self.intact_loss):>10}")
         for name, accuracy, drop, loss, change in zip(
             self.names, self.accuracy, self.drop, self.loss, self.stage_change
         ):
             note = "  changes the shape" if change else ""
-            rows.append(f"{name:<24}{accuracy:>10.3f}{drop:>9.3f}{loss:>10.3f}{note}")
+            rows.append(f"{name:<24}{accuracy:>10.3f}{drop:>9.3f}{short(loss):>10}{note}")
         return "\n".join(rows)
 
 

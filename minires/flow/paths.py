@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .. import autograd
 from ..nn import Module, Parameter, functional as F
+from ..norms import exact_sum, norm, relative
 from ..ops import Op
 from ..tensor import Tensor
 from .forks import skip_edges
@@ -47,7 +48,8 @@ class PathSpectrum:
     @property
     def effective_length(self) -> float:
         """Mean number of branches crossed, each k weighted by ‖G[k]‖²."""
-        return _mean_length(self.norms**2)
+        largest = float(self.norms.max())
+        return _mean_length((self.norms / largest) ** 2 if largest else self.norms)  # the squares alone may underflow
 
     @property
     def mean_length(self) -> float:
@@ -104,7 +106,7 @@ def path_spectrum(
     return PathSpectrum(
         norms=np.array([_norm(part) for part in parts]),
         counts=counts,
-        sum_error=_norm(sum(parts) - ordinary) / max(_norm(ordinary), np.finfo(float).tiny),
+        sum_error=relative(norm(exact_sum([*map(_in_float64, parts), -_in_float64(ordinary)])), _norm(ordinary)),
         sampled=None if sampled is None else sampled * counts,
         arrays=parts if arrays else None,
     )
@@ -231,7 +233,11 @@ class _Catch(autograd.Recorder):
 
 
 def _norm(array: Any) -> float:
-    return 0.0 if array is None else float(np.linalg.norm(Tensor(array).numpy().astype(np.float64)))
+    return 0.0 if array is None else norm(_in_float64(array))
+
+
+def _in_float64(array: Any) -> np.ndarray:
+    return Tensor(array).numpy().astype(np.float64)
 
 
 def _mean_length(weights: np.ndarray) -> float:

@@ -4,6 +4,8 @@
 """
 
 import contextlib
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +17,12 @@ from .. import autograd
 from ..autograd import Edge
 from ..nn import Module, functional as F
 from ..tensor import Tensor
-from . import export
+from . import export, naming
 from .forks import Fork, find_forks
 from .inside import as_input
 from .keeping import keeping
-from .recorder import FlowRecorder, Node
+from .node import Node
+from .recorder import FlowRecorder, leaf_identity
 
 
 class Summand(NamedTuple):
@@ -36,9 +39,10 @@ class Layer:
 
     mean, std, zeros: of the output's values, zeros being the fraction that is exactly 0 (NaN if forward ran outside the
     recording). output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight.
+    pass_: which walk back of the recording it was.
     """
 
-    name: str  # of the module, with #2, #3 … where it was called again
+    name: str  # of the module, or of the op outside of modules; with #2, #3 … where it was called again
     op: str
     shape: tuple[int, ...]
     mean: float
@@ -47,13 +51,15 @@ class Layer:
     output_gradient: float
     weight_gradient: float | None
     weight_shape: tuple[int, ...] = ()
+    pass_: int = 1
 
 
 class Recording(FlowRecorder):
-    """What a backward pass did to every edge of the graph. Made by `recording` or `record`.
+    """What backward did to every edge of the graph. Made by `recording` or `record`.
 
-    loss: its value, if `record` made the recording. notes: what a reader of the numbers should know, such as a module
-    that was called twice.
+    A recording may hold several passes: calls of backward, which add up in ``.grad``, and of `grad`, which do not.
+    They are kept apart, in order, and all but the first are named: "conv1: Conv2d (backward 2)".
+    passes: "backward" or "grad" for each. loss: its value, if `record` made the recording.
     """
 
     loss: float | None = None
@@ -61,22 +67,31 @@ class Recording(FlowRecorder):
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
         """Keep one tensor's gradient; discard what was derived without it."""
         super().backward(source, edges, total)
-        for derived in ("nodes", "by_key", "forks", "layers"):
-            vars(self).pop(derived, None)
+        if {"_names", "forks"} & vars(self).keys():  # on one of which all the others depend
+            for derived in ("nodes", "by_key", "forks", "layers", "_names"):
+                vars(self).pop(derived, None)
 
     # ── what was recorded ──
     @cached_property
     def nodes(self) -> list[Node]:
-        """All tensors of the graph in forward order, leaf tensors just before they are first used.
+        """All tensors of the graph, pass by pass in forward order, leaf tensors just before they are first used.
 
         Raises RuntimeError if nothing was recorded.
         """
+        return [node._replace(name=str(self._names[node.key])) for node in sorted(self._recorded(), key=_position)]
+
+    def _recorded(self) -> list[Node]:
+        """The nodes in the order in which they came, not yet numbered. Raises RuntimeError if there are none."""
         if not self._nodes:
             raise RuntimeError(
                 "Recording: nothing was recorded yet; run forward and loss.backward() inside `with flow.recording()`, "
                 "not under no_grad()"
             )
-        return sorted(self._nodes, key=lambda node: node.key if node.key >= 0 else min(node.consumers) - 0.5)
+        return self._nodes
+
+    @cached_property
+    def _names(self) -> dict[int, naming.Name]:
+        return naming.find_names(sorted(self._nodes, key=_position), self.passes, self._identity, self._roles)
 
     @cached_property
     def by_key(self) -> dict[int, Node]:
@@ -85,34 +100,34 @@ class Recording(FlowRecorder):
 
     @cached_property
     def forks(self) -> list[Fork]:
-        """The forks, in forward order, see `forks.skip_edges`; named by the scope of the addition."""
-        return find_forks(self.by_key)
+        """The forks, pass by pass in forward order, see `forks.skip_edges`; named by the scope of the addition."""
+        return find_forks({node.key: node for node in self._recorded()}, self.passes)
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """One row for every op's output, in forward order."""
+        """One row for every op's output, pass by pass in forward order."""
         weights = {
             node.consumers[0]: node
             for node in reversed(self.nodes)
-            if node.parameter and node.slots[0] == 1  # input 0 is the data, 1 the weight, 2 the bias
+            if node.parameter and node.slots[:1] == (1,)  # input 0 is the data, 1 the weight, 2 the bias
         }
         unknown = float("nan"), float("nan"), float("nan")
         found = []
         for node in self.nodes:
             if node.key < 0:
                 continue
-            weight = weights.get(node.key)
-            label = self._labels.get(node.key, node.name)
-            again = label.partition("#")[1:]
+            weight, name = weights.get(node.key), self._names[node.key]
+            again = "".join(name.base.partition("#")[1:])
             found.append(
                 Layer(
-                    (node.scope or node.op) + "".join(again),
+                    (node.scope or node.op) + again + name.suffix,
                     node.op,
                     node.shape,
-                    *self._statistics.get(node.key, unknown),
+                    *self._statistics.get(self._identity[node.key], unknown),
                     output_gradient=node.norm,
                     weight_gradient=weight.norm if weight else None,
                     weight_shape=weight.shape if weight else (),
+                    pass_=node.pass_,
                 )
             )
         return found
@@ -127,23 +142,63 @@ class Recording(FlowRecorder):
         """The largest relative error of skip + branch against the gradient passed on, over all forks (0 if none)."""
         return float(np.max([0.0, *(fork.sum_error for fork in self.forks)]))  # a NaN, if there is one, is not hidden
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers should know, such as a module that was called twice."""
+        found = []
+        names = {self._identity[key]: name.base for key, name in self._names.items() if key >= 0}
+        for serial, label in self._without_gradient:
+            found.append(
+                f"{names.get(serial, label)}: one summand carries no gradient (was it detached, or made under no_grad? "
+                "Or is it an input without requires_grad?), so there is no fork before it"
+            )
+        for node in self.nodes if self._nodes else ():
+            if node.parameter and len(node.consumers) > 1:
+                found.append(
+                    f"{node.name}: used {len(node.consumers)} times (a module called again, or a shared weight); its "
+                    "gradient is the sum of all uses, and its norm stands with the first"
+                )
+        if len(self.passes) > 1:
+            calls = ", ".join(f"{count} of {call}" for call, count in Counter(self.passes).items())
+            rest = "; what grad returned does not" if "grad" in self.passes else ""
+            found.append(
+                f"{len(self.passes)} passes, kept apart ({calls}): what backward sent to a leaf tensor adds up in its "
+                f".grad{rest}"
+            )
+        return found
+
     def edges(self, tensor: Tensor | str) -> list[Summand]:
         """What each consumer sent back to a tensor (given itself, or by its name in `nodes`), in forward order.
 
-        Raises KeyError if it is not part of the recording.
+        All passes that reached the tensor are listed; a name that names the pass too gives that pass alone. Over the
+        calls of backward, a leaf tensor's summands add up to what they added to its ``.grad``. What such a call was
+        started with comes from "the start of backward".
+        Raises KeyError if the tensor is not part of the recording.
         """
-        node = self._find(tensor)
-        grads = node.grads or (None,) * len(node.consumers)
-        names = [self.by_key[k].name for k in node.consumers]
-        return [Summand(*summand) for summand in zip(names, node.edge_norms, grads)]
+        found = []
+        for node in self._find(tensor):
+            suffix = self._names[node.key].suffix
+            consumers = [self.by_key[key].name for key in node.consumers]
+            consumers += [f"the start of {self.passes[node.pass_ - 1]}{suffix}"] * (
+                len(node.edge_norms) - len(consumers)
+            )
+            grads = node.grads or (None,) * len(consumers)
+            found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads)]
+        return found
 
-    def _find(self, tensor: Tensor | str) -> Node:
-        for node in self.nodes:
-            if isinstance(tensor, str):
-                if node.name == tensor:
-                    return node
-            elif (tensor.op.serial == node.key) if tensor.op else (self._leaves.get(node.key) is tensor):
-                return node
+    def _find(self, tensor: Tensor | str) -> list[Node]:
+        """The nodes of a tensor, one for each pass that reached it."""
+        if isinstance(tensor, str):
+            exact = [node for node in self.nodes if node.name == tensor and self._names[node.key].suffix]
+            if exact:
+                return exact
+            named = (self._identity[node.key] for node in self.nodes if self._names[node.key].base == tensor)
+            wanted = next(named, None)
+        else:
+            wanted = tensor.op.serial if tensor.op else leaf_identity(tensor)
+        found = [node for node in self.nodes if self._identity[node.key] == wanted]
+        if found:
+            return found
         what = repr(tensor) if isinstance(tensor, str) else f"a tensor of shape {tensor.shape}"
         known = ", ".join(repr(node.name) for node in self.nodes[:4])
         raise KeyError(f"edges: got {what}, which no gradient reached in this recording; there are {known}, …")
@@ -170,6 +225,11 @@ class Recording(FlowRecorder):
         from . import plots  # needs matplotlib, which is slow to import
 
         return plots.recording(self)
+
+
+def _position(node: Node) -> tuple[int, float]:
+    """Where a node stands: an op's output by its key, a leaf tensor just before its first use, within their pass."""
+    return node.pass_, node.key if node.key >= 0 else min(node.consumers, default=math.inf) - 0.5
 
 
 @contextlib.contextmanager

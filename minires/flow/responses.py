@@ -14,11 +14,14 @@ import numpy as np
 
 from .. import autograd
 from ..nn import Module
+from ..norms import mean_and_std
 from ..ops import Op
 from ..ops.batchnorm import BatchNorm, BatchNormEval
 from ..ops.conv import Conv2d
+from .export import short
 from .inside import as_input
 from .keeping import keeping
+from .summands import on_cpu
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Responses:
         """The numbers as text."""
         rows = [f"{'convolution':<24}{'std':>9}"]
         for name, std, after_bn in zip(self.names, self.std, self.after_bn):
-            rows.append(f"{name:<24}{std:>9.3f}{'' if after_bn else '  no BN'}")
+            rows.append(f"{name:<24}{short(std):>9}{'' if after_bn else '  no BN'}")
         return "\n".join(rows)
 
 
@@ -91,4 +94,4 @@ class _Listener(autograd.Recorder):
 
 
 def _std(array: Any) -> float:
-    return float(array.std(dtype=np.float64))
+    return mean_and_std(on_cpu(array).astype(np.float64))[1]

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import autograd
 from ..nn import BatchNorm1d, BatchNorm2d, Module
+from ..norms import scaled
 from ..tensor import Tensor
 from .inside import as_input
 from .keeping import keeping
@@ -70,6 +71,7 @@ def gradient_correlation(model: Module, x: Any, *, output: int = 0) -> float:
     if len(np.atleast_1d(x)) < 2:
         raise ValueError(f"gradient_correlation: got an input of shape {np.shape(x)}; expected at least two examples")
     g = _input_gradients("gradient_correlation", model, x, output).reshape(len(x), -1)
+    g = np.stack([scaled(row)[0] for row in g])
     norms = np.linalg.norm(g, axis=1, keepdims=True)
     g = g / np.where(norms > 0, norms, 1)  # a gradient of zero correlates with nothing
     n = len(g)
@@ -117,6 +119,7 @@ def _input_gradients(function: str, model: Module, x: Any, output: int) -> np.nd
 
 
 def _autocorrelation(g: np.ndarray) -> np.ndarray:
+    g, _ = scaled(g)
     centred = g - g.mean()
     if np.abs(centred).max() <= 1e-6 * np.abs(g).max():
         return np.full(len(g), np.nan)

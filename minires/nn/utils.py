@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
+from .. import norms
 from ..tensor import Tensor
 from ..threads import one_blas_thread
 
@@ -15,18 +17,20 @@ def clip_grad_norm_(
     """Scale all gradients by max_norm / (norm + 1e-6) if that is below 1; returns the norm before scaling, a scalar.
 
     The norm is that of all gradients taken as one vector (``norm_type`` inf: the largest absolute value), so the
-    direction of the step does not change. Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), algorithm 1.
-    Raises RuntimeError for a norm that is not finite, if ``error_if_nonfinite``; otherwise the gradients become NaN.
+    direction of the step does not change. It has the gradients' dtype, or float64 where that cannot hold it, such as
+    the norm of many entries of 3e38. Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), algorithm 1.
+    Raises RuntimeError for a norm that is not finite, if ``error_if_nonfinite``; otherwise finite gradients become 0
+    beside an infinite one, and all become NaN beside a NaN.
     """
     grads = _grads("clip_grad_norm_", parameters)
+    norm_type = float(norm_type)
     for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
         if not value > 0 and not (name == "max_norm" and value == 0):
-            raise ValueError(f"clip_grad_norm_: got {name}={value!r}; expected a positive number")
+            raise ValueError(f"clip_grad_norm_: got {name}={value:g}; expected a positive number")
     if not grads:
         return Tensor(np.zeros((), np.float32))
     with one_blas_thread():  # BLAS's own threads would get in the way of the next kernel
-        norms = [float(np.linalg.norm(g.ravel().astype(np.float64), norm_type)) for g in grads]
-    norm = float(np.linalg.norm(norms, norm_type))
+        norm = norms.norm_of_norms([norms.norm(g, norm_type) for g in grads], norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(
             f"clip_grad_norm_: the norm of the gradients is {norm}; a loss has overflowed. Lower the learning rate, or "
@@ -34,9 +38,19 @@ def clip_grad_norm_(
         )
     scale = max_norm / (norm + 1e-6)
     if not scale >= 1:  # NaN is not
-        for g in grads:
-            g *= g.dtype.type(scale)
-    return Tensor(np.array(norm, grads[0].dtype))
+        with np.errstate(invalid="ignore"):  # 0 times infinity
+            for g in grads:
+                if _fits(scale, g.dtype):
+                    g *= g.dtype.type(scale)
+                else:  # in float16, 1e-8 would be 0, and all gradients with it
+                    g[...] = (g.astype(np.float64) * scale).astype(g.dtype)
+    return Tensor(np.array(norm, grads[0].dtype if _fits(norm, grads[0].dtype) else np.float64))
+
+
+def _fits(value: float, dtype: Any) -> bool:
+    """Whether a floating-point type holds the value with all its digits."""
+    limits = np.finfo(dtype)
+    return not math.isfinite(value) or value == 0 or float(limits.smallest_normal) <= abs(value) <= float(limits.max)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

@@ -1,6 +1,6 @@
 """Forks: a wrong gradient as whole-number coefficients over what each consumer of a tensor sends back.
 
-The contributions come from the engine's own ledger (``autograd.state.recorder``). If they add up to the numeric
+The contributions come from the engine's own ledger, through a recorder. If they add up to the numeric
 gradient, the backward walk that was checked is at fault; if not, one of the ops around the fork is.
 """
 

@@ -55,6 +55,43 @@ def test_squares_do_not_overflow():
     np.testing.assert_allclose(ps[0].grad, [0.6, 0.8], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "entry", "count"),
+    [(np.float32, 3e38, 10_000), (np.float32, 1e-30, 7), (np.float32, 1e-44, 7), (np.float16, 6e4, 10_000)]
+    + [(np.float16, 6e-8, 9), (np.float64, 1e-200, 5), (np.float64, 1e200, 5)],
+)
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 7.0, np.inf])
+def test_norms_that_the_type_itself_cannot_hold(dtype, entry, count, norm_type):
+    """Of two parameters, whose gradients point in one direction before and after."""
+    ps = [nn.Parameter(np.zeros(count, dtype)) for _ in range(2)]
+    ps[0].grad, ps[1].grad = np.full(count, entry, dtype), np.full(count, -entry, dtype)
+    entry = float(ps[0].grad[0])
+    norm = entry * (2 * count) ** (1 / norm_type)
+    returned = clip_grad_norm_(ps, 1.0, norm_type, error_if_nonfinite=True)
+    assert returned.item() == pytest.approx(norm, rel=1e-3 if dtype == np.float16 else 1e-6, abs=0)
+    small = norm < 1
+    assert ps[0].grad.dtype == dtype and (ps[1].grad == -ps[0].grad).all()
+    rel, smallest = (1e-3, 6e-8) if dtype == np.float16 else (1e-6, 0)
+    expected = entry if small else entry / (norm + 1e-6)
+    np.testing.assert_allclose(ps[0].grad.astype(np.float64), expected, rtol=rel, atol=smallest)
+
+
+def test_the_norm_has_the_gradients_type_where_that_holds_it():
+    assert clip_grad_norm_(parameters([3.0, 4.0]), 1.0).dtype == np.float32
+    assert clip_grad_norm_(parameters([3e38, 3e38]), 1.0).dtype == np.float64
+
+
+def test_beside_an_infinite_gradient_the_finite_ones_become_0_as_in_pytorch():
+    p, q = parameters([1.0, np.inf], [2.0])
+    assert clip_grad_norm_([p, q], 1.0).item() == np.inf
+    np.testing.assert_array_equal(p.grad, [0, np.nan])
+    np.testing.assert_array_equal(q.grad, [0])
+
+
+def test_the_norm_type_may_be_written_out_as_in_pytorch():
+    assert clip_grad_norm_(parameters([3.0, -4.0]), 1.0, "inf").item() == 4
+
+
 def test_a_norm_that_is_not_finite():
     (p,) = parameters([1.0, np.inf])
     with pytest.raises(RuntimeError, match="clip_grad_norm_: the norm of the gradients is inf"):

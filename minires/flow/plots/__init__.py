@@ -8,8 +8,10 @@ from .panels import fork_strip, heatmap, profile, strip_axes, training
 from .probes import input_gradient, lesion, responses, shattering, variance
 from .runs import runs
 from .spectrum import path_spectrum
+from .style import colour_scale
 
 __all__ = [
+    "colour_scale",
     "comparison",
     "contour_levels",
     "fork_strip",

@@ -152,11 +152,11 @@ def _label(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str,
     for node in members:
         last = node["scope"].rpartition(".")[2]
         own = node["scope"] not in ("", segment) and not last.isdigit() and len(ops[node["scope"]]) == 1
-        names.append(last if own else node["op"] or "input")
+        names.append(last if own else node["op"] or node["name"].partition(" of ")[0])
     if len(names) == 1:
         return {"Mul": "×", "CrossEntropy": "loss"}.get(names[0], names[0])
     within = {".".join(n["scope"].split(".")[: segment.count(".") + 2]) for n in members}
-    if segment and len(within) == 1 and within != {segment}:
+    if segment and len(within) == 1 and not within & {segment, ""}:
         return within.pop().rpartition(".")[2]  # a module inside the block, such as its downsample
     if segment and len(names) > 2:
         return segment

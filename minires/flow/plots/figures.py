@@ -1,30 +1,52 @@
 """Whole figures, put together from panels."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from .panels import fork_strip, heatmap, profile, strip_axes, training
+from .style import colour_scale
+
+STYLES = ["-", ":", "--", "-."]  # of the passes of a recording
 
 
 def recording(rec: Any) -> Figure:
-    """One `flow.Recording`: profile of all weight layers, and the fork strip if there are forks."""
-    figure = plt.figure(figsize=(10, 4.2) if rec.forks else (6, 4), layout="constrained")
-    parts: Any = figure.subfigures(1, 2) if rec.forks else [figure]
-    ax = parts[0].subplots()
+    """One `flow.Recording`: profile of all weight layers, a line a pass, and the fork strip if there are forks."""
     network = "residual" if rec.forks else "plain"
-    layers = rec.weight_layers
-    profile(ax, [("", network, [r.weight_gradient or 0.0 for r in layers], "-")], [r.name for r in layers])
-    ax.set_xlim(0, len(layers) + 1)
-    ax.set_xlabel("layer, from input to output")
+    layers, lines = _by_pass(rec, network)
+    wide = bool(rec.forks and layers)
+    figure = plt.figure(figsize=(10, 4.2) if wide else (6, 4), layout="constrained")
+    parts: Any = figure.subfigures(1, 2) if wide else [figure]
+    if layers:
+        ax = parts[0].subplots()
+        profile(ax, lines, layers)
+        if len(lines) == 1:
+            ax.set_xlim(0, len(layers) + 1)  # no room for a name
+        ax.set_xlabel("layer, from input to output")
+    elif not rec.forks:
+        figure.text(0.5, 0.5, "nothing to draw: no layer has a weight, and no fork was found", ha="center", size=9)
     if rec.forks:
-        fork_strip(*strip_axes(parts[1]), rec.forks)
-        parts[1].suptitle("What came back at each fork: skip (blue), branch (orange)", size=10)
+        fork_strip(*strip_axes(parts[-1]), rec.forks)
+        parts[-1].suptitle("What came back at each fork: skip (blue), branch (orange)", size=10)
     return figure
+
+
+def _by_pass(rec: Any, network: str) -> tuple[list[str], list[tuple[str, str, list[float], str]]]:
+    """The names of all weight layers, as the first pass through each has them; and `profile`'s line of each pass."""
+    passes: dict[int, dict[str, float]] = {}
+    for layer in rec.weight_layers:
+        name = layer.name.removesuffix(f" ({rec.passes[layer.pass_ - 1]} {layer.pass_})")
+        passes.setdefault(layer.pass_, {})[name] = layer.weight_gradient
+    names = list(dict.fromkeys(name for norms in passes.values() for name in norms))
+    lines = []
+    for pass_, norms in passes.items():
+        label = f"pass {pass_}" if len(passes) > 1 else ""
+        lines.append((label, network, [norms.get(name, math.nan) for name in names], STYLES[(pass_ - 1) % len(STYLES)]))
+    return names, lines
 
 
 def comparison(
@@ -50,7 +72,7 @@ def comparison(
     top_left.suptitle(f"Gradient over depth, at step {first} (dotted) and step {last} (solid)", size=11)
 
     norms = np.concatenate([history.convolution_norms for history in histories.values()])
-    scale = LogNorm(*np.quantile(norms[norms > 0], [0.005, 0.995]))
+    scale = colour_scale(norms)
     axes = top_right.subplots(2, 1, sharex=True)
     for ax, (network, history) in zip(axes, histories.items()):
         heatmap(ax, history.steps, history.convolution_norms, scale, network)

@@ -25,6 +25,7 @@ def graph(
     detail: str = "auto",
     limits: tuple[float, float] | None = None,
     scale: float | None = None,
+    pass_: int | None = None,
 ) -> Axes:
     """The network as boxes and wires: skips (blue) run above the main line, branches (orange) through their boxes.
 
@@ -33,9 +34,11 @@ def graph(
     thickest wire. ``detail``: "ops" draws each op, "blocks" each block as one box, "auto" the ops where they can be
     read at the size of the axes. ``scale`` shrinks the drawing, unless it is that small already. Two networks side by
     side take the same limits, the `graph_limits` of both, and the same detail and scale, the smaller `graph_scale`.
+    ``pass_``: which walk back to draw of a recording that holds several, the first if not given.
     Raises ValueError for anything but such a graph.
     """
-    _check(graph, detail)
+    graph, pass_, several = _one_pass(graph, detail, pass_)
+    when = f"{when}, pass {pass_}".lstrip(", ") if several else when
     extent = ax.get_window_extent()
     size = extent.width / ax.figure.dpi, extent.height / ax.figure.dpi
     drawing = _fit(graph, detail, size)
@@ -67,13 +70,26 @@ def graph_limits(graphs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     return (min(found), max(found)) if found else (0.1, 1.0)
 
 
-def graph_scale(ax: Axes, graph: Mapping[str, Any], detail: str = "auto") -> float:
+def graph_scale(ax: Axes, graph: Mapping[str, Any], detail: str = "auto", *, pass_: int | None = None) -> float:
     """The scale at which the graph fills the axes; at 1, text is 8 points high."""
-    _check(graph, detail)
+    graph, _, _ = _one_pass(graph, detail, pass_)
     extent = ax.get_window_extent()
     size = extent.width / ax.figure.dpi, extent.height / ax.figure.dpi
     width, height = _size(_fit(graph, detail, size))
     return min(size[0] / width, size[1] / height)
+
+
+def _one_pass(graph: Mapping[str, Any], detail: str, pass_: int | None) -> tuple[Mapping[str, Any], int, bool]:
+    """The part of a graph that one pass made, the number of that pass, and whether there are others."""
+    _check(graph, detail)
+    passes = {node["id"]: node.get("pass", 1) for node in graph["nodes"]}
+    known = sorted(set(passes.values()))
+    if pass_ is not None and pass_ not in known:
+        raise ValueError(f"plots.graph: got pass_={pass_!r}; this recording has {', '.join(map(str, known))}")
+    chosen = known[0] if pass_ is None else pass_
+    nodes = [node for node in graph["nodes"] if passes[node["id"]] == chosen]
+    edges = [edge for edge in graph["edges"] if passes[edge["source"]] == chosen]
+    return {**graph, "nodes": nodes, "edges": edges}, chosen, len(known) > 1
 
 
 def _check(graph: Mapping[str, Any], detail: str) -> None:
@@ -173,7 +189,7 @@ def _key(ax: Axes, limits: tuple[float, float], scale: float, text: float) -> No
     """Say under the drawing what the widths mean."""
     low, high = limits
     ax.text(0, -0.25, "line width: ‖gradient‖ that came back along it", size=text, va="center")
-    for i, norm in enumerate((low, math.sqrt(low * high), high)):
+    for i, norm in enumerate((low, math.sqrt(low) * math.sqrt(high), high)):
         x = 3.1 + i
         ax.plot([x, x + 0.35], [-0.25, -0.25], color=TOTAL, lw=_width(norm, limits) * scale, solid_capstyle="butt")
         ax.text(x + 0.42, -0.25, f"{norm:.1g}", size=text, va="center")

@@ -1,14 +1,30 @@
 """The panels that show a recording, or a history of recordings, of one network or of twins."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from ..forks import Fork
-from .style import BRANCH, MARKER, NETWORK, OTHER, SKIP, label_ends, numbers, shade_stages, spread
+from .style import (
+    BRANCH,
+    MARKER,
+    NETWORK,
+    OTHER,
+    SKIP,
+    TOTAL,
+    label_ends,
+    mark_zeros,
+    numbers,
+    shade_stages,
+    spread,
+)
+
+SMALL = 0.01  # a share of a bar's height that can hardly be seen
 
 
 def profile(
@@ -16,16 +32,19 @@ def profile(
 ) -> Axes:
     """Gradient norm against depth: one line for each (label, network, norms, line style), on a log axis.
 
-    ``layers`` are the layers' names, from which stages are shaded; ``when`` goes into the title.
+    ``layers`` are the layers' names, from which stages are shaded; ``when`` goes into the title. A norm of 0 is a
+    triangle at the foot of the axis, and NaN leaves a gap.
     """
     x = np.arange(1, len(layers) + 1)
     shade_stages(ax, layers)
-    ends = []
+    ends: list[tuple[float, str, str]] = []
     for label, network, norms, style in lines:
         colour = NETWORK.get(network, OTHER[0][0])
         face = colour if style == "-" else "none"
-        ax.plot(x, norms, style, color=colour, marker=MARKER.get(network, "."), ms=3.5, mfc=face, lw=1.4)
-        ends.append((norms[0], label, colour))
+        positive = np.where(np.asarray(norms, float) > 0, norms, np.nan)
+        ax.plot(x, positive, style, color=colour, marker=MARKER.get(network, "."), ms=3.5, mfc=face, lw=1.4)
+        mark_zeros(ax, x, norms, colour)
+        ends.append((next((norm for norm in norms if not math.isnan(norm)), math.nan), label, colour))
     ax.set_yscale("log")
     ax.set_xlim(-0.34 * len(layers), len(layers) + 1)
     ax.set_xticks(numbers(len(layers)))
@@ -40,10 +59,12 @@ def profile(
 def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, network: str = "") -> Axes:
     """Gradient norm over depth (x) and training step (y, downwards), norms (steps, layers).
 
-    norm: the colour scale, one for all networks compared. For a colour bar take ``ax.collections[0]``.
+    norm: the colour scale, one for all networks compared. For a colour bar take ``ax.collections[0]``. What is exactly
+    0, or not finite, is grey.
     """
-    positive = np.where(norms > 0, norms, float(norm.vmin or 1.0))
-    ax.pcolormesh(positive, norm=norm, cmap="viridis", rasterized=True)
+    colours = colormaps["viridis"].with_extremes(bad=TOTAL)
+    known = np.ma.masked_where(~(np.isfinite(norms) & (norms > 0)), norms)
+    ax.pcolormesh(known, norm=norm, cmap=colours, rasterized=True)
     ax.invert_yaxis()
     shown = spread(len(steps), 7)
     ax.set_yticks([i + 0.5 for i in shown], [str(steps[i]) for i in shown])
@@ -58,15 +79,18 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, ne
 
 
 def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> tuple[Axes, Axes]:
-    """Shares of ‖g‖² that came back through skip and branch, one bar per fork; beneath, the cosine between them."""
+    """Shares of ‖g‖² that came back through skip and branch, one bar per fork; beneath, the cosine between them.
+
+    A share too small to be seen is written into the bar, and a fork through which nothing came, or NaN, has no bar.
+    Several passes stand side by side.
+    """
     x = np.arange(1, len(forks) + 1)
     branch = np.array([fork.share for fork in forks])
     ax.bar(x, 1 - branch, width=0.85, color=SKIP)
     ax.bar(x, branch, bottom=1 - branch, width=0.85, color=BRANCH, hatch="///", edgecolor="white", lw=0)
-    box = dict(boxstyle="round", fc="white", ec="none", alpha=0.85)
-    for name, colour, height in (("branch", BRANCH, 1 - branch[0] / 2), ("skip", SKIP, (1 - branch[0]) / 2)):
-        middle = max(x[0], 0.4 + 0.03 * len(x))  # of the first bar, or right of the edge
-        ax.text(middle, height, name, color="black", ha="center", va="center", size=9, bbox={**box, "ec": colour})
+    _name_ways(ax, forks)
+    _write_small_shares(ax, forks)
+    _part_passes(ax, forks)
     ax.set_ylim(0, 1)
     ax.set_yticks([0, 0.5, 1], ["0", "½", "1"])
     ax.set_ylabel("share of ‖g‖²")
@@ -76,13 +100,67 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     image = strip.pcolormesh(np.arange(len(forks) + 1) + 0.5, [0, 1], cosines, cmap="RdBu_r", vmin=-1, vmax=1)
     strip.set_yticks([0.5], ["cosine"])
     strip.set_xlim(ax.get_xlim())
-    strip.set_xticks(x[:: max(len(forks) // 9, 1)])
+    within = [[fork.pass_ for fork in forks[: i + 1]].count(fork.pass_) for i, fork in enumerate(forks)]
+    ticks = [i for i in range(len(forks)) if (within[i] - 1) % max(len(forks) // 9, 1) == 0]
+    strip.set_xticks([i + 1 for i in ticks], [str(within[i]) for i in ticks])
     strip.set_xlabel("residual block, from input to output")
     bar = strip.figure.colorbar(image, ax=[ax, strip], fraction=0.03, pad=0.02, ticks=[-1, 0, 1])
     bar.ax.set_title("cos", fontsize="small")
     if when:
         ax.set_title(f"What came back at each fork, {when}", size=11)
     return ax, strip
+
+
+def _name_ways(ax: Axes, forks: Sequence[Fork]) -> None:
+    """Write "branch" and "skip" into the first bar, with their share where it is too small to be seen."""
+    number = _first_bar(forks)
+    if number is None:
+        return
+    fork, middle = forks[number - 1], max(float(number), 0.4 + 0.03 * len(forks))  # of the bar, or right of the edge
+    for name, share, colour, height in (
+        ("branch", fork.share, BRANCH, 1 - fork.share / 2),
+        ("skip", fork.skip_share, SKIP, fork.skip_share / 2),
+    ):
+        text = f"{name}\n{_small(share)}" if share < SMALL else name
+        box = {"boxstyle": "round", "fc": "white", "ec": colour, "alpha": 0.85}
+        inside = min(max(height, 0.09), 0.91)
+        ax.text(middle, inside, text, color="black", ha="center", va="center", size=9, bbox=box, zorder=5)
+
+
+def _first_bar(forks: Sequence[Fork]) -> int | None:
+    """The number of the first fork whose shares are known; None if there is none."""
+    return next((number for number, fork in enumerate(forks, start=1) if math.isfinite(fork.share)), None)
+
+
+def _write_small_shares(ax: Axes, forks: Sequence[Fork]) -> None:
+    """Write every share below `SMALL` into its bar, at the end where it would be, as small as the bars are narrow."""
+    points = 72 * ax.get_window_extent().width / ax.figure.dpi / (len(forks) + 0.2)  # from bar to bar
+    paper = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85}
+    style: dict[str, Any] = {"color": "black", "size": min(8.0, 0.75 * points), "rotation": 90, "bbox": paper}
+    named = _first_bar(forks)
+    for number, fork in enumerate(forks, start=1):
+        if not math.isfinite(fork.share):
+            why = "no gradient" if fork.skip == fork.branch == 0 else "not finite"
+            ax.text(number, 0.5, why, ha="center", va="center", zorder=4, **style)
+        elif number != named:  # there the names say it
+            for share, height, va in ((fork.share, 0.985, "top"), (fork.skip_share, 0.015, "bottom")):
+                if share < SMALL:
+                    ax.text(number, height, _small(share), ha="center", va=va, zorder=4, **style)
+
+
+def _small(share: float) -> str:
+    return f"{share:.0e}" if share else "0"
+
+
+def _part_passes(ax: Axes, forks: Sequence[Fork]) -> None:
+    """A line between the passes, and their numbers on top, if there are several."""
+    passes = [fork.pass_ for fork in forks]
+    for pass_ in sorted(set(passes)) if len(set(passes)) > 1 else ():
+        first, count = passes.index(pass_), passes.count(pass_)
+        if first:
+            ax.axvline(first + 0.5, color="black", lw=1.2)
+        middle = first + (count + 1) / 2
+        ax.text(middle, 1.01, f"pass {pass_}", transform=ax.get_xaxis_transform(), ha="center", va="bottom", size=8)
 
 
 def training(

@@ -12,6 +12,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
+from ...norms import mean_and_std
 from ..lesion import Lesion
 from ..responses import Responses
 from ..shattering import Shattering
@@ -56,7 +57,7 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
         std = results[network].ranked if ranked else results[network].std
         ax.plot(np.arange(1, len(std) + 1), std, **look, ms=4, lw=1.3)
         ends.append((std[-1], network, look["color"]))
-    ax.set_ylim(0, 1.08 * max(result.std.max() for result in results.values()))
+    ax.set_ylim(0, 1.08 * max(result.std.max() for result in results.values()) or 1.0)
     ax.set_ylabel("std of the response")
     return finish_panel(ax, "rank" if ranked else "convolution, from input to output", 1, len(longest), ends)
 
@@ -129,7 +130,8 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
     middles = []
     for i, (network, look) in enumerate(looks(results).items()):
         result = results[network]
-        standard = (result.gradient - result.gradient.mean()) / (result.gradient.std() or 1.0)
+        mean, std = mean_and_std(result.gradient)
+        standard = (result.gradient - mean) / (std or 1.0)
         middles.append(-7.0 * i)
         ax.axhline(middles[-1], color=TOTAL, ls=":", lw=0.8)
         ax.plot(result.points, standard + middles[-1], color=look["color"], lw=1)

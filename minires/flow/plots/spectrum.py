@@ -36,7 +36,8 @@ def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], 
         marks.append((blocks / 2, f"all 2$^{{{blocks}}}$ paths (outline)\nmean length {blocks / 2:.1f}", text, ":"))
     for i, (network, look) in enumerate(networks.items()):
         result, colour = results[network], look["color"]
-        share = result.norms**2 / (result.norms**2).sum()
+        squares = (result.norms / (result.norms.max() or 1.0)) ** 2  # alone they may underflow
+        share = squares / (squares.sum() or 1.0)
         x = np.arange(len(share)) + (i - (len(networks) - 1) / 2) * width
         edge = {"edgecolor": rcParams["axes.facecolor"], "lw": 0.5, "hatch": HATCH[i % len(HATCH)]}
         ax.bar(x, share, width, color=colour, zorder=2, **edge)

@@ -5,11 +5,13 @@ colour says, so that a figure still works in grey.
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 
 SKIP, BRANCH, TOTAL = "#0072B2", "#E69F00", "#999999"
 NETWORK = {"plain": "#D55E00", "residual": "#009E73"}
@@ -48,10 +50,14 @@ def shade_stages(ax: Axes, layers: Sequence[str]) -> None:
 
 
 def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: str) -> None:
-    """Write (value, label, colour) beside the lines' ends at x, pushed apart where they would overlap."""
+    """Write (value, label, colour) beside the lines' ends at x, pushed apart where they would overlap.
+
+    What an axis cannot show, such as 0 on a logarithmic one, is written at its foot.
+    """
     ax.autoscale_view()
     to_axes = ax.transData + ax.transAxes.inverted()
-    heights = [float(to_axes.transform((x, value))[1]) for value, _, _ in ends]
+    shown = [math.isfinite(value) and (value > 0 or ax.get_yscale() != "log") for value, _, _ in ends]
+    heights = [float(to_axes.transform((x, end[0]))[1]) if seen else 0.0 for end, seen in zip(ends, shown)]
     order = sorted(range(len(ends)), key=lambda i: heights[i])
     rooms = [0.068 * (ends[i][1].count("\n") + 1) for i in order]
     gaps = [(a + b) / 2 for a, b in itertools.pairwise(rooms)]
@@ -66,6 +72,21 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
         _, label, colour = ends[i]
         transform = ax.get_xaxis_transform()  # x in data, y in axes
         ax.text(x, placed[k], label, color=colour, ha=ha, va="center", size=9, transform=transform)
+
+
+def mark_zeros(ax: Axes, x: Iterable[float], values: Iterable[float], colour: str) -> None:
+    """Where values are exactly 0, which a logarithmic axis cannot show, a triangle at its foot that says so."""
+    zeros = [at for at, value in zip(x, values) if value == 0]
+    if zeros:
+        foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": colour, "clip_on": False, "zorder": 5}
+        ax.plot(zeros, [0.02] * len(zeros), "v", ms=5, **foot)
+        ax.text(zeros[0], 0.035, "0", size=8, ha="center", va="bottom", **foot)
+
+
+def colour_scale(norms: np.ndarray) -> LogNorm:
+    """A logarithmic colour scale for gradient norms, without the outermost 1 %; some scale if none is above 0."""
+    shown = norms[np.isfinite(norms) & (norms > 0)]
+    return LogNorm(*np.quantile(shown, [0.005, 0.995])) if shown.size else LogNorm(0.1, 1.0)
 
 
 def spread(count: int, most: int) -> list[int]:

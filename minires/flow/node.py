@@ -1,0 +1,34 @@
+"""`Node`: what a recording keeps of one tensor."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Node(NamedTuple):
+    """A tensor as one pass of backward saw it: what made it, what used it, and the gradient each user sent back.
+
+    The gradient that the pass was started with, if it was started here, is an edge without a consumer, the last one.
+    """
+
+    key: int  # position in forward order, a later pass behind an earlier one; leaf tensors count down from −1
+    name: str  # of a parameter; for others what `naming` says, such as "layer1.0.relu: ReLU"
+    op: str  # class name of the op that made it, "" for a leaf
+    scope: str  # of the op that made it
+    shape: tuple[int, ...]
+    parameter: bool
+    consumers: tuple[int, ...]  # keys of the ops that used it, one per edge
+    slots: tuple[int, ...]  # and which of their inputs it was
+    edge_norms: tuple[float, ...]  # ‖gradient‖ on each edge, in forward order of the consumers
+    cosines: np.ndarray  # between the edges' gradients (edges, edges); 0 where one of the two is 0
+    others: tuple[tuple[float, float], ...]  # for each edge ‖sum of all the others‖, and the cosine with it
+    norm: float  # of the gradient that was passed on
+    sum_error: float  # ‖passed on − Σ edges‖ / ‖passed on‖, in float64; 0 if both are 0
+    grads: tuple[Any, ...] = ()  # the edges' gradients, if arrays were requested
+    pass_: int = 1  # which walk back of the recording it was
+
+    @property
+    def gram(self) -> np.ndarray:
+        """Inner products of the edges' gradients (edges, edges); 0 or inf where float64 cannot hold one."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return np.outer(self.edge_norms, self.edge_norms) * self.cosines

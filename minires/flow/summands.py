@@ -1,0 +1,154 @@
+"""A gradient and its summands in numbers: the size of each, the angles between them, and whether they add up.
+
+Most nodes are measured in their own type by BLAS, which costs little beside backward itself. Where a square would leave
+the safe range, or large summands cancel, the node is measured again in float64, summand by summand (`minires.norms`).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import kernels
+from ..norms import exact_sum, is_safe, relative, scaled
+from ..threads import one_blas_thread
+
+CANCELLED = 1e-2  # a sum whose square is smaller than this share of its summands' has lost digits to cancellation
+
+
+WITH_ITSELF, NO_OTHERS = np.ones((1, 1)), ((0.0, 0.0),)  # of a gradient that has a single summand, as most have
+WITH_ITSELF.flags.writeable = False
+
+
+class Measured(NamedTuple):
+    """What is left of the arrays: of each summand its norm, of each pair the cosine of the angle between them.
+
+    others: for each summand, the norm of the sum of all the others, and the cosine between the two.
+    norm: of the total. error: ‖total − Σ summands‖ / ‖total‖; 0 if both are 0, infinite if only the total is.
+    A cosine is 0 where one of the two is 0, and NaN where one is not finite.
+    """
+
+    norms: tuple[float, ...]
+    cosines: np.ndarray
+    others: tuple[tuple[float, float], ...]
+    norm: float
+    error: float
+
+
+@one_blas_thread()  # BLAS's own threads would get in the way of the kernels'
+def measure_summands(summands: Sequence[Any], total: Any) -> Measured:
+    """Measure arrays of one shape and dtype, on any device, and what they were added up to."""
+    arrays = [on_cpu(a) for a in (*summands, total)]
+    order: Any = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
+    flat = [a.ravel(order) for a in arrays]
+    if flat[0].dtype == np.float16:
+        flat = [a.astype(np.float32) for a in flat]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if len(summands) == 1:
+            return _alone(flat[-1])
+        return _in_own_type(flat[:-1], flat[-1]) or _in_float64(flat[:-1], flat[-1])
+
+
+def on_cpu(array: Any) -> np.ndarray:
+    """The array in NumPy's memory; called so often that the usual case comes first."""
+    return array if type(array) is np.ndarray else kernels.to_device(array, "cpu")
+
+
+def _alone(total: np.ndarray) -> Measured:
+    """A gradient with a single summand is that summand."""
+    square = float(total @ total)
+    if is_safe(square, total.dtype):
+        norm = math.sqrt(square)
+    else:
+        total, scale = scaled(total)
+        norm = math.sqrt(float(total @ total)) * scale if total.size else 0.0
+    if not math.isfinite(norm):
+        return Measured((norm,), np.full((1, 1), math.nan), NO_OTHERS, norm, math.nan)
+    return Measured((norm,), WITH_ITSELF if norm else np.zeros((1, 1)), NO_OTHERS, norm, 0.0)
+
+
+def _in_own_type(summands: list[np.ndarray], total: np.ndarray) -> Measured | None:
+    """Measured in the arrays' own type; None where that would lose digits."""
+    squares = [float(a @ a) for a in summands]
+    whole = float(total @ total)
+    for square, array in zip((*squares, whole), (*summands, total)):
+        if not is_safe(square, array.dtype) and (square != 0 or array.any()):
+            return None
+    if whole < CANCELLED**2 * max(squares):
+        return None
+    norms, norm = [math.sqrt(square) for square in squares], math.sqrt(whole)
+    count = len(norms)
+    cosines = np.zeros((count, count))
+    for i in range(count):
+        cosines[i, i] = 1.0 if norms[i] else 0.0
+        for j in range(i):
+            if norms[i] and norms[j]:
+                cosines[i, j] = cosines[j, i] = _cosine(float(summands[i] @ summands[j]) / (norms[i] * norms[j]))
+    others = [(norms[1 - i], cosines[0, 1]) for i in (0, 1)] if count == 2 else _others(norms, cosines)
+    if others is None:
+        return None
+    rest = total.astype(np.float64)
+    for a in summands:
+        rest -= a
+    return Measured(tuple(norms), cosines, tuple(others), norm, relative(math.sqrt(float(rest @ rest)), norm))
+
+
+def _others(norms: list[float], cosines: np.ndarray) -> list[tuple[float, float]] | None:
+    """`Measured.others` from the summands' inner products; None where the others cancel."""
+    sizes, found = np.array(norms), []
+    gram = np.outer(sizes, sizes) * cosines
+    for i in range(len(sizes)):
+        keep = np.arange(len(sizes)) != i
+        square, apart = float(gram[np.ix_(keep, keep)].sum()), float((sizes[keep] ** 2).sum())
+        if square < CANCELLED * apart:
+            return None
+        norm = math.sqrt(square)
+        found.append((norm, _cosine(float(sizes[keep] @ cosines[i, keep]) / norm) if norm else 0.0))
+    return found
+
+
+def _in_float64(summands: list[np.ndarray], total: np.ndarray) -> Measured:
+    """Measured in float64, each array divided by its largest entry first, sums with what rounding took off them."""
+    parts, whole = [_Part(a) for a in summands], _Part(total)
+    norms = tuple(part.norm for part in parts)
+    cosines = np.array([[a.cosine(b) for b in parts] for a in parts])
+    rests = [_sum(part for j, part in enumerate(parts) if j != i) for i in range(len(parts))]
+    others = tuple((rest.norm, part.cosine(rest)) for part, rest in zip(parts, rests))
+    if not all(math.isfinite(norm) for norm in (*norms, whole.norm)):
+        return Measured(norms, cosines, others, whole.norm, math.nan)
+    error = _sum([whole, *(part.negative() for part in parts)])
+    return Measured(norms, cosines, others, whole.norm, relative(error.norm, whole.norm))
+
+
+class _Part:
+    """An array divided by its largest entry, so that its products neither over- nor underflow; and its norm."""
+
+    def __init__(self, array: np.ndarray, scale: float = 1.0):
+        self.array, own = scaled(array)
+        self.scale = own * scale
+        self.size = math.sqrt(float(self.array @ self.array)) if self.array.size else 0.0
+        self.norm = self.size * self.scale
+
+    def negative(self) -> "_Part":
+        return _Part(-self.array, self.scale)
+
+    def cosine(self, other: "_Part") -> float:
+        """Of the angle to another; 0 if one of the two is 0, NaN if one is not finite."""
+        if not (math.isfinite(self.size) and math.isfinite(other.size)):
+            return math.nan
+        return _cosine(float(self.array @ other.array) / self.size / other.size) if self.size and other.size else 0.0
+
+
+def _sum(parts: Iterable[_Part]) -> _Part:
+    """The sum, in units of the largest scale among the parts, so that it cannot overflow on the way."""
+    parts = list(parts)
+    if len(parts) == 1:
+        return parts[0]
+    scale = max(part.scale for part in parts)
+    return _Part(exact_sum(part.array * (part.scale / scale) for part in parts), scale)
+
+
+def _cosine(value: float) -> float:
+    """Rounding may have taken it beyond ±1."""
+    return min(max(value, -1.0), 1.0)

@@ -1,0 +1,100 @@
+"""Norms, sums and standard deviations of arrays, right wherever the result itself is a number of float64.
+
+Squares leave a type's range long before the numbers do: in float32, entries of 1e-23 have squares of 0 and those of
+1e20 infinite ones, and float64 does the same at 1e-162 and 1e154. So a product in the array's own type, which BLAS
+computes fast, is taken at its word only in the middle of that type's range (`is_safe`). Everywhere else the array is
+first brought to float64 and multiplied by the power of two that takes its largest entry near 1, which is exact.
+
+Arrays are NumPy's, or another device's that do the same arithmetic.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+# Bounds of a sum of squares within which what under- or overflows on the way is below the type's rounding.
+SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e250)}
+
+
+def is_safe(square: float, dtype: Any) -> bool:
+    """Whether a sum of squares computed in float32 or float64 is as good as its type; False for NaN and other types."""
+    low, high = SAFE.get(dtype, (math.inf, 0.0))
+    return low < square < high
+
+
+def scaled(array: Any) -> tuple[Any, float]:
+    """(array / s in float64, s): s is the power of two next to the largest entry, so that dividing is exact.
+
+    s is 1 where that entry is 0, infinite or NaN, and stays within float64's range where the entry leaves it.
+    """
+    array = array.astype(np.float64)
+    largest = float(abs(array).max()) if array.size else 0.0
+    if largest == 0 or not math.isfinite(largest):
+        return array, 1.0
+    exponent = min(max(math.frexp(largest)[1], -1000), 1000)
+    return array * 2.0**-exponent, 2.0**exponent
+
+
+def norm(array: Any, p: float = 2.0) -> float:
+    """(Σ|x|ᵖ)^(1/p) over all entries, in float64; the largest |x| for p = inf. Infinite or NaN if an entry is."""
+    if not array.size:
+        return 0.0
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        flat = array.ravel().astype(np.float64)
+        if p == 2 and is_safe(square := float(flat @ flat), flat.dtype):
+            return math.sqrt(square)
+        flat, scale = scaled(flat)
+        if p == math.inf:
+            return float(abs(flat).max()) * scale
+        if p == 2:
+            return math.sqrt(float(flat @ flat)) * scale
+        return float((abs(flat) ** p).sum()) ** (1 / p) * scale
+
+
+def norm_of_norms(norms: Iterable[float], p: float = 2.0) -> float:
+    """The norm of several arrays taken as one, from the norm of each."""
+    return norm(np.array(list(norms), np.float64), p)
+
+
+def mean_and_std(array: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation (over all n entries, not n − 1); NaN for an empty array.
+
+    Computed in the array's own type where that is safe, else in float64: also where the entries hardly differ, as the
+    rounding of their mean would pass for a deviation.
+    """
+    if not array.size:
+        return math.nan, math.nan
+    values = array.astype(np.float32) if array.dtype == np.float16 else array
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        mean, std = float(values.mean()), float(values.std())
+        if is_safe(std * std, values.dtype) and std > 1e-3 * abs(mean):
+            return mean, std
+        if not values.any():
+            return 0.0, 0.0
+        values, scale = scaled(values)
+        return float(values.mean()) * scale, float(values.std()) * scale
+
+
+def exact_sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Σ arrays in float64, all of one shape, with what each addition rounds off added at the end.
+
+    Where large summands cancel, the small ones that they had swallowed come back. Knuth's two-sum: The Art of Computer
+    Programming, vol. 2, section 4.2.2, theorem B.
+    """
+    total: Any = np.float64(0)
+    lost: Any = np.float64(0)
+    for array in arrays:
+        new = total + array
+        part = new - total
+        lost = lost + ((total - (new - part)) + (array - part))
+        total = new
+    return np.asarray(total + lost)
+
+
+def relative(error: float, size: float) -> float:
+    """error / size; 0 if both are 0, and infinite if only the size is."""
+    if size:
+        return error / size
+    return math.inf if error else 0.0
