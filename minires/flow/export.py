@@ -1,13 +1,12 @@
 """A recording as text, JSON and CSV."""
 
-import csv
 import dataclasses
 import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..files import replacing
+from ..files import replacing, write_csv
 from .forks import Fork, skip_edges
 from .recorder import Node
 
@@ -68,7 +67,7 @@ def to_json(
         "graph": graph(nodes),
     }
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_finite(document), indent=1) + "\n")
+        temporary.write_text(json.dumps(_finite(document), indent=1) + "\n", encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:
@@ -81,14 +80,13 @@ def _finite(value: Any) -> Any:
 
 
 def to_csv(path: str | os.PathLike, nodes: Sequence[Node]) -> None:
-    """Write a row for every edge, whole or not at all: source, consumer, slot, role, gradient_norm."""
+    """Write a row for every edge, whole or not at all: source, consumer, slot, role, gradient_norm; see `write_csv`."""
     names = {node.key: node.name for node in nodes}
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["source", "consumer", "slot", "role", "gradient_norm"])
-        for edge in _edges(nodes):
-            ends = names[edge["source"]], names[edge["consumer"]]
-            rows.writerow([*ends, edge["slot"], edge["role"] or "", f"{edge['norm']:.8g}"])
+    rows = (
+        [names[e["source"]], names[e["consumer"]], e["slot"], e["role"] or "", f"{e['norm']:.8g}"]
+        for e in _edges(nodes)
+    )
+    write_csv(path, ["source", "consumer", "slot", "role", "gradient_norm"], rows)
 
 
 def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> str:
