@@ -1,5 +1,6 @@
 """CIFAR-10: the reader, where it looks, the way from a server into place, and the real images where they are."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -128,6 +129,7 @@ def test_download_puts_the_files_in_place_and_nothing_else(server, tmp_path, fil
     assert (len(train), len(test)) == (5 * RECORDS, RECORDS)
     assert [path.name for path in (tmp_path / "new" / "root").iterdir()] == [FOLDER]
     found = {path.name: path.read_bytes() for path in (tmp_path / "new" / "root" / FOLDER).iterdir()}
+    assert json.loads(found.pop("checksums.json")).keys() == files.keys()
     assert found == files | {"readme.html": b"<html></html>"}
 
     fetched(server, tmp_path / "new" / "root")
