@@ -189,7 +189,7 @@ def test_foreign_files_are_named_as_such(tmp_path):
     with pytest.raises(CheckpointError, match="of another program"):
         Checkpoint.load(path)
     np.savez(path, meta=np.array('{"format": "minires checkpoint", "version": 99}'))
-    with pytest.raises(CheckpointError, match="of format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match="of format 99, this version of minires reads 1 and 2"):
         Checkpoint.load(path)
     np.savez(path, meta=np.array([{"format": 1}], dtype=object))
     with pytest.raises(CheckpointError, match="damaged"):  # a pickle is never opened

@@ -344,7 +344,7 @@ def test_ctrl_c_ends_a_process_and_says_how_to_go_on(tmp_path):
         ({"schedule": None}, "schedule_every was step, here None"),
         ({"batch_size": 30}, "batch_size was 25, here 30"),
         ({"train_data": TRAIN.subset(80)}, "number of training examples was 90, here 80"),
-        ({"train_data": TEST.subset(90)}, "checksum of the first examples"),
+        ({"train_data": TEST.subset(90)}, "checksum of the training examples"),
         ({"optimizer": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, nesterov=True)}, "settings of the optimizer"),
         ({"optimizer": lambda ps: optim.Adam(ps, 0.1)}, "optimizer was SGD, here Adam"),
         ({"total": 13}, "total_steps"),
