@@ -167,23 +167,25 @@ class Optimizer:
             for name in saved.keys() & {"initial_lr"}:
                 self._number(saved, name, 0, math.inf)
         entries = {int(i): dict(entry) for i, entry in state_dict["state"].items()}
-        keeps = vars(type(self)).get("keeps")  # its own: a class derived from it may keep something else
         for i, entry in entries.items():
             if not 0 <= i < len(params):
                 raise ValueError(f"{who}: got a state for parameter {i}; there are {len(params)}, counted from 0")
-            if keeps is not None and entry.keys() != keeps.keys():
-                raise ValueError(f"{who}: got {', '.join(entry)} for parameter {i}; expected {', '.join(keeps)}")
-            for name, value in entry.items():
-                here, kind = params[i].shape, "" if keeps is None else keeps[name]
-                shapes = {"": ((), here), "count": ((),), "array": (here,)}[kind]
-                if np.shape(value) not in shapes or (kind == "array" and not hasattr(value, "shape")):
-                    raise ValueError(
-                        f"{who}: got {name} of shape {np.shape(value)} for parameter {i}, here {here}; build the "
-                        "optimiser from the same model"
-                    )
-                if not hasattr(value, "shape") and not isinstance(value, int | float):
-                    raise ValueError(f"{who}: got {name}={value!r} for parameter {i}; expected a number")
+            self._check_entry(f"parameter {i}", params[i].shape, entry)
         return groups, entries
+
+    def _check_entry(self, which: str, shape: tuple[int, ...], entry: dict[str, Any]) -> None:
+        who, keeps = f"{self.name}.load_state_dict", vars(type(self)).get("keeps")  # not that of a class above it
+        if keeps is not None and entry.keys() != keeps.keys():
+            raise ValueError(f"{who}: got {', '.join(entry)} for {which}; expected {', '.join(keeps)}")
+        for name, value in entry.items():
+            kind, got = "either" if keeps is None else keeps[name], np.shape(value)
+            if got not in {"either": ((), shape), "count": ((),), "array": (shape,)}[kind]:
+                raise ValueError(
+                    f"{who}: got {name} of shape {got} for {which}, here {shape}; build the optimiser from the same "
+                    "model"
+                )
+            if (kind == "array" and not hasattr(value, "shape")) or (kind == "count" and not _is_count(value)):
+                raise ValueError(f"{who}: got {name}={value!r} for {which}; expected one {kind}")
 
     def __repr__(self) -> str:
         lines = []
@@ -391,6 +393,10 @@ def _in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
             formula(*(array[start : start + RUN] for array in flat))
 
     parallel(work, range(0, size, RUN))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float | np.ndarray | np.generic) and 0 <= float(value) < math.inf
 
 
 def _copied(value: Any) -> Any:
