@@ -55,7 +55,8 @@ def outcome(make, path, expected):
         assert path.name in str(error)
         return "refused" if (frozen(model, optimizer, schedule), random.get_state()) == before else "half changed"
     except Exception as error:
-        return f"raw {type(error).__name__}"
+        changed = (frozen(model, optimizer, schedule), random.get_state()) != before
+        return f"raw {type(error).__name__}{', half changed' if changed else ''}"
     return "harmless" if (frozen(model, optimizer, schedule), random.get_state()) == expected else "other numbers"
 
 
@@ -267,7 +268,8 @@ def fuzzed(made, path, count: int, seed: int = 0) -> Counter:
         except CheckpointError:
             found["fit: refused" if (frozen(*run), random.get_state()) == before else "fit: half changed"] += 1
         except Exception as error:
-            found[f"fit: raw {type(error).__name__}"] += 1
+            changed = (frozen(*run), random.get_state()) != before
+            found[f"fit: raw {type(error).__name__}{', half changed' if changed else ''}"] += 1
         else:
             found["fit: went on"] += 1
     return found

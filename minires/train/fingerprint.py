@@ -40,7 +40,7 @@ def architecture(model: Module) -> Architecture:
         options = {name: text(value) for name, value in _plain(module)}
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
-                options[f"{name}.requires_grad"] = "False"
+                options[f"{name} is frozen"] = "True"
             first = parameters.setdefault(id(parameter), f"{path}.{name}")
             if first != f"{path}.{name}":
                 options[name] = f"the same parameter as {first}"
