@@ -169,9 +169,9 @@ def _claim(path: Path) -> int | None:
     try:
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     except PermissionError:
-        if sys.platform != "win32":
-            raise
-        return None  # being removed
+        if sys.platform == "win32":  # it is being removed
+            return None
+        handle = os.open(path, os.O_RDONLY)  # somebody else's, who may be gone
     try:
         if sys.platform == "win32":
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)

@@ -218,11 +218,11 @@ def mutated(meta: dict, rng: python_random.Random) -> dict:
             case 0:
                 del here[key]
             case 1 if isinstance(here, dict):
-                here[rng.choice(["x", "0", "lr", "params", "state"])] = rng.choice(ODD)
+                here[rng.choice(["x", "0", "lr", "params", "state"])] = copy.deepcopy(rng.choice(ODD))
             case 1:
                 here.insert(key, here[key])
             case _:
-                here[key] = rng.choice(ODD)
+                here[key] = copy.deepcopy(rng.choice(ODD))
     return meta
 
 

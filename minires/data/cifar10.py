@@ -128,6 +128,11 @@ def _unpack(part: Path, folder: Path, url: str, records: int) -> None:
             raise ValueError(
                 f"cifar10: {url} is not the CIFAR-10 binary archive: {error}. It has been deleted"
             ) from error
+        except OSError as error:
+            text = (
+                f"{error.strerror}: cannot unpack {part.name}, which needs another 180 MB. It is kept: free some space"
+            )
+            raise OSError(error.errno, f"{text}, and the same call again goes on", str(folder.parent)) from error
         try:
             fresh.rename(folder)
         except OSError:

@@ -109,7 +109,8 @@ def fit(
 
     Ctrl-C raises KeyboardInterrupt as usual; the last checkpoint stays valid, and the message says what it contains.
     Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
-    of another model, optimiser, schedule or run, OSError if the file cannot be written.
+    of another model, optimiser, schedule or run, OSError if the file cannot be written, FileNotFoundError if
+    ``resume="weights"`` finds none.
     """
     steps = batch_count(train_data, batch_size, drop_last=drop_last)
     batches(train_data, batch_size, seed=seed, drop_last=drop_last)  # checks seed
