@@ -285,7 +285,10 @@ class Module:
 
     # ── saving ──
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as NumPy arrays, by dotted name; PyTorch's names and order."""
+        """Copies of all parameters and buffers as NumPy arrays, by dotted name; PyTorch's names and order.
+
+        Raises ValueError, which names the cycle, if a module is inside itself.
+        """
         saved = self._named("parameter", "buffer", shared=True)
         return {name: np.array(Tensor(_array(value)).numpy(), order="C") for name, value in saved}
 

@@ -20,6 +20,8 @@ from . import archive, fingerprint
 from .archive import START_ANEW, CheckpointError
 
 WEIGHTS_ALONE = 'take the weights alone (restore_weights, or fit(…, resume="weights"))'
+# What meta holds; version 1 had no architecture.
+META = {"architecture": list | None, "optimizer": dict | None, "schedule": dict | None, "random": dict, "extra": dict}
 
 
 @dataclass
@@ -90,25 +92,25 @@ class Checkpoint:
         path = Path(path)
         meta, arrays = archive.read(path)
         loaded = cls({}, path=path)
-        for name, kinds in {"optimizer": (dict, type(None)), "schedule": (dict, type(None)), "random": (dict,),
-                            "extra": (dict,), "architecture": (list, type(None))}.items():  # fmt: skip
-            if not isinstance(meta.get(name), kinds):
-                raise loaded._error(f"its {name} is no such thing: a {type(meta.get(name)).__name__}; {START_ANEW}")
-            setattr(loaded, name, meta.get(name))
-        state = loaded.optimizer and loaded.optimizer.get("state")
-        if loaded.optimizer and not (isinstance(state, dict) and all(isinstance(e, dict) for e in state.values())):
+        for name, kind in META.items():
+            value = meta.get(name)
+            if not isinstance(value, kind):
+                raise loaded._error(f"its {name} is a {type(value).__name__}, which it never is; {START_ANEW}")
+            setattr(loaded, name, value)
+        state = {} if loaded.optimizer is None else loaded.optimizer.get("state")
+        if not isinstance(state, dict) or not all(isinstance(entry, dict) for entry in state.values()):
             raise loaded._error(f"its optimizer has no state; {START_ANEW}")
         for name, array in arrays.items():
-            kind, _, key = name.partition("/")
+            where, _, key = name.partition("/")
             i, _, what = key.partition("/")
-            if kind == "model":
+            if where == "model":
                 loaded.model[key] = array
-            elif kind == "optimizer" and state is not None and what:
+            elif where == "optimizer" and loaded.optimizer is not None and what:
                 state.setdefault(i, {})[what] = array
             else:
                 raise loaded._error(f"holds {name}, which is of no model and no optimiser; {START_ANEW}")
-        if loaded.optimizer:
-            loaded.optimizer["state"] = {int(i) if i.isdecimal() else i: entry for i, entry in (state or {}).items()}
+        if loaded.optimizer is not None:
+            loaded.optimizer["state"] = {int(i) if i.isdecimal() else i: entry for i, entry in state.items()}
         return loaded
 
     def restore(self, model: Module, optimizer: Optimizer, schedule: LRScheduler | None = None) -> None:
