@@ -112,7 +112,9 @@ def machine() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         fields = dict(
-            (part.strip() for part in line.split(":", 1)) for line in cpuinfo.read_text().splitlines() if ":" in line
+            (part.strip() for part in line.split(":", 1))
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if ":" in line
         )
         processor, flags = fields.get("model name", processor), f" {fields.get('flags', '')} "
     vectors = next((name for name, flag in (("AVX-512", "avx512f"), ("AVX2", "avx2")) if f" {flag} " in flags), None)
@@ -157,14 +159,14 @@ def save(name: str, plan: Plan, results: dict[str, Any], text: str) -> None:
     whole = {"machine": machine(), "rounds": plan.rounds, "quick": plan.quick, **results}
     for suffix, content in ((".json", json.dumps(whole, indent=2, ensure_ascii=False)), (".md", text)):
         with replacing(folder(plan) / f"{name}{suffix}") as temporary:
-            temporary.write_text(content + "\n")
+            temporary.write_text(content + "\n", encoding="utf-8")
     print("\n" + text)
 
 
 def load(name: str) -> dict[str, Any] | None:
     """What `save` has written into ``results``, or None."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def save_figure(name: str, plan: Plan, figure: Any) -> None:

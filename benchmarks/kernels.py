@@ -51,7 +51,7 @@ def measure(net: str, plan: Plan) -> dict[str, dict]:
     watched, calls = program("minires_ops", net, "step"), calls_of(net)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "calls.json")
-        path.write_text(json.dumps(calls))
+        path.write_text(json.dumps(calls), encoding="utf-8")
         programs = {"minires": watched, "roofline": program("roofline")}
         if interpreter("torch"):
             programs[PYTORCH] = program("torch_ops", path, module="torch")

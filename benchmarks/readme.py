@@ -16,19 +16,19 @@ BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks readme` -->", "<
 
 def readme(plan: Plan) -> None:
     """Rewrite the performance section of README.md from the results (measures nothing)."""
-    text = README.read_text()
+    text = README.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
         raise SystemExit(f"benchmarks readme: {README} has no region between the lines {BEGIN} and {END}; add them")
     with replacing(README) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n{section()}\n{END}{after}")
+        temporary.write_text(f"{before}{BEGIN}\n{section()}\n{END}{after}", encoding="utf-8")
     print(section())
 
 
 def region() -> str:
     """What stands between the marks in README.md now."""
-    return README.read_text().partition(BEGIN)[2].partition(END)[0].strip("\n")
+    return README.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].strip("\n")
 
 
 def section() -> str:

@@ -1,26 +1,116 @@
-"""Files that are either whole or not there: written under a temporary name, then renamed."""
+"""Files that are either whole or not there: written under a temporary name, then renamed. And locks between processes.
+
+A temporary file is held open, and locked, while it is written. So one that nobody holds was left by a process that was
+killed, whatever its number says: numbers are used again, and another machine or container has its own.
+"""
 
 import contextlib
+import csv
+import errno
 import os
-from collections.abc import Iterator
+import re
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+if sys.platform == "win32":  # where no file can be removed while somebody has it open
+    import msvcrt
+else:
+    import fcntl
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path in the same folder; the file written there replaces ``path`` if the block succeeds.
 
-    After an exception, the temporary file is removed and ``path`` is as it was.
+    After an exception, the temporary file is removed and ``path`` is as it was. After a kill, the next call for this
+    path removes it. A link stays a link, and the file keeps its permissions. Raises OSError, which names the file and
+    says what to do, if the disk is full or something other than a file has this name.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "exists and is not a file; choose another name", str(path))
+    remove_abandoned(target)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{os.urandom(4).hex()}{target.suffix}")
+    handle = None
     try:
+        handle = _create(temporary)
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+        if mode is not None:  # before there is anything to read
+            os.chmod(temporary, mode | stat.S_IRUSR | stat.S_IWUSR)
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if mode is not None:
+            os.chmod(temporary, mode)
+        os.fsync(handle)
+        if sys.platform == "win32":  # where no file can be renamed while it is open
+            os.close(handle)
+            handle = None
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except Exception as error:
+        if full := _disk_full(error):
+            text = f"{os.strerror(full)}: not written, and what was there before is unchanged. Free some space (or ask"
+            raise OSError(full, f"{text} for a larger quota), or choose another folder", str(path)) from error
+        raise
     finally:
+        if handle is not None:
+            os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(path: str | os.PathLike) -> None:
+    """Remove the temporary files of `replacing` for this path that no process holds: their writers were killed."""
+    target = Path(os.path.realpath(path))
+    ours = re.compile(rf"\.{re.escape(target.stem)}\.(\d{{1,9}})(-[0-9a-f]{{8}})?{re.escape(target.suffix)}")
+    with contextlib.suppress(OSError):  # the folder may not exist, or not be readable
+        for entry in os.scandir(target.parent):
+            found = ours.fullmatch(entry.name)
+            # Up to version 0.2.0 there was no lock, and the process's number alone in the name.
+            if found and entry.is_file(follow_symlinks=False) and (found[2] or not _alive(int(found[1]))):
+                with contextlib.suppress(OSError):  # gone by now, or, on Windows, held
+                    _remove_unless_held(entry.path)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock file ``path`` against all other processes and threads; prints ``waiting`` if it has to wait.
+
+    The lock ends with the block or the process, however that ends; nothing has to be cleaned up. On a file system
+    without locks there is none.
+    """
+    handle = _claim(path)
+    if handle is None:
+        print(waiting, file=sys.stderr, flush=True)
+    while handle is None:
+        time.sleep(0.1)
+        handle = _claim(path)
+    try:
+        yield
+    finally:
+        if sys.platform == "win32":
+            os.close(handle)
+            with contextlib.suppress(OSError):  # the next one has it open already
+                path.unlink()
+        else:  # first the name: who waits for this file finds that it is no longer the one
+            path.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def write_csv(path: str | os.PathLike, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table, whole or not at all, in UTF-8. Text that a spreadsheet would compute gets an apostrophe in front.
+
+    That is text which begins with =, +, - or @ and is not a number, or with a tab or line break. Source: OWASP, CSV
+    Injection, https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerows([_cell(value) for value in row] for row in (header, *rows))
 
 
 def cache_folder() -> Path:
@@ -38,9 +128,108 @@ def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # without a name, where the system can: nothing to leave behind
+            pass
     except OSError as error:
         raise OSError(f"{purpose}: cannot write to the folder {folder} ({error.strerror}); choose another") from error
     return folder
+
+
+# ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _create(path: Path) -> int:
+    """A handle of a new, empty file, which is locked as long as the handle is open."""
+    while True:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as open() does
+        if sys.platform == "win32":
+            return handle
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_at(handle, path):  # else somebody found it without a lock and has removed it
+            return handle
+        os.close(handle)
+
+
+def _remove_unless_held(path: str) -> None:
+    if sys.platform == "win32":
+        os.unlink(path)
+        return
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(handle, path):
+            os.unlink(path)
+    finally:
+        os.close(handle)
+
+
+def _claim(path: Path) -> int | None:
+    """A handle of the lock file, created if necessary; None if somebody else holds it."""
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    except PermissionError:
+        if sys.platform == "win32":  # it is being removed
+            return None
+        handle = os.open(path, os.O_RDONLY)  # somebody else's, who may be gone
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = not _is_at(handle, path)  # what we hold may have been removed while we took hold of it
+    except OSError as error:
+        held = error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # else there are no locks here
+    if held:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _is_at(handle: int, path: str | os.PathLike) -> bool:
+    """Whether the open file is the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _alive(process: int) -> bool:
+    if sys.platform == "win32":  # where asking like this would end it; removing fails if it has the file open
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        pass
+    return True
+
+
+def _disk_full(error: BaseException | None) -> int | None:
+    """The error number of a full disk, if that is what the exception comes from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, on systems where a folder can be opened."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(inf|nan)")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # and the full-width forms, which some programs take for them
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str) or NUMBER.fullmatch(value):
+        return value
+    return f"'{value}" if value.lstrip().startswith(FORMULA) or value.startswith(("\t", "\r", "\n")) else value

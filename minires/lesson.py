@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import data, train
+from .files import replacing
 
 QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
 OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve().parent.parent / "lessons" / "output")
@@ -38,9 +39,8 @@ def show(figure: Any, name: str) -> None:
     """Save a figure as ``lessons/output/<name>.png``; in a notebook, also show it."""
     OUTPUT.mkdir(parents=True, exist_ok=True)
     path = OUTPUT / f"{name}.png"
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    figure.savefig(partial, format="png", dpi=120, bbox_inches="tight")
-    partial.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, bbox_inches="tight")
     if not _interactive():
         print(f"figure: {os.path.relpath(path)}")
 

@@ -26,5 +26,18 @@ def get_state() -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any]) -> None:
-    """Continue exactly where `get_state` was taken."""
+    """Continue exactly where `get_state` was taken. Raises ValueError, and changes nothing, for anything else."""
+    check_state(state)
     _generator.bit_generator.state = state
+
+
+def check_state(state: dict[str, Any]) -> None:
+    """Raise ValueError unless this is a state that `get_state` may have returned."""
+    trial = type(_generator.bit_generator)()
+    try:
+        trial.state = state
+        same = trial.state == state
+    except (TypeError, ValueError, KeyError, OverflowError):
+        same = False
+    if not same:
+        raise ValueError(f"random.set_state: got {state!r:.60}…; expected a state that random.get_state returned")

@@ -84,6 +84,19 @@ def test_values_that_json_and_float_make_difficult(tmp_path):
     assert repr(got) == repr(extra)
 
 
+def test_names_and_shapes_that_an_archive_makes_difficult(tmp_path):
+    arrays = {
+        name: np.full(shape, 2.0) for name, shape in [("λ/ü.weight", (2,)), ("w.npy", ()), ("meta", (0, 3)), ("", 1)]
+    }
+    Checkpoint(arrays).save(tmp_path / "run.npz")
+    assert frozen(Checkpoint.load(tmp_path / "run.npz").model) == frozen(arrays)
+    with pytest.raises(
+        TypeError, match="got model/w of dtype object; expected an array of numbers"
+    ):  # no pickle is written
+        Checkpoint({"w": np.array([None])}).save(tmp_path / "run.npz")
+    assert frozen(Checkpoint.load(tmp_path / "run.npz").model) == frozen(arrays)
+
+
 def test_the_weights_alone(tmp_path):
     model, optimizer, _ = trained()
     Checkpoint.take(model).save(tmp_path / "weights.npz")
@@ -189,7 +202,7 @@ def test_foreign_files_are_named_as_such(tmp_path):
     with pytest.raises(CheckpointError, match="of another program"):
         Checkpoint.load(path)
     np.savez(path, meta=np.array('{"format": "minires checkpoint", "version": 99}'))
-    with pytest.raises(CheckpointError, match="of format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match="of format 99, this version of minires reads 1 and 2"):
         Checkpoint.load(path)
     np.savez(path, meta=np.array([{"format": 1}], dtype=object))
     with pytest.raises(CheckpointError, match="damaged"):  # a pickle is never opened

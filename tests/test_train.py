@@ -308,6 +308,23 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path):
     assert len(expected.step_loss) == 12
 
 
+def test_the_next_start_removes_what_a_killed_write_left(tmp_path):
+    go(*make_run(), checkpoint=tmp_path / "run.npz")
+    (tmp_path / ".run.1234567-0a1b2c3d.npz").write_bytes(b"half a file")
+    go(*make_run(), checkpoint=tmp_path / "run.npz")  # the run is complete: nothing is written
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_checkpoint_on_another_disk(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run.npz").symlink_to(tmp_path / "disk" / "run.npz")
+    expected = go(*make_run(), checkpoint=tmp_path / "whole.npz")
+    go(*make_run(), checkpoint=tmp_path / "run.npz", epochs=2)
+    assert same_but_for_seconds(go(*make_run(), checkpoint=tmp_path / "run.npz"), expected)
+    assert (tmp_path / "run.npz").is_symlink() and (tmp_path / "disk" / "run.npz").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_many_killed_processes_go_on_bit_for_bit(tmp_path, seed):
@@ -344,7 +361,7 @@ def test_ctrl_c_ends_a_process_and_says_how_to_go_on(tmp_path):
         ({"schedule": None}, "schedule_every was step, here None"),
         ({"batch_size": 30}, "batch_size was 25, here 30"),
         ({"train_data": TRAIN.subset(80)}, "number of training examples was 90, here 80"),
-        ({"train_data": TEST.subset(90)}, "checksum of the first examples"),
+        ({"train_data": TEST.subset(90)}, "checksum of the training examples"),
         ({"optimizer": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, nesterov=True)}, "settings of the optimizer"),
         ({"optimizer": lambda ps: optim.Adam(ps, 0.1)}, "optimizer was SGD, here Adam"),
         ({"total": 13}, "total_steps"),

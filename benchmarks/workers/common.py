@@ -135,7 +135,7 @@ def measure(step, arguments, most=15, seconds=4.0):
 def peak_mb():
     """The most memory this process has had resident so far, in MB."""
     if os.path.exists("/proc/self/status"):  # Linux's ru_maxrss starts with what the *parent* had
-        with open("/proc/self/status") as status:
+        with open("/proc/self/status", encoding="utf-8") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

@@ -110,7 +110,7 @@ def milliseconds(function, seconds=0.1):
 
 
 measured = []
-with open(sys.argv[1]) as file:
+with open(sys.argv[1], encoding="utf-8") as file:
     calls = json.load(file)
 for call in calls:
     kernel = KERNELS.get(call["kernel"])

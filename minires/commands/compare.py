@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import csv
 import dataclasses
 import json
 import math
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from .. import __version__, data, flow, kernels, models
 from ..experiments.watched import CHANNELS, Runner, load_data
-from ..files import replacing, writable_folder
+from ..files import replacing, writable_folder, write_csv
 from ..nn.examples import fit_to
 from ..random import manual_seed
 from ..train import evaluate
@@ -394,13 +393,14 @@ def _share(share: float) -> str:
 def write(folder: Path, settings: Settings, measured: Comparison, runners: dict[str, Runner]) -> None:
     """Write compare.json, compare.csv and gradient-flow.png, each whole or not at all."""
     with replacing(folder / "compare.json") as path:
-        path.write_text(measured.to_json() + "\n")
-    with replacing(folder / "compare.csv") as path, open(path, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["step", "network", "layer", "gradient_norm"])
-        for name, runner in runners.items():
-            for step, norms in zip(runner.history.steps, runner.history.norms):
-                rows.writerows([step, name, layer, f"{g:.8g}"] for layer, g in zip(runner.history.layers, norms))
+        path.write_text(measured.to_json() + "\n", encoding="utf-8")
+    rows = (
+        [step, name, layer, f"{g:.8g}"]
+        for name, runner in runners.items()
+        for step, norms in zip(runner.history.steps, runner.history.norms)
+        for layer, g in zip(runner.history.layers, norms)
+    )
+    write_csv(folder / "compare.csv", ["step", "network", "layer", "gradient_norm"], rows)
     draw(folder / "gradient-flow.png", settings, runners)
 
 

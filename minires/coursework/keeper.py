@@ -94,7 +94,7 @@ def limit(memory: int, cpu: int, other_user: bool) -> None:
     """Limits of this process: ``memory`` MB beyond what it has now, ``cpu`` seconds, size of files, no core dumps."""
     limits = [(resource.RLIMIT_CPU, cpu), (resource.RLIMIT_FSIZE, FILES), (resource.RLIMIT_CORE, 0)]
     with contextlib.suppress(OSError, ValueError):  # no /proc outside Linux
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
         limits.append((resource.RLIMIT_AS, used + memory * 2**20))
     if other_user:
         limits.append((resource.RLIMIT_NPROC, PROCESSES))
@@ -139,7 +139,7 @@ def children() -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            if int(entry.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+            if int(entry.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) == os.getpid():
                 found.append(int(entry.parent.name))
     return found
 

@@ -76,7 +76,7 @@ def library(source: str, stem: str, options: tuple[str, ...] = (), variant: str 
     with _building(stem, variant, [source, *flags, runner.name, *_texts(HEADERS)]) as (folder, path):
         if folder is not None:
             unit, compiled = folder / f"{stem}.cpp", folder / f"{stem}.o"
-            unit.write_text(source)
+            unit.write_text(source, encoding="utf-8")
             _run([*flags, f"-I{HERE}", "-c", str(unit), "-o", str(compiled)])
             # Link without -fsanitize=thread: the runner defines its functions.
             link = [flag for flag in flags if flag != "-fsanitize=thread"]
@@ -96,7 +96,7 @@ def _runner(variant: str) -> Path:
 
 
 def _texts(names: tuple[str, ...]) -> list[str]:
-    return [(HERE / name).read_text() for name in names]
+    return [(HERE / name).read_text(encoding="utf-8") for name in names]
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def _machine() -> tuple[str, ...]:
     """What a compiled kernel depends on as well as its source: the compiler, and the processor's features."""
     version = subprocess.run([str(compiler()), "--version"], capture_output=True, text=True, check=True).stdout
     with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return version, platform.machine(), next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return version, platform.machine()
 

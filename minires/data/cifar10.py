@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from minires.data import checksums
 from minires.data.dataset import Dataset
-from minires.files import cache_folder
+from minires.files import cache_folder, locked
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # https://www.cs.toronto.edu/~kriz/cifar.html
 
 FOLDER = "cifar-10-batches-bin"
+UNPACKING = ".cifar-10-unpacking-"
 TRAIN_FILES = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 TEST_FILE = "test_batch.bin"
 NAMES_FILE = "batches.meta.txt"
 FILES = (*TRAIN_FILES, TEST_FILE, NAMES_FILE)
+
+# Of the files in that archive, as other programs that check them give them: the same in each.
+PUBLISHED = {
+    "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+    "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+    "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+    "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+    "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+    "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+}
 
 CLASSES = 10
 SHAPE = (3, 32, 32)
@@ -35,6 +48,7 @@ def cifar10(
     normalize: bool = True,
     *,
     progress: bool = True,
+    verify: bool = False,
     url: str = URL,
     md5: str = MD5,
     records: int = 10_000,
@@ -45,7 +59,10 @@ def cifar10(
     `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`.
     `download` fetches the official archive (170 MB) if the folder is absent. It shows a progress bar, resumes an
     interrupted download, verifies the archive, and puts the files in place only when all are there. It never
-    overwrites anything.
+    overwrites anything. If another process is downloading to the same place, it waits.
+
+    The files' checksums are computed once and remembered in the folder, as `checksums.json`. A file whose size or time
+    of change is another than then is read again and must be the same. `verify` reads all of them again.
 
     Pixels are stored as bytes. `normalize` gives (pixels − mean) / std per channel, with the constants
     (0.4914, 0.4822, 0.4465) and (0.2470, 0.2435, 0.2616) of the training set; without it images run from 0 to 1.
@@ -65,6 +82,11 @@ def cifar10(
             )
         _download(folder, url, md5, records, progress)
     _check_sizes(folder, records)
+    if damaged := checksums.verify(folder, FILES, PUBLISHED, again=verify):
+        raise ValueError(
+            f"cifar10: {folder / damaged} is damaged: its checksum is not the one it had, or not the published one; "
+            f"{_again(folder)}. If you have changed it yourself, delete {folder / checksums.RECORD}"
+        )
     classes = _read_classes(folder / NAMES_FILE)
     mean, std = (MEAN, STD) if normalize else ((0.0,) * 3, (255.0,) * 3)
     train, test = _read([folder / name for name in TRAIN_FILES], records), _read([folder / TEST_FILE], records)
@@ -77,13 +99,25 @@ def _folder(root: Path) -> Path:
 
 
 def _download(folder: Path, url: str, md5: str, records: int, progress: bool) -> None:
-    from minires.data.download import fetch, unpack  # here, because HTTP takes 50 ms to import and is rarely needed
+    from minires.data.download import fetch  # here, because HTTP takes 50 ms to import and is rarely needed
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.parent / "cifar-10-binary.tar.gz.part"
-    fetch(url, part, md5, progress=progress)
+    waiting = f"cifar10: waiting for another process that downloads to {folder.parent}"
+    with locked(folder.parent / ".cifar-10.lock", waiting):
+        if folder.exists():  # it has been downloaded by now
+            return
+        for left in folder.parent.glob(f"{UNPACKING}*"):  # by a process that was killed
+            shutil.rmtree(left)
+        fetch(url, part, md5, progress=progress)
+        _unpack(part, folder, url, records)
+
+
+def _unpack(part: Path, folder: Path, url: str, records: int) -> None:
+    from minires.data.download import unpack
+
     # Next to its destination, so that the last step is a rename within one file system: all files or none.
-    with TemporaryDirectory(dir=folder.parent, prefix=".cifar-10-") as temporary:
+    with TemporaryDirectory(dir=folder.parent, prefix=UNPACKING) as temporary:
         fresh = Path(temporary) / FOLDER
         fresh.mkdir()
         try:
@@ -94,12 +128,25 @@ def _download(folder: Path, url: str, md5: str, records: int, progress: bool) ->
             raise ValueError(
                 f"cifar10: {url} is not the CIFAR-10 binary archive: {error}. It has been deleted"
             ) from error
-        fresh.rename(folder)
+        except OSError as error:
+            text = (
+                f"{error.strerror}: cannot unpack {part.name}, which needs another 180 MB. It is kept: free some space"
+            )
+            raise OSError(error.errno, f"{text}, and the same call again goes on", str(folder.parent)) from error
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was quicker, where there are no locks
+                raise
     part.unlink(missing_ok=True)
 
 
+def _again(folder: Path) -> str:
+    return f"move {folder} away and call cifar10(…, download=True)"
+
+
 def _check_sizes(folder: Path, records: int) -> None:
-    again = f"move {folder} away and call cifar10(…, download=True)"
+    again = _again(folder)
     for name in FILES:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"cifar10: {folder} has no {name}; {again}")
@@ -120,7 +167,7 @@ def _read(files: list[Path], records: int) -> tuple[np.ndarray, np.ndarray]:
             bad = int((table[:, 0] >= CLASSES).argmax())
             raise ValueError(
                 f"cifar10: record {bad} of {file} has label {table[bad, 0]}, wanted 0..{CLASSES - 1}: damaged; "
-                f"move {file.parent} away and call cifar10(…, download=True)"
+                f"{_again(file.parent)}"
             )
         here = slice(k * records, (k + 1) * records)
         labels[here] = table[:, 0]
@@ -133,6 +180,6 @@ def _read_classes(file: Path) -> tuple[str, ...]:
     if len(set(names)) != CLASSES:
         raise ValueError(
             f"cifar10: {file} must name {CLASSES} classes, one a line, got {len(names)} ({', '.join(names[:3])} …): "
-            f"damaged; move {file.parent} away and call cifar10(…, download=True)"
+            f"damaged; {_again(file.parent)}"
         )
     return names

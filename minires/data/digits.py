@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from importlib import resources
 
 import numpy as np
 
 from minires.data.dataset import Dataset
+
+SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"  # of digits.npz
 
 
 def digits(normalize: bool = True) -> tuple[Dataset, Dataset]:
@@ -20,10 +24,10 @@ def digits(normalize: bool = True) -> tuple[Dataset, Dataset]:
     Stored pixels count ink from 0 to 16. `normalize` gives (pixels − mean) / std with the mean and standard deviation
     of all training pixels, one number each (4.89 and 6.02); without it images run from 0 to 1.
 
+    Raises ValueError or FileNotFoundError if the installed file is damaged or missing.
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
     """
-    source = resources.files("minires.data").joinpath("digits.npz")
-    with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with np.load(io.BytesIO(_read()), allow_pickle=False) as archive:
         pixels, labels = archive["images"][:, None], archive["labels"].astype(np.int64)
     # RandomState, not Generator: NumPy promises that its stream never changes (NEP 19), and so neither does the split.
     order = np.random.RandomState(0).permutation(len(labels))
@@ -36,3 +40,16 @@ def digits(normalize: bool = True) -> tuple[Dataset, Dataset]:
         Dataset(pixels[train], labels[train], classes, (mean,), (std,)),
         Dataset(pixels[test], labels[test], classes, (mean,), (std,)),
     )
+
+
+def _read() -> bytes:
+    """The file, after its checksum has been compared."""
+    source = resources.files("minires.data").joinpath("digits.npz")
+    again = "install minires again: python -m pip install --force-reinstall --no-deps minires-lab"
+    try:
+        content = source.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"digits: no file {source}, which belongs to the package; {again}") from None
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise ValueError(f"digits: {source} is damaged, or another file than the package brought; {again}")
+    return content

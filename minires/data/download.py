@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import shutil
 import tarfile
 import zlib
@@ -14,6 +13,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tqdm import tqdm
+
+from minires.data import checksums
 
 CHUNK = 1 << 18  # bytes between two updates of the progress bar
 RANGE_NOT_SATISFIABLE = 416
@@ -46,10 +47,7 @@ def fetch(url: str, part: Path, md5: str, *, progress: bool = True, timeout: flo
             f"they are kept in {part}: the same call again goes on from there"
         ) from error
 
-    # MD5 is what the publisher gives. It reveals damage and, for a given file, cannot be forged in practice;
-    # `unpack` does not rely on it.
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    found = checksums.md5(part)  # `unpack` does not rely on it
     if found != md5.lower():
         size = part.stat().st_size
         part.unlink()

@@ -1,6 +1,5 @@
 """A recording as text, JSON and CSV."""
 
-import csv
 import dataclasses
 import json
 import math
@@ -8,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..files import replacing
+from ..files import replacing, write_csv
 from .forks import Fork, skip_edges
 from .node import Node
 
@@ -70,7 +69,7 @@ def to_json(
         "graph": graph(nodes),
     }
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_finite(document), indent=1) + "\n")
+        temporary.write_text(json.dumps(_finite(document), indent=1) + "\n", encoding="utf-8")
 
 
 def _fields(result: Any) -> dict[str, Any]:
@@ -88,15 +87,14 @@ def _finite(value: Any) -> Any:
 
 
 def to_csv(path: str | os.PathLike, nodes: Sequence[Node]) -> None:
-    """Write a row for every edge, whole or not at all: source, consumer, slot, role, gradient_norm, pass."""
+    """Write a row for every edge with `write_csv`: source, consumer, slot, role, gradient_norm, pass."""
     names = {node.key: node.name for node in nodes}
     passes = {node.key: node.pass_ for node in nodes}
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["source", "consumer", "slot", "role", "gradient_norm", "pass"])
-        for edge in _edges(nodes):
-            ends = names[edge["source"]], names[edge["consumer"]]
-            rows.writerow([*ends, edge["slot"], edge["role"] or "none", edge["norm"], passes[edge["source"]]])
+    rows = (
+        [names[e["source"]], names[e["consumer"]], e["slot"], e["role"] or "none", e["norm"], passes[e["source"]]]
+        for e in _edges(nodes)
+    )
+    write_csv(path, ["source", "consumer", "slot", "role", "gradient_norm", "pass"], rows)
 
 
 def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> str:

@@ -88,13 +88,13 @@ class FlowHistory:
             "sum_error": self.sum_error,
         }
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(document) + "\n")
+            temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "FlowHistory":
         """Read what `save` wrote. Raises ValueError, naming the file, if the file is something else."""
         try:
-            with open(path) as file:
+            with open(path, encoding="utf-8") as file:
                 document = json.load(file)
             if document["version"] != VERSION:
                 raise ValueError(f"version {document['version']}, expected {VERSION}")

@@ -168,16 +168,27 @@ class Module:
         return (m for _, m in self.named_children())
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, "Module"]]:
-        """(dotted name, module) of this and all modules below, each module once unless ``remove_duplicate=False``."""
+        """(dotted name, module) of this and all modules below, each module once unless ``remove_duplicate=False``.
+
+        Then a module inside itself has no last name: ValueError, which names the cycle.
+        """
         seen: set[Module] = set()
-        stack: list[tuple[str, Module]] = [(prefix, self)]
+        stack: list[tuple[str, Module, dict[Module, str]]] = [(prefix, self, {})]  # the last: the modules around it
         while stack:
-            path, module = stack.pop()
+            path, module, around = stack.pop()
             if remove_duplicate and module in seen:
                 continue
+            if module in around:
+                raise ValueError(
+                    f"{type(self).__name__}: {path} is {around[module] or 'the network'} itself "
+                    f"({type(module).__name__}), a module inside itself, whose names never end; hold what refers back "
+                    f"in a list, self.{path.rpartition('.')[2]} = [module], which is not searched for modules"
+                )
             seen.add(module)
             yield path, module
-            stack += [(f"{path}.{name}" if path else name, m) for name, m in reversed(module._own("module"))]
+            around = {**around, module: path}
+            children = reversed(module._own("module"))
+            stack += [(f"{path}.{name}" if path else name, m, around) for name, m in children]
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, each once."""
@@ -277,7 +288,10 @@ class Module:
 
     # ── saving ──
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as NumPy arrays, by dotted name; PyTorch's names and order."""
+        """Copies of all parameters and buffers as NumPy arrays, by dotted name; PyTorch's names and order.
+
+        Raises ValueError, which names the cycle, if a module is inside itself.
+        """
         saved = self._named("parameter", "buffer", shared=True)
         return {name: np.array(Tensor(_array(value)).numpy(), order="C") for name, value in saved}
 

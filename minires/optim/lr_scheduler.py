@@ -69,13 +69,14 @@ class LRScheduler:
         self._write(operator.index(state_dict["last_epoch"]))
 
     def check_state(self, state_dict: dict[str, Any]) -> None:
-        """Raise ValueError unless the state is of a schedule with this name and these settings."""
+        """Raise ValueError unless the state is of a schedule with this name and these settings, at a step it has."""
         for name, here in self.config().items():
             if state_dict.get(name) != here:
                 raise ValueError(
                     f"{type(self).__name__}.load_state_dict: got the state of a schedule with {name} = "
                     f"{state_dict.get(name)}, this one has {here}; build it as it was when the state was saved"
                 )
+        self.values(_whole(f"{type(self).__name__}.load_state_dict", "last_epoch", state_dict.get("last_epoch"), 0), 0)
 
     def config(self) -> dict[str, Any]:
         """What makes it this schedule: its name, its settings and the rates it started from."""
@@ -93,7 +94,7 @@ class LRScheduler:
 
 
 class LambdaLR(LRScheduler):
-    """η(t) = η₀·f(t) for a function f of your own. The state does not hold f, which must be the same on loading."""
+    """η(t) = η₀·f(t) for a function f of your own. The state holds the name of f, which must be the same on loading."""
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]):
         if not callable(lr_lambda):
@@ -101,7 +102,7 @@ class LambdaLR(LRScheduler):
                 f"LambdaLR: got lr_lambda={lr_lambda!r}; expected a function of t, such as lambda t: 0.95**t"
             )
         self.lr_lambda = lr_lambda
-        super().__init__(optimizer)
+        super().__init__(optimizer, lr_lambda=getattr(lr_lambda, "__qualname__", type(lr_lambda).__name__))
 
     def lr(self, t: int, base_lr: float) -> float:
         return base_lr * float(self.lr_lambda(t))

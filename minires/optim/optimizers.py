@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,7 +31,8 @@ class Optimizer:
 
     params: parameters, or a list of dicts ``{"params": [...], "lr": 0.01}`` that override the defaults for their group.
     param_groups: one dict per group, ``{"params": [...], "lr": …, …}``, which a schedule (or you) may change.
-    state: for each parameter that has been updated, a dict of arrays of its shape, and counts.
+    state: for each parameter that has been updated, a dict of arrays of its shape, and counts. A class that says in
+    ``keeps`` which they are, name: "array" or "count", has them checked when a state is loaded.
 
     Raises TypeError or ValueError for an empty list, something that cannot be learned, a parameter given twice, or a
     setting out of range.
@@ -133,35 +134,63 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, with its settings and state; if anything does not fit, change nothing.
 
-        Raises ValueError if the optimiser, the number of parameters or a shape differs.
+        Raises ValueError if the optimiser, the number of parameters or a shape differs, ValueError or TypeError for
+        what is no state at all.
         """
-        saved_groups, params = state_dict["param_groups"], self._all()
-        counts, wanted = [[len(g["params"]) for g in gs] for gs in (saved_groups, self.param_groups)]
-        if counts != wanted:
+        groups, entries = self._read_state(state_dict)
+        params = self._all()
+        state = {params[i]: {n: _like(params[i].data, v) for n, v in e.items()} for i, e in entries.items()}
+        for group, saved in zip(self.param_groups, groups):
+            group.update(saved)
+        self.state = state
+
+    def check_state(self, state_dict: dict[str, Any]) -> None:
+        """Raise what `load_state_dict` would raise; nothing is changed."""
+        self._read_state(state_dict)
+
+    def _read_state(self, state_dict: dict[str, Any]) -> tuple[list[Settings], dict[int, dict[str, Any]]]:
+        """Groups and states as this optimiser holds them, after all of it has been checked."""
+        who, params = f"{self.name}.load_state_dict", self._all()
+        if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
+            raise ValueError(f"{who}: got no state; expected what state_dict() returned")
+        groups = [dict(saved) for saved in state_dict["param_groups"]]
+        counts = [[len(g.get("params", ())) for g in gs] for gs in (groups, self.param_groups)]
+        if counts[0] != counts[1]:
             raise ValueError(
-                f"{self.name}.load_state_dict: got groups of {counts} parameters, this optimiser has {wanted}; "
+                f"{who}: got groups of {counts[0]} parameters, this optimiser has {counts[1]}; "
                 "build it from the same model, with the same groups"
             )
-        for saved in saved_groups:
-            if saved.keys() - {"initial_lr", "params"} != self.defaults.keys():
+        for saved in groups:
+            del saved["params"]
+            if saved.keys() - {"initial_lr"} != self.defaults.keys():
                 raise ValueError(
-                    f"{self.name}.load_state_dict: got the settings {', '.join(saved.keys() - {'params'})}; expected "
-                    f"{', '.join(self.defaults)}. Was the state saved by another optimiser?"
+                    f"{who}: got the settings {', '.join(saved)}; expected {', '.join(self.defaults)}. Was the state "
+                    "saved by another optimiser?"
                 )
+            saved.update({name: tuple(v) for name, v in saved.items() if isinstance(v, list)})
             self.check(saved)
+            for name in saved.keys() & {"initial_lr"}:
+                self._number(saved, name, 0, math.inf)
         entries = {int(i): dict(entry) for i, entry in state_dict["state"].items()}
         for i, entry in entries.items():
-            for name, value in entry.items():
-                here = params[i].shape if 0 <= i < len(params) else "no such parameter"
-                if np.shape(value) not in ((), here):
-                    raise ValueError(
-                        f"{self.name}.load_state_dict: got {name} of shape {np.shape(value)} for parameter {i}, here "
-                        f"{here}; build the optimiser from the same model"
-                    )
-        for group, saved in zip(self.param_groups, saved_groups):
-            kept = {name: tuple(v) if isinstance(v, list) else v for name, v in saved.items() if name != "params"}
-            group.update(kept)
-        self.state = {params[i]: {n: _like(params[i].data, v) for n, v in e.items()} for i, e in entries.items()}
+            if not 0 <= i < len(params):
+                raise ValueError(f"{who}: got a state for parameter {i}; there are {len(params)}, counted from 0")
+            self._check_entry(f"parameter {i}", params[i].shape, entry)
+        return groups, entries
+
+    def _check_entry(self, which: str, shape: tuple[int, ...], entry: dict[str, Any]) -> None:
+        who, keeps = f"{self.name}.load_state_dict", vars(type(self)).get("keeps")  # not that of a class above it
+        if keeps is not None and entry.keys() != keeps.keys():
+            raise ValueError(f"{who}: got {', '.join(entry)} for {which}; expected {', '.join(keeps)}")
+        for name, value in entry.items():
+            kind, got = "either" if keeps is None else keeps[name], np.shape(value)
+            if got not in {"either": ((), shape), "count": ((),), "array": (shape,)}[kind]:
+                raise ValueError(
+                    f"{who}: got {name} of shape {got} for {which}, here {shape}; build the optimiser from the same "
+                    "model"
+                )
+            if (kind == "array" and not hasattr(value, "shape")) or (kind == "count" and not _is_count(value)):
+                raise ValueError(f"{who}: got {name}={value!r} for {which}; expected one {kind}")
 
     def __repr__(self) -> str:
         lines = []
@@ -219,6 +248,7 @@ class SGD(Optimizer):
     """
 
     kernel = "sgd"
+    keeps: ClassVar = {"momentum_buffer": "array"}
 
     def __init__(
         self,
@@ -284,6 +314,7 @@ class Adam(Optimizer):
     """
 
     kernel = "adam"
+    keeps: ClassVar = {"step": "count", "exp_avg": "array", "exp_avg_sq": "array"}
     decoupled = False
 
     def __init__(
@@ -345,6 +376,7 @@ class AdamW(Adam):
     """
 
     decoupled = True
+    keeps: ClassVar = Adam.keeps
 
     def __init__(
         self,
@@ -371,6 +403,10 @@ def _in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
             formula(*(array[start : start + RUN] for array in flat))
 
     parallel(work, range(0, size, RUN))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float | np.ndarray | np.generic) and 0 <= float(value) < math.inf
 
 
 def _copied(value: Any) -> Any:

@@ -47,14 +47,15 @@ def taylor(f: Any, *inputs: Any, seed: int = 0, only: Any = None, **options: Any
                 f"{name}: " + ("no curvature" if order is None else f"slope {order:.2f}") + ("" if right else ", wrong")
             )
             style: dict[str, Any] = dict(color=RIGHT if right else WRONG, ls="-" if right else "--")
-            ax.loglog(steps, shown, marker=MARKERS[count % len(MARKERS)], ms=4, lw=1.2, label=text, **style)
+            ax.loglog(steps, shown, marker=MARKERS[count % len(MARKERS)], ms=4, lw=1.2, label=_plain(text), **style)
             tops.append(shown[-5])  # at h = 0.1
             floors.append(floor)
     if tops:
         _guides(ax, steps, max(tops), max(floors))
     ax.set_xlabel("step h (in units of the input's root mean square)")
     ax.set_ylabel("Taylor remainder  |φ(h) − φ(0) − h·⟨g, d⟩|")
-    ax.set_title(f"{check.subject.name}: with the right gradient the remainder falls as h²", fontsize=11)
+    title = _plain(f"{check.subject.name}: with the right gradient the remainder falls as h²")
+    ax.set_title(title, fontsize=11)
     ax.legend(frameon=False, fontsize=9, loc="upper left")
     ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -117,7 +118,7 @@ def error_map(failure: Failure) -> Any:
     for ax in axes:
         _label(ax, grad.shape)
     who = failure.input if isinstance(failure.input, str) else f"input {failure.input}"
-    figure.suptitle(f"{who}, {grad.shape}: {failure.kind.replace('_', ' ')}", fontsize=11)
+    figure.suptitle(_plain(f"{who}, {grad.shape}: {failure.kind.replace('_', ' ')}"), fontsize=11)
     return figure
 
 
@@ -131,6 +132,11 @@ def tiled(array: np.ndarray) -> np.ndarray:
     image = np.full((n, h + 1, c, w + 1), np.nan)
     image[:, :h, :, :w] = array.transpose(0, 2, 1, 3)
     return image.reshape(n * (h + 1), c * (w + 1))[:-1, :-1]
+
+
+def _plain(text: str) -> str:
+    """Text for matplotlib that shows every $ as it is: two of them would make a formula of what is between."""
+    return text.replace("$", r"\$")
 
 
 def _label(ax: Any, shape: tuple[int, ...]) -> None:

@@ -1,13 +1,11 @@
 """Checkpoints: everything a training run needs to continue bit for bit, in one file that is either whole or absent.
 
-The file is NumPy's ``.npz``, read without pickle, so that opening one from elsewhere runs no code. It holds the arrays
-``model/<name>`` and ``optimizer/<number of the parameter>/<name>``, and ``meta``, a JSON string with the rest.
+The file is NumPy's ``.npz``, see `archive`. It holds the arrays ``model/<name>`` and ``optimizer/<number of the
+parameter>/<name>``, and ``meta``, a JSON string with the rest. What is loaded is checked whole before anything changes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +14,14 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..files import replacing
 from ..nn import Module
 from ..optim import LRScheduler, Optimizer
+from . import archive, fingerprint
+from .archive import START_ANEW, CheckpointError
 
-FORMAT, VERSION = "minires checkpoint", 1
-START_ANEW = "move the file away (or pass resume=False) to start anew"
-
-
-class CheckpointError(ValueError):
-    """The file is damaged, not a checkpoint, or of another model, optimiser or run; nothing has changed."""
+WEIGHTS_ALONE = 'take the weights alone (restore_weights, or fit(…, resume="weights"))'
+# What meta holds; version 1 had no architecture.
+META = {"architecture": list | None, "optimizer": dict | None, "schedule": dict | None, "random": dict, "extra": dict}
 
 
 @dataclass
@@ -33,7 +29,8 @@ class Checkpoint:
     """The state of a run: `take` it, `save` it, `load` it, `restore` it.
 
     model: arrays by dotted name, as `Module.state_dict` gives them. optimizer, schedule: their state dicts, or None.
-    random: state of `minires.random`. extra: whatever else JSON can hold.
+    random: state of `minires.random`. extra: whatever else JSON can hold. architecture: what each module is, see
+    `fingerprint`; None if it is not known.
     """
 
     model: dict[str, np.ndarray]
@@ -42,6 +39,7 @@ class Checkpoint:
     random: dict[str, Any] = field(default_factory=random.get_state)
     extra: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None  # where it was loaded from
+    architecture: fingerprint.Architecture | None = None
 
     @classmethod
     def take(
@@ -54,81 +52,104 @@ class Checkpoint:
             None if schedule is None else schedule.state_dict(),
             random.get_state(),
             extra,
+            architecture=fingerprint.architecture(model),
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the file; a kill at any moment, or a full disk, leaves a whole file: the old one or the new one."""
+        """Write the file; a kill at any moment, or a full disk, leaves a whole file: the old one or the new one.
+
+        A link stays a link, and the file keeps its permissions. Raises OSError, naming the file, if it cannot be
+        written, TypeError for something that JSON or an array of numbers cannot hold.
+        """
         arrays: dict[str, Any] = {f"model/{name}": array for name, array in self.model.items()}
         optimizer = None
         if self.optimizer is not None:
             counts: dict[str, dict[str, Any]] = {}
             for i, entry in self.optimizer["state"].items():
+                counts[str(i)] = {}
                 for name, value in entry.items():
                     if isinstance(value, np.ndarray):
                         arrays[f"optimizer/{i}/{name}"] = value
                     else:
-                        counts.setdefault(str(i), {})[name] = value
+                        counts[str(i)][name] = value
             optimizer = {**self.optimizer, "state": counts}
         meta = {
-            "format": FORMAT,
-            "version": VERSION,
+            "architecture": self.architecture,
             "optimizer": optimizer,
             "schedule": self.schedule,
             "random": self.random,
             "extra": self.extra,
         }
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
-        _sync_folder(Path(path).absolute().parent)
+        archive.write(path, meta, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Checkpoint:
-        """Read and verify a file. Raises CheckpointError, saying what to do, if it is damaged or not a checkpoint."""
+        """Read a file, and verify every byte of it.
+
+        Raises CheckpointError, saying what to do, if it is damaged or not a checkpoint. A file of version 0.2.0 is read
+        too; it does not say what the network is.
+        """
         path = Path(path)
-        with open(path, "rb") as file:
-            try:
-                arrays, meta = _contents(file)
-            except CheckpointError as error:
-                raise CheckpointError(f"checkpoint {path}: {error}") from None
-            except Exception as error:  # a damaged archive fails in many ways: zip, zlib, npy header, JSON …
-                raise CheckpointError(
-                    f"checkpoint {path}: damaged, cut short, or no .npz file ({type(error).__name__}: {error}); "
-                    f"take an earlier copy, or {START_ANEW}"
-                ) from error
-        optimizer = meta["optimizer"]
-        if optimizer is not None:
-            state: dict[int, dict[str, Any]] = {int(i): entry for i, entry in optimizer["state"].items()}
-            for key, array in arrays.items():
-                if key.startswith("optimizer/"):
-                    _, i, name = key.split("/", 2)
-                    state.setdefault(int(i), {})[name] = array
-            optimizer = {**optimizer, "state": state}
-        model = {key.removeprefix("model/"): array for key, array in arrays.items() if key.startswith("model/")}
-        return cls(model, optimizer, meta["schedule"], meta["random"], meta["extra"], path)
+        meta, arrays = archive.read(path)
+        loaded = cls({}, path=path)
+        for name, kind in META.items():
+            value = meta.get(name)
+            if not isinstance(value, kind):
+                raise loaded._error(f"its {name} is a {type(value).__name__}, which it never is; {START_ANEW}")
+            setattr(loaded, name, value)
+        state = {} if loaded.optimizer is None else loaded.optimizer.get("state")
+        if not isinstance(state, dict) or not all(isinstance(entry, dict) for entry in state.values()):
+            raise loaded._error(f"its optimizer has no state; {START_ANEW}")
+        for name, array in arrays.items():
+            where, _, key = name.partition("/")
+            i, _, what = key.partition("/")
+            if where == "model":
+                loaded.model[key] = array
+            elif where == "optimizer" and loaded.optimizer is not None and what:
+                state.setdefault(i, {})[what] = array
+            else:
+                raise loaded._error(f"holds {name}, which is of no model and no optimiser; {START_ANEW}")
+        if loaded.optimizer is not None:
+            loaded.optimizer["state"] = {int(i) if i.isdecimal() else i: entry for i, entry in state.items()}
+        return loaded
 
     def restore(self, model: Module, optimizer: Optimizer, schedule: LRScheduler | None = None) -> None:
         """Restore the model, the optimiser, the schedule and the random state.
 
         Raises CheckpointError, before anything is changed, if one of them is not what was saved. To load only the
-        weights: ``model.load_state_dict(Checkpoint.load(path).model)``.
+        weights, also into another architecture with the same names and shapes: `restore_weights`.
         """
-        self._check_model(model)
-        self._check_optimizer(model, optimizer)
-        if (self.schedule is None) != (schedule is None):
-            have, got = ("a schedule" if state is not None else "none" for state in (self.schedule, schedule))
-            raise self._error(f"saved with {have}, restored with {got}; train with the schedule of the saved run")
-        try:
-            if schedule is not None:
-                schedule.check_state(self.schedule or {})
-            optimizer.load_state_dict(self.optimizer or {})  # checks all before it changes anything, as restore does
-        except ValueError as error:
-            raise self._error(str(error)) from error
+        self.check(model, optimizer, schedule)
+        optimizer.load_state_dict(self.optimizer or {})
         if schedule is not None and self.schedule is not None:
             schedule.load_state_dict(self.schedule)
         model.load_state_dict(self.model)
         random.set_state(self.random)
 
-    def _check_model(self, model: Module) -> None:
+    def check(self, model: Module, optimizer: Optimizer, schedule: LRScheduler | None = None) -> None:
+        """Raise CheckpointError if `restore` would; nothing is changed."""
+        try:
+            self._check_weights(model)
+            self._check_architecture(model)
+            self._check_optimizer(model, optimizer)
+            if (self.schedule is None) != (schedule is None):
+                have, got = ("a schedule" if state is not None else "none" for state in (self.schedule, schedule))
+                raise self._error(f"saved with {have}, restored with {got}; train with the schedule of the saved run")
+            if schedule is not None:
+                schedule.check_state(self.schedule or {})
+            random.check_state(self.random)
+        except CheckpointError:
+            raise
+        except Exception as error:  # what is in the file may be of any type
+            what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise self._error(f"does not fit: {what}; {START_ANEW}") from error
+
+    def restore_weights(self, model: Module) -> None:
+        """Load parameters and buffers alone. Raises CheckpointError if names, shapes or dtypes differ."""
+        self._check_weights(model)
+        model.load_state_dict(self.model)
+
+    def _check_weights(self, model: Module) -> None:
         own, name = model.state_dict(), type(model).__name__
         different = [n for n in {**own, **self.model} if n not in own or n not in self.model]
         if different:
@@ -146,15 +167,36 @@ class Checkpoint:
                     f"or {START_ANEW}"
                 )
 
+    def _check_architecture(self, model: Module) -> None:
+        if self.architecture is None:
+            return
+        found = fingerprint.differences(self.architecture, fingerprint.architecture(model))
+        if found:
+            more = f" (and {len(found) - 3} more differences)" if len(found) > 3 else ""
+            raise self._error(
+                f"of another architecture: {'; '.join(found[:3])}{more}. Build the model it was saved from (a number "
+                "that changes in training belongs in a buffer, or under a name that begins with _), "
+                f"{WEIGHTS_ALONE}, or {START_ANEW}"
+            )
+
     def _check_optimizer(self, model: Module, optimizer: Optimizer) -> None:
         if self.optimizer is None:
-            raise self._error("saved without optimiser; load only the weights: model.load_state_dict(checkpoint.model)")
+            raise self._error(f"saved without optimiser; {WEIGHTS_ALONE}")
         for what, here in _identity(model, optimizer).items():
             if self.optimizer[what] != here:
                 raise self._error(
                     f"of another optimiser: {what} was {_short(self.optimizer[what])}, here {_short(here)}; build the "
-                    f"optimiser as it was, or {START_ANEW}"
+                    f"optimiser as it was, {WEIGHTS_ALONE}, or {START_ANEW}"
                 )
+        optimizer.check_state(self.optimizer)
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        for i, entry in self.optimizer["state"].items():
+            for name, array in entry.items():
+                if isinstance(array, np.ndarray) and array.dtype != params[i].dtype:
+                    raise self._error(
+                        f"of another optimiser: {name} of parameter {i} is {array.dtype} in the file, and "
+                        f"{params[i].dtype} here; {START_ANEW}"
+                    )
 
     def _error(self, message: str) -> CheckpointError:
         return CheckpointError(f"checkpoint{f' {self.path}' if self.path else ''}: {message}")
@@ -175,36 +217,3 @@ def _identity(model: Module, optimizer: Optimizer) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     return value if isinstance(value, str) else f"{sum(map(len, value))} parameters in {len(value)} groups"
-
-
-def _contents(file: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """All arrays but ``meta``, and ``meta`` as a dict, after every checksum in the archive has been compared."""
-    archive = np.load(file, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise CheckpointError("a single array and no checkpoint; pass the .npz file that was saved as a checkpoint")
-    with archive:
-        if "meta" not in archive.files:
-            raise CheckpointError(
-                f"a .npz file, but no checkpoint: it holds {', '.join(archive.files[:5])}; pass a file that was saved "
-                f"as one, or {START_ANEW}"
-            )
-        assert archive.zip is not None
-        damaged = archive.zip.testzip()
-        if damaged:
-            raise CheckpointError(f"damaged: the checksum of {damaged} is wrong; take an earlier copy, or {START_ANEW}")
-        meta = json.loads(str(archive["meta"]))
-        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise CheckpointError(f"a .npz file of another program and no checkpoint; {START_ANEW}")
-        if meta["version"] != VERSION:
-            raise CheckpointError(f"of format {meta['version']}, this version reads {VERSION}; {START_ANEW}")
-        return {name: archive[name] for name in archive.files if name != "meta"}, meta
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, on systems where a folder can be opened."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -44,6 +44,15 @@ class History:
         self.lr.append(at.lr)
         self.seconds.append(at.seconds)
 
+    def fits(self, epochs: int, steps: int) -> bool:
+        """Whether these are the numbers of so many epochs and steps."""
+        lists = dataclasses.asdict(self)
+        if not all(isinstance(vs, list) and all(type(v) in (int, float) for v in vs) for vs in lists.values()):
+            return False
+        lengths = {name: len(values) for name, values in lists.items()}
+        tests = {lengths.pop("test_loss"), lengths.pop("test_accuracy")}
+        return lengths.pop("step_loss") == steps and set(lengths.values()) == {epochs} and tests in ({0}, {epochs})
+
     def to_json(self) -> str:
         """The lists as a JSON object; NaN and infinity, which JSON does not have, become null."""
         lists = dataclasses.asdict(self)
@@ -108,3 +117,12 @@ class Position:
     tally: Tally = field(default_factory=Tally)
     lr: float = math.nan
     seconds: float = 0.0
+
+    def fits(self, steps: int) -> bool:
+        """Whether a run with so many steps in an epoch can be here."""
+        counts, numbers = (self.epoch, self.batch, self.tally.examples), (self.tally.loss, self.tally.right)
+        return (
+            all(type(count) is int and count >= 0 for count in counts)
+            and all(type(number) in (int, float) for number in (*numbers, self.lr, self.seconds))
+            and self.batch < steps
+        )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import operator
 import os
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from .. import kernels
 from ..autograd import no_grad
 from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
-from ..files import writable_folder
+from ..files import remove_abandoned, writable_folder
 from ..nn import Module, functional as F
 from ..nn.examples import accuracy, fit_to
 from ..optim import LRScheduler, Optimizer
 from ..tensor import Tensor
-from .checkpoint import START_ANEW, Checkpoint, CheckpointError
+from . import fingerprint
+from .checkpoint import START_ANEW, WEIGHTS_ALONE, Checkpoint, CheckpointError
 from .cuda_graph import GraphedStep
 from .history import History, Position, Result, Tally
 
@@ -87,7 +85,7 @@ def fit(
     drop_last: bool = False,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int | None = None,
-    resume: bool = True,
+    resume: bool | str = True,
     progress: bool = True,
     on_step: Callable[[Step], Any] | None = None,
     graph: bool = False,
@@ -101,43 +99,64 @@ def fit(
     checkpoint: a file written at the start, after every epoch, and every ``checkpoint_every`` steps; each run needs its
     own file. If it exists, the same call continues from it, unless ``resume=False``. A run that was interrupted
     anywhere and resumed (with the same number of threads) equals an uninterrupted one bit for bit: weights,
-    optimiser, random state and history, except for the seconds. ``epochs`` may grow from call to call.
+    optimiser, random state and history, except for the seconds. ``epochs`` may grow from call to call; anything else
+    that differs, in the network as it computes, the loss, the images or the settings, is an error (see `fingerprint`).
+    ``resume="weights"`` begins a new run from the weights in the file, which it then overwrites; only names and shapes
+    must agree.
 
     graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
     results; for a model on a GPU that draws no random numbers. ``train_data.to("gpu")`` keeps the images there.
 
     Ctrl-C raises KeyboardInterrupt as usual; the last checkpoint stays valid, and the message says what it contains.
     Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
-    of another model, optimiser, schedule or run, OSError if the file cannot be written.
+    of another model, optimiser, schedule or run, OSError if the file cannot be written, FileNotFoundError if
+    ``resume="weights"`` finds none.
     """
     steps = batch_count(train_data, batch_size, drop_last=drop_last)
     batches(train_data, batch_size, seed=seed, drop_last=drop_last)  # checks seed
-    _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every)
-    run = _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed)
+    _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume)
     step = GraphedStep(model, optimizer, loss, train_step) if graph else None
     at, history = Position(), History()
+
+    run: dict[str, Any] = {}
+    saved: Checkpoint | None = None
 
     def save() -> None:
         if checkpoint is not None:
             state = {"run": run, "position": dataclasses.asdict(at), "history": dataclasses.asdict(history)}
             Checkpoint.take(model, optimizer, schedule, **state).save(checkpoint)
 
-    resumed = False
     if checkpoint is not None:
-        writable_folder(Path(checkpoint).absolute().parent, "fit: checkpoint")
-        if resumed := resume and Path(checkpoint).exists():
-            at, history = _resume(Path(checkpoint), run, epochs, model, optimizer, schedule)
+        run = fingerprint.of_run(
+            train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed, loss, augment
+        )
+        writable_folder(Path(os.path.realpath(checkpoint)).parent, "fit: checkpoint")
+        remove_abandoned(checkpoint)
+        if resume == "weights" or (resume and Path(checkpoint).exists()):
+            saved = Checkpoint.load(checkpoint)
+    resumed = saved is not None and resume != "weights"
+    last_epoch = 0 if schedule is None else schedule.last_epoch
+    if saved is not None and resumed:
+        at, history = _position(saved, run, steps, epochs)
+        saved.check(model, optimizer, schedule)
+        last_epoch = saved.schedule["last_epoch"] if saved.schedule is not None else 0
     done = at.epoch * steps + at.batch
-    if schedule is not None:  # a schedule that is too short says so here
+    if schedule is not None:  # a schedule that is too short says so here, before anything is changed
         ahead = epochs * steps - done if schedule_every == "step" else epochs - at.epoch
-        schedule.values(schedule.last_epoch + ahead, 0)
-    if not resumed:
+        schedule.values(last_epoch + ahead, 0)
+    if saved is not None and resumed:
+        saved.restore(model, optimizer, schedule)
+    else:
+        if saved is not None:
+            saved.restore_weights(model)
         save()
 
     with tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar:
         if resumed and progress:
             where = f"at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "not: it is complete"
             bar.write(f"fit: {checkpoint} goes on {where}", file=sys.stderr)
+        elif saved is not None and progress:
+            bar.write(f"fit: a new run, from the weights in {checkpoint}", file=sys.stderr)
         try:
             while at.epoch < epochs:
                 bar.set_description(f"epoch {at.epoch + 1}/{epochs}", refresh=False)
@@ -194,12 +213,16 @@ def _mode(model: Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every):
+def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume):
     for name, value in (("epochs", epochs), ("checkpoint_every", 1 if checkpoint_every is None else checkpoint_every)):
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"fit: got {name}={value!r}; expected a whole number of at least 1")
     if checkpoint_every is not None and checkpoint is None:
         raise ValueError('fit: got checkpoint_every without checkpoint; name the file: checkpoint="run.npz"')
+    if resume not in (True, False, "weights"):
+        raise ValueError(f'fit: got resume={resume!r}; expected True, False, or "weights" (those alone, for a new run)')
+    if resume == "weights" and checkpoint is None:
+        raise ValueError('fit: got resume="weights" without checkpoint; name the file: checkpoint="run.npz"')
     own = {id(p) for p in model.parameters()}
     strangers = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
     if strangers:
@@ -213,45 +236,37 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
         raise ValueError("fit: the schedule drives another optimiser; build it on the one that is passed")
 
 
-def _fingerprint(train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed):
-    """What must be the same when a run is resumed, as plain values by name."""
-    driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
-    examples = train_data[: min(len(train_data), 16)]
-    first = (np.ascontiguousarray(kernels.to_device(part, "cpu")).tobytes() for part in examples)
-    return {
-        "number of training examples": len(train_data),
-        "checksum of the first examples": zlib.crc32(b"".join(first)),
-        "number of test examples": None if test_data is None else len(test_data),
-        "batch_size": operator.index(batch_size),
-        "drop_last": bool(drop_last),
-        "seed": operator.index(seed),
-        "schedule_every": schedule_every if schedule is not None else None,
-        "optimizer": type(optimizer).__name__,
-        "settings of the optimizer": [
-            {name: list(v) if isinstance(v, tuple) else v for name, v in group.items() if name not in driven}
-            for group in optimizer.param_groups
-        ],
-    }
+def _position(saved: Checkpoint, run: dict[str, Any], steps: int, epochs: int) -> tuple[Position, History]:
+    """How far the run of this checkpoint had come; CheckpointError if that was another run, or cannot be told."""
 
+    def error(text: str) -> CheckpointError:
+        return CheckpointError(f"checkpoint {saved.path}: {text}, or {START_ANEW}")
 
-def _resume(path, run, epochs, model, optimizer, schedule):
-    """Restore everything from the file and return how far its run had come; CheckpointError if that was another run."""
-    saved = Checkpoint.load(path)
-    if not {"run", "position", "history"} <= saved.extra.keys():
-        raise CheckpointError(f"checkpoint {path}: not written by fit; {START_ANEW}")
-    for name, here in run.items():
-        there = saved.extra["run"].get(name)
-        if there != here:
-            raise CheckpointError(
-                f"checkpoint {path}: of another run: {name} was {there}, here {here}; repeat the call with the same "
-                f"settings, or {START_ANEW}"
-            )
-    position = saved.extra["position"]
-    at = Position(**{**position, "tally": Tally(**position["tally"])})
-    if (at.epoch, at.batch) > (epochs, 0):
-        raise CheckpointError(
-            f"checkpoint {path}: already in epoch {at.epoch + 1}, step {at.batch + 1}, beyond epochs={epochs}; ask for "
-            f"more epochs, or {START_ANEW}"
+    there = saved.extra.get("run")
+    if not isinstance(there, dict) or not {"position", "history"} <= saved.extra.keys():
+        raise error(f"not written by fit; {WEIGHTS_ALONE}")
+    if saved.architecture is None:
+        raise error(
+            "of minires 0.2.0 or before, and does not say what its network, loss and images are, so whether this run "
+            f"is the same cannot be checked; {WEIGHTS_ALONE}"
         )
-    saved.restore(model, optimizer, schedule)
-    return at, History(**saved.extra["history"])
+    for name, here in run.items():
+        if there.get(name) != here:
+            raise error(
+                f"of another run: {name} was {there.get(name)}, here {here}; repeat the call with the same settings, "
+                f"{WEIGHTS_ALONE}"
+            )
+    try:
+        position = saved.extra["position"]
+        at = Position(**{**position, "tally": Tally(**position["tally"])})
+        history = History(**saved.extra["history"])
+        fits = at.fits(steps) and history.fits(at.epoch, at.epoch * steps + at.batch)
+    except (TypeError, KeyError):
+        fits = False
+    if not fits:
+        raise error("its position and history are not those of a run; take an earlier copy")
+    if (at.epoch, at.batch) > (epochs, 0):
+        raise error(
+            f"already in epoch {at.epoch + 1}, step {at.batch + 1}, beyond epochs={epochs}; ask for more epochs"
+        )
+    return at, history

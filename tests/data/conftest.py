@@ -1,10 +1,12 @@
 """Small archives in the layout of CIFAR-10, and a server on loopback that can misbehave."""
 
+import contextlib
 import hashlib
 import io
 import tarfile
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -64,13 +66,14 @@ def archive(files, official, pack) -> bytes:
     return pack(official(files))
 
 
-class Server(HTTPServer):
-    """Serves `payload`; on request cuts the answer after `cut` bytes, ignores ranges, answers `status` or waits."""
+class Server(ThreadingHTTPServer):
+    """Serves `payload`; on request cuts the answer after `cut` bytes, ignores ranges, answers `status`, or waits."""
 
     payload = b""
     cut: int | None = None
     ranges = True
     status: int | None = None
+    pause = 0.0  # seconds, between the quarters of the answer
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -108,7 +111,12 @@ class Handler(BaseHTTPRequestHandler):
         if asked and server.ranges:
             self.send_header("Content-Range", f"bytes {first}-{len(server.payload) - 1}/{len(server.payload)}")
         self.end_headers()
-        self.wfile.write(body if server.cut is None else body[: server.cut])
+        body = body if server.cut is None else body[: server.cut]
+        quarter = len(body) // 4 + 1
+        with contextlib.suppress(ConnectionError):  # the client may have been killed
+            for start in range(0, len(body), quarter):
+                self.wfile.write(body[start : start + quarter])
+                time.sleep(server.pause)
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -1,15 +1,18 @@
 """CIFAR-10: the reader, where it looks, the way from a server into place, and the real images where they are."""
 
+import json
+import os
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minires.data import cifar10
-from minires.data.cifar10 import FILES, FOLDER, MEAN, NAMES_FILE, RECORD, STD, cache_folder
+from minires.data import checksums, cifar10
+from minires.data.cifar10 import FILES, FOLDER, MEAN, NAMES_FILE, PUBLISHED, RECORD, STD, cache_folder
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 RECORDS = 20  # in each file of the small archives
@@ -128,6 +131,7 @@ def test_download_puts_the_files_in_place_and_nothing_else(server, tmp_path, fil
     assert (len(train), len(test)) == (5 * RECORDS, RECORDS)
     assert [path.name for path in (tmp_path / "new" / "root").iterdir()] == [FOLDER]
     found = {path.name: path.read_bytes() for path in (tmp_path / "new" / "root" / FOLDER).iterdir()}
+    assert json.loads(found.pop("checksums.json")).keys() == files.keys()
     assert found == files | {"readme.html": b"<html></html>"}
 
     fetched(server, tmp_path / "new" / "root")
@@ -202,6 +206,131 @@ def test_damaged_files_are_never_overwritten(server, root):
     with pytest.raises(ValueError, match=r"move .* away"):
         fetched(server, root)
     assert file.read_bytes() == b"mine" and server.asked == []
+
+
+# ── unpacked files that change ──
+
+
+def flip(file: Path, byte: int, same_time: bool = False) -> None:
+    """Change one bit; with the time of change that the file had, as a failing disk would."""
+    status, content = file.stat(), bytearray(file.read_bytes())
+    content[byte] ^= 1
+    file.write_bytes(content)
+    if same_time:
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_changed_pixel_is_noticed(root):
+    read(root)
+    file = root / FOLDER / "data_batch_2.bin"
+    flip(file, 100)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"data_batch_2\.bin is damaged.*move .* away"):
+            read(root)
+    flip(file, 100)
+    read(root)  # it is what it was, with another time of change
+
+
+def test_verify_reads_what_looks_unchanged(root):
+    read(root)
+    flip(root / FOLDER / "test_batch.bin", 100, same_time=True)
+    read(root)
+    with pytest.raises(ValueError, match=r"test_batch\.bin is damaged"):
+        read(root, verify=True)
+
+
+def test_checksums_are_computed_once(root, monkeypatch):
+    asked = []
+    md5 = checksums.md5
+    monkeypatch.setattr(checksums, "md5", lambda file: asked.append(file.name) or md5(file))
+    read(root)
+    read(root)
+    assert sorted(asked) == sorted(FILES)
+    os.utime(root / FOLDER / "data_batch_1.bin")
+    read(root)
+    read(root)
+    assert asked[len(FILES) :] == ["data_batch_1.bin"]  # and its new time is remembered
+    (root / FOLDER / checksums.RECORD).write_text("{", encoding="utf-8")
+    read(root)
+    read(root, verify=True)
+    assert len(asked) == 3 * len(FILES) + 1
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user who may not write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(root):
+    (root / FOLDER).chmod(0o555)
+    read(root)
+    assert not (root / FOLDER / checksums.RECORD).exists()
+
+
+def test_a_file_that_is_not_as_published_among_others_that_are(root, monkeypatch):
+    published = {name: checksums.md5(root / FOLDER / name) for name in PUBLISHED}
+    monkeypatch.setattr(sys.modules["minires.data.cifar10"], "PUBLISHED", published)
+    flip(root / FOLDER / "data_batch_4.bin", 5000)
+    with pytest.raises(ValueError, match=r"data_batch_4\.bin is damaged.*or not the published one"):
+        read(root)
+    for name in set(PUBLISHED) - {"data_batch_4.bin"}:  # another edition altogether
+        flip(root / FOLDER / name, 5000)
+    read(root)
+
+
+# ── two processes, one cache ──
+
+FETCH = """
+import sys
+from minires.data import cifar10
+train, test = cifar10(sys.argv[1], download=True, progress=False, url=sys.argv[2], md5=sys.argv[3], records=20)
+print(len(train), len(test))
+"""
+
+
+def pair(server, root, count: int = 2) -> list[tuple[int, str, str]]:
+    """So many processes that download into one folder at the same time: their exit codes and what they printed."""
+    command = [sys.executable, "-c", FETCH, str(root), server.url, server.md5]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+        for _ in range(count)
+    ]
+    printed = [process.communicate() for process in running]
+    return [(process.returncode, *texts) for process, texts in zip(running, printed, strict=True)]
+
+
+def check_pair(server, root):
+    done = pair(server, root)
+    assert [code for code, *_ in done] == [0, 0], done
+    assert [out for _, out, _ in done] == ["100 20\n"] * 2
+    assert sorted(err for *_, err in done)[0] == ""
+    assert [path.name for path in root.iterdir()] == [FOLDER]
+    return sum("waiting for another process that downloads to" in err for *_, err in done)
+
+
+def test_two_processes_download_into_one_cache(server, tmp_path):
+    server.pause = 0.05
+    assert check_pair(server, tmp_path / "cache") <= 1
+    assert server.asked == [None]  # one has downloaded, and the other has waited
+
+
+@pytest.mark.slow
+def test_many_pairs_download_into_one_cache(server, tmp_path):
+    server.pause = 0.3
+    assert sum(check_pair(server, tmp_path / str(k)) for k in range(8)) >= 4
+    assert server.asked == [None] * 8
+
+
+def test_who_waits_goes_on_where_the_other_was_killed(server, tmp_path):
+    server.pause = 0.2
+    command = [sys.executable, "-c", FETCH, str(tmp_path), server.url, server.md5]
+    with subprocess.Popen(command) as first:
+        part = tmp_path / "cifar-10-binary.tar.gz.part"
+        while not (part.exists() and part.stat().st_size):
+            time.sleep(0.01)
+        (tmp_path / ".cifar-10-unpacking-left").mkdir()  # of one that was killed later
+        first.kill()
+    had = part.stat().st_size
+    server.pause = 0.0
+    ((code, *_),) = pair(server, tmp_path, 1)
+    assert code == 0 and server.asked == [None, f"bytes={had}-"]
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
 
 
 @pytest.fixture(scope="module")

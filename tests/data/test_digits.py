@@ -70,3 +70,26 @@ def test_the_recipe_rebuilds_scikit_learns_images(tmp_path, monkeypatch):
     with np.load("digits.npz", allow_pickle=False) as rebuilt:
         assert sorted(rebuilt) == ["images", "labels"]
         assert (rebuilt["images"] == images).all() and (rebuilt["labels"] == labels).all()
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "absent"])
+def test_a_damaged_file_says_to_install_again(tmp_path, monkeypatch, damage):
+    content = bytearray(ROOM.joinpath("digits.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage != "absent":
+        damaged = {"bit": content, "cut": content[:1000], "empty": b""}[damage]
+        (tmp_path / "digits.npz").write_bytes(damaged)
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=r"^digits: .*digits\.npz.*install minires again"):
+        digits()
+
+
+def test_every_damage_is_noticed(tmp_path, monkeypatch):
+    content = ROOM.joinpath("digits.npz").read_bytes()
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
+    for k in np.random.default_rng(0).integers(0, 8 * len(content), 50).tolist():
+        damaged = bytearray(content)
+        damaged[k // 8] ^= 1 << k % 8
+        (tmp_path / "digits.npz").write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged"):
+            digits()

@@ -30,6 +30,34 @@ NAMES = ["scale", "first.weight", "first.bias", "rest.0.weight", "rest.0.bias", 
 BUFFERS = ["offset", "rest.0.running_mean", "rest.0.running_var", "rest.0.num_batches_tracked"]
 
 
+class Child(nn.Module):
+    """It knows its parent."""
+
+    def __init__(self, parent):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.parent = parent
+
+
+def test_a_module_inside_itself_is_named():
+    parent = Pair()
+    parent.child = Child(parent)
+    for walk in (parent.state_dict, lambda: parent.load_state_dict({}), parent.child.state_dict):
+        with pytest.raises(ValueError, match=r"child.*a module inside itself.*self\.(parent|child) = \[module\]"):
+            walk()
+    with pytest.raises(ValueError, match=r"Pair: child\.parent is the network itself \(Pair\)"):
+        parent.state_dict()
+    assert len(list(parent.parameters())) == len(NAMES) + 2  # each module once: no cycle is met
+    parent.child.parent = None
+    parent.child.above = [parent]  # as the error says
+    assert "child.fc.weight" in parent.state_dict()
+    parent.again = parent.child  # twice, but not inside itself
+    assert "again.fc.weight" in parent.state_dict()
+    parent.rest.add_module("3", parent.rest)
+    with pytest.raises(ValueError, match=r"Pair: rest\.3 is rest itself \(Sequential\)"):
+        parent.state_dict()
+
+
 def values(model):
     return {name: array.copy() for name, array in model.state_dict().items()}
 

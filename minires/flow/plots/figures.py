@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .panels import fork_strip, heatmap, profile, strip_axes, training
-from .style import colour_scale
+from .style import colour_scale, plain
 
 STYLES = ["-", ":", "--", "-."]  # of the passes of a recording
 
@@ -57,7 +57,7 @@ def comparison(
     histories: a `flow.FlowHistory` of each network, "plain" and "residual".
     """
     figure = plt.figure(figsize=(13, 9.2), layout="constrained")
-    figure.suptitle(title, size=13)
+    figure.suptitle(plain(title), size=13)
     parts: Any = figure.subfigures(2, 2, wspace=0.02, hspace=0.04)
     (top_left, top_right), (bottom_left, bottom_right) = parts
     first, last = (histories["plain"].steps[i] for i in (0, -1))

@@ -10,7 +10,7 @@ from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
 from .layout import Drawing, Wire, layout, norms
-from .style import BRANCH, SKIP, TOTAL
+from .style import BRANCH, SKIP, TOTAL, plain
 
 COLOUR = {"skip": SKIP, "branch": BRANCH, None: TOTAL}
 WIDTHS = 0.8, 5.5  # of the thinnest and the thickest wire, in points
@@ -51,14 +51,14 @@ def graph(
     ax.set_ylim(drawing.height - height, drawing.height)
     ax.set_aspect("equal")
     ax.set_axis_off()
-    ax.set_title("Gradient along the graph" + (f", {when}" if when else ""), size=11)
+    ax.set_title(plain("Gradient along the graph" + (f", {when}" if when else "")), size=11)
     text = min(scale, 1.15) * 8
     for wire in sorted(drawing.wires, key=lambda wire: wire.role == "skip"):
         _draw_wire(ax, wire, limits, min(scale, 1.0))
     for box in drawing.boxes:
         _draw_box(ax, box, text)
     for label, x, y in drawing.rows:
-        ax.text(x, y, label, size=text, weight="bold", ha="left", va="center")
+        ax.text(x, y, plain(label), size=text, weight="bold", ha="left", va="center")
     _name_ways(ax, drawing, text)
     _key(ax, limits, min(scale, 1.0), text)
     return ax
@@ -167,7 +167,7 @@ def _draw_box(ax: Axes, box: Any, text: float) -> None:
         corner = box.x - box.width / 2, box.y - box.height / 2
         style = "round,pad=0,rounding_size=0.05"
         ax.add_patch(FancyBboxPatch(corner, box.width, box.height, style, fc=face, ec=edge, lw=0.8, zorder=4))
-    ax.text(box.x, box.y, box.label, size=text, ha="center", va="center_baseline", zorder=5)
+    ax.text(box.x, box.y, plain(box.label), size=text, ha="center", va="center_baseline", zorder=5)
 
 
 def _name_ways(ax: Axes, drawing: Drawing, text: float) -> None:

@@ -20,6 +20,7 @@ from .style import (
     label_ends,
     mark_zeros,
     numbers,
+    plain,
     shade_stages,
     spread,
 )
@@ -52,7 +53,7 @@ def profile(
     ax.set_xlabel("convolution, from input to output")
     ax.set_ylabel("‖∂L/∂W‖")
     if when:
-        ax.set_title(f"Gradient over depth, {when}", size=11, pad=18)
+        ax.set_title(plain(f"Gradient over depth, {when}"), size=11, pad=18)
     return ax
 
 
@@ -73,7 +74,7 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, ne
     ax.set_xticks([t - 0.5 for t in ticks], [str(t) for t in ticks])
     ax.set_ylabel("step (thinned out)")
     if network:
-        title = f"{network}, steps {steps[0]} to {steps[-1]}"
+        title = plain(f"{network}, steps {steps[0]} to {steps[-1]}")
         ax.set_title(title, size=10, color=NETWORK.get(network, OTHER[0][0]), loc="left", pad=3)
     return ax
 
@@ -107,7 +108,7 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     bar = strip.figure.colorbar(image, ax=[ax, strip], fraction=0.03, pad=0.02, ticks=[-1, 0, 1])
     bar.ax.set_title("cos", fontsize="small")
     if when:
-        ax.set_title(f"What came back at each fork, {when}", size=11)
+        ax.set_title(plain(f"What came back at each fork, {when}"), size=11)
     return ax, strip
 
 

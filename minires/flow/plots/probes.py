@@ -17,7 +17,7 @@ from ..lesion import Lesion
 from ..responses import Responses
 from ..shattering import Shattering
 from ..variance import VarianceProfile
-from .style import TOTAL, finish_panel, looks, nonempty, start_panel
+from .style import TOTAL, finish_panel, looks, nonempty, plain, start_panel
 
 
 def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
@@ -135,7 +135,9 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
         middles.append(-7.0 * i)
         ax.axhline(middles[-1], color=TOTAL, ls=":", lw=0.8)
         ax.plot(result.points, standard + middles[-1], color=look["color"], lw=1)
-        ax.text(0.01, middles[-1] + 2.6, network, color=look["color"], size=9, transform=ax.get_yaxis_transform())
+        ax.text(
+            0.01, middles[-1] + 2.6, plain(network), color=look["color"], size=9, transform=ax.get_yaxis_transform()
+        )
     ax.set_yticks(middles, ["0"] * len(middles))
     low, high = ax.get_ylim()  # of all curves
     ax.set_ylim(min(low, middles[-1] - 4), max(high, 4))

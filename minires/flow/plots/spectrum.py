@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ..paths import PathSpectrum
-from .style import TOTAL, looks, nonempty, start_panel
+from .style import TOTAL, looks, nonempty, plain, start_panel
 
 HATCH = ["", "///", "...", "xxx"]
 
@@ -41,7 +41,9 @@ def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], 
         x = np.arange(len(share)) + (i - (len(networks) - 1) / 2) * width
         edge = {"edgecolor": rcParams["axes.facecolor"], "lw": 0.5, "hatch": HATCH[i % len(HATCH)]}
         ax.bar(x, share, width, color=colour, zorder=2, **edge)
-        marks.append((result.effective_length, f"{network} (bars)\nmean {result.effective_length:.1f}", colour, "-"))
+        marks.append(
+            (result.effective_length, f"{plain(network)} (bars)\nmean {result.effective_length:.1f}", colour, "-")
+        )
         if result.sampled is not None:
             ax.plot(x, result.sampled / result.sampled.sum(), look["marker"], color=colour, mec=text, ms=4.5, zorder=4)
             marks.append((result.sampled_length, f"sampled (dots)\nmean {result.sampled_length:.1f}", colour, "--"))

@@ -35,6 +35,11 @@ def looks(networks: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def plain(text: str) -> str:
+    """Text for matplotlib that shows every $ as it is: two of them would make a formula of what is between."""
+    return text.replace("$", r"\$")
+
+
 def shade_stages(ax: Axes, layers: Sequence[str]) -> None:
     """Shade every second stage, a stage being the first part of a layer's name, and name the stages on top."""
     stages = [name.split(".")[0] for name in layers]
@@ -46,18 +51,24 @@ def shade_stages(ax: Axes, layers: Sequence[str]) -> None:
         named += 1
         if named % 2:
             ax.axvspan(a + 0.5, b + 0.5, color="#888888", alpha=0.12, lw=0)
-        ax.text((a + b + 1) / 2, 1.01, stages[a], transform=ax.get_xaxis_transform(), ha="center", va="bottom", size=8)
+        style: dict[str, Any] = {"ha": "center", "va": "bottom", "size": 8}
+        ax.text((a + b + 1) / 2, 1.01, plain(stages[a]), transform=ax.get_xaxis_transform(), **style)
 
 
 def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: str) -> None:
     """Write (value, label, colour) beside the lines' ends at x, pushed apart where they would overlap.
 
-    What an axis cannot show, such as 0 on a logarithmic one, is written at its foot.
+    What an axis cannot show is written at its end: 0 on a logarithmic one at the foot, what is not finite at the top.
     """
     ax.autoscale_view()
     to_axes = ax.transData + ax.transAxes.inverted()
-    shown = [math.isfinite(value) and (value > 0 or ax.get_yscale() != "log") for value, _, _ in ends]
-    heights = [float(to_axes.transform((x, end[0]))[1]) if seen else 0.0 for end, seen in zip(ends, shown)]
+
+    def height(value: float) -> float:
+        if not math.isfinite(value):
+            return 1.0
+        return 0.0 if value <= 0 and ax.get_yscale() == "log" else float(to_axes.transform((x, value))[1])
+
+    heights = [height(value) for value, _, _ in ends]
     order = sorted(range(len(ends)), key=lambda i: heights[i])
     rooms = [0.068 * (ends[i][1].count("\n") + 1) for i in order]
     gaps = [(a + b) / 2 for a, b in itertools.pairwise(rooms)]
@@ -71,7 +82,7 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
     for k, i in enumerate(order):
         _, label, colour = ends[i]
         transform = ax.get_xaxis_transform()  # x in data, y in axes
-        ax.text(x, placed[k], label, color=colour, ha=ha, va="center", size=9, transform=transform)
+        ax.text(x, placed[k], plain(label), color=colour, ha=ha, va="center", size=9, transform=transform)
 
 
 def mark_zeros(ax: Axes, x: Iterable[float], values: Iterable[float], colour: str) -> None:
@@ -115,7 +126,7 @@ def start_panel(ax: Axes, names: Sequence[str], what: str, when: str) -> None:
     stages = len({name.split(".")[0] for name in names}) > 1
     if stages:
         shade_stages(ax, names)
-    ax.set_title(f"{what}, {when}" if when else what, size=11, pad=16 if stages else 6)
+    ax.set_title(plain(f"{what}, {when}" if when else what), size=11, pad=16 if stages else 6)
 
 
 def finish_panel(ax: Axes, xlabel: str, first: int, last: int, ends: list[tuple[float, str, str]]) -> Axes:
