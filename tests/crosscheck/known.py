@@ -1,0 +1,89 @@
+"""The faults that the databases have found and that are still there: patterns of cells -> what is wrong.
+
+Each is a strict xfail: the test fails as soon as the fault is gone, and its line here goes, too.
+"""
+
+import fnmatch
+from collections.abc import Iterable
+
+import pytest
+
+# What errors call an operator, by the name that Python gives it.
+OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}}
+
+# The functions that do the work of a module, or of an operator of ONNX.
+FUNCTIONS = {
+    "AveragePool": {"avg_pool2d"},
+    "MaxPool": {"max_pool2d"},
+    "ReduceMax": {"amax"},
+    "ReduceMin": {"amin"},
+    "AvgPool2d": {"avg_pool2d"},
+    "AdaptiveAvgPool2d": {"adaptive_avg_pool2d"},
+    "BatchNorm1d": {"batch_norm"},
+    "BatchNorm2d": {"batch_norm"},
+    "CrossEntropyLoss": {"cross_entropy"},
+    "LeakyReLU": {"leaky_relu"},
+    "MaxPool2d": {"max_pool2d"},
+    "MSELoss": {"mse_loss"},
+    "NLLLoss": {"nll_loss"},
+}
+
+_NAN_GRADIENT = "where the input is NaN, the gradient is not PyTorch's"
+_HALF = "uint8 and bool give float16, PyTorch float32"
+_MAX_OF_TWO = "x.max(y) takes y for a dim and says so in Python's words, or as another function"
+_AXIS_ERROR = "of a tensor of shape () along dim 0: NumPy's AxisError"
+
+OPINFO = {
+    "pow-*-float*": "x ** y: where y is infinite or NaN, so may the gradient be, but not like PyTorch's",
+    "__rpow__-*-float*": "x ** y: where y is infinite or NaN, so may the gradient be, but not like PyTorch's",
+    "pow-*-int64": "whole numbers to negative powers: NumPy's error; PyTorch gives 0, or ±1 for a base of ±1",
+    "__rpow__-*-int64": "whole numbers to negative powers: NumPy's error; PyTorch gives 0, or ±1 for a base of ±1",
+    "abs-*-float*": _NAN_GRADIENT,
+    "nn.functional.relu-*-float*": _NAN_GRADIENT,
+    "maximum-*-float*": _NAN_GRADIENT,
+    "minimum-*-float*": _NAN_GRADIENT,
+    "exp-*-uint8": _HALF,
+    "exp-*-bool": _HALF,
+    "log-*-uint8": _HALF,
+    "log-*-bool": _HALF,
+    "sqrt-*-uint8": _HALF,
+    "sqrt-*-bool": _HALF,
+    "tanh-*-uint8": _HALF,
+    "tanh-*-bool": _HALF,
+    "sigmoid-*-uint8": _HALF,
+    "sigmoid-*-bool": "NumPy's error about the minus of a bool",
+    "sum-*-uint8": "the sum of uint8 is uint64, PyTorch's int64",
+    "var.unbiased-*": "x.var(True) and x.var(False) take the flag for a dim",
+    "max.binary-*": _MAX_OF_TWO,
+    "min.binary-*": _MAX_OF_TWO,
+    "max.reduction_with_dim-*": _AXIS_ERROR,
+    "min.reduction_with_dim-*-float*": _AXIS_ERROR,
+    "min.reduction_with_dim-*-int64": _AXIS_ERROR,
+    "min.reduction_with_dim-*-uint8": "−x wraps around: the minimum of [0, 1] is 1",
+    "min.reduction_with_dim-*-bool": "NumPy's error about the minus of a bool",
+    "softmax-*": "empty: NumPy's error",
+    "log_softmax-*": "empty: NumPy's error",
+    "arange-*-int64": "start, end and step are rounded after counting; PyTorch rounds them first",
+    "arange-*-uint8": "start, end and step are rounded after counting; PyTorch rounds them first",
+}
+
+MODULES: dict[str, str] = {}
+
+OPTIMISERS: dict[str, str] = {}
+
+ONNX: dict[str, str] = {}
+
+
+def marked(cells: Iterable, faults: dict[str, str]) -> list:
+    """The cells as parameters of a test, with the known faults marked."""
+    parameters = []
+    for cell in cells:
+        reasons = [reason for pattern, reason in faults.items() if fnmatch.fnmatchcase(str(cell), pattern)]
+        marks = [pytest.mark.xfail(strict=True, raises=AssertionError, reason="; ".join(reasons))] if reasons else []
+        parameters.append(pytest.param(cell, id=str(cell), marks=marks))
+    return parameters
+
+
+def unused(cells: Iterable, faults: dict[str, str]) -> list[str]:
+    """The patterns that match no cell."""
+    return [pattern for pattern in faults if not fnmatch.filter([str(cell) for cell in cells], pattern)]
