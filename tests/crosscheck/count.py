@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--why", action="store_true", help="an example of each kind of outcome but agreement")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    sys.path.insert(0, str(Path(__file__).parent.parent))
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from crosscheck.outcomes import AGREES, OUTCOMES
 
     def row(name, counts):

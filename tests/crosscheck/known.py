@@ -71,6 +71,31 @@ MODULES: dict[str, str] = {}
 
 OPTIMISERS: dict[str, str] = {}
 
+_NUMBER_IN_A_TENSOR = "uint8 with an int64 tensor of shape () is int64, PyTorch's uint8"
+_OUT_OF_RANGE = "uint8 and a number that it cannot hold: NumPy's OverflowError"
+
+DTYPES = {
+    "abs": _NAN_GRADIENT,
+    "relu": _NAN_GRADIENT,
+    "F.relu": _NAN_GRADIENT,
+    "max": "the largest of values with a NaN is NaN, and the gradient should be the NaN's",
+    "min": "the smallest of values with a NaN is NaN, and the gradient should be the NaN's",
+    "exp": _HALF,
+    "log": _HALF,
+    "sqrt": _HALF,
+    "sigmoid": _HALF,
+    "tanh": _HALF,
+    "sum": "the sum of uint8 is uint64, PyTorch's int64",
+    "min of an axis": "uint8 wraps around in −x; bool has no −x",
+    "x [+*-] y": _NUMBER_IN_A_TENSOR,
+    "x [*][*] y": "whole numbers to negative powers, 0 to negative ones, uint8 with a number in a tensor, NaN",
+    "maximum": f"{_NAN_GRADIENT}; {_NUMBER_IN_A_TENSOR}",
+    "minimum": f"{_NAN_GRADIENT}; {_NUMBER_IN_A_TENSOR}",
+    "where": _NUMBER_IN_A_TENSOR,
+    "x [+*-] y, a number": _OUT_OF_RANGE,
+    "x [*][*] y, a number": f"{_OUT_OF_RANGE}; bool ** 2 is int8",
+}
+
 ONNX: dict[str, str] = {}
 
 
