@@ -11,6 +11,8 @@ import pytest
 # What errors call an operator, by the name that Python gives it.
 OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}}
 
+RANDOM = {"rand", "randn"}  # nothing to compare
+
 # The functions that do the work of a module, or of an operator of ONNX.
 FUNCTIONS = {
     "AveragePool": {"avg_pool2d"},
@@ -65,6 +67,13 @@ OPINFO = {
     "log_softmax-*": "empty: NumPy's error",
     "arange-*-int64": "start, end and step are rounded after counting; PyTorch rounds them first",
     "arange-*-uint8": "start, end and step are rounded after counting; PyTorch rounds them first",
+}
+
+REFUSALS = {
+    "neg-*": "NumPy's error about the minus of a bool",
+    "min.binary-*": _MAX_OF_TWO,
+    "cat-*": "None among the tensors: AttributeError",
+    "arange-*": "a step of 0, an infinite end: ZeroDivisionError, NumPy's ValueError",
 }
 
 MODULES: dict[str, str] = {}
