@@ -115,7 +115,7 @@ def shown(result: Any) -> str:
     if array.size == 0:
         text = f"shape {array.shape}"
     else:
-        text = np.array2string(array, formatter={"float_kind": lambda v: f"{v + 0:.4g}"}, separator=", ")
+        text = np.array2string(array, formatter={"float_kind": lambda v: f"{v + 0:.4g}", "bool": str}, separator=", ")
         text = " ".join(text.split())
     return text if array.dtype == np.float32 or not hasattr(result, "shape") else f"{array.dtype} {text}"
 

@@ -8,38 +8,19 @@ from collections.abc import Iterable
 
 import pytest
 
-# What errors call an operator, by the name that Python gives it.
-OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}}
-
-RANDOM = {"rand", "randn"}  # nothing to compare
-
-# The functions that do the work of a module, or of an operator of ONNX.
-FUNCTIONS = {
-    "AveragePool": {"avg_pool2d"},
-    "MaxPool": {"max_pool2d"},
-    "ReduceMax": {"amax"},
-    "ReduceMin": {"amin"},
-    "AvgPool2d": {"avg_pool2d"},
-    "AdaptiveAvgPool2d": {"adaptive_avg_pool2d"},
-    "BatchNorm1d": {"batch_norm"},
-    "BatchNorm2d": {"batch_norm"},
-    "CrossEntropyLoss": {"cross_entropy"},
-    "LeakyReLU": {"leaky_relu"},
-    "MaxPool2d": {"max_pool2d"},
-    "MSELoss": {"mse_loss"},
-    "NLLLoss": {"nll_loss"},
-}
-
 _NAN_GRADIENT = "where the input is NaN, the gradient is not PyTorch's"
 _HALF = "uint8 and bool give float16, PyTorch float32"
 _MAX_OF_TWO = "x.max(y) takes y for a dim and says so in Python's words, or as another function"
 _AXIS_ERROR = "of a tensor of shape () along dim 0: NumPy's AxisError"
+_ROUNDED = "start, end and step are rounded after counting; PyTorch rounds them first"
+_ZERO_BASE = "0 to a negative power: the gradient with respect to the exponent is NaN, PyTorch's is ∓inf"
+_NEGATIVE_POWER = "whole numbers to negative powers: NumPy's error; PyTorch gives 0, or ±1 for a base of ±1"
 
 OPINFO = {
-    "pow-*-float*": "x ** y: where y is infinite or NaN, so may the gradient be, but not like PyTorch's",
-    "__rpow__-*-float*": "x ** y: where y is infinite or NaN, so may the gradient be, but not like PyTorch's",
-    "pow-*-int64": "whole numbers to negative powers: NumPy's error; PyTorch gives 0, or ±1 for a base of ±1",
-    "__rpow__-*-int64": "whole numbers to negative powers: NumPy's error; PyTorch gives 0, or ±1 for a base of ±1",
+    "pow-*-float*": _ZERO_BASE,
+    "__rpow__-*-float*": _ZERO_BASE,
+    "pow-*-int64": _NEGATIVE_POWER,
+    "__rpow__-*-int64": _NEGATIVE_POWER,
     "abs-*-float*": _NAN_GRADIENT,
     "nn.functional.relu-*-float*": _NAN_GRADIENT,
     "maximum-*-float*": _NAN_GRADIENT,
@@ -65,8 +46,8 @@ OPINFO = {
     "min.reduction_with_dim-*-bool": "NumPy's error about the minus of a bool",
     "softmax-*": "empty: NumPy's error",
     "log_softmax-*": "empty: NumPy's error",
-    "arange-*-int64": "start, end and step are rounded after counting; PyTorch rounds them first",
-    "arange-*-uint8": "start, end and step are rounded after counting; PyTorch rounds them first",
+    "arange-*-int64": _ROUNDED,
+    "arange-*-uint8": _ROUNDED,
 }
 
 REFUSALS = {
@@ -97,7 +78,7 @@ DTYPES = {
     "sum": "the sum of uint8 is uint64, PyTorch's int64",
     "min of an axis": "uint8 wraps around in −x; bool has no −x",
     "x [+*-] y": _NUMBER_IN_A_TENSOR,
-    "x [*][*] y": "whole numbers to negative powers, 0 to negative ones, uint8 with a number in a tensor, NaN",
+    "x [*][*] y": f"{_ZERO_BASE}; {_NEGATIVE_POWER}; {_NUMBER_IN_A_TENSOR}; of shape (), (−inf) ** 0.5 is NaN",
     "maximum": f"{_NAN_GRADIENT}; {_NUMBER_IN_A_TENSOR}",
     "minimum": f"{_NAN_GRADIENT}; {_NUMBER_IN_A_TENSOR}",
     "where": _NUMBER_IN_A_TENSOR,

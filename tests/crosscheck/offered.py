@@ -1,4 +1,7 @@
-"""Which of PyTorch's functions minires offers: PyTorch's name of the op in its database -> ours, by every way to it."""
+"""What minires offers of PyTorch's functions, and what its errors call them.
+
+`OPS` maps PyTorch's name of an op in its database to ours, by every way to it.
+"""
 
 import operator
 
@@ -117,4 +120,26 @@ OPS = {
     "nn.functional.cross_entropy": [F.cross_entropy],
     "nn.functional.nll_loss": [F.nll_loss],
     "nn.functional.mse_loss": [F.mse_loss],
+}
+
+# What errors call an operator, by the name that Python gives it.
+OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}}
+
+RANDOM = {"rand", "randn"}  # nothing to compare
+
+# The functions that do the work of a module, or of an operator of ONNX.
+FUNCTIONS = {
+    "AveragePool": {"avg_pool2d"},
+    "MaxPool": {"max_pool2d"},
+    "ReduceMax": {"amax"},
+    "ReduceMin": {"amin"},
+    "AvgPool2d": {"avg_pool2d"},
+    "AdaptiveAvgPool2d": {"adaptive_avg_pool2d"},
+    "BatchNorm1d": {"batch_norm"},
+    "BatchNorm2d": {"batch_norm"},
+    "CrossEntropyLoss": {"cross_entropy"},
+    "LeakyReLU": {"leaky_relu"},
+    "MaxPool2d": {"max_pool2d"},
+    "MSELoss": {"mse_loss"},
+    "NLLLoss": {"nll_loss"},
 }

@@ -88,7 +88,7 @@ def check(functions, *args) -> None:
 
 
 def fits(number, dtype: str) -> bool:
-    """Whether a dtype has the number. PyTorch wraps one that uint8 has not before it compares, and finds 2 < −1."""
+    """Whether a dtype has the number. PyTorch wraps one that uint8 has not (its issue 101653): 2 < −1."""
     return dtype != "uint8" or 0 <= number <= 255
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from crosscheck import known
+from crosscheck.offered import FUNCTIONS
 from crosscheck.outcomes import FAULTS, Verdict, one_line, outcome_of, report
 from crosscheck.verdicts import Copies, array, described, judge, spelt_out, torch
 
@@ -58,7 +59,7 @@ def judged(cell: Cell, sample, our_kwargs: dict) -> Verdict | None:
     made, called = sample.constructor_input, sample.forward_input
     theirs = INFOS[cell.module].module_cls(*made.args, **made.kwargs)
     theirs.to(getattr(torch, cell.dtype)).train(cell.training)
-    copies, names = Copies(), {cell.module.lower(), *known.FUNCTIONS.get(cell.module, ())}
+    copies, names = Copies(), {cell.module.lower(), *FUNCTIONS.get(cell.module, ())}
     try:
         ours = getattr(nn, cell.module)(*copies.of(made.args), **copies.of(our_kwargs))
         ours.to(np.dtype(cell.dtype)).train(cell.training)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from crosscheck import known, onnx_ops
+from crosscheck.offered import FUNCTIONS
 from crosscheck.outcomes import AGREES, FAULTS, NOT_TAKEN, WRONG, Verdict, one_line, outcome_of, report, unequal
 
 import minires as mr
@@ -58,7 +59,7 @@ def judged(case, inputs: list, outputs: list) -> Verdict:
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     described = f"{case.name}: {', '.join(f'{a.dtype} {a.shape}' for a in inputs)}, {attributes}"
     given = dict(zip((i.name for i in case.model.graph.input), inputs))
-    names = {node.op_type.lower(), *known.FUNCTIONS.get(node.op_type, ())}
+    names = {node.op_type.lower(), *FUNCTIONS.get(node.op_type, ())}
     try:
         with np.errstate(all="ignore"):
             tensors = [mr.tensor(given[name]) if name else None for name in node.input]

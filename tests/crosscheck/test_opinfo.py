@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from crosscheck import known
-from crosscheck.offered import OPS
+from crosscheck.offered import OPS, OTHER_NAMES, RANDOM
 from crosscheck.outcomes import AGREES, FAULTS, Verdict, one_line, outcome_of, report
 from crosscheck.verdicts import Copies, described, judge, torch
 
@@ -42,7 +42,7 @@ class Cell(NamedTuple):
         """What an error of ours may call the function."""
         ours = OPS[self.op][self.way].__name__
         names = {name.strip("_") for name in (ours, *self.op.split("."))}
-        return names | {name.removeprefix("r") for name in names} | known.OTHER_NAMES.get(ours, set())
+        return names | {name.removeprefix("r") for name in names} | OTHER_NAMES.get(ours, set())
 
 
 CELLS = [
@@ -134,4 +134,4 @@ def test_every_function_that_has_samples_is_tried():
     tried = {way.__name__ for ways in OPS.values() for way in ways} | {op.rpartition(".")[2] for op in OPS}
     databases = {op.name.rpartition(".")[2] for op in INFOS.values()}
     ours = {name for place in (mr, F, mr.Tensor) for name in vars(place) if not name.startswith("_")}
-    assert (ours & databases) - tried - known.RANDOM == set()
+    assert (ours & databases) - tried - RANDOM == set()
