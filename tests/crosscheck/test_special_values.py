@@ -1,4 +1,4 @@
-"""Operators and functions of negative, infinite, NaN and large values, in pairs of dtypes: values and gradients are PyTorch's."""
+"""Negative, infinite, NaN and large values in every dtype and pair of dtypes: results and gradients are PyTorch's."""
 
 import itertools
 import math
