@@ -102,10 +102,11 @@ class Optimizer:
         elsewhere = False
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
+                w, grad = p.data, p.grad
+                if grad is None:
                     continue
-                if self.kernel is None or kernels.device_of(p.data).is_cpu:
-                    self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
+                if type(w) is np.ndarray or self.kernel is None or kernels.device_of(w).is_cpu:
+                    self.update(w, grad, self.state.setdefault(p, {}), group)
                 else:
                     elsewhere = True
         if elsewhere and self.kernel:
@@ -258,7 +259,7 @@ class Optimizer:
         """Make the setting a plain number, low <= value < high: a NumPy scalar would widen float32 arithmetic."""
         value = settings[name]
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            way = ": pass its item()" if isinstance(value, Tensor) else ""
+            way = ": pass its item()" if hasattr(value, "item") else ""  # a tensor, ours or PyTorch's, or an array
             raise TypeError(f"{self.name}: got {name}={value!r}; expected a number{way}")
         if not low <= value < high:
             expected = f"a finite number of at least {low}" if high == math.inf else f"{low} <= {name} < {high}"
@@ -272,8 +273,8 @@ def in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
     So it does on a device: its arrays are not cut.
     """
     on_device.check_alike(*arrays)
-    size, cpu = arrays[0].size, kernels.device_of(arrays[0]).is_cpu
-    if size <= RUN or not cpu or not all(array.flags.c_contiguous for array in arrays):
+    size = arrays[0].size
+    if size <= RUN or not (kernels.device_of(arrays[0]).is_cpu and all(array.flags.c_contiguous for array in arrays)):
         formula(*arrays)
         return
     flat = [array.reshape(-1) for array in arrays]
