@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -53,7 +54,7 @@ class Optimizer:
         self.defaults = defaults
         self.launches: on_device.Launches = {}
         self.param_groups: list[Settings] = []
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.check(defaults)
         groups = self._listed(params)
         if not groups:
@@ -106,7 +107,7 @@ class Optimizer:
                 if grad is None:
                     continue
                 if type(w) is np.ndarray or self.kernel is None or kernels.device_of(w).is_cpu:
-                    self.update(w, grad, self.state.setdefault(p, {}), group)
+                    self.update(w, grad, self.state[p], group)
                 else:
                     elsewhere = True
         if elsewhere and self.kernel:
@@ -118,7 +119,7 @@ class Optimizer:
         for i, group in enumerate(self.param_groups):
             for p in group["params"]:
                 if p.grad is not None and not kernels.device_of(p.data).is_cpu:
-                    yield i, self.row(p, self.state.setdefault(p, {}), group, advance)
+                    yield i, self.row(p, self.state[p], group, advance)
 
     def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
         """What the kernel needs to know about one parameter; with ``advance``, the step is counted first."""
@@ -213,12 +214,13 @@ class Optimizer:
                         f"{self.name}.load_state_dict: got {name} of shape {np.shape(value)} for parameter {i}, here "
                         f"{here}; build the optimiser from the same model"
                     )
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for i, entry in entries.items():
+            for n, v in entry.items():
+                state[params[i]][n] = self.scalars[n](v) if n in self.scalars else _like(params[i].data, v)
         for group, new in zip(self.param_groups, loaded):
             group.update(new)
-        self.state = {
-            params[i]: {n: self.scalars[n](v) if n in self.scalars else _like(params[i].data, v) for n, v in e.items()}
-            for i, e in entries.items()
-        }
+        self.state = state
 
     def __repr__(self) -> str:
         lines = []

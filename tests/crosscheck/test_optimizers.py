@@ -184,6 +184,36 @@ def test_groups_closures_and_zeros():
         np.testing.assert_allclose(p, q, rtol=1e-12)
 
 
+def test_an_optimiser_in_pytorchs_way():
+    """Other people's code: a subclass that defines step and keeps its own state."""
+    ends = []
+    for module, params in zip((optim, torch.optim), parameters()):
+
+        class Signs(module.Optimizer):
+            def __init__(self, params, lr=0.1, beta=0.9):
+                super().__init__(params, dict(lr=lr, beta=beta))
+
+            def step(self, closure=None):
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        state = self.state[p]
+                        if len(state) == 0:
+                            state["mean"] = 0 * p.data
+                        state["mean"] = group["beta"] * state["mean"] + (1 - group["beta"]) * p.grad
+                        p.data -= group["lr"] * state["mean"] / (abs(state["mean"]) + 1e-3)
+
+        optimizer = Signs([{"params": params[:1], "beta": 0.5}, {"params": params[1:2]}])
+        for _ in range(10):
+            optimizer.zero_grad()
+            ((params[0] * params[0]).sum() + (params[1] * params[1]).sum()).backward()
+            optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+        means = [optimizer.state[p]["mean"] for p in params[:2]]
+        ends.append([np.asarray(a) for a in (params[0].data, params[1].data, *means)])
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 def test_every_optimiser_is_compared_or_refused():
     theirs = {name for name in torch.optim.__all__ if isinstance(getattr(torch.optim, name), type)} - {"Optimizer"}
     assert theirs == {name for name, _ in CASES.values()}
