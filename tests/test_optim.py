@@ -20,7 +20,15 @@ KINDS = {
     "dampening": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, dampening=0.5),
     "Nesterov": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, weight_decay=1e-2, nesterov=True),
     "Adam": lambda ps: optim.Adam(ps, 0.1, weight_decay=1e-2),
+    "AMSGrad": lambda ps: optim.Adam(ps, 0.1, amsgrad=True),
     "AdamW": lambda ps: optim.AdamW(ps, 0.1),
+    "Adamax": lambda ps: optim.Adamax(ps, 0.1, weight_decay=1e-2),
+    "NAdam": lambda ps: optim.NAdam(ps, 0.1),
+    "RAdam": lambda ps: optim.RAdam(ps, 0.1, weight_decay=1e-2, decoupled_weight_decay=True),
+    "RMSprop": lambda ps: optim.RMSprop(ps, 0.01, weight_decay=1e-2, momentum=0.5),
+    "RMSprop, centred": lambda ps: optim.RMSprop(ps, 0.02, centered=True),
+    "Adagrad": lambda ps: optim.Adagrad(ps, 0.5, lr_decay=1e-3, initial_accumulator_value=0.1),
+    "Adadelta": lambda ps: optim.Adadelta(ps, 1.0, eps=1e-2, weight_decay=1e-2),
 }
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
@@ -88,11 +96,128 @@ def test_adam_and_adamw_follow_their_formulas(lr, beta1, beta2, eps, weight_deca
             assert got[t - 1, k] == pytest.approx(theta, rel=1e-9, abs=1e-10)
 
 
+# Each as in the docstring of its class, for one parameter: θ after a step from θ, the gradient, t and what ``s`` holds.
+
+
+def adamax(theta, g, t, s, lr, beta1, beta2, eps, decay):
+    g += decay * theta
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["u"] = max(beta2 * s.get("u", 0), abs(g) + eps)
+    return theta - lr / (1 - beta1**t) * s["m"] / s["u"]
+
+
+def nadam(theta, g, t, s, lr, beta1, beta2, eps, decay, psi=4e-3):
+    g += decay * theta
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
+    mu = [beta1 * (1 - 0.96 ** (k * psi) / 2) for k in range(1, t + 2)]
+    step = mu[t] * s["m"] / (1 - math.prod(mu)) + (1 - mu[t - 1]) * g / (1 - math.prod(mu[:-1]))
+    return theta - lr * step / (math.sqrt(s["v"] / (1 - beta2**t)) + eps)
+
+
+def radam(theta, g, t, s, lr, beta1, beta2, eps, decay):
+    g += decay * theta
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
+    most = 2 / (1 - beta2) - 1
+    rho = most - 2 * t * beta2**t / (1 - beta2**t)
+    mean = s["m"] / (1 - beta1**t)
+    if rho <= 5:
+        return theta - lr * mean
+    rectified = math.sqrt((rho - 4) * (rho - 2) * most / ((most - 4) * (most - 2) * rho))
+    return theta - lr * mean * rectified * math.sqrt(1 - beta2**t) / (math.sqrt(s["v"]) + eps)
+
+
+def amsgrad(theta, g, t, s, lr, beta1, beta2, eps, decay):
+    g += decay * theta
+    s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * g
+    s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * g * g
+    s["largest"] = max(s.get("largest", 0), s["v"])
+    return theta - lr * s["m"] / (1 - beta1**t) / (math.sqrt(s["largest"] / (1 - beta2**t)) + eps)
+
+
+def rmsprop(theta, g, t, s, lr, alpha, momentum, eps, decay):
+    g += decay * theta
+    s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g * g
+    s["b"] = momentum * s.get("b", 0) + g / (math.sqrt(s["v"]) + eps)
+    return theta - lr * s["b"]
+
+
+def centered(theta, g, t, s, lr, alpha, momentum, eps, decay):
+    g += decay * theta
+    s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g * g
+    s["a"] = alpha * s.get("a", 0) + (1 - alpha) * g
+    return theta - lr * g / (math.sqrt(s["v"] - s["a"] ** 2) + eps)
+
+
+def adagrad(theta, g, t, s, lr, lr_decay, start, eps, decay):
+    g += decay * theta
+    s["sum"] = s.get("sum", start) + g * g
+    return theta - lr / (1 + (t - 1) * lr_decay) * g / (math.sqrt(s["sum"]) + eps)
+
+
+def adadelta(theta, g, t, s, lr, rho, _, eps, decay):
+    g += decay * theta
+    s["v"] = rho * s.get("v", 0) + (1 - rho) * g * g
+    d = math.sqrt(s.get("u", 0) + eps) / math.sqrt(s["v"] + eps) * g
+    s["u"] = rho * s.get("u", 0) + (1 - rho) * d * d
+    return theta - lr * d
+
+
+FORMULAS = {  # the formula, and the optimiser from rate, two shares, ε and weight decay
+    "Adamax": (adamax, lambda ps, lr, a, b, eps, wd, **o: optim.Adamax(ps, lr, (a, b), eps, wd, **o)),
+    "NAdam": (nadam, lambda ps, lr, a, b, eps, wd, **o: optim.NAdam(ps, lr, (a, b), eps, wd, **o)),
+    "RAdam": (radam, lambda ps, lr, a, b, eps, wd, **o: optim.RAdam(ps, lr, (a, b), eps, wd, **o)),
+    "AMSGrad": (amsgrad, lambda ps, lr, a, b, eps, wd, **o: optim.Adam(ps, lr, (a, b), eps, wd, amsgrad=True, **o)),
+    "RMSprop": (rmsprop, lambda ps, lr, a, b, eps, wd, **o: optim.RMSprop(ps, lr, a, eps, wd, momentum=b, **o)),
+    "centred": (centered, lambda ps, lr, a, b, eps, wd, **o: optim.RMSprop(ps, lr, a, eps, wd, centered=True, **o)),
+    "Adagrad": (adagrad, lambda ps, lr, a, b, eps, wd, **o: optim.Adagrad(ps, lr, a, wd, b, eps, **o)),
+    "Adadelta": (adadelta, lambda ps, lr, a, b, eps, wd, **o: optim.Adadelta(ps, lr, a, eps, wd, **o)),
+}
+
+
+@pytest.mark.parametrize("formula, make", FORMULAS.values(), ids=FORMULAS)
+@given(rates, st.floats(0.1, 0.95), st.floats(0.1, 0.999), st.sampled_from([1e-6, 1e-3]), decays)
+def test_the_others_follow_their_formulas(formula, make, lr, a, b, eps, weight_decay):
+    gradients = random_gradients(12)
+    up = trajectory(lambda ps: make(ps, lr, a, b, eps, weight_decay, maximize=True), [1.0, -2.0, 3.0], -gradients)
+    got = trajectory(lambda ps: make(ps, lr, a, b, eps, weight_decay), [1.0, -2.0, 3.0], gradients)
+    assert (up == got).all()
+    for k, theta in enumerate([1.0, -2.0, 3.0]):
+        state = {}
+        for t, g in enumerate(gradients[:, k], start=1):
+            theta = formula(theta, g, t, state, lr, a, b, eps, weight_decay)
+            assert got[t - 1, k] == pytest.approx(theta, rel=1e-8, abs=1e-9)
+
+
+def test_the_root_of_a_variance_that_rounding_made_negative():
+    p = nn.Parameter(np.zeros(3, np.float32))
+    optimizer = optim.RMSprop([p], centered=True, alpha=0.5)
+    for _ in range(200):
+        p.grad = np.array([0.1, 0.7, 1.3], np.float32)  # constant: its variance goes to 0
+        optimizer.step()
+    assert np.isfinite(p.data).all()
+
+
+@pytest.mark.parametrize("make", [
+    lambda ps, **o: optim.SGD(ps, 0.1, momentum=0.9, weight_decay=0.1, **o),
+    lambda ps, **o: optim.Adam(ps, 0.1, weight_decay=0.1, **o), lambda ps, **o: optim.AdamW(ps, 0.1, **o),
+])  # fmt: skip
+def test_to_maximise_is_to_follow_the_gradient_up(make):
+    gradients = random_gradients()
+    up = trajectory(lambda ps: make(ps, maximize=True), [1.0, -2.0], -gradients[:, :2])
+    assert (up == trajectory(make, [1.0, -2.0], gradients[:, :2])).all()
+
+
 def test_defaults_are_those_of_pytorch():
-    p = [nn.Parameter(np.zeros(2))]
-    assert optim.SGD(p).defaults == dict(lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False)
-    assert optim.Adam(p).defaults == dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0)
-    assert optim.AdamW(p).defaults == dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
+    p, ways = [nn.Parameter(np.zeros(2))], dict(maximize=False, foreach=None, differentiable=False)
+    sgd = dict(lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, fused=None, **ways)
+    adam = dict(
+        lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, fused=None, capturable=False, **ways
+    )
+    assert optim.SGD(p).defaults == sgd
+    assert optim.Adam(p).defaults == dict(adam, decoupled_weight_decay=False)
+    assert optim.AdamW(p).defaults == dict(adam, decoupled_weight_decay=True, weight_decay=1e-2)
 
 
 @every_kind
@@ -153,11 +278,30 @@ def test_scalars_zero_size_and_missing_gradients(make):
     assert (idle.data == 1).all() and idle not in optimizer.state
 
 
-def test_zero_grad_forgets_gradients():
-    p = nn.Parameter(np.ones(2))
-    p.grad = np.ones(2)
-    optim.SGD([p]).zero_grad()
+def test_zero_grad_forgets_gradients_or_fills_them_with_zeros():
+    p, idle = nn.Parameter(np.ones(2)), nn.Parameter(np.ones(2))
+    p.grad = kept = np.ones(2)
+    optimizer = optim.SGD([p, idle])
+    optimizer.zero_grad(set_to_none=False)
+    assert p.grad is kept and (kept == 0).all() and idle.grad is None
+    optimizer.zero_grad()
     assert p.grad is None
+
+
+def test_a_closure_computes_the_gradients_first():
+    p = nn.Parameter(np.array([1.0, 2.0]))
+    optimizer = optim.SGD([p], lr=0.25)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    with mr.no_grad():  # as in PyTorch, the closure has a graph all the same
+        assert optimizer.step(closure).item() == 5
+    assert p.data == pytest.approx([0.5, 1.0])
+    assert optimizer.step() is None
 
 
 def test_numpy_settings_do_not_widen_float32():
@@ -182,6 +326,18 @@ def test_groups_have_settings_of_their_own():
     optimizer.param_groups[0]["lr"] = 0.5
     optimizer.step()
     assert a.data == pytest.approx(0.4)
+
+
+def test_keys_of_ones_own_in_a_group():
+    a, b = nn.Parameter(np.ones(2)), nn.Parameter(np.ones(2))
+    optimizer = optim.SGD([{"params": a, "layer": "stem", "lr_scale": 0.5}, {"params": []}], lr=0.1)
+    optimizer.add_param_group({"params": [b], "layer": "head"})
+    assert [g.get("layer") for g in optimizer.param_groups] == ["stem", None, "head"]
+    other = optim.SGD([{"params": [nn.Parameter(np.ones(2))], "own": 1}, {"params": []}, {"params": b}], lr=0.2)
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0]["layer"] == "stem" and other.param_groups[0]["own"] == 1
+    with pytest.raises(ValueError, match=r"got 'weigth_decay' in a group; is 'weight_decay' meant\?"):
+        optimizer.add_param_group({"params": [nn.Parameter(np.ones(2))], "weigth_decay": 0.1})
 
 
 def test_leaf_tensors_can_be_learned_too():
@@ -243,7 +399,21 @@ def test_the_state_is_a_copy_and_carries_changed_settings():
     other = optim.SGD([nn.Parameter(np.ones(3))], lr=0.1, momentum=0.9)
     other.load_state_dict(state)
     assert other.param_groups[0]["lr"] == 0.01
-    assert "lr=0.01" in repr(other)
+    assert repr(other).startswith("SGD (\nParameter Group 0\n    dampening: 0\n") and "    lr: 0.01\n" in repr(other)
+
+
+def test_a_state_saved_before_there_were_such_settings():
+    p = nn.Parameter(np.ones(3))
+    optimizer = optim.AdamW([p], maximize=True)
+    state = optimizer.state_dict()
+    for name in ("maximize", "amsgrad", "decoupled_weight_decay", "foreach", "capturable", "fused", "differentiable"):
+        del state["param_groups"][0][name]
+    other = optim.AdamW([p], lr=0.1)
+    other.load_state_dict(state)
+    assert other.param_groups[0]["lr"] == 1e-3 and other.param_groups[0]["decoupled_weight_decay"]
+    adam = optim.Adam([p]).state_dict()
+    other.load_state_dict(adam)
+    assert other.param_groups[0]["decoupled_weight_decay"]  # an AdamW it stays
 
 
 @pytest.mark.parametrize(
@@ -302,7 +472,19 @@ P = nn.Parameter(np.ones(2))
         (lambda: optim.SGD({P}), TypeError, r"SGD: got a set of parameters, whose order changes.*pass a list"),
         (lambda: optim.Adam([{"params": frozenset([P])}]), TypeError, "Adam: got a frozenset of parameters"),
         (lambda: optim.SGD([{"params": [P]}, {"params": [P]}]), ValueError, "twice .it is already in group 0"),
-        (lambda: optim.SGD([{"params": [P], "momenta": 0.9}]), ValueError, "unknown setting 'momenta'"),
+        (lambda: optim.SGD([{"params": [P], "momentun": 0.9}]), ValueError, "is 'momentum' meant"),
+        (lambda: optim.SGD([{"params": iter([])}]), ValueError, "a generator is empty once it has been read"),
+        (lambda: optim.SGD([P], lr=mr.tensor(0.1)), TypeError, r"expected a number: pass its item\(\)"),
+        (lambda: optim.SGD([("w", P)]), TypeError, r"got a tuple among the parameters.*leave out the names"),
+        (lambda: optim.SGD([P], amsgrad=True), TypeError, "SGD: got an unexpected keyword argument 'amsgrad'"),
+        (lambda: optim.Adam([P], differentiable=True), NotImplementedError, "first-order gradients only"),
+        (lambda: optim.RMSprop([P], alpha=-1), ValueError, "RMSprop: got alpha=-1"),
+        (lambda: optim.Adagrad([P], lr_decay=-1), ValueError, "Adagrad: got lr_decay=-1"),
+        (lambda: optim.Adadelta([P], rho=1.1), ValueError, r"Adadelta: got rho=1\.1"),
+        (lambda: optim.NAdam([P], momentum_decay=-1), ValueError, "NAdam: got momentum_decay=-1"),
+        (lambda: optim.LBFGS([P]), NotImplementedError, "PyTorch's LBFGS is not offered: .*use SGD with momentum"),
+        (lambda: optim.Muon, AttributeError, "PyTorch's Muon is not offered"),
+        (lambda: optim.Sgd, AttributeError, "has no attribute 'Sgd'"),
         (lambda: optim.SGD([{"params": [P], "lr": -1}]), ValueError, "SGD: got lr=-1"),
         (lambda: optim.SGD([{"lr": 0.1}]), ValueError, 'expected a dict with "params"'),
         (lambda: optim.SGD([{"params": [P]}, P]), ValueError, 'expected a dict with "params"'),

@@ -443,7 +443,8 @@ def test_on_step_and_history_tell_the_same(tmp_path):
 
 
 def test_a_schedule_may_be_stepped_by_epochs():
-    model, optimizer, _ = make_run()
+    model, _, _ = make_run()
+    optimizer = optim.SGD(model.parameters(), 0.1)  # a new one: on the old one, OneCycleLR has left another rate
     history = go(model, optimizer, optim.StepLR(optimizer, 1, 0.5), schedule_every="epoch")
     assert history.lr == [0.1, 0.05, 0.025]
 

@@ -56,11 +56,12 @@ def launch(kernel: str, rows: Rows, launches: Launches) -> None:
 
 def check_alike(p: Any, *others: Any) -> None:
     """Raise ValueError unless gradient and state have the type, shape and dtype of the parameter."""
+    shape, dtype, kind = p.shape, p.dtype, type(p)
     for array in others:
-        if array.shape != p.shape or array.dtype != p.dtype or type(array) is not type(p):
-            where = "" if type(array) is type(p) else " on another device"
+        if array.shape != shape or array.dtype != dtype or type(array) is not kind:
+            where = "" if type(array) is kind else " on another device"
             raise ValueError(
-                f"optimizer.step: got a parameter {p.dtype} {p.shape} with a gradient or state {array.dtype} "
+                f"optimizer.step: got a parameter {dtype} {shape} with a gradient or state {array.dtype} "
                 f"{array.shape}{where}; convert the model first, with model.to(…), and build the optimiser after it"
             )
 

@@ -1,13 +1,16 @@
-"""Optimisers: from the gradients of the parameters to a step.
+"""What all optimisers share: from the gradients of the parameters to a step.
 
 Names, defaults and update rules are PyTorch's. Parameters change in place: whoever else holds ``p.data`` sees it.
 Every formula is elementwise: the result depends neither on the arrays' memory order nor on how they are cut into runs.
-On a GPU, one launch updates all parameters: see `on_device`.
+On a GPU, one launch of SGD's or Adam's kernel updates all parameters (see `on_device`); the other optimisers compute
+their formula array by array there, too.
 """
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -15,6 +18,7 @@ import numpy as np
 
 from .. import kernels
 from ..nn import Module, Parameter
+from ..state import switch
 from ..tensor import Tensor
 from ..threads import parallel
 from ..writes import wrote
@@ -25,33 +29,54 @@ Settings = dict[str, Any]
 # Found by `python -m benchmarks tune`.
 RUN = 131_072  # values per run: a formula's few arrays fit in the cache, and there are few calls
 
+# How PyTorch may carry out a step. Here there is one way for each device, with the same result: these arguments are
+# accepted, and kept in the groups, whose keys are then PyTorch's. (Only a differentiable step is refused, in `check`.)
+WAYS = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
+# Settings that a saved state may lack: PyTorch's optimisers, and these, had no such settings once.
+YOUNG = {*WAYS, "maximize", "amsgrad", "decoupled_weight_decay"}
+
 
 class Optimizer:
     """Base of the optimisers: parameter groups, checks, `zero_grad` and the state; subclasses define `update`.
 
     params: parameters, or a list of dicts ``{"params": [...], "lr": 0.01}`` that override the defaults for their group.
+    defaults: the settings by name. A group may have keys of its own besides, which are kept and saved.
     param_groups: one dict per group, ``{"params": [...], "lr": …, …}``, which a schedule (or you) may change.
-    state: for each parameter that has been updated, a dict of arrays of its shape, and counts. A class that says in
-    ``keeps`` which they are, name: "array" or "count", has them checked when a state is loaded.
+    state: for each parameter that has been updated, a dict of arrays of its shape, and numbers.
 
     Raises TypeError or ValueError for an empty list, something that cannot be learned, a parameter given twice, or a
     setting out of range.
     """
 
     kernel: str | None = None  # the kernel in kernels/update/update.cu that does what `update` does, if any
+    keeps: ClassVar[dict[str, type]] = {}  # what a parameter's state holds: arrays (np.ndarray) and numbers, by name
+    may_keep: ClassVar[dict[str, type]] = {"step": int}  # and what it holds with some settings only
 
-    def __init__(self, params: Iterable[Any], **defaults: Any):
-        self.name, self.defaults = type(self).__name__, defaults
+    def __init__(self, params: Iterable[Any], defaults: Settings):
+        self.defaults = defaults
         self.launches: on_device.Launches = {}
         self.param_groups: list[Settings] = []
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.check(defaults)
         groups = self._listed(params)
-        if groups and isinstance(groups[0], dict):
+        if not groups:
+            raise self._nothing_to_learn()
+        if isinstance(groups[0], dict):
             for group in groups:
                 self.add_param_group(group)
         else:
             self.add_param_group({"params": groups})
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def ways(self, given: Settings, *names: str) -> Settings:
+        """PyTorch's arguments of these names on how a step is carried out, ``given`` or by default; see `WAYS`."""
+        for name in given:
+            if name not in names:
+                raise TypeError(f"{self.name}: got an unexpected keyword argument {name!r}")
+        return {**{name: WAYS[name] for name in names}, **given}
 
     def update(self, p: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Settings) -> None:
         """Change the array ``p`` in place; defined by each optimiser."""
@@ -60,52 +85,77 @@ class Optimizer:
     def check(self, settings: Settings) -> None:
         """Raise ValueError or TypeError for settings out of range; each optimiser adds its own."""
         for name in ("lr", "weight_decay"):
-            self._number(settings, name, 0, math.inf)
+            if name in settings:
+                self.number(settings, name, 0, math.inf)
+        if settings.get("differentiable"):
+            raise NotImplementedError(
+                f"{self.name}: got differentiable=True; minires has first-order gradients only and cannot "
+                "differentiate a step: leave it out"
+            )
 
-    def step(self) -> None:
-        """Move every parameter that has a gradient."""
-        moved = []
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient; returns what ``closure`` returns, which is called first, if any.
+
+        closure: computes the gradients anew: ``zero_grad``, the loss, ``backward``; it returns the loss.
+        """
+        loss = None
+        if closure is not None:
+            with switch(grad_enabled=True):
+                loss = closure()
+        moved, elsewhere = [], False
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    moved.append(p.data)
-                    if self.kernel is None or kernels.device_of(p.data).is_cpu:
-                        self.update(p.data, p.grad, self.state.setdefault(p, {}), group)
-        if self.kernel:
+                w, grad = p.data, p.grad
+                if grad is None:
+                    continue
+                moved.append(w)
+                if type(w) is np.ndarray or self.kernel is None or kernels.device_of(w).is_cpu:
+                    self.update(w, grad, self.state[p], group)
+                else:
+                    elsewhere = True
+        if elsewhere and self.kernel:
             on_device.step(self.kernel, self.rows(), self.launches)
         wrote(*moved)
+        return loss
 
     def rows(self, advance: bool = True) -> Iterator[tuple[int, on_device.Row]]:
         """(number of its group, row) of every parameter that has a gradient and is not on the CPU; see `row`."""
         for i, group in enumerate(self.param_groups):
             for p in group["params"]:
                 if p.grad is not None and not kernels.device_of(p.data).is_cpu:
-                    yield i, self.row(p, self.state.setdefault(p, {}), group, advance)
+                    yield i, self.row(p, self.state[p], group, advance)
 
     def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
         """What the kernel needs to know about one parameter; with ``advance``, the step is counted first."""
         raise TypeError(f"{self.name}: an optimiser with a kernel must define row(self, p, state, group, advance)")
 
-    def zero_grad(self) -> None:
-        """Forget the gradients: ``p.grad = None``."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients: ``p.grad = None``; otherwise fill those there are with zeros, in place."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad[...] = 0
 
-    def add_param_group(self, group: Settings) -> None:
-        """Add a group, ``{"params": [...]}`` with settings of its own; the optimiser's apply where it has none."""
-        if not isinstance(group, dict) or "params" not in group:
-            raise ValueError(f'{self.name}: got the group {group!r}; expected a dict with "params"')
-        params, unknown = self._listed(group["params"]), sorted(group.keys() - {"params", *self.defaults})
-        if unknown:
-            known_names = ", ".join(self.defaults)
-            raise ValueError(f"{self.name}: got the unknown setting {unknown[0]!r} in a group; there are {known_names}")
-        if not params:
-            raise ValueError(
-                f"{self.name}: got no parameters to learn; pass model.parameters(), "
-                "anew each time, as a generator is empty once it has been read"
-            )
-        group = {**self.defaults, **group, "params": params}
+    def add_param_group(self, param_group: Settings) -> None:
+        """Add a group, ``{"params": [...]}`` with settings of its own; the optimiser's apply where it has none.
+
+        Keys that are no settings are yours. Raises ValueError for one that looks like a misspelt setting.
+        """
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise ValueError(f'{self.name}: got the group {param_group!r}; expected a dict with "params"')
+        given = param_group["params"]
+        params = [given] if isinstance(given, Tensor) else self._listed(given)
+        for key in param_group.keys() - {"params", *self.defaults}:
+            meant = difflib.get_close_matches(str(key), self.defaults, 1, cutoff=0.85)
+            if meant:
+                raise ValueError(
+                    f"{self.name}: got {key!r} in a group; is {meant[0]!r} meant? A key of your own needs another name"
+                )
+        if not params and not isinstance(given, list | tuple):
+            raise self._nothing_to_learn()
+        group = {**self.defaults, **param_group, "params": params}
         self.check(group)
         seen = {id(p): f"group {i}" for i, known in enumerate(self.param_groups) for p in known["params"]}
         for p in params:
@@ -134,12 +184,16 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, with its settings and state; if anything does not fit, change nothing.
 
-        Raises ValueError if the optimiser, the number of parameters or a shape differs, ValueError or TypeError for
-        what is no state at all.
+        The state of PyTorch's optimiser of this name is read, too. Raises ValueError if the optimiser, the number of
+        parameters or a shape differs, ValueError or TypeError for what is no state at all.
         """
         groups, entries = self._read_state(state_dict)
-        params = self._all()
-        state = {params[i]: {n: _like(params[i].data, v) for n, v in e.items()} for i, e in entries.items()}
+        params, kinds = self._all(), {**self.keeps, **self.may_keep}
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for i, entry in entries.items():
+            for n, v in entry.items():
+                number = kinds.get(n, np.ndarray) is not np.ndarray
+                state[params[i]][n] = kinds[n](v) if number else _like(params[i].data, v)
         for group, saved in zip(self.param_groups, groups):
             group.update(saved)
         self.state = state
@@ -162,16 +216,21 @@ class Optimizer:
             )
         for saved in groups:
             del saved["params"]
-            if saved.keys() - {"initial_lr"} != self.defaults.keys():
+            if not self.defaults.keys() - YOUNG <= saved.keys():
                 raise ValueError(
                     f"{who}: got the settings {', '.join(saved)}; expected {', '.join(self.defaults)}. Was the state "
                     "saved by another optimiser?"
                 )
             saved.update({name: tuple(v) for name, v in saved.items() if isinstance(v, list)})
-            self.check(saved)
-            for name in saved.keys() & {"initial_lr"}:
-                self._number(saved, name, 0, math.inf)
-        entries = {int(i): dict(entry) for i, entry in state_dict["state"].items()}
+            if "initial_lr" in saved:
+                self.number(saved, "initial_lr", 0, math.inf)
+        groups = [{**here, **saved} for here, saved in zip(self.param_groups, groups)]
+        for group in groups:
+            self.check(group)
+        entries = {
+            int(i): {name: value for name, value in entry.items() if value is not None}
+            for i, entry in state_dict["state"].items()
+        }
         for i, entry in entries.items():
             if not 0 <= i < len(params):
                 raise ValueError(f"{who}: got a state for parameter {i}; there are {len(params)}, counted from 0")
@@ -179,25 +238,30 @@ class Optimizer:
         return groups, entries
 
     def _check_entry(self, which: str, shape: tuple[int, ...], entry: dict[str, Any]) -> None:
-        who, keeps = f"{self.name}.load_state_dict", vars(type(self)).get("keeps")  # not that of a class above it
-        if keeps is not None and entry.keys() != keeps.keys():
-            raise ValueError(f"{who}: got {', '.join(entry)} for {which}; expected {', '.join(keeps)}")
+        who, kinds = f"{self.name}.load_state_dict", {**self.keeps, **self.may_keep}
+        missing = self.keeps.keys() - entry.keys() if entry else ()
+        if missing:
+            raise ValueError(f"{who}: got {', '.join(entry)} for {which}, without {', '.join(sorted(missing))}")
         for name, value in entry.items():
-            kind, got = "either" if keeps is None else keeps[name], np.shape(value)
-            if got not in {"either": ((), shape), "count": ((),), "array": (shape,)}[kind]:
+            if name not in kinds and self.keeps:
+                raise ValueError(f"{who}: got {name} for {which}; expected {', '.join(kinds)}")
+            kind, got = kinds.get(name), np.shape(value)
+            if got not in (((), shape) if kind is None else (shape,) if kind is np.ndarray else ((),)):
                 raise ValueError(
                     f"{who}: got {name} of shape {got} for {which}, here {shape}; build the optimiser from the same "
                     "model"
                 )
-            if (kind == "array" and not hasattr(value, "shape")) or (kind == "count" and not _is_count(value)):
-                raise ValueError(f"{who}: got {name}={value!r} for {which}; expected one {kind}")
+            is_array = hasattr(value, "shape")
+            if (kind is np.ndarray and not is_array) or (kind in (int, float) and not _is_count(value)):
+                expected = "an array" if kind is np.ndarray else "a number of at least 0"
+                raise ValueError(f"{who}: got {name}={value!r} for {which}; expected {expected}")
 
     def __repr__(self) -> str:
         lines = []
-        for group in self.param_groups:
-            settings = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
-            lines.append(f"{len(group['params'])} parameters: {settings}")
-        return f"{self.name}({'; '.join(lines)})"
+        for i, group in enumerate(self.param_groups):
+            names = sorted(group.keys() - {"params"})
+            lines += [f"Parameter Group {i}", *(f"    {name}: {group[name]}" for name in names)]
+        return "\n".join([f"{self.name} (", *lines, ")"])
 
     # ── checks ──
     def _all(self) -> list[Tensor]:
@@ -214,9 +278,16 @@ class Optimizer:
             )
         return list(params)
 
+    def _nothing_to_learn(self) -> ValueError:
+        return ValueError(
+            f"{self.name}: got no parameters to learn; pass model.parameters(), "
+            "anew each time, as a generator is empty once it has been read"
+        )
+
     def _check_parameter(self, p: Any) -> None:
         if not isinstance(p, Tensor):
-            raise TypeError(f"{self.name}: got a {type(p).__name__} among the parameters; expected nn.Parameter")
+            names = "; leave out the names: model.parameters()" if isinstance(p, tuple) else ""
+            raise TypeError(f"{self.name}: got a {type(p).__name__} among the parameters; expected nn.Parameter{names}")
         if not p.is_leaf:
             raise ValueError(
                 f"{self.name}: got the result of an operation ({p.op!r}) as a parameter; only a leaf can be learned: "
@@ -225,175 +296,26 @@ class Optimizer:
         if not isinstance(p, Parameter) and not p.requires_grad:
             raise TypeError(f"{self.name}: got a tensor without gradient as a parameter; wrap it: nn.Parameter(tensor)")
 
-    def _number(self, settings: Settings, name: str, low: float, high: float) -> None:
+    def number(self, settings: Settings, name: str, low: float, high: float) -> None:
         """Make the setting a plain number, low <= value < high: a NumPy scalar would widen float32 arithmetic."""
         value = settings[name]
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise TypeError(f"{self.name}: got {name}={value!r}; expected a number")
+            way = ": pass its item()" if hasattr(value, "item") else ""  # a tensor, ours or PyTorch's, or an array
+            raise TypeError(f"{self.name}: got {name}={value!r}; expected a number{way}")
         if not low <= value < high:
             expected = f"a finite number of at least {low}" if high == math.inf else f"{low} <= {name} < {high}"
             raise ValueError(f"{self.name}: got {name}={value}; expected {expected}")
         settings[name] = value.item() if isinstance(value, np.generic) else value
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent with momentum.
+def in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
+    """Apply the formula to runs of the arrays, shared among the threads; all at once if small or not contiguous.
 
-        d = ∇f(θ) + λ·θ                          λ = weight_decay
-        v ← d  in the first step, then  μ·v + (1 − dampening)·d          μ = momentum
-        θ ← θ − η·v,    or with Nesterov's momentum   θ ← θ − η·(d + μ·v)          η = lr
-
-    Source: Polyak 1964; Nesterov 1983; for deep networks, Sutskever et al. 2013 (ICML), but here the learning rate is
-    outside the velocity, as in PyTorch. The first velocity is the raw gradient: dampening does not apply to it.
+    So it does on a device: its arrays are not cut.
     """
-
-    kernel = "sgd"
-    keeps: ClassVar = {"momentum_buffer": "array"}
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        momentum: float = 0,
-        dampening: float = 0,
-        weight_decay: float = 0,
-        nesterov: bool = False,
-    ):
-        super().__init__(
-            params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov
-        )
-
-    def check(self, settings: Settings) -> None:
-        super().check(settings)
-        self._number(settings, "momentum", 0, math.inf)
-        self._number(settings, "dampening", -math.inf, math.inf)
-        if settings["nesterov"] and (settings["momentum"] <= 0 or settings["dampening"] != 0):
-            raise ValueError(
-                f"SGD: got nesterov=True with momentum={settings['momentum']}, dampening={settings['dampening']}; "
-                "Nesterov needs a momentum, such as 0.9, and no dampening"
-            )
-
-    def update(self, p: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Settings) -> None:
-        lr, momentum, weight_decay = group["lr"], group["momentum"], group["weight_decay"]
-        first = momentum != 0 and "momentum_buffer" not in state
-        buffer = np.empty_like(p) if first else state["momentum_buffer"] if momentum else p
-
-        def formula(w, d, v):
-            if weight_decay:
-                d = d + weight_decay * w
-            if first:
-                v[...] = d
-            elif momentum:
-                v *= momentum
-                v += (1 - group["dampening"]) * d if group["dampening"] else d
-            if momentum:
-                d = d + momentum * v if group["nesterov"] else v
-            w -= lr * d
-
-        _in_runs(formula, p, grad, buffer)
-        if first:
-            state["momentum_buffer"] = buffer
-
-    def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
-        first = group["momentum"] != 0 and "momentum_buffer" not in state
-        if first:
-            state["momentum_buffer"] = np.empty_like(p.data)
-        states = (state["momentum_buffer"],) if group["momentum"] else ()
-        numbers = group["lr"], group["momentum"], 1 - group["dampening"], group["weight_decay"], group["nesterov"]
-        return on_device.Row(p.data, p.grad, states, numbers, first)
-
-
-class Adam(Optimizer):
-    """Adam: a step of about η for every parameter, whatever the scale of its gradient.
-
-        g = ∇f(θ) + λ·θ                                              λ = weight_decay (L2: part of the gradient)
-        m ← β₁·m + (1 − β₁)·g,      v ← β₂·v + (1 − β₂)·g²           betas = (β₁, β₂)
-        θ ← θ − η · m̂ / (√v̂ + ε),   m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)         η = lr, ε = eps, t counts from 1
-
-    Source: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1.
-    """
-
-    kernel = "adam"
-    keeps: ClassVar = {"step": "count", "exp_avg": "array", "exp_avg_sq": "array"}
-    decoupled = False
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-    ):
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-
-    def check(self, settings: Settings) -> None:
-        super().check(settings)
-        self._number(settings, "eps", 0, math.inf)
-        betas = settings["betas"]
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise TypeError(f"{self.name}: got betas={betas!r}; expected a pair such as (0.9, 0.999)")
-        named = {"betas[0]": betas[0], "betas[1]": betas[1]}
-        for name in named:
-            self._number(named, name, 0, 1)
-        settings["betas"] = tuple(named.values())
-
-    def update(self, p: np.ndarray, grad: np.ndarray, state: dict[str, Any], group: Settings) -> None:
-        lr, (beta1, beta2), eps, weight_decay = group["lr"], group["betas"], group["eps"], group["weight_decay"]
-        if not state:
-            state.update(step=0, exp_avg=np.zeros_like(p), exp_avg_sq=np.zeros_like(p))
-        state["step"] += 1
-        step_size = lr / (1 - beta1 ** state["step"])
-        root = math.sqrt(1 - beta2 ** state["step"])
-
-        def formula(w, g, m, v):
-            if self.decoupled:
-                w *= 1 - lr * weight_decay
-            elif weight_decay:
-                g = g + weight_decay * w
-            m += (1 - beta1) * (g - m)
-            v *= beta2
-            v += (1 - beta2) * g * g
-            w -= step_size * m / (np.sqrt(v) / root + eps)
-
-        _in_runs(formula, p, grad, state["exp_avg"], state["exp_avg_sq"])
-
-    def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
-        lr, (beta1, beta2), eps, weight_decay = group["lr"], group["betas"], group["eps"], group["weight_decay"]
-        if not state:
-            state.update(step=0, exp_avg=np.zeros_like(p.data), exp_avg_sq=np.zeros_like(p.data))
-        state["step"] += advance
-        step_size, root = lr / (1 - beta1 ** state["step"]), math.sqrt(1 - beta2 ** state["step"])
-        l2, shrink = (0.0, 1 - lr * weight_decay) if self.decoupled else (weight_decay, 1.0)
-        numbers = step_size, root, 1 - beta1, beta2, 1 - beta2, eps, l2, shrink
-        return on_device.Row(p.data, p.grad, (state["exp_avg"], state["exp_avg_sq"]), numbers)
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay: θ shrinks by η·λ·θ before the step of `Adam`, and g stays the plain gradient.
-
-    Source: Loshchilov & Hutter 2019 (arXiv 1711.05101), algorithm 2; the decay is scaled by η, as in PyTorch.
-    """
-
-    decoupled = True
-    keeps: ClassVar = Adam.keeps
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-    ):
-        super().__init__(params, lr, betas, eps, weight_decay)
-
-
-def _in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
-    """Apply the formula to runs of the arrays, shared among the threads; all at once if small or not contiguous."""
     on_device.check_alike(*arrays)
     size = arrays[0].size
-    if size <= RUN or not all(array.flags.c_contiguous for array in arrays):
+    if size <= RUN or not (kernels.device_of(arrays[0]).is_cpu and all(array.flags.c_contiguous for array in arrays)):
         formula(*arrays)
         return
     flat = [array.reshape(-1) for array in arrays]
@@ -405,8 +327,20 @@ def _in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
     parallel(work, range(0, size, RUN))
 
 
+def decayed(w: Any, g: Any, group: Settings) -> Any:
+    """The gradient to follow down: −g with maximize; with weight decay, λ·w more, or, decoupled, w shrinks by η·λ·w."""
+    if group["maximize"]:
+        g = -g
+    if group["weight_decay"]:
+        if not group.get("decoupled_weight_decay"):
+            return g + group["weight_decay"] * w
+        w *= 1 - group["lr"] * group["weight_decay"]
+    return g
+
+
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float | np.ndarray | np.generic) and 0 <= float(value) < math.inf
+    is_number = isinstance(value, int | float) or (hasattr(value, "item") and np.shape(value) == ())
+    return is_number and 0 <= float(value) < math.inf
 
 
 def _copied(value: Any) -> Any:
@@ -417,6 +351,8 @@ def _like(p: np.ndarray, value: Any) -> Any:
     """A copy of a state array on the device, and in the memory order, of ``p``."""
     if not hasattr(value, "shape"):
         return value
+    if hasattr(value, "detach"):  # a tensor, ours or PyTorch's
+        value = value.detach().numpy()
     array = np.empty_like(p)
     array[...] = kernels.to_device(value, kernels.device_of(p).name)
     return array

@@ -257,7 +257,8 @@ def _sgd(name, dtype, tolerance):
         [normal(9, *s, dtype=dtype) for s in SHAPES],
     )
     grads = [normal(5 + i, *s, dtype=dtype) for i, s in enumerate(SHAPES)]
-    settings = [(0.1, 0.9, 1.0, 0.01, 1.0), (0.2, 0.5, 0.25, 0.0, 0.0)]  # lr, momentum, 1 − dampening, decay, Nesterov
+    # lr, momentum, 1 − dampening, decay, Nesterov, sign of the gradient
+    settings = [(0.1, 0.9, 1.0, 0.01, 1.0, 1.0), (0.2, 0.5, 0.25, 0.0, 0.0, -1.0)]
 
     def call(device):
         w, g, v = on(device, *weights), on(device, *grads), on(device, *states)
@@ -270,8 +271,8 @@ def _sgd(name, dtype, tolerance):
     def expected():
         found = {}
         for i, (w, g, v) in enumerate(zip(weights, grads, states)):
-            lr, momentum, fresh, decay, nesterov = settings[i % 2]
-            d = g + decay * w
+            lr, momentum, fresh, decay, nesterov, sign = settings[i % 2]
+            d = sign * g + decay * w
             v = d if i == 1 else momentum * v + fresh * d
             found |= {f"w{i}": w - lr * (d + momentum * v if nesterov else v), f"v{i}": v}
         return {name: np.asarray(a, dtype) for name, a in found.items()}
@@ -281,24 +282,33 @@ def _sgd(name, dtype, tolerance):
 
 def _adam(name, dtype, tolerance):
     weights, grads = ([normal(k + i, *s, dtype=dtype) for i, s in enumerate(SHAPES)] for k in (0, 5))
-    means, squares = ([abs(normal(k, *s, dtype=dtype)) for s in SHAPES] for k in (7, 8))
-    settings = [(0.01, 0.5, 0.1, 0.999, 0.001, 1e-8, 0.02, 1.0), (0.02, 0.25, 0.2, 0.99, 0.01, 1e-6, 0.0, 0.9)]
+    means, squares, largest = ([abs(normal(k, *s, dtype=dtype)) for s in SHAPES] for k in (7, 8, 9))
+    settings = [
+        (0.01, 0.5, 0.1, 0.999, 0.001, 1e-8, 0.02, 1.0, 1.0),
+        (0.02, 0.25, 0.2, 0.99, 0.01, 1e-6, 0.0, 0.9, -1.0),
+    ]
+    with_largest = (0, 2)  # the rows with amsgrad
 
     def call(device):
-        w, g, m, v = (on(device, *arrays) for arrays in (weights, grads, means, squares))
-        rows = [Row(w[i], g[i], (m[i], v[i]), i % 2) for i in range(len(w))]
+        w, g, m, v, top = (on(device, *arrays) for arrays in (weights, grads, means, squares, largest))
+        rows = [
+            Row(w[i], g[i], (m[i], v[i], top[i]) if i in with_largest else (m[i], v[i]), i % 2) for i in range(len(w))
+        ]
         update = Update(device, "adam", np.dtype(dtype))
         update.send_settings(settings)
         update(rows)
-        return {f"{kind}{i}": a for kind, arrays in (("w", w), ("m", m), ("v", v)) for i, a in enumerate(arrays)}
+        states = ("w", w), ("m", m), ("v", v), ("top", top)
+        return {f"{kind}{i}": a for kind, arrays in states for i, a in enumerate(arrays)}
 
     def expected():
         found = {}
-        for i, (w, g, m, v) in enumerate(zip(weights, grads, means, squares)):
-            lr, root, fresh, beta2, fresh2, eps, l2, shrink = settings[i % 2]
-            d = g + l2 * w
+        for i, (w, g, m, v, top) in enumerate(zip(weights, grads, means, squares, largest)):
+            lr, root, fresh, beta2, fresh2, eps, l2, shrink, sign = settings[i % 2]
+            d = sign * g + l2 * w
             m, v = m + fresh * (d - m), beta2 * v + fresh2 * d * d
-            found |= {f"w{i}": shrink * w - lr * m / (np.sqrt(v) / root + eps), f"m{i}": m, f"v{i}": v}
+            top = np.maximum(top, v) if i in with_largest else top
+            size = np.sqrt(top if i in with_largest else v)
+            found |= {f"w{i}": shrink * w - lr * m / (size / root + eps), f"m{i}": m, f"v{i}": v, f"top{i}": top}
         return {name: np.asarray(a, dtype) for name, a in found.items()}
 
     return Case(name, update.UPDATE.file, call, expected, tolerance)

@@ -143,6 +143,11 @@ def test_batches_made_there_are_those_of_the_cpu(bytes_, rng):
     lambda ps: optim.SGD(ps, 0.1, momentum=0.9, weight_decay=0.01, dampening=0.2), lambda ps: optim.SGD(ps, 0.1),
     lambda ps: optim.SGD(ps, 0.1, momentum=0.9, nesterov=True), lambda ps: optim.Adam(ps, 0.01, weight_decay=0.1),
     lambda ps: optim.AdamW([{"params": ps[:1], "lr": 0.1}, {"params": ps[1:]}], 0.01),
+    lambda ps: optim.SGD(ps, 0.1, momentum=0.9, weight_decay=0.1, maximize=True),
+    lambda ps: optim.Adam([{"params": ps[:2], "amsgrad": True}, {"params": ps[2:]}], 0.01, maximize=True),
+    lambda ps: optim.RMSprop(ps, 0.01, momentum=0.9, centered=True), lambda ps: optim.Adagrad(ps, 0.1),
+    lambda ps: optim.Adadelta(ps, weight_decay=0.1), lambda ps: optim.Adamax(ps, maximize=True), optim.NAdam,
+    lambda ps: optim.RAdam(ps, 0.1, weight_decay=0.1, decoupled_weight_decay=True),
 ])  # fmt: skip
 def test_optimisers_step_there_as_on_the_cpu(make, rng):
     values, ends = [rng.standard_normal(s) for s in ((3, 4), (1500,), ())], {}
@@ -157,8 +162,8 @@ def test_optimisers_step_there_as_on_the_cpu(make, rng):
                 grad = grads.standard_normal(p.shape)
                 p.grad = None if (i, step) == (1, 1) else kernels.to_device(np.asarray(grad), device)
             optimizer.step()
+            optimizer.load_state_dict(optimizer.state_dict())
         ends[device] = [p.numpy() for p in ps]
-        optimizer.load_state_dict(optimizer.state_dict())
     for a, b in zip(*ends.values(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 

@@ -75,7 +75,7 @@ def check_stores(code):
     return in_place
 
 
-IN_PLACE = {"update/update.cu": {"w", "m", "v"}, "batchnorm/batchnorm.cu": {"running_mean", "running_var"}}
+IN_PLACE = {"update/update.cu": {"w", "m", "v", "largest"}, "batchnorm/batchnorm.cu": {"running_mean", "running_var"}}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -191,7 +191,7 @@ def test_two_rows_of_one_parameter_meet(state):
     arrays = [device.upload(np.ones(5, np.float32)) for _ in range(6)]
     arrays[3 if state == "weight" else 5] = arrays[0 if state == "weight" else 2]
     update = Update(device, "sgd", np.dtype(np.float32))
-    update.send_settings([(0.1, 0.9, 1.0, 0.0, 0.0)])
+    update.send_settings([(0.1, 0.9, 1.0, 0.0, 0.0, 1.0)])
     with watching() as seen:
         seen.also += arrays
         update([Row(arrays[i], arrays[i + 1], (arrays[i + 2],), 0) for i in (0, 3)])

@@ -72,7 +72,10 @@ def test_the_flow_record_there_is_that_of_the_cpu(device):
 
 
 @on_every_device
-@pytest.mark.parametrize("optimizer", [{}, dict(optimizer=optim.Adam, lr=0.01), dict(optimizer=optim.SGD, lr=0.05)])
+@pytest.mark.parametrize("optimizer", [
+    {}, dict(optimizer=optim.Adam, lr=0.01), dict(optimizer=optim.SGD, lr=0.05),
+    dict(optimizer=optim.AdamW, lr=0.01, amsgrad=True),
+])  # fmt: skip
 def test_captured_training_equals_eager_training(device, optimizer):
     """Over a schedule, with a smaller last batch in the middle of it: 2 epochs of 5 steps."""
     eager, model, _ = fit(device, epochs=2, **optimizer)
@@ -116,6 +119,15 @@ def test_what_cannot_be_captured_is_told(device):
         train.fit(model, data, optim.SGD(model.parameters()), epochs=1, batch_size=8, progress=False, graph=True)
     assert not kernels.device(device).capturing
     train.fit(model, data, optim.SGD(model.parameters()), epochs=1, batch_size=8, progress=False)
+
+
+@on_every_device
+def test_an_optimiser_without_a_kernel_is_not_captured(device):
+    model, optimizer = make(device, optimizer=optim.RMSprop, lr=0.01)
+    data = digits()[0].subset(16).to(device)
+    with pytest.raises(ValueError, match="got RMSprop, which has no kernel; use SGD, Adam, AdamW, or graph=False"):
+        train.fit(model, data, optimizer, epochs=1, batch_size=8, progress=False, graph=True)
+    train.fit(model, data, optimizer, epochs=1, batch_size=8, progress=False)
 
 
 def test_a_graph_needs_a_gpu():

@@ -16,7 +16,7 @@ CHUNK = 1024  # as in update.cu
 
 
 class Row(NamedTuple):
-    """One parameter: its array, gradient, states (at most two), the row of its settings, whether its states are new."""
+    """One parameter: array, gradient, states (at most three), the row of its settings, whether its states are new."""
 
     weight: Any
     grad: Any
@@ -78,5 +78,5 @@ class Update:
 
     def _addresses(self, row: Row) -> tuple[int, ...]:
         address = self.on.address
-        states = [*(address(state) for state in row.states), 0, 0][:2]
+        states = [*(address(state) for state in row.states), 0, 0, 0][:3]
         return (address(row.weight), address(row.grad), *states, row.weight.size, row.settings, int(row.first))
