@@ -34,6 +34,7 @@ import numpy as np
 from ...threads import plus
 from ..layout import batch_first, batch_last, copy_pixels, out_sizes
 from ..memory import keep_freed_memory
+from ..reduce.cpu import reduce_sum
 from .im2col import Im2col
 from .planes import Planes
 from .winograd import Tiles
@@ -64,7 +65,7 @@ def conv2d_backward(
     grad_w = np.empty(weight.shape, weight.dtype) if needs[1] else None
     for gg, xg, wg, gxg, gwg in zip(*(_split(array, groups) for array in (g, x, weight, grad_x, grad_w))):
         _gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
-    grad_b = g.reshape(len(g), -1).sum(1) if needs[2] else None
+    grad_b = reduce_sum(g, (1, 2, 3)) if needs[2] else None
     return None if grad_x is None else batch_first(grad_x), grad_w, grad_b
 
 

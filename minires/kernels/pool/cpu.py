@@ -10,6 +10,7 @@ import numpy as np
 
 from ...threads import over_channels
 from ..layout import batch_first, batch_last, copy_pixels, every, inside, out_sizes
+from ..reduce.cpu import reduce_sum
 from .definition import regions
 
 
@@ -155,7 +156,8 @@ def adaptive_avg_pool2d(x, output_size):
     y = np.empty((len(x), *output_size, x.shape[3]), x.dtype)
     for h, rows in enumerate(regions(x.shape[1], output_size[0])):
         for w, columns in enumerate(regions(x.shape[2], output_size[1])):
-            y[:, h, w] = x[:, rows, columns].mean((1, 2))
+            region = x[:, rows, columns]
+            y[:, h, w] = reduce_sum(region, (1, 2)) / (region.shape[1] * region.shape[2])
     return batch_first(y)
 
 

@@ -1,5 +1,84 @@
-"""Sums and extrema over axes, which are kernels because other devices need their own. NumPy's are fast already."""
+"""Sums and extrema in NumPy; the definitions are in `definition`.
 
-from .definition import argmax, argmin, reduce_max, reduce_min, reduce_sum
+NumPy adds pairwise along the innermost axis in memory, so that the rounding error of a sum hardly grows with its
+length. Along all other axes it adds one by one: of 50,000 float32 rows, the last four digits are lost, and of four
+million equal numbers nearly all. Here BLAS adds runs of `RUN` entries, as a product with ones, and the sums of the runs
+are added in float64: within rounding of the result, about as fast as NumPy where rows are long, and eight times as fast
+where they are short.
+"""
 
-__all__ = ["argmax", "argmin", "reduce_max", "reduce_min", "reduce_sum"]
+import contextlib
+import functools
+import itertools
+import math
+
+import numpy as np
+
+from ...threads import BLAS_ALONE, one_blas_thread
+from .definition import argmax, argmin, reduce_max, reduce_min
+
+__all__ = ["argmax", "argmin", "reduce_max", "reduce_min", "reduce_sum", "row_products", "row_sums"]
+
+FEW = 8  # summands that may be added one by one
+SMALL = 4096  # entries up to which float64 takes less time than the calls
+RUN = 64  # entries that BLAS adds in float32: more round more, fewer are slower
+PRODUCTS = 256  # the same, of products: BLAS adds these in 64 sums side by side
+
+
+def reduce_sum(x, axes, keepdims=False):
+    """`definition.reduce_sum`: Σ x over the axes. The result lies in memory as x does."""
+    few = math.prod([x.shape[axis] for axis in axes]) <= FEW
+    if few or x.dtype.kind != "f" or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes)):
+        return np.add.reduce(x, tuple(axes), keepdims=keepdims)
+    if x.size <= SMALL:
+        return np.add.reduce(x, tuple(axes), np.float64, keepdims=keepdims).astype(x.dtype)
+    order = sorted(range(x.ndim), key=lambda axis: (x.shape[axis] > 1, -abs(x.strides[axis])))
+    lying = np.ascontiguousarray(x.transpose(order))
+    start, stop = _longest_run([axis in axes for axis in order], lying.shape)
+    sums = _middle_sums(lying.reshape(math.prod(lying.shape[:start]), -1, math.prod(lying.shape[stop:])))
+    left, shape = order[:start] + order[stop:], lying.shape[:start] + lying.shape[stop:]
+    sums = np.add.reduce(sums.reshape(shape), tuple(i for i, axis in enumerate(left) if axis in axes))
+    kept = [axis for axis in left if axis not in axes]
+    sums = sums.astype(x.dtype).transpose(sorted(range(len(kept)), key=kept.__getitem__))
+    return sums.reshape([1 if axis in axes else n for axis, n in enumerate(x.shape) if keepdims or axis not in axes])
+
+
+def row_sums(rows):
+    """Σ of each row of (C, M): (C), in float64."""
+    whole = rows.shape[1] // RUN * RUN
+    # (C, runs, RUN) @ (RUN) -> (C, runs)
+    sums = np.add.reduce(rows[:, :whole].reshape(len(rows), -1, RUN) @ _ones(RUN, rows.dtype), 1, np.float64)
+    return sums if whole == rows.shape[1] else sums + np.add.reduce(rows[:, whole:], 1, np.float64)
+
+
+def row_products(a, b):
+    """Σ a·b of each row of two (C, M): (C), in float64. (`np.vecdot` would hold the interpreter lock.)"""
+    whole = a.shape[1] // PRODUCTS * PRODUCTS
+    first, second = (x[:, :whole].reshape(len(x), whole // PRODUCTS, PRODUCTS) for x in (a, b))
+    # (C, runs, 1, PRODUCTS) @ (C, runs, PRODUCTS, 1) -> (C, runs, 1, 1)
+    sums = np.add.reduce(np.matmul(first[:, :, None], second[..., None])[..., 0, 0], 1, np.float64)
+    return sums if whole == a.shape[1] else sums + np.matmul(a[:, None, whole:], b[:, whole:, None])[:, 0, 0]
+
+
+def _middle_sums(x):
+    """Σ over the middle axis of a contiguous (A, R, K): (A, K), in float64."""
+    if x.shape[2] == 1:
+        return np.add.reduce(x, 1).astype(np.float64)
+    whole = x.shape[1] // RUN * RUN
+    with one_blas_thread() if x.size > BLAS_ALONE else contextlib.nullcontext():
+        # (RUN) @ (A, runs, RUN, K) -> (A, runs, K)
+        runs = _ones(RUN, x.dtype) @ x[:, :whole].reshape(len(x), -1, RUN, x.shape[2])
+        rest = _ones(x.shape[1] - whole, x.dtype) @ x[:, whole:]
+    return np.add.reduce(runs, 1, np.float64) + rest
+
+
+def _longest_run(summed, shape):
+    """Where in ``shape`` the most entries lie in neighbouring axes that are all summed: (start, stop)."""
+    runs = [list(run) for yes, run in itertools.groupby(range(len(shape)), key=summed.__getitem__) if yes]
+    longest = max(runs, key=lambda run: math.prod(shape[i] for i in run))
+    return longest[0], longest[-1] + 1
+
+
+@functools.lru_cache
+def _ones(count, dtype):
+    return np.ones(count, dtype)
