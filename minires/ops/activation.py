@@ -8,7 +8,7 @@ from .reduce import axes_of
 
 
 class ReLU(Op):
-    """max(x, 0), with ReLU′(0) = 0. Saves its *output*, which the next layer keeps anyway."""
+    """max(x, 0), with ReLU′(0) = 0, and 1 at NaN. Saves its *output*, which the next layer keeps anyway."""
 
     def forward(self, x):
         self.y = kernels.of(x).relu(x)

@@ -31,9 +31,9 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
                 block, out = rows[c], y[c]
                 mean[c] = centre = row_sums(block) / count  # (C), in float64
                 variance = row_products(block, block) / count - centre * centre
-                offset = _offset(mean[c], variance)
-                if offset.any():
-                    block, centre = np.subtract(block, offset[:, None], out=out), centre - offset
+                large = centre * centre > LARGE_MEAN * variance
+                if large.any():
+                    block, centre = _nearer(block, centre, large, out)
                     variance = np.maximum(row_products(block, block) / count - centre * centre, 0)
                 var[c] = variance
                 scale = 1 / np.sqrt(variance + eps)
@@ -53,23 +53,24 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)  # (C, M) each
     out_rows = np.empty_like(x_rows)
     grad_weight, grad_bias = np.empty_like(mean), np.empty_like(mean)
-    count = x_rows.shape[1]
+    mean, var, count = mean.astype(np.float64), var.astype(np.float64), x_rows.shape[1]
+    inv_std = 1 / np.sqrt(var + eps)
+    scale = (inv_std if weight is None else inv_std * weight).astype(x.dtype)
 
     def work(blocks):
         with short_rows(x_rows):
             for c in blocks:
                 g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
-                offset = _offset(centre, var[c])
-                if offset.any():
-                    block, centre = np.subtract(block, offset[:, None], out=out), centre - offset
-                inv_std = 1 / np.sqrt(var[c] + np.float64(eps))
+                large = centre * centre > LARGE_MEAN * var[c]
+                if large.any():
+                    block, centre = _nearer(block, centre, large, out)
                 grad_bias[c] = total = row_sums(g)
-                grad_weight[c] = weighted = (row_products(g, block) - centre * total) * inv_std
+                grad_weight[c] = weighted = (row_products(g, block) - centre * total) * inv_std[c]
                 if needs[0]:
-                    slope = -inv_std * weighted / count
+                    slope = weighted * inv_std[c] / -count
                     _affine(block, slope, -slope * centre - total / count, out)
                     out += g
-                    out *= (inv_std if weight is None else inv_std * weight[c]).astype(out.dtype)[:, None]
+                    out *= scale[c, None]
 
     over_channels(work, x_rows)
     grads = from_channel_rows(out_rows, x.shape), grad_weight, grad_bias
@@ -114,9 +115,10 @@ def running_update(running_mean, running_var, mean, var, momentum, count):
     running_var += momentum * (var * (count / (count - 1)) - running_var)
 
 
-def _offset(mean, var):
-    """What to take from the rows before they are summed: the mean where it is large, else 0. (C) each."""
-    return np.where(mean * mean > LARGE_MEAN * var, mean, mean.dtype.type(0))
+def _nearer(rows, centre, large, out):
+    """Rows (C, M) with a ``large`` mean moved by it (rounded), into ``out``, and the means of all rows as they are now."""
+    offset = np.where(large, centre, 0).astype(out.dtype)
+    return np.subtract(rows, offset[:, None], out=out), centre - offset
 
 
 def _affine(rows, scale, shift, out):

@@ -45,16 +45,22 @@ def relu_into(x, y):
 
 
 def relu_backward(grad_y, y):
-    """`definition.relu_backward`: the gradient where y > 0, else 0."""
+    """`definition.relu_backward`: 0 where y ≤ 0, else the gradient. An output of ReLU is either 0 or > 0, or NaN."""
     grad_x = np.empty_like(grad_y)
 
     def work(grad_y, y, grad_x):
-        np.copyto(grad_x, y > 0)
-        np.multiply(grad_x, grad_y, out=grad_x)
+        bits = bits_of(grad_x)
+        np.copyto(bits, (y != 0).view(np.uint8))  # 0 and 1
+        np.multiply(bits, bits_of(grad_y), out=bits)
 
     if not _in_pieces(work, grad_y, y, grad_x):
         work(grad_y, y, grad_x)
     return grad_x
+
+
+def bits_of(x):
+    """The same memory as whole numbers: a floating-point number times 0 need not be 0, but its bits are."""
+    return x.view(np.uint32 if x.itemsize == 4 else np.uint64)
 
 
 def add(a, b):

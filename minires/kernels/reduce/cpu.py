@@ -22,19 +22,21 @@ __all__ = ["argmax", "argmin", "reduce_max", "reduce_min", "reduce_sum", "row_pr
 FEW = 8  # summands that may be added one by one
 SMALL = 4096  # entries up to which float64 takes less time than the calls
 RUN = 64  # entries that BLAS adds in float32: more round more, fewer are slower
-PRODUCTS = 256  # the same, of products: BLAS adds these in 64 sums side by side
+PRODUCTS = 512  # the same, of products: BLAS adds these in 64 sums side by side
 
 
 def reduce_sum(x, axes, keepdims=False):
     """`definition.reduce_sum`: Σ x over the axes. The result lies in memory as x does."""
-    few = math.prod([x.shape[axis] for axis in axes]) <= FEW
-    if few or x.dtype.kind != "f" or (x.flags.c_contiguous and min(axes) == x.ndim - len(axes)):
+    if math.prod([x.shape[axis] for axis in axes]) <= FEW or x.dtype.kind != "f":
         return np.add.reduce(x, tuple(axes), keepdims=keepdims)
     if x.size <= SMALL:
         return np.add.reduce(x, tuple(axes), np.float64, keepdims=keepdims).astype(x.dtype)
     order = sorted(range(x.ndim), key=lambda axis: (x.shape[axis] > 1, -abs(x.strides[axis])))
-    lying = np.ascontiguousarray(x.transpose(order))
-    start, stop = _longest_run([axis in axes for axis in order], lying.shape)
+    lying, summed = x.transpose(order), [axis in axes for axis in order]
+    if lying.flags.c_contiguous and summed == sorted(summed):  # the innermost axes, and no others
+        return np.add.reduce(x, tuple(axes), keepdims=keepdims)
+    lying = np.ascontiguousarray(lying)
+    start, stop = _longest_run(summed, lying.shape)
     sums = _middle_sums(lying.reshape(math.prod(lying.shape[:start]), -1, math.prod(lying.shape[stop:])))
     left, shape = order[:start] + order[stop:], lying.shape[:start] + lying.shape[stop:]
     sums = np.add.reduce(sums.reshape(shape), tuple(i for i, axis in enumerate(left) if axis in axes))
@@ -45,19 +47,19 @@ def reduce_sum(x, axes, keepdims=False):
 
 def row_sums(rows):
     """Σ of each row of (C, M): (C), in float64."""
-    whole = rows.shape[1] // RUN * RUN
+    count, whole = rows.shape[1], rows.shape[1] // RUN * RUN
     # (C, runs, RUN) @ (RUN) -> (C, runs)
     sums = np.add.reduce(rows[:, :whole].reshape(len(rows), -1, RUN) @ _ones(RUN, rows.dtype), 1, np.float64)
-    return sums if whole == rows.shape[1] else sums + np.add.reduce(rows[:, whole:], 1, np.float64)
+    return sums if whole == count else sums + np.add.reduce(rows[:, whole:], 1, np.float64)
 
 
 def row_products(a, b):
     """Σ a·b of each row of two (C, M): (C), in float64. (`np.vecdot` would hold the interpreter lock.)"""
-    whole = a.shape[1] // PRODUCTS * PRODUCTS
-    first, second = (x[:, :whole].reshape(len(x), whole // PRODUCTS, PRODUCTS) for x in (a, b))
+    (channels, count), whole = a.shape, a.shape[1] // PRODUCTS * PRODUCTS
     # (C, runs, 1, PRODUCTS) @ (C, runs, PRODUCTS, 1) -> (C, runs, 1, 1)
-    sums = np.add.reduce(np.matmul(first[:, :, None], second[..., None])[..., 0, 0], 1, np.float64)
-    return sums if whole == a.shape[1] else sums + np.matmul(a[:, None, whole:], b[:, whole:, None])[:, 0, 0]
+    left, right = a[:, :whole].reshape(channels, -1, 1, PRODUCTS), b[:, :whole].reshape(channels, -1, PRODUCTS, 1)
+    sums = np.add.reduce((left @ right).reshape(channels, -1), 1, np.float64)
+    return sums if whole == count else sums + (a[:, None, whole:] @ b[:, whole:, None])[:, 0, 0]
 
 
 def _middle_sums(x):
