@@ -116,7 +116,7 @@ def running_update(running_mean, running_var, mean, var, momentum, count):
 
 
 def _nearer(rows, centre, large, out):
-    """Rows (C, M) with a ``large`` mean moved by it (rounded), into ``out``, and the means of all rows as they are now."""
+    """Rows (C, M) with a ``large`` mean moved by it (rounded), into ``out``, and the means of all rows from then on."""
     offset = np.where(large, centre, 0).astype(out.dtype)
     return np.subtract(rows, offset[:, None], out=out), centre - offset
 

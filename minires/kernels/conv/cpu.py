@@ -24,10 +24,15 @@ The definition is in `definition`. Four ideas make it fast:
        weight_sums(S, other, block)   S · other[block]ᵀ: what the block adds to the gradient of the weights
        put_weights(sums, grad_w)      the sum of these, in the order of w
        run(work)                      work(blocks) on all blocks, shared among the threads if that is faster
+
+   Only in `Tiles` does an output depend on more than its receptive field. It serves float32 alone, outside `exact`, and
+   where it overflows, the result is computed again without it.
 """
 
+import contextlib
 import itertools
 import math
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -41,6 +46,25 @@ from .winograd import Tiles
 
 # Found by `python -m benchmarks tune`.
 FEW = 50_000  # with no more weights than this, they stay in the cache in whatever order they are read
+
+
+_exact = ContextVar("minires.exact", default=0)  # how many `exact` blocks are open
+
+
+class exact(contextlib.ContextDecorator):
+    """Convolve directly inside ``with exact(): …`` or ``@exact()``, forward and backward: slower, but exactly local.
+
+    Otherwise, in float32 and on the device "cpu", 3×3 convolutions of many channels are Winograd's, in tiles of four
+    rows. An output then also depends on the other input rows that its tile sees, as far as three rows beyond its own
+    receptive field: by a rounding error, or entirely where these hold a NaN. So does a gradient. Inside, what is
+    outside the receptive field does not count at all, as is always so in float64 and on a GPU.
+    """
+
+    def __enter__(self):
+        _exact.set(_exact.get() + 1)
+
+    def __exit__(self, *error):
+        _exact.set(_exact.get() - 1)
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -77,20 +101,33 @@ def convolve(x, weight, y, other, grad_w, stride, padding, dilation):
     contiguous; weight and grad_w (B, A, kh, kw). Padding may be negative (a crop), and y need not end where x does.
     """
     products = (y is not None) + (other is not None)
-    how = arrangement(x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, products)
-    sums = multiply(how, None if y is None else how.weights(weight), y, other)
-    if grad_w is not None:
-        how.put_weights(sums, grad_w)
+    case = x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, products
+    how = arrangement(*case, direct=_exact.get() > 0)
+    fill(how, weight, y, other, grad_w)
+    results = [result for result in (y, grad_w) if result is not None]
+    if isinstance(how, Tiles) and how.suspect and not all(np.isfinite(result).all() for result in results):
+        fill(arrangement(*case, direct=True), weight, y, other, grad_w)
 
 
-def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1):
-    """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products."""
+def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1, direct=False):
+    """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products.
+
+    ``direct``: one that multiplies nothing but the entries of x and weight, as the definition does.
+    """
     multiply_adds = products * math.prod(weight_shape) * math.prod(y_shape[1:])
     geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
-    for how in (Tiles, Planes):
+    ways = () if direct else (Tiles, Planes) if x.dtype == np.float32 else (Planes,)
+    for how in ways:
         if how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
             return how(x, geometry, multiply_adds)
     return Im2col(x, geometry, multiply_adds)
+
+
+def fill(how, weight, y, other, grad_w):
+    """What `convolve` computes, in one arrangement."""
+    sums = multiply(how, None if y is None else how.weights(weight), y, other)
+    if grad_w is not None:
+        how.put_weights(sums, grad_w)
 
 
 def multiply(how, matrix, y, other):

@@ -27,8 +27,11 @@ And the sums contain larger numbers, which cancel. In float32, relative to the r
 one layer on normal data is 3 to 9·10⁻⁷ (root mean square) and 10⁻⁵ at most; with plain sums it is 2 to 4·10⁻⁷ and
 6·10⁻⁶. Taller tiles save more multiplications and lose more digits: F(8, 3) takes 42 % of the multiplications, with an
 error of 3·10⁻⁶, and 8·10⁻⁵ at most.
-Nor is the result local: an infinity or NaN spoils its whole tile, and pixels that no gradient should reach may receive
-one of the size of a rounding error.
+Nor is the result local: within a tile, each output depends on all six input rows. A NaN spoils every tile that sees it,
+and pixels that no gradient should reach, up to three rows away, may receive one of the size of a rounding error. So
+float64 never comes here, and `cpu.exact` keeps float32 away.
+Where the larger numbers overflow, or an infinity meets a zero in the transforms, the processor notices: `Tiles.suspect`
+is set, and `cpu` computes the result again, directly.
 """
 
 import functools
@@ -91,14 +94,25 @@ class Tiles:
     def __init__(self, x, geometry, multiply_adds):
         """x (A, H, W, N), contiguous. geometry: the pairs kernel, out_hw, stride, padding, dilation."""
         _, out_hw, _, self.padding, _ = geometry
-        self.x, self.multiply_adds = x, multiply_adds
+        self.x, self.multiply_adds, self.suspect = x, multiply_adds, False
         self.at, self.g, self.bt = transforms(x.dtype)
         threads = get_num_threads() if worth_threads(multiply_adds) else 1
         self.blocks = _blocks(out_hw, x.shape[3], len(x) * x.itemsize, threads, (BLOCK_BYTES, COLUMNS))
 
     def run(self, work):
-        """Call ``work`` on the blocks, shared among the threads if there is enough to do; return a list of results."""
-        return parallel_products(work, self.blocks, self.multiply_adds)
+        """Call ``work`` on the blocks, shared among the threads if there is enough to do; return a list of results.
+
+        Sets ``suspect`` if something overflowed or was invalid (NaN is not: it may have been in the image).
+        """
+
+        def watched(blocks):
+            with np.errstate(over="call", invalid="call", call=self._suspect):  # holds for one thread
+                return work(blocks)
+
+        return parallel_products(watched, self.blocks, self.multiply_adds)
+
+    def _suspect(self, kind, flag):
+        self.suspect = True
 
     def weights(self, w):
         """U = G w for each column of the kernel: (B, A, 3, 3) -> (6, B, 3·A)."""
