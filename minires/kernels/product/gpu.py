@@ -6,7 +6,7 @@ import numpy as np
 
 from ..launch import TILES, c_name, contiguous, cut, tile_for
 from ..load import Source
-from ..reduce.gpu import reduce_columns
+from ..reduce.gpu import reduce_sum
 
 MATMUL = Source(
     "product/matmul.cu",
@@ -44,7 +44,7 @@ def linear_backward(on, grad_y, x, weight, needs=(True, True, True)):
     return (
         product(on, g, weight).reshape(*grad_y.shape[:-1], weight.shape[1]) if needs[0] else None,
         product(on, g.T, x.reshape(-1, x.shape[-1])) if needs[1] else None,
-        reduce_columns(on, "Sum", contiguous(g), 1) if needs[2] else None,
+        reduce_sum(on, g, (0,)) if needs[2] else None,
     )
 
 
