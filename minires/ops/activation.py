@@ -57,6 +57,9 @@ class Softmax(Op):
 
     def forward(self, x, axis):
         self.axes, of = axes_of("softmax", x.ndim, axis), kernels.of(x)
+        if not x.size:  # there is no largest value
+            self.y = x.copy()
+            return self.y
         exps = np.exp(x - of.reduce_max(x, self.axes, keepdims=True))
         self.y = exps / of.reduce_sum(exps, self.axes, keepdims=True)
         return self.y
@@ -71,6 +74,9 @@ class LogSoftmax(Op):
 
     def forward(self, x, axis):
         self.axes, of = axes_of("log_softmax", x.ndim, axis), kernels.of(x)
+        if not x.size:
+            self.y = x.copy()
+            return self.y
         shifted = x - of.reduce_max(x, self.axes, keepdims=True)
         self.y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
         return self.y
