@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+import minires as mr
+from minires import kernels
+
 Arrays = dict[str, np.ndarray]
 BATCH_LAST = (3, 0, 1, 2)  # lies in memory as (C, H, W, N)
 
@@ -53,6 +56,16 @@ def measure(case: Case, arrays: list[np.ndarray], library: Any, functional: Any,
     return {name: np.asarray(r) for name, r in zip(case.names, results) if name}
 
 
+def minires(a: np.ndarray) -> mr.Tensor:
+    """A tensor of ours; the array keeps its place in memory."""
+    return mr.Tensor(a, requires_grad=True)
+
+
+def on_device(a: np.ndarray) -> mr.Tensor:
+    """The same for the CUDA kernels, run on the CPU."""
+    return mr.Tensor(kernels.to_device(a, "cuda-on-cpu"), requires_grad=True)
+
+
 def _host(value):
     """A result as a NumPy array: ours are tensors and arrays, perhaps of another device, PyTorch's are tensors."""
     return value.numpy() if hasattr(value, "numpy") else value if value is None else np.array(value, subok=False)
@@ -85,81 +98,75 @@ def _batch_norm(lib, F, x, weight, bias):
 
 def _statistics(lib, F, x):
     """The running statistics after one batch with momentum 1: its mean and unbiased variance."""
-    mean, var = x[0, :, 0, 0].detach() * 0, x[0, :, 0, 0].detach() * 0 + 1
+    mean, var = (x.detach()[0, :, 0, 0] * 0 + start for start in (0, 1))
     F.batch_norm(x, mean, var, training=True, momentum=1.0)
     return lib.stack([mean, var])
 
 
-def _conv(lib, F, x, weight, bias):
-    return F.conv2d(x, weight, bias, padding=1)
-
-
-IMAGES = (128, 16, 16, 16)
+IMAGES, FEW = (128, 16, 16, 16), (20, 24, 7, 7)
+REDUCED = [  # shape, dims, whether the batch is last in memory
+    ((50_000, 10), (0,), False),
+    ((10, 50_000), (1,), False),
+    ((40, 2000, 30), (1,), False),
+    ((3000, 20, 50), (0, 2), False),
+    ((50, 2000, 3), (0, 2), False),
+    ((2048, 7, 3, 3), (0, 2, 3), True),
+    *((IMAGES, dims, last) for dims in ((0, 2, 3), (2, 3), (0,), (1,)) for last in (False, True)),
+]
 CASES = {
     **{
-        f"{name} of {shape}, dims {dims}, {'batch last' if last else 'row by row'}": Case(f(*dims), (shape,), last=last)
+        f"{name} of {shape} over {dims}{', batch last' * last}": Case(f(*dims), (shape,), last=last)
         for name, f in (("sum", _sum), ("mean", _mean), ("var", _var))
-        for shape, dims, last in [
-            ((50_000, 10), (0,), False),
-            ((10, 50_000), (1,), False),
-            ((40, 2000, 30), (1,), False),
-            ((3000, 20, 50), (0, 2), False),
-            ((50, 2000, 3), (0, 2), False),
-            (IMAGES, (0, 2, 3), False),
-            (IMAGES, (0, 2, 3), True),
-            (IMAGES, (2, 3), False),
-            (IMAGES, (2, 3), True),
-            (IMAGES, (0,), False),
-            (IMAGES, (0,), True),
-            (IMAGES, (1,), False),
-            (IMAGES, (1,), True),
-            ((2048, 7, 3, 3), (0, 2, 3), True),
-        ]
+        for shape, dims, last in REDUCED
     },
     "linear": Case(lambda lib, F, x, w, b: F.linear(x, w, b), ((20_000, 16), (10, 16), (10,)), ("y", "dx", "dw", "db")),
-    "linear, mean loss": Case(
-        lambda lib, F, x, w, b: F.linear(x, w, b) ** 2,
-        ((20_000, 16), (10, 16), (10,)),
-        ("", "", "dw", "db"),
-        cotangent="mean",
+    "linear, mean of squares": Case(
+        lambda lib, F, x, w, b: F.linear(x, w, b) ** 2, ((20_000, 16), (10, 16), (10,)), ("", "", "dw", "db"), 0, "mean"
     ),
-    "conv2d": Case(_conv, (IMAGES, (16, 16, 3, 3), (16,)), ("y", "dx", "dw", "db"), last=True),
+    "conv2d": Case(
+        lambda lib, F, x, w, b: F.conv2d(x, w, b, padding=1),
+        (IMAGES, (16, 16, 3, 3), (16,)),
+        ("y", "dx", "dw", "db"),
+        last=True,
+    ),
     "broadcast row": Case(lambda lib, F, x, b: x + b, ((20_000, 10), (10,)), ("", "", "db")),
-    "broadcast channel": Case(lambda lib, F, x, b: x * b, (IMAGES, (16, 1, 1)), ("", "", "db"), last=True),
     "broadcast column": Case(lambda lib, F, x, b: x + b, ((10, 20_000), (10, 1)), ("", "", "db")),
-    "broadcast one": Case(lambda lib, F, x, b: x * b, ((300, 700), (1,)), ("", "", "db")),
-    "positive broadcast": Case(lambda lib, F, x, b: (x + b) ** 2, ((20_000, 10), (10,)), ("", "", "db"), 4, "mean"),
+    "broadcast channel": Case(lambda lib, F, x, b: x * b, (IMAGES, (16, 1, 1)), ("", "", "db"), last=True),
+    "broadcast number": Case(lambda lib, F, x, b: x * b, ((300, 700), (1,)), ("", "", "db")),
+    "broadcast row, one sign": Case(
+        lambda lib, F, x, b: (x + b) ** 2, ((20_000, 10), (10,)), ("", "", "db"), 4, "mean"
+    ),
     **{
-        f"batch norm of {shape}, mean {mean}{', batch last' * last}": Case(
-            _batch_norm, (shape, shape[1:2], shape[1:2]), ("y", "dx", "dγ", "dβ"), mean, last=last
+        f"batch norm of {shape}, mean {mean}": Case(
+            _batch_norm, (shape, shape[1:2], shape[1:2]), ("y", "dx", "dγ", "dβ"), mean, last=len(shape) == 4
         )
-        for shape in (IMAGES, (20, 24, 7, 7), (4096, 32))
+        for shape in (IMAGES, FEW, (4096, 32))
         for mean in (0, 1, 1.9, 4, 100)
-        for last in (False, True)[: len(shape) - 1]
-        if not (last and len(shape) < 4)
     },
     **{
         f"batch norm's {name}, {shape}, mean {mean}": Case(
             lambda lib, F, x, i=i: _statistics(lib, F, x)[i], (shape,), mean=mean, last=True
         )
-        for shape in (IMAGES, (20, 24, 7, 7))
+        for shape in (IMAGES, FEW)
         for mean in (0, 1, 1.9, 4, 100)
         for i, name in enumerate(("mean", "variance"))
     },
     **{
-        f"global average pool of {size}{', batch last' * last}": Case(
-            lambda lib, F, x: F.adaptive_avg_pool2d(x, 1), ((32, 16, size, size),), ("y", "dx"), mean, last=last
+        f"global average pool of {size}×{size}, mean {mean}": Case(
+            lambda lib, F, x: F.adaptive_avg_pool2d(x, 1), ((32, 16, size, size),), ("y", "dx"), mean, last=True
         )
         for size, mean in ((8, 0), (32, 0), (56, 1))
-        for last in (False, True)
     },
-    "adaptive pool": Case(lambda lib, F, x: F.adaptive_avg_pool2d(x, (3, 5)), ((8, 16, 31, 33),), ("y", "dx")),
+    "adaptive average pool": Case(lambda lib, F, x: F.adaptive_avg_pool2d(x, (3, 5)), ((8, 16, 31, 33),), ("y", "dx")),
     "average pool": Case(lambda lib, F, x: F.avg_pool2d(x, 8), ((32, 16, 32, 32),), ("y", "dx"), last=True),
-    "softmax": Case(lambda lib, F, x: F.softmax(x, 1), ((500, 1000),), ("y", "dx")),
-    "softmax, dim 0": Case(lambda lib, F, x: F.softmax(x, 0), ((1000, 500),), ("y", "dx")),
-    "log_softmax": Case(lambda lib, F, x: F.log_softmax(x, 1), ((500, 1000),), ("y", "dx")),
-    "log_softmax, dim 0": Case(lambda lib, F, x: F.log_softmax(x, 0), ((1000, 500),), ("y", "dx")),
-    "cross entropy, probabilities": Case(
+    **{
+        f"{name}, dim {dim}": Case(
+            lambda lib, F, x, name=name, dim=dim: getattr(F, name)(x, dim), ((700, 500),), ("y", "dx")
+        )
+        for name in ("softmax", "log_softmax")
+        for dim in (0, 1)
+    },
+    "cross entropy with probabilities": Case(
         lambda lib, F, x, t: F.cross_entropy(x, t.detach() ** 2 / 10, reduction="none"), ((500, 300),) * 2, ("y", "dx")
     ),
     "mse loss": Case(lambda lib, F, x, t: F.mse_loss(x, t.detach()), ((30_000, 20),) * 2, ("y", "dx")),

@@ -24,7 +24,7 @@ FEW = 8  # summands that may be added one by one
 # Of values that round little enough, those found fastest by `python -m benchmarks tune`.
 SMALL = 4096  # entries up to which float64 takes less time than the calls
 RUN = 32  # entries that BLAS adds in float32: more round more
-PRODUCTS = 256  # the same, of products: BLAS adds these in 64 sums side by side, or nearly as many
+PRODUCTS = 128  # the same, of products: BLAS adds these in 64 sums side by side, or nearly as many
 
 
 def reduce_sum(x, axes, keepdims=False):
