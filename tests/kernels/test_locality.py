@@ -1,4 +1,4 @@
-"""What is outside its receptive field does not count for an output: in float64 and inside `exact`; else within a tile."""
+"""What is outside its receptive field does not count for an output: in float64, inside `exact`, else beyond a tile."""
 
 import warnings
 
