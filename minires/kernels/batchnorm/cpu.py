@@ -4,8 +4,8 @@ With the batch last in memory (see `layout`), a channel is one contiguous row of
 a few passes over rows: sums, and y = scale·x + shift. Few passes over long rows are fastest (see `elementwise`).
 
 The variance takes one pass as Σx²/M − μ², which loses digits where the mean is large compared with the deviation. Where
-more than two bits would be lost, the rows are centred first, at the cost of one more pass. Sums are added in float64
-(`row_sums`, `row_products`), and so are the numbers per channel that follow from them.
+more than two bits would be lost, the rows are centred first, at the cost of one more pass. Sums come in float64, and stay so
+until what cancels in them is subtracted.
 """
 
 import numpy as np
@@ -30,16 +30,18 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
             for c in blocks:
                 block, out = rows[c], y[c]
                 mean[c] = centre = row_sums(block) / count  # (C), in float64
-                variance = row_products(block, block) / count - centre * centre
-                large = centre * centre > LARGE_MEAN * variance
-                if large.any():
+                square = centre * centre
+                variance = row_products(block, block) / count - square
+                large = square > LARGE_MEAN * variance
+                if np.count_nonzero(large):
                     block, centre = _nearer(block, centre, large, out)
                     variance = np.maximum(row_products(block, block) / count - centre * centre, 0)
                 var[c] = variance
-                scale = 1 / np.sqrt(variance + eps)
+                scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
                 if weight is not None:
                     scale *= weight[c]
-                _affine(block, scale, -centre * scale if bias is None else bias[c] - centre * scale, out)
+                shift = centre.astype(x.dtype) * -scale
+                _affine(block, scale, shift if bias is None else shift + bias[c], out)
 
     over_channels(work, rows)
     return from_channel_rows(y, x.shape), mean, var
@@ -53,22 +55,21 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)  # (C, M) each
     out_rows = np.empty_like(x_rows)
     grad_weight, grad_bias = np.empty_like(mean), np.empty_like(mean)
-    mean, var, count = mean.astype(np.float64), var.astype(np.float64), x_rows.shape[1]
-    inv_std = 1 / np.sqrt(var + eps)
-    scale = (inv_std if weight is None else inv_std * weight).astype(x.dtype)
+    inv_std, count = 1 / np.sqrt(var + x.dtype.type(eps)), x_rows.shape[1]
+    scale = inv_std if weight is None else inv_std * weight
 
     def work(blocks):
         with short_rows(x_rows):
             for c in blocks:
                 g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
                 large = centre * centre > LARGE_MEAN * var[c]
-                if large.any():
+                if np.count_nonzero(large):
                     block, centre = _nearer(block, centre, large, out)
-                grad_bias[c] = total = row_sums(g)
-                grad_weight[c] = weighted = (row_products(g, block) - centre * total) * inv_std[c]
+                grad_bias[c] = total = row_sums(g)  # (C), in float64
+                grad_weight[c] = (row_products(g, block) - centre * total) * inv_std[c]
                 if needs[0]:
-                    slope = weighted * inv_std[c] / -count
-                    _affine(block, slope, -slope * centre - total / count, out)
+                    slope = inv_std[c] * grad_weight[c] / -count
+                    _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
                     out += g
                     out *= scale[c, None]
 
@@ -123,5 +124,5 @@ def _nearer(rows, centre, large, out):
 
 def _affine(rows, scale, shift, out):
     """out = scale·rows + shift, with one scale and shift per row; in place if ``out`` is ``rows``."""
-    np.multiply(rows, scale.astype(out.dtype)[:, None], out=out)
-    out += shift.astype(out.dtype)[:, None]
+    np.multiply(rows, scale[:, None], out=out)
+    out += shift[:, None]

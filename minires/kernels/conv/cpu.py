@@ -24,6 +24,7 @@ The definition is in `definition`. Four ideas make it fast:
        weight_sums(S, other, block)   S · other[block]ᵀ: what the block adds to the gradient of the weights
        put_weights(sums, grad_w)      the sum of these, in the order of w
        run(work)                      work(blocks) on all blocks, shared among the threads if that is faster
+       suspect                        whether something overflowed on the way to a result
 
    Only in `Tiles` does an output depend on more than its receptive field. It serves float32 alone, outside `exact`, and
    where it overflows, the result is computed again without it.
@@ -101,33 +102,24 @@ def convolve(x, weight, y, other, grad_w, stride, padding, dilation):
     contiguous; weight and grad_w (B, A, kh, kw). Padding may be negative (a crop), and y need not end where x does.
     """
     products = (y is not None) + (other is not None)
-    case = x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, products
-    how = arrangement(*case, direct=_exact.get() > 0)
-    fill(how, weight, y, other, grad_w)
-    results = [result for result in (y, grad_w) if result is not None]
-    if isinstance(how, Tiles) and how.suspect and not all(np.isfinite(result).all() for result in results):
-        fill(arrangement(*case, direct=True), weight, y, other, grad_w)
+    how = arrangement(x, weight.shape, (other if y is None else y).shape, stride, padding, dilation, products)
+    sums = multiply(how, None if y is None else how.weights(weight), y, other)
+    if grad_w is not None:
+        how.put_weights(sums, grad_w)
+    if how.suspect and not all(result is None or np.isfinite(result).all() for result in (y, grad_w)):
+        with exact():
+            convolve(x, weight, y, other, grad_w, stride, padding, dilation)
 
 
-def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1, direct=False):
-    """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products.
-
-    ``direct``: one that multiplies nothing but the entries of x and weight, as the definition does.
-    """
+def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1):
+    """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products."""
     multiply_adds = products * math.prod(weight_shape) * math.prod(y_shape[1:])
     geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
-    ways = () if direct else (Tiles, Planes) if x.dtype == np.float32 else (Planes,)
+    ways = () if _exact.get() else (Tiles, Planes) if x.dtype == np.float32 else (Planes,)
     for how in ways:
         if how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
             return how(x, geometry, multiply_adds)
     return Im2col(x, geometry, multiply_adds)
-
-
-def fill(how, weight, y, other, grad_w):
-    """What `convolve` computes, in one arrangement."""
-    sums = multiply(how, None if y is None else how.weights(weight), y, other)
-    if grad_w is not None:
-        how.put_weights(sums, grad_w)
 
 
 def multiply(how, matrix, y, other):

@@ -83,6 +83,8 @@ class Tiles:
     A block (t0, t1, w0, w1) is the rows of tiles t0:t1 and the output columns w0:w1.
     """
 
+    suspect = False
+
     @staticmethod
     def is_faster(x_shape, rows, geometry, multiply_adds):
         """Whether this is a 3×3 kernel at stride 1, with many channels and long rows."""
@@ -94,7 +96,7 @@ class Tiles:
     def __init__(self, x, geometry, multiply_adds):
         """x (A, H, W, N), contiguous. geometry: the pairs kernel, out_hw, stride, padding, dilation."""
         _, out_hw, _, self.padding, _ = geometry
-        self.x, self.multiply_adds, self.suspect = x, multiply_adds, False
+        self.x, self.multiply_adds = x, multiply_adds
         self.at, self.g, self.bt = transforms(x.dtype)
         threads = get_num_threads() if worth_threads(multiply_adds) else 1
         self.blocks = _blocks(out_hw, x.shape[3], len(x) * x.itemsize, threads, (BLOCK_BYTES, COLUMNS))

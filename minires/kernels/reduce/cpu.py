@@ -49,19 +49,26 @@ def reduce_sum(x, axes, keepdims=False):
 
 def row_sums(rows):
     """Σ of each row of (C, M): (C), in float64."""
-    count, whole = rows.shape[1], rows.shape[1] // RUN * RUN
+    channels, count = rows.shape
+    if count % RUN:
+        whole = count // RUN * RUN
+        rest = np.add.reduce(rows[:, whole:], 1, np.float64)
+        return row_sums(rows[:, :whole]) + rest if whole else rest
     # (C, runs, RUN) @ (RUN) -> (C, runs)
-    sums = np.add.reduce(rows[:, :whole].reshape(len(rows), -1, RUN) @ _ones(RUN, rows.dtype), 1, np.float64)
-    return sums if whole == count else sums + np.add.reduce(rows[:, whole:], 1, np.float64)
+    return np.add.reduce(rows.reshape(channels, count // RUN, RUN) @ _ones(RUN, rows.dtype), 1, np.float64)
 
 
 def row_products(a, b):
     """Σ a·b of each row of two (C, M): (C), in float64. (`np.vecdot` would hold the interpreter lock.)"""
-    (channels, count), whole = a.shape, a.shape[1] // PRODUCTS * PRODUCTS
+    channels, count = a.shape
+    if count % PRODUCTS:
+        whole = count // PRODUCTS * PRODUCTS
+        rest = (a[:, None, whole:] @ b[:, whole:, None])[:, 0, 0].astype(np.float64)
+        return row_products(a[:, :whole], b[:, :whole]) + rest if whole else rest
     # (C, runs, 1, PRODUCTS) @ (C, runs, PRODUCTS, 1) -> (C, runs, 1, 1)
-    left, right = a[:, :whole].reshape(channels, -1, 1, PRODUCTS), b[:, :whole].reshape(channels, -1, PRODUCTS, 1)
-    sums = np.add.reduce((left @ right).reshape(channels, -1), 1, np.float64)
-    return sums if whole == count else sums + (a[:, None, whole:] @ b[:, whole:, None])[:, 0, 0]
+    runs = count // PRODUCTS
+    products = a.reshape(channels, runs, 1, PRODUCTS) @ b.reshape(channels, runs, PRODUCTS, 1)
+    return np.add.reduce(products.reshape(channels, runs), 1, np.float64)
 
 
 def _middle_sums(x):
