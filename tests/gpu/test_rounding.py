@@ -1,4 +1,4 @@
-"""The CUDA kernels' float32 sums, run on the CPU, round no more than four times as much as PyTorch's on the same data."""
+"""The CUDA kernels' float32 sums, run on the CPU, round at most four times as much as PyTorch's on the same data."""
 
 import numpy as np
 import pytest
