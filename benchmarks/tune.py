@@ -51,6 +51,9 @@ CONSTANTS = (
     Constant("kernels.elementwise.cpu", "ZEROS", "rows"),
     Constant("kernels.elementwise.cpu", "BUFFER", "rows", (0.25, 0.5, 1, 2)),
     Constant("kernels.elementwise.cpu", "MANY", "rows"),
+    Constant("kernels.reduce.cpu", "RUN", "rows", (0.5, 1, 2)),
+    Constant("kernels.reduce.cpu", "PRODUCTS", "rows", (0.5, 1, 2)),
+    Constant("kernels.reduce.cpu", "SMALL", "sums"),
     Constant("optim.optimizers", "RUN", "parameters"),
 )
 

@@ -27,6 +27,7 @@ from .creation import (
     zeros_like,
 )
 from .installed import warn_of_other_package
+from .kernels import exact
 from .nn.functional import relu, sigmoid, softmax, tanh
 from .ops import Op
 from .random import manual_seed
@@ -47,6 +48,7 @@ __all__ = [
     "checkpoint",
     "data",
     "detect_anomaly",
+    "exact",
     "flatten",
     "float32",
     "float64",

@@ -86,12 +86,12 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 
 
 def maximum(a: Tensor, b: Any) -> Tensor:
-    """The larger of a and b, elementwise."""
+    """The larger of a and b, elementwise; NaN if either is, and then the gradient goes to both."""
     return _binary(elementwise.Maximum, a, b)
 
 
 def minimum(a: Tensor, b: Any) -> Tensor:
-    """The smaller of a and b, elementwise."""
+    """The smaller of a and b, elementwise; NaN if either is, and then the gradient goes to both."""
     return _binary(elementwise.Minimum, a, b)
 
 

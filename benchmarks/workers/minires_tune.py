@@ -15,7 +15,7 @@ from common import CASES, blocks, cores, report
 parser = argparse.ArgumentParser()
 parser.add_argument("module")
 parser.add_argument("name")
-parser.add_argument("calls", choices=["networks", "thresholds", "rows", "parameters"])
+parser.add_argument("calls", choices=["networks", "thresholds", "rows", "sums", "parameters"])
 parser.add_argument("factors")
 parser.add_argument("--quick", action="store_true")
 options = parser.parse_args()
@@ -76,6 +76,12 @@ def rows():
             lambda x=x, g=g: (cpu.relu_backward(g, x), cpu.add(x, g)),
         ]
     return found
+
+
+def sums():
+    """Sums over the leading axis, of 10³ to 10⁵ numbers."""
+    arrays = [normal(*shape) for shape in itertools.product((100, 300, 1000), (10, 30, 100))]
+    return [lambda x=x: cpu.reduce_sum(x, (0,)) for x in arrays]
 
 
 def parameters():

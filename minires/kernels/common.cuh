@@ -28,6 +28,20 @@ struct Min {  // and as smaller
     __device__ static T join(T a, T b) { return b < a || b != b ? b : a; }
 };
 
+// Joins f(i) for i = first, first + step, … < last: in runs of RUN values, and then the runs' results. In one long sum,
+// taken one by one, float32 would lose digits. (`any` is any one of the values, for How::start.)
+constexpr int RUN = 16;
+template <class How, typename T, class F>
+__device__ inline T join_in_runs(T any, int first, int last, int step, F f) {
+    T all = How::start(any);
+    for (int i = first; i < last;) {
+        T run = How::start(any);
+        for (int k = 0; k < RUN && i < last; ++k, i += step) run = How::join(run, f(i));
+        all = How::join(all, run);
+    }
+    return all;
+}
+
 // Joins the values of a warp's 32 lanes; every lane gets the result. They exchange at distances 16, 8, 4, 2, 1.
 template <class How, typename T>
 __device__ inline T warp_reduce(T v) {

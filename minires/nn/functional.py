@@ -46,6 +46,8 @@ def conv2d(
     """Convolution: input (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> (N, O, H′, W′).
 
     ``padding="same"`` keeps the size for stride 1 and odd kernels; "valid" is 0.
+    In float32 on the CPU, a 3×3 convolution of many channels is computed in tiles of four rows, in which the receptive
+    field is not sharp: see `minires.exact`, which makes it so.
     Raises ValueError or TypeError if shapes or dtypes do not fit.
 
     >>> import minires as mr
@@ -109,7 +111,7 @@ def batch_norm(
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0), with derivative 0 at 0. ``inplace`` is accepted and has no effect."""
+    """max(x, 0), with derivative 0 at 0 and 1 at NaN. ``inplace`` is accepted and has no effect."""
     _check_input("relu", input)
     return apply(activation.ReLU, input)
 

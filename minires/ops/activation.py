@@ -8,7 +8,7 @@ from .reduce import axis_of
 
 
 class ReLU(Op):
-    """max(x, 0), with ReLU′(0) = 0. Saves its *output*, which the next layer keeps anyway."""
+    """max(x, 0), with ReLU′(0) = 0, and 1 at NaN. Saves its *output*, which the next layer keeps anyway."""
 
     kinds = "fui"
 
@@ -67,6 +67,9 @@ class Softmax(Op):
 
     def forward(self, x, axis):
         self.axes, of = (axis_of("softmax", x.ndim, axis),)[: x.ndim], kernels.of(x)
+        if not x.size:  # there is no largest value
+            self.y = x.copy()
+            return self.y
         exps = np.exp(x - of.reduce_max(x, self.axes, keepdims=True))
         self.y = exps / of.reduce_sum(exps, self.axes, keepdims=True)
         return self.y
@@ -83,6 +86,9 @@ class LogSoftmax(Op):
 
     def forward(self, x, axis):
         self.axes, of = (axis_of("log_softmax", x.ndim, axis),)[: x.ndim], kernels.of(x)
+        if not x.size:
+            self.y = x.copy()
+            return self.y
         shifted = x - of.reduce_max(x, self.axes, keepdims=True)
         self.y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
         return self.y

@@ -70,11 +70,11 @@ class Clamp(Op):
         return np.clip(x, low, high)
 
     def backward(self, grad_output):
-        return grad_output * self.inside
+        return np.where(self.inside, grad_output, np.zeros_like(grad_output))
 
 
 class Maximum(Op):
-    """max(a, b), elementwise: the gradient goes to the larger, half to each at a tie (PyTorch's convention)."""
+    """max(a, b), elementwise: the gradient goes to the larger, half to each at a tie (as in PyTorch)."""
 
     def forward(self, a, b):
         self.a, self.b = a, b
@@ -85,7 +85,7 @@ class Maximum(Op):
 
 
 class Minimum(Op):
-    """min(a, b), elementwise: the gradient goes to the smaller, half to each at a tie (PyTorch's convention)."""
+    """min(a, b), elementwise: the gradient goes to the smaller, half to each at a tie (as in PyTorch)."""
 
     def forward(self, a, b):
         self.a, self.b = a, b
@@ -108,7 +108,7 @@ class Where(Op):
 
 
 def split_at_ties(grad_output, a, b):
-    """Give the gradient to the larger of a and b, or half to each where they are equal."""
-    half = grad_output / 2
-    to_a, to_b = half * (a >= b), half * (b >= a)
-    return to_a + half * (a > b), to_b + half * (b > a)
+    """Give the gradient to the larger of a and b, half to each where they are equal, and all to both at a NaN."""
+    share = np.where(a == b, grad_output / 2, grad_output)
+    nothing = np.zeros_like(grad_output)
+    return np.where(a < b, nothing, share), np.where(b < a, nothing, share)

@@ -83,7 +83,7 @@ class Mean(Reduce):
 
 
 class Var(Reduce):
-    """Σ(x − x̄)²/(n − correction): dx = 2(x − x̄)/(n − correction)·g."""
+    """Σ(x − x̄)²/(n − correction), computed in float64: dx = 2(x − x̄)/(n − correction)·g."""
 
     kinds = "f"
 
@@ -95,9 +95,10 @@ class Var(Reduce):
                 "use correction=0 (unbiased=False) or reduce over more values"
             )
         self.divisor = self.count - correction
-        total = kernels.of(x).reduce_sum
-        self.centred = x - total(x, self.axes, keepdims=True) / self.count
-        return total(self.centred * self.centred, self.axes, keepdims) / self.divisor
+        total, wide = kernels.of(x).reduce_sum, x.astype(np.float64)
+        wide -= total(wide, self.axes, keepdims=True) / self.count
+        self.centred = wide.astype(x.dtype)
+        return (total(wide * wide, self.axes, keepdims) / self.divisor).astype(x.dtype)
 
     def backward(self, grad_output):
         return self.centred * self.spread(grad_output * (2 / self.divisor))

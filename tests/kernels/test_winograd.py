@@ -12,8 +12,9 @@ from minires.kernels import cpu, textbook
 from minires.kernels.conv import winograd
 from minires.threads import get_num_threads, set_num_threads
 
-counts, dtypes = st.integers(1, 4), st.sampled_from([np.float64, np.float32])
+counts = st.integers(1, 4)
 relays = st.tuples(layouts, layouts, layouts)
+EPS = np.finfo(np.float32).eps
 
 
 @st.composite
@@ -42,17 +43,17 @@ def both_ways(module, x, w, g, padding, groups, needs=(True, True, True)):
     return module.conv2d(x, w, None, *geometry), *module.conv2d_backward(g, x, w, *geometry, needs=needs)[:2]
 
 
-def draw_arrays(case, seed, dtype):
+def draw_arrays(case, seed):
     x_shape, w_shape, padding, _ = case
     y_shape = (x_shape[0], w_shape[0], *(n + 2 * p - 2 for n, p in zip(x_shape[2:], padding)))
     rng = np.random.default_rng(seed)
-    return [rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape, y_shape)]
+    return [rng.standard_normal(shape).astype(np.float32) for shape in (x_shape, w_shape, y_shape)]
 
 
 @settings(max_examples=300)
-@given(cases(), seeds, dtypes, relays, st.integers(1, 3), st.booleans(), st.integers(1, 99))
-def test_equals_its_definition(case, seed, dtype, relay, threads, weight_wanted, columns):
-    arrays, options = draw_arrays(case, seed, dtype), (*case[2:], (True, weight_wanted, False))
+@given(cases(), seeds, relays, st.integers(1, 3), st.booleans(), st.integers(1, 99))
+def test_equals_its_definition(case, seed, relay, threads, weight_wanted, columns):
+    arrays, options = draw_arrays(case, seed), (*case[2:], (True, weight_wanted, False))
     before = get_num_threads()
     set_num_threads(threads)
     try:
@@ -66,8 +67,8 @@ def test_equals_its_definition(case, seed, dtype, relay, threads, weight_wanted,
     for name, f, e, magnitude in zip(("y", "dx", "dw"), fast, exact, largest):
         assert (f is None) == (e is None), name
         if f is not None:
-            assert f.dtype == dtype and f.shape == e.shape
-            np.testing.assert_allclose(f, e, rtol=0, atol=50 * np.finfo(dtype).eps * magnitude.max(), err_msg=name)
+            assert f.dtype == np.float32 and f.shape == e.shape
+            np.testing.assert_allclose(f, e, rtol=0, atol=50 * EPS * magnitude.max(), err_msg=name)
 
 
 def test_a_tile_is_the_convolution_of_a_column(rng):
@@ -110,7 +111,7 @@ def run(x, w, g, g_of_weight):
 def test_the_same_thread_count_gives_the_same_bits(threads_used, threads):
     threads(threads_used)
     case = (5, 7, 9, 8), (6, 7, 3, 3), (1, 1), 1
-    arrays = draw_arrays(case, 0, np.float32)
+    arrays = draw_arrays(case, 0)
     for a, b in zip(both_ways(cpu, *arrays, *case[2:]), both_ways(cpu, *arrays, *case[2:])):
         np.testing.assert_array_equal(a, b)
 
@@ -120,7 +121,7 @@ def test_several_callers_at_once_get_the_same_bits(threads_used, threads):
     """Every product is held to one BLAS thread, also those that transform the weights."""
     threads(threads_used)
     case = (8, 96, 12, 12), (96, 96, 3, 3), (1, 1), 1
-    arrays, found = draw_arrays(case, 0, np.float32), []
+    arrays, found = draw_arrays(case, 0), []
 
     def call():
         found.append([a.tobytes() for a in both_ways(cpu, *arrays, *case[2:])])
@@ -158,9 +159,9 @@ def test_a_phase_of_a_gradient_at_stride_two_comes_here_too(rng, monkeypatch):
     used, gather = [], winograd.Tiles.gather
     monkeypatch.setattr(winograd.Tiles, "gather", lambda *arguments: used.append(1) or gather(*arguments))
     monkeypatch.setattr(winograd, "COLUMNS", 7)
-    x, w = rng.standard_normal((2, 3, 13, 12)), rng.standard_normal((4, 3, 3, 3))
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3, 13, 12), (4, 3, 3, 3)))
     geometry = (2, 2), (2, 2), (2, 2), 1
-    g = rng.standard_normal(textbook.conv2d(x, w, None, *geometry).shape)
+    g = rng.standard_normal(textbook.conv2d(x, w, None, *geometry).shape).astype(np.float32)
     fast, exact = (module.conv2d_backward(g, x, w, *geometry)[0] for module in (cpu, textbook))
     assert used
-    np.testing.assert_allclose(fast, exact, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(fast, exact, rtol=0, atol=1e-5)

@@ -20,10 +20,10 @@ batch_norm_statistics(const T* __restrict__ x, T* __restrict__ means, T* __restr
     __shared__ T scratch[2][BLOCK / WARP];
     const int first = blockIdx.x * length, last = min(first + length, M), run = blockIdx.y * gridDim.x + blockIdx.x;
     const T* row = x + blockIdx.y * M;
-    T sum = 0, square = 0;
-    for (int i = first + threadIdx.x; i < last; i += BLOCK) sum += row[i];
+    const T sum = join_in_runs<Sum>(T(0), first + threadIdx.x, last, BLOCK, [&](int i) { return row[i]; });
     const T mean = block_reduce<Sum>(sum, scratch[0]) / T(last - first);
-    for (int i = first + threadIdx.x; i < last; i += BLOCK) square += (row[i] - mean) * (row[i] - mean);  // from cache
+    T square = join_in_runs<Sum>(T(0), first + threadIdx.x, last, BLOCK,
+                                 [&](int i) { return (row[i] - mean) * (row[i] - mean); });  // from cache
     square = block_reduce<Sum>(square, scratch[1]);
     if (threadIdx.x == 0) {
         means[run] = mean;
@@ -75,9 +75,14 @@ batch_norm_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __res
     const T* x_row = x + blockIdx.y * M;
     const T mu = mean[blockIdx.y];
     T sum_g = 0, sum_gx = 0;
-    for (int i = first + threadIdx.x; i < last; i += BLOCK) {
-        sum_g += g_row[i];
-        sum_gx += g_row[i] * (x_row[i] - mu);
+    for (int i = first + threadIdx.x; i < last;) {  // `join_in_runs`, of both sums
+        T run_g = 0, run_gx = 0;
+        for (int k = 0; k < RUN && i < last; ++k, i += BLOCK) {
+            run_g += g_row[i];
+            run_gx += g_row[i] * (x_row[i] - mu);
+        }
+        sum_g += run_g;
+        sum_gx += run_gx;
     }
     sum_g = block_reduce<Sum>(sum_g, scratch[0]);
     sum_gx = block_reduce<Sum>(sum_gx, scratch[1]);

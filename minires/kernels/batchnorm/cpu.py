@@ -4,7 +4,8 @@ With the batch last in memory (see `layout`), a channel is one contiguous row of
 a few passes over rows: sums, and y = scale·x + shift. Few passes over long rows are fastest (see `elementwise`).
 
 The variance takes one pass as Σx²/M − μ², which loses digits where the mean is large compared with the deviation. Where
-more than four bits would be lost, the rows are centred first, at the cost of one more pass.
+more than two bits would be lost, the rows are centred first, at the cost of one more pass. Sums come in
+float64, and remain so until what cancels in them is subtracted.
 """
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from ...threads import one_blas_thread, over_channels
 from ..elementwise.cpu import short_rows
 from ..layout import channel_rows, from_channel_rows
+from ..reduce.cpu import row_products, row_sums
 
-LARGE_MEAN = 16  # μ² above this many variances: four bits
+LARGE_MEAN = 4  # μ² above this many variances: two bits
 
 
 def batch_norm(x, weight=None, bias=None, eps=1e-5):
@@ -27,18 +29,19 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
         with short_rows(rows):
             for c in blocks:
                 block, out = rows[c], y[c]
-                mean[c] = np.add.reduce(block, 1) / count
-                var[c] = _dot(block, block) / count - mean[c] * mean[c]
-                if _mean_is_large(mean[c], var[c]):
-                    block = np.subtract(block, mean[c, None], out=out)
-                    var[c] = _dot(out, out) / count
-                    shift = 0
-                else:
-                    shift = -mean[c]
+                mean[c] = centre = row_sums(block) / count  # (C), in float64
+                square = centre * centre
+                variance = row_products(block, block) / count - square
+                large = square > LARGE_MEAN * variance
+                if np.count_nonzero(large):
+                    block, centre = _nearer(block, centre, large, out)
+                    variance = np.maximum(row_products(block, block) / count - centre * centre, 0)
+                var[c] = variance
                 scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
                 if weight is not None:
                     scale *= weight[c]
-                _affine(block, scale, shift * scale if bias is None else shift * scale + bias[c], out)
+                shift = centre.astype(x.dtype) * -scale
+                _affine(block, scale, shift if bias is None else shift + bias[c], out)
 
     over_channels(work, rows)
     return from_channel_rows(y, x.shape), mean, var
@@ -52,22 +55,23 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)  # (C, M) each
     out_rows = np.empty_like(x_rows)
     grad_weight, grad_bias = np.empty_like(mean), np.empty_like(mean)
-    count = x_rows.shape[1]
+    inv_std, count = 1 / np.sqrt(var + x.dtype.type(eps)), x_rows.shape[1]
+    scale = inv_std if weight is None else inv_std * weight
 
     def work(blocks):
         with short_rows(x_rows):
             for c in blocks:
                 g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
-                if _mean_is_large(centre, var[c]):
-                    block, centre = np.subtract(block, centre[:, None], out=out), np.zeros_like(centre)
-                inv_std = 1 / np.sqrt(var[c] + x.dtype.type(eps))
-                grad_bias[c] = np.add.reduce(g, 1)
-                grad_weight[c] = (_dot(g, block) - centre * grad_bias[c]) * inv_std
+                large = centre * centre > LARGE_MEAN * var[c]
+                if np.count_nonzero(large):
+                    block, centre = _nearer(block, centre, large, out)
+                grad_bias[c] = total = row_sums(g)  # (C), in float64
+                grad_weight[c] = (row_products(g, block) - centre * total) * inv_std[c]
                 if needs[0]:
-                    slope = -inv_std * grad_weight[c] / count
+                    slope = inv_std[c] * grad_weight[c] / -count
                     _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
                     out += g
-                    out *= (inv_std if weight is None else inv_std * weight[c])[:, None]
+                    out *= scale[c, None]
 
     over_channels(work, x_rows)
     grads = from_channel_rows(out_rows, x.shape), grad_weight, grad_bias
@@ -94,14 +98,16 @@ def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, Tru
     """`definition.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)
     inv_std = 1 / np.sqrt(var + x.dtype.type(eps))
-    grad_x = grad_weight = None
+    grad_x = grad_weight = grad_bias = None
     if needs[0]:
         scale = inv_std if weight is None else inv_std * weight
         grad_x = from_channel_rows(g_rows * scale[:, None], x.shape)
-    if needs[1]:
-        with one_blas_thread():
-            grad_weight = _dot(g_rows, x_rows - mean[:, None]) * inv_std
-    return grad_x, grad_weight, g_rows.sum(1) if needs[2] else None
+    with one_blas_thread():
+        if needs[1]:
+            grad_weight = (row_products(g_rows, x_rows - mean[:, None]) * inv_std).astype(x.dtype)
+        if needs[2]:
+            grad_bias = row_sums(g_rows).astype(x.dtype)
+    return grad_x, grad_weight, grad_bias
 
 
 def running_update(running_mean, running_var, mean, var, momentum, count):
@@ -110,15 +116,10 @@ def running_update(running_mean, running_var, mean, var, momentum, count):
     running_var += momentum * (var * (count / (count - 1)) - running_var)
 
 
-def _mean_is_large(mean, var):
-    """Whether, in some channel, a sum of x − μ taken as a difference of two sums would lose more than four bits."""
-    return (mean * mean > LARGE_MEAN * var).any()
-
-
-def _dot(a, b):
-    """Σ a·b of each row. (`np.vecdot` would hold the interpreter lock, and so the other threads.)"""
-    # (C, 1, M) @ (C, M, 1) -> (C, 1, 1) -> (C)
-    return np.matmul(a[:, None, :], b[:, :, None])[:, 0, 0]
+def _nearer(rows, centre, large, out):
+    """Rows (C, M) with a ``large`` mean moved by it (rounded), into ``out``, and the means of all rows from then on."""
+    offset = np.where(large, centre, 0).astype(out.dtype)
+    return np.subtract(rows, offset[:, None], out=out), centre - offset
 
 
 def _affine(rows, scale, shift, out):

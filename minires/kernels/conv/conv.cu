@@ -91,7 +91,7 @@ conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __rest
     const Rows<T> a{w + group * O * taps, taps};
     const Patches<T, K> b{x + group * C * H * W * N, s};
     const StoreRows<T> store{y + group * O * P, bias + (has_bias ? group * O : 0), P, has_bias};
-    product<T, BM, BP, TM, TP, TF32>(a, b, store, O, P, taps);
+    product<T, BM, BP, TM, TP, TF32, false>(a, b, store, O, P, taps);
 }
 
 // ── input gradient ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,7 +164,7 @@ conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __res
     const TransposedWeights<T, K> a{w + group * O * C * kh * kw, s, v, h};
     const GradientPatches<T, K> b{g + group * O * OH * OW * N, s, v, h};
     const StorePhase<T> store{dx + group * C * H * W * N, s, v, h};
-    product<T, BM, BP, TM, TP, TF32>(a, b, store, C, P, O * v.count * h.count);
+    product<T, BM, BP, TM, TP, TF32, false>(a, b, store, C, P, O * v.count * h.count);
 }
 
 // ── weight gradient ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,7 +207,7 @@ conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __re
     const GradientRows<T> a{g + group * O * P, P, first};
     const PatchRows<T, K> b{x + group * C * H * W * N, s, first};
     const StoreRows<T> store{dw_parts + blockIdx.z * O * taps, dw_parts, taps, 0};
-    product<T, BM, BP, TM, TP, TF32>(a, b, store, O, taps, left < length ? left : length);
+    product<T, BM, BP, TM, TP, TF32, false>(a, b, store, O, taps, left < length ? left : length);
 }
 
 // out[i] = Σ_part in[part, i]; blockIdx.y counts the groups.
@@ -215,7 +215,6 @@ template <typename T>
 __global__ void sum_parts(const T* __restrict__ in, T* __restrict__ out, int parts, int size) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
-    T sum = 0;
-    for (int part = 0; part < parts; ++part) sum += in[(blockIdx.y * parts + part) * size + i];
-    out[blockIdx.y * size + i] = sum;
+    out[blockIdx.y * size + i] = join_in_runs<Sum>(
+        T(0), 0, parts, 1, [&](int part) { return in[(blockIdx.y * parts + part) * size + i]; });
 }

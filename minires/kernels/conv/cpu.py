@@ -24,22 +24,48 @@ The definition is in `definition`. Four ideas make it fast:
        weight_sums(S, other, block)   S · other[block]ᵀ: what the block adds to the gradient of the weights
        put_weights(sums, grad_w)      the sum of these, in the order of w
        run(work)                      work(blocks) on all blocks, shared among the threads if that is faster
+       suspect                        whether something overflowed on the way to a result
+
+   Only in `Tiles` does an output depend on more than its receptive field. It serves float32 alone, outside `exact`, and
+   where it overflows, the result is computed again without it.
 """
 
+import contextlib
 import itertools
 import math
+from contextvars import ContextVar
 
 import numpy as np
 
 from ...threads import plus
 from ..layout import batch_first, batch_last, copy_pixels, out_sizes
 from ..memory import keep_freed_memory
+from ..reduce.cpu import reduce_sum
 from .im2col import Im2col
 from .planes import Planes
 from .winograd import Tiles
 
 # Found by `python -m benchmarks tune`.
 FEW = 50_000  # with no more weights than this, they stay in the cache in whatever order they are read
+
+
+_exact = ContextVar("minires.exact", default=0)  # how many `exact` blocks are open
+
+
+class exact(contextlib.ContextDecorator):
+    """Convolve directly inside ``with exact(): …`` or ``@exact()``, forward and backward: slower, but exactly local.
+
+    Otherwise, in float32 and on the device "cpu", 3×3 convolutions of many channels are Winograd's, in tiles of four
+    rows. An output then also depends on the other input rows that its tile sees, as far as three rows beyond its own
+    receptive field: by a rounding error, or entirely where these hold a NaN. So does a gradient. Inside, what is
+    outside the receptive field does not count at all, as is always so in float64 and on a GPU.
+    """
+
+    def __enter__(self):
+        _exact.set(_exact.get() + 1)
+
+    def __exit__(self, *error):
+        _exact.set(_exact.get() - 1)
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -64,7 +90,7 @@ def conv2d_backward(
     grad_w = np.empty(weight.shape, weight.dtype) if needs[1] else None
     for gg, xg, wg, gxg, gwg in zip(*(_split(array, groups) for array in (g, x, weight, grad_x, grad_w))):
         _gradients(gg, xg, wg, gxg, gwg, stride, padding, dilation)
-    grad_b = g.reshape(len(g), -1).sum(1) if needs[2] else None
+    grad_b = reduce_sum(g, (1, 2, 3)) if needs[2] else None
     return None if grad_x is None else batch_first(grad_x), grad_w, grad_b
 
 
@@ -80,13 +106,17 @@ def convolve(x, weight, y, other, grad_w, stride, padding, dilation):
     sums = multiply(how, None if y is None else how.weights(weight), y, other)
     if grad_w is not None:
         how.put_weights(sums, grad_w)
+    if how.suspect and not all(result is None or np.isfinite(result).all() for result in (y, grad_w)):
+        with exact():
+            convolve(x, weight, y, other, grad_w, stride, padding, dilation)
 
 
 def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1):
     """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products."""
     multiply_adds = products * math.prod(weight_shape) * math.prod(y_shape[1:])
     geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
-    for how in (Tiles, Planes):
+    ways = () if _exact.get() else (Tiles, Planes) if x.dtype == np.float32 else (Planes,)
+    for how in ways:
         if how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
             return how(x, geometry, multiply_adds)
     return Im2col(x, geometry, multiply_adds)

@@ -32,6 +32,8 @@ class Im2col:
     positions, one matrix per output row where rows share image rows (see the drawing above), otherwise a single one.
     """
 
+    suspect = False
+
     def __init__(self, x, geometry, multiply_adds):
         """x (A, H, W, N), contiguous. geometry: the pairs kernel, out_hw, stride, padding, dilation.
 

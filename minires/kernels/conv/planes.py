@@ -27,6 +27,8 @@ class Planes:
     ``wide`` counts the outputs of a row together with those across the border.
     """
 
+    suspect = False
+
     @staticmethod
     def is_faster(x_shape, rows, geometry, multiply_adds):
         """Whether the stride is 1, rows are short, and there is little to do or more weights than entries in x and y.

@@ -27,8 +27,11 @@ And the sums contain larger numbers, which cancel. In float32, relative to the r
 one layer on normal data is 3 to 9·10⁻⁷ (root mean square) and 10⁻⁵ at most; with plain sums it is 2 to 4·10⁻⁷ and
 6·10⁻⁶. Taller tiles save more multiplications and lose more digits: F(8, 3) takes 42 % of the multiplications, with an
 error of 3·10⁻⁶, and 8·10⁻⁵ at most.
-Nor is the result local: an infinity or NaN spoils its whole tile, and pixels that no gradient should reach may receive
-one of the size of a rounding error.
+Nor is the result local: within a tile, each output depends on all six input rows. A NaN spoils every tile that sees it,
+and pixels that no gradient should reach, up to three rows away, may receive one of the size of a rounding error. So
+float64 never comes here, and `cpu.exact` keeps float32 away.
+Where the larger numbers overflow, or an infinity meets a zero in the transforms, the processor notices: `Tiles.suspect`
+is set, and `cpu` computes the result again, directly.
 """
 
 import functools
@@ -80,6 +83,8 @@ class Tiles:
     A block (t0, t1, w0, w1) is the rows of tiles t0:t1 and the output columns w0:w1.
     """
 
+    suspect = False
+
     @staticmethod
     def is_faster(x_shape, rows, geometry, multiply_adds):
         """Whether this is a 3×3 kernel at stride 1, with many channels and long rows."""
@@ -97,8 +102,19 @@ class Tiles:
         self.blocks = _blocks(out_hw, x.shape[3], len(x) * x.itemsize, threads, (BLOCK_BYTES, COLUMNS))
 
     def run(self, work):
-        """Call ``work`` on the blocks, shared among the threads if there is enough to do; return a list of results."""
-        return parallel_products(work, self.blocks, self.multiply_adds)
+        """Call ``work`` on the blocks, shared among the threads if there is enough to do; return a list of results.
+
+        Sets ``suspect`` if something overflowed or was invalid (NaN is not: it may have been in the image).
+        """
+
+        def watched(blocks):
+            with np.errstate(over="call", invalid="call", call=self._suspect):  # holds for one thread
+                return work(blocks)
+
+        return parallel_products(watched, self.blocks, self.multiply_adds)
+
+    def _suspect(self, kind, flag):
+        self.suspect = True
 
     def weights(self, w):
         """U = G w for each column of the kernel: (B, A, 3, 3) -> (6, B, 3·A)."""

@@ -9,8 +9,8 @@ def relu(x):
 
 
 def relu_backward(grad_y, y):
-    """dx = g where y > 0, else 0: the derivative at 0 is taken as 0. Needs only the output y."""
-    return grad_y * (y > 0)
+    """dx = 0 where y ≤ 0, else g, also where y is NaN: the derivative at 0 is taken as 0. Needs only the output y."""
+    return np.where(y <= 0, grad_y.dtype.type(0), grad_y)
 
 
 def add(a, b):

@@ -1,7 +1,7 @@
 // Elementwise kernels. Definitions: elementwise/definition.py.
 //
 //   relu            y = max(x, 0)
-//   relu_backward   dx = g where y > 0, else 0
+//   relu_backward   dx = 0 where y <= 0, else g
 //   add             z = x + y: the + of a skip connection
 //
 // There is next to no arithmetic, so reading and writing memory takes all the time. A thread takes ITEMS entries, each
@@ -28,7 +28,7 @@ __global__ void relu(const T* __restrict__ x, T* __restrict__ y, int size) {
 
 template <typename T>
 __global__ void relu_backward(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx, int size) {
-    for_entries(size, [&](int i) { dx[i] = g[i] * T(y[i] > 0); });
+    for_entries(size, [&](int i) { dx[i] = y[i] <= 0 ? T(0) : g[i]; });
 }
 
 template <typename T>

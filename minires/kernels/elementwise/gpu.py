@@ -14,7 +14,7 @@ def relu(on, x):
 
 
 def relu_backward(on, grad_y, y):
-    """`definition.relu_backward`: the gradient where y > 0, else 0."""
+    """`definition.relu_backward`: 0 where y ≤ 0, else the gradient."""
     return _elementwise(on, "relu_backward", grad_y, y)
 
 

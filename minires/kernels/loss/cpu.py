@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..reduce.cpu import reduce_sum
+
 
 def one_hot(labels, classes, dtype, ignore_index=-100):
     """`definition.one_hot`. labels (N, …) -> (N, classes, …)."""
@@ -16,11 +18,11 @@ def cross_entropy(logits, q):
     """`definition.cross_entropy`. logits, q (N, K, …) -> loss (N, …), probabilities (N, K, …)."""
     # max and sums over the classes: (N, K, …) -> (N, 1, …), or (N, …) for the loss
     shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -np.multiply(q, log_p, out=np.zeros_like(log_p), where=q != 0).sum(axis=1)  # 0·log 0 = 0
-    return loss, np.exp(log_p)
+    log_p = shifted - np.log(reduce_sum(np.exp(shifted), (1,), keepdims=True))
+    weighted = np.multiply(q, log_p, out=np.zeros_like(log_p), where=q != 0)  # 0·log 0 = 0
+    return -reduce_sum(weighted, (1,)), np.exp(log_p)
 
 
 def cross_entropy_backward(grad_loss, p, q):
     """`definition.cross_entropy_backward`. grad_loss (N, …), p, q (N, K, …) -> (N, K, …)."""
-    return np.expand_dims(grad_loss, 1) * (p * q.sum(axis=1, keepdims=True) - q)
+    return np.expand_dims(grad_loss, 1) * (p * reduce_sum(q, (1,), keepdims=True) - q)

@@ -9,7 +9,9 @@ import math
 import numpy as np
 
 from ...threads import over_channels
+from ..elementwise.cpu import bits_of
 from ..layout import batch_first, batch_last, copy_pixels, every, inside, out_sizes
+from ..reduce.cpu import reduce_sum
 from .definition import regions
 
 
@@ -41,6 +43,7 @@ def max_pool2d(x, kernel_size, stride, padding=(0, 0)):
 def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0)):
     """`definition.max_pool2d_backward`. Returns dx (N, C, H, W)."""
     g, tap = batch_last(grad_y), batch_last(tap)
+    bits = bits_of(g)
     grad_x = np.empty((*x_shape[1:], x_shape[0]), g.dtype)
     taps = list(_taps(x_shape[2:], g.shape[1:3], kernel_size, stride, padding))
     step = stride[1]
@@ -50,7 +53,8 @@ def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0
             apart = [np.zeros_like(grad_x[c, :, i::step]) for i in range(step)]
             for k, out, (rows, columns) in taps:
                 part, columns = _place(columns, step)
-                apart[part][:, rows, columns] += g[c, *out] * (tap[c, *out] == k)
+                shares = bits[c, *out] * (tap[c, *out] == k)
+                apart[part][:, rows, columns] += shares.view(g.dtype)
             for i, part in enumerate(apart):
                 copy_pixels(grad_x[c, :, i::step], part)
 
@@ -155,7 +159,8 @@ def adaptive_avg_pool2d(x, output_size):
     y = np.empty((len(x), *output_size, x.shape[3]), x.dtype)
     for h, rows in enumerate(regions(x.shape[1], output_size[0])):
         for w, columns in enumerate(regions(x.shape[2], output_size[1])):
-            y[:, h, w] = x[:, rows, columns].mean((1, 2))
+            region = x[:, rows, columns]
+            y[:, h, w] = reduce_sum(region, (1, 2)) / (region.shape[1] * region.shape[2])
     return batch_first(y)
 
 

@@ -112,9 +112,9 @@ __global__ void adaptive_avg_pool2d(const T* __restrict__ x, T* __restrict__ y, 
     const Entry out = entry(i, OH, OW, N);
     const int top = region_first(out.h, H, OH), bottom = region_last(out.h, H, OH);
     const int left = region_first(out.w, W, OW), right = region_last(out.w, W, OW);
-    T sum = 0;
-    for (int h = top; h < bottom; ++h)
-        for (int w = left; w < right; ++w) sum += x[offset(out.c, h, w, out.n, H, W, N)];
+    const T sum = join_in_runs<Sum>(T(0), top, bottom, 1, [&](int h) {
+        return join_in_runs<Sum>(T(0), left, right, 1, [&](int w) { return x[offset(out.c, h, w, out.n, H, W, N)]; });
+    });
     y[i] = sum / T((bottom - top) * (right - left));
 }
 

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from ...threads import BLAS_ALONE, plus, products_over
+from ..reduce.cpu import reduce_sum
 
 # Found by `python -m benchmarks tune`.
 SMALL = 1_000_000  # multiply-adds up to which OpenBLAS reads the operands in place, without copying them
@@ -96,7 +97,7 @@ def linear_backward(grad_y, x, weight, needs=(True, True, True)):
     g = _rows(grad_y)
     grad_x = matmul(g, weight).reshape(*grad_y.shape[:-1], weight.shape[1]) if needs[0] else None
     grad_weight = matmul(g.T, _rows(x)) if needs[1] else None
-    return grad_x, grad_weight, g.sum(0) if needs[2] else None
+    return grad_x, grad_weight, reduce_sum(g, (0,)) if needs[2] else None
 
 
 def _rows(x):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..launch import TILES, c_name, contiguous, cut, tile_for
 from ..load import Source
-from ..reduce.gpu import reduce_columns
+from ..reduce.gpu import reduce_sum
 
 MATMUL = Source(
     "product/matmul.cu",
@@ -34,17 +34,17 @@ def matmul(on, a, b):
 
 def linear(on, x, weight, bias=None):
     """`definition.linear`. x (…, in), weight (out, in), bias (out) or None -> y (…, out)."""
-    y = product(on, x.reshape(-1, x.shape[-1]), weight.T, bias)
+    y = product(on, _rows(x), weight.T, bias)
     return y.reshape(*x.shape[:-1], len(weight))
 
 
 def linear_backward(on, grad_y, x, weight, needs=(True, True, True)):
     """`definition.linear_backward`. Returns dx (…, in), dw (out, in), db (out), or None each."""
-    g = grad_y.reshape(-1, grad_y.shape[-1])  # (rows, out)
+    g = _rows(grad_y)
     return (
         product(on, g, weight).reshape(*grad_y.shape[:-1], weight.shape[1]) if needs[0] else None,
-        product(on, g.T, x.reshape(-1, x.shape[-1])) if needs[1] else None,
-        reduce_columns(on, "Sum", contiguous(g), 1) if needs[2] else None,
+        product(on, g.T, _rows(x)) if needs[1] else None,
+        reduce_sum(on, g, (0,)) if needs[2] else None,
     )
 
 
@@ -64,6 +64,11 @@ def product(on, a, b, bias=None):
         args = a, b, bias, c, has_bias, first, rows, columns, depth, *a_strides, *b_strides
         on.launch(MATMUL, "matmul", template, grid, THREADS, *args)
     return c
+
+
+def _rows(x):
+    """(…, K) -> (rows, K)."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _stacked(x, stack):

@@ -40,5 +40,5 @@ matmul(const T* __restrict__ a, const T* __restrict__ b, const T* __restrict__ b
     const Strided<T> left{a + z * a_next, a_down, a_across};
     const StridedColumns<T> right{{b + z * b_next, b_down, b_across}};
     const StoreWithBias<T> store{c + z * M * P, bias, P, has_bias};
-    product<T, BM, BP, TM, TP, TF32>(left, right, store, M, P, K);
+    product<T, BM, BP, TM, TP, TF32, true>(left, right, store, M, P, K);
 }

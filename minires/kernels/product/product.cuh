@@ -13,6 +13,8 @@
 // A has  T at(m, k).   B has  Fixed fix(i)  and  T at(fixed, other): a thread's loads share one column p (ALONG_K false)
 // or one row k (ALONG_K true), whichever is contiguous in memory across threads, and `fix` does the divisions for it once.
 // Store has  Fixed fix(p)  and  void at(fixed, m, value).
+// If LONG, k may run so far that float32 would lose digits: it is summed in runs of STEPS steps, and then their sums. That
+// takes registers for another TM × TP numbers.
 #pragma once
 #include "common.cuh"
 
@@ -32,7 +34,7 @@ __device__ inline void mma_m16n8k8(float d[4], const float a[4], const float b[2
 }
 #endif
 
-constexpr int BK = 16;
+constexpr int BK = 16, STEPS = 16;
 template <int BM, int BP, int TM, int TP>
 constexpr int threads_of = (BM / TM) * (BP / TP);
 
@@ -65,7 +67,7 @@ struct Place {
     }
 };
 
-template <typename T, int BM, int BP, int TM, int TP, bool TF32, class A, class B, class Store>
+template <typename T, int BM, int BP, int TM, int TP, bool TF32, bool LONG, class A, class B, class Store>
 __device__ inline void product(const A& a, const B& b, const Store& store, int M, int P, int K) {
     constexpr int THREADS = threads_of<BM, BP, TM, TP>;
     constexpr int LOADS_A = BM * BK / THREADS, LOADS_B = BP * BK / THREADS;
@@ -75,7 +77,7 @@ __device__ inline void product(const A& a, const B& b, const Store& store, int M
     __shared__ alignas(16) T sa[2][BK][BM + PAD], sb[2][BK][BP + PAD];
     const int t = threadIdx.x, m0 = blockIdx.y * BM, p0 = blockIdx.x * BP;
     const Place<BM, BP, TM, TP, TF32> place;
-    T acc[TM * TP] = {};
+    T acc[TM * TP] = {}, sum[TM * TP] = {};  // sum only if LONG
     T next_a[LOADS_A], next_b[LOADS_B];
 
     const int own_column = p0 + t % BP;
@@ -161,10 +163,17 @@ __device__ inline void product(const A& a, const B& b, const Store& store, int M
         now ^= 1;
         if (more) put(now);
         __syncthreads();
+        if (LONG && (k0 / BK % STEPS == STEPS - 1 || !more)) {
+#pragma unroll
+            for (int r = 0; r < TM * TP; ++r) {
+                sum[r] += acc[r];
+                acc[r] = 0;
+            }
+        }
     }
 #pragma unroll
     for (int r = 0; r < TM * TP; ++r) {
         const int m = m0 + place.row(r), p = p0 + place.column(r);
-        if (m < M && p < P) store.at(store.fix(p), m, acc[r]);
+        if (m < M && p < P) store.at(store.fix(p), m, LONG ? sum[r] : acc[r]);
     }
 }

@@ -1,4 +1,4 @@
-"""Sums, extrema, and the places of extrema. NumPy's own functions are both the definition and the fast kernel."""
+"""Sums, extrema, and the places of extrema, by NumPy's own functions."""
 
 
 def reduce_sum(x, axes, keepdims=False):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..launch import BLOCK, blocks, c_name, contiguous, runs
+from ..launch import BLOCK, blocks, c_name, contiguous, cut, runs
 from ..load import TYPES, Source
 
 REDUCE = Source(
@@ -14,6 +14,9 @@ REDUCE = Source(
         *(("first_in_rows", t) for t in TYPES),
     ],
 )
+
+LINES = 256  # that one thread of reduce_columns joins, if there are not too many for the grid
+MOST_RUNS = 65_535  # CUDA's limit for blockIdx.y
 
 
 def reduce_sum(on, x, axes, keepdims=False):
@@ -55,10 +58,13 @@ def reduce_rows(on, how, x):
 
 def reduce_columns(on, how, x, axes):
     """Contiguous x -> its first ``axes`` axes joined by "Sum", "Max" or "Min"."""
-    y = on.empty(x.shape[axes:], x.dtype)
-    length = math.prod(x.shape[:axes])
-    on.launch(REDUCE, "reduce_columns", (c_name(x.dtype), how), blocks(y.size), BLOCK, x, y, y.size, length)
-    return y
+    length, shape = math.prod(x.shape[:axes]), x.shape[axes:]
+    per_run = max(cut(length, MOST_RUNS), LINES)
+    parts = on.empty((cut(length, per_run), *shape), x.dtype)
+    grid = *blocks(math.prod(shape)), len(parts)
+    args = x, parts, math.prod(shape), length, per_run
+    on.launch(REDUCE, "reduce_columns", (c_name(x.dtype), how), grid, BLOCK, *args)
+    return parts.reshape(shape) if len(parts) == 1 else reduce_columns(on, how, parts, 1)
 
 
 def _ours(x):

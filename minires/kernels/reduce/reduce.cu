@@ -1,11 +1,11 @@
 // Reductions. Definitions: reduce/definition.py.
 //
 //   reduce_rows      y[row, run] = the entries of one run of a row, joined: one block per run
-//   reduce_columns   y[i] = x[l, i] joined over l: one thread per result
+//   reduce_columns   y[run, i] = x[l, i] joined over one run of l: one thread per result
 //   first_in_rows    y[row] = the first index in the row that holds the value given for it: one block per row
 //
-// `How` joins the entries: Sum, Max or Min of common.cuh. A long row is reduced in two launches: first its runs, then
-// the runs' results, always in the same order. An argmax is a maximum, and then the first index that holds it.
+// `How` joins the entries: Sum, Max or Min of common.cuh. What is long is reduced in two launches or more: first its
+// runs, then the runs' results, always in the same order. An argmax is a maximum, and then the first index that holds it.
 #include "common.cuh"
 
 constexpr int BLOCK = 256;
@@ -15,19 +15,19 @@ __global__ void __launch_bounds__(BLOCK) reduce_rows(const T* __restrict__ x, T*
     __shared__ T scratch[BLOCK / WARP];
     const int first = blockIdx.y * length, last = min(first + length, M);
     const T* row = x + blockIdx.x * M;
-    T v = How::start(row[first]);
-    for (int i = first + threadIdx.x; i < last; i += BLOCK) v = How::join(v, row[i]);
+    T v = join_in_runs<How>(row[first], first + threadIdx.x, last, BLOCK, [&](int i) { return row[i]; });
     v = block_reduce<How>(v, scratch);
     if (threadIdx.x == 0) y[blockIdx.x * gridDim.y + blockIdx.y] = v;
 }
 
 template <typename T, class How>
-__global__ void reduce_columns(const T* __restrict__ x, T* __restrict__ y, int size, int length) {
+__global__ void reduce_columns(const T* __restrict__ x, T* __restrict__ y, int size, int L, int length) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
-    T v = How::start(x[i]);
-    for (int l = 0; l < length; ++l) v = How::join(v, x[l * size + i]);
-    y[i] = v;
+    const int first = blockIdx.y * length, last = min(first + length, L);
+    const T* column = x + i;
+    y[blockIdx.y * size + i] =
+        join_in_runs<How>(column[first * size], first, last, 1, [&](int l) { return column[l * size]; });
 }
 
 template <typename T>
