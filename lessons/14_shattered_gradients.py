@@ -10,12 +10,12 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+import threadpoolctl
 
 import minires as mr
 from minires import autograd, flow, models, nn
 from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, progress, show
-from minires.threads import one_blas_thread
 
 SEEDS = range(4 if QUICK else 10)
 WIDTH, INPUTS = 200, 64
@@ -106,7 +106,7 @@ claim("by hand and flow.gradient_correlation agree on 3 plain layers", abs(by_ha
 # %%
 depths = {"plain": [1, 2, 3, 4, 6, 8], "residual": [1, 2, 3, 4, 6, 10, 20]}
 correlation: dict[str, np.ndarray] = {}  # (seeds, depths)
-with one_blas_thread():  # matrices this small are not worth sharing between threads
+with threadpoolctl.threadpool_limits(1, "blas"):  # matrices this small are not worth sharing between threads
     for name in depths:
         rows = []
         for seed in progress(SEEDS, f"{name} networks"):
@@ -138,7 +138,7 @@ claim("it fits better than the rough one at L = 10: deviations", off[0] < off[1]
 kinds = {"shallow (plain-4)": (4, False), "plain-24": (24, False), "residual-50": (50, True)}
 options = dict(in_features=1, out_features=1, layers=1)
 walks: dict[str, list[flow.Shattering]] = {name: [] for name in kinds}
-with one_blas_thread():
+with threadpoolctl.threadpool_limits(1, "blas"):
     for seed in progress(SEEDS, "walks"):
         for name, (depth, shortcuts) in kinds.items():
             mr.manual_seed(seed)

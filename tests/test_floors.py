@@ -7,8 +7,9 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    files threads random installed | cuda_on_cpu | kernels | ops | checks | autograd | tensor | creation recompute | nn
-    | data models optim | train | flow | minires | testing lesson | coursework experiments | commands | __main__
+    blas | files threads random installed | cuda_on_cpu | kernels | ops | checks | autograd | tensor
+    | creation recompute | nn | data models optim | train | flow | minires | testing lesson | coursework experiments
+    | commands | __main__
 """
 FOLDER = Path(minires.__file__).parent
 MODULES = {".".join(path.relative_to(FOLDER.parent).with_suffix("").parts): path for path in FOLDER.rglob("*.py")}

@@ -15,9 +15,9 @@ import numpy as np
 
 from .. import kernels
 from ..autograd import Edge, Recorder
+from ..blas import one_blas_thread
 from ..nn import Module, Parameter
 from ..ops import Op
-from ..threads import one_blas_thread
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class FlowRecorder(Recorder):
         self._passed.add(key)
         used = sorted((edge for edge in edges if edge.consumer is not None), key=_position)
         grads = [edge.grad for edge in used] or [total]
-        gram, norm, sum_error = _products(grads, total)
+        # BLAS's own threads would get in the way of the kernels'
+        gram, norm, sum_error = one_blas_thread(_products, grads, total)
         self._nodes.append(
             Node(
                 key=key,
@@ -120,7 +121,6 @@ def _position(edge: Edge) -> tuple[int, int]:
     return (edge.consumer.serial, edge.slot) if edge.consumer is not None else (-1, edge.slot)
 
 
-@one_blas_thread()  # BLAS's own threads would get in the way of the kernels'
 def _products(grads: list[Any], total: Any) -> tuple[np.ndarray, float, float]:
     """(inner products of the edges, norm of the total, relative error of the sum)."""
     arrays = [kernels.to_device(a, "cpu") for a in (*grads, total)]

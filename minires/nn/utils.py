@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..blas import one_blas_thread
 from ..tensor import Tensor
-from ..threads import one_blas_thread
 
 
 def clip_grad_norm_(
@@ -24,8 +24,8 @@ def clip_grad_norm_(
             raise ValueError(f"clip_grad_norm_: got {name}={value!r}; expected a positive number")
     if not grads:
         return Tensor(np.zeros((), np.float32))
-    with one_blas_thread():  # BLAS's own threads would get in the way of the next kernel
-        norms = [float(np.linalg.norm(g.ravel().astype(np.float64), norm_type)) for g in grads]
+    # BLAS's own threads would get in the way of the next kernel
+    norms = one_blas_thread(lambda: [float(np.linalg.norm(g.ravel().astype(np.float64), norm_type)) for g in grads])
     norm = float(np.linalg.norm(norms, norm_type))
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(

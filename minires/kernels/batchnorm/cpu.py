@@ -9,7 +9,8 @@ more than four bits would be lost, the rows are centred first, at the cost of on
 
 import numpy as np
 
-from ...threads import one_blas_thread, over_channels
+from ...blas import one_blas_thread
+from ...threads import over_channels
 from ..elementwise.cpu import short_rows
 from ..layout import channel_rows, from_channel_rows
 
@@ -99,8 +100,7 @@ def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, Tru
         scale = inv_std if weight is None else inv_std * weight
         grad_x = from_channel_rows(g_rows * scale[:, None], x.shape)
     if needs[1]:
-        with one_blas_thread():
-            grad_weight = _dot(g_rows, x_rows - mean[:, None]) * inv_std
+        grad_weight = one_blas_thread(_dot, g_rows, x_rows - mean[:, None]) * inv_std
     return grad_x, grad_weight, g_rows.sum(1) if needs[2] else None
 
 
