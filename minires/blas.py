@@ -28,20 +28,22 @@ def one_blas_thread(work: Callable, *arguments: Any) -> Any:
     """``work(*arguments)``, with BLAS held to one thread. When the last user leaves, BLAS gets its threads back.
 
     Warns, once in a process, if BLAS cannot be held. Not a context manager, since an interrupt as a ``with`` block ends
-    can keep ``__exit__`` from running. Here it finds no gap: Python raises it in between two calls.
+    can keep ``__exit__`` from running (where it may come is said at the top of `minires.threads`).
     """
     global _held
     user, thread = object(), threading.get_ident()
     try:
         _users[user] = thread
-        _hold()
+        if not _held:
+            _hold()
         return work(*arguments)
     finally:
         del _users[user]
-        with _lock:
-            if not _users:
-                _held = False
-                list(_undo)
+        if not _users:
+            with _lock:
+                if not _users:
+                    _held = False
+                    list(_undo)
 
 
 def _hold() -> None:

@@ -3,9 +3,10 @@
 NumPy releases the interpreter lock inside large calls, so plain Python threads that work on blocks of an array run side
 by side.
 
-Ctrl-C, an alarm or a notebook's stop button may raise an exception in the main thread as soon as any call in it
-returns, but not before the next one. What such an interrupt must not divide is therefore written as one call of a C
-function, often ``list`` of a ``map`` made beforehand; a ``with`` block on a lock is safe too.
+Ctrl-C, an alarm or a notebook's stop button may raise an exception in the main thread after any call that it makes
+(also of a Python function, before its first line), and at the end of each round of a loop; nowhere else. Nor does the
+interpreter lock change hands elsewhere. So what must not be divided contains no such place: only assignments, and a
+single call of a C function, such as ``list`` of a ``map`` that was made before.
 """
 
 import _thread
@@ -39,7 +40,6 @@ PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
 
 _num_threads = available_cores()
 _crew: "_Crew | None" = None
-_hiring = threading.RLock()
 _local = threading.local()
 
 
@@ -51,8 +51,7 @@ def set_num_threads(n: int) -> None:
     global _num_threads, _crew
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}; expected a whole number of at least 1")
-    with _hiring:
-        _num_threads, _crew = n, None  # the former crew ends with the last call that has it
+    _num_threads, _crew = n, None  # the former crew ends with the last call that has it
 
 
 def get_num_threads() -> int:
@@ -141,7 +140,7 @@ class _Crew:
     """
 
     def __init__(self, size: int):
-        self.free = threading.Lock()
+        self.callers: list[Callable] = []  # one while they are at work
         self.jobs: list[SimpleQueue] = [SimpleQueue() for _ in range(size)]
         self.latches = [_closed_latch() for _ in range(size)]
         for queue, latch in zip(self.jobs, self.latches):
@@ -153,17 +152,18 @@ class _Crew:
 
         If another caller has the helpers, the job runs here alone.
         """
-        if self.free.locked():
+        errors: list[BaseException] = []
+        start = map(SimpleQueue.put, self.jobs, [(job, errors)] * count)
+        wait = map(_wait, self.latches[:count], itertools.repeat(1))
+        finish = itertools.chain(start, wait, map(list.clear, [self.callers]))  # start: whom it has not started yet
+        if self.callers:
             return job()
-        with self.free:
-            errors: list[BaseException] = []
-            start = map(SimpleQueue.put, self.jobs, [(job, errors)] * count)
-            start_and_wait = itertools.chain(start, map(_wait, self.latches[:count], itertools.repeat(1)))
-            try:
-                list(start)
-                job()
-            finally:
-                list(start_and_wait)  # by now just wait
+        self.callers += [job]
+        try:
+            list(start)
+            job()
+        finally:
+            list(finish)
         if errors:
             raise errors[0]
 
@@ -183,8 +183,11 @@ def _help(jobs: SimpleQueue, latch: int, end: weakref.ref) -> None:
 
 def _hire() -> _Crew:
     global _crew
-    with _hiring:
-        crew = _crew = _crew or _Crew(max(_num_threads - 1, 1))
+    crew, n = _crew, _num_threads
+    if crew is None:
+        crew = _Crew(max(n - 1, 1))
+        if n == _num_threads:
+            _crew = crew
     return crew
 
 
@@ -203,8 +206,8 @@ _wait = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(("PyThread
 
 def _after_fork() -> None:
     """Forget the parent's threads, which do not exist in the child, and what they were holding."""
-    global _crew, _hiring
-    _crew, _hiring, _local.busy = None, threading.RLock(), False
+    global _crew
+    _crew, _local.busy = None, False
 
 
 if hasattr(os, "register_at_fork"):
