@@ -6,11 +6,11 @@ import threadpoolctl
 from hypothesis import given, strategies as st
 from strategies import layouts, seeds
 
-from minires import threads as threads_module
+from minires import blas, threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.product import cpu as products
 from minires.threads import get_num_threads, set_num_threads
 
+ALONE = blas.ALONE
 counts, dtypes = st.integers(0, 5), st.sampled_from([np.float64, np.float32])
 
 
@@ -18,7 +18,7 @@ counts, dtypes = st.integers(0, 5), st.sampled_from([np.float64, np.float32])
 def any_size():
     """Cut every product among the threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "BLAS_ALONE", 0)
+        patch.setattr(blas, "ALONE", 0)
         patch.setattr(threads_module, "PARALLEL_WORK", 0)
         yield
 
