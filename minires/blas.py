@@ -52,7 +52,9 @@ def _hold() -> None:
         if _held:
             return
         list(_undo)  # left over from an interrupted user
-        first, _libraries = _libraries is None, _libraries or _find()
+        first = _libraries is None
+        if _libraries is None:
+            _libraries = _find()
         _undo = map(operator.call, [set_threads for _, set_threads in _libraries], threads())
         for _, set_threads in _libraries:
             set_threads(1)

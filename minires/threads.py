@@ -4,9 +4,9 @@ NumPy releases the interpreter lock inside large calls, so plain Python threads 
 by side.
 
 Ctrl-C, an alarm or a notebook's stop button may raise an exception in the main thread after any call that it makes
-(also of a Python function, before its first line), and at the end of each round of a loop; nowhere else. Nor does the
-interpreter lock change hands elsewhere. So what must not be divided contains no such place: only assignments, and a
-single call of a C function, such as ``list`` of a ``map`` that was made before.
+(also of a Python function, before its first line), and at the end of each round of a loop; nowhere else. Only there,
+and in C functions that let it go, does the interpreter lock change hands. So what must not be divided contains no such
+place: only assignments, and a single call of a C function, such as ``list`` of a ``map`` that was made before.
 """
 
 import _thread
@@ -155,7 +155,7 @@ class _Crew:
         errors: list[BaseException] = []
         start = map(SimpleQueue.put, self.jobs, [(job, errors)] * count)
         wait = map(_wait, self.latches[:count], itertools.repeat(1))
-        finish = itertools.chain(start, wait, map(list.clear, [self.callers]))  # start: whom it has not started yet
+        finish = itertools.chain(start, wait, map(list.clear, [self.callers]))  # starts those who are not yet started
         if self.callers:
             return job()
         self.callers += [job]
