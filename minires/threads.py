@@ -145,7 +145,7 @@ class _Crew:
         self.latches = [_closed_latch() for _ in range(size)]
         for queue, latch in zip(self.jobs, self.latches):
             end = weakref.ref(self, queue.put)  # puts itself into the queue when the crew is gone
-            _thread.start_new_thread(_help, (queue, latch, end))  # Thread.start is Python code: see the top of the file
+            _thread.start_new_thread(_help, (queue, latch, end))  # one call; Thread.start consists of many
 
     def call(self, job: Callable[[], None], count: int) -> None:
         """Run ``job`` here and in ``count`` helpers; when all are done, return, or raise what one of them raised.
