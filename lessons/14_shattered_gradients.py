@@ -13,9 +13,9 @@ import numpy as np
 
 import minires as mr
 from minires import autograd, flow, models, nn
+from minires.blas import one_blas_thread
 from minires.flow import plots
 from minires.lesson import QUICK, claim, finish, progress, show
-from minires.threads import one_blas_thread
 
 SEEDS = range(4 if QUICK else 10)
 WIDTH, INPUTS = 200, 64
@@ -105,15 +105,20 @@ claim("by hand and flow.gradient_correlation agree on 3 plain layers", abs(by_ha
 
 # %%
 depths = {"plain": [1, 2, 3, 4, 6, 8], "residual": [1, 2, 3, 4, 6, 10, 20]}
-correlation: dict[str, np.ndarray] = {}  # (seeds, depths)
-with one_blas_thread():  # matrices this small are not worth sharing between threads
-    for name in depths:
-        rows = []
-        for seed in progress(SEEDS, f"{name} networks"):
-            mr.manual_seed(seed)
-            stacks = [models.mlp(L + 2, WIDTH, layers=1, residual=name == "residual").hidden for L in depths[name]]
-            rows.append([flow.gradient_correlation(layers, mr.randn(INPUTS, WIDTH)) for layers in stacks])
-        correlation[name] = np.array(rows)
+
+
+def correlations(name: str) -> np.ndarray:
+    """(seeds, depths)"""
+    rows = []
+    for seed in progress(SEEDS, f"{name} networks"):
+        mr.manual_seed(seed)
+        stacks = [models.mlp(L + 2, WIDTH, layers=1, residual=name == "residual").hidden for L in depths[name]]
+        rows.append([flow.gradient_correlation(layers, mr.randn(INPUTS, WIDTH)) for layers in stacks])
+    return np.array(rows)
+
+
+# matrices this small are not worth sharing between threads
+correlation = {name: one_blas_thread(correlations, name) for name in depths}
 
 plain, residual = (dict(zip(depths[name], correlation[name].mean(0))) for name in depths)
 print(f"{'L':>3} {'plain':>8} {'2^−L':>8} {'residual':>10} {'adds 1':>8} {'1 − 1/π':>8}")
@@ -138,11 +143,11 @@ claim("it fits better than the rough one at L = 10: deviations", off[0] < off[1]
 kinds = {"shallow (plain-4)": (4, False), "plain-24": (24, False), "residual-50": (50, True)}
 options = dict(in_features=1, out_features=1, layers=1)
 walks: dict[str, list[flow.Shattering]] = {name: [] for name in kinds}
-with one_blas_thread():
-    for seed in progress(SEEDS, "walks"):
-        for name, (depth, shortcuts) in kinds.items():
-            mr.manual_seed(seed)
-            walks[name].append(flow.shattering(models.mlp(depth, WIDTH, residual=shortcuts, **options)))
+for seed in progress(SEEDS, "walks"):
+    for name, (depth, shortcuts) in kinds.items():
+        mr.manual_seed(seed)
+        model = models.mlp(depth, WIDTH, residual=shortcuts, **options)
+        walks[name].append(one_blas_thread(flow.shattering, model))
 
 figure, axes = plt.subplots(1, 3, figsize=(16, 4.6), layout="constrained")
 plots.input_gradient(axes[0], {name: found[0] for name, found in walks.items()}, "at initialisation")

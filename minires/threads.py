@@ -3,22 +3,28 @@
 NumPy releases the interpreter lock inside large calls, so plain Python threads that work on blocks of an array run side
 by side.
 
-BLAS has threads of its own, and no product of ours may wake them: after a product they spin for some 30 ms, waiting for
-the next one, and keep the cores from our threads. A single such product, in the linear layer at the end of a ResNet-18,
-made the whole training step 13 % longer.
+Ctrl-C, an alarm or a notebook's stop button may raise an exception in the main thread after any call that it makes
+(also of a Python function, before its first line), and at the end of each round of a loop; nowhere else. Only there,
+and in C functions that let it go, does the interpreter lock change hands. So what must not be divided contains no such
+place: only assignments, and a single call of a C function, such as ``list`` of a ``map`` that was made before.
 """
 
-import contextlib
+import _thread
+import ctypes
 import functools
 import itertools
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import threadpoolctl
+
+from . import blas
+from .blas import one_blas_thread
 
 
 def available_cores() -> int:
@@ -31,8 +37,6 @@ RUNS_PER_THREAD = 4  # more runs balance a slow core better, but each costs a ca
 BLOCK_BYTES = 4_000_000  # of an array, in one block of channels
 PARALLEL_BYTES = 4_000_000  # below this a second thread costs more than it saves
 PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
-
-BLAS_ALONE = 9_000  # multiply-adds up to which OpenBLAS itself uses one thread, judging by its threads' CPU time
 
 _num_threads = available_cores()
 _crew: "_Crew | None" = None
@@ -47,9 +51,7 @@ def set_num_threads(n: int) -> None:
     global _num_threads, _crew
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}; expected a whole number of at least 1")
-    _num_threads, former, _crew = n, _crew, None
-    if former is not None and not getattr(_local, "busy", False):  # work cannot wait for its own end
-        former.dismiss()
+    _num_threads, _crew = n, None  # the former crew ends with the last call that has it
 
 
 def get_num_threads() -> int:
@@ -66,8 +68,7 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
     """
     threads = min(_num_threads, len(items))
     if threads <= 1 or getattr(_local, "busy", False):
-        with one_blas_thread():
-            return [work(items)] if len(items) else []
+        return [one_blas_thread(work, items)] if len(items) else []
     count = min(RUNS_PER_THREAD * threads, len(items))
     runs = enumerate([items[part] for part in cut(len(items), count)])
     results: list[Any] = [None] * count
@@ -80,8 +81,7 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
         finally:
             _local.busy = False
 
-    with one_blas_thread():
-        _hire().call(take_runs, threads - 1)
+    one_blas_thread(_hire().call, take_runs, threads - 1)
     return results
 
 
@@ -100,8 +100,7 @@ def parallel_products(work: Callable[[Sequence], Any], items: Sequence, multiply
     """`parallel` if there is enough to multiply, otherwise all in this thread; returns the results in order."""
     if worth_threads(multiply_adds):
         return parallel(work, items)
-    with one_blas_thread():
-        return [work(items)]
+    return [one_blas_thread(work, items)]
 
 
 def products_over(length: int, work: Callable[[Sequence[slice]], Any], multiply_adds: int) -> list:
@@ -126,145 +125,93 @@ def total(partials: Sequence[np.ndarray]) -> np.ndarray:
 def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> None:
     """Call ``work`` on slices that cut the first axis of ``array`` into blocks, on several threads if faster."""
     if array.nbytes < PARALLEL_BYTES:
-        long = array.size > BLAS_ALONE * len(array)  # work may contain a dot product for each channel
-        with one_blas_thread() if long else contextlib.nullcontext():
-            work([slice(None)])
+        long = array.size > blas.ALONE * len(array)  # work may contain a dot product for each channel
+        one_blas_thread(work, [slice(None)]) if long else work([slice(None)])
         return
     per_block = min(max(BLOCK_BYTES // array[0].nbytes, 1), -(-len(array) // _num_threads))
     parallel(work, [slice(i, i + per_block) for i in range(0, len(array), per_block)])
 
 
-class _Helper(threading.Thread):
-    """A thread that waits to be called. Two bare locks hand over work in half the time of an executor's queue."""
-
-    def __init__(self) -> None:
-        super().__init__(name="minires", daemon=True)
-        self.go, self.done = threading.Lock(), threading.Lock()
-        self.go.acquire()
-        self.done.acquire()
-        self.job: Callable[[], None] | None = None
-        self.error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            self.go.acquire()
-            job, self.job = self.job, None
-            if job is None:
-                return
-            try:
-                job()
-            except BaseException as error:
-                self.error = error
-            job = None  # it holds the caller's arrays
-            self.done.release()
-
-
 class _Crew:
-    """Helper threads, for one caller at a time."""
+    """Helper threads, for one caller at a time. They end once nothing refers to the crew any more.
+
+    The caller must not leave while a helper still writes into its arrays. So an interrupt finds no gap here, and the
+    waiting does not hear it: it is raised when all have finished.
+    """
 
     def __init__(self, size: int):
-        self.free = threading.Lock()
-        self.helpers = [_Helper() for _ in range(size)]
+        self.callers: list[Callable] = []  # one while they are at work
+        self.jobs: list[SimpleQueue] = [SimpleQueue() for _ in range(size)]
+        self.latches = [_closed_latch() for _ in range(size)]
+        for queue, latch in zip(self.jobs, self.latches):
+            end = weakref.ref(self, queue.put)  # puts itself into the queue when the crew is gone
+            _thread.start_new_thread(_help, (queue, latch, end))  # one call; Thread.start consists of many
 
     def call(self, job: Callable[[], None], count: int) -> None:
         """Run ``job`` here and in ``count`` helpers; when all are done, return, or raise what one of them raised.
 
         If another caller has the helpers, the job runs here alone.
         """
-        if not self.free.acquire(blocking=False):
-            job()
-            return
-        called = self.helpers[:count]
+        errors: list[BaseException] = []
+        start = map(SimpleQueue.put, self.jobs, [(job, errors)] * count)
+        wait = map(_wait, self.latches[:count], itertools.repeat(1))
+        finish = itertools.chain(start, wait, map(list.clear, [self.callers]))  # starts those who are not yet started
+        if self.callers:
+            return job()
+        self.callers += [job]
         try:
-            for helper in called:
-                helper.job, helper.error = job, None
-                helper.go.release()
+            list(start)
             job()
-        finally:  # the helpers write into the caller's arrays: never leave before they are done
-            interrupt = None
-            for helper in called:
-                try:
-                    helper.done.acquire()
-                except KeyboardInterrupt as error:
-                    interrupt = error
-                    helper.done.acquire()
-            self.free.release()
-        for raised in (interrupt, *(helper.error for helper in called)):
-            if raised is not None:
-                raise raised
+        finally:
+            list(finish)
+        if errors:
+            raise errors[0]
 
-    def dismiss(self) -> None:
-        """Let the helpers end as soon as no caller has them; later calls run in the caller's thread alone."""
-        self.free.acquire()
-        for helper in self.helpers:
-            helper.go.release()  # without a job
+
+def _help(jobs: SimpleQueue, latch: int, end: weakref.ref) -> None:
+    """What a helper thread does: take jobs, and open its latch after each."""
+    while (order := jobs.get()) is not end:
+        job, errors = order
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+        del order, job, errors  # they hold the caller's arrays
+        _open(latch)
+    _free_latch(latch)
 
 
 def _hire() -> _Crew:
     global _crew
-    if _crew is None:
-        _crew = _Crew(max(_num_threads - 1, 1))
-    return _crew
+    crew, n = _crew, _num_threads
+    if crew is None:
+        crew = _Crew(max(n - 1, 1))
+        if n == _num_threads:
+            _crew = crew
+    return crew
+
+
+def _closed_latch() -> int:
+    latch = _new_latch()
+    _wait(latch, 1)
+    return latch
+
+
+# Latches are the interpreter's own locks. `threading.Lock` wraps the same ones, but waiting for it ends with a signal.
+_new_latch = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThread_allocate_lock", ctypes.pythonapi))
+_open = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThread_release_lock", ctypes.pythonapi))
+_free_latch = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThread_free_lock", ctypes.pythonapi))
+_wait = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(("PyThread_acquire_lock", ctypes.pythonapi))
 
 
 def _after_fork() -> None:
     """Forget the parent's threads, which do not exist in the child, and what they were holding."""
-    global _crew, _blas_lock, _blas_users
-    _crew, _blas_lock, _local.busy = None, threading.Lock(), False
-    if _blas_users:
-        _blas_users = 0
-        _set_blas_threads(_blas_before)
+    global _crew
+    _crew, _local.busy = None, False
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-_blas: list[tuple[Callable[[], int], Callable[[int], None]]] | None = None  # of each library: get and set its threads
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_before: list[int] = []
-
-
-class one_blas_thread(contextlib.ContextDecorator):
-    """Hold BLAS to one thread inside, and restore what was set when the last user leaves."""
-
-    def __enter__(self) -> None:
-        global _blas, _blas_users, _blas_before
-        with _blas_lock:
-            if _blas is None:
-                libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-                _blas = [_get_and_set(library) for library in libraries]
-            if _blas_users == 0:
-                _blas_before = [get() for get, _ in _blas]
-                _set_blas_threads([1] * len(_blas))
-            _blas_users += 1
-
-    def __exit__(self, *error: Any) -> None:
-        global _blas_users
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _set_blas_threads(_blas_before)
-
-
-def _set_blas_threads(counts: list[int]) -> None:
-    for (_, set_threads), n in zip(_blas or (), counts):
-        set_threads(n)
-
-
-def _get_and_set(library: Any) -> tuple[Callable[[], int], Callable[[int], None]]:
-    """OpenBLAS's own functions where its threads belong to the process, as in NumPy's wheels; else threadpoolctl's.
-
-    From 3.8 on, threadpoolctl's setter ignores every thread but the one that used it first. Here any thread may call,
-    and `one_blas_thread` counts them.
-    """
-    if getattr(library, "threading_layer", None) == "pthreads" and hasattr(library, "_get_symbol"):
-        own = library._get_symbol("openblas_get_num_threads"), library._get_symbol("openblas_set_num_threads")
-        if all(own):
-            return own
-    return library.get_num_threads, getattr(library, "_real_set_num_threads", library.set_num_threads)
 
 
 def workspace(shape: tuple[int, ...], dtype: np.dtype, purpose: str = "patches") -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    files threads random installed norms | cuda_on_cpu | kernels | ops | dtypes | checks state writes | autograd
+    blas | files threads random installed norms | cuda_on_cpu | kernels | ops | dtypes | checks state writes | autograd
     | tensor | creation recompute | nn | data models optim | train | flow | minires | testing lesson
     | coursework experiments | commands | __main__
 """

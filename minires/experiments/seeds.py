@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..blas import one_blas_thread
 from ..creation import randn
 from ..tensor import Tensor
-from ..threads import one_blas_thread
 
 Numbers = dict[str, float]
 
@@ -24,6 +24,5 @@ def over_seeds(
     measure: Callable[..., Numbers], *args: Any, seeds: Iterable[int] = range(5), **options: Any
 ) -> dict[str, np.ndarray]:
     """{what: its numbers, one for each seed}. The matrices here are too small to share between BLAS threads."""
-    with one_blas_thread():
-        runs = [measure(seed, *args, **options) for seed in seeds]
+    runs = one_blas_thread(lambda: [measure(seed, *args, **options) for seed in seeds])
     return {what: np.array([run[what] for run in runs]) for what in runs[0]}

@@ -23,10 +23,10 @@ import numpy as np
 from tqdm import tqdm
 
 from .. import autograd, kernels, random
+from ..blas import one_blas_thread
 from ..nn import Module
 from ..norms import norm, relative, scaled
 from ..tensor import Tensor
-from ..threads import one_blas_thread
 from .chain import Chain, Function, chain_of
 from .keeping import keeping
 
@@ -74,10 +74,11 @@ def jacobian(
         with keeping(block):
             block.double().requires_grad_(False)
             f, start = _from_host(block, _device(block, x)), _array(x).astype(np.float64)
-            return _jacobian(f, start, count, iterations, tolerance, vectors, seed)
+            return one_blas_thread(_jacobian, f, start, count, iterations, tolerance, vectors, seed)
     state = random.get_state()
     try:
-        return _jacobian(_from_host(block, Tensor(x).device), _array(x), count, iterations, tolerance, vectors, seed)
+        f, start = _from_host(block, Tensor(x).device), _array(x)
+        return one_blas_thread(_jacobian, f, start, count, iterations, tolerance, vectors, seed)
     finally:
         random.set_state(state)
 
@@ -109,13 +110,12 @@ def jacobians(
         for i in tqdm(range(len(chain)), desc="Jacobians", disable=not progress, unit="block", leave=False):
             start, part = (inputs[0], chain[: i + 1]) if product else (inputs[i], chain[i : i + 1])
             f = _from_host(Chain(part), device)
-            results.append(_jacobian(f, _array(start), count, iterations, tolerance, False, seed))
+            results.append(one_blas_thread(_jacobian, f, _array(start), count, iterations, tolerance, False, seed))
     return results
 
 
-@one_blas_thread()  # the matrices are tall and thin, and threads would only get in each other's way
 def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors, seed) -> Jacobian:
-    """Block Krylov iteration; see the top of the file."""
+    """Block Krylov iteration; see the top of the file. Its matrices are too thin to share between BLAS's threads."""
     map_ = _LinearMap(f, x)
     m, n = map_.y.data.size, x.size
     if not 1 <= count <= min(m, n):

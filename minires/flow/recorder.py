@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Edge, Recorder
+from ..blas import one_blas_thread
 from ..nn import Module, Parameter
 from ..norms import mean_and_std
 from ..ops import Op
@@ -64,7 +65,7 @@ class FlowRecorder(Recorder):
                 self._roles[key] = naming.role(used[0], isinstance(source, Parameter))
         self._identity[key] = identity
         grads = [edge.grad for edge in used]
-        measured = measure_summands(grads, total)
+        measured = one_blas_thread(measure_summands, grads, total)  # BLAS's threads would get in the kernels' way
         by_ops = [(edge.consumer.serial, edge.slot) for edge in used if edge.consumer is not None]
         self._nodes.append(
             Node(

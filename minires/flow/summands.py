@@ -12,7 +12,6 @@ import numpy as np
 
 from .. import kernels
 from ..norms import exact_sum, is_safe, relative, scaled
-from ..threads import one_blas_thread
 
 CANCELLED = 1e-2  # a sum whose square is smaller than this share of its summands' has lost digits to cancellation
 
@@ -36,7 +35,6 @@ class Measured(NamedTuple):
     error: float
 
 
-@one_blas_thread()  # BLAS's own threads would get in the way of the kernels'
 def measure_summands(summands: Sequence[Any], total: Any) -> Measured:
     """Measure arrays of one shape and dtype, on any device, and what they were added up to."""
     arrays = [on_cpu(a) for a in (*summands, total)]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import norms
+from ..blas import one_blas_thread
 from ..tensor import Tensor
-from ..threads import one_blas_thread
 
 
 def clip_grad_norm_(
@@ -29,8 +29,9 @@ def clip_grad_norm_(
             raise ValueError(f"clip_grad_norm_: got {name}={value:g}; expected a positive number")
     if not grads:
         return Tensor(np.zeros((), np.float32))
-    with one_blas_thread():  # BLAS's own threads would get in the way of the next kernel
-        norm = norms.norm_of_norms([norms.norm(g, norm_type) for g in grads], norm_type)
+    # BLAS's own threads would get in the way of the next kernel
+    each = one_blas_thread(lambda: [norms.norm(g, norm_type) for g in grads])
+    norm = norms.norm_of_norms(each, norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(
             f"clip_grad_norm_: the norm of the gradients is {norm}; a loss has overflowed. Lower the learning rate, or "

@@ -6,11 +6,11 @@ import threadpoolctl
 from hypothesis import given, strategies as st
 from strategies import layouts, seeds
 
-from minires import threads as threads_module
+from minires import blas, threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.product import cpu as products
 from minires.threads import get_num_threads, set_num_threads
 
+ALONE = blas.ALONE
 counts, dtypes = st.integers(0, 5), st.sampled_from([np.float64, np.float32])
 
 
@@ -18,7 +18,7 @@ counts, dtypes = st.integers(0, 5), st.sampled_from([np.float64, np.float32])
 def any_size():
     """Cut every product among the threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "BLAS_ALONE", 0)
+        patch.setattr(blas, "ALONE", 0)
         patch.setattr(threads_module, "PARALLEL_WORK", 0)
         yield
 
@@ -76,18 +76,18 @@ def test_the_linear_layer_equals_its_definition(leading, inputs, outputs, bias, 
 @pytest.mark.parametrize("work", [0, 10**9])
 def test_blas_is_held_to_one_thread(work, monkeypatch):
     """Its own would spin for a while afterwards, on the cores that the next kernel needs."""
-    monkeypatch.setattr(products, "BLAS_ALONE", threads_module.BLAS_ALONE)
+    monkeypatch.setattr(blas, "ALONE", ALONE)
     monkeypatch.setattr(threads_module, "PARALLEL_WORK", work)
     held, product = [], np.matmul
     x, w = np.ones((8, 512), np.float32), np.ones((1000, 512), np.float32)
 
     def watched(a, b, **options):
-        held.append([get() for get, _ in threads_module._blas])
+        held.append(blas.threads())
         return product(a, b, **options)
 
     with threadpoolctl.threadpool_limits(2, "blas"):
         cpu.linear(x, w)  # BLAS's libraries are known from here on
-        before = [get() for get, _ in threads_module._blas]
+        before = blas.threads()
         monkeypatch.setattr(np, "matmul", watched)
         g = cpu.linear(x, w)
         cpu.linear_backward(g, x, w)

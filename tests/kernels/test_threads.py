@@ -1,28 +1,20 @@
-"""Threads: every piece of work is done once, errors come through, nothing hangs, BLAS gets its threads back."""
+"""Threads: every piece of work is done once, errors come through, nothing hangs, no thread is left behind."""
 
+import _thread
 import gc
 import os
-import subprocess
-import sys
 import threading
 import time
 import weakref
 
 import numpy as np
 import pytest
-import threadpoolctl
 from hypothesis import given, strategies as st
+from processes import run_python
 
 import minires as mr
 from minires import threads as threads_module
-from minires.threads import available_cores, cut, get_num_threads, one_blas_thread, parallel, products_over, workspace
-
-
-def blas_threads():
-    """Of the libraries found when the kernels first ran; a peer imported later may bring its own."""
-    with one_blas_thread():
-        pass
-    return [get() for get, _ in threads_module._blas]
+from minires.threads import available_cores, cut, get_num_threads, parallel, products_over, workspace
 
 
 @given(st.integers(0, 30), st.integers(1, 9))
@@ -40,23 +32,6 @@ def test_each_item_is_worked_on_once_and_in_order(count, items, threads):
     results = parallel(list, range(items))
     assert [item for run in results for item in run] == list(range(items))
     assert len(results) == (min(threads_module.RUNS_PER_THREAD * count, items) if count > 1 else min(1, items))
-
-
-def test_any_user_thread_limits_blas_and_gives_it_back(threads):
-    """Also after another thread did so before (threadpoolctl 3.8's own setter hears one thread only)."""
-    before, inside = blas_threads(), []
-
-    def call():
-        with one_blas_thread():
-            inside.append([get() for get, _ in threads_module._blas])
-
-    for _ in range(2):
-        user = threading.Thread(target=call)
-        user.start()
-        user.join()
-        call()
-    assert inside == [[1] * len(before)] * 4
-    assert blas_threads() == before
 
 
 def test_work_runs_side_by_side(threads):
@@ -108,20 +83,6 @@ def test_several_callers_at_once(threads):
     assert totals == [4950] * 8
 
 
-def test_blas_has_one_thread_inside_and_its_own_again_outside(threads):
-    threads(2)
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        before = blas_threads()
-        assert {n for run in parallel(lambda run: blas_threads(), range(2)) for n in run} == {1}
-        assert blas_threads() == before
-        with pytest.raises(ZeroDivisionError):
-            parallel(lambda run: 1 / 0, range(2))
-        assert blas_threads() == before
-        with one_blas_thread(), one_blas_thread():
-            assert set(blas_threads()) == {1}
-        assert blas_threads() == before
-
-
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "two", None])
 def test_a_wrong_number_of_threads_is_refused(wrong, threads):
     before = get_num_threads()
@@ -157,25 +118,6 @@ def test_a_finished_job_holds_no_arrays(threads):
     del array
     gc.collect()
     assert alive() is None
-
-
-def test_an_interrupt_waits_for_the_others(threads):
-    """Ctrl-C while another thread still writes into the caller's arrays."""
-    threads(2)
-    caller, started, finished = threading.get_ident(), threading.Event(), []
-
-    def work(run):
-        if threading.get_ident() == caller:
-            assert started.wait(20)
-            raise KeyboardInterrupt
-        started.set()
-        time.sleep(0.2)
-        finished.append(run[0])
-
-    with pytest.raises(KeyboardInterrupt):
-        parallel(work, range(2))
-    assert finished in ([0], [1])
-    assert parallel(len, range(2)) == [1, 1]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -220,21 +162,53 @@ def test_the_number_of_threads_may_change_while_others_compute(threads):
     assert not any(caller.is_alive() for caller in callers) and set(totals) == {4950}
 
 
-def run_python(program):
-    """The output of a program run in a separate process, on this source tree."""
-    root = os.path.dirname(os.path.dirname(mr.__file__))
-    environment = {**os.environ, "PYTHONPATH": root}
-    finished = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+def settles_at(count):
+    """Whether this process soon has that many threads, those of Python alone."""
+    until = time.monotonic() + 20
+    while _thread._count() != count and time.monotonic() < until:
+        time.sleep(0.01)
+    return _thread._count() == count
+
+
+def test_no_thread_is_left_behind(threads):
+    """Two callers hire at the same time, while a third thread changes the number of threads."""
+    threads(1)
+    time.sleep(0.2)  # for what earlier tests hired to end
+    before, barrier = _thread._count(), threading.Barrier(3, timeout=20)
+
+    def call():
+        for _ in range(50):
+            barrier.wait()
+            parallel(sum, range(100))
+
+    callers = [threading.Thread(target=call) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for round in range(50):
+        threads(2 + round % 2)
+        barrier.wait()
+    for caller in callers:
+        caller.join(20)
+    assert parallel(len, range(3)) == [1, 1, 1]
+    assert settles_at(before + get_num_threads() - 1)  # Python's main thread is not counted
+    threads(1)
+    assert settles_at(before)
+
+
+def test_work_may_change_the_number_of_threads(threads):
+    threads(3)
+
+    def work(run):
+        threads(2 + run[0] % 2)
+        return run[0]
+
+    assert parallel(work, range(12)) == list(range(12))
 
 
 FORK = """
 import os, signal, threading, warnings
 import numpy as np
-from minires import threads
+from minires import blas, threads
 from minires.kernels.conv.cpu import conv2d
 
 warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of what is tested here
@@ -249,22 +223,23 @@ def child():
     signal.alarm(20)  # rather than wait for ever on threads and locks that stayed in the parent
     barrier = threading.Barrier(3)
     threads.parallel(lambda run: barrier.wait(10), range(3))
-    return (conv2d(x, w) == before).all() and not threads._blas_users
+    return (conv2d(x, w) == before).all()
 
 def fork(where):
+    held = [1] if threading.get_ident() in blas._users.values() else blas_before
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            code = 0 if child() else 2
+            code = 0 if child() and blas.threads() == held else 2
         finally:
             os._exit(code)
     print(where, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
+blas_before = blas.threads()
 fork("outside")
-with threads.one_blas_thread():
-    fork("inside")
-with threads._blas_lock:
+blas.one_blas_thread(fork, "inside")
+with blas._lock:
     fork("locked")
 threads.parallel(lambda run: fork("worker") if run[0] == 2 else None, range(3))
 """

@@ -10,7 +10,8 @@ float64, and remain so until what cancels in them is subtracted.
 
 import numpy as np
 
-from ...threads import one_blas_thread, over_channels
+from ...blas import one_blas_thread
+from ...threads import over_channels
 from ..elementwise.cpu import short_rows
 from ..layout import channel_rows, from_channel_rows
 from ..reduce.cpu import row_products, row_sums
@@ -98,16 +99,16 @@ def batch_norm_eval_backward(grad_y, x, weight, mean, var, eps, needs=(True, Tru
     """`definition.batch_norm_eval_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     g_rows, x_rows = channel_rows(grad_y), channel_rows(x)
     inv_std = 1 / np.sqrt(var + x.dtype.type(eps))
-    grad_x = grad_weight = grad_bias = None
+    grad_x = None
     if needs[0]:
         scale = inv_std if weight is None else inv_std * weight
         grad_x = from_channel_rows(g_rows * scale[:, None], x.shape)
-    with one_blas_thread():
-        if needs[1]:
-            grad_weight = (row_products(g_rows, x_rows - mean[:, None]) * inv_std).astype(x.dtype)
-        if needs[2]:
-            grad_bias = row_sums(g_rows).astype(x.dtype)
-    return grad_x, grad_weight, grad_bias
+
+    def sums():
+        grad_weight = row_products(g_rows, x_rows - mean[:, None]) * inv_std if needs[1] else None
+        return grad_weight, row_sums(g_rows) if needs[2] else None
+
+    return grad_x, *(None if s is None else s.astype(x.dtype) for s in one_blas_thread(sums))
 
 
 def running_update(running_mean, running_var, mean, var, momentum, count):

@@ -13,7 +13,8 @@ zeros to the left of a row also serve as those to the right of the row above.
 
 import numpy as np
 
-from ...threads import one_blas_thread, total, workspace, worth_threads
+from ...blas import one_blas_thread
+from ...threads import total, workspace, worth_threads
 from ..layout import copy_inside, view
 from ..product.cpu import matmul, product, product_sum
 
@@ -58,8 +59,7 @@ class Planes:
 
     def run(self, work):
         """Call ``work`` on the single block, in this thread; return its result in a list."""
-        with one_blas_thread():
-            return [work([None])]
+        return [one_blas_thread(work, [None])]
 
     def weights(self, w):
         """(B, A, kh, kw) -> (B, A·kh·kw)."""

@@ -12,7 +12,8 @@ import math
 
 import numpy as np
 
-from ...threads import BLAS_ALONE, plus, products_over
+from ... import blas
+from ...threads import plus, products_over
 from ..reduce.cpu import reduce_sum
 
 # Found by `python -m benchmarks tune`.
@@ -24,7 +25,7 @@ LEAST_SUM = 500  # the same for `product_sum`, where each run costs an addition
 def matmul(a, b):
     """`definition.matmul`. a (…, M, K), b (…, K, P) -> (…, M, P)."""
     (rows, inner), columns = a.shape[-2:], b.shape[-1]
-    if rows * inner * columns <= BLAS_ALONE:
+    if rows * inner * columns <= blas.ALONE:
         return a @ b
     c = np.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), rows, columns), np.result_type(a, b))
 

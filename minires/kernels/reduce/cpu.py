@@ -7,14 +7,13 @@ in float64: the error is 10⁻⁷, whatever the length. This takes as long where
 short.
 """
 
-import contextlib
 import functools
 import itertools
 import math
 
 import numpy as np
 
-from ...threads import BLAS_ALONE, one_blas_thread
+from ...blas import ALONE, one_blas_thread
 from .definition import argmax, argmin, reduce_max, reduce_min
 
 __all__ = ["argmax", "argmin", "reduce_max", "reduce_min", "reduce_sum", "row_products", "row_sums"]
@@ -76,11 +75,14 @@ def _middle_sums(x):
     if x.shape[2] == 1:
         return np.add.reduce(x, 1).astype(np.float64)
     whole = x.shape[1] // RUN * RUN
-    with one_blas_thread() if x.size > BLAS_ALONE else contextlib.nullcontext():
+    in_runs, rest = x[:, :whole].reshape(len(x), -1, RUN, x.shape[2]), x[:, whole:]
+
+    def sums():
         # (RUN) @ (A, runs, RUN, K) -> (A, runs, K)
-        runs = _ones(RUN, x.dtype) @ x[:, :whole].reshape(len(x), -1, RUN, x.shape[2])
-        rest = _ones(x.shape[1] - whole, x.dtype) @ x[:, whole:]
-    return np.add.reduce(runs, 1, np.float64) + rest
+        return _ones(RUN, x.dtype) @ in_runs, _ones(rest.shape[1], x.dtype) @ rest
+
+    of_runs, of_rest = one_blas_thread(sums) if x.size > ALONE else sums()
+    return np.add.reduce(of_runs, 1, np.float64) + of_rest
 
 
 def _longest_run(summed, shape):
