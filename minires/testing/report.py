@@ -28,6 +28,8 @@ KINDS = (
     "edge_missing",
     "edge_counted_twice",
     "edge_sign",
+    "memory_layout",  # another gradient for the same grad_output in a strided view, or in Fortran order
+    "wrong_at_kink",  # right everywhere but at a kink, where it is not between the slopes on the two sides
     "partly_wrong",  # none of these: how many entries, and where
     "float32",  # right in float64, too far off in float32
     "too_many_kinks",  # no direction is smooth enough to measure
