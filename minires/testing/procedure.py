@@ -16,6 +16,7 @@ from .verdict import Verdict
 FLOAT32_BOUND = 1e-4  # of the largest entry: how far a float32 gradient may lie from the float64 one
 LARGE, SMALL = 2.0**10, 2.0**-20  # of grad_output: powers of two, which change no rounding
 FACTORS = 0.7, 1.3, 1.9  # of grad_output: a linear backward then gives so many times the gradient, but for rounding
+COARSE = 1e-11  # the rounding of f, as a share of its size, that float64 never reaches and float32 exceeds
 ASIDE = 1e-2, 1e-3, 1e-4  # how far to step aside from a kink, in units of the input
 
 
@@ -190,12 +191,11 @@ class Check:
             if not found.smooth:
                 self.report.skipped += 1
                 continue
-            if found.noise > 1e-3 * max(length, abs(found.value)) and (coarse := point.coarseness(i, d)) > 1e-11:
+            exact, noise, scale = float((grad * d).sum()), found.noise, max(length, abs(found.value))
+            if 1e-3 * scale < noise < scale and (coarse := point.coarseness(i, d)) > COARSE:
                 text = f"forward rounds to {coarse:.0e} of its values: is something in it float32?"
                 self.verdict.fail(i, "wrong_dtype", f"{text} Differences need float64")
                 return True
-            exact, noise = float((grad * d).sum()), found.noise
-            scale = max(length, abs(found.value))
             bound = self.rtol * (scale if math.isfinite(scale) else 0.0) + noise + found.error
             if not abs(exact - found.value) <= bound:  # wrong, unless φ is rougher than it seemed
                 unit = unit_of(point.arrays[i])
