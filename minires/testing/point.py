@@ -152,7 +152,7 @@ def generator(*seeds: int) -> np.random.Generator:
 def strided(array: np.ndarray) -> np.ndarray:
     """The array as a view of every second entry of a larger one, along every axis; NaN lies between."""
     wide = np.full([2 * n + 1 for n in array.shape], np.nan)
-    view = wide[(*[slice(1, None, 2)] * array.ndim, ...)]
+    view = wide[(..., *(slice(1, None, 2) for _ in array.shape))]
     view[...] = array
     return view
 

@@ -207,8 +207,10 @@ class Check:
         self.report.measurements += measured
         if any(not abs(m.backward - m.numeric) <= m.bound for m in measured):
             self.verdict.wrong_value(point, i)
-        elif measured and grad.size and all(
-            abs(m.numeric) <= min(10 * m.bound, max(1e-9 * point.natural(i), 10 * m.noise)) for m in measured
+        elif (
+            measured
+            and grad.size
+            and all(abs(m.numeric) <= min(10 * m.bound, max(1e-9 * point.natural(i), 10 * m.noise)) for m in measured)
         ):
             text = (
                 f"{self.subject.names[i]}: the expected gradient is 0 everywhere, so this check proves little; choose "

@@ -123,7 +123,7 @@ class Graph(Subject):
             self.inputs.append(p.data)
         owners = [m for root in self.modules for m in root.modules()]
         self.buffers = [(m, name, buffer) for m in owners for name, buffer in m._own("buffer")]
-        tensors = [t for m in outside if isinstance(m, Module) for t in m.parameters()]
+        tensors: list[Tensor] = [t for m in outside if isinstance(m, Module) for t in m.parameters()]
         tensors += [t for t in outside if isinstance(t, Tensor) and t.op is None and t.dtype.kind == "f"]
         known = {id(p) for p in self.parameters.values()}
         self.outside = [(t, t.data) for t in tensors if id(t) not in known]
