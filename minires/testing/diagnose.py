@@ -5,6 +5,7 @@ thousandth of the error G − N, N being the numeric gradient.
 """
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .edges import explain_edges
+from .edges import explain_edges, find_silent_edge, ops_of
+from .lstm import MISTAKES, recognise
 from .numeric import slope, unit_of
-from .report import describe
-from .subject import Graph, Subject
+from .report import VacuousCheckWarning, describe, describe_factor
+from .subject import Graph, OpClass, Subject
 
 Diagnosis = tuple[str, str]
 
@@ -48,6 +50,10 @@ class Case:
         """Whether a hypothesis is G, as far as differences can tell."""
         return bool(np.abs(self.grad[where] - hypothesis[where]).max(initial=0) <= self.slack)
 
+    def pooled(self, axes: tuple[int, ...]) -> int:
+        """How many entries lie along these axes."""
+        return int(np.prod([self.grad.shape[a] for a in axes]))
+
     @property
     def x(self) -> np.ndarray:
         """The array whose gradient is wrong."""
@@ -58,7 +64,7 @@ def diagnose(case: Case) -> Diagnosis:
     """(kind, words) of the first hypothesis that explains the error; if none does, where the error is."""
     if not np.isfinite(case.grad).all():
         return "partly_wrong", f"{int((~np.isfinite(case.grad)).sum())} of {case.grad.size} entries are NaN or Inf"
-    for hypothesis in (zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, fork):
+    for hypothesis in HYPOTHESES:
         found = hypothesis(case)
         if found is not None:
             return found
@@ -82,7 +88,7 @@ def factor(case: Case) -> Diagnosis | None:
         return None
     if abs(c + 1) < 1e-4:
         return "sign", "the sign is wrong: −1 times the gradient"
-    return "constant_factor", f"the gradient is {describe(c)} times the right one{_name_factor(case, c)}"
+    return "constant_factor", f"the gradient is {describe_factor(c)} times the right one{_name_factor(case, c)}"
 
 
 def factor_per_channel(case: Case) -> Diagnosis | None:
@@ -157,7 +163,7 @@ def shifted(case: Case) -> Diagnosis | None:
 def batch_norm_terms(case: Case) -> Diagnosis | None:
     """G − N is constant along axes (a mean), or proportional to the centred input (a variance), or the sum of both."""
     for axes in _statistics_axes(case.grad.ndim):
-        count = int(np.prod([case.grad.shape[a] for a in axes]))
+        count = case.pooled(axes)
         if count < 4:
             continue
         level = case.error.mean(axes, keepdims=True)
@@ -181,22 +187,91 @@ def batch_norm_terms(case: Case) -> Diagnosis | None:
     return None
 
 
+def other_statistics(case: Case) -> Diagnosis | None:
+    """G = a·N + b + c·(x − μ) in every channel: batch norm's gradient, but with another mean and variance."""
+    for axes in _statistics_axes(case.grad.ndim):
+        centred = case.x - case.x.mean(axes, keepdims=True)
+        last = tuple(range(-len(axes), 0))
+        g, n, c = (
+            np.moveaxis(a, axes, last).reshape(-1, case.pooled(axes)) for a in (case.grad, case.numeric, centred)
+        )
+        if g.shape[1] < 8 or not _normalises(case, axes, centred):
+            continue
+        bases = [np.stack([row, np.ones_like(row), x], axis=1) for row, x in zip(n, c)]
+        fits = np.array([b @ np.linalg.lstsq(b, row, rcond=None)[0] for b, row in zip(bases, g)])
+        if np.abs(g - fits).max() <= case.slack:
+            text = f"a multiple of the right gradient, a constant and a multiple of the centred input over axes {axes}"
+            return "wrong_statistics", f"{text}: as if backward used another mean and variance than forward (running?)"
+    return None
+
+
 def fork(case: Case) -> Diagnosis | None:
     """The contributions of the consumers at a fork were not all added once."""
+    return _in_graph(case, explain_edges)
+
+
+def silent_edge(case: Case) -> Diagnosis | None:
+    """An op sends back nothing, or nothing but zeros."""
+    return _in_graph(case, find_silent_edge)
+
+
+def _in_graph(case: Case, explain: Callable[..., Diagnosis | None]) -> Diagnosis | None:
+    """What an explanation that needs the graph says."""
     if not isinstance(case.subject, Graph):
         return None
     chosen = case.subject.chosen
     for wanted in (case.subject.floating, chosen):  # the ledger sees most if all arrays require a gradient
         case.subject.chosen = wanted
         try:
-            return explain_edges(
-                case.subject, case.arrays, case.slot, case.cotangent, case.grad, case.numeric, case.slack
-            )
+            return explain(case.subject, case.arrays, case.slot, case.cotangent, case.grad, case.numeric, case.slack)
         except (ValueError, TypeError):  # but not every array may: the probabilities of a cross-entropy
             continue
         finally:
             case.subject.chosen = chosen
     return None
+
+
+def wrong_op(case: Case) -> Diagnosis | None:
+    """One of the graph's ops is wrong: each is checked by itself, the last one first, with the arrays that it met."""
+    if not isinstance(case.subject, Graph) or case.subject.engine is not None:
+        return None
+    from .procedure import Check  # which needs the diagnoses
+
+    seen = set()
+    for op, inputs, output in reversed(ops_of(case.subject, case.arrays)):
+        key = type(op), tuple(np.shape(a) for a in inputs)
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            alone = np.array_equal(type(op)().forward(*inputs), output)
+        except (TypeError, ValueError, IndexError):  # it has options, which are not known
+            continue
+        if alone:
+            subject = OpClass(type(op), inputs, {})
+            subject.chosen = [i for i in subject.floating if op.needs[i]]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", VacuousCheckWarning)
+                report = Check(subject, seed=0, directions=2, rtol=1e-6).run() if subject.chosen else None
+            if report is not None and report.failures:
+                where = f" in {op.scope}" if op.scope else ""
+                return "wrong_op", f"{op.name}.backward{where} is wrong by itself: {report.failures[0].likely}"
+    return None
+
+
+def lstm(case: Case) -> Diagnosis | None:
+    """An LSTM's gate is wrong, or what goes back through time."""
+    found = recognise(case.arrays, case.output)
+    for mistake in MISTAKES:
+        if found and case.explains(found.gradient(case.arrays, case.cotangent, case.slot, mistake)):
+            return "lstm", f"as in an LSTM's backward in which {mistake.text}"
+    return None
+
+
+HYPOTHESES = (
+    zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, other_statistics, fork, wrong_op,
+    lstm, silent_edge,
+)  # fmt: skip
 
 
 # ── where, if nothing explains it ───────────────────────────────────────────────────────────────────────────────────

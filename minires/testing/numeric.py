@@ -43,10 +43,11 @@ def slope(
     decisions: Callable[[float], Any] | None = None,
     rtol: float = 1e-6,
 ) -> Slope:
-    """φ′(0), φ(0) being 0. size: of φ's summands, which sets the noise; scale: how large a derivative must be to matter.
+    """φ′(0), where φ(0) = 0.
 
-    unit: what counts as one step in the argument. decisions(t): what the kinks decide at t, compared with what they
-    decide at 0. Richardson: (4·D(h/4) − D(h/2))/3 removes the h² error of D(h) = (φ(h) − φ(−h))/2h.
+    size: of φ's summands, which sets the noise. scale: how large a derivative must be to matter. unit: what counts as
+    one step in the argument. decisions(t): what the kinks decide at t, compared with what they decide at 0.
+    Richardson: (4·D(h/4) − D(h/2))/3 removes the h² error of D(h) = (φ(h) − φ(−h))/2h.
     """
     here = decisions(0.0) if decisions is not None else None
     best: Slope | None = None

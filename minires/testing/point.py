@@ -20,7 +20,7 @@ class BackwardError(Exception):
 
 
 class Point:
-    """The arrays, the output y there, two cotangents v and w, and backward's gradients for them, ``grads`` and ``other``."""
+    """The arrays, the output y there, two cotangents v and w, backward's gradients for them (``grads``, ``other``)."""
 
     def __init__(self, subject: Subject, arrays: list[Any], seed: int, directions: int, rtol: float):
         self.subject, self.arrays, self.seed, self.directions, self.rtol = subject, arrays, seed, directions, rtol
@@ -152,7 +152,8 @@ def generator(*seeds: int) -> np.random.Generator:
 def strided(array: np.ndarray) -> np.ndarray:
     """The array as a view of every second entry of a larger one, along every axis; NaN lies between."""
     wide = np.full([2 * n + 1 for n in array.shape], np.nan)
-    view = wide[(..., *(slice(1, None, 2) for _ in array.shape))]
+    every_second: Any = slice(1, None, 2)
+    view = wide[(..., *[every_second] * array.ndim)]
     view[...] = array
     return view
 

@@ -8,7 +8,7 @@ import numpy as np
 from .diagnose import Case, axes_summed, diagnose
 from .numeric import bisect
 from .point import FULL_LIMIT, Point, generator
-from .report import Failure, Report, describe
+from .report import Failure, Report, describe, describe_factor
 from .subject import Subject
 
 
@@ -70,7 +70,9 @@ class Verdict:
             ratios.append(exact / (point.slope(i, d, float(np.linalg.norm(grad))).value or math.nan))
         if np.ptp(ratios) <= 1e-4 * min(abs(ratios[0]), 100 * abs(ratios[0] - 1)):
             kind = "sign" if abs(ratios[0] + 1) < 1e-4 else "constant_factor"
-            self.fail(i, kind, f"the gradient is {describe(ratios[0])} times the right one along every direction")
+            self.fail(
+                i, kind, f"the gradient is {describe_factor(ratios[0])} times the right one along every direction"
+            )
             return
         rng = generator(point.seed, 1 + i, 1)
 

@@ -160,7 +160,7 @@ class _Output(nn.Module):
         return self.layer(x)[0]
 
 
-RELU_PAIR = lambda x: np.maximum(x, 0), lambda g, x: (g * (x > 0),)  # noqa: E731
+RELU_PAIR = lambda x: np.maximum(x, 0), lambda g, x: (g * (x > 0),)
 SOFTMAX_PAIR = (
     _pair_softmax,
     lambda g, z: (_pair_softmax(z) * (g - (g * _pair_softmax(z)).sum(-1, keepdims=True)),),

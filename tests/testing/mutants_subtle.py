@@ -190,7 +190,7 @@ def _graph(what, f, slot, *kinds, **options):
     return Mutant(f"LSTM as a graph: {what}", f, lstm.arrays, slot, kinds, options)
 
 
-FLOAT32, LAYOUT, AT_KINK, GATE, OP = "wrong_dtype", "memory_layout", "wrong_at_kink", "wrong_gate", "wrong_op"
+FLOAT32, LAYOUT, AT_KINK, GATE, OP = "wrong_dtype", "memory_layout", "wrong_at_kink", "lstm", "wrong_op"
 
 SUBTLE = [
     # grad_output
@@ -243,7 +243,8 @@ SUBTLE = [
     sharp_softmax.broken("divided by N", 0, lambda r, g, z: r / 2, "constant_factor"),
     sharp_loss.broken("negative", 0, lambda r, g, z: -r, "sign"),
     sharp_loss.broken("one and a half", 0, lambda r, g, z: 1.5 * r, "constant_factor"),
-    sharp_loss.broken("target not subtracted", 0, lambda r, g, z: g * s.softmax(z), "partly_wrong"),
+    sharp_loss.broken("target not subtracted", 0, lambda r, g, z: g * s.softmax(z), "partly_wrong",
+                      "per_channel_factor"),
     # LSTM
     *(_lstm_broken(f"d{'xwub'[k]}, forget gate's derivative missing", k, [GATE], sigmoid_f=False) for k in range(4)),
     *(_lstm_broken(f"d{'xwub'[k]}, cell gate's derivative missing", k, [GATE], tanh_g=False) for k in (0, 1)),
@@ -258,7 +259,7 @@ SUBTLE = [
     *(_graph(f"sigmoid's derivative, d{'xwub'[k]}", _cell(sigmoid=lambda x: apply(SigmoidWithoutDerivative, x)), k, OP)
       for k in range(4)),
     _graph("tanh's derivative", _cell(tanh=lambda x: apply(TanhSquareForgotten, x)), 0, OP),
-    _graph("c detached", _cell(carry=lambda c: c.detach()), 0, "edge_missing"),
-    _graph("h detached", _cell(recur=lambda h: h.detach()), 0, "edge_missing"),
-    _graph("h detached, dw", _cell(recur=lambda h: h.detach()), 1, "edge_missing"),
+    _graph("c detached", _cell(carry=lambda c: c.detach()), 0, "edge_missing", GATE),
+    _graph("h detached", _cell(recur=lambda h: h.detach()), 0, "edge_missing", GATE),
+    _graph("h detached, dw", _cell(recur=lambda h: h.detach()), 1, "edge_missing", GATE),
 ]  # fmt: skip
