@@ -255,7 +255,8 @@ def wrong_op(case: Case) -> Diagnosis | None:
                 report = Check(subject, seed=0, directions=2, rtol=1e-6).run() if subject.chosen else None
             if report is not None and report.failures:
                 where = f" in {op.scope}" if op.scope else ""
-                return "wrong_op", f"{op.name}.backward{where} is wrong by itself: {report.failures[0].likely}"
+                kind = "edge_missing" if report.failures[0].kind == "no_gradient" else "wrong_op"
+                return kind, f"{op.name}.backward{where} is wrong by itself: {report.failures[0].likely}"
     return None
 
 

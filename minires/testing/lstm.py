@@ -19,6 +19,7 @@ class Mistake:
 
     text: str
     underived: str = ""  # the gate whose activation's derivative is missing
+    halved: str = ""  # the gate whose activation's derivative lacks its factor 1 − σ
     dropped: str = ""  # the gate that gets no gradient
     swapped: str = ""  # two gates that get each other's
     tanh: bool = True  # the derivative of tanh(c)
@@ -32,6 +33,7 @@ class Mistake:
 
 MISTAKES = [
     *(Mistake(f"the derivative of the {name} gate's activation is missing", underived=k) for k, name in GATES.items()),
+    *(Mistake(f"the factor 1 − {k} in the derivative of the {GATES[k]} gate is missing", halved=k) for k in "ifo"),
     *(Mistake(f"nothing goes back through the {name} gate", dropped=k) for k, name in GATES.items()),
     *(Mistake(f"the {GATES[a]} and the {GATES[b]} gate get each other's gradient", swapped=a + b)
       for a, b in itertools.combinations(GATES, 2)),
@@ -90,7 +92,7 @@ class Lstm:
             to = {"i": dc * step["g"], "f": dc * step["c" if m.late == "c" else "c before"],
                   "g": dc * step["i"], "o": dh * th}  # fmt: skip
             for k, value in to.items():
-                derivative = 1 - step[k] ** 2 if k == "g" else step[k] * (1 - step[k])
+                derivative = 1 - step[k] ** 2 if k == "g" else step[k] * (1 if k == m.halved else 1 - step[k])
                 to[k] = value * (1 if k == m.underived else 0 if k == m.dropped else derivative)
             if m.swapped:
                 a, b = tuple(m.swapped)

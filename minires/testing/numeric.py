@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-STEP, SHRINK, ATTEMPTS = 1e-4, 8.0, 9
+STEP, SHRINK, ATTEMPTS = 1e-4, 8.0, 11
 EPS = float(np.finfo(np.float64).eps)
 NOISIEST = 1e-3  # of the derivative: a smaller step, at which the noise is larger than this, decides nothing
 SAFETY = 40  # differences of rounded numbers may be off by so many times the rounding, divided by h
@@ -71,7 +71,7 @@ def slope(
             break
         value, order = (4 * fine - middle) / 3, math.log2(before / error) if min(error, before) > noise else None
         kink = settled and not straight and 0.5 * seen <= bend <= 2 * seen
-        hidden = settled and straight and 0 < seen < 10 * noise  # too small a step to see whether the kink is gone
+        hidden = settled and straight and 0 < seen < 10 * noise and here is None  # is the kink gone, or only unseen?
         smooth = settled and straight and not hidden
         if smooth and decisions is not None:
             smooth = same(here, decisions(h)) and same(here, decisions(-h))
@@ -87,12 +87,12 @@ def slope(
 
 
 def rounding(phi: Callable[[float], float], h: float, unit: float) -> float:
-    """The standard deviation of φ's rounding near h: the median of its third differences, which no single kink moves.
+    """The standard deviation of φ's rounding beside 0: the median of its third differences, which no single kink moves.
 
     If φ does not change from one point to the next, it is a staircase: its steps are then roundings of numbers that
     are not seen here, as large as φ becomes within some units.
     """
-    values = np.array([phi(h * (1 + k / 32)) for k in range(9)])
+    values = np.array([phi(h / 8 * (1 + k / 32)) for k in range(9)])
     jitter = float(np.median(np.abs(np.diff(values, 3)))) / math.sqrt(20) / 0.67  # of a normal distribution
     if len(set(values.tolist())) > 6:
         return jitter

@@ -6,7 +6,8 @@ A subject is a pair of plain functions, an op class, or a function of Tensors (w
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -257,22 +258,28 @@ def _used_from_outside(f: Any) -> list[Any]:
     found: list[Any] = []
     seen: set[int] = set()
 
-    def visit(value: Any) -> None:
-        if id(value) in seen:
+    def visit(value: Any, depth: int = 0) -> None:
+        if id(value) in seen or depth > 6:
             return
         seen.add(id(value))
+        parts: Iterable[Any] = ()
         if isinstance(value, Module | Tensor):
             found.append(value)
         elif isinstance(value, list | tuple | dict):
-            for part in value.values() if isinstance(value, dict) else value:
-                visit(part)
+            parts = value.values() if isinstance(value, dict) else value
         elif isinstance(value, functools.partial):
-            visit([value.func, value.args, value.keywords])
+            parts = [value.func, value.args, value.keywords]
         elif inspect.ismethod(value):
-            visit([value.__self__, value.__func__])
+            parts = [value.__self__, value.__func__]
+        elif type(value).__module__.startswith(("minires.", "numpy", "builtins")) and not inspect.isfunction(value):
+            return
         elif inspect.isfunction(value) and not value.__module__.startswith("minires."):
             names = inspect.getclosurevars(value)
-            visit([*names.nonlocals.values(), *names.globals.values(), *(value.__defaults__ or ())])
+            parts = [*names.nonlocals.values(), *names.globals.values(), *(value.__defaults__ or ())]
+        elif not isinstance(value, type | types.ModuleType | types.FunctionType):
+            parts = list(getattr(value, "__dict__", {}).values())
+        for part in parts:
+            visit(part, depth + 1)
 
     visit(None if isinstance(f, Module) else f)
     return found
