@@ -15,7 +15,7 @@ import numpy as np
 
 STEP, SHRINK, ATTEMPTS = 1e-4, 8.0, 11
 EPS = float(np.finfo(np.float64).eps)
-NOISIEST = 1e-3  # of the derivative: a smaller step, at which the noise is larger than this, decides nothing
+NOISIEST = 1e-3  # of the derivative: when steps had to be made smaller, a noise that is larger decides nothing
 SAFETY = 40  # differences of rounded numbers may be off by so many times the rounding, divided by h
 
 
@@ -51,7 +51,7 @@ def slope(
     """
     here = decisions(0.0) if decisions is not None else None
     best: Slope | None = None
-    rough: float | None = None  # φ's rounding, measured when the differences do not settle at once
+    rough = math.inf  # φ's rounding, once it is measured: when the differences do not settle at once
     seen = 0.0  # the bend at the last step
     h = STEP * unit
     for _ in range(ATTEMPTS):
@@ -61,18 +61,17 @@ def slope(
         _, near, nearest = ((up + down) / k for up, down, k in sides)
         bend = abs(2 * nearest - near)  # the difference of the one-sided slopes; extrapolated, so without curvature
         matters = rtol * max(scale, abs(fine))
-        for _ in range(2):
-            noise = SAFETY * max(EPS * size, rough or 0.0) / h
+        for measured in (False, True):
+            noise = SAFETY * max(EPS * size, rough if math.isfinite(rough) else 0.0) / h
             settled, straight = max(error, before) <= 10 * matters + noise, bend <= matters + noise
-            if (settled and straight) or rough is not None:
+            if (settled and straight) or measured:
                 break
-            rough = rounding(phi, h, unit)
-        if best is not None and noise > NOISIEST * max(scale, abs(fine)):
-            break
+            rough = min(rough, rounding(phi, h, unit), rounding(phi, h / 64, unit))  # the nearer, the less curvature
         value, order = (4 * fine - middle) / 3, math.log2(before / error) if min(error, before) > noise else None
         kink = settled and not straight and 0.5 * seen <= bend <= 2 * seen
         hidden = settled and straight and 0 < seen < 10 * noise and here is None  # is the kink gone, or only unseen?
-        smooth = settled and straight and not hidden
+        usable = best is None or noise <= NOISIEST * max(scale, abs(fine))
+        smooth = settled and straight and usable and not hidden
         if smooth and decisions is not None:
             smooth = same(here, decisions(h)) and same(here, decisions(-h))
         found = Slope(value, error, order, h, noise, smooth, kink or hidden)
@@ -94,6 +93,8 @@ def rounding(phi: Callable[[float], float], h: float, unit: float) -> float:
     """
     values = np.array([phi(h / 8 * (1 + k / 32)) for k in range(9)])
     jitter = float(np.median(np.abs(np.diff(values, 3)))) / math.sqrt(20) / 0.67  # of a normal distribution
+    if not math.isfinite(jitter):
+        return math.inf
     if len(set(values.tolist())) > 6:
         return jitter
     return max(jitter, EPS * float(np.abs(values).max()), EPS * reach(phi, unit))

@@ -1,6 +1,6 @@
 """Right code on awkward inputs: exact zeros, whole numbers, ties, saturated softmax, tiny and large numbers, float32.
 
-None of it may be called wrong, on any seed. `alarms` counts how often it is; ``python -m benchmarks checks`` writes the
+None of it may be called wrong, on any seed. `alarms` counts how often it is; ``python -m benchmarks alarms`` writes the
 table, and `test_mutation` runs it on fewer seeds.
 """
 
