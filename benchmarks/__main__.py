@@ -21,7 +21,7 @@ PAGES = {
         *(depth1202, recording, engine, checks, alarms, science, tune, readme),
     )
 }
-LONG = ("depth1202", "alarms", "science", "tune")  # minutes however often they are measured; --quick runs them only by name
+LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name
 NEVER_UNASKED = ("tune", "readme")
 
 

@@ -5,59 +5,18 @@ thousandth of the error G − N, N being the numeric gradient.
 """
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .case import Case, Diagnosis
 from .edges import explain_edges, find_silent_edge, ops_of
 from .lstm import MISTAKES, recognise
+from .normalisation import batch_norm_terms, other_statistics
 from .numeric import slope, unit_of
-from .report import VacuousCheckWarning, describe, describe_factor
-from .subject import Graph, OpClass, Subject
-
-Diagnosis = tuple[str, str]
-
-
-@dataclass
-class Case:
-    """One wrong gradient, that of array ``slot``: backward's ``grad``, the ``numeric`` one, and what they came from."""
-
-    subject: Subject
-    arrays: list[Any]
-    slot: int
-    cotangent: np.ndarray
-    output: np.ndarray
-    grad: np.ndarray
-    numeric: np.ndarray
-    noise: float
-    second: Callable[[], tuple[np.ndarray, np.ndarray]]  # the same two for another grad_output
-
-    @cached_property
-    def error(self) -> np.ndarray:
-        """G − N."""
-        return self.grad - self.numeric
-
-    @cached_property
-    def slack(self) -> float:
-        """How far a hypothesis may lie from G."""
-        return 1e-3 * float(np.abs(self.error).max(initial=0)) + self.noise
-
-    def explains(self, hypothesis: np.ndarray, where: Any = ...) -> bool:
-        """Whether a hypothesis is G, as far as differences can tell."""
-        return bool(np.abs(self.grad[where] - hypothesis[where]).max(initial=0) <= self.slack)
-
-    def pooled(self, axes: tuple[int, ...]) -> int:
-        """How many entries lie along these axes."""
-        return int(np.prod([self.grad.shape[a] for a in axes]))
-
-    @property
-    def x(self) -> np.ndarray:
-        """The array whose gradient is wrong."""
-        return self.arrays[self.slot]
+from .report import describe, describe_factor
+from .subject import Graph
 
 
 def diagnose(case: Case) -> Diagnosis:
@@ -160,51 +119,6 @@ def shifted(case: Case) -> Diagnosis | None:
     return None
 
 
-def batch_norm_terms(case: Case) -> Diagnosis | None:
-    """G − N is constant along axes (a mean), or proportional to the centred input (a variance), or the sum of both."""
-    for axes in _statistics_axes(case.grad.ndim):
-        count = case.pooled(axes)
-        if count < 4:
-            continue
-        level = case.error.mean(axes, keepdims=True)
-        centred = case.x - case.x.mean(axes, keepdims=True)
-        square = (centred * centred).sum(axes, keepdims=True)
-        share = (case.error * centred).sum(axes, keepdims=True) / np.where(square == 0, 1, square)
-        rest = case.error - level
-        normalises = _normalises(case, axes, centred)
-        if np.abs(rest).max() <= case.slack:
-            term = 'batch norm\'s "- mean(dxhat)" term' if normalises else "a mean over them"
-            text = f"the error is constant over axes {axes}"
-            return "missing_mean_term", f"{text}: {term} is missing, wrong or not wanted"
-        if np.abs(case.error - share * centred).max() <= case.slack:
-            term = 'batch norm\'s variance term "- xhat * mean(dxhat * xhat)"' if normalises else "a multiple of it"
-            text = f"the error is proportional to the input, centred over axes {axes}"
-            return "missing_variance_term", f"{text}: {term} is missing or has a wrong factor"
-        if count > 4 and np.abs(rest - share * centred).max() <= case.slack:
-            terms = "batch norm's mean and variance terms" if normalises else "what goes through a mean and a variance"
-            text = f"the error is a constant plus a multiple of the centred input over axes {axes}"
-            return "missing_mean_term", f"{text}: {terms} {'are both' if normalises else 'is'} missing"
-    return None
-
-
-def other_statistics(case: Case) -> Diagnosis | None:
-    """G = a·N + b + c·(x − μ) in every channel: batch norm's gradient, but with another mean and variance."""
-    for axes in _statistics_axes(case.grad.ndim):
-        centred = case.x - case.x.mean(axes, keepdims=True)
-        last = tuple(range(-len(axes), 0))
-        g, n, c = (
-            np.moveaxis(a, axes, last).reshape(-1, case.pooled(axes)) for a in (case.grad, case.numeric, centred)
-        )
-        if g.shape[1] < 8 or not _normalises(case, axes, centred):
-            continue
-        bases = [np.stack([row, np.ones_like(row), x], axis=1) for row, x in zip(n, c)]
-        fits = np.array([b @ np.linalg.lstsq(b, row, rcond=None)[0] for b, row in zip(bases, g)])
-        if np.abs(g - fits).max() <= case.slack:
-            text = f"a multiple of the right gradient, a constant and a multiple of the centred input over axes {axes}"
-            return "wrong_statistics", f"{text}: as if backward used another mean and variance than forward (running?)"
-    return None
-
-
 def fork(case: Case) -> Diagnosis | None:
     """The contributions of the consumers at a fork were not all added once."""
     return _in_graph(case, explain_edges)
@@ -235,8 +149,6 @@ def wrong_op(case: Case) -> Diagnosis | None:
     """One of the graph's ops is wrong: each is checked by itself, the last one first, with the arrays that it met."""
     if not isinstance(case.subject, Graph) or case.subject.engine is not None:
         return None
-    from .procedure import Check  # which needs the diagnoses
-
     seen = set()
     for op, inputs, output in reversed(ops_of(case.subject, case.arrays)):
         key = type(op), tuple(np.shape(a) for a in inputs)
@@ -247,16 +159,11 @@ def wrong_op(case: Case) -> Diagnosis | None:
             alone = np.array_equal(type(op)().forward(*inputs), output)
         except (TypeError, ValueError, IndexError):  # it has options, which are not known
             continue
-        if alone:
-            subject = OpClass(type(op), inputs, {})
-            subject.chosen = [i for i in subject.floating if op.needs[i]]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", VacuousCheckWarning)
-                report = Check(subject, seed=0, directions=2, rtol=1e-6).run() if subject.chosen else None
-            if report is not None and report.failures:
-                where = f" in {op.scope}" if op.scope else ""
-                kind = "edge_missing" if report.failures[0].kind == "no_gradient" else "wrong_op"
-                return kind, f"{op.name}.backward{where} is wrong by itself: {report.failures[0].likely}"
+        failure = case.check_alone(op, inputs) if alone else None
+        if failure is not None:
+            where = f" in {op.scope}" if op.scope else ""
+            kind = "edge_missing" if failure.kind == "no_gradient" else "wrong_op"
+            return kind, f"{op.name}.backward{where} is wrong by itself: {failure.likely}"
     return None
 
 
@@ -328,29 +235,6 @@ def _ratio(g: np.ndarray, n: np.ndarray) -> float | None:
 def _subsets(axes: Any) -> Iterator[tuple[int, ...]]:
     axes = list(axes)[:6]
     return itertools.chain.from_iterable(itertools.combinations(axes, k) for k in range(1, len(axes) + 1))
-
-
-def _statistics_axes(ndim: int) -> list[tuple[int, ...]]:
-    """The axes along which means are commonly taken: per channel first, then per sample, per position, all, one."""
-    every = tuple(range(ndim))
-    groups = [tuple(a for a in every if a != 1), every[1:], every[2:], every[-1:], every[:1], every]
-    return [group for k, group in enumerate(groups) if group and group not in groups[:k]]
-
-
-def _normalises(case: Case, axes: tuple[int, ...], centred: np.ndarray) -> bool:
-    """Whether the input seems to be normalised over these axes, judging by its right gradient or backward's.
-
-    A function that does not change when its input is shifted or stretched has a gradient with mean 0 and no component
-    along the centred input (apart from ε). If backward's has mean 0, it is that of a batch norm in training, perhaps
-    one that should be in evaluation.
-    """
-    for grad in (case.numeric, case.grad):
-        size = np.sqrt((grad * grad).sum(axes))
-        level = np.abs(grad.mean(axes))
-        along = np.abs((grad * centred).sum(axes)) / np.maximum(np.sqrt((centred * centred).sum(axes)), 1e-300)
-        if size.all() and (level <= 1e-4 * size).all() and (along <= 0.05 * size).all():
-            return True
-    return False
 
 
 def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:

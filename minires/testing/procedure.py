@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..ops import Op
 from .errors import kind_of_error
 from .numeric import EPS, SAFETY, rounding, same, unit_of
 from .point import FULL_LIMIT, BackwardError, Point, fortran, generator, strided
-from .report import Measurement, Report, VacuousCheckWarning
-from .subject import Graph, Subject
+from .report import Failure, Measurement, Report, VacuousCheckWarning
+from .subject import Graph, OpClass, Subject
 from .verdict import Verdict
 
 FLOAT32_BOUND = 1e-4  # of the largest entry: how far a float32 gradient may lie from the float64 one
@@ -42,7 +43,7 @@ class Check:
         """All checks, in order."""
         before = [np.array(a) if isinstance(a, np.ndarray) else a for a in self.arrays]
         self.point = self.at(self.arrays)
-        self.verdict = Verdict(self.subject, self.report, self.point)
+        self.verdict = Verdict(self.subject, self.report, self.point, self.check_alone)
         try:
             self.point.differentiate()
             self._detect_changes(before)
@@ -58,6 +59,15 @@ class Check:
         for text in self.vacuous:
             warnings.warn(f"gradcheck: {text}", VacuousCheckWarning, stacklevel=3)  # points at gradcheck's caller
         return self.report
+
+    def check_alone(self, op: Op, inputs: list[Any]) -> Failure | None:
+        """What is wrong with one op of a graph."""
+        alone = OpClass(type(op), inputs, {})
+        alone.chosen = [i for i in alone.floating if op.needs[i]]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VacuousCheckWarning)
+            failures = Check(alone, self.seed, self.directions, self.rtol).run().failures if alone.chosen else []
+        return failures[0] if failures else None
 
     def at(self, arrays: list[Any]) -> Point:
         """The output at a point; its gradients wait for ``differentiate``."""

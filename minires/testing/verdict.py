@@ -1,11 +1,13 @@
 """What is said when a gradient is wrong: a diagnosis, made from the full numeric gradient, and a message."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .diagnose import Case, axes_summed, diagnose
+from .case import Case
+from .diagnose import axes_summed, diagnose
 from .numeric import bisect
 from .point import FULL_LIMIT, Point, generator
 from .report import Failure, Report, describe, describe_factor
@@ -13,10 +15,10 @@ from .subject import Subject
 
 
 class Verdict:
-    """Adds failures to a report."""
+    """Adds failures to a report. check_alone: the checker, for one op and its inputs."""
 
-    def __init__(self, subject: Subject, report: Report, point: Point):
-        self.subject, self.report, self.point = subject, report, point
+    def __init__(self, subject: Subject, report: Report, point: Point, check_alone: Callable):
+        self.subject, self.report, self.point, self.check_alone = subject, report, point, check_alone
 
     def full(self, point: Point, i: int, v: Any = None, grad: Any = None) -> tuple[Any, Any]:
         """(grad, its full numeric counterpart, None if it is too large); at a kink the numeric value is backward's."""
@@ -58,7 +60,10 @@ class Verdict:
             other = np.asarray(point.other[i])
             return other, self.full(point, i, point.w, other)[1]
 
-        case = Case(self.subject, point.arrays, i, point.v, point.y, grad, numeric, point.floor(i), second)
+        noise = point.floor(i)
+        case = Case(
+            self.subject, point.arrays, i, point.v, point.y, grad, numeric, noise, second, self.check_alone
+        )  # fmt: skip
         kind, likely = diagnose(case)
         self.fail(i, kind, likely, grad, numeric)
 
