@@ -259,17 +259,18 @@ def _same_as_with(case: Case, i: int | None, turned: np.ndarray) -> bool:
     at = arrays[case.slot]
     rng = np.random.default_rng(0)
     size = float(np.abs(v * case.output).sum())
+    try:
+        here = case.subject.value(arrays)
+    except (ValueError, TypeError, IndexError):  # it does not fit there
+        return False
     for _ in range(2):
         direction = np.asarray(rng.standard_normal(at.shape))
 
         def phi(t, direction=direction):
             moved = [np.asarray(at + t * direction) if k == case.slot else a for k, a in enumerate(arrays)]
-            return float((v * case.subject.value(moved)).sum())
+            return float((v * (case.subject.value(moved) - here)).sum())
 
-        try:
-            found = slope(phi, size, float(np.linalg.norm(case.grad)), unit_of(at))
-        except (ValueError, TypeError, IndexError):  # it does not fit there
-            return False
+        found = slope(phi, size, float(np.linalg.norm(case.grad)), unit_of(at))
         tolerance = 1e-3 * float(np.linalg.norm(case.error)) + found.noise
         if abs(float((case.grad * direction).sum()) - found.value) > tolerance:
             return False
