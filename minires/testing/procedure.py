@@ -150,8 +150,8 @@ class Check:
         """What is wrong with backward as a function of grad_output, if anything is: (kind, words).
 
         Multiples by powers of two must be exact. For other sums and multiples, gradients that should be equal may
-        differ by 1e-9 of the largest entry and by backward's own rounding, measured on multiples. (A saturated softmax
-        loses most digits: the gradient is a tiny difference of larger numbers.)
+        differ by 1e-9 of the largest entry and by backward's own rounding, measured on multiples, or ε times what the
+        gradient may be inside. (A saturated softmax loses most digits: its gradient is a tiny difference.)
         """
         largest = float(max(np.abs(first).max(initial=0), np.abs(other).max(initial=0)))
         if not _apart(again, first) <= 1e-9 * largest:
@@ -179,7 +179,8 @@ class Check:
             return "wrong_dtype", text
 
         def near(a: np.ndarray, b: np.ndarray) -> bool:  # NaN is near nothing
-            return _apart(a, b) <= 1e-9 * largest + 64 * rounding
+            apart = _apart(a, b)
+            return apart <= 1e-9 * largest + 64 * rounding or apart <= 64 * EPS * self.point.steepness(i)
 
         if not near(both, first + other):
             return "not_linear", "backward is not linear in grad_output; it must only be multiplied and summed"
