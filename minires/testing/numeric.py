@@ -66,7 +66,7 @@ def slope(
             settled, straight = max(error, before) <= 10 * matters + noise, bend <= matters + noise
             if (settled and straight) or measured:
                 break
-            rough = min(rough, rounding(phi, h, unit), rounding(phi, h / 64, unit))  # the nearer, the less curvature
+            rough = min(rough, rounding(phi, h, unit))
         value, order = (4 * fine - middle) / 3, math.log2(before / error) if min(error, before) > noise else None
         kink = settled and not straight and 0.5 * seen <= bend <= 2 * seen
         hidden = settled and straight and 0 < seen < 10 * noise and here is None  # is the kink gone, or only unseen?
@@ -86,16 +86,17 @@ def slope(
 
 
 def rounding(phi: Callable[[float], float], h: float, unit: float) -> float:
-    """The standard deviation of φ's rounding beside 0: the median of its third differences, which no single kink moves.
+    """The standard deviation of φ's rounding beside 0: the median of its fifth differences.
 
-    If φ does not change from one point to the next, it is a staircase: its steps are then roundings of numbers that
-    are not seen here, as large as φ becomes within some units.
+    They do not see curvature, and a single kink moves less than half of them. If φ hardly changes from one point to the
+    next, it is a staircase: its steps are then roundings of numbers that are not seen here, as large as φ becomes
+    within some units.
     """
-    values = np.array([phi(h / 8 * (1 + k / 32)) for k in range(9)])
-    jitter = float(np.median(np.abs(np.diff(values, 3)))) / math.sqrt(20) / 0.67  # of a normal distribution
+    values = np.array([phi(h / 8 * (1 + k / 64)) for k in range(17)])
+    jitter = float(np.median(np.abs(np.diff(values, 5)))) / math.sqrt(252) / 0.67  # of a normal distribution
     if not math.isfinite(jitter):
         return math.inf
-    if len(set(values.tolist())) > 6:
+    if len(set(values.tolist())) > 11:
         return jitter
     return max(jitter, EPS * float(np.abs(values).max()), EPS * reach(phi, unit))
 

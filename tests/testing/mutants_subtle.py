@@ -53,7 +53,7 @@ leaky = Pair(
     lambda g, x: (g * np.where(x > 0, 1.0, 0.1),),
     zeros((4, 5), share=0.3),
 )
-absolute = Pair("abs of whole numbers", np.abs, lambda g, x: (g * np.sign(x),), whole((4, 5)))
+absolute = Pair("abs of whole numbers", np.abs, lambda g, x: (g * np.sign(x),), whole((4, 5), spread=1.0))
 
 
 def _winner(g, x):
