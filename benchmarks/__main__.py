@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 
+from .alarms import alarms
 from .checks import checks
 from .harness import PYTHONS, Plan
 from .kernels import ops
@@ -17,10 +18,10 @@ PAGES = {
     page.__name__: page
     for page in (
         *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, engine, checks, science, tune, readme),
+        *(depth1202, recording, engine, checks, alarms, science, tune, readme),
     )
 }
-LONG = ("depth1202", "science", "tune")  # minutes however often they are measured; --quick runs them only by name
+LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name
 NEVER_UNASKED = ("tune", "readme")
 
 

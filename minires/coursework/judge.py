@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..testing import gradcheck
-from ..testing.diagnose import Case, factor, moved, pattern, shifted
+from ..testing.case import Case
+from ..testing.diagnose import factor, moved, pattern, shifted
 from ..testing.report import VacuousCheckWarning, describe
 from ..testing.subject import PlainPair
 from .learner import Learner, Other, Wrong

@@ -6,59 +6,24 @@ thousandth of the error G − N, N being the numeric gradient.
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .edges import explain_edges
+from .case import Case, Diagnosis
+from .edges import explain_edges, find_silent_edge, ops_of
+from .lstm import MISTAKES, recognise
+from .normalisation import batch_norm_terms, other_statistics
 from .numeric import slope, unit_of
-from .report import describe
-from .subject import Graph, Subject
-
-Diagnosis = tuple[str, str]
-
-
-@dataclass
-class Case:
-    """One wrong gradient, that of array ``slot``: backward's ``grad``, the ``numeric`` one, and what they came from."""
-
-    subject: Subject
-    arrays: list[Any]
-    slot: int
-    cotangent: np.ndarray
-    output: np.ndarray
-    grad: np.ndarray
-    numeric: np.ndarray
-    noise: float
-    second: Callable[[], tuple[np.ndarray, np.ndarray]]  # the same two for another grad_output
-
-    @cached_property
-    def error(self) -> np.ndarray:
-        """G − N."""
-        return self.grad - self.numeric
-
-    @cached_property
-    def slack(self) -> float:
-        """How far a hypothesis may lie from G."""
-        return 1e-3 * float(np.abs(self.error).max(initial=0)) + self.noise
-
-    def explains(self, hypothesis: np.ndarray, where: Any = ...) -> bool:
-        """Whether a hypothesis is G, as far as differences can tell."""
-        return bool(np.abs(self.grad[where] - hypothesis[where]).max(initial=0) <= self.slack)
-
-    @property
-    def x(self) -> np.ndarray:
-        """The array whose gradient is wrong."""
-        return self.arrays[self.slot]
+from .report import describe, describe_factor
+from .subject import Graph
 
 
 def diagnose(case: Case) -> Diagnosis:
     """(kind, words) of the first hypothesis that explains the error; if none does, where the error is."""
     if not np.isfinite(case.grad).all():
         return "partly_wrong", f"{int((~np.isfinite(case.grad)).sum())} of {case.grad.size} entries are NaN or Inf"
-    for hypothesis in (zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, fork):
+    for hypothesis in HYPOTHESES:
         found = hypothesis(case)
         if found is not None:
             return found
@@ -82,7 +47,7 @@ def factor(case: Case) -> Diagnosis | None:
         return None
     if abs(c + 1) < 1e-4:
         return "sign", "the sign is wrong: −1 times the gradient"
-    return "constant_factor", f"the gradient is {describe(c)} times the right one{_name_factor(case, c)}"
+    return "constant_factor", f"the gradient is {describe_factor(c)} times the right one{_name_factor(case, c)}"
 
 
 def factor_per_channel(case: Case) -> Diagnosis | None:
@@ -154,49 +119,67 @@ def shifted(case: Case) -> Diagnosis | None:
     return None
 
 
-def batch_norm_terms(case: Case) -> Diagnosis | None:
-    """G − N is constant along axes (a mean), or proportional to the centred input (a variance), or the sum of both."""
-    for axes in _statistics_axes(case.grad.ndim):
-        count = int(np.prod([case.grad.shape[a] for a in axes]))
-        if count < 4:
-            continue
-        level = case.error.mean(axes, keepdims=True)
-        centred = case.x - case.x.mean(axes, keepdims=True)
-        square = (centred * centred).sum(axes, keepdims=True)
-        share = (case.error * centred).sum(axes, keepdims=True) / np.where(square == 0, 1, square)
-        rest = case.error - level
-        normalises = _normalises(case, axes, centred)
-        if np.abs(rest).max() <= case.slack:
-            term = 'batch norm\'s "- mean(dxhat)" term' if normalises else "a mean over them"
-            text = f"the error is constant over axes {axes}"
-            return "missing_mean_term", f"{text}: {term} is missing, wrong or not wanted"
-        if np.abs(case.error - share * centred).max() <= case.slack:
-            term = 'batch norm\'s variance term "- xhat * mean(dxhat * xhat)"' if normalises else "a multiple of it"
-            text = f"the error is proportional to the input, centred over axes {axes}"
-            return "missing_variance_term", f"{text}: {term} is missing or has a wrong factor"
-        if count > 4 and np.abs(rest - share * centred).max() <= case.slack:
-            terms = "batch norm's mean and variance terms" if normalises else "what goes through a mean and a variance"
-            text = f"the error is a constant plus a multiple of the centred input over axes {axes}"
-            return "missing_mean_term", f"{text}: {terms} {'are both' if normalises else 'is'} missing"
-    return None
-
-
 def fork(case: Case) -> Diagnosis | None:
     """The contributions of the consumers at a fork were not all added once."""
+    return _in_graph(case, explain_edges)
+
+
+def silent_edge(case: Case) -> Diagnosis | None:
+    """An op sends back nothing, or nothing but zeros."""
+    return _in_graph(case, find_silent_edge)
+
+
+def _in_graph(case: Case, explain: Callable[..., Diagnosis | None]) -> Diagnosis | None:
+    """What an explanation that needs the graph says."""
     if not isinstance(case.subject, Graph):
         return None
     chosen = case.subject.chosen
     for wanted in (case.subject.floating, chosen):  # the ledger sees most if all arrays require a gradient
         case.subject.chosen = wanted
         try:
-            return explain_edges(
-                case.subject, case.arrays, case.slot, case.cotangent, case.grad, case.numeric, case.slack
-            )
+            return explain(case.subject, case.arrays, case.slot, case.cotangent, case.grad, case.numeric, case.slack)
         except (ValueError, TypeError):  # but not every array may: the probabilities of a cross-entropy
             continue
         finally:
             case.subject.chosen = chosen
     return None
+
+
+def wrong_op(case: Case) -> Diagnosis | None:
+    """One of the graph's ops is wrong: each is checked by itself, the last one first, with the arrays that it met."""
+    if not isinstance(case.subject, Graph) or case.subject.engine is not None:
+        return None
+    seen = set()
+    for op, inputs, output in reversed(ops_of(case.subject, case.arrays)):
+        key = type(op), tuple(np.shape(a) for a in inputs)
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            alone = np.array_equal(type(op)().forward(*inputs), output)
+        except (TypeError, ValueError, IndexError):  # it has options, which are not known
+            continue
+        failure = case.check_alone(op, inputs) if alone else None
+        if failure is not None:
+            where = f" in {op.scope}" if op.scope else ""
+            kind = "edge_missing" if failure.kind == "no_gradient" else "wrong_op"
+            return kind, f"{op.name}.backward{where} is wrong by itself: {failure.likely}"
+    return None
+
+
+def lstm(case: Case) -> Diagnosis | None:
+    """An LSTM's gate is wrong, or what goes back through time."""
+    found = recognise(case.arrays, case.output)
+    for mistake in MISTAKES:
+        if found and case.explains(found.gradient(case.arrays, case.cotangent, case.slot, mistake)):
+            return "lstm", f"as in an LSTM's backward in which {mistake.text}"
+    return None
+
+
+HYPOTHESES = (
+    zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, other_statistics, fork, wrong_op,
+    lstm, silent_edge,
+)  # fmt: skip
 
 
 # ── where, if nothing explains it ───────────────────────────────────────────────────────────────────────────────────
@@ -254,29 +237,6 @@ def _subsets(axes: Any) -> Iterator[tuple[int, ...]]:
     return itertools.chain.from_iterable(itertools.combinations(axes, k) for k in range(1, len(axes) + 1))
 
 
-def _statistics_axes(ndim: int) -> list[tuple[int, ...]]:
-    """The axes along which means are commonly taken: per channel first, then per sample, per position, all, one."""
-    every = tuple(range(ndim))
-    groups = [tuple(a for a in every if a != 1), every[1:], every[2:], every[-1:], every[:1], every]
-    return [group for k, group in enumerate(groups) if group and group not in groups[:k]]
-
-
-def _normalises(case: Case, axes: tuple[int, ...], centred: np.ndarray) -> bool:
-    """Whether the input seems to be normalised over these axes, judging by its right gradient or backward's.
-
-    A function that does not change when its input is shifted or stretched has a gradient with mean 0 and no component
-    along the centred input (apart from ε). If backward's has mean 0, it is that of a batch norm in training, perhaps
-    one that should be in evaluation.
-    """
-    for grad in (case.numeric, case.grad):
-        size = np.sqrt((grad * grad).sum(axes))
-        level = np.abs(grad.mean(axes))
-        along = np.abs((grad * centred).sum(axes)) / np.maximum(np.sqrt((centred * centred).sum(axes)), 1e-300)
-        if size.all() and (level <= 1e-4 * size).all() and (along <= 0.05 * size).all():
-            return True
-    return False
-
-
 def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """An array, transposed or flipped in each way that keeps its shape and occurs as a mistake."""
     ndim = array.ndim
@@ -299,17 +259,18 @@ def _same_as_with(case: Case, i: int | None, turned: np.ndarray) -> bool:
     at = arrays[case.slot]
     rng = np.random.default_rng(0)
     size = float(np.abs(v * case.output).sum())
+    try:
+        here = case.subject.value(arrays)
+    except (ValueError, TypeError, IndexError):  # it does not fit there
+        return False
     for _ in range(2):
         direction = np.asarray(rng.standard_normal(at.shape))
 
         def phi(t, direction=direction):
             moved = [np.asarray(at + t * direction) if k == case.slot else a for k, a in enumerate(arrays)]
-            return float((v * case.subject.value(moved)).sum())
+            return float((v * (case.subject.value(moved) - here)).sum())
 
-        try:
-            found = slope(phi, size, float(np.linalg.norm(case.grad)), unit_of(at))
-        except (ValueError, TypeError, IndexError):  # it does not fit there
-            return False
+        found = slope(phi, size, float(np.linalg.norm(case.grad)), unit_of(at))
         tolerance = 1e-3 * float(np.linalg.norm(case.error)) + found.noise
         if abs(float((case.grad * direction).sum()) - found.value) > tolerance:
             return False

@@ -44,11 +44,7 @@ def explain_edges(
     slack: float,
 ) -> tuple[str, str] | None:
     """(kind, words) if a mistake at a fork turns the contributions of its consumers into this gradient."""
-    ledger = Ledger()
-    with autograd.switch(recorder=ledger):
-        y, leaves = subject.build(arrays)
-        leaf = leaves[slot]
-        autograd.grad(y, [leaf], cotangent, keep_graph=True, allow_unused=True)
+    ledger, leaf = _walked(subject, arrays, slot, cotangent)
     reference = ledger.totals.get(leaf)
     if reference is None:
         return None
@@ -59,6 +55,46 @@ def explain_edges(
     if near(reference, numeric):
         return _walk_at_fault(subject, arrays, slot, cotangent, grad, near, ledger, leaf)
     return _op_at_fault(numeric - reference, near, ledger, leaf) if near(reference, grad) else None
+
+
+def find_silent_edge(
+    subject: Graph,
+    arrays: list[Any],
+    slot: int,
+    cotangent: np.ndarray,
+    grad: np.ndarray,
+    numeric: np.ndarray,
+    slack: float,
+) -> tuple[str, str] | None:
+    """(kind, words) for an op that sends back nothing, or nothing but zeros, if the op and not the walk is at fault."""
+    ledger, leaf = _walked(subject, arrays, slot, cotangent)
+    if leaf not in ledger.totals or np.abs(ledger.totals[leaf] - grad).max(initial=0) > slack:
+        return None
+    for source in [leaf, *(op for op, _, _ in ledger.ops)]:
+        for op in _users(ledger, source):
+            edges = ledger.edges.get(source, [])
+            if any(edge.consumer is op and not edge.grad.any() for edge in edges):
+                return "edge_missing", f"{_label(op)} sends back nothing but zeros to {_label(source)}"
+            if edges and op not in [edge.consumer for edge in edges]:
+                return "edge_missing", f"{_label(op)} uses {_label(source)} but sends nothing back: detached?"
+    return None
+
+
+def ops_of(subject: Graph, arrays: list[Any]) -> list[tuple[Op, list[Any], Any]]:
+    """Every op with its input and output arrays, in the order of creation."""
+    ledger = Ledger()
+    with autograd.switch(recorder=ledger):
+        subject.build(arrays)
+    return ledger.ops
+
+
+def _walked(subject: Graph, arrays: list[Any], slot: int, cotangent: np.ndarray) -> tuple[Ledger, Any]:
+    """The ledger of a forward and a backward pass, and the leaf of one of the arrays."""
+    ledger = Ledger()
+    with autograd.switch(recorder=ledger):
+        y, leaves = subject.build(arrays)
+        autograd.grad(y, [leaves[slot]], cotangent, keep_graph=True, allow_unused=True)
+    return ledger, leaves[slot]
 
 
 # ── the walk is wrong ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,13 +173,6 @@ def _op_at_fault(missing, near, ledger, leaf) -> tuple[str, str] | None:
                         "edge_missing",
                         f"the contribution{where} through {_label(op)} is missing: detached, dropped?",
                     )
-    for source in [leaf, *(op for op, _, _ in ledger.ops)]:
-        for op in _users(ledger, source):
-            edges = ledger.edges.get(source, [])
-            if any(edge.consumer is op and not edge.grad.any() for edge in edges):
-                return "edge_missing", f"{_label(op)} sends back nothing but zeros to {_label(source)}"
-            if edges and op not in [edge.consumer for edge in edges]:
-                return "edge_missing", f"{_label(op)} uses {_label(source)} but sends nothing back: detached?"
     return None
 
 

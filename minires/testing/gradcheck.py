@@ -33,6 +33,8 @@ def gradcheck(
     only: indices or names of the gradients to check. options: keyword arguments of f.
     directions: how many random directions each gradient is measured along.
     engine: called instead of `minires.autograd.backward`, as ``engine([output], [grad_output])``, to fill ``.grad``.
+    A kink at the inputs (a ReLU's zero, a tie): the gradient is measured a little way off, and must lie between the
+    slopes on the two sides at the kink itself. Layers that f finds around it are checked in float64 and not judged.
     rtol: allowed error relative to the gradient's norm. float32 inputs are checked in float64; the gradients in float32
     may then differ from the float64 ones by 1e-4 of the largest entry. Inputs and parameters are left as they were.
 

@@ -30,16 +30,17 @@ def taylor(f: Any, *inputs: Any, seed: int = 0, only: Any = None, **options: Any
     check = prepare(f, *inputs, seed=seed, only=only, **options)
     tops, floors = [], []
     with check.subject.borrowed():
-        check.start()
+        point = check.at(check.arrays)
+        point.differentiate()
         for count, i in enumerate(check.subject.chosen):
-            grad, name = check.first[i], check.subject.names[i]
+            grad, name = point.grads[i], check.subject.names[i]
             if grad is None or np.shape(grad) != check.arrays[i].shape:
                 continue
-            direction = check.directions_of(i)[0]
-            phi, _ = check.along(i, direction)
+            direction = point.directions_of(i)[0]
+            phi = point.along(i, direction)
             unit, slope = unit_of(check.arrays[i]), float((grad * direction).sum())
             remainder = np.array([abs(phi(h * unit) - h * unit * slope) for h in steps])
-            floor = 4 * EPS * check.size_of(i)
+            floor = 4 * EPS * point.size_of(i)
             shown = np.maximum(remainder, floor / 30)
             order = observed_order(steps, remainder, 30 * floor)
             right = order is None or order > 1.5

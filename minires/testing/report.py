@@ -24,10 +24,15 @@ KINDS = (
     "shifted",
     "missing_mean_term",  # the error is constant along the axes of a mean
     "missing_variance_term",  # the error is proportional to the centred input
+    "wrong_statistics",  # another mean and variance than forward's, such as the running ones
     "edge_overwritten",  # at a fork, the last contribution replaced the others
     "edge_missing",
     "edge_counted_twice",
     "edge_sign",
+    "lstm",  # an LSTM's gate, or what goes back through time
+    "wrong_op",  # one op of several: its backward is wrong by itself
+    "memory_layout",  # another gradient for the same grad_output in a strided view, or in Fortran order
+    "wrong_at_kink",  # right everywhere but at a kink, where it is not between the slopes on the two sides
     "partly_wrong",  # none of these: how many entries, and where
     "float32",  # right in float64, too far off in float32
     "too_many_kinks",  # no direction is smooth enough to measure
@@ -117,6 +122,12 @@ class Report:
             error = GradCheckError(str(self))
             error.report = self
             raise error
+
+
+def describe_factor(factor: float) -> str:
+    """A factor for a message; one that is nearly 1 as 1 + 5e-06."""
+    off = factor - 1
+    return f"1 {'+' if off > 0 else '−'} {abs(off):.2g}" if abs(off) < 1e-3 else describe(factor)
 
 
 def describe(value: Any) -> str:

@@ -4,8 +4,10 @@ A subject is a pair of plain functions, an op class, or a function of Tensors (w
 """
 
 import contextlib
+import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,10 @@ class Subject:
     def decisions(self, arrays: list[Any]) -> list[np.ndarray]:
         """Which way each ReLU and each pooling window decided (nothing, where that cannot be seen)."""
         return []
+
+    def is_one_op(self, arrays: list[Any]) -> bool:
+        """Whether one backward does it all, as far as can be seen."""
+        return True
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
@@ -109,7 +115,8 @@ class Graph(Subject):
         super().__init__(type(f).__name__ if isinstance(f, Module) else _name(f), signature, inputs)
         self.f, self.options, self.engine = f, options, engine
         self.given = len(self.inputs)
-        self.modules = [m for m in (f, params) if isinstance(m, Module)]
+        outside = _used_from_outside(f)
+        self.modules = [m for m in (f, params, *outside) if isinstance(m, Module)]
         self.parameters = _named_parameters(params if params is not None else f if isinstance(f, Module) else {})
         for name, p in self.parameters.items():
             self.keys.append(name)
@@ -117,6 +124,10 @@ class Graph(Subject):
             self.inputs.append(p.data)
         owners = [m for root in self.modules for m in root.modules()]
         self.buffers = [(m, name, buffer) for m in owners for name, buffer in m._own("buffer")]
+        tensors: list[Tensor] = [t for m in outside if isinstance(m, Module) for t in m.parameters()]
+        tensors += [t for t in outside if isinstance(t, Tensor) and t.op is None and t.dtype.kind == "f"]
+        known = {id(p) for p in self.parameters.values()}
+        self.outside = [(t, t.data) for t in tensors if id(t) not in known]
         self.random = random.get_state()
 
     def build(self, arrays: list[Any]) -> tuple[Tensor, list[Any]]:
@@ -133,8 +144,18 @@ class Graph(Subject):
         for i, p in enumerate(self.parameters.values(), self.given):
             p.data, p.grad, p.requires_grad = arrays[i], None, i in self.chosen
             leaves.append(p)
-        with autograd.switch(grad_enabled=True):
-            y = self.f(*leaves[: self.given], **self.options)
+        for t, data in self.outside:
+            t.data = data.astype(working)
+        try:
+            with autograd.switch(grad_enabled=True):
+                y = self.f(*leaves[: self.given], **self.options)
+        except TypeError as error:
+            if working == np.float64 and "float32" in str(error):
+                raise TypeError(
+                    f"gradcheck: {error}. The check runs in float64, and {self.name} uses something in float32 that "
+                    "was not passed: pass the layer itself (or params=layer), or convert it: layer.double()"
+                ) from error
+            raise
         if not isinstance(y, Tensor):
             raise TypeError(f"gradcheck: {self.name} returned a {type(y).__name__}; expected one Tensor")
         return y, leaves
@@ -164,10 +185,16 @@ class Graph(Subject):
         return self.build(arrays)[0].data
 
     def decisions(self, arrays):
+        return self._watched(arrays).found
+
+    def is_one_op(self, arrays):
+        return self._watched(arrays).ops <= 1
+
+    def _watched(self, arrays):
         seen = _Decisions()
         with autograd.switch(recorder=seen):
             self.build(arrays)
-        return seen.found
+        return seen
 
     @contextlib.contextmanager
     def borrowed(self):
@@ -178,17 +205,21 @@ class Graph(Subject):
             finally:
                 for p, data, grad, requires_grad in before:
                     p.data, p.grad, p.requires_grad = data, grad, requires_grad
+                for t, data in self.outside:
+                    t.data = data
                 for module, name, buffer in self.buffers:
                     setattr(module, name, buffer)
 
 
 class _Decisions(autograd.Recorder):
-    """Records what every op with a kink decided."""
+    """Records what every op with a kink decided, and counts the ops."""
 
     def __init__(self) -> None:
         self.found: list[np.ndarray] = []
+        self.ops = 0
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
+        self.ops += 1
         if op.name in ("ReLU", "LeakyReLU", "Abs"):
             self.found.append(inputs[0] > 0)
         elif op.name in ("Maximum", "Minimum"):
@@ -220,6 +251,38 @@ def _named_parameters(params: Any) -> dict[str, Tensor]:
     if isinstance(params, dict):
         return dict(params)
     return {f"params[{i}]": p for i, p in enumerate(params)}
+
+
+def _used_from_outside(f: Any) -> list[Any]:
+    """Modules and tensors that a function, or one that it calls, finds in the code around it."""
+    found: list[Any] = []
+    seen: set[int] = set()
+
+    def visit(value: Any, depth: int = 0) -> None:
+        if id(value) in seen or depth > 6:
+            return
+        seen.add(id(value))
+        parts: Iterable[Any] = ()
+        if isinstance(value, Module | Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple | dict):
+            parts = value.values() if isinstance(value, dict) else value
+        elif isinstance(value, functools.partial):
+            parts = [value.func, value.args, value.keywords]
+        elif inspect.ismethod(value):
+            parts = [value.__self__, value.__func__]
+        elif type(value).__module__.startswith(("minires.", "numpy", "builtins")) and not inspect.isfunction(value):
+            return
+        elif inspect.isfunction(value) and not value.__module__.startswith("minires."):
+            names = inspect.getclosurevars(value)
+            parts = [*names.nonlocals.values(), *names.globals.values(), *(value.__defaults__ or ())]
+        elif not isinstance(value, type | types.ModuleType | types.FunctionType):
+            parts = list(getattr(value, "__dict__", {}).values())
+        for part in parts:
+            visit(part, depth + 1)
+
+    visit(None if isinstance(f, Module) else f)
+    return found
 
 
 def _one_each(grads: Any, count: int, what: str) -> list[Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from testing.mutants import MAIN
 from testing.mutants_heldout import HELD_OUT
+from testing.mutants_subtle import SUBTLE
 from testing.subjects import Mutant
 
 from minires.testing import gradcheck
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "row is a backward function that is wrong in one known way.\nThe mutants of the held-out set were written "
         "before the code that makes the diagnoses."
     ]
-    for title, mutants in (("Main set", MAIN), ("Held-out set", HELD_OUT)):
+    for title, mutants in (("Main set", MAIN), ("Held-out set", HELD_OUT), ("Subtle set", SUBTLE)):
         parts.append(table(title, [judge(mutant, range(seeds)) for mutant in mutants], seeds))
         print(parts[-1].splitlines()[2])
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -278,8 +278,15 @@ def test_entries_at_a_kink_are_skipped_and_reported():
     assert _kind((s.relu.forward, lambda g, x: (2 * g * (x > 0),)), x) == "constant_factor"
 
 
-def test_too_many_kinks_fail():
-    assert _kind(F.relu, np.zeros((3, 4))) == "too_many_kinks"
+def test_where_all_sit_at_a_kink_the_gradient_is_checked_beside_it():
+    x = np.zeros((3, 4))
+    assert "12 of 12 entries skipped" in str(gradcheck(F.relu, x))
+    assert _kind((s.relu.forward, lambda g, x: (2 * g * (x > 0),)), x) == "constant_factor"
+
+
+def test_kinks_everywhere_fail():
+    """A triangle wave that is finer than most steps."""
+    assert _kind((lambda x: np.abs(x * 1e9 % 2 - 1), lambda g, x: (1e9 * g * np.sign(x * 1e9 % 2 - 1),)), X)
 
 
 def test_a_kink_very_near_shrinks_the_step():
@@ -393,3 +400,128 @@ def test_batch_norm_is_spoken_of_only_where_something_is_normalised():
         (failure,) = gradcheck(pair, x, raise_on_failure=False).failures
         assert failure.kind == "missing_mean_term"
         assert ("batch norm" in failure.likely) == (name == "batch norm"), failure.likely
+
+
+# ── what no tolerance may hide ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_one_wrong_entry_of_2500_is_found_whatever_sits_at_a_kink(share):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((50, 50)) * (rng.random((50, 50)) >= share)
+        x[7, 7] = 1.0
+
+        def backward(g, x):
+            grad = g * (x > 0)
+            grad[7, 7] *= 1.5
+            return (grad,)
+
+        assert _kind((s.relu.forward, backward), x, seed=seed) in ("partly_wrong", "wrong_at_kink")
+
+
+def test_a_factor_of_almost_1_is_found_on_every_seed_and_told():
+    for seed in range(50):
+        assert _kind((np.tanh, lambda g, x: ((1 + 5e-6) * g * (1 - np.tanh(x) ** 2),)), X, seed=seed)
+    report = gradcheck((np.tanh, lambda g, x: ((1 - 5e-6) * g * (1 - np.tanh(x) ** 2),)), X, raise_on_failure=False)
+    assert report.failures[0].likely == "the gradient is 1 − 5e-06 times the right one"
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.5, 0.99, 1.01, 2.0])
+def test_saturated_loss_is_measured_not_excused(factor):
+    """The gradient is 4e−9, the loss is computed to 1e−16, so 1 % of the gradient is known."""
+
+    def loss(z):
+        shifted = z - z.max(1, keepdims=True)
+        return (np.log(np.exp(shifted).sum(1)) - shifted[:, 0]).mean()
+
+    z = np.array([[20.0, 0, 0]])
+    assert gradcheck((loss, lambda g, z: (g * (s.softmax(z) - np.eye(3)[[0]]),)), z)
+    assert _kind((loss, lambda g, z: (factor * g * (s.softmax(z) - np.eye(3)[[0]]),)), z)
+
+
+def test_forward_in_float32_cannot_be_checked_and_is_told():
+    report = gradcheck(
+        (lambda x: np.tanh(x.astype(np.float32)).astype(np.float64), lambda g, x: (g * (1 - np.tanh(x) ** 2),)),
+        X,
+        raise_on_failure=False,
+    )
+    assert report.failures[0].kind == "wrong_dtype" and "forward rounds" in report.failures[0].likely
+
+
+# ── grad_output: clipped, or laid out otherwise ─────────────────────────────────────────────────────────────────────
+
+
+def test_backward_that_cannot_take_a_strided_grad_output():
+    def backward(g, x):
+        if not g.flags.c_contiguous:
+            raise BufferError("not contiguous")
+        return (g,)
+
+    assert _kind(_identity(backward), X) == "memory_layout"
+
+
+@pytest.mark.parametrize("limit", [5.0, 20.0, 500.0])
+def test_clipping_is_found_far_above_the_usual_sizes(limit):
+    assert _kind(_identity(lambda g, x: (np.clip(g, -limit, limit),)), X) == "not_linear"
+
+
+# ── layers that a function finds around it ──────────────────────────────────────────────────────────────────────────
+
+
+def test_float32_layer_around_a_function_is_checked_in_float64_and_left_as_it_was():
+    layer, x = nn.Linear(4, 2), mr.tensor(X.astype(np.float32))
+    weight = layer.weight.data
+
+    class Holder:
+        inner = None
+
+        def __init__(self, layer):
+            self.inner = layer
+
+        def run(self, a):
+            return self.inner(a)
+
+    holder, layers = Holder(layer), [layer]
+    for f in (lambda a: layer(a), lambda a: layers[0](a).tanh(), holder.run, lambda a: a @ layer.weight.permute(1, 0)):
+        for given in (X, x):
+            assert gradcheck(f, given)
+            assert layer.weight.data is weight and weight.dtype == np.float32
+
+
+def test_float32_that_cannot_be_found_is_told_with_what_to_do():
+    with pytest.raises(TypeError, match=r"check runs in float64.*pass the layer itself.*layer\.double\(\)"):
+        gradcheck(lambda a: a @ mr.tensor(np.ones((4, 2), np.float32)), X)
+
+
+def test_broken_op_behind_a_layer_around_the_function_is_found():
+    layer = nn.Linear(4, 2)
+    assert _kind(lambda a: mr.apply(Coarse, layer(a)) * 1.0, X.astype(np.float32)) == "float32"
+
+
+def test_lstm_cell_with_states_turned_weights_and_other_gates_is_recognised():
+    """One step, weights (I, 4H), gates o, f, i, g."""
+
+    def gates(x, h, w, u, b):
+        o, f, i, g = np.split(x @ w + h @ u + b, 4, axis=1)
+        o, f, i = (1 / (1 + np.exp(-a)) for a in (o, f, i))
+        return o, f, i, np.tanh(g)
+
+    def forward(x, h, c, w, u, b):
+        o, f, i, g = gates(x, h, w, u, b)
+        return o * np.tanh(f * c + i * g)
+
+    def backward(grad, x, h, c, w, u, b):
+        o, f, i, g = gates(x, h, w, u, b)
+        after = f * c + i * g
+        dc = grad * o * (1 - np.tanh(after) ** 2)
+        da = np.concatenate(
+            [grad * np.tanh(after) * o * (1 - o), dc * c * f * (1 - f), dc * g * i, dc * i * (1 - g**2)], 1
+        )
+        return da @ w.T, da @ u.T, dc * f, x.T @ da, h.T @ da, da.sum(0)
+
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in ((5, 2), (5, 3), (5, 3), (2, 12), (3, 12), (12,))]
+    report = gradcheck((forward, backward), *arrays, raise_on_failure=False)
+    assert {f.input: f.kind for f in report.failures} == dict.fromkeys((0, 1, 3, 4, 5), "lstm")
+    assert "the factor 1 − i in the derivative of the input gate is missing" in report.failures[0].likely

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 from testing import mutation_table
+from testing.awkward import RIGHT, alarms
 from testing.correct import CORRECT
 from testing.mutants import MAIN, NOT_WRONG
 from testing.mutants_heldout import HELD_OUT
+from testing.mutants_subtle import SUBTLE
 
 from minires.testing import KINDS, gradcheck
+
+EVERY = [*MAIN, *HELD_OUT, *SUBTLE]
 
 
 def _name(case):
@@ -25,7 +29,12 @@ def test_correct_is_accepted(case):
     _accept(case, range(1 if case.slow else 3))
 
 
-@pytest.mark.parametrize("mutant", [*MAIN, *HELD_OUT], ids=_name)
+@pytest.mark.parametrize("kind", RIGHT, ids=_name)
+def test_right_code_on_awkward_inputs_is_accepted(kind):
+    assert alarms(kind, range(1)) == {}
+
+
+@pytest.mark.parametrize("mutant", EVERY, ids=_name)
 def test_mutant_is_rejected_and_named(mutant):
     verdict = mutation_table.judge(mutant, [1000])
     assert not verdict.accepted
@@ -33,8 +42,8 @@ def test_mutant_is_rejected_and_named(mutant):
 
 
 def test_mutants_are_enough_and_their_kinds_known():
-    assert len(MAIN) >= 40 and len({m.name for m in [*MAIN, *HELD_OUT]}) == len(MAIN) + len(HELD_OUT)
-    assert {kind for m in [*MAIN, *HELD_OUT] for kind in m.kinds} <= set(KINDS)
+    assert len(MAIN) >= 40 and len(RIGHT) >= 50 and len({m.name for m in EVERY}) == len(EVERY)
+    assert {kind for m in EVERY for kind in m.kinds} <= set(KINDS)
 
 
 def test_walk_that_is_right_is_accepted():
@@ -48,7 +57,15 @@ def test_correct_is_accepted_on_200_seeds(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mutants", "least"), [(MAIN, 0.85), (HELD_OUT, 0.70)], ids=["main", "held-out"])
+@pytest.mark.parametrize("kind", RIGHT, ids=_name)
+def test_right_code_on_awkward_inputs_is_accepted_on_30_seeds(kind):
+    assert alarms(kind, range(30)) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mutants", "least"), [(MAIN, 0.85), (HELD_OUT, 0.70), (SUBTLE, 0.85)], ids=["main", "held-out", "subtle"]
+)
 def test_mutants_on_50_seeds(mutants, least):
     verdicts = [mutation_table.judge(mutant, range(50)) for mutant in mutants]
     assert not [v.mutant.name for v in verdicts if v.accepted]

@@ -1,6 +1,7 @@
 """Assignment batch_norm: forward, the three terms of the gradient, evaluation, running statistics, training."""
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from ..learner import Learner
 from .training import trains
 
 Shape = tuple[int, ...] | str  # letters: sizes that are drawn
-IMAGES, ROWS, ANY, EPS = (4, 3, 3, 3), (8, 3), "nchw", 1e-5
+Shapes = Shape | tuple[str, ...]  # or several such shapes, tested one after the other
+IMAGES, ROWS, EPS = (4, 3, 5, 2), (8, 3), 1e-5
+ANY = "1chw", "nchw"  # one image, and several; no two sizes are equal
 
 
 def draw(rng: np.random.Generator, shape: Shape, dtype: type = np.float64) -> list[np.ndarray]:
@@ -23,10 +26,21 @@ def draw(rng: np.random.Generator, shape: Shape, dtype: type = np.float64) -> li
     return [a.astype(dtype) for a in arrays]
 
 
-def forward(shape: Shape, affine: bool = True, dtype: type = np.float64) -> Check:
+def each(shapes: Shapes, check: Callable[[Learner, np.random.Generator, Shape], None]) -> Check:
+    """The check for each of the shapes."""
+    several = isinstance(shapes, tuple) and isinstance(shapes[0], str)
+
+    def check_all(learner: Learner, rng: np.random.Generator) -> None:
+        for shape in cast(Iterable[Shape], shapes if several else [shapes]):
+            check(learner, rng, shape)
+
+    return check_all
+
+
+def forward(shapes: Shapes, affine: bool = True, dtype: type = np.float64) -> Check:
     """batch_norm gives the textbook's y, mean and var."""
 
-    def check(learner: Learner, rng: np.random.Generator) -> None:
+    def check(learner: Learner, rng: np.random.Generator, shape: Shape) -> None:
         x, gamma, beta = draw(rng, shape, dtype)
         arguments = (x, gamma, beta) if affine else (x,)
         right = textbook.batch_norm(*arguments)
@@ -50,7 +64,7 @@ def forward(shape: Shape, affine: bool = True, dtype: type = np.float64) -> Chec
         for name, mine, theirs, known in zip(("y", "mean", "var"), got, right, mistakes):
             judge(f"batch_norm of x {x.shape}, {name}", mine, theirs, known, tolerance)
 
-    return check
+    return each(shapes, check)
 
 
 def _over_batch(x, gamma, beta):
@@ -59,10 +73,10 @@ def _over_batch(x, gamma, beta):
     return textbook.per_channel(gamma, x.ndim) * x_hat + shift
 
 
-def gradient(slot: int, shape: Shape) -> Check:
+def gradient(slot: int, shapes: Shapes) -> Check:
     """One of the three gradients is the textbook's."""
 
-    def check(learner: Learner, rng: np.random.Generator) -> None:
+    def check(learner: Learner, rng: np.random.Generator, shape: Shape) -> None:
         x, gamma, beta = draw(rng, shape)
         _, mean, var = textbook.batch_norm(x, gamma, beta)
         judge_gradient(
@@ -76,13 +90,13 @@ def gradient(slot: int, shape: Shape) -> Check:
             rng,
         )
 
-    return check
+    return each(shapes, check)
 
 
-def evaluation(shape: Shape) -> Check:
+def evaluation(shapes: Shapes) -> Check:
     """batch_norm_eval uses the statistics it is given."""
 
-    def check(learner: Learner, rng: np.random.Generator) -> None:
+    def check(learner: Learner, rng: np.random.Generator, shape: Shape) -> None:
         x, gamma, beta = draw(rng, shape)
         mean, var = rng.standard_normal(x.shape[1]), rng.uniform(0.5, 2, x.shape[1])
         right = textbook.batch_norm_eval(x, gamma, beta, mean, var, EPS)
@@ -90,7 +104,7 @@ def evaluation(shape: Shape) -> Check:
         got = learner.call("batch_norm_eval", x, gamma, beta, mean, var, EPS)
         judge(f"batch_norm_eval of x {x.shape}", got, right, mistakes)
 
-    return check
+    return each(shapes, check)
 
 
 def running(momentum: float | None, count: int | None) -> Check:
@@ -128,11 +142,12 @@ ASSIGNMENT = Assignment(
         Test("gradient of x", "images", 2, gradient(0, IMAGES), THREE_TERMS),
         Test("gradient of x", "rows", 1, gradient(0, ROWS), THREE_TERMS),
         Test("gradient of x", "other sizes", 1, gradient(0, ANY), THREE_TERMS, hidden=True),
-        Test("gradient of x", "a batch of two", 1, gradient(0, "2chw"), THREE_TERMS, hidden=True),
+        Test("gradient of x", "a batch of two, and of one", 1, gradient(0, ("2chw", "1chw")), THREE_TERMS, hidden=True),
         Test("gradients of γ and β", "γ", 0.5, gradient(1, IMAGES), "γ multiplies x̂: sum g·x̂ over all but axis 1"),
         Test("gradients of γ and β", "β", 0.5, gradient(2, IMAGES), "β is added: sum g over all but axis 1"),
         Test("gradients of γ and β", "γ, other sizes", 0.5, gradient(1, ANY), "sum over all but axis 1", hidden=True),
-        Test("gradients of γ and β", "β, rows", 0.5, gradient(2, "nc"), "sum over all but axis 1", hidden=True),
+        Test("gradients of γ and β", "β, rows", 0.5, gradient(2, ("nc", "1cl")), "sum over all but axis 1",
+             hidden=True),
         Test("evaluation", "images", 1, evaluation(IMAGES), "the given mean and var, nothing of the batch"),
         Test("evaluation", "other sizes", 1, evaluation(ANY), "the given mean and var, nothing of the batch",
              hidden=True),

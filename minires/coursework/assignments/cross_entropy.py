@@ -19,8 +19,8 @@ def right_answers(logits: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, f
 
 
 def draw(rng: np.random.Generator, sizes: Draw, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """logits (N, K) and target (N); without sizes, they are drawn."""
-    n, k = sizes or (int(rng.integers(2, 9)), int(rng.integers(2, 7)))
+    """logits (N, K) and target (N); without sizes, two different ones are drawn."""
+    n, k = sizes or (int(size) for size in rng.choice(np.arange(2, 8), 2, False))
     return scale * rng.standard_normal((n, k)), rng.integers(0, k, n)
 
 

@@ -1,5 +1,7 @@
 """Assignment relu_maxpool: two operations that choose."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ...kernels import cpu, textbook
@@ -10,19 +12,28 @@ from .training import trains
 
 Pair = tuple[int, int]
 Geometry = tuple[Pair, Pair, Pair]
-APART: Geometry = ((2, 2), (2, 2), (0, 0))
-OVERLAPPING: Geometry = ((3, 3), (2, 2), (1, 1))
+APART: Geometry = ((2, 3), (2, 3), (0, 0))
+OVERLAPPING: Geometry = ((3, 2), (2, 1), (1, 0))
 ONE_BY_ONE: Geometry = ((3, 2), (1, 1), (0, 0))
 
 
-def draw(rng: np.random.Generator, geometry: Geometry | None) -> tuple[np.ndarray, Geometry]:
-    """An image and its windows; without geometry, all sizes are drawn."""
+def draws(rng: np.random.Generator, geometry: Geometry | None) -> Iterator[tuple[np.ndarray, Geometry]]:
+    """An image and its windows; without geometry, twice with sizes that are drawn.
+
+    The window, its stride and the padding are larger in one direction, then in the other: no axis can stand in for the
+    other. The first is one square image, the second two or three that are square with their padding.
+    """
     if geometry is not None:
-        return rng.standard_normal((2, 3, 7, 6)), geometry
-    kernel, stride = ((int(a), int(b)) for a, b in (rng.integers(2, 4, 2), rng.integers(1, 4, 2)))
-    padding = int(rng.integers(0, 2)), int(rng.integers(0, 2))
-    size = tuple(int(n) for n in rng.integers([1, 1, 5, 5], [3, 4, 9, 9]))
-    return rng.standard_normal(size), (kernel, stride, padding)
+        yield rng.standard_normal((2, 3, 7, 6)), geometry
+        return
+    for way in (1, -1):
+        stride = tuple(int(s) for s in np.sort(rng.choice(3, 2, False) + 1)[::way])
+        side, other = int(rng.integers(5, 9)), int(rng.integers(1, 4))
+        size = (1, other, side, side) if way == 1 else (other + 1, 1, side, side + 2)
+        yield (
+            rng.standard_normal(size),
+            ((2, 3), (stride[0], stride[1]), (0, 1)) if way == 1 else ((3, 2), (stride[0], stride[1]), (1, 0)),
+        )
 
 
 def rectified(values: np.ndarray | None, dtype: type = np.float64, nan: bool = False) -> Check:
@@ -71,20 +82,20 @@ def pooled(geometry: Geometry | None, change: str = "") -> Check:
     """max_pool2d gives the textbook's y and tap. change: "negative" inputs, or "ties"."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        x, windows = draw(rng, geometry)
-        x = {"negative": -1 - np.abs(x), "ties": np.round(x)}.get(change, x)
-        y, tap = textbook.max_pool2d(x, *windows)
-        got = parts("max_pool2d", learner.call("max_pool2d", x, *windows), 2, "y and tap")
-        what = f"max_pool2d with kernel {windows[0]}, stride {windows[1]}, padding {windows[2]}"
-        zeros = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in windows[2]]])
-        known = [("the padding is 0, and wins where all is negative; it is −∞",
-                  textbook.max_pool2d(zeros, *windows[:2])[0]),
-                 ("the mean for the maximum", textbook.avg_pool2d(x, *windows))]  # fmt: skip
-        judge(f"{what}, y", got[0], y, known)
-        if not isinstance(got[1], np.ndarray) or got[1].dtype.kind not in "iu":
-            raise Wrong(f"{what}: tap is not an array of whole numbers", "wrong type")
-        last = [("of several maxima, the last is taken; the first counts", _last(x, windows))]
-        judge(f"{what}, tap", got[1].astype(np.int64), tap, last)
+        for x, windows in draws(rng, geometry):
+            x = {"negative": -1 - np.abs(x), "ties": np.round(x)}.get(change, x)
+            y, tap = textbook.max_pool2d(x, *windows)
+            got = parts("max_pool2d", learner.call("max_pool2d", x, *windows), 2, "y and tap")
+            what = f"max_pool2d with kernel {windows[0]}, stride {windows[1]}, padding {windows[2]}"
+            zeros = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in windows[2]]])
+            known = [("the padding is 0, and wins where all is negative; it is −∞",
+                      textbook.max_pool2d(zeros, *windows[:2])[0]),
+                     ("the mean for the maximum", textbook.avg_pool2d(x, *windows))]  # fmt: skip
+            judge(f"{what}, y", got[0], y, known)
+            if not isinstance(got[1], np.ndarray) or got[1].dtype.kind not in "iu":
+                raise Wrong(f"{what}: tap is not an array of whole numbers", "wrong type")
+            last = [("of several maxima, the last is taken; the first counts", _last(x, windows))]
+            judge(f"{what}, tap", got[1].astype(np.int64), tap, last)
 
     return check
 
@@ -104,20 +115,25 @@ def pool_gradient(geometry: Geometry | None) -> Check:
     """max_pool2d_backward gives what the textbook's loops give."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        x, windows = draw(rng, geometry)
-        tap = textbook.max_pool2d(x, *windows)[1]
-        judge_gradient(
-            learner,
-            f"max_pool2d_backward with kernel {windows[0]}, stride {windows[1]}, padding {windows[2]}",
-            lambda g: (learner.call("max_pool2d_backward", g, tap, x.shape, *windows),),
-            lambda x: cpu.max_pool2d(x, *windows)[0],
-            lambda g: (textbook.max_pool2d_backward(g, tap, x.shape, *windows),),
-            [x],
-            0,
-            rng,
-        )
+        for x, windows in draws(rng, geometry):
+            judge_one(learner, rng, x, windows)
 
     return check
+
+
+def judge_one(learner: Learner, rng: np.random.Generator, x: np.ndarray, windows: Geometry) -> None:
+    """Judge the gradient for this image and these windows."""
+    tap = textbook.max_pool2d(x, *windows)[1]
+    judge_gradient(
+        learner,
+        f"max_pool2d_backward with kernel {windows[0]}, stride {windows[1]}, padding {windows[2]}",
+        lambda g: (learner.call("max_pool2d_backward", g, tap, x.shape, *windows),),
+        lambda x: cpu.max_pool2d(x, *windows)[0],
+        lambda g: (textbook.max_pool2d_backward(g, tap, x.shape, *windows),),
+        [x],
+        0,
+        rng,
+    )
 
 
 EDGES = np.array([[0.0, -0.0, 1e-300], [-1e-300, np.inf, -np.inf]])
