@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-if sys.platform == "win32":  # where no file can be removed while somebody has it open
-    import msvcrt
-else:
+try:
     import fcntl
+except ImportError:  # on Windows, where no file can be removed while somebody has it open; or in a browser
+    fcntl = None  # type: ignore[assignment]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
 
@@ -145,7 +145,7 @@ def _create(path: Path) -> int:
         if sys.platform == "win32":
             return handle
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle, wait=True)
         if _is_at(handle, path):  # else somebody found it without a lock and has removed it
             return handle
         os.close(handle)
@@ -157,7 +157,7 @@ def _remove_unless_held(path: str) -> None:
         return
     handle = os.open(path, os.O_RDWR)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
         if _is_at(handle, path):
             os.unlink(path)
     finally:
@@ -173,10 +173,7 @@ def _claim(path: Path) -> int | None:
             return None
         handle = os.open(path, os.O_RDONLY)  # somebody else's, who may be gone
     try:
-        if sys.platform == "win32":
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
         held = not _is_at(handle, path)  # what we hold may have been removed while we took hold of it
     except OSError as error:
         held = error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # else there are no locks here
@@ -184,6 +181,18 @@ def _claim(path: Path) -> int | None:
         os.close(handle)
         return None
     return handle
+
+
+def _lock(handle: int, wait: bool = False) -> None:
+    """Lock an open file for whoever has this handle. Raises OSError if it is locked already, or if there are no locks."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    elif fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 def _is_at(handle: int, path: str | os.PathLike) -> bool:

@@ -14,9 +14,10 @@ from minires import blas, threads as threads_module
 from minires.threads import parallel
 
 SMALL_CASE = """
-import _thread, threading, time
+import _thread, signal, threading, time
 from minires import threads
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits it as ignored
 threads.set_num_threads(2)
 main, finished = threading.get_ident(), []
 
