@@ -184,7 +184,7 @@ def _claim(path: Path) -> int | None:
 
 
 def _lock(handle: int, wait: bool = False) -> None:
-    """Lock an open file for whoever has this handle. Raises OSError if it is locked already, or if there are no locks."""
+    """Lock an open file for whoever has this handle. Raises OSError if it is locked, or if there are no locks."""
     if sys.platform == "win32":
         import msvcrt
 
