@@ -331,6 +331,8 @@ class Tensor:
         if self.dtype.kind == "b":
             raise TypeError(f"{kernel}: got a bool tensor; convert it first: x.long()")
         dim = None if dim is None else reduce.axis_of(kernel, self.ndim, dim)
+        if self.ndim and not (self.numel() if dim is None else self.shape[dim]):
+            raise ValueError(f"{kernel}: got an empty tensor of shape {self.shape}; it has no extreme value")
         return Tensor(getattr(kernels.of(self.data), kernel)(self.data, dim, keepdim))
 
     # elementwise functions
@@ -384,12 +386,12 @@ class Tensor:
 
     def max(self, dim=None, keepdim=False):
         if dim is None:
-            return self.amax()
+            return apply(reduce.Amax, self, of_nan=True)
         return self._extreme(reduce.Max, dim, keepdim)
 
     def min(self, dim=None, keepdim=False):
         if dim is None:
-            return self.amin()
+            return apply(reduce.Amin, self, of_nan=True)
         return self._extreme(reduce.Min, dim, keepdim)
 
     def _extreme(self, op_class, dim, keepdim):
@@ -447,6 +449,7 @@ def _plain_array(data):
 
 def _binary(op_class, a, b):
     """Apply an op to two operands, one of which may be a number, an array, or a tensor of whole numbers."""
+    function = op_class.__name__.removesuffix("Tensor").lower()
     if isinstance(a, Tensor):
         alike = a.data.dtype == b.data.dtype if isinstance(b, Tensor) else type(b) in (int, float)
     else:
@@ -456,19 +459,19 @@ def _binary(op_class, a, b):
         if not (isinstance(a, Tensor | int | float) and isinstance(b, Tensor | int | float)):
             return NotImplemented
         dtypes.check_kinds(op_class, (a, b))
-        a, b = _promoted(op_class.__name__.lower(), a, b)
+        a, b = _promoted(function, a, b, fractional=op_class.fractional)
     try:
         return apply(op_class, a, b)
     except OverflowError:
         raise OverflowError(
-            f"{op_class.__name__.lower()}: got a number that {(a if isinstance(a, Tensor) else b).dtype} cannot hold; "
+            f"{function}: got a number that {(a if isinstance(a, Tensor) else b).dtype} cannot hold; "
             "convert the tensor: x.long() or x.float()"
         ) from None
     except ValueError:
         if op_class is arithmetic.MatMul or _broadcast(np.shape(a), np.shape(b)):
             raise
         raise ValueError(
-            f"{op_class.__name__.lower()}: got shapes {np.shape(a)} and {np.shape(b)}, which do not broadcast: counted "
+            f"{function}: got shapes {np.shape(a)} and {np.shape(b)}, which do not broadcast: counted "
             "from the last, axes must be equal or 1. A shortcut must have the shape of its branch: project or pad it"
         ) from None
 
@@ -477,13 +480,15 @@ def _broadcast(a, b):
     return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b)))
 
 
-def _promoted(function, *operands):
+def _promoted(function, *operands, fractional=False):
     """The operands with arrays made tensors, and whole-number tensors cast to the type that all will have."""
     operands = tuple([x if isinstance(x, Tensor) else _plain(x) for x in operands])
     tensors = [x for x in operands if isinstance(x, Tensor)]
     if all([x.data.dtype is tensors[0].data.dtype for x in tensors]):
         return operands
     dtype = next((x.dtype for x in tensors if x.dtype.kind == "f"), None)
+    if dtype is None and fractional:
+        dtype = np.dtype(np.float32)
     if dtype is None:
         dtype = dtypes.common_whole(function, [(x.dtype, x.ndim) for x in tensors])
     cast = tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype.kind != "f" else x for x in operands)

@@ -73,7 +73,7 @@ def _forgetting(key: int) -> Any:
 
 def _owner(array: Any) -> Any:
     """The array whose memory this is a view of; itself, if of none."""
-    while array.base is not None and hasattr(array.base, "dtype"):  # a memmap's base is no array
+    while hasattr(array.base, "base") and hasattr(array.base, "dtype"):  # the base may be a memory map, or a tensor
         array = array.base
     return array
 

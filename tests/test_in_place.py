@@ -331,3 +331,20 @@ def test_nothing_is_remembered_of_memory_that_is_gone():
     assert len(writes._owners) == before + 1
     del x
     assert len(writes._owners) == before
+
+
+def test_memory_of_another_library_can_be_written():
+    """`np.asarray` of something that has memory, such as PyTorch's tensor, is an array whose base is that."""
+
+    class Owner:
+        dtype = np.dtype("float64")
+
+        def __init__(self, array):
+            self.array = array
+            self.__array_interface__ = array.__array_interface__
+
+    parameter = nn.Parameter(np.asarray(Owner(np.ones(3))))
+    assert isinstance(parameter.data.base, Owner)
+    with mr.no_grad():
+        parameter *= 2
+    assert parameter.data.tolist() == [2, 2, 2]

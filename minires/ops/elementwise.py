@@ -45,7 +45,7 @@ class Sqrt(Op):
 
 
 class Abs(Op):
-    """|x|: the sign of x, and 0 at the kink."""
+    """|x|: the sign of x, and 0 at the kink and at NaN."""
 
     kinds = "fui"
 
@@ -54,7 +54,7 @@ class Abs(Op):
         return np.abs(x)
 
     def backward(self, grad_output):
-        return grad_output * np.sign(self.x)
+        return grad_output * np.where(np.isnan(self.x), np.zeros_like(self.x), np.sign(self.x))
 
 
 class Clamp(Op):

@@ -105,16 +105,19 @@ class Var(Reduce):
 
 
 class Amax(Reduce):
-    """Largest value: the gradient is shared equally by all entries that attain it (PyTorch's amax)."""
+    """Largest value: the gradient is shared equally by all entries that attain it (PyTorch's amax).
+
+    If it is NaN, no entry equals it, and the gradient is NaN; with ``of_nan``, the NaNs share it (PyTorch's max()).
+    """
 
     extreme = "reduce_max"
 
-    def forward(self, x, axis=None, keepdims=False):
+    def forward(self, x, axis=None, keepdims=False, of_nan=False):
         self.setup(x, axis, keepdims)
         if self.count == 0:
             raise ValueError(f"{self.name.lower()}: got an empty tensor of shape {x.shape}; it has no extreme value")
         y = getattr(kernels.of(x), self.extreme)(x, self.axes, keepdims=True)
-        self.attained = x == y
+        self.attained = (x == y) | ((x != x) & (y != y)) if of_nan else x == y
         return y if keepdims else y.squeeze(self.axes)
 
     def backward(self, grad_output):
@@ -138,6 +141,8 @@ class Max(Reduce):
         self.setup(x, axis_of(self.name.lower(), x.ndim, axis), keepdims)
         if not x.ndim:
             return x.copy()
+        if self.count == 0:
+            raise ValueError(f"{self.name.lower()}: got an empty tensor of shape {x.shape}; it has no extreme value")
         self.first = getattr(kernels.of(x), self.place)(x, self.axes[0], keepdims=True)
         y = np.take_along_axis(x, self.first, self.axes[0])
         return y if keepdims else y.squeeze(self.axes)

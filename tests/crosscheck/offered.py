@@ -19,6 +19,11 @@ def where(a, condition, b):
     return mr.where(condition, a, b)
 
 
+def rpow(exponent, base):
+    """base ** exponent: the database has the right operand first."""
+    return base**exponent
+
+
 OPS = {
     # arithmetic
     "add": [operator.add],
@@ -32,7 +37,7 @@ OPS = {
     "__rsub__": [Tensor.__rsub__],
     "__rmul__": [Tensor.__rmul__],
     "__rdiv__": [Tensor.__rtruediv__],
-    "__rpow__": [Tensor.__rpow__],
+    "__rpow__": [rpow],
     "__rmatmul__": [Tensor.__rmatmul__],
     "matmul": [operator.matmul],
     "mm": [operator.matmul],

@@ -48,7 +48,7 @@ def outcome_of(error: Exception, names: set[str] | None = None) -> str:
     if isinstance(error, TypeError) and _NOT_TAKEN.search(str(error)):
         return NOT_TAKEN
     named = _NAMED.match(str(error))
-    told = isinstance(error, TypeError | ValueError | IndexError | RuntimeError) and named
+    told = isinstance(error, TypeError | ValueError | IndexError | RuntimeError | OverflowError) and named
     return REFUSED if told and (names is None or named[1].rpartition(".")[2].lower() in names) else UNCLEAR
 
 

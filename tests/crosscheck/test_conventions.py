@@ -29,7 +29,6 @@ def test_the_page_is_what_comes_out():
     assert PAGE.read_text("utf-8") == page(with_pytorch()), UPDATE
 
 
-@pytest.mark.xfail(strict=True, reason="faults that the cross-checks know: see `known`")
 def test_every_difference_has_a_reason_and_every_reason_a_difference():
     assert complaints(with_pytorch()) == []
 

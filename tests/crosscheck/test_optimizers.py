@@ -31,8 +31,11 @@ CASES |= {
     "SGD all": ("SGD", dict(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.1, maximize=True, foreach=True)),
     "Adam ways": ("Adam", dict(fused=False, capturable=False, foreach=True)),
 }
-REFUSED = {name for name, case in CASES.items() if any(torch.is_tensor(v) for v in case[1].values())}
-REFUSED |= {name for name, case in CASES.items() if case[0] in optim.NOT_OFFERED}
+REFUSED = [
+    name
+    for name, (optimizer, options) in CASES.items()
+    if optimizer in optim.NOT_OFFERED or any(map(torch.is_tensor, options.values()))
+]
 AGREED = {name: case for name, case in CASES.items() if name not in REFUSED}
 
 
