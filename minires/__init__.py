@@ -35,7 +35,7 @@ from .recompute import checkpoint
 from .tensor import Tensor, apply
 from .threads import get_num_threads, set_num_threads
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 warn_of_other_package()
 
 __all__ = [
