@@ -13,7 +13,7 @@ import numpy as np
 from ..creation import stack
 from ..tensor import Tensor
 from . import functional as F, init
-from .layers import _counts
+from .arguments import check_counts, check_input
 from .module import Module, Parameter
 
 
@@ -31,7 +31,7 @@ class _Recurrent(Module):
     ):
         super().__init__()
         name = type(self).__name__
-        _counts(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_counts(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"{name}: got dropout={dropout}; expected a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -59,7 +59,7 @@ class _Recurrent(Module):
     def walk(self, input: Tensor, starts: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The outputs of the last layer, in the input's order of axes, and the last states of all layers."""
         name = type(self).__name__
-        F._check_input(name, input)
+        check_input(name, input)
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
             order = "(N, L, input)" if self.batch_first else "(L, N, input)"
             raise ValueError(
