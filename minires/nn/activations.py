@@ -40,8 +40,8 @@ def tanh(input: Tensor) -> Tensor:
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6), with derivative 0 at 0 and at 6; Krizhevsky 2010."""
     check_input("relu6", input)
-    outside = (input <= 0).data | (input >= 6).data
-    return where(outside, input.detach().clamp(0, 6), input)
+    inside = (input > 0).data & (input < 6).data
+    return where(inside, input, input.detach().clamp(0, 6))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -84,7 +84,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             f"prelu: got {type(weight).__name__} weight of shape {np.shape(weight)} for input {input.shape}; expected "
             f"a Tensor of 1 slope for all channels, or of {channels}, one for each"
         )
-    slopes = weight.reshape(-1, *(1,) * (input.ndim - 2)) if input.ndim > 1 else weight
+    slopes = weight.reshape((-1, *(1,) * (input.ndim - 2)) if input.ndim > 1 else (1,) * input.ndim)
     return where(input > 0, input, slopes * where(input > 0, 0.0, input))  # not slopes · input: 0 · ∞ is NaN
 
 

@@ -96,12 +96,14 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Size) -> Tensor:
     return apply(pool.AdaptiveAvgPool2d, input, output_size=pair(output_size, "output_size", "adaptive_avg_pool2d"))
 
 
-def adaptive_max_pool2d(input: Tensor, output_size: Size) -> Tensor:
+def adaptive_max_pool2d(input: Tensor, output_size: Size, return_indices: bool = False) -> Tensor:
     """Largest value of each of output_size regions that cover the image: (N, C, H, W) -> (N, C, *output_size).
 
     Row i of the regions runs from ⌊i·H/H′⌋ to ⌈(i+1)·H/H′⌉; the gradient goes to the first entry that is the largest.
     """
     check_input("adaptive_max_pool2d", input)
+    if return_indices:
+        raise ValueError("adaptive_max_pool2d: got return_indices=True, not offered; x.max(dim) has indices")
     size = pair(output_size, "output_size", "adaptive_max_pool2d")
     if input.ndim != 4 or input.numel() == 0 or min(size) < 1:
         raise ValueError(

@@ -172,12 +172,12 @@ class AdaptiveAvgPool2d(Module):
 class AdaptiveMaxPool2d(Module):
     """Largest value of each of ``output_size`` regions, see `functional.adaptive_max_pool2d`."""
 
-    def __init__(self, output_size: Size):
+    def __init__(self, output_size: Size, return_indices: bool = False):
         super().__init__()
-        self.output_size = output_size
+        self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.adaptive_max_pool2d(x, self.output_size)
+        return F.adaptive_max_pool2d(x, self.output_size, self.return_indices)
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"

@@ -5,6 +5,7 @@ over: of (N, C, H, W), batch norm takes them over N, H, W; layer norm over C, H,
 instance norm over H, W; group norm over H, W and the channels of a group.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,7 +67,8 @@ def group_norm(
         )
     if input.numel() == num_groups:
         raise ValueError(f"group_norm: got one value per group, input shape {input.shape}; its variance is 0")
-    x = _standardised(input.reshape(input.shape[0], num_groups, -1), (2,), eps).reshape(input.shape)
+    groups = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
+    x = _standardised(groups, (2,), eps).reshape(input.shape)
     return _affine("group_norm", x, weight, bias, (input.shape[1],), (-1, *(1,) * (input.ndim - 2)))
 
 
@@ -107,15 +109,16 @@ def instance_norm(
     running_mean, running_var = _arrays("instance_norm", running_mean, running_var)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    if input.ndim < 3 or input.numel() == input.shape[0] * input.shape[1]:
+    values = math.prod(input.shape[2:])
+    if input.ndim < 3 or values == 1:
         raise ValueError(
             f"instance_norm: got an input of shape {input.shape}; expected (N, C, …) with more than one value per "
             "channel of a sample, or its variance is 0"
         )
-    samples = input.reshape(*input.shape[:2], -1)
+    samples = input.reshape(*input.shape[:2], values)
     if running_mean is not None and not state.get().recomputing:
         mean, var = samples.data.mean(2).mean(0), samples.data.var(2).mean(0)
-        kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, samples.shape[2])
+        kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, values)
     x = _standardised(samples, (2,), eps).reshape(input.shape)
     return _affine("instance_norm", x, weight, bias, (input.shape[1],), (-1, *(1,) * (input.ndim - 2)))
 

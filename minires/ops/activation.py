@@ -63,16 +63,16 @@ class Tanh(Op):
 
 
 class ELU(Op):
-    """x where x > 0, else α(eˣ − 1): the derivative is 1, or αeˣ (also at 0)."""
+    """x where x > 0, else α(eˣ − 1): the derivative is 1, or αeˣ (at 0, too)."""
 
     kinds = "f"
 
     def forward(self, x, alpha):
-        self.positive, self.y, self.alpha = x > 0, alpha * np.expm1(np.minimum(x, 0)), alpha
-        return np.where(self.positive, x, self.y)
+        self.below, self.y, self.alpha = x <= 0, alpha * np.expm1(np.minimum(x, 0)), alpha
+        return np.where(self.below, self.y, x)
 
     def backward(self, grad_output):
-        return np.where(self.positive, grad_output, grad_output * (self.y + self.alpha))
+        return np.where(self.below, grad_output * (self.y + self.alpha), grad_output)
 
 
 class GELU(Op):
@@ -90,7 +90,7 @@ class GELU(Op):
 
 
 def erf(x):
-    """The error function, 2/√π ∫₀ˣ e^(−t²) dt, on any device: in float64 its error is at most 5e-16.
+    """The error function, 2/√π ∫₀ˣ e^(−t²) dt, on any device: its error is at most 2e-15 in float64, 1e-6 in float32.
 
     It is also the sine transform (2/π) ∫₀^∞ e^(−t²/4) sin(xt)/t dt. The trapezoidal rule with steps of ½ is exact to
     1e-20 for |x| < 6, because what it confuses with erf(x) is 1 − erf(4π − |x|); after 25 steps e^(−t²/4) < 2e-17.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 _NAN_GRADIENT = "where the input is NaN, the gradient is not PyTorch's"
+_NAN_BY_SIZE = "where the input is NaN, PyTorch's gradient depends on how many values there are"
 _HALF = "uint8 and bool give float16, PyTorch float32"
 _MAX_OF_TWO = "x.max(y) takes y for a dim and says so in Python's words, or as another function"
 _AXIS_ERROR = "of a tensor of shape () along dim 0: NumPy's AxisError"
@@ -23,6 +24,8 @@ OPINFO = {
     "__rpow__-*-int64": _NEGATIVE_POWER,
     "abs-*-float*": _NAN_GRADIENT,
     "nn.functional.relu-*-float*": _NAN_GRADIENT,
+    "nn.functional.relu6-*-float*": _NAN_BY_SIZE,
+    "nn.functional.elu-*-float*": _NAN_BY_SIZE,
     "maximum-*-float*": _NAN_GRADIENT,
     "minimum-*-float*": _NAN_GRADIENT,
     "exp-*-uint8": _HALF,
