@@ -137,7 +137,8 @@ def interpolate(
     sizes, count = input.shape[2:], input.ndim - 2
     given = scale_factor if size is None else size
     each = tuple(given) if isinstance(given, tuple | list) else (given,) * count
-    if (size is None) == (scale_factor is None) or count < 1 or len(each) != count or not min(each) > 0:
+    whole = size is None or all(isinstance(n, int | np.integer) for n in each)
+    if (size is None) == (scale_factor is None) or count < 1 or len(each) != count or not (whole and min(each) > 0):
         raise ValueError(
             f"interpolate: got size={size}, scale_factor={scale_factor} for input {input.shape}; expected one of the "
             "two, a positive number or one for each axis behind (N, C)"
