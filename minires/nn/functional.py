@@ -144,10 +144,12 @@ def interpolate(
             "two, a positive number or one for each axis behind (N, C)"
         )
     targets = each if size is not None else [math.floor(n * factor) for n, factor in zip(sizes, each)]
+    if not min(*sizes, *targets) > 0:
+        raise ValueError(f"interpolate: got {sizes} to resize to {tuple(targets)}; expected sizes of at least 1")
     for axis, (n, m, factor) in enumerate(zip(sizes, targets, each), start=2):
         step = n / m if size is not None or recompute_scale_factor else 1 / factor
         index = np.floor(np.arange(m, dtype=np.float32) * np.float32(step)).astype(int)  # float32, as in PyTorch
-        input = input[(slice(None),) * axis + (np.minimum(index, n - 1),)]
+        input = input[(slice(None),) * axis + (index,)]
     return input
 
 

@@ -93,11 +93,11 @@ def erf(x):
     """The error function, 2/√π ∫₀ˣ e^(−t²) dt, on any device: its error is at most 2e-15 in float64, 1e-6 in float32.
 
     It is also the sine transform (2/π) ∫₀^∞ e^(−t²/4) sin(xt)/t dt. The trapezoidal rule with steps of ½ is exact to
-    1e-20 for |x| < 6, because what it confuses with erf(x) is 1 − erf(4π − |x|); after 25 steps e^(−t²/4) < 2e-17.
+    1e-20 for |x| < 6, because what it confuses with erf(x) is 1 − erf(4π − |x|); what follows 23 steps is below 1e-17.
     """
     inside = np.clip(x, -6, 6)  # beyond, erf is ±1 to 2e-17
     total = inside / 4
-    for n in range(1, 26):
+    for n in range(1, 24):
         total += math.exp(-n * n / 16) / n * np.sin(inside * (n / 2))
     return np.where(np.abs(x) < 6, np.clip(2 / math.pi * total, -1, 1), np.sign(x))
 

@@ -60,6 +60,7 @@ CALLS = [
     ("ZeroPad2d", ((1, 2, -1, 0),), {}, (2, 3, 4, 5)),
     ("Unflatten", (1, (2, -1)), {}, (3, 4, 2)),
     ("Upsample", ((5, 3),), {}, (2, 3, 4, 6)),
+    ("Upsample", ((22, 46),), {}, (1, 1, 26, 14)),  # where ⌊i·n/n′⌋ depends on the type that it is computed in
     ("Upsample", (), dict(scale_factor=2), (2, 3, 4, 6)),
     ("Upsample", (), dict(scale_factor=(1.7, 0.6)), (2, 3, 4, 6)),
     ("Upsample", (), dict(scale_factor=1.7, recompute_scale_factor=True), (2, 3, 4)),

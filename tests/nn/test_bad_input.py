@@ -30,6 +30,7 @@ BAD = {
     "a size too many": (lambda: F.interpolate(x, (4, 4, 4)), ValueError, "interpolate: got size=(4, 4, 4)"),
     "size of 0": (lambda: F.interpolate(x, 0), ValueError, "interpolate: got size=0"),
     "fractional size": (lambda: F.interpolate(x, 4.5), ValueError, "interpolate: got size=4.5"),
+    "resized to nothing": (lambda: F.interpolate(x, scale_factor=0.1), ValueError, "interpolate: got (8, 8)", "(0, 0)"),
     "nothing to resize": (lambda: F.interpolate(logits, 4), ValueError, "interpolate: got size=4"),
     "regions of nothing": (lambda: F.adaptive_max_pool2d(x, 0), ValueError, "adaptive_max_pool2d: got", "(0, 0)"),
     "indices": (lambda: nn.AdaptiveMaxPool2d(1, True)(x), ValueError, "adaptive_max_pool2d: got return_indices=True"),
