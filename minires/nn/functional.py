@@ -148,8 +148,8 @@ def interpolate(
         raise ValueError(f"interpolate: got {sizes} to resize to {tuple(targets)}; expected sizes of at least 1")
     for axis, (n, m, factor) in enumerate(zip(sizes, targets, each), start=2):
         step = n / m if size is not None or recompute_scale_factor else 1 / factor
-        index = np.floor(np.arange(m, dtype=np.float32) * np.float32(step)).astype(int)  # float32, as in PyTorch
-        input = input[(slice(None),) * axis + (index,)]
+        index = np.floor(np.arange(m, dtype=np.float32) * step).astype(int)  # in float32, as in PyTorch
+        input = input[(slice(None),) * axis + (index.tolist(),)]  # a list: it goes to the device of the input
     return input
 
 

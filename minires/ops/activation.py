@@ -99,7 +99,7 @@ def erf(x):
     total = inside / 4
     for n in range(1, 24):
         total += math.exp(-n * n / 16) / n * np.sin(inside * (n / 2))
-    return np.where(np.abs(x) < 6, np.clip(2 / math.pi * total, -1, 1), np.sign(x))
+    return np.where(np.abs(x) >= 6, np.sign(x), np.clip(2 / math.pi * total, -1, 1))
 
 
 class Softmax(Op):
