@@ -19,6 +19,14 @@ def pair(value: Any, name: str, function: str) -> tuple[int, int]:
     return int(values[0]), int(values[1])
 
 
+def single(value: Any, name: str, function: str) -> int:
+    """3 and (3,) -> 3. Raises ValueError for anything else than one whole number."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(values) != 1 or not isinstance(values[0], int | np.integer):
+        raise ValueError(f"{function}: got {name}={value!r}; expected a whole number")
+    return int(values[0])
+
+
 def check_input(function: str, x: Any) -> None:
     """Raise TypeError unless x is a Tensor of floating-point numbers."""
     if not isinstance(x, Tensor):

@@ -1,5 +1,6 @@
 """Containers: modules in a row, in a list or under names, and parameters in a list."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -95,10 +96,17 @@ class Sequential(_List):
 class ModuleList(_List):
     """A list whose modules are found by ``parameters()``; it has no forward."""
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    def __init__(self, modules: Iterable[Module] | None = None):
         super().__init__()
-        for module in modules:
-            self.append(module)
+        self.extend(modules or ())
+
+    def __repr__(self) -> str:
+        lines, end = "", 0
+        for text, alike in itertools.groupby(map(repr, self)):
+            start, end = end, end + len(list(alike))
+            place = f"({start}): " if end == start + 1 else f"({start}-{end - 1}): {end - start} x "
+            lines += f"\n{place}{text}".replace("\n", "\n  ")
+        return f"{type(self).__name__}({lines}" + ("\n)" if lines else ")")
 
 
 class ModuleDict(Module):

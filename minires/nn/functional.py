@@ -27,7 +27,7 @@ from .activations import (  # noqa: F401
     softmax,
     tanh,
 )
-from .arguments import Size, check_input, pair
+from .arguments import Size, check_input, pair, single
 from .normalisation import batch_norm, group_norm, instance_norm, layer_norm  # noqa: F401
 
 
@@ -66,6 +66,30 @@ def conv2d(
         padding = (reach[0] // 2, reach[1] // 2)
     padding = pair(0 if padding == "valid" else padding, "padding", "conv2d")
     return apply(conv.Conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int] = 1,
+    padding: int | tuple[int] | str = 0,
+    dilation: int | tuple[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution along one axis: input (N, C, L), weight (O, C/groups, k), bias (O) -> (N, O, L′).
+
+    It is `conv2d` of images with a height of 1, and its errors about kernel and channels speak of those.
+    """
+    check_input("conv1d", input)
+    if input.ndim != 3 or not isinstance(weight, Tensor) or weight.ndim != 3:
+        raise ValueError(
+            f"conv1d: got input {input.shape} and {type(weight).__name__} weight {np.shape(weight)}; expected an input "
+            "(N, C, L) and a Tensor (O, C/groups, k). For a single sequence, add the batch axis: x[None]"
+        )
+    step, gap = (1, single(stride, "stride", "conv1d")), (1, single(dilation, "dilation", "conv1d"))
+    around = padding if isinstance(padding, str) else (0, single(padding, "padding", "conv1d"))
+    return conv2d(input.unsqueeze(2), weight.unsqueeze(2), bias, step, around, gap, groups).squeeze(2)
 
 
 def max_pool2d(input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from ..ops.reduce import axis_of
 from ..tensor import Tensor
 from . import functional as F, init
-from .arguments import Size, check_counts, pair
+from .arguments import Size, check_counts, pair, single
 from .module import Module, Parameter
 
 
@@ -24,38 +24,41 @@ class Identity(Module):
         return x
 
 
-class Conv2d(Module):
-    """Convolution layer: weight (out, in/groups, kh, kw), bias (out).
+class _Conv(Module):
+    """What Conv1d and Conv2d share: weight (out, in/groups, *kernel_size) and bias (out).
 
     Weights start as PyTorch's do, uniform within ±1/√fan_in. Residual networks draw them again with
     `init.kaiming_normal_`.
     """
 
+    axes: int
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
         groups: int = 1,
         bias: bool = True,
     ):
         super().__init__()
-        check_counts("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
-        self.kernel_size = pair(kernel_size, "kernel_size", "Conv2d")
-        self.stride, self.dilation = pair(stride, "stride", "Conv2d"), pair(dilation, "dilation", "Conv2d")
-        self.padding = padding if padding in ("same", "valid") else pair(padding, "padding", "Conv2d")
+        name = type(self).__name__
+        check_counts(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        self.kernel_size = self._sizes(kernel_size, "kernel_size")
+        self.stride, self.dilation = self._sizes(stride, "stride"), self._sizes(dilation, "dilation")
+        self.padding = padding if padding in ("same", "valid") else self._sizes(padding, "padding")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2d: got groups={groups} for {in_channels} input and {out_channels} output channels; groups must "
+                f"{name}: got groups={groups} for {in_channels} input and {out_channels} output channels; groups must "
                 "divide both"
             )
         least_padding = 0 if isinstance(self.padding, str) else min(self.padding)
         if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or least_padding < 0:
             raise ValueError(
-                f"Conv2d: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}, padding "
+                f"{name}: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}, padding "
                 f"{self.padding}; padding must be at least 0, the others at least 1"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -66,15 +69,34 @@ class Conv2d(Module):
         if self.bias is not None:
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+    def _sizes(self, value: Any, name: str) -> Any:
+        function = type(self).__name__
+        return pair(value, name, function) if self.axes == 2 else (single(value, name, function),)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        text += f", padding={self.padding}" if self.padding not in ((0, 0), 0) else ""
-        text += f", dilation={self.dilation}" if self.dilation != (1, 1) else ""
+        text += f", padding={self.padding}" if self.padding != (0,) * self.axes else ""
+        text += f", dilation={self.dilation}" if self.dilation != (1,) * self.axes else ""
         text += f", groups={self.groups}" if self.groups != 1 else ""
         return text + ("" if self.bias is not None else ", bias=False")
+
+
+class Conv1d(_Conv):
+    """Convolution of sequences (N, C, L), see `functional.conv1d`."""
+
+    axes = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv2d(_Conv):
+    """Convolution of images (N, C, H, W), see `functional.conv2d`."""
+
+    axes = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Linear(Module):

@@ -116,6 +116,7 @@ OPS = {
     "ones_like": [mr.ones_like],
     # layers and losses
     "nn.functional.linear": [F.linear],
+    "nn.functional.conv1d": [F.conv1d],
     "nn.functional.conv2d": [F.conv2d],
     "nn.functional.max_pool2d": [F.max_pool2d],
     "nn.functional.avg_pool2d": [F.avg_pool2d],
@@ -134,8 +135,8 @@ OPS = {
     "nn.functional.mse_loss": [F.mse_loss],
 }
 
-# What errors call an operator, by the name that Python gives it.
-OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}}
+# What errors call a function besides its own name: an operator, or the function that does its work.
+OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}, "conv1d": {"conv2d"}}
 
 RANDOM = {"rand", "randn"}  # nothing to compare
 
@@ -153,6 +154,7 @@ FUNCTIONS = {
     "LayerNorm": {"layer_norm"},
     "LogSoftmax": {"log_softmax"},
     "BatchNorm1d": {"batch_norm"},
+    "Conv1d": {"conv2d"},
     "BatchNorm2d": {"batch_norm"},
     "CrossEntropyLoss": {"cross_entropy"},
     "LeakyReLU": {"leaky_relu"},

@@ -11,6 +11,9 @@ from minires import nn
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is needed only to compare with it")
 
 CALLS = [
+    ("Conv1d", (3, 6, 3), {}, (2, 3, 7)),
+    ("Conv1d", (4, 6, (2,)), dict(stride=2, padding=(1,), dilation=3, groups=2, bias=False), (2, 4, 9)),
+    ("Conv1d", (3, 6, 3, 1, "same", 2), {}, (2, 3, 7)),
     ("Conv2d", (3, 6, 3), {}, (2, 3, 7, 6)),
     ("Conv2d", (4, 6, (3, 2)), dict(stride=2, padding=(1, 0), dilation=(1, 2), groups=2, bias=False), (2, 4, 7, 6)),
     ("Conv2d", (3, 6, 3, 1, "same"), {}, (2, 3, 7, 6)),
@@ -103,7 +106,9 @@ def test_containers_are_shown_alike():
     def shown(nn, zeros):
         layers = nn.Sequential(nn.Linear(1, 2), nn.ModuleList([nn.ReLU()]), nn.ModuleDict({"a": nn.Tanh()}))
         one, two = nn.ParameterList([zeros(2, 3)]), nn.ParameterList([zeros(2, 3), zeros(1)])
-        return [repr(m) for m in (layers, nn.ModuleDict(), one, two, nn.ParameterList(), nn.Sequential(two))]
+        alike = nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Tanh(), layers, layers])
+        empty = nn.ModuleDict(), nn.ModuleList(), nn.ParameterList(), nn.Sequential()
+        return [repr(m) for m in (layers, alike, one, two, nn.Sequential(two), *empty)]
 
     assert shown(nn, mr.zeros) == [text.replace("torch.", "") for text in shown(torch.nn, torch.zeros)]
 

@@ -22,6 +22,16 @@ def re_escape(text):
 
 
 BAD = {
+    # convolution of sequences
+    "no batch of sequences": (lambda: nn.Conv1d(8, 2, 3)(logits), ValueError, "conv1d: got input (2, 3)", "x[None]"),
+    "weight of images": (lambda: F.conv1d(x[0], mr.ones(2, 8, 1, 1)), ValueError, "conv1d: got", "weight (2, 8, 1, 1)"),
+    "strides of two axes": (
+        lambda: nn.Conv1d(3, 2, 3, (1, 1)),
+        ValueError,
+        "Conv1d: got stride=(1, 1)",
+        "whole number",
+    ),
+    "channels of sequences": (lambda: nn.Conv1d(3, 2, 3)(x[0]), ValueError, "conv2d: got input (3, 8, 1, 8)"),
     # resizing
     "mode": (lambda: F.interpolate(x, 4, mode="bilinear"), ValueError, "interpolate: got mode='bilinear'", "nearest"),
     "corners": (lambda: nn.Upsample(4, align_corners=True)(x), ValueError, "interpolate: got", "align_corners=True"),

@@ -6,6 +6,7 @@ import pytest
 import minires as mr
 from minires import nn
 from minires.nn import functional as F
+from minires.testing import gradcheck
 
 
 def test_conv2d_holds_weight_and_bias_and_calls_the_function():
@@ -17,7 +18,15 @@ def test_conv2d_holds_weight_and_bias_and_calls_the_function():
     assert nn.Conv2d(1, 1, 1, bias=False).bias is None
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(8, 50, 3), nn.Linear(72, 50)])
+def test_conv1d_is_a_sum_over_the_kernel():
+    conv, x = nn.Conv1d(2, 3, 3, padding=1).double(), mr.randn(4, 2, 5, dtype=mr.float64)
+    padded, weight = np.pad(x.data, ((0, 0), (0, 0), (1, 1))), conv.weight.data
+    expected = sum(np.einsum("ncl,oc->nol", padded[:, :, k : k + 5], weight[:, :, k]) for k in range(3))
+    np.testing.assert_allclose(conv(x).data, expected + conv.bias.data[:, None])
+    gradcheck(conv, x)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(8, 50, 3), nn.Linear(72, 50), nn.Conv1d(24, 50, 3)])
 def test_weights_start_uniform_within_one_over_root_fan_in(layer):
     bound = 1 / np.sqrt(72)
     for p in layer.parameters():
