@@ -24,7 +24,7 @@ from .layers import (
 )
 from .module import Module, Parameter
 from .normalisation import BatchNorm1d, BatchNorm2d, GroupNorm, InstanceNorm2d, LayerNorm
-from .recurrent import LSTM, RNN
+from .recurrent import GRU, LSTM, RNN
 from .summary import summary
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "ELU",
     "Flatten",
     "GELU",
+    "GRU",
     "GroupNorm",
     "Hardswish",
     "Identity",
