@@ -39,6 +39,7 @@ def check_input(function: str, x: Any) -> None:
 
 
 def check_counts(layer: str, **counts: int) -> None:
+    """Raise ValueError for a count that is not a whole number of at least 1."""
     for name, n in counts.items():
         if not isinstance(n, int | np.integer) or n < 1:
             raise ValueError(f"{layer}: got {name}={n!r}; expected a whole number of at least 1")

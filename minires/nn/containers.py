@@ -33,8 +33,8 @@ class _List(Module):
             raise IndexError(f"{name}.insert: got index {index} for {len(places)} modules")
         if list(places) != [str(i) for i in range(len(places))]:
             raise ValueError(f"{name}.insert: got a place among modules named {list(places)}; build it again in order")
-        modules = list(places.values())
-        modules.insert(index, module)
+        modules = list(self.append(module)._places().values())
+        modules.insert(index, modules.pop())
         self._number(modules)
         return self
 

@@ -217,10 +217,9 @@ class Upsample(Module):
         recompute_scale_factor: bool | None = None,
     ):
         super().__init__()
-        self.size = size
-        self.scale_factor = tuple(map(float, scale_factor)) if isinstance(scale_factor, tuple | list) else scale_factor
-        if isinstance(scale_factor, int):
-            self.scale_factor = float(scale_factor)
+        each = isinstance(scale_factor, tuple | list)
+        self.size: Any = size
+        self.scale_factor: Any = tuple(map(float, scale_factor)) if each else scale_factor and float(scale_factor)
         self.mode, self.align_corners, self.recompute_scale_factor = mode, align_corners, recompute_scale_factor
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ..ops import batchnorm
 from ..state import state
 from ..tensor import Tensor, apply
 from .arguments import check_counts, check_input
-from .module import Module, Parameter
+from .module import Module, Parameter, _array
 
 
 def batch_norm(
@@ -74,7 +74,7 @@ def group_norm(
 
 def layer_norm(
     input: Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -84,10 +84,11 @@ def layer_norm(
     weight and bias have that shape, too. Raises ValueError unless the input ends in it.
     """
     check_input("layer_norm", input)
-    shape, axes = tuple(normalized_shape), tuple(range(-len(normalized_shape), 0))
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not shape or input.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: got normalized_shape {shape} for input {input.shape}; expected its last sizes")
-    return _affine("layer_norm", _standardised(input, axes, eps), weight, bias, shape, shape)
+    x = _standardised(input, tuple(range(-len(shape), 0)), eps)
+    return _affine("layer_norm", x, weight, bias, shape, shape)
 
 
 def instance_norm(
@@ -115,12 +116,19 @@ def instance_norm(
             f"instance_norm: got an input of shape {input.shape}; expected (N, C, …) with more than one value per "
             "channel of a sample, or its variance is 0"
         )
+    per_channel = input.shape[1:2]
+    if running_mean is not None and not running_mean.shape == running_var.shape == per_channel:
+        raise ValueError(
+            f"instance_norm: got running_mean and running_var of shapes {running_mean.shape} and {running_var.shape} "
+            f"for input {input.shape}; expected {per_channel}, one value per channel"
+        )
     samples = input.reshape(*input.shape[:2], values)
+    x = _standardised(samples, (2,), eps).reshape(input.shape)
+    y = _affine("instance_norm", x, weight, bias, per_channel, (-1, *(1,) * (input.ndim - 2)))
     if running_mean is not None and not state.get().recomputing:
         mean, var = samples.data.mean(2).mean(0), samples.data.var(2).mean(0)
         kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, values)
-    x = _standardised(samples, (2,), eps).reshape(input.shape)
-    return _affine("instance_norm", x, weight, bias, (input.shape[1],), (-1, *(1,) * (input.ndim - 2)))
+    return y
 
 
 def _standardised(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
@@ -147,7 +155,7 @@ def _arrays(function: str, running_mean: Any, running_var: Any) -> tuple[Any, An
     """The arrays of the running statistics, which may be Tensors. Raises ValueError for one without the other."""
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{function}: got only one of running_mean and running_var; give both or neither")
-    return tuple(a.data if isinstance(a, Tensor) else a for a in (running_mean, running_var))  # type: ignore
+    return _array(running_mean), _array(running_var)
 
 
 class _RunningNorm(Module):
@@ -184,7 +192,7 @@ class _RunningNorm(Module):
         for name, start in (("running_mean", 0), ("running_var", 1), ("num_batches_tracked", 0)):
             buffer = getattr(self, name)
             if self.track_running_stats:
-                (buffer.data if isinstance(buffer, Tensor) else buffer)[...] = start
+                _array(buffer)[...] = start
 
     def extra_repr(self) -> str:
         return (

@@ -96,6 +96,11 @@ def test_what_cannot_be_in_a_module_dict():
 def test_what_cannot_be_in_a_list(kind):
     with pytest.raises(TypeError, match=f"{kind.__name__}: got a function for '0'"):
         kind().append(layers)
+    full = kind().extend(layers(2))
+    before = list(full)
+    with pytest.raises(TypeError, match="got a int"):
+        full.insert(0, 1)
+    assert list(full) == before
     with pytest.raises(IndexError, match=f"{kind.__name__}.insert: got index 3 for 2 modules"):
         kind().extend(layers(2)).insert(3, nn.ReLU())
 

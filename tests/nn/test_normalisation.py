@@ -74,6 +74,13 @@ def test_instance_norm_remembers_the_mean_of_the_samples_statistics():
     assert all(np.array_equal(before[name], array) for name, array in norm.state_dict().items())
 
 
+def test_a_wrong_scale_leaves_the_running_statistics_as_they_are():
+    mean, var = np.zeros(2), np.ones(2)
+    with pytest.raises(ValueError, match="instance_norm: got Tensor weight"):
+        F.instance_norm(mr.randn(3, 2, 4).double(), mean, var, mr.ones(3).double())
+    assert mean.tolist() == [0, 0] and var.tolist() == [1, 1]
+
+
 def test_instance_norm_recomputed_remembers_once():
     norm, x = nn.InstanceNorm2d(2, track_running_stats=True), mr.randn(3, 2, 2, 2).requires_grad_()
     other = nn.InstanceNorm2d(2, track_running_stats=True)
@@ -127,6 +134,10 @@ def test_running_statistics_can_start_again(norm):
         (lambda: F.instance_norm(mr.ones(2, 3, 1, 1)), "instance_norm: got an input of shape"),
         (lambda: F.instance_norm(mr.ones(2, 3)), "instance_norm: got an input of shape"),
         (lambda: F.instance_norm(mr.ones(2, 3, 4), np.zeros(3)), "instance_norm: got only one of"),
+        (
+            lambda: F.instance_norm(mr.ones(2, 3, 4), np.zeros(1), np.ones(1)),
+            r"instance_norm: got running_mean and running_var of shapes \(1,\) and \(1,\).*\(3,\)",
+        ),
         (lambda: nn.InstanceNorm2d(3)(mr.ones(2, 4, 5, 5)), "InstanceNorm2d: got an input of shape"),
     ],
 )
