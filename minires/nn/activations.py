@@ -38,10 +38,10 @@ def tanh(input: Tensor) -> Tensor:
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(x, 0), 6), with derivative 0 at 0 and at 6; Krizhevsky 2010."""
+    """min(max(x, 0), 6), with derivative 0 at 0 and at 6, and 1 at NaN; Krizhevsky 2010."""
     check_input("relu6", input)
-    inside = (input > 0).data & (input < 6).data
-    return where(inside, input, input.detach().clamp(0, 6))
+    outside = (input <= 0).data | (input >= 6).data
+    return where(outside, input.detach().clamp(0, 6), input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:

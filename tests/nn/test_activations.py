@@ -71,7 +71,12 @@ def test_gelu_far_from_zero():
 
 @pytest.mark.parametrize(
     "name, kinks, expected",
-    [("relu6", [0, 6], [0, 0]), ("elu, alpha", [0], [-1.7]), ("hardswish", [-3, 3], [0, 1]), ("silu", [0], [0.5])],
+    [
+        ("relu6", [0, 6, math.nan], [0, 0, 1]),
+        ("elu, alpha", [0, math.nan], [-1.7, 1]),
+        ("hardswish", [-3, 3], [0, 1]),
+        ("silu", [0], [0.5]),
+    ],
 )
 def test_the_derivative_at_a_kink_is_pytorchs(name, kinks, expected):
     x = mr.tensor(np.array(kinks, float), requires_grad=True)
