@@ -1,37 +1,34 @@
-"""Functions of tensors, with PyTorch's names, arguments and defaults. Each adds one or a few ops to the graph."""
+"""Functions of tensors, with PyTorch's names, arguments and defaults. Each adds one or a few ops to the graph.
 
+Activations and normalisations are in files of their own, beside their modules, and are offered here too.
+"""
+
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..ops import activation, batchnorm, conv, elementwise, linear as linear_op, loss, pool, shape
+from ..creation import stack
+from ..ops import conv, elementwise, linear as linear_op, loss, pool, shape
 from ..random import generator
-from ..state import state
 from ..tensor import Tensor, apply
-
-Size = int | tuple[int, int]
-
-
-def pair(value: Any, name: str, function: str) -> tuple[int, int]:
-    """3 -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
-    if type(value) is tuple and [type(v) for v in value] == [int, int]:  # as layers pass it on
-        return value
-    values = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(values) != 2 or not all(isinstance(v, int | np.integer) for v in values):
-        raise ValueError(f"{function}: got {name}={value!r}; expected a whole number or a pair of them")
-    return int(values[0]), int(values[1])
-
-
-def _check_input(function: str, x: Any) -> None:
-    """Raise TypeError unless x is a Tensor of floating-point numbers."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
-    if x.dtype.kind != "f":
-        raise TypeError(
-            f"{function}: got an input of dtype {x.dtype}, expected floating point; convert it first, for example "
-            "x = images.float() / 255"
-        )
+from .activations import (  # noqa: F401
+    elu,
+    gelu,
+    hardswish,
+    leaky_relu,
+    log_softmax,
+    prelu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    tanh,
+)
+from .arguments import Size, check_input, pair, single
+from .normalisation import batch_norm, group_norm, instance_norm, layer_norm  # noqa: F401
 
 
 def conv2d(
@@ -59,7 +56,7 @@ def conv2d(
     >>> F.conv2d(mr.zeros(8, 3, 32, 32), mr.zeros(16, 3, 3, 3), stride=2, padding=1).shape
     (8, 16, 16, 16)
     """
-    _check_input("conv2d", input)
+    check_input("conv2d", input)
     stride, dilation = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
     if padding == "same":
         reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation)]
@@ -73,68 +70,33 @@ def conv2d(
     return apply(conv.Conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def batch_norm(
+def conv1d(
     input: Tensor,
-    running_mean: Any,
-    running_var: Any,
-    weight: Tensor | None = None,
+    weight: Tensor,
     bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
+    stride: int | tuple[int] = 1,
+    padding: int | tuple[int] | str = 0,
+    dilation: int | tuple[int] = 1,
+    groups: int = 1,
 ) -> Tensor:
-    """Batch normalisation of input (N, C, …) per channel; Ioffe & Szegedy 2015.
+    """Convolution along one axis: input (N, C, L), weight (O, C/groups, k), bias (O) -> (N, O, L′).
 
-    Training uses the batch's mean and biased variance, and updates the running arrays (C), or Tensors, in place:
-    running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
+    It is `conv2d` of images with a height of 1, and its errors about kernel and channels speak of those.
     """
-    _check_input("batch_norm", input)
-    running_mean = running_mean.data if isinstance(running_mean, Tensor) else running_mean
-    running_var = running_var.data if isinstance(running_var, Tensor) else running_var
-    if (running_mean is None) != (running_var is None):
-        raise ValueError("batch_norm: got only one of running_mean and running_var; give both or neither")
-    if not training:
-        if running_mean is None:
-            raise ValueError("batch_norm: got no running statistics in evaluation; use training=True or keep them")
-        if not running_mean.dtype == running_var.dtype == input.dtype:
-            running_mean, running_var = running_mean.astype(input.dtype), running_var.astype(input.dtype)
-        return apply(batchnorm.BatchNormEval, input, weight, bias, mean=running_mean, var=running_var, eps=eps)
-    batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
-    statistics: dict[str, Any] = {}
-    y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and not state.get().recomputing:
-        count = input.data.size // input.shape[1]
-        kernels.of(running_mean).running_update(
-            running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
+    check_input("conv1d", input)
+    if input.ndim != 3 or not isinstance(weight, Tensor) or weight.ndim != 3:
+        raise ValueError(
+            f"conv1d: got input {input.shape} and {type(weight).__name__} weight {np.shape(weight)}; expected an input "
+            "(N, C, L) and a Tensor (O, C/groups, k). For a single sequence, add the batch axis: x[None]"
         )
-    return y
-
-
-def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(x, 0), with derivative 0 at 0 and 1 at NaN. ``inplace`` is accepted and has no effect."""
-    _check_input("relu", input)
-    return apply(activation.ReLU, input)
-
-
-def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x for x > 0, else negative_slope·x. ``inplace`` is accepted and has no effect."""
-    _check_input("leaky_relu", input)
-    return apply(activation.LeakyReLU, input, slope=float(negative_slope))
-
-
-def sigmoid(input: Tensor) -> Tensor:
-    """1/(1 + e⁻ˣ)."""
-    return input.sigmoid()
-
-
-def tanh(input: Tensor) -> Tensor:
-    """tanh x."""
-    return input.tanh()
+    step, gap = (1, single(stride, "stride", "conv1d")), (1, single(dilation, "dilation", "conv1d"))
+    around = padding if isinstance(padding, str) else (0, single(padding, "padding", "conv1d"))
+    return conv2d(input.unsqueeze(2), weight.unsqueeze(2), bias, step, around, gap, groups).squeeze(2)
 
 
 def max_pool2d(input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Tensor:
     """Largest value of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window; padding is −∞."""
-    _check_input("max_pool2d", input)
+    check_input("max_pool2d", input)
     kernel, step = _window("max_pool2d", kernel_size, stride)
     padding = pair(padding, "padding", "max_pool2d")
     return apply(pool.MaxPool2d, input, kernel_size=kernel, stride=step, padding=padding)
@@ -147,7 +109,7 @@ def avg_pool2d(
 
     Padding counts as zeros; without ``count_include_pad`` it does not count at all.
     """
-    _check_input("avg_pool2d", input)
+    check_input("avg_pool2d", input)
     kernel, step = _window("avg_pool2d", kernel_size, stride)
     padding = pair(padding, "padding", "avg_pool2d")
     options = dict(kernel_size=kernel, stride=step, padding=padding, count_include_pad=count_include_pad)
@@ -156,8 +118,65 @@ def avg_pool2d(
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Size) -> Tensor:
     """Mean over output_size regions that cover the image: (N, C, H, W) -> (N, C, *output_size); 1 is global."""
-    _check_input("adaptive_avg_pool2d", input)
+    check_input("adaptive_avg_pool2d", input)
     return apply(pool.AdaptiveAvgPool2d, input, output_size=pair(output_size, "output_size", "adaptive_avg_pool2d"))
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Size, return_indices: bool = False) -> Tensor:
+    """Largest value of each of output_size regions that cover the image: (N, C, H, W) -> (N, C, *output_size).
+
+    Row i of the regions runs from ⌊i·H/H′⌋ to ⌈(i+1)·H/H′⌉; the gradient goes to the first entry that is the largest.
+    """
+    check_input("adaptive_max_pool2d", input)
+    if return_indices:
+        raise ValueError("adaptive_max_pool2d: got return_indices=True, not offered; x.max(dim) has indices")
+    size = pair(output_size, "output_size", "adaptive_max_pool2d")
+    if input.ndim != 4 or input.numel() == 0 or min(size) < 1:
+        raise ValueError(
+            f"adaptive_max_pool2d: got an input of shape {input.shape} and output size {size}; expected a non-empty "
+            "(N, C, H, W) and sizes of at least 1"
+        )
+    rows, columns = ([(i * n // m, -(-(i + 1) * n // m)) for i in range(m)] for n, m in zip(input.shape[2:], size))
+    regions = [input[:, :, a:b, c:d].flatten(2).max(2).values for a, b in rows for c, d in columns]
+    return stack(regions, -1).reshape(*input.shape[:2], *size)
+
+
+def interpolate(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+) -> Tensor:
+    """Resize the axes behind (N, C) to ``size``, or by ``scale_factor``: y[i] = x[⌊i·n/n′⌋] along each of them.
+
+    A fractional scale_factor takes the place of n′/n, unless ``recompute_scale_factor``. Raises ValueError for a mode
+    other than "nearest".
+    """
+    check_input("interpolate", input)
+    if mode != "nearest" or align_corners is not None:
+        raise ValueError(
+            f'interpolate: got mode={mode!r}, align_corners={align_corners}; offered is mode="nearest", which has no '
+            "align_corners. A convolution behind it smooths the steps"
+        )
+    sizes, count = input.shape[2:], input.ndim - 2
+    given = scale_factor if size is None else size
+    each = tuple(given) if isinstance(given, tuple | list) else (given,) * count
+    whole = size is None or all(isinstance(n, int | np.integer) for n in each)
+    if (size is None) == (scale_factor is None) or count < 1 or len(each) != count or not (whole and min(each) > 0):
+        raise ValueError(
+            f"interpolate: got size={size}, scale_factor={scale_factor} for input {input.shape}; expected one of the "
+            "two, a positive number or one for each axis behind (N, C)"
+        )
+    targets = each if size is not None else [math.floor(n * factor) for n, factor in zip(sizes, each)]
+    if not min(*sizes, *targets) > 0:
+        raise ValueError(f"interpolate: got {sizes} to resize to {tuple(targets)}; expected sizes of at least 1")
+    for axis, (n, m, factor) in enumerate(zip(sizes, targets, each), start=2):
+        step = n / m if size is not None or recompute_scale_factor else 1 / factor
+        index = np.floor(np.arange(m, dtype=np.float32) * step).astype(int)  # in float32, as in PyTorch
+        input = input[(slice(None),) * axis + (index.tolist(),)]  # a list: it goes to the device of the input
+    return input
 
 
 def _window(function: str, kernel_size: Size, stride: Size | None) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -167,20 +186,8 @@ def _window(function: str, kernel_size: Size, stride: Size | None) -> tuple[tupl
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·Wᵀ + b: input (…, in), weight (out, in), bias (out) -> (…, out)."""
-    _check_input("linear", input)
+    check_input("linear", input)
     return apply(linear_op.Linear, input, weight, bias)
-
-
-def softmax(input: Tensor, dim: int) -> Tensor:
-    """eˣ / Σeˣ along ``dim``."""
-    _check_input("softmax", input)
-    return apply(activation.Softmax, input, axis=dim)
-
-
-def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """x − log Σeˣ along ``dim``, without overflow."""
-    _check_input("log_softmax", input)
-    return apply(activation.LogSoftmax, input, axis=dim)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -188,12 +195,28 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
     ``inplace`` is accepted and has no effect.
     """
-    _check_input("dropout", input)
+    check_input("dropout", input)
+    return _dropped("dropout", input, p, training, input.shape)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, H, W) or, as in PyTorch, (N, C, L); Tompson et al. 2015 (arXiv 1411.4280).
+
+    ``inplace`` is accepted and has no effect. Raises ValueError for another number of axes.
+    """
+    check_input("dropout2d", input)
+    if input.ndim not in (3, 4):
+        raise ValueError(f"dropout2d: got an input of shape {input.shape}; expected (N, C, H, W), or use dropout")
+    return _dropped("dropout2d", input, p, training, (*input.shape[:2], *(1,) * (input.ndim - 2)))
+
+
+def _dropped(function: str, input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
+    """The input times a mask of this shape, of zeros and 1/(1 − p)."""
     if not 0 <= p <= 1:
-        raise ValueError(f"dropout: got p={p}; expected a probability between 0 and 1")
+        raise ValueError(f"{function}: got p={p}; expected a probability between 0 and 1")
     if not training or p == 0:
         return input
-    keep = generator().random(input.shape) >= p
+    keep = generator().random(shape) >= p
     return input * Tensor(keep * input.dtype.type(0 if p == 1 else 1 / (1 - p))).to(input.device)
 
 
@@ -291,7 +314,7 @@ def nll_loss(
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input − target)². Raises ValueError unless the shapes are equal."""
-    _check_input("mse_loss", input)
+    check_input("mse_loss", input)
     target = target if isinstance(target, Tensor) else Tensor(target)
     if input.shape != target.shape:
         raise ValueError(f"mse_loss: got shapes {input.shape} and {target.shape}; they must be equal (use reshape)")
@@ -301,7 +324,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 def _checked_logits(function: str, input: Tensor, weight: Tensor | None) -> np.ndarray:
     """The array (N, K, …) of the logits, if they and the class weights have a legal shape."""
-    _check_input(function, input)
+    check_input(function, input)
     z = input.data
     if z.ndim < 2 or z.size == 0:
         raise ValueError(f"{function}: got an input of shape {z.shape}; expected a non-empty (N, K, …), K classes")

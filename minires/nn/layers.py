@@ -1,25 +1,20 @@
 """Layers: modules that hold parameters and call one function. Names, arguments and defaults are PyTorch's."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..state import state
+from ..ops.reduce import axis_of
 from ..tensor import Tensor
 from . import functional as F, init
-from .functional import Size, pair
+from .arguments import Size, check_counts, pair, single
 from .module import Module, Parameter
 
 
 def _empty(*shape: int) -> Parameter:
     return Parameter(np.empty(shape, np.float32))
-
-
-def _counts(layer: str, **counts: int) -> None:
-    for name, n in counts.items():
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise ValueError(f"{layer}: got {name}={n!r}; expected a whole number of at least 1")
 
 
 class Identity(Module):
@@ -29,38 +24,41 @@ class Identity(Module):
         return x
 
 
-class Conv2d(Module):
-    """Convolution layer: weight (out, in/groups, kh, kw), bias (out).
+class _Conv(Module):
+    """What Conv1d and Conv2d share: weight (out, in/groups, *kernel_size) and bias (out).
 
     Weights start as PyTorch's do, uniform within ±1/√fan_in. Residual networks draw them again with
     `init.kaiming_normal_`.
     """
 
+    axes: int
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
         groups: int = 1,
         bias: bool = True,
     ):
         super().__init__()
-        _counts("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
-        self.kernel_size = pair(kernel_size, "kernel_size", "Conv2d")
-        self.stride, self.dilation = pair(stride, "stride", "Conv2d"), pair(dilation, "dilation", "Conv2d")
-        self.padding = padding if padding in ("same", "valid") else pair(padding, "padding", "Conv2d")
+        name = type(self).__name__
+        check_counts(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        self.kernel_size = self._sizes(kernel_size, "kernel_size")
+        self.stride, self.dilation = self._sizes(stride, "stride"), self._sizes(dilation, "dilation")
+        self.padding = padding if padding in ("same", "valid") else self._sizes(padding, "padding")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2d: got groups={groups} for {in_channels} input and {out_channels} output channels; groups must "
+                f"{name}: got groups={groups} for {in_channels} input and {out_channels} output channels; groups must "
                 "divide both"
             )
         least_padding = 0 if isinstance(self.padding, str) else min(self.padding)
         if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or least_padding < 0:
             raise ValueError(
-                f"Conv2d: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}, padding "
+                f"{name}: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}, padding "
                 f"{self.padding}; padding must be at least 0, the others at least 1"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -71,86 +69,34 @@ class Conv2d(Module):
         if self.bias is not None:
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+    def _sizes(self, value: Any, name: str) -> Any:
+        function = type(self).__name__
+        return pair(value, name, function) if self.axes == 2 else (single(value, name, function),)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        text += f", padding={self.padding}" if self.padding not in ((0, 0), 0) else ""
-        text += f", dilation={self.dilation}" if self.dilation != (1, 1) else ""
+        text += f", padding={self.padding}" if self.padding != (0,) * self.axes else ""
+        text += f", dilation={self.dilation}" if self.dilation != (1,) * self.axes else ""
         text += f", groups={self.groups}" if self.groups != 1 else ""
         return text + ("" if self.bias is not None else ", bias=False")
 
 
-class _BatchNorm(Module):
-    """What BatchNorm1d and BatchNorm2d share; they differ in the number of axes they accept.
+class Conv1d(_Conv):
+    """Convolution of sequences (N, C, L), see `functional.conv1d`."""
 
-    Scale weight (C) and shift bias (C); running_mean, running_var (C) and num_batches_tracked () are buffers.
-    ``momentum`` is the weight of the *new* value in the running statistics; with None they are the mean over all
-    batches. Switching ``track_running_stats`` off later leaves the statistics as they are, and evaluation uses them.
-    """
-
-    axes: tuple[int, ...]
-    optional = ("num_batches_tracked",)
-    weight: Any  # Parameter, or None without ``affine``
-    bias: Any
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-    ):
-        super().__init__()
-        _counts(type(self).__name__, num_features=num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.track_running_stats = affine, track_running_stats
-        self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
-        self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
-        self.register_buffer("running_mean", np.zeros(num_features, np.float32) if track_running_stats else None)
-        self.register_buffer("running_var", np.ones(num_features, np.float32) if track_running_stats else None)
-        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
+    axes = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in self.axes:
-            raise ValueError(
-                f"{type(self).__name__}: got an input of shape {x.shape}; expected "
-                f"{' or '.join(str(n) for n in self.axes)} dimensions with {self.num_features} channels on axis 1"
-            )
-        mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
-        if self.training and not self.track_running_stats:
-            mean = var = count = None
-        use_batch, momentum = self.training or mean is None, self.momentum
-        if use_batch and not self.training and x.numel() == x.size(1):
-            raise ValueError(
-                f"{type(self).__name__}: got one value per channel, input shape {x.shape}, in evaluation without "
-                "running statistics to normalise it with; use track_running_stats=True, or a larger batch"
-            )
-        if momentum is None:
-            momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        y = F.batch_norm(x, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
-        if self.training and count is not None and not state.get().recomputing:
-            self.num_batches_tracked += 1
-        return y
-
-    def extra_repr(self) -> str:
-        text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-        text += "" if self.affine else ", affine=False"
-        return text + ("" if self.track_running_stats else ", track_running_stats=False")
+        return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of (N, C) or (N, C, L)."""
+class Conv2d(_Conv):
+    """Convolution of images (N, C, H, W), see `functional.conv2d`."""
 
-    axes = (2, 3)
+    axes = 2
 
-
-class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of (N, C, H, W), per channel."""
-
-    axes = (4,)
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Linear(Module):
@@ -158,7 +104,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__()
-        _counts("Linear", in_features=in_features, out_features=out_features)
+        check_counts("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / math.sqrt(in_features)
         self.weight = init.uniform_(_empty(out_features, in_features), -bound, bound)
@@ -168,45 +114,7 @@ class Linear(Module):
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
-
-
-class ReLU(Module):
-    """max(x, 0). ``inplace`` is accepted and has no effect."""
-
-    def __init__(self, inplace: bool = False):
-        super().__init__()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x)
-
-
-class LeakyReLU(Module):
-    """x for x > 0, else negative_slope·x. ``inplace`` is accepted and has no effect."""
-
-    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
-        super().__init__()
-        self.negative_slope = negative_slope
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x, self.negative_slope)
-
-    def extra_repr(self) -> str:
-        return f"{self.negative_slope}"
-
-
-class Sigmoid(Module):
-    """1/(1 + e⁻ˣ)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.sigmoid(x)
-
-
-class Tanh(Module):
-    """tanh x."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.tanh(x)
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Flatten(Module):
@@ -218,6 +126,24 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Split the axis ``dim`` into axes of these sizes, one of which may be −1: (N, C·H·W) -> (N, C, H, W)."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]):
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dim = axis_of("unflatten", x.ndim, self.dim)
+        return x.reshape(*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :])
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class MaxPool2d(Module):
@@ -262,23 +188,92 @@ class AdaptiveAvgPool2d(Module):
         return F.adaptive_avg_pool2d(x, self.output_size)
 
     def extra_repr(self) -> str:
-        return f"{self.output_size}"
+        return f"output_size={self.output_size}"
 
 
-class Dropout(Module):
-    """Zero each value with probability p in training, and scale the rest by 1/(1 − p). ``inplace`` has no effect."""
+class AdaptiveMaxPool2d(Module):
+    """Largest value of each of ``output_size`` regions, see `functional.adaptive_max_pool2d`."""
+
+    def __init__(self, output_size: Size, return_indices: bool = False):
+        super().__init__()
+        self.output_size, self.return_indices = output_size, return_indices
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.adaptive_max_pool2d(x, self.output_size, self.return_indices)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class Upsample(Module):
+    """Resize the axes behind (N, C) by repeating values, see `functional.interpolate`; mode "nearest" alone."""
+
+    def __init__(
+        self,
+        size: Any = None,
+        scale_factor: Any = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ):
+        super().__init__()
+        each = isinstance(scale_factor, tuple | list)
+        self.size: Any = size
+        self.scale_factor: Any = tuple(map(float, scale_factor)) if each else scale_factor and float(scale_factor)
+        self.mode, self.align_corners, self.recompute_scale_factor = mode, align_corners, recompute_scale_factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(
+            x, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
+        )
+
+    def extra_repr(self) -> str:
+        given = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
+        return f"{given}, mode={self.mode!r}"
+
+
+class ZeroPad2d(Module):
+    """Surround (…, H, W) with zeros: one width, or (left, right, top, bottom); negative numbers crop."""
+
+    def __init__(self, padding: int | tuple[int, int, int, int]):
+        super().__init__()
+        widths = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+        if len(widths) != 4 or not all(isinstance(n, int | np.integer) for n in widths):
+            raise ValueError(f"ZeroPad2d: got padding={padding!r}; expected a whole number or four of them")
+        self.padding = widths
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.padding)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
+
+
+class _Dropout(Module):
+    """What Dropout and Dropout2d share."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: got p={p}; expected a probability between 0 and 1")
-        self.p = p
+            raise ValueError(f"{type(self).__name__}: got p={p}; expected a probability between 0 and 1")
+        self.p, self.inplace = p, inplace
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout(_Dropout):
+    """Zero each value with probability p in training, and scale the rest by 1/(1 − p). ``inplace`` has no effect."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.p, self.training)
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
+
+class Dropout2d(_Dropout):
+    """Zero each channel of (N, C, H, W) with probability p in training, and scale the rest by 1/(1 − p)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout2d(x, self.p, self.training)
 
 
 class CrossEntropyLoss(Module):

@@ -1,7 +1,7 @@
 """Module: a piece of a network that knows its parameters and its children."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -109,6 +109,8 @@ class Module:
 
     def add_module(self, name: str, module: "Module | None") -> None:
         """Keep a child under this name; None reserves the name (a block without downsampling)."""
+        if not (module is None or isinstance(module, Module)):
+            raise TypeError(f"{type(self).__name__}: got a {type(module).__name__} for {name!r}; expected a nn.Module")
         self._keep("module", name, module)
 
     # ── calling ──
@@ -336,9 +338,11 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        head = f"{type(self).__name__}({self.extra_repr()}"
-        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
-        return head + ("".join(f"\n  {line}" for line in lines) + "\n)" if lines else ")")
+        lines, name = self.extra_repr().split("\n"), type(self).__name__
+        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        if not children and len(lines) == 1:
+            return f"{name}({lines[0]})"
+        return f"{name}(" + "".join(f"\n  {line}" for line in [*lines, *children] if line) + "\n)"
 
 
 def _array(value: Any) -> Any:
@@ -349,57 +353,3 @@ def _array(value: Any) -> Any:
 def _some(names: list[str]) -> str:
     shown = ", ".join(names[:5]) + (f", … ({len(names)} in all)" if len(names) > 5 else "")
     return shown or "nothing"
-
-
-class _List(Module):
-    """Children numbered from 0 and reached as in a list; a slice is numbered from 0 again."""
-
-    def append(self, module: Module) -> Self:
-        """Add a module at the end."""
-        self.add_module(str(list(self._kinds.values()).count("module")), module)  # an empty place counts
-        return self
-
-    def __len__(self) -> int:
-        return len(self._own("module"))
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    def __getitem__(self, index: int | slice) -> Any:
-        chosen = list(self.children())[index]
-        if isinstance(chosen, Module):
-            return chosen
-        part = type(self)()
-        for module in chosen:
-            part.append(module)
-        return part
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._own("module")[index][0], module)
-
-
-class Sequential(_List):
-    """Modules one after the other: ``Sequential(a, b)``, or named, ``Sequential(OrderedDict(first=a, second=b))``."""
-
-    def __init__(self, *modules: Any):
-        super().__init__()
-        named = modules[0].items() if len(modules) == 1 and isinstance(modules[0], dict) else enumerate(modules)
-        for name, module in named:
-            if not isinstance(module, Module):
-                hint = "; unpack the list: Sequential(*layers)" if isinstance(module, list | tuple) else ""
-                raise TypeError(f"Sequential: got a {type(module).__name__}, expected modules{hint}")
-            self.add_module(str(name), module)
-
-    def forward(self, x: Any) -> Any:
-        for module in self.children():
-            x = module(x)
-        return x
-
-
-class ModuleList(_List):
-    """A list whose modules are found by ``parameters()``; it has no forward."""
-
-    def __init__(self, modules: Iterable[Module] = ()):
-        super().__init__()
-        for module in modules:
-            self.append(module)

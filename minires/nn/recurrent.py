@@ -13,12 +13,12 @@ import numpy as np
 from ..creation import stack
 from ..tensor import Tensor
 from . import functional as F, init
-from .layers import _counts
+from .arguments import check_counts, check_input
 from .module import Module, Parameter
 
 
 class _Recurrent(Module):
-    """What RNN and LSTM share: the weights, the stacked layers, and the walk along the sequence.
+    """What RNN, GRU and LSTM share: the weights, the stacked layers, and the walk along the sequence.
 
     A subclass defines ``step``, the number of ``gates`` it computes, and the number of tensors in its ``states``.
     """
@@ -31,7 +31,7 @@ class _Recurrent(Module):
     ):
         super().__init__()
         name = type(self).__name__
-        _counts(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_counts(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"{name}: got dropout={dropout}; expected a probability between 0 and 1")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -59,7 +59,7 @@ class _Recurrent(Module):
     def walk(self, input: Tensor, starts: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The outputs of the last layer, in the input's order of axes, and the last states of all layers."""
         name = type(self).__name__
-        F._check_input(name, input)
+        check_input(name, input)
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size or 0 in input.shape:
             order = "(N, L, input)" if self.batch_first else "(L, N, input)"
             raise ValueError(
@@ -139,6 +139,40 @@ class RNN(_Recurrent):
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (", nonlinearity=relu" if self.nonlinearity == "relu" else "")
+
+
+class GRU(_Recurrent):
+    """Gated recurrent unit: h_t = (1 − z)·n + z·h_{t−1}; Cho et al. 2014 (arXiv 1406.1078), as PyTorch has it.
+
+    r and z are sigmoids of W_ih·x_t + b_ih + W_hh·h_{t−1} + b_hh; n is the tanh of W_ih·x_t + b_ih + r·(W_hh·h_{t−1} +
+    b_hh). The rows of the weights hold r, z, n in this order. Shapes as in `RNN`. Along h there is a gated shortcut.
+    """
+
+    gates = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout)
+
+    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: int) -> tuple[Tensor, ...]:
+        """One step: (h_{t−1},) -> (h_t,)."""
+        w_ih, w_hh, b_ih, b_hh = self.weights(layer)
+        a, b, n = F.linear(x, w_ih, b_ih), F.linear(state[0], w_hh, b_hh), self.hidden_size
+        gates = (a[..., : 2 * n] + b[..., : 2 * n]).sigmoid()
+        r, z = gates[..., :n], gates[..., n:]
+        new = (a[..., 2 * n :] + r * b[..., 2 * n :]).tanh()
+        return ((1 - z) * new + z * state[0],)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, (h_n,) = self.walk(input, None if hx is None else (hx,))
+        return output, h_n
 
 
 class LSTM(_Recurrent):

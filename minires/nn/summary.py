@@ -7,7 +7,7 @@ import numpy as np
 
 from ..autograd import switch
 from ..tensor import Tensor
-from .layers import Conv2d, Linear
+from .layers import Conv1d, Conv2d, Linear
 from .module import Module
 
 
@@ -75,6 +75,6 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
 def _macs(module: Module, output_shape: tuple[int, ...]) -> int:
     """Multiply-adds of a layer for one input: every output value costs one row of the weight."""
-    if isinstance(module, Conv2d | Linear):
+    if isinstance(module, Conv1d | Conv2d | Linear):
         return int(np.prod(output_shape[1:])) * int(np.prod(module.weight.shape[1:]))
     return 0

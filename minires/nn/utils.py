@@ -1,4 +1,7 @@
-"""Gradient clipping, called between ``loss.backward()`` and ``optimizer.step()``. Names as in ``torch.nn.utils``."""
+"""Gradient clipping, called between ``loss.backward()`` and ``optimizer.step()``, and parameters as one vector.
+
+Names as in ``torch.nn.utils``.
+"""
 
 import math
 from collections.abc import Iterable
@@ -8,7 +11,10 @@ import numpy as np
 
 from .. import norms
 from ..blas import one_blas_thread
+from ..creation import cat
 from ..tensor import Tensor
+from ..writes import write
+from .arguments import check_input
 
 
 def clip_grad_norm_(
@@ -23,20 +29,54 @@ def clip_grad_norm_(
     beside an infinite one, and all become NaN beside a NaN.
     """
     grads = _grads("clip_grad_norm_", parameters)
+    _check_max_norm("clip_grad_norm_", max_norm)
+    norm = _norm("clip_grad_norm_", grads, norm_type, error_if_nonfinite)
+    _limit(grads, max_norm, norm)
+    return _scalar(norm, grads)
+
+
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """The norm of all tensors taken as one vector, as `clip_grad_norm_` computes it of the gradients."""
+    tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    for tensor in tensors:
+        check_input("get_total_norm", tensor)
+    arrays = [tensor.data for tensor in tensors]
+    return _scalar(_norm("get_total_norm", arrays, norm_type, error_if_nonfinite), arrays)
+
+
+def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor | float) -> None:
+    """Scale all gradients by max_norm / (total_norm + 1e-6) if that is below 1: `clip_grad_norm_` in part."""
+    _check_max_norm("clip_grads_with_norm_", max_norm)
+    _limit(_grads("clip_grads_with_norm_", parameters), max_norm, float(total_norm))
+
+
+def _check_max_norm(function: str, max_norm: float) -> None:
+    if not max_norm >= 0:
+        raise ValueError(f"{function}: got max_norm={max_norm:g}; expected a positive number")
+
+
+def _norm(function: str, arrays: list[Any], norm_type: float, error_if_nonfinite: bool) -> float:
+    """The norm of all arrays together, in float64."""
     norm_type = float(norm_type)
-    for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
-        if not value > 0 and not (name == "max_norm" and value == 0):
-            raise ValueError(f"clip_grad_norm_: got {name}={value:g}; expected a positive number")
-    if not grads:
-        return Tensor(np.zeros((), np.float32))
+    if not norm_type > 0:
+        raise ValueError(f"{function}: got norm_type={norm_type:g}; expected a positive number")
+    if not arrays:
+        return 0.0
     # BLAS's own threads would get in the way of the next kernel
-    each = one_blas_thread(lambda: [norms.norm(g, norm_type) for g in grads])
+    each = one_blas_thread(lambda: [norms.norm(a, norm_type) for a in arrays])
     norm = norms.norm_of_norms(each, norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(
-            f"clip_grad_norm_: the norm of the gradients is {norm}; a loss has overflowed. Lower the learning rate, or "
+            f"{function}: the norm of the gradients is {norm}; a loss has overflowed. Lower the learning rate, or "
             "find the op that did it with detect_anomaly()"
         )
+    return norm
+
+
+def _limit(grads: list[Any], max_norm: float, norm: float) -> None:
+    """Scale the gradients in place, so that their norm is at most max_norm."""
     scale = max_norm / (norm + 1e-6)
     if not scale >= 1:  # NaN is not
         with np.errstate(invalid="ignore"):  # 0 times infinity
@@ -45,7 +85,12 @@ def clip_grad_norm_(
                     g *= g.dtype.type(scale)
                 else:  # in float16, 1e-8 would be 0, and all gradients with it
                     g[...] = (g.astype(np.float64) * scale).astype(g.dtype)
-    return Tensor(np.array(norm, grads[0].dtype if _fits(norm, grads[0].dtype) else np.float64))
+
+
+def _scalar(norm: float, arrays: list[Any]) -> Tensor:
+    """The norm as a Tensor of the first array's dtype, or of float64 where that cannot hold it."""
+    dtype = arrays[0].dtype if arrays else np.float32
+    return Tensor(np.array(norm, dtype if _fits(norm, dtype) else np.float64))
 
 
 def _fits(value: float, dtype: Any) -> bool:
@@ -61,6 +106,30 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         raise ValueError(f"clip_grad_value_: got clip_value={clip_value!r}; expected a positive number")
     for g in grads:
         np.clip(g, -clip_value, clip_value, out=g)
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """All parameters end to end in one vector, through which gradients flow."""
+    return cat([parameter.reshape(-1) for parameter in parameters])
+
+
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Write the values of a vector into the parameters, in place and in their order.
+
+    Raises ValueError, before anything is written, unless the vector has exactly as many values as the parameters.
+    PyTorch's parameters would share the vector's memory; these keep their own.
+    """
+    parameters = list(parameters)
+    counts = [parameter.numel() for parameter in parameters]
+    if not isinstance(vec, Tensor) or vec.shape != (sum(counts),):
+        raise ValueError(
+            f"vector_to_parameters: got a {type(vec).__name__} of shape {np.shape(vec)} for parameters of "
+            f"{sum(counts)} values; expected a Tensor of shape ({sum(counts)},)"
+        )
+    start = 0
+    for parameter, count in zip(parameters, counts):
+        write(parameter.data, vec.data[start : start + count].reshape(parameter.shape))
+        start += count
 
 
 def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndarray]:

@@ -1,4 +1,6 @@
-"""Activations: ReLU, the functions that networks used before it, and softmax."""
+"""Activations: ReLU, the functions that networks used before it and since, and softmax."""
+
+import math
 
 import numpy as np
 
@@ -58,6 +60,46 @@ class Tanh(Op):
 
     def backward(self, grad_output):
         return grad_output * (1 - self.y * self.y)
+
+
+class ELU(Op):
+    """x where x > 0, else α(eˣ − 1): the derivative is 1, or αeˣ (at 0, too)."""
+
+    kinds = "f"
+
+    def forward(self, x, alpha):
+        self.below, self.y, self.alpha = x <= 0, alpha * np.expm1(np.minimum(x, 0)), alpha
+        return np.where(self.below, self.y, x)
+
+    def backward(self, grad_output):
+        return np.where(self.below, grad_output * (self.y + self.alpha), grad_output)
+
+
+class GELU(Op):
+    """x·Φ(x), where Φ(x) = (1 + erf(x/√2))/2 is the normal distribution: the derivative is Φ(x) + x·φ(x)."""
+
+    kinds = "f"
+
+    def forward(self, x):
+        self.x, self.cdf = x, (1 + erf(x * math.sqrt(0.5))) / 2
+        return x * self.cdf
+
+    def backward(self, grad_output):
+        density = np.exp(-self.x * self.x / 2) / math.sqrt(2 * math.pi)
+        return grad_output * (self.cdf + self.x * density)
+
+
+def erf(x):
+    """The error function, 2/√π ∫₀ˣ e^(−t²) dt, on any device: its error is at most 2e-15 in float64, 1e-6 in float32.
+
+    It is also the sine transform (2/π) ∫₀^∞ e^(−t²/4) sin(xt)/t dt. The trapezoidal rule with steps of ½ is exact to
+    1e-20 for |x| < 6, because what it confuses with erf(x) is 1 − erf(4π − |x|); what follows 23 steps is below 1e-17.
+    """
+    inside = np.clip(x, -6, 6)  # beyond, erf is ±1 to 2e-17
+    total = inside / 4
+    for n in range(1, 24):
+        total += math.exp(-n * n / 16) / n * np.sin(inside * (n / 2))
+    return np.where(np.abs(x) >= 6, np.sign(x), np.clip(2 / math.pi * total, -1, 1))
 
 
 class Softmax(Op):

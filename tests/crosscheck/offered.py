@@ -61,6 +61,12 @@ OPS = {
     "tanh": [Tensor.tanh, F.tanh],
     "nn.functional.relu": [Tensor.relu, F.relu],
     "nn.functional.leaky_relu": [F.leaky_relu],
+    "nn.functional.relu6": [F.relu6],
+    "nn.functional.elu": [F.elu],
+    "nn.functional.gelu": [F.gelu],
+    "nn.functional.silu": [F.silu],
+    "nn.functional.hardswish": [F.hardswish],
+    "nn.functional.prelu": [F.prelu],
     "maximum": [mr.maximum],
     "minimum": [mr.minimum],
     "where": [where],
@@ -115,20 +121,27 @@ OPS = {
     "ones_like": [mr.ones_like],
     # layers and losses
     "nn.functional.linear": [F.linear],
+    "nn.functional.conv1d": [F.conv1d],
     "nn.functional.conv2d": [F.conv2d],
     "nn.functional.max_pool2d": [F.max_pool2d],
     "nn.functional.avg_pool2d": [F.avg_pool2d],
     "nn.functional.adaptive_avg_pool2d": [F.adaptive_avg_pool2d],
+    "nn.functional.adaptive_max_pool2d": [F.adaptive_max_pool2d],
+    "nn.functional.interpolate.nearest": [F.interpolate],
     "nn.functional.batch_norm": [F.batch_norm],
+    "nn.functional.group_norm": [F.group_norm],
+    "nn.functional.layer_norm": [F.layer_norm],
+    "nn.functional.instance_norm": [F.instance_norm],
     "nn.functional.dropout": [F.dropout],
+    "nn.functional.dropout2d": [F.dropout2d],
     "nn.functional.one_hot": [F.one_hot],
     "nn.functional.cross_entropy": [F.cross_entropy],
     "nn.functional.nll_loss": [F.nll_loss],
     "nn.functional.mse_loss": [F.mse_loss],
 }
 
-# What errors call an operator, by the name that Python gives it.
-OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}}
+# What errors call a function besides its own name: an operator, or the function that does its work.
+OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}, "conv1d": {"conv2d"}}
 
 RANDOM = {"rand", "randn"}  # nothing to compare
 
@@ -140,7 +153,13 @@ FUNCTIONS = {
     "ReduceMin": {"amin"},
     "AvgPool2d": {"avg_pool2d"},
     "AdaptiveAvgPool2d": {"adaptive_avg_pool2d"},
+    "AdaptiveMaxPool2d": {"adaptive_max_pool2d"},
+    "GroupNorm": {"group_norm"},
+    "InstanceNorm2d": {"instance_norm"},
+    "LayerNorm": {"layer_norm"},
+    "LogSoftmax": {"log_softmax"},
     "BatchNorm1d": {"batch_norm"},
+    "Conv1d": {"conv2d"},
     "BatchNorm2d": {"batch_norm"},
     "CrossEntropyLoss": {"cross_entropy"},
     "LeakyReLU": {"leaky_relu"},

@@ -11,6 +11,9 @@ from minires import nn
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is needed only to compare with it")
 
 CALLS = [
+    ("Conv1d", (3, 6, 3), {}, (2, 3, 7)),
+    ("Conv1d", (4, 6, (2,)), dict(stride=2, padding=(1,), dilation=3, groups=2, bias=False), (2, 4, 9)),
+    ("Conv1d", (3, 6, 3, 1, "same", 2), {}, (2, 3, 7)),
     ("Conv2d", (3, 6, 3), {}, (2, 3, 7, 6)),
     ("Conv2d", (4, 6, (3, 2)), dict(stride=2, padding=(1, 0), dilation=(1, 2), groups=2, bias=False), (2, 4, 7, 6)),
     ("Conv2d", (3, 6, 3, 1, "same"), {}, (2, 3, 7, 6)),
@@ -34,6 +37,38 @@ CALLS = [
     ("AvgPool2d", (2,), dict(padding=1, count_include_pad=False), (2, 3, 7, 6)),
     ("AdaptiveAvgPool2d", ((2, 3),), {}, (2, 3, 7, 6)),
     ("Dropout", (0.0,), {}, (3, 4)),
+    ("Dropout2d", (0.0,), {}, (2, 3, 4, 5)),
+    ("BatchNorm2d", (3,), dict(bias=False), (4, 3, 2, 3)),
+    ("InstanceNorm2d", (3,), {}, (4, 3, 2, 3)),
+    ("InstanceNorm2d", (3, 1e-3, 0.3, True, True), {}, (4, 3, 2, 3)),
+    ("InstanceNorm2d", (3, 1e-3, None, True, True), dict(bias=False), (4, 3, 2, 3)),
+    ("InstanceNorm2d", (3,), dict(affine=True), (3, 4, 5)),
+    ("GroupNorm", (2, 6), {}, (4, 6, 2, 3)),
+    ("GroupNorm", (2, 6, 1e-3), dict(bias=False), (4, 6)),
+    ("GroupNorm", (2, 6), dict(affine=False), (4, 6, 2)),
+    ("LayerNorm", (5,), {}, (2, 3, 5)),
+    ("LayerNorm", ((3, 5), 1e-3), dict(bias=False), (2, 3, 5)),
+    ("LayerNorm", ((5,),), dict(elementwise_affine=False), (2, 3, 5)),
+    ("Softmax", (1,), {}, (3, 4)),
+    ("LogSoftmax", (-1,), {}, (3, 4)),
+    ("ReLU6", (), {}, (9, 4)),
+    ("GELU", (), {}, (9, 4)),
+    ("GELU", ("tanh",), {}, (9, 4)),
+    ("SiLU", (), {}, (9, 4)),
+    ("ELU", (0.3,), {}, (9, 4)),
+    ("PReLU", (), {}, (9, 4)),
+    ("PReLU", (3, 0.1), {}, (9, 3, 4)),
+    ("Hardswish", (), {}, (9, 4)),
+    ("ZeroPad2d", (1,), {}, (2, 3, 4, 5)),
+    ("ZeroPad2d", ((1, 2, -1, 0),), {}, (2, 3, 4, 5)),
+    ("Unflatten", (1, (2, -1)), {}, (3, 4, 2)),
+    ("Upsample", ((5, 3),), {}, (2, 3, 4, 6)),
+    ("Upsample", ((22, 46),), {}, (1, 1, 26, 14)),  # where ⌊i·n/n′⌋ depends on the type that it is computed in
+    ("Upsample", (), dict(scale_factor=2), (2, 3, 4, 6)),
+    ("Upsample", (), dict(scale_factor=(1.7, 0.6)), (2, 3, 4, 6)),
+    ("Upsample", (), dict(scale_factor=1.7, recompute_scale_factor=True), (2, 3, 4)),
+    ("AdaptiveMaxPool2d", ((2, 3),), {}, (2, 3, 7, 6)),
+    ("AdaptiveMaxPool2d", (1,), {}, (2, 3, 7, 6)),
 ]
 
 
@@ -56,6 +91,26 @@ def test_a_layer_trains_and_evaluates_alike(agree, randn, name, args, options, s
             np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-9, atol=1e-10)
         for n, a in ours.state_dict().items():
             np.testing.assert_allclose(a, theirs.state_dict()[n].numpy(), rtol=1e-12, atol=1e-12)
+
+
+IN_PLACE = [(name, (), dict(inplace=True)) for name in ("ReLU", "ReLU6", "LeakyReLU", "ELU", "SiLU", "Hardswish")]
+
+
+@pytest.mark.parametrize("name, args, options", [c[:3] for c in CALLS] + IN_PLACE + [("Dropout", (0.1, True), {})])
+def test_a_layer_is_shown_alike(name, args, options):
+    theirs = repr(getattr(torch.nn, name)(*args, **options)).replace(", dilation=1, ceil_mode=False", "")
+    assert repr(getattr(nn, name)(*args, **options)) == theirs
+
+
+def test_containers_are_shown_alike():
+    def shown(nn, zeros):
+        layers = nn.Sequential(nn.Linear(1, 2), nn.ModuleList([nn.ReLU()]), nn.ModuleDict({"a": nn.Tanh()}))
+        one, two = nn.ParameterList([zeros(2, 3)]), nn.ParameterList([zeros(2, 3), zeros(1)])
+        alike = nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Tanh(), layers, layers])
+        empty = nn.ModuleDict(), nn.ModuleList(), nn.ParameterList(), nn.Sequential()
+        return [repr(m) for m in (layers, alike, one, two, nn.Sequential(two), *empty)]
+
+    assert shown(nn, mr.zeros) == [text.replace("torch.", "") for text in shown(torch.nn, torch.zeros)]
 
 
 @pytest.mark.parametrize(

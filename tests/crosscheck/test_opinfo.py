@@ -72,7 +72,8 @@ def samples(op: str, dtype: str) -> list:
 
 
 def is_random(op: str, sample) -> bool:
-    return op == "nn.functional.dropout" and sample.kwargs.get("training", True) and sample.kwargs.get("p", 0.5) % 1 > 0
+    drops = op in ("nn.functional.dropout", "nn.functional.dropout2d")
+    return drops and sample.kwargs.get("training", True) and sample.kwargs.get("p", 0.5) % 1 > 0
 
 
 def verdicts(cell: Cell, thorough: bool = True) -> Iterator[Verdict]:

@@ -12,6 +12,9 @@ CALLS = [
     ("RNN", (3, 4), {}),
     ("RNN", (3, 4, 2, "relu", False, True), {}),
     ("RNN", (3, 4), dict(num_layers=3, batch_first=True)),
+    ("GRU", (3, 4), {}),
+    ("GRU", (3, 4, 2, False, True), {}),
+    ("GRU", (3, 4), dict(num_layers=3)),
     ("LSTM", (3, 4), {}),
     ("LSTM", (3, 4, 2, False, True), {}),
     ("LSTM", (3, 4), dict(num_layers=3)),
@@ -56,7 +59,7 @@ def test_outputs_states_and_gradients(agree, randn, name, args, options, started
         np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["RNN", "LSTM"])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
 def test_weights_start_within_the_same_bounds(name):
     ours, theirs = getattr(nn, name)(30, 64), getattr(torch.nn, name)(30, 64)
     for a, b in zip(ours.parameters(), theirs.parameters()):

@@ -31,6 +31,12 @@ OPS = [
     lambda x: F.cross_entropy(x, (x > 0).long().argmax(1), weight=mr.ones(3).to(x.device), label_smoothing=0.1),
     lambda x: F.cross_entropy(x, F.softmax(x, 1).detach()), lambda x: F.mse_loss(x, x * 2), lambda x: x + x[0],
     lambda x: F.nll_loss(F.log_softmax(x, 1), x.argmin(1)), lambda x: F.one_hot(x.argmax(1), 3) * x, lambda x: x == x,
+    lambda x: F.relu6(x) + F.elu(x) + F.gelu(x) + F.gelu(x, "tanh") + F.silu(x) + F.hardswish(x),
+    lambda x: F.prelu(x, x[0]), lambda x: F.layer_norm(x, (3,)), lambda x: F.group_norm(x, 1, x[0], x[1]),
+    lambda x: F.dropout2d(x[:, :, None]), lambda x: F.interpolate(x[None, None], (5, 2)),
+    lambda x: F.adaptive_max_pool2d(x[None, None], 2),
+    lambda x: nn.InstanceNorm2d(1, affine=True, track_running_stats=True).to(x.device)(x[None, None]),
+    lambda x: nn.utils.parameters_to_vector([x, x]),
 ]  # fmt: skip
 
 

@@ -22,6 +22,33 @@ def re_escape(text):
 
 
 BAD = {
+    # convolution of sequences
+    "no batch of sequences": (lambda: nn.Conv1d(8, 2, 3)(logits), ValueError, "conv1d: got input (2, 3)", "x[None]"),
+    "weight of images": (lambda: F.conv1d(x[0], mr.ones(2, 8, 1, 1)), ValueError, "conv1d: got", "weight (2, 8, 1, 1)"),
+    "strides of two axes": (
+        lambda: nn.Conv1d(3, 2, 3, (1, 1)),
+        ValueError,
+        "Conv1d: got stride=(1, 1)",
+        "whole number",
+    ),
+    "channels of sequences": (lambda: nn.Conv1d(3, 2, 3)(x[0]), ValueError, "conv2d: got input (3, 8, 1, 8)"),
+    # resizing
+    "mode": (lambda: F.interpolate(x, 4, mode="bilinear"), ValueError, "interpolate: got mode='bilinear'", "nearest"),
+    "corners": (lambda: nn.Upsample(4, align_corners=True)(x), ValueError, "interpolate: got", "align_corners=True"),
+    "size and factor": (lambda: F.interpolate(x, 4, 2), ValueError, "interpolate: got size=4, scale_factor=2"),
+    "no size": (lambda: F.interpolate(x), ValueError, "interpolate: got size=None, scale_factor=None"),
+    "a size too many": (lambda: F.interpolate(x, (4, 4, 4)), ValueError, "interpolate: got size=(4, 4, 4)"),
+    "size of 0": (lambda: F.interpolate(x, 0), ValueError, "interpolate: got size=0"),
+    "fractional size": (lambda: F.interpolate(x, 4.5), ValueError, "interpolate: got size=4.5"),
+    "resized to nothing": (lambda: F.interpolate(x, scale_factor=0.1), ValueError, "interpolate: got (8, 8)", "(0, 0)"),
+    "nothing to resize": (lambda: F.interpolate(logits, 4), ValueError, "interpolate: got size=4"),
+    "regions of nothing": (lambda: F.adaptive_max_pool2d(x, 0), ValueError, "adaptive_max_pool2d: got", "(0, 0)"),
+    "indices": (lambda: nn.AdaptiveMaxPool2d(1, True)(x), ValueError, "adaptive_max_pool2d: got return_indices=True"),
+    "channels of a row": (lambda: F.dropout2d(logits), ValueError, "dropout2d: got an input of shape (2, 3)"),
+    "dropout2d's probability": (lambda: F.dropout2d(x, 2), ValueError, "dropout2d: got p=2"),
+    "three paddings": (lambda: nn.ZeroPad2d((1, 2, 3)), ValueError, "ZeroPad2d: got padding=(1, 2, 3)"),
+    "unflatten": (lambda: nn.Unflatten(1, (2, 2))(logits), ValueError, "reshape: got shape (2, 2, 2)"),
+    "unflatten where": (lambda: nn.Unflatten(2, (2, 2))(logits), IndexError, "unflatten: got dim=2"),
     # convolution
     "channels": (
         lambda: nn.Conv2d(4, 8, 3)(x),

@@ -1,4 +1,6 @@
-"""Clipping of gradients: what is scaled, what stays, what is returned."""
+"""Clipping of gradients: what is scaled, what stays, what is returned; and parameters as one vector."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,7 +8,14 @@ from hypothesis import given, strategies as st
 
 import minires as mr
 from minires import nn
-from minires.nn.utils import clip_grad_norm_, clip_grad_value_
+from minires.nn.utils import (
+    clip_grad_norm_,
+    clip_grad_value_,
+    clip_grads_with_norm_,
+    get_total_norm,
+    parameters_to_vector,
+    vector_to_parameters,
+)
 
 
 def parameters(*grads):
@@ -126,3 +135,60 @@ def test_clipping_works_on_what_backward_leaves():
 def test_bad_input_is_explained(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_the_two_halves_of_clipping():
+    p, q = parameters([3.0], [4.0])
+    norm = get_total_norm([mr.tensor(p.grad), mr.tensor(q.grad)])
+    assert norm.item() == 5 and norm.dtype == np.float32
+    assert get_total_norm(mr.tensor([3.0, -4.0]), math.inf).item() == 4
+    clip_grads_with_norm_([p, q], 1.0, norm)
+    np.testing.assert_allclose([p.grad, q.grad], [[0.6], [0.8]], rtol=1e-5)
+    clip_grads_with_norm_(p, 1.0, 0.5)
+    np.testing.assert_allclose(p.grad, [0.6], rtol=1e-5)
+    with pytest.raises(RuntimeError, match="get_total_norm: the norm"):
+        get_total_norm([mr.tensor([math.nan])], error_if_nonfinite=True)
+    with pytest.raises(ValueError, match="clip_grads_with_norm_: got max_norm=-1"):
+        clip_grads_with_norm_(p, -1.0, norm)
+    with pytest.raises(TypeError, match="get_total_norm: got an input of dtype int64"):
+        get_total_norm([mr.tensor([1])])
+
+
+# ── parameters as one vector ──
+
+
+def test_parameters_go_into_a_vector_and_back():
+    model = nn.Linear(3, 2).double()
+    vector = parameters_to_vector(model.parameters())
+    np.testing.assert_array_equal(vector.data, np.concatenate([p.data.ravel() for p in model.parameters()]))
+    held = model.weight.data
+    vector_to_parameters(mr.arange(8.0).double(), model.parameters())
+    assert model.weight.data is held
+    assert model.weight.data.tolist() == [[0, 1, 2], [3, 4, 5]] and model.bias.data.tolist() == [6, 7]
+
+
+def test_gradients_flow_through_the_vector():
+    ps = parameters([1.0, 2.0], [3.0])
+    for p in ps:
+        p.grad = None
+    (parameters_to_vector(ps) * mr.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert [p.grad.tolist() for p in ps] == [[1, 2], [3]]
+
+
+@pytest.mark.parametrize("vector", [mr.zeros(2), mr.zeros(4), mr.zeros(3, 1), np.zeros(3)])
+def test_a_vector_that_does_not_fit_changes_nothing(vector):
+    ps = parameters([1.0, 2.0], [3.0])
+    for p in ps:
+        p.data += 1
+    with pytest.raises(ValueError, match=r"vector_to_parameters: got.*expected a Tensor of shape \(3,\)"):
+        vector_to_parameters(vector, ps)
+    assert [p.data.tolist() for p in ps] == [[1, 1], [1]]
+
+
+def test_a_graph_from_before_the_vector_is_refused():
+    """Backward would otherwise use the new values."""
+    (p,) = parameters([1.0, 2.0])
+    loss = (p * p).sum()
+    vector_to_parameters(mr.ones(2), [p])
+    with pytest.raises(RuntimeError, match="in place"):
+        loss.backward()

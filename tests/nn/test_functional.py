@@ -1,7 +1,12 @@
 """nn.functional: losses, dropout, padding, one-hot and pooling against their formulas."""
 
+import math
+
 import numpy as np
 import pytest
+from differences import check_gradient
+from hypothesis import given, strategies as st
+from strategies import distinct, seeds
 
 import minires as mr
 from minires.nn import functional as F
@@ -234,3 +239,41 @@ def test_inplace_is_accepted_and_leaves_the_input_alone(function):
     x = mr.tensor([-1.0, 1.0])
     function(x, inplace=True)
     assert x.numpy().tolist() == [-1, 1]
+
+
+# ── resizing ──
+
+
+@given(size=st.tuples(*[st.integers(1, 6)] * 2), target=st.tuples(*[st.integers(1, 9)] * 2))
+def test_interpolate_takes_the_nearest_pixel_before(size, target):
+    x = randn(2, 1, *size)
+    rows, columns = ([i * n // m for i in range(m)] for n, m in zip(size, target))
+    expected = x.numpy()[:, :, rows][..., columns]
+    np.testing.assert_array_equal(F.interpolate(x, target).numpy(), expected)
+    check_gradient(lambda x: F.interpolate(x, target), x.numpy())
+
+
+def test_interpolate_by_a_factor():
+    x = mr.arange(3.0).reshape(1, 1, 3)
+    assert F.interpolate(x, scale_factor=2).data.tolist() == [[[0, 0, 1, 1, 2, 2]]]
+    assert F.interpolate(x, 4).data.tolist() == [[[0, 0, 1, 2]]]
+    wide = mr.arange(10.0).reshape(1, 1, 10)  # 10 · 0.55 = 5.5: steps of 1/0.55 = 1.82, or of 10/5 with the size's
+    assert F.interpolate(wide, scale_factor=0.55).data.tolist() == [[[0, 1, 3, 5, 7]]]
+    assert F.interpolate(wide, scale_factor=0.55, recompute_scale_factor=True).data.tolist() == [[[0, 2, 4, 6, 8]]]
+
+
+@given(size=st.tuples(*[st.integers(1, 6)] * 2), target=st.tuples(*[st.integers(1, 6)] * 2), seed=seeds)
+def test_adaptive_max_pool_is_the_largest_of_each_region(size, target, seed):
+    x = distinct((2, 1, *size), seed)
+    rows, columns = (
+        [slice(math.floor(i * n / m), math.ceil((i + 1) * n / m)) for i in range(m)] for n, m in zip(size, target)
+    )
+    expected = np.array([[[[plane[r, c].max() for c in columns] for r in rows] for plane in image] for image in x])
+    np.testing.assert_array_equal(F.adaptive_max_pool2d(mr.tensor(x), target).numpy(), expected)
+    check_gradient(lambda x: F.adaptive_max_pool2d(x, target), x)
+
+
+def test_adaptive_max_pool_gives_the_gradient_to_the_first_of_equals():
+    x = mr.ones(1, 1, 2, 2, requires_grad=True)
+    F.adaptive_max_pool2d(x, 1).backward(np.ones((1, 1, 1, 1), np.float32))
+    assert x.grad.tolist() == [[[[1, 0], [0, 0]]]]

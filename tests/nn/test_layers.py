@@ -6,6 +6,7 @@ import pytest
 import minires as mr
 from minires import nn
 from minires.nn import functional as F
+from minires.testing import gradcheck
 
 
 def test_conv2d_holds_weight_and_bias_and_calls_the_function():
@@ -17,7 +18,15 @@ def test_conv2d_holds_weight_and_bias_and_calls_the_function():
     assert nn.Conv2d(1, 1, 1, bias=False).bias is None
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(8, 50, 3), nn.Linear(72, 50)])
+def test_conv1d_is_a_sum_over_the_kernel():
+    conv, x = nn.Conv1d(2, 3, 3, padding=1).double(), mr.randn(4, 2, 5, dtype=mr.float64)
+    padded, weight = np.pad(x.data, ((0, 0), (0, 0), (1, 1))), conv.weight.data
+    expected = sum(np.einsum("ncl,oc->nol", padded[:, :, k : k + 5], weight[:, :, k]) for k in range(3))
+    np.testing.assert_allclose(conv(x).data, expected + conv.bias.data[:, None])
+    gradcheck(conv, x)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(8, 50, 3), nn.Linear(72, 50), nn.Conv1d(24, 50, 3)])
 def test_weights_start_uniform_within_one_over_root_fan_in(layer):
     bound = 1 / np.sqrt(72)
     for p in layer.parameters():
@@ -116,7 +125,16 @@ def test_batch_norm_1d_takes_sequences():
         (nn.AvgPool2d(3, 2, 1), lambda x: F.avg_pool2d(x, 3, 2, 1)),
         (nn.AvgPool2d(3, 1, 1, count_include_pad=False), lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)),
         (nn.AdaptiveAvgPool2d((1, 2)), lambda x: F.adaptive_avg_pool2d(x, (1, 2))),
+        (nn.AdaptiveMaxPool2d((4, 5)), lambda x: F.adaptive_max_pool2d(x, (4, 5))),
         (nn.Dropout(0.5).eval(), lambda x: x),
+        (nn.Dropout2d(0.5).eval(), lambda x: x),
+        (nn.ZeroPad2d(2), lambda x: F.pad(x, (2, 2, 2, 2))),
+        (nn.ZeroPad2d((1, 0, -2, 3)), lambda x: F.pad(x, (1, 0, -2, 3))),
+        (nn.Unflatten(-1, (2, -1)), lambda x: x.reshape(2, 3, 6, 2, 3)),
+        (nn.Unflatten(1, [3, 1]), lambda x: x.reshape(2, 3, 1, 6, 6)),
+        (nn.Upsample((5, 8)), lambda x: F.interpolate(x, (5, 8))),
+        (nn.Upsample(scale_factor=2), lambda x: F.interpolate(x, scale_factor=2)),
+        (nn.Upsample(None, (1.5, 2), "nearest"), lambda x: F.interpolate(x, scale_factor=(1.5, 2))),
     ],
     ids=lambda value: repr(value) if isinstance(value, nn.Module) else "",
 )
@@ -131,6 +149,15 @@ def test_dropout_drops_in_training_alone():
     assert (drop(mr.ones(100)).numpy() == 0).any()
     drop.eval()
     np.testing.assert_array_equal(drop(mr.ones(100)).numpy(), 1)
+
+
+def test_dropout_2d_drops_whole_channels():
+    mr.manual_seed(0)
+    drop = nn.Dropout2d(0.25)
+    y = drop(mr.ones(40, 50, 3, 2)).numpy()
+    assert (y == y[:, :, :1, :1]).all()
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((y[:, :, 0, 0] == 0).mean() - 0.25) < 0.05  # 5 standard deviations
 
 
 def test_losses_call_their_functions():
@@ -155,17 +182,20 @@ def test_class_weights_move_with_the_loss():
             nn.Conv2d(4, 8, 3, 2, "valid", 2, 4, bias=False),
             "Conv2d(4, 8, kernel_size=(3, 3), stride=(2, 2), padding=valid, dilation=(2, 2), groups=4, bias=False)",
         ),
-        (nn.BatchNorm2d(8), "BatchNorm2d(8, eps=1e-05, momentum=0.1)"),
+        (
+            nn.BatchNorm2d(8),
+            "BatchNorm2d(8, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)",
+        ),
         (
             nn.BatchNorm1d(8, affine=False, track_running_stats=False),
-            "BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)",
+            "BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=False, bias=False, track_running_stats=False)",
         ),
-        (nn.Linear(3, 2, bias=False), "Linear(3, 2, bias=False)"),
+        (nn.Linear(3, 2, bias=False), "Linear(in_features=3, out_features=2, bias=False)"),
         (nn.MaxPool2d(3, 2, 1), "MaxPool2d(kernel_size=3, stride=2, padding=1)"),
         (nn.AvgPool2d(2), "AvgPool2d(kernel_size=2, stride=2, padding=0)"),
-        (nn.AdaptiveAvgPool2d(1), "AdaptiveAvgPool2d(1)"),
-        (nn.LeakyReLU(0.2), "LeakyReLU(0.2)"),
-        (nn.Dropout(0.1), "Dropout(p=0.1)"),
+        (nn.AdaptiveAvgPool2d(1), "AdaptiveAvgPool2d(output_size=1)"),
+        (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),
+        (nn.Dropout(0.1), "Dropout(p=0.1, inplace=False)"),
         (nn.ReLU(), "ReLU()"),
     ],
 )

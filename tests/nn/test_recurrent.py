@@ -1,4 +1,4 @@
-"""RNN and LSTM: a loop over the definition, gradients against differences, shapes, states, and bad input."""
+"""RNN, GRU and LSTM: a loop over the definition, gradients against differences, shapes, states, and bad input."""
 
 import numpy as np
 import pytest
@@ -28,6 +28,14 @@ def lstm_step(w, x, state):
     return sigmoid(o) * np.tanh(c), c
 
 
+def gru_step(w, x, state):
+    (h,) = state
+    r, z, n = np.split(w["weight_ih"] @ x + w.get("bias_ih", 0), 3)
+    from_r, from_z, from_n = np.split(w["weight_hh"] @ h + w.get("bias_hh", 0), 3)
+    z = sigmoid(z + from_z)
+    return ((1 - z) * np.tanh(n + sigmoid(r + from_r) * from_n) + z * h,)
+
+
 def by_hand(layer, step, x, states):
     """One sequence x (L, input), one layer after the other, one step after the other."""
     weights = layer.state_dict()
@@ -50,15 +58,16 @@ def by_hand(layer, step, x, states):
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     layers=st.integers(1, 3),
     bias=st.booleans(),
-    kind=st.sampled_from(["tanh", "relu", "lstm"]),
+    kind=st.sampled_from(["tanh", "relu", "gru", "lstm"]),
     started=st.booleans(),
 )
 def test_every_sequence_follows_the_definition(seed, length, n, sizes, layers, bias, kind, started):
     mr.manual_seed(seed)
     lstm = kind == "lstm"
-    options = {} if lstm else {"nonlinearity": kind}
-    layer = (nn.LSTM if lstm else nn.RNN)(*sizes, layers, bias=bias, **options).double()
-    step = lstm_step if lstm else lambda w, x, state: rnn_step(w, x, state, kind)
+    gated = {"lstm": (nn.LSTM, lstm_step), "gru": (nn.GRU, gru_step)}
+    make, step = gated.get(kind, (nn.RNN, lambda w, x, state: rnn_step(w, x, state, kind)))
+    options = {} if kind in gated else {"nonlinearity": kind}
+    layer = make(*sizes, layers, bias=bias, **options).double()
     x = mr.randn(length, n, sizes[0]).double()
     starts = [mr.randn(layers, n, sizes[1]).double() * started for _ in range(1 + lstm)]
     given_starts = (tuple(starts) if lstm else starts[0]) if started else None
@@ -71,7 +80,7 @@ def test_every_sequence_follows_the_definition(seed, length, n, sizes, layers, b
             np.testing.assert_allclose(end.numpy()[:, i], there, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["RNN", "LSTM"])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
 def test_gradients_of_input_start_and_weights_are_those_of_differences(name, rng):
     layer = getattr(nn, name)(3, 2, num_layers=2).double()
     names = [n for n, _ in layer.named_parameters()]
@@ -79,15 +88,15 @@ def test_gradients_of_input_start_and_weights_are_those_of_differences(name, rng
     def run(x, h, *weights):
         for n, w in zip(names, weights):
             vars(layer)[n] = w
-        state = h if name == "RNN" else (h, h * 0.5)
+        state = (h, h * 0.5) if name == "LSTM" else h
         output, end = layer(x, state)
-        return mr.cat([output, end if name == "RNN" else end[1]])
+        return mr.cat([output, end[1] if name == "LSTM" else end])
 
     weights = [p.numpy().copy() for p in layer.parameters()]
     check_gradient(run, rng.standard_normal((4, 2, 3)), rng.standard_normal((2, 2, 2)), *weights)
 
 
-@pytest.mark.parametrize("layer", [nn.RNN(3, 4, 2), nn.LSTM(3, 4, 2)])
+@pytest.mark.parametrize("layer", [nn.RNN(3, 4, 2), nn.GRU(3, 4, 2), nn.LSTM(3, 4, 2)])
 def test_batch_first_and_no_batch_give_the_same_numbers(layer):
     first = type(layer)(3, 4, 2, batch_first=True)
     first.load_state_dict(layer.state_dict())
@@ -97,7 +106,7 @@ def test_batch_first_and_no_batch_give_the_same_numbers(layer):
     np.testing.assert_array_equal(first(x.transpose(0, 1))[0].numpy(), output.numpy().transpose(1, 0, 2))
     alone, alone_end = layer(x[:, 0])
     np.testing.assert_allclose(alone.numpy(), output.numpy()[:, 0], rtol=1e-5, atol=1e-6)
-    pick = (lambda e: e) if isinstance(layer, nn.RNN) else (lambda e: e[1])
+    pick = (lambda e: e[1]) if isinstance(layer, nn.LSTM) else (lambda e: e)
     assert pick(alone_end).shape == (2, 4) and pick(end).shape == pick(first(x.transpose(0, 1))[1]).shape == (2, 2, 4)
 
 

@@ -1,0 +1,239 @@
+"""Activations: a function of each, and the module that calls it. Names, arguments and defaults are PyTorch's.
+
+``inplace`` is accepted everywhere and has no effect.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..creation import where
+from ..ops import activation
+from ..tensor import Tensor, apply
+from .arguments import check_counts, check_input
+from .module import Module, Parameter
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0), with derivative 0 at 0 and 1 at NaN. ``inplace`` is accepted and has no effect."""
+    check_input("relu", input)
+    return apply(activation.ReLU, input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x for x > 0, else negative_slope·x."""
+    check_input("leaky_relu", input)
+    return apply(activation.LeakyReLU, input, slope=float(negative_slope))
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1/(1 + e⁻ˣ)."""
+    return input.sigmoid()
+
+
+def tanh(input: Tensor) -> Tensor:
+    """tanh x."""
+    return input.tanh()
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(x, 0), 6), with derivative 0 at 0 and at 6, and 1 at NaN; Krizhevsky 2010."""
+    check_input("relu6", input)
+    outside = (input <= 0).data | (input >= 6).data
+    return where(outside, input.detach().clamp(0, 6), input)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x for x > 0, else α(eˣ − 1); Clevert, Unterthiner & Hochreiter 2016 (arXiv 1511.07289)."""
+    check_input("elu", input)
+    return apply(activation.ELU, input, alpha=float(alpha))
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x·Φ(x), Φ the normal distribution; Hendrycks & Gimpel 2016 (arXiv 1606.08415).
+
+    ``approximate="tanh"`` replaces Φ(x) by (1 + tanh(√(2/π)·(x + 0.044715·x³)))/2, which is within 5e-4 of it.
+    """
+    check_input("gelu", input)
+    if approximate == "none":
+        return apply(activation.GELU, input)
+    if approximate != "tanh":
+        raise ValueError(f'gelu: got approximate={approximate!r}; expected "none" or "tanh"')
+    return input * (1 + (math.sqrt(2 / math.pi) * (input + 0.044715 * input**3)).tanh()) / 2
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x·σ(x), also called swish; Ramachandran, Zoph & Le 2017 (arXiv 1710.05941)."""
+    check_input("silu", input)
+    return input * input.sigmoid()
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x·relu6(x + 3)/6, a swish of straight lines; Howard et al. 2019 (arXiv 1905.02244), section 5.2."""
+    check_input("hardswish", input)
+    return input * relu6(input + 3) / 6
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x for x > 0, else a·x: input (N, C, …), weight (C) or (1); He et al. 2015 (arXiv 1502.01852)."""
+    check_input("prelu", input)
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if not isinstance(weight, Tensor) or weight.ndim > 1 or weight.numel() not in (1, channels):
+        raise ValueError(
+            f"prelu: got {type(weight).__name__} weight of shape {np.shape(weight)} for input {input.shape}; expected "
+            f"a Tensor of 1 slope for all channels, or of {channels}, one for each"
+        )
+    slopes = weight.reshape((-1, *(1,) * (input.ndim - 2)) if input.ndim > 1 else (1,) * input.ndim)
+    return where(input > 0, input, slopes * where(input > 0, 0.0, input))  # not slopes · input: 0 · ∞ is NaN
+
+
+def softmax(input: Tensor, dim: int) -> Tensor:
+    """eˣ / Σeˣ along ``dim``."""
+    check_input("softmax", input)
+    return apply(activation.Softmax, input, axis=dim)
+
+
+def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """x − log Σeˣ along ``dim``, without overflow."""
+    check_input("log_softmax", input)
+    return apply(activation.LogSoftmax, input, axis=dim)
+
+
+class _InPlace(Module):
+    """What the activations share that take ``inplace``."""
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
+
+
+class ReLU(_InPlace):
+    """max(x, 0)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu(x)
+
+
+class ReLU6(_InPlace):
+    """min(max(x, 0), 6)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu6(x)
+
+
+class LeakyReLU(_InPlace):
+    """x for x > 0, else negative_slope·x."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
+        super().__init__(inplace)
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
+
+
+class Sigmoid(Module):
+    """1/(1 + e⁻ˣ)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sigmoid(x)
+
+
+class Tanh(Module):
+    """tanh x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return tanh(x)
+
+
+class ELU(_InPlace):
+    """x for x > 0, else α(eˣ − 1)."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False):
+        super().__init__(inplace)
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
+
+
+class GELU(Module):
+    """x·Φ(x), see `functional.gelu`."""
+
+    def __init__(self, approximate: str = "none"):
+        super().__init__()
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(_InPlace):
+    """x·σ(x), also called swish."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return silu(x)
+
+
+class Hardswish(_InPlace):
+    """x·relu6(x + 3)/6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return hardswish(x)
+
+    def extra_repr(self) -> str:
+        return ""  # as PyTorch's
+
+
+class PReLU(Module):
+    """x for x > 0, else a·x with learned slopes: weight (num_parameters), one for all channels or one for each."""
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25):
+        super().__init__()
+        check_counts("PReLU", num_parameters=num_parameters)
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class _AlongDim(Module):
+    """What Softmax and LogSoftmax share. A dim of None is refused when they are called."""
+
+    def __init__(self, dim: int | None = None):
+        super().__init__()
+        self.dim: Any = dim
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax(_AlongDim):
+    """eˣ / Σeˣ along ``dim``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return softmax(x, self.dim)
+
+
+class LogSoftmax(_AlongDim):
+    """x − log Σeˣ along ``dim``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return log_softmax(x, self.dim)
