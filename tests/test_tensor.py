@@ -71,7 +71,7 @@ def test_to_converts_types_and_keeps_the_graph():
     assert x.long().dtype == np.int64 and not x.long().requires_grad and x.long().data.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("target", ["cuda", "float33", None, 3.5], ids=repr)
+@pytest.mark.parametrize("target", ["cuda:7", "float33", None, 3.5], ids=repr)
 def test_to_refuses_what_is_neither_type_nor_device(target):
     with pytest.raises(ValueError, match=r"to: got .*; expected a dtype such as float64 or one of the devices cpu"):
         mr.ones(1).to(target)

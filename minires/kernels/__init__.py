@@ -14,10 +14,22 @@ from typing import Any
 import numpy as np
 
 from . import augment, batchnorm, conv, elementwise, loss, pool, product, reduce, textbook
-from .devices import CPU, DEVICES, Device, device, device_of, to_device
+from .devices import CPU, DEVICES, Device, device, device_of, is_device, to_device
 from .launch import allow_tf32
 
-__all__ = ["DEVICES", "NAMES", "allow_tf32", "cpu", "device", "device_of", "of", "textbook", "to_device", "use"]
+__all__ = [
+    "DEVICES",
+    "NAMES",
+    "allow_tf32",
+    "cpu",
+    "device",
+    "device_of",
+    "is_device",
+    "of",
+    "textbook",
+    "to_device",
+    "use",
+]
 
 FAMILIES = {  # where each kernel is: cpu.py, gpu.py and definition.py of its family each have a function of its name
     augment: ("crop_flip", "take_images"),

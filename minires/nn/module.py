@@ -273,7 +273,7 @@ class Module:
             parameter.grad = None if parameter.grad is None else convert(parameter.grad)
         for module in self.modules():
             for name, buffer in module._own("buffer"):
-                if buffer.dtype.kind == "f" or target in kernels.DEVICES:
+                if buffer.dtype.kind == "f" or kernels.is_device(target):
                     array = convert(_array(buffer))
                     setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         return self
