@@ -88,7 +88,7 @@ def arange(
 ) -> Tensor:
     """``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``: start + i·step, up to but without end.
 
-    Whole numbers give int64. A whole ``dtype`` rounds the three towards 0 before it counts.
+    Whole numbers give int64. A whole ``dtype`` rounds the three towards 0.
     Raises ValueError for a step of 0, one that leads away from the end, and an infinite start or end.
     """
     start, end = (0, start) if end is None else (0 if start is None else start, end)
@@ -101,7 +101,10 @@ def arange(
     first, last, by = given if dtype.kind == "f" else map(int, given)
     if by == 0 or (last - first) * by < 0:
         raise ValueError(f"arange: got step={step} from {start} to {end}; expected one that leads there")
-    count = math.ceil((last - first) / by) if dtype.kind == "f" else -((first - last) // by)
+    if dtype != np.int64:  # PyTorch counts with the rounded numbers only there
+        count = math.ceil((given[1] - given[0]) / given[2])
+    else:
+        count = -((first - last) // by)
     return _placed((first + by * np.arange(count)).astype(dtype), device, requires_grad)
 
 
@@ -111,7 +114,9 @@ def linspace(
     """So many evenly spaced numbers, from ``start`` to ``end``, both included."""
     if not isinstance(steps, int | np.integer) or steps < 0:
         raise ValueError(f"linspace: got steps={steps!r}; expected a whole number of at least 0")
-    return _placed(np.linspace(start, end, steps).astype(dtype or FLOAT), device, requires_grad)
+    dtype = np.dtype(dtype or FLOAT)
+    start, end = (start, end) if dtype.kind == "f" else (int(start), int(end))
+    return _placed(np.linspace(start, end, steps).astype(dtype), device, requires_grad)
 
 
 def randn(*sizes: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:

@@ -364,8 +364,8 @@ class Tensor(InPlace, Names, Shapes):
         mask, value = _plain(mask), _plain(value)
         if not isinstance(mask, Tensor) or mask.dtype.kind != "b":
             raise TypeError(f"masked_fill: got a mask {mask!r:.60}, expected a bool tensor, such as x > 0")
-        if isinstance(value, Tensor) and value.ndim:
-            raise ValueError(f"masked_fill: got a value of shape {value.shape}, expected a single one; use where")
+        if not isinstance(value, Tensor | int | float) or Tensor(value).dtype.kind == "c" or np.ndim(value):
+            raise TypeError(f"masked_fill: got a value {value!r:.60}, expected a single real number; use where")
         return _kept_dtype("masked_fill", self, apply(elementwise.Where, mask, *_promoted("masked_fill", value, self)))
 
     def relu(self):

@@ -70,6 +70,7 @@ class Shapes:
     # parts
     def narrow(self, dim, start, length):
         dim = reduce.axis_of("narrow", self.ndim, dim)
+        start, length = whole("narrow", start), whole("narrow", length)
         n = self.shape[dim] if self.ndim else 0
         first = start + n if start < 0 else start
         if not (self.ndim and 0 <= first <= first + length <= n):
@@ -82,7 +83,7 @@ class Shapes:
         """Parts of this size, the last one perhaps smaller, or of these sizes."""
         dim = reduce.axis_of("split", self.ndim, dim)
         n = self.shape[dim] if self.ndim else 0
-        sizes = list(split_size) if isinstance(split_size, tuple | list) else _pieces(n, split_size)
+        sizes = list(split_size) if isinstance(split_size, tuple | list) else pieces(n, split_size)
         if not self.ndim or sum(sizes) != n or min(sizes, default=0) < 0:
             raise ValueError(
                 f"split: got {split_size} for dim={dim} of shape {self.shape}; the parts must add up to it"
@@ -91,11 +92,12 @@ class Shapes:
 
     def chunk(self, chunks, dim=0):
         """At most so many parts, all of one size except perhaps the last."""
+        chunks = whole("chunk", chunks)
         dim = reduce.axis_of("chunk", self.ndim, dim)
         if chunks < 1 or not self.ndim:
             raise ValueError(f"chunk: got {chunks} chunks for shape {self.shape}; expected at least 1, and a dimension")
         n = self.shape[dim]
-        return self.split([0] * chunks if n == 0 else _pieces(n, -(-n // chunks)), dim)
+        return self.split([0] * chunks if n == 0 else pieces(n, -(-n // chunks)), dim)
 
     def unbind(self, dim=0):
         """All the slices along a dimension, without it."""
@@ -131,7 +133,8 @@ class Shapes:
 
     def topk(self, k, dim=-1, largest=True, sorted=True):
         """The k largest (or smallest) values along a dimension, in order, and where they are."""
-        dim, n = reduce.axis_of("topk", self.ndim, dim), (self.shape or (1,))[dim]
+        k, dim = whole("topk", k), reduce.axis_of("topk", self.ndim, dim)
+        n = self.shape[dim] if self.ndim else 1
         if not 0 <= k <= n:
             raise ValueError(f"topk: got k={k} for dim={dim} of shape {self.shape}; expected 0 to {n}")
         order = self.argsort(dim, descending=largest)
@@ -139,8 +142,17 @@ class Shapes:
         return Sorted(self.gather(dim, order), order)
 
 
-def _pieces(n, size):
+def pieces(n, size):
     """The sizes of n things cut into pieces of one size; what is left over is the last."""
-    if type(size) is not int or size < 0 or (size == 0 and n):
-        raise ValueError(f"split: got a size of {size!r} for {n} entries; expected a positive whole number")
+    size = whole("split", size)
+    if size < 0 or (size == 0 and n):
+        raise ValueError(f"split: got a size of {size} for {n} entries; expected a positive one")
     return [size] * (n // size) + [n % size] * (n % size > 0) if n else [0]
+
+
+def whole(function, x):
+    """A whole number, which may be in a tensor of shape (). Raises TypeError for anything else."""
+    array = x.data if hasattr(x, "requires_grad") else x
+    if isinstance(x, bool) or np.ndim(array) or not np.issubdtype(getattr(array, "dtype", type(array)), np.integer):
+        raise TypeError(f"{function}: got {x!r:.60}, expected a whole number")
+    return int(array)

@@ -142,7 +142,7 @@ class MatMul(Op):
 class Einsum(Op):
     """Sums of products: "ij,jk->ik" is a matrix product. An operand's gradient is the einsum of grad and the others."""
 
-    kinds = "fui"
+    kinds = "f"
 
     def forward(self, *arrays, equation):
         terms, arrow, result = equation.replace(" ", "").partition("->")

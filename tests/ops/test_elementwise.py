@@ -118,8 +118,8 @@ def test_sigmoid_keeps_its_digits_and_does_not_overflow(dtype):
 def test_clamp_says_what_it_takes():
     with pytest.raises(ValueError, match="clamp: got neither min nor max"):
         mr.ones(2).clamp()
-    with pytest.raises(TypeError, match=r"clamp: got min=.*; expected numbers.*maximum"):
-        mr.ones(2).clamp(min=mr.ones(2))
+    with pytest.raises(TypeError, match=r"Clamp: got a str among its inputs, expected tensors and numbers"):
+        mr.ones(2).clamp(min="0")
 
 
 @given(shapes(max_ndim=2), st.sampled_from(["exp", "tanh", "relu", "abs", "sigmoid"]))
