@@ -9,7 +9,7 @@ import numpy as np
 from . import kernels
 from .ops import elementwise, shape
 from .random import generator
-from .tensor import Tensor, _binary, _plain, _promoted, _sizes, apply
+from .tensor import Tensor, _binary, _plain, _plain_array, _promoted, _sizes, apply
 
 FLOAT = np.float32  # the default dtype
 
@@ -37,7 +37,7 @@ def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_
     if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
         array = data.copy("K")
     else:
-        array = np.array(data) if given else Tensor(data).data
+        array = np.array(data) if given else _plain_array(data)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"tensor: got {type(data).__name__} data of dtype {array.dtype}; expected numbers")
     return _placed(array if dtype is None else array.astype(dtype), device, requires_grad)

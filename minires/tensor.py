@@ -111,7 +111,7 @@ class Extreme(NamedTuple):
 class Tensor(InPlace, Names, Shapes):
     """An array that remembers how it was computed.
 
-    data: an array of its device, such as a NumPy or CuPy ndarray.
+    data: an array of its device, such as a NumPy or CuPy ndarray. A list becomes float32; `minires.tensor` keeps int64.
     requires_grad: whether gradients flow to or through it.
     grad: ndarray of the same shape once backward has passed, for leaf tensors (and after ``retain_grad()``), else None.
     op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
@@ -131,14 +131,14 @@ class Tensor(InPlace, Names, Shapes):
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
         if type(data) is not np.ndarray:
-            data = _plain_array(data)
+            data = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
         self._data, self.requires_grad, self.grad, self.op = data, requires_grad, None, op
 
     @property
     def data(self) -> Any:
-        """The array itself. Assigned a tensor, as by ``p.data -= t``, it takes that tensor's array."""
+        """The array itself. Assigned a tensor, as in ``p.data = t``, it takes that tensor's array."""
         return self._data
 
     @data.setter

@@ -66,11 +66,13 @@ class Names:
     # operators
     def add(self, other, *, alpha=1):
         """self + alpha·other."""
-        return self + (other if alpha == 1 else other * alpha)
+        if alpha == 1:
+            return self + other
+        return self + other * alpha if alpha >= 0 else self - other * -alpha  # uint8 holds no negative alpha
 
     def sub(self, other, *, alpha=1):
         """self − alpha·other."""
-        return self - (other if alpha == 1 else other * alpha)
+        return self - other if alpha == 1 else self.add(other, alpha=-alpha)
 
     def mul(self, other):
         return self * other

@@ -91,7 +91,7 @@ class Var(Reduce):
         self.setup(x, axis, keepdims)
         if self.count <= correction:
             raise ValueError(
-                f"var: got {self.count} value(s) per result with correction={correction}, which divides by zero; "
+                f"{self.name.lower()}: got {self.count} value(s) per result with correction={correction}, which divides by zero; "
                 "use correction=0 (unbiased=False) or reduce over more values"
             )
         self.divisor = self.count - correction

@@ -158,9 +158,15 @@ OPS = {
 }
 
 # What errors call an operator, by the name that Python gives it, or a method that is made of another.
-OTHER_NAMES = {"truediv": {"div"}, "rtruediv": {"div"}, "view_as": {"reshape"}, "expand_as": {"expand"}}
+OTHER_NAMES = {
+    "truediv": {"div"},
+    "rtruediv": {"div"},
+    "dot": {"matmul"},
+    "view_as": {"reshape"},
+    "expand_as": {"expand"},
+}
 
-RANDOM = {"rand", "randn"}  # nothing to compare
+RANDOM = {"rand", "randint", "randn"}  # nothing to compare
 
 # The functions that do the work of a module, or of an operator of ONNX.
 FUNCTIONS = {

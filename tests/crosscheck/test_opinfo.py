@@ -71,6 +71,10 @@ def samples(op: str, dtype: str) -> list:
     return [sample for sample in found if not is_random(op, sample) and not is_ambiguous(op, sample)]
 
 
+def is_method(ours) -> bool:
+    return ours is getattr(mr.Tensor, ours.__name__, None)
+
+
 def is_random(op: str, sample) -> bool:
     return op == "nn.functional.dropout" and sample.kwargs.get("training", True) and sample.kwargs.get("p", 0.5) % 1 > 0
 
@@ -92,6 +96,8 @@ def verdicts(cell: Cell, thorough: bool = True) -> Iterator[Verdict]:
         args = (sample.input, *sample.args)
         if ours.__module__ == "_operator" and not any(isinstance(a, torch.Tensor) for a in args):
             continue  # Python adds its own numbers
+        if is_method(ours) and not isinstance(sample.input, torch.Tensor):
+            continue  # a number has no such method
         verdict = judge(info.op, ours, args, sample.kwargs, cell.names)
         if verdict is not None:
             yield verdict
@@ -116,7 +122,7 @@ def refusals(cell: Cell) -> Iterator[Verdict]:
     for error in INFOS[cell.op].error_inputs("cpu"):
         sample, copies = error.sample_input, Copies()
         args = (sample.input, *sample.args)
-        if ours.__qualname__.startswith("Tensor.") and not isinstance(sample.input, torch.Tensor):
+        if is_method(ours) and not isinstance(sample.input, torch.Tensor):
             continue  # a number has no such method
         try:
             args, kwargs = copies.of(args), copies.of(sample.kwargs)
