@@ -183,9 +183,10 @@ class Tensor(InPlace, Names, Shapes):
         """The values row by row in memory: a copy, unless they are already."""
         return self if self.data.flags.c_contiguous else apply(shape.Clone, self, order="C")
 
-    def new_zeros(self, *sizes: Any, dtype: Any = None, requires_grad: bool = False) -> "Tensor":
-        """Zeros of this shape, on the device of this tensor, and of its dtype if none is given."""
-        return Tensor(np.zeros_like(self.data, dtype, "C", shape=_sizes(sizes)), requires_grad)
+    def new_zeros(self, *sizes: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
+        """Zeros of this shape, with the dtype and device of this tensor if none is given."""
+        zeros = np.zeros_like(self.data, dtype, "C", shape=_sizes(sizes))
+        return Tensor(kernels.to_device(zeros, device or self.device), requires_grad)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
         """Switch ``requires_grad`` of a leaf tensor."""
@@ -358,7 +359,9 @@ class Tensor(InPlace, Names, Shapes):
         return apply(elementwise.Abs, self)
 
     def clamp(self, min=None, max=None):
-        return apply(elementwise.Clamp, *_promoted("clamp", self, min, max))
+        if isinstance(min, Tensor | np.ndarray) or isinstance(max, Tensor | np.ndarray):
+            return apply(elementwise.Clamp, *_promoted("clamp", self, min, max))
+        return apply(elementwise.Clamp, self, _plain(min), _plain(max))
 
     def masked_fill(self, mask, value):
         mask, value = _plain(mask), _plain(value)
@@ -475,7 +478,7 @@ def _plain_array(data):
 def _binary(op_class, a, b):
     """Apply an op to two operands, one of which may be a number, an array, or a tensor of whole numbers."""
     if isinstance(a, Tensor):
-        alike = a.data.dtype == b.data.dtype if isinstance(b, Tensor) else type(b) in (int, float)
+        alike = a._data.dtype == b._data.dtype if isinstance(b, Tensor) else type(b) in (int, float)
     else:
         alike = isinstance(b, Tensor) and type(a) in (int, float)
     if not alike:

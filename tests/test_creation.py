@@ -114,10 +114,12 @@ def test_a_seed_is_a_whole_number(seed):
 
 
 MAKERS = {
-    "zeros": lambda **o: mr.zeros(2, **o), "ones": lambda **o: mr.ones(2, **o), "full": lambda **o: mr.full((2,), 1, **o),
-    "zeros_like": lambda **o: mr.zeros_like(mr.ones(2), **o), "ones_like": lambda **o: mr.ones_like(mr.ones(2), **o),
+    "zeros": lambda **o: mr.zeros(2, **o), "ones": lambda **o: mr.ones(2, **o),
+    "full": lambda **o: mr.full((2,), 1, **o), "zeros_like": lambda **o: mr.zeros_like(mr.ones(2), **o),
+    "ones_like": lambda **o: mr.ones_like(mr.ones(2), **o),
     "arange": lambda **o: mr.arange(2, **o), "linspace": lambda **o: mr.linspace(0, 1, 2, **o),
-    "randn": lambda **o: mr.randn(2, **o), "rand": lambda **o: mr.rand(2, **o), "randperm": lambda **o: mr.randperm(2, **o),
+    "randn": lambda **o: mr.randn(2, **o), "rand": lambda **o: mr.rand(2, **o),
+    "randperm": lambda **o: mr.randperm(2, **o), "new_zeros": lambda **o: mr.ones(2).new_zeros(2, **o),
     "randint": lambda **o: mr.randint(5, (2,), **o), "tensor": lambda **o: mr.tensor([1, 2], **o),
 }  # fmt: skip
 

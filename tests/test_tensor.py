@@ -150,7 +150,7 @@ def test_to_takes_a_device_and_a_dtype_and_another_tensor():
 def test_cuda_means_the_gpu():
     assert mr.device("cuda") == mr.device("cuda:0") == "gpu" and mr.device("cpu") == mr.ones(1).device
     for move in (lambda: mr.ones(1).cuda(), lambda: mr.ones(1).to("cuda"), lambda: mr.zeros(1, device="cuda"),
-                 lambda: mr.nn.Linear(1, 1).to("cuda")):  # fmt: skip
+                 lambda: mr.nn.Linear(1, 1).to("cuda"), lambda: mr.nn.Linear(1, 1).cuda()):  # fmt: skip
         with pytest.raises(RuntimeError, match="device gpu: "):
             move()
     with pytest.raises(ValueError, match="device: got 'mps'; minires computes on cpu, gpu"):

@@ -286,6 +286,14 @@ class Module:
         """To float32, in place."""
         return self.to(np.float32)
 
+    def cpu(self) -> Self:
+        """To the CPU, in place."""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """To the GPU, in place."""
+        return self.to("gpu")
+
     # ── saving ──
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers as NumPy arrays, by dotted name; PyTorch's names and order.

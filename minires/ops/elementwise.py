@@ -64,7 +64,10 @@ class Clamp(Op):
         if low is None and high is None:
             raise ValueError("clamp: got neither min nor max; give at least one of them")
         lo, hi = -np.inf if low is None else low, np.inf if high is None else high
-        self.chosen = (lo <= x) & (x <= hi), (x < lo) & (lo < hi), (x > hi) | (hi < lo)
+        inside = (lo <= x) & (x <= hi)
+        below = (x < lo) & (lo < hi) if self.needs[1] else None
+        above = (x > hi) | (hi < lo) if self.needs[2] else None
+        self.chosen = inside, below, above
         return np.clip(x, low, high)
 
     def backward(self, grad_output):

@@ -91,8 +91,8 @@ class Var(Reduce):
         self.setup(x, axis, keepdims)
         if self.count <= correction:
             raise ValueError(
-                f"{self.name.lower()}: got {self.count} value(s) per result with correction={correction}, which divides by zero; "
-                "use correction=0 (unbiased=False) or reduce over more values"
+                f"{self.name.lower()}: got {self.count} value(s) per result with correction={correction}, which "
+                "divides by zero; use correction=0 (unbiased=False) or reduce over more values"
             )
         self.divisor = self.count - correction
         total = kernels.of(x).reduce_sum
