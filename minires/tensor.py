@@ -369,7 +369,10 @@ class Tensor(InPlace, Names, Shapes):
             raise TypeError(f"masked_fill: got a mask {mask!r:.60}, expected a bool tensor, such as x > 0")
         if not isinstance(value, Tensor | int | float) or Tensor(value).dtype.kind == "c" or np.ndim(value):
             raise TypeError(f"masked_fill: got a value {value!r:.60}, expected a single real number; use where")
-        return _kept_dtype("masked_fill", self, apply(elementwise.Where, mask, *_promoted("masked_fill", value, self)))
+        filled = apply(elementwise.Where, mask, *_promoted("masked_fill", value, self))
+        if filled.dtype != self.dtype:
+            raise TypeError(f"masked_fill: got a value that {self.dtype} cannot hold; convert the tensor: x.float()")
+        return filled
 
     def relu(self):
         return apply(activation.ReLU, self)
@@ -520,15 +523,6 @@ def _promoted(function, *operands):
     if dtype.kind != "f" and any(x.ndim == 0 and bool(x != y) for x, y in zip(operands, cast) if isinstance(x, Tensor)):
         raise OverflowError(f"{function}: got a single value that {dtype} cannot hold; convert the other: x.long()")
     return cast
-
-
-def _kept_dtype(function, x, result):
-    """The result. Raises TypeError unless it has the dtype of x."""
-    if result.dtype != x.dtype:
-        raise TypeError(
-            f"{function}: got a value that {x.dtype} cannot hold; convert the tensor: x.float() or x.long()"
-        )
-    return result
 
 
 def _plain(x):

@@ -105,9 +105,9 @@ def _put(function, x, key, values):
         array = kernels.to_device(array, x.device)
     try:
         put(x.data, key, array)
-    except ValueError:
-        raise ValueError(
-            f"{function}: got values of shape {np.shape(array)}, which do not broadcast to what is written of {x.shape}"
+    except (OverflowError, TypeError, ValueError) as error:
+        raise type(error)(
+            f"{function}: got values that do not fit into a {x.dtype} tensor of shape {x.shape}: {error}"
         ) from None
     return x
 

@@ -388,8 +388,14 @@ def test_an_entry_of_a_leaf_is_assigned_under_no_grad_only():
     x = mr.tensor(np.zeros(2))
     with pytest.raises(RuntimeError, match="setitem"):
         x[0] = p[0]
-    with pytest.raises(ValueError, match=r"setitem: got values of shape \(3,\), which do not broadcast"):
+    with pytest.raises(ValueError, match=r"setitem: got values that do not fit into a float64 tensor of shape \(2,\)"):
         x[:] = np.ones(3)
+    for wrong, error in (("a", ValueError), (None, TypeError)):
+        with pytest.raises(error, match=r"setitem: got values that do not fit"):
+            x[0] = wrong
+    with pytest.raises(OverflowError, match=r"fill_: got values that do not fit into a uint8 tensor"):
+        mr.tensor(np.zeros(2, np.uint8)).fill_(300)
+    assert x.tolist() == [0, 0]
     with pytest.raises(RuntimeError, match="cannot be written"):
         x.unsqueeze(1).expand(2, 2)[0] = 1
 
