@@ -101,11 +101,14 @@ def _put(function, x, key, values):
         raise TypeError(f"{function}: got a tensor of dtype {x.dtype}, expected floating point")
     _check_no_graph(function, x, values)
     array = _array(values)
-    if hasattr(array, "dtype"):
+    if not isinstance(array, int | float):
+        array = array if hasattr(array, "ndim") else np.asarray(array)
+        if array.dtype.kind not in "biuf":  # NumPy would make NaN of None
+            raise TypeError(f"{function}: got {values!r:.60}; expected numbers")
         array = kernels.to_device(array, x.device)
     try:
         put(x.data, key, array)
-    except (OverflowError, TypeError, ValueError) as error:
+    except (OverflowError, ValueError) as error:
         raise type(error)(
             f"{function}: got values that do not fit into a {x.dtype} tensor of shape {x.shape}: {error}"
         ) from None

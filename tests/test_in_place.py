@@ -390,8 +390,8 @@ def test_an_entry_of_a_leaf_is_assigned_under_no_grad_only():
         x[0] = p[0]
     with pytest.raises(ValueError, match=r"setitem: got values that do not fit into a float64 tensor of shape \(2,\)"):
         x[:] = np.ones(3)
-    for wrong, error in (("a", ValueError), (None, TypeError)):
-        with pytest.raises(error, match=r"setitem: got values that do not fit"):
+    for wrong in ("a", None, [None]):
+        with pytest.raises(TypeError, match="setitem: got .*; expected numbers"):
             x[0] = wrong
     with pytest.raises(OverflowError, match=r"fill_: got values that do not fit into a uint8 tensor"):
         mr.tensor(np.zeros(2, np.uint8)).fill_(300)
