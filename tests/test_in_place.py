@@ -391,7 +391,7 @@ def test_an_entry_of_a_leaf_is_assigned_under_no_grad_only():
     with pytest.raises(ValueError, match=r"setitem: got values that do not fit into a float64 tensor of shape \(2,\)"):
         x[:] = np.ones(3)
     for wrong in ("a", None, [None]):
-        with pytest.raises(TypeError, match="setitem: got .*; expected numbers"):
+        with pytest.raises(TypeError, match=r"setitem: got .*; expected numbers"):
             x[0] = wrong
     with pytest.raises(OverflowError, match=r"fill_: got values that do not fit into a uint8 tensor"):
         mr.tensor(np.zeros(2, np.uint8)).fill_(300)

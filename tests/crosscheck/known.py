@@ -16,9 +16,7 @@ _NEGATIVE_POWER = "whole numbers to negative powers: NumPy's error; PyTorch give
 
 OPINFO = {
     "pow-*-float*": _ZERO_BASE,
-    "__rpow__-*-float*": _ZERO_BASE,
     "pow-*-int64": _NEGATIVE_POWER,
-    "__rpow__-*-int64": _NEGATIVE_POWER,
     "abs-*-float*": _NAN_GRADIENT,
     "nn.functional.relu-*-float*": _NAN_GRADIENT,
     "maximum-*-float*": _NAN_GRADIENT,
