@@ -16,10 +16,12 @@ def is_tensor(obj: Any) -> bool:
 
 
 def _tensor(function: str, x: Any) -> Tensor:
-    """x itself. Raises TypeError, in the name of ``function``, unless it is a Tensor."""
-    if not isinstance(x, Tensor):
+    """x itself, or a tensor of an array, such as ``y.data``. Raises TypeError in the name of ``function``."""
+    if isinstance(x, Tensor):
+        return x
+    if type(x).__name__ != "ndarray":  # NumPy's or CuPy's
         raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
-    return x
+    return Tensor(x)
 
 
 def add(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:

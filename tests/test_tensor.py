@@ -203,6 +203,7 @@ def test_functions_are_the_methods():
     np.testing.assert_array_equal(mr.max(x, y).data, np.maximum(x.data, y.data))
     assert mr.max(x, 1).indices.tolist() == [1, 1] and [part.shape for part in mr.chunk(x, 2)] == [(1, 2)] * 2
     assert mr.is_tensor(x) and not mr.is_tensor(x.data)
+    assert mr.max(x.data, 1).indices.tolist() == [1, 1]
 
 
 def test_what_has_no_function_is_named():
