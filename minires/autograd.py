@@ -22,6 +22,17 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
     return off if function is None else off(function)
 
 
+def enable_grad(function: Callable[..., Any] | None = None) -> Any:
+    """Build graphs inside, also within `no_grad`; a ``with`` block or a decorator, as that is."""
+    on = switch(grad_enabled=True)
+    return on if function is None else on(function)
+
+
+def inference_mode(mode: Any = True) -> Any:
+    """The same as `no_grad`, or nothing if ``mode`` is False; PyTorch's own also forbids later use in a graph."""
+    return no_grad(mode) if callable(mode) else switch(grad_enabled=False) if mode else switch()
+
+
 def detect_anomaly() -> switch:
     """Stop at the first NaN or Inf, forward or backward, and name the op and scope it appeared in (slow)."""
     return switch(anomaly=True)

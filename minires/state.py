@@ -33,6 +33,8 @@ class switch:
     switch may be used any number of times, also inside itself.
     """
 
+    until_the_end = False  # whether it stays in force until the ``with`` block around it ends
+
     def __init__(self, **settings: Any):
         self.settings = settings
 
@@ -43,7 +45,8 @@ class switch:
     def __exit__(self, *error: Any) -> None:
         left = list(state.get().switches)
         if self in left:  # or it was entered in another context, as an asyncio fixture may be: nothing to undo here
-            del left[len(left) - 1 - left[::-1].index(self)]
+            place = len(left) - 1 - left[::-1].index(self)
+            left[place:] = [other for other in left[place + 1 :] if not other.until_the_end]
             settings = {name: value for other in left for name, value in other.settings.items()}
             state.set(State(**settings, switches=tuple(left)))
 
@@ -82,3 +85,28 @@ class switch:
                 resume, sent = generator.send, (yield value)
             except BaseException as error:  # thrown in; GeneratorExit if it is closed
                 resume, sent = generator.throw, error
+
+
+class set_grad_enabled(switch):
+    """Build graphs or not: from now on, ``set_grad_enabled(False)``, or for a while, ``with set_grad_enabled(False):``.
+
+    From now on means until the ``with`` block around the call ends, if there is one, as in PyTorch.
+    """
+
+    def __init__(self, mode: bool):
+        super().__init__(grad_enabled=bool(mode))
+        now = state.get()
+        earlier = now.switches[:-1] if now.switches and now.switches[-1].until_the_end else now.switches
+        state.set(now._replace(**self.settings, switches=(*earlier, self)))
+        self.until_the_end = True
+
+    def __enter__(self) -> None:
+        if self.until_the_end:
+            self.until_the_end = False
+        else:
+            super().__enter__()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        with self:  # as a decorator, it is in force only when the function runs
+            pass
+        return super().__call__(function)

@@ -1,6 +1,8 @@
 """`Tensor`, an array that remembers how it was computed, and `apply`, which runs an op and adds it to the graph.
 
-The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's.
+The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's. Those that run no
+op of their own are inherited: from `tensor_in_place` those that write, from `tensor_shape` those that rearrange, and
+from `tensor_names` other names for what is here.
 """
 
 import math
@@ -14,7 +16,9 @@ from .checks import check_finite, checked_output
 from .ops import Op, activation, arithmetic, elementwise, reduce, shape
 from .ops.op import serials
 from .state import scope, state
-from .writes import write
+from .tensor_in_place import InPlace
+from .tensor_names import Names
+from .tensor_shape import Shapes
 
 
 def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
@@ -53,7 +57,7 @@ def _unwrapped(op, inputs, tracking):
     arrays, needs, first, alike = [], [], None, True
     for t in inputs:
         if isinstance(t, Tensor):
-            array = t.data
+            array = t._data
             first = array if first is None else first
             alike = alike and array.dtype is first.dtype and type(array) is type(first)
             arrays.append(array)
@@ -104,10 +108,10 @@ class Extreme(NamedTuple):
     indices: "Tensor"
 
 
-class Tensor:
+class Tensor(InPlace, Names, Shapes):
     """An array that remembers how it was computed.
 
-    data: an array of its device, such as a NumPy or CuPy ndarray.
+    data: an array of its device, such as a NumPy or CuPy ndarray. A list becomes float32; `minires.tensor` keeps int64.
     requires_grad: whether gradients flow to or through it.
     grad: ndarray of the same shape once backward has passed, for leaf tensors (and after ``retain_grad()``), else None.
     op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
@@ -122,20 +126,28 @@ class Tensor:
     array([2., 1.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "op", "requires_grad")
-    data: Any
+    __slots__ = ("__weakref__", "_data", "grad", "op", "requires_grad")
     __array_ufunc__ = None  # so that array + tensor calls Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
         if type(data) is not np.ndarray:
-            data = _plain_array(data)
+            data = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
-        self.data, self.requires_grad, self.grad, self.op = data, requires_grad, None, op
+        self._data, self.requires_grad, self.grad, self.op = data, requires_grad, None, op
 
-    shape = property(lambda self: self.data.shape, doc="Sizes of the axes, a tuple.")
-    ndim = property(lambda self: self.data.ndim, doc="Number of axes.")
-    dtype = property(lambda self: self.data.dtype, doc="Type of the values, such as float32.")
+    @property
+    def data(self) -> Any:
+        """The array itself. Assigned a tensor, as in ``p.data = t``, it takes that tensor's array."""
+        return self._data
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        self._data = data if type(data) is np.ndarray else _plain_array(data)
+
+    shape = property(lambda self: self._data.shape, doc="Sizes of the axes, a tuple.")
+    ndim = property(lambda self: self._data.ndim, doc="Number of axes.")
+    dtype = property(lambda self: self._data.dtype, doc="Type of the values, such as float32.")
     device = property(lambda self: kernels.device_of(self.data).name, doc='Where it lives, such as "cpu" or "gpu".')
     is_leaf = property(lambda self: self.op is None, doc="Whether it was not made by an op.")
     T = property(lambda self: self.permute(*reversed(range(self.ndim))), doc="All axes reversed.")
@@ -158,6 +170,24 @@ class Tensor:
         """The same array, outside the graph."""
         return Tensor(self.data)
 
+    def detach_(self) -> "Tensor":
+        """Take this tensor itself out of the graph."""
+        self.op, self.requires_grad = None, False
+        return self
+
+    def clone(self) -> "Tensor":
+        """A copy, through which gradients flow."""
+        return apply(shape.Clone, self)
+
+    def contiguous(self) -> "Tensor":
+        """The values row by row in memory: a copy, unless they are already."""
+        return self if self.data.flags.c_contiguous else apply(shape.Clone, self, order="C")
+
+    def new_zeros(self, *sizes: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
+        """Zeros of this shape, with the dtype and device of this tensor if none is given."""
+        zeros = np.zeros_like(self.data, dtype, "C", shape=_sizes(sizes))
+        return Tensor(kernels.to_device(zeros, device or self.device), requires_grad)
+
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
         """Switch ``requires_grad`` of a leaf tensor."""
         if self.op is not None:
@@ -175,13 +205,28 @@ class Tensor:
             raise ValueError(f"item: got a tensor of shape {self.shape}; only one with a single value converts")
         return self.data.item()
 
-    def to(self, target: Any) -> "Tensor":
-        """The same values in another dtype (``to(float64)``), or on another device (``to("gpu")``).
+    def to(
+        self, target: Any = None, dtype: Any = None, non_blocking: Any = False, copy: Any = False, *, device: Any = None
+    ) -> "Tensor":
+        """The same values in another dtype (``to(float64)``), on another device (``to("gpu")``), or as another tensor.
 
+        ``to("gpu", float64)`` does both; ``copy`` is for a new tensor in any case; ``non_blocking`` has no effect.
         Raises ValueError for an unknown target, and RuntimeError, with what to do, for a device that cannot be used.
         """
-        if isinstance(target, str) and target in kernels.DEVICES:
-            return self if target == self.device else apply(shape.Move, self, device=target)
+        if isinstance(target, Tensor):
+            device, dtype = target.device, target.dtype
+        elif kernels.is_device(target):
+            device = target
+        elif target is not None or dtype is device is None:
+            dtype = target
+        moved = self
+        if device is not None and kernels.device(device, "to").name != self.device:
+            moved = apply(shape.Move, self, device=device)
+        if dtype is not None or device is None:
+            moved = moved._cast(dtype)
+        return self.clone() if copy and moved is self else moved
+
+    def _cast(self, target):
         try:
             dtype = np.dtype(target if target is not None else "none")  # NumPy would take None for float64
         except TypeError:
@@ -193,26 +238,6 @@ class Tensor:
             return self
         both_float = dtype.kind == self.dtype.kind == "f"
         return apply(shape.Cast, self, dtype=dtype) if both_float else Tensor(self.data.astype(dtype))
-
-    def float(self) -> "Tensor":
-        """To float32."""
-        return self.to(np.float32)
-
-    def double(self) -> "Tensor":
-        """To float64."""
-        return self.to(np.float64)
-
-    def long(self) -> "Tensor":
-        """To int64."""
-        return self.to(np.int64)
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or one of its entries."""
-        return self.shape if dim is None else self.shape[reduce.axis_of("size", self.ndim, dim)]
-
-    def numel(self) -> int:
-        """Number of values."""
-        return self.data.size
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -279,22 +304,6 @@ class Tensor:
     def __neg__(self):
         return apply(arithmetic.Neg, self)
 
-    # in place: see `_in_place`
-    def __iadd__(self, other):
-        return _in_place(self, self + other)
-
-    def __isub__(self, other):
-        return _in_place(self, self - other)
-
-    def __imul__(self, other):
-        return _in_place(self, self * other)
-
-    def __itruediv__(self, other):
-        return _in_place(self, self / other)
-
-    def __ipow__(self, exponent):
-        return _in_place(self, self**exponent)
-
     # comparisons: no gradient
     def _compare(self, compare: Callable, other: Any) -> "Tensor":
         return Tensor(compare(self.data, other.data if isinstance(other, Tensor) else _plain(other)))
@@ -352,7 +361,20 @@ class Tensor:
         return apply(elementwise.Abs, self)
 
     def clamp(self, min=None, max=None):
-        return apply(elementwise.Clamp, self, low=_plain(min), high=_plain(max))
+        if isinstance(min, Tensor | np.ndarray) or isinstance(max, Tensor | np.ndarray):
+            return apply(elementwise.Clamp, *_promoted("clamp", self, min, max))
+        return apply(elementwise.Clamp, self, _plain(min), _plain(max))
+
+    def masked_fill(self, mask, value):
+        mask, value = _plain(mask), _plain(value)
+        if not isinstance(mask, Tensor) or mask.dtype.kind != "b":
+            raise TypeError(f"masked_fill: got a mask {mask!r:.60}, expected a bool tensor, such as x > 0")
+        if not isinstance(value, Tensor | int | float) or Tensor(value).dtype.kind == "c" or np.ndim(value):
+            raise TypeError(f"masked_fill: got a value {value!r:.60}, expected a single real number; use where")
+        filled = apply(elementwise.Where, mask, *_promoted("masked_fill", value, self))
+        if filled.dtype != self.dtype:
+            raise TypeError(f"masked_fill: got a value that {self.dtype} cannot hold; convert the tensor: x.float()")
+        return filled
 
     def relu(self):
         return apply(activation.ReLU, self)
@@ -370,13 +392,42 @@ class Tensor:
     def mean(self, dim=None, keepdim=False):
         return apply(reduce.Mean, self, axis=dim, keepdims=keepdim)
 
+    def prod(self, dim=None, keepdim=False):
+        return apply(reduce.Prod, self, axis=dim, keepdims=keepdim)
+
+    def cumsum(self, dim):
+        return apply(reduce.Cumsum, self, axis=dim)
+
+    def norm(self, p="fro", dim=None, keepdim=False):
+        if p in ("fro", 2):
+            return apply(reduce.Norm, self, axis=dim, keepdims=keepdim)
+        if p not in (1, math.inf):
+            raise ValueError(f"norm: got p={p!r}; expected 1, 2 or inf; another one is (x.abs() ** p).sum() ** (1 / p)")
+        return self.abs().sum(dim, keepdim) if p == 1 else self.abs().amax(dim, keepdim)
+
     def var(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
+        return self._spread(reduce.Var, dim, unbiased, keepdim, correction)
+
+    def std(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
+        return self._spread(reduce.Std, dim, unbiased, keepdim, correction)
+
+    def _spread(self, op_class, dim, unbiased, keepdim, correction):
         if isinstance(dim, bool) and unbiased is True:  # var(False) is PyTorch's short form of var(unbiased=False)
             dim, unbiased = None, dim
         if not isinstance(unbiased, bool):
-            raise TypeError(f"var: got unbiased={unbiased!r}, expected True or False; dims go in a tuple")
+            name = op_class.__name__.lower()
+            raise TypeError(f"{name}: got unbiased={unbiased!r}, expected True or False; dims go in a tuple")
         correction = int(unbiased) if correction is None else correction
-        return apply(reduce.Var, self, axis=dim, keepdims=keepdim, correction=correction)
+        return apply(op_class, self, axis=dim, keepdims=keepdim, correction=correction)
+
+    def argsort(self, dim=-1, descending=False, stable=False):
+        """Where the values are found in ascending order; equal ones in the order they have, as with ``stable=True``."""
+        dim, flipped = reduce.axis_of("argsort", self.ndim, dim), slice(None, None, -1 if descending else 1)
+        if not self.ndim:
+            return Tensor(np.zeros_like(self.data, np.int64))
+        rows = np.moveaxis(self.data, dim, -1)[..., flipped]
+        order = np.argsort(rows, -1, kind="stable")[..., flipped]
+        return Tensor(np.moveaxis(rows.shape[-1] - 1 - order if descending else order, -1, dim))
 
     def amax(self, dim=None, keepdim=False):
         return apply(reduce.Amax, self, axis=dim, keepdims=keepdim)
@@ -387,11 +438,15 @@ class Tensor:
     def max(self, dim=None, keepdim=False):
         if dim is None:
             return apply(reduce.Amax, self, of_nan=True)
+        if isinstance(dim, Tensor):  # x.max(y) is maximum(x, y)
+            return _binary(elementwise.Maximum, self, dim)
         return self._extreme(reduce.Max, dim, keepdim)
 
     def min(self, dim=None, keepdim=False):
         if dim is None:
             return apply(reduce.Amin, self, of_nan=True)
+        if isinstance(dim, Tensor):  # x.min(y) is minimum(x, y)
+            return _binary(elementwise.Minimum, self, dim)
         return self._extreme(reduce.Min, dim, keepdim)
 
     def _extreme(self, op_class, dim, keepdim):
@@ -404,30 +459,8 @@ class Tensor:
 
     view = reshape  # an array that cannot be viewed in the new shape is copied
 
-    def flatten(self, start_dim=0, end_dim=-1):
-        start, end = (reduce.axis_of("flatten", self.ndim, d) for d in (start_dim, end_dim))
-        if start > end:
-            raise ValueError(f"flatten: got start_dim={start_dim} behind end_dim={end_dim} for shape {self.shape}")
-        merged = math.prod(self.shape[start : end + 1])  # not -1, which is ambiguous for an empty batch
-        return self.reshape(*self.shape[:start], merged, *self.shape[end + 1 :])
-
     def permute(self, *dims):
         return apply(shape.Permute, self, axes=_sizes(dims))
-
-    def transpose(self, dim0, dim1):
-        axes = list(range(self.ndim))
-        if axes:
-            dim0, dim1 = (reduce.axis_of("transpose", self.ndim, d) for d in (dim0, dim1))
-            axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
-        return self.permute(*axes)
-
-    def squeeze(self, dim=None):
-        gone = reduce.axes_of("squeeze", self.ndim, dim)
-        return self.reshape(*(n for i, n in enumerate(self.shape) if not (i in gone and n == 1)))
-
-    def unsqueeze(self, dim):
-        dim = reduce.axis_of("unsqueeze", self.ndim + 1, dim)
-        return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
     def expand(self, *sizes):
         return apply(shape.Expand, self, shape=_sizes(sizes))
@@ -451,7 +484,7 @@ def _binary(op_class, a, b):
     """Apply an op to two operands, one of which may be a number, an array, or a tensor of whole numbers."""
     function = op_class.__name__.removesuffix("Tensor").lower()
     if isinstance(a, Tensor):
-        alike = a.data.dtype == b.data.dtype if isinstance(b, Tensor) else type(b) in (int, float)
+        alike = a._data.dtype == b._data.dtype if isinstance(b, Tensor) else type(b) in (int, float)
     else:
         alike = isinstance(b, Tensor) and type(a) in (int, float)
     if not alike:
@@ -495,24 +528,6 @@ def _promoted(function, *operands, fractional=False):
     if dtype.kind != "f" and any(x.ndim == 0 and bool(x != y) for x, y in zip(operands, cast) if isinstance(x, Tensor)):
         raise OverflowError(f"{function}: got a single value that {dtype} cannot hold; convert the other: x.long()")
     return cast
-
-
-def _in_place(x, result):
-    """What ``x += y`` leaves under the name x, where ``result`` is x + y; and so on for the other operators.
-
-    A leaf is written in place: whoever else holds the tensor, or a view of its memory, sees it. If it requires a
-    gradient, only under `no_grad`; a graph cannot hold both its values. The result of an op, and a constant that gets a
-    gradient from y, become a new tensor, ``x = x + y``: values that backward may need stay as they are.
-    """
-    if x.op is not None or (result.requires_grad and not x.requires_grad):
-        return result
-    if result.requires_grad:
-        raise RuntimeError(
-            f"in-place: got a leaf of shape {x.shape} that requires grad; a graph cannot hold its old and its new "
-            "values. To update it, write under no_grad(): with no_grad(): p -= lr * p.grad"
-        )
-    write(x.data, result.data)
-    return x
 
 
 def _plain(x):

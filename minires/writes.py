@@ -3,6 +3,7 @@
 An op saves arrays for its backward, often without copying them. If the memory of one is written before backward has
 passed, by ``p -= lr * p.grad`` or an optimiser's step, the gradient would be that of another function. So every write
 has a place in the order of creation, as every op has, and an op older than the write to an array it saved is refused.
+(What may be written, and when: `minires.tensor_in_place`.)
 (``p.data`` and ``p.numpy()`` are the arrays themselves: what is written through them is not noticed, as in PyTorch.)
 """
 
@@ -45,12 +46,17 @@ def write(array: Any, values: Any) -> None:
             f"in-place: got a result of shape {values.shape} for a tensor of shape {array.shape}, which cannot grow; "
             "make a new tensor: x = x + y instead of x += y"
         )
+    put(array, ..., values)
+
+
+def put(array: Any, key: Any, values: Any) -> None:
+    """``array[key] = values``, cast to the array's dtype. Raises as `write` does for memory that cannot be written."""
     if not getattr(array.flags, "writeable", True) or any(n > 1 and not s for n, s in zip(array.shape, array.strides)):
         raise RuntimeError(
             f"in-place: got a tensor of shape {array.shape} whose memory cannot be written: it is read-only, or "
             "expanded, so that several entries are one place in memory. Copy it first: x = tensor(x)"
         )
-    array[...] = values
+    array[key] = values
     wrote(array)
 
 

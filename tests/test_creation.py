@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 import minires as mr
 from minires import random
@@ -39,8 +40,8 @@ def test_tensor_refuses_what_is_no_number(data):
 def test_tensor_refuses_ragged_lists_and_unknown_devices():
     with pytest.raises(ValueError, match="inhomogeneous"):
         mr.tensor([[1], [1, 2]])
-    with pytest.raises(ValueError, match="got device 'cuda'"):
-        mr.tensor([1.0], device="cuda")
+    with pytest.raises(ValueError, match="got device 'tpu'"):
+        mr.tensor([1.0], device="tpu")
 
 
 @pytest.mark.parametrize("make", [mr.zeros, mr.ones, mr.randn, mr.rand], ids=lambda f: f.__name__)
@@ -110,3 +111,70 @@ def test_the_state_survives_json():
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ValueError, match=r"manual_seed: got .*; expected a whole number of at least 0"):
         mr.manual_seed(seed)
+
+
+MAKERS = {
+    "zeros": lambda **o: mr.zeros(2, **o), "ones": lambda **o: mr.ones(2, **o),
+    "full": lambda **o: mr.full((2,), 1, **o), "zeros_like": lambda **o: mr.zeros_like(mr.ones(2), **o),
+    "ones_like": lambda **o: mr.ones_like(mr.ones(2), **o),
+    "arange": lambda **o: mr.arange(2, **o), "linspace": lambda **o: mr.linspace(0, 1, 2, **o),
+    "randn": lambda **o: mr.randn(2, **o), "rand": lambda **o: mr.rand(2, **o),
+    "randperm": lambda **o: mr.randperm(2, **o), "new_zeros": lambda **o: mr.ones(2).new_zeros(2, **o),
+    "randint": lambda **o: mr.randint(5, (2,), **o), "tensor": lambda **o: mr.tensor([1, 2], **o),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_function_takes_dtype_device_and_requires_grad(name):
+    x = MAKERS[name](dtype=np.float64, device="cpu", requires_grad=True)
+    assert x.shape == (2,) and x.dtype == np.float64 and x.device == "cpu" and x.requires_grad and x.is_leaf
+    with pytest.raises(ValueError, match="got device 'tpu'"):
+        MAKERS[name](device="tpu")
+
+
+@given(st.integers(-5, 5), st.integers(-5, 5), st.integers(-3, 3))
+def test_arange_of_whole_numbers_is_range(start, end, step):
+    if step == 0 or (end - start) * step < 0:
+        with pytest.raises(ValueError, match=r"arange: got step=.* expected one that leads there"):
+            mr.arange(start, end, step)
+    else:
+        x = mr.arange(start, end, step)
+        assert x.tolist() == list(range(start, end, step)) == mr.arange(start=start, end=end, step=step).tolist()
+
+
+def test_arange_takes_an_end_by_name_and_rounds_for_whole_types():
+    assert mr.arange(end=3).tolist() == [0, 1, 2] and mr.arange(1, end=3).tolist() == [1, 2]
+    assert mr.arange(0.5, 5.5, 1.5, dtype=np.int64).tolist() == [0, 1, 2, 3, 4]
+    assert mr.arange(0, 1, 0.1).shape == (10,) and mr.arange(mr.tensor(3)).tolist() == [0, 1, 2]
+    for wrong in ((0, 3, 0), (0, np.inf), (np.nan,), (0, -1)):
+        with pytest.raises(ValueError, match="arange: got "):
+            mr.arange(*wrong)
+    with pytest.raises(TypeError, match="arange: got start=0, end='a'"):
+        mr.arange("a")
+    with pytest.raises(ValueError, match=r"step=0.5"):
+        mr.arange(0, 3, 0.5, dtype=np.int64)
+
+
+def test_linspace():
+    np.testing.assert_allclose(mr.linspace(-1, 1, 5).data, [-1, -0.5, 0, 0.5, 1])
+    assert mr.linspace(0, 1, 1).tolist() == [0] and mr.linspace(0, 1, 0).shape == (0,)
+    with pytest.raises(ValueError, match="linspace: got steps=-1"):
+        mr.linspace(0, 1, -1)
+
+
+def test_random_whole_numbers():
+    mr.manual_seed(0)
+    assert set(mr.randint(3, 6, (200,)).tolist()) == {3, 4, 5} and mr.randint(high=2, size=(2, 3)).shape == (2, 3)
+    assert set(mr.randint(3, (200,)).tolist()) == {0, 1, 2} and mr.randint(3, (2,)).dtype == np.int64
+    assert sorted(mr.randperm(50).tolist()) == list(range(50)) != mr.randperm(50).tolist()
+    with pytest.raises(ValueError, match="randint: got low=3, high=3"):
+        mr.randint(3, 3, (2,))
+
+
+def test_from_numpy_shares_memory_and_new_zeros_keeps_the_type():
+    a = np.ones(2)
+    x = mr.from_numpy(a)
+    a[0] = 5
+    assert x.tolist() == [5, 1] and x.new_zeros(2, 3).dtype == np.float64 and x.new_zeros((3,)).tolist() == [0, 0, 0]
+    with pytest.raises(TypeError, match="from_numpy: got a list, expected a NumPy array"):
+        mr.from_numpy([1])

@@ -348,3 +348,98 @@ def test_memory_of_another_library_can_be_written():
     with mr.no_grad():
         parameter *= 2
     assert parameter.data.tolist() == [2, 2, 2]
+
+
+# ── methods, and x[key] = y, which write or raise ──
+
+METHODS = [
+    (lambda x, y: x.add_(y), lambda a, b: a + b), (lambda x, y: x.add_(y, alpha=-0.5), lambda a, b: a - 0.5 * b),
+    (lambda x, y: x.sub_(y), lambda a, b: a - b), (lambda x, y: x.mul_(y), lambda a, b: a * b),
+    (lambda x, y: x.div_(y), lambda a, b: a / b), (lambda x, y: x.copy_(y), lambda a, b: b + 0 * a),
+    (lambda x, y: x.fill_(3), lambda a, b: 0 * a + 3), (lambda x, y: x.zero_(), lambda a, b: 0 * a),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method, plain", METHODS, ids=range(len(METHODS)))
+def test_a_method_writes_and_returns_the_tensor(rng, method, plain):
+    a, b = rng.uniform(0.5, 2, (2, 3)), rng.uniform(0.5, 2, 3)
+    x, y = mr.tensor(a), mr.tensor(b)
+    array = x.data
+    assert method(x, y) is x and x.data is array
+    np.testing.assert_allclose(array, plain(a, b))
+
+
+@pytest.mark.parametrize("method, plain", METHODS, ids=range(len(METHODS)))
+def test_a_method_refuses_a_graph_and_leaves_the_values(method, plain):
+    p, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    for x in (p, p * 1):
+        with pytest.raises(RuntimeError, match=r"_: got a tensor of shape \(2,\).*write under no_grad"):
+            method(x, mr.tensor(np.ones(2)))
+        assert x.data.tolist() == [1, 2]
+        with mr.no_grad():
+            method(x, w)
+        assert x.data.tolist() == plain(np.array([1.0, 2]), np.array([3.0, 4])).tolist()
+        p.data = np.array([1.0, 2.0])
+
+
+def test_an_entry_can_be_assigned():
+    x = mr.tensor(np.zeros((3, 3)))
+    x[0] = 1
+    x[1, 1:] = mr.tensor(np.array([2.0, 3.0]))
+    x[x == 0] = -1
+    x[mr.tensor([0, 2]), mr.tensor([0, 2])] = [7, 8]
+    x[2, 0] += 5
+    assert x.tolist() == [[7, 1, 1], [-1, 2, 3], [4, -1, 8]]
+
+
+def test_an_entry_of_a_leaf_is_assigned_under_no_grad_only():
+    p = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match=r"setitem: got a tensor of shape .* no_grad"):
+        p[0] = 5
+    with pytest.raises(RuntimeError, match="setitem"):
+        p[0] -= 5  # and nothing has been written
+    assert p.tolist() == [1, 2]
+    with mr.no_grad():
+        p[0] -= 5
+    assert p.tolist() == [-4, 2]
+    x = mr.tensor(np.zeros(2))
+    with pytest.raises(RuntimeError, match="setitem"):
+        x[0] = p[0]
+    with pytest.raises(ValueError, match=r"setitem: got values that do not fit into a float64 tensor of shape \(2,\)"):
+        x[:] = np.ones(3)
+    for wrong in ("a", None, [None]):
+        with pytest.raises(TypeError, match=r"setitem: got .*; expected numbers"):
+            x[0] = wrong
+    with pytest.raises(OverflowError, match=r"fill_: got values that do not fit into a uint8 tensor"):
+        mr.tensor(np.zeros(2, np.uint8)).fill_(300)
+    assert x.tolist() == [0, 0]
+    with pytest.raises(RuntimeError, match="cannot be written"):
+        x.unsqueeze(1).expand(2, 2)[0] = 1
+
+
+@pytest.mark.parametrize(
+    "write", [lambda p: p.fill_(1), lambda p: p.add_(1), lambda p: p.__setitem__(0, 1), lambda p: p.normal_()]
+)
+def test_backward_notices_what_a_method_wrote(write):
+    p, x = parameter(3, 2), leaf([1.0, 2.0])
+    y = F.linear(x, p).sum()
+    with mr.no_grad():
+        write(p)
+    with pytest.raises(RuntimeError, match="written in place"):
+        y.backward()
+
+
+def test_values_are_cast_to_the_type_of_the_tensor_but_sums_are_not():
+    n = mr.tensor([1, 2])
+    assert n.fill_(1.5).tolist() == [1, 1] and n.copy_(mr.tensor([2.5, 3.5])).tolist() == [2, 3]
+    with pytest.raises(TypeError, match="in-place: got a float32 result for a int64 tensor"):
+        n.add_(0.5)
+
+
+def test_random_values_in_place():
+    mr.manual_seed(0)
+    x = mr.zeros(10000)
+    assert abs(x.normal_(3, 2).mean().item() - 3) < 0.1 and abs(x.std().item() - 2) < 0.1
+    assert -1 <= x.uniform_(-1, 3).min().item() and 2.9 < x.max().item() < 3 and abs(x.mean().item() - 1) < 0.1
+    with pytest.raises(TypeError, match="normal_: got a tensor of dtype int64"):
+        mr.tensor([1]).normal_()

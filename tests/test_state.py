@@ -312,3 +312,52 @@ def test_the_scope_of_an_op_is_its_own_tasks_module():
         return await asyncio.gather(run(), run())
 
     assert asyncio.run(main()) == [("1", "")] * 2
+
+
+# ── PyTorch's other names ──
+
+
+def test_enable_grad_and_inference_mode():
+    with mr.no_grad(), mr.enable_grad():
+        assert builds_a_graph()
+    with mr.inference_mode():
+        assert not builds_a_graph()
+    with mr.inference_mode(False):
+        assert builds_a_graph()
+    for decorated in (mr.inference_mode(builds_a_graph), mr.inference_mode()(builds_a_graph)):
+        assert not decorated()
+    with mr.no_grad():
+        assert mr.enable_grad(builds_a_graph)()
+
+
+def test_set_grad_enabled_holds_in_a_block():
+    for mode in (True, False):
+        with mr.set_grad_enabled(mode):
+            assert builds_a_graph() == mode
+        assert builds_a_graph()
+
+
+def test_set_grad_enabled_holds_from_now_on():
+    with switch():
+        for _ in range(3):
+            mr.set_grad_enabled(False)
+        assert not builds_a_graph() and len(state.get().switches) == 2  # they do not pile up
+        with mr.enable_grad():
+            assert builds_a_graph()
+        assert not builds_a_graph()
+        mr.set_grad_enabled(True)
+        assert builds_a_graph()
+
+
+def test_set_grad_enabled_in_a_block_ends_with_it():
+    with mr.no_grad():
+        mr.set_grad_enabled(True)
+        assert builds_a_graph()
+        mr.set_grad_enabled(False)
+    assert builds_a_graph() and state.get() == State()
+
+
+def test_set_grad_enabled_as_a_decorator_is_in_force_only_when_the_function_runs():
+    off = mr.set_grad_enabled(False)(builds_a_graph)
+    assert builds_a_graph()
+    assert not off() and builds_a_graph() and not off()

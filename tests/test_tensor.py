@@ -1,5 +1,7 @@
 """Tensor: attributes, conversions, comparisons and how it prints."""
 
+import operator
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,13 @@ def test_holds_an_array_and_its_attributes():
     ids=repr,
 )
 def test_python_numbers_become_float32_or_int64(data, dtype):
-    assert Tensor(data).dtype == dtype
+    assert mr.tensor(data).dtype == dtype
+    np.testing.assert_array_equal(mr.tensor(data).data, data)
+
+
+@pytest.mark.parametrize("data", [[1, 2], (1, 2), [[True]], [], [1.5]], ids=repr)
+def test_the_class_makes_float32_of_lists_as_pytorch_does(data):
+    assert Tensor(data).dtype == np.float32
     np.testing.assert_array_equal(Tensor(data).data, data)
 
 
@@ -71,7 +79,7 @@ def test_to_converts_types_and_keeps_the_graph():
     assert x.long().dtype == np.int64 and not x.long().requires_grad and x.long().data.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("target", ["cuda", "float33", None, 3.5], ids=repr)
+@pytest.mark.parametrize("target", ["cuda:7", "float33", None, 3.5], ids=repr)
 def test_to_refuses_what_is_neither_type_nor_device(target):
     with pytest.raises(ValueError, match=r"to: got .*; expected a dtype such as float64 or one of the devices cpu"):
         mr.ones(1).to(target)
@@ -114,3 +122,94 @@ def test_arguments_are_named_as_in_pytorch(rng):
     assert x.max(dim=1).values.shape == x.min(dim=1).indices.shape == (2, 4)
     assert x.clamp(min=0, max=1).shape == x.transpose(dim0=0, dim1=0).shape == x.shape
     assert x.flatten(start_dim=1).shape == (2, 12) and x.unsqueeze(dim=0).squeeze(dim=0).shape == x.shape
+
+
+# ── other names ──
+
+
+def test_conversions_have_names():
+    x = mr.tensor([1.5, 0.0])
+    for name, dtype in dict(
+        half="float16", float="float32", double="float64", int="int32", long="int64", bool="bool"
+    ).items():
+        assert getattr(x, name)().dtype == x.type(dtype).dtype == dtype
+    assert x.tolist() == [1.5, 0] and x.bool().tolist() == [True, False] and mr.tensor(2).tolist() == 2
+    assert x.dim() == 1 and x.cpu() is x and mr.ones(2, 3).size(0) == 2
+
+
+def test_to_takes_a_device_and_a_dtype_and_another_tensor():
+    x, like = mr.tensor([1.5], requires_grad=True), mr.zeros(1, dtype=np.float64)
+    for y in (x.to("cpu", np.float64), x.to(device="cpu", dtype="float64"), x.to(like), x.to(dtype=np.float64)):
+        assert y.dtype == np.float64 and y.requires_grad
+    assert x.to("cpu", non_blocking=True) is x and x.to(device="cpu") is x
+    y = x.to("cpu", copy=True)
+    assert y is not x and not np.shares_memory(y.data, x.data)
+
+
+@pytest.mark.skipif(mr.cuda.is_available(), reason="there is a GPU")
+def test_cuda_means_the_gpu():
+    assert mr.device("cuda") == mr.device("cuda:0") == "gpu" and mr.device("cpu") == mr.ones(1).device
+    for move in (lambda: mr.ones(1).cuda(), lambda: mr.ones(1).to("cuda"), lambda: mr.zeros(1, device="cuda"),
+                 lambda: mr.nn.Linear(1, 1).to("cuda"), lambda: mr.nn.Linear(1, 1).cuda()):  # fmt: skip
+        with pytest.raises(RuntimeError, match="device gpu: "):
+            move()
+    with pytest.raises(ValueError, match="device: got 'mps'; minires computes on cpu, gpu"):
+        mr.device("mps")
+
+
+def test_data_takes_the_array_of_a_tensor():
+    """p.data is an array, but ``p.data - t`` with a tensor t is a tensor, which must not stay one."""
+    p = mr.nn.Parameter(np.ones(2))
+    p.data = p.data - mr.tensor(np.array([0.25, 0.5]))
+    assert type(p.data) is np.ndarray and p.data.tolist() == [0.75, 0.5]
+    (p * p).sum().backward()
+    assert p.grad.tolist() == [1.5, 1]
+    with pytest.raises(TypeError, match="Tensor"):  # NumPy's error, before anything is written
+        p.data -= mr.ones(2)
+    assert p.data.tolist() == [0.75, 0.5]
+
+
+def test_detach_in_place():
+    x = mr.ones(2, requires_grad=True)
+    y = x * 2
+    assert y.detach_() is y and y.is_leaf and not y.requires_grad
+
+
+def test_functions_are_the_methods():
+    x, y = mr.tensor([[1.0, 4], [9, 16]]), mr.tensor([[2.0, 2], [20, 2]])
+    for name in (
+        "exp",
+        "log",
+        "sqrt",
+        "abs",
+        "sum",
+        "mean",
+        "max",
+        "min",
+        "argmax",
+        "argmin",
+        "norm",
+        "tanh",
+        "sigmoid",
+        "relu",
+    ):
+        np.testing.assert_array_equal(getattr(mr, name)(x).data, getattr(x, name)().data)
+    for name in ("sum", "mean", "argmax", "argmin"):
+        np.testing.assert_array_equal(getattr(mr, name)(x, 0, True).data, getattr(x, name)(0, True).data)
+    for name in ("add", "sub", "mul", "div", "matmul", "eq", "max", "min"):
+        np.testing.assert_array_equal(getattr(mr, name)(x, y).data, getattr(x, name)(y).data)
+    for name in ("ne", "lt", "le", "gt", "ge"):
+        np.testing.assert_array_equal(getattr(x, name)(y).data, getattr(operator, name)(x.data, y.data))
+    np.testing.assert_array_equal(mr.max(x, y).data, np.maximum(x.data, y.data))
+    assert mr.max(x, 1).indices.tolist() == [1, 1] and [part.shape for part in mr.chunk(x, 2)] == [(1, 2)] * 2
+    assert mr.is_tensor(x) and not mr.is_tensor(x.data)
+    assert mr.max(x.data, 1).indices.tolist() == [1, 1]
+
+
+def test_what_has_no_function_is_named():
+    with pytest.raises(TypeError, match=r"add: got a list; expected a Tensor, made with tensor\(x\)"):
+        mr.add([1], 2)
+    with pytest.raises(AttributeError, match=r"minires has no function masked_fill; .* x.masked_fill"):
+        mr.masked_fill  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        mr.nonsense  # noqa: B018

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import augment, batchnorm, conv, elementwise, loss, pool, product, reduce, textbook
 from .conv.cpu import exact
-from .devices import CPU, DEVICES, Device, device, device_of, to_device
+from .devices import CPU, DEVICES, Device, device, device_of, is_device, to_device
 from .launch import allow_tf32
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "device",
     "device_of",
     "exact",
+    "is_device",
     "of",
     "textbook",
     "to_device",

@@ -19,6 +19,7 @@ from .launch import check_size
 from .load import Loader, Source, instance, read as packaged
 
 DEVICES = ("cpu", "gpu", "cuda-on-cpu")
+CUDA = ("cuda", "cuda:0")  # what PyTorch calls the GPU
 INSTALL = "python -m pip install -e '.[cuda13]', in the folder of the repository"
 
 
@@ -78,6 +79,7 @@ def device(name: str, function: str = "device") -> Device:
     Raises ValueError for an unknown name, and RuntimeError, with what to do, if there is no GPU, no CuPy or no g++.
     The messages begin with ``function``.
     """
+    name = "gpu" if name in CUDA else name
     if name not in DEVICES:
         raise ValueError(f"{function}: got device {name!r}; minires computes on {', '.join(DEVICES)}")
     with _one_at_a_time:
@@ -87,6 +89,11 @@ def device(name: str, function: str = "device") -> Device:
         new = make_gpu() if name == "gpu" else make_cuda_on_cpu()
         _known[new.array_type] = new
         return new
+
+
+def is_device(name: Any) -> bool:
+    """Whether this names a device, also in PyTorch's way: "cuda" is the GPU."""
+    return isinstance(name, str) and name in (*DEVICES, *CUDA)
 
 
 def device_of(array: Any, function: str = "device_of") -> Device:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..creation import stack
+from ..creation import stack, tensor
 from ..ops import conv, elementwise, linear as linear_op, loss, pool, shape
 from ..random import generator
 from ..tensor import Tensor, apply
@@ -272,7 +272,7 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: got label_smoothing={label_smoothing}; expected a number between 0 and 1")
     z = _checked_logits("cross_entropy", input, weight)
-    target = target if isinstance(target, Tensor) else Tensor(target)
+    target = target if isinstance(target, Tensor) else tensor(target)
     classes = z.shape[1]
     if target.dtype.kind == "f":
         if target.shape != z.shape:
@@ -305,7 +305,7 @@ def nll_loss(
 ) -> Tensor:
     """−input[target]: input (N, K, …) log-probabilities, target (N, …) class indices."""
     log_p = _checked_logits("nll_loss", input, weight)
-    target = target if isinstance(target, Tensor) else Tensor(target)
+    target = target if isinstance(target, Tensor) else tensor(target)
     q, weights = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
     chosen = apply(elementwise.Where, Tensor(q != 0), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
     losses = -chosen * Tensor(weights.astype(log_p.dtype))
@@ -315,7 +315,7 @@ def nll_loss(
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input − target)². Raises ValueError unless the shapes are equal."""
     check_input("mse_loss", input)
-    target = target if isinstance(target, Tensor) else Tensor(target)
+    target = target if isinstance(target, Tensor) else tensor(target)
     if input.shape != target.shape:
         raise ValueError(f"mse_loss: got shapes {input.shape} and {target.shape}; they must be equal (use reshape)")
     difference = input - target

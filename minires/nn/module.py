@@ -275,7 +275,7 @@ class Module:
             parameter.grad = None if parameter.grad is None else convert(parameter.grad)
         for module in self.modules():
             for name, buffer in module._own("buffer"):
-                if buffer.dtype.kind == "f" or target in kernels.DEVICES:
+                if buffer.dtype.kind == "f" or kernels.is_device(target):
                     array = convert(_array(buffer))
                     setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         return self
@@ -287,6 +287,14 @@ class Module:
     def float(self) -> Self:
         """To float32, in place."""
         return self.to(np.float32)
+
+    def cpu(self) -> Self:
+        """To the CPU, in place."""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """To the GPU, in place."""
+        return self.to("gpu")
 
     # ── saving ──
     def state_dict(self) -> dict[str, np.ndarray]:

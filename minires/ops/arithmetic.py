@@ -139,6 +139,44 @@ class MatMul(Op):
         return grad_a, grad_b
 
 
+class Einsum(Op):
+    """Sums of products: "ij,jk->ik" is a matrix product. An operand's gradient is the einsum of grad and the others."""
+
+    kinds = "f"
+
+    def forward(self, *arrays, equation):
+        terms, arrow, result = equation.replace(" ", "").partition("->")
+        self.arrays, self.terms = arrays, terms.split(",")
+        labels = "".join(self.terms)
+        self.result = result if arrow else "".join(sorted(c for c in labels if labels.count(c) == 1))
+        check_equation(equation, [a.shape for a in arrays], self.terms, self.result)
+        return np.einsum(f"{terms}->{self.result}", *arrays, optimize=True)
+
+    def backward(self, grad_output):
+        return [self.gradient(i, grad_output) if self.needs[i] else None for i in range(len(self.arrays))]
+
+    def gradient(self, i, grad_output):
+        """Operand i's gradient; along a label that only this operand has, over which it was summed, it is constant."""
+        term, shape = self.terms[i], self.arrays[i].shape
+        terms = [self.result, *self.terms[:i], *self.terms[i + 1 :]]
+        shared = "".join(c for c in term if c in "".join(terms))
+        others = *self.arrays[:i], *self.arrays[i + 1 :]
+        grad = np.einsum(f"{','.join(terms)}->{shared}", grad_output, *others, optimize=True)
+        return np.broadcast_to(grad.reshape([n if c in shared else 1 for c, n in zip(term, shape)]), shape)
+
+
+def check_equation(equation, shapes, terms, result):
+    """Raise ValueError unless each operand has a letter for each axis, and no letter has two sizes."""
+    named = [(c, n) for term, shape in zip(terms, shapes) for c, n in zip(term, shape)]
+    fits = [len(term) for term in terms] == [len(shape) for shape in shapes] and len(set(named)) == len(dict(named))
+    once = all(len(set(term)) == len(term) and (not term or term.isalpha()) for term in (*terms, result))
+    if not (fits and once and set(result) <= set("".join(terms))):
+        raise ValueError(
+            f"einsum: got {equation!r} for shapes {shapes}; expected a letter for each axis, one size for each letter, "
+            "and none twice in a term. Without a diagonal or ..., which it does not take, as in: ij,jk->ik"
+        )
+
+
 def add(a, b):
     """a + b by the kernel of a's device: where skip and branch meet, and where a fork's gradients do."""
     return kernels.of(a).add(a, b) if hasattr(a, "shape") else a + b

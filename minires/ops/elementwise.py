@@ -58,19 +58,23 @@ class Abs(Op):
 
 
 class Clamp(Op):
-    """min(max(x, low), high): 1 inside and on the bounds (PyTorch's convention), 0 outside."""
+    """min(max(x, low), high): the gradient goes to the one whose value it is, at a tie to x (PyTorch's convention)."""
 
-    def forward(self, x, low=None, high=None):
+    def forward(self, x, low, high):
         if low is None and high is None:
             raise ValueError("clamp: got neither min nor max; give at least one of them")
-        if not all(bound is None or isinstance(bound, int | float) for bound in (low, high)):
-            raise TypeError(f"clamp: got min={low!r}, max={high!r}; expected numbers; for tensors use maximum, minimum")
-        inside = np.ones_like(x, bool) if low is None else x >= low
-        self.inside = inside if high is None else inside & (x <= high)
+        lo, hi = -np.inf if low is None else low, np.inf if high is None else high
+        inside = (lo <= x) & (x <= hi)
+        below = (x < lo) & (lo < hi) if self.needs[1] else None
+        above = (x > hi) | (hi < lo) if self.needs[2] else None
+        self.chosen = inside, below, above
         return np.clip(x, low, high)
 
     def backward(self, grad_output):
-        return np.where(self.inside, grad_output, np.zeros_like(grad_output))
+        nothing = np.zeros_like(grad_output)
+        return tuple(
+            [np.where(chosen, grad_output, nothing) if need else None for chosen, need in zip(self.chosen, self.needs)]
+        )
 
 
 class Maximum(Op):

@@ -91,8 +91,8 @@ class Var(Reduce):
         self.setup(x, axis, keepdims)
         if self.count <= correction:
             raise ValueError(
-                f"var: got {self.count} value(s) per result with correction={correction}, which divides by zero; "
-                "use correction=0 (unbiased=False) or reduce over more values"
+                f"{self.name.lower()}: got {self.count} value(s) per result with correction={correction}, which "
+                "divides by zero; use correction=0 (unbiased=False) or reduce over more values"
             )
         self.divisor = self.count - correction
         total, wide = kernels.of(x).reduce_sum, x.astype(np.float64)
@@ -159,3 +159,64 @@ class Min(Max):
     """Smallest value along one axis: the gradient goes to the first entry that attains it (PyTorch's min(dim))."""
 
     place = "argmin"
+
+
+class Std(Var):
+    """√var: dx = (x − x̄)/((n − correction)·std)·g, and 0 where all values are equal (PyTorch's convention)."""
+
+    def forward(self, x, axis=None, keepdims=False, correction=1):
+        self.y = np.sqrt(super().forward(x, axis, keepdims, correction))
+        return self.y
+
+    def backward(self, grad_output):
+        return super().backward(grad_output / np.where(self.y == 0, np.inf, 2 * self.y))
+
+
+class Norm(Reduce):
+    """√Σx²: dx = x/norm·g, and 0 where all values are 0 (PyTorch's convention)."""
+
+    kinds = "f"
+
+    def forward(self, x, axis=None, keepdims=False):
+        self.setup(x, axis, keepdims)
+        self.x, self.y = x, np.sqrt(kernels.of(x).reduce_sum(x * x, self.axes, keepdims))
+        return self.y
+
+    def backward(self, grad_output):
+        return self.x * self.spread(grad_output / np.where(self.y == 0, np.inf, self.y))
+
+
+class Prod(Reduce):
+    """Πx, of all values or along one axis: each factor's gradient is the product of the others, 0 or not."""
+
+    def forward(self, x, axis=None, keepdims=False):
+        self.setup(x, axis if axis is None else axis_of("prod", x.ndim, axis), keepdims)
+        self.x, self.axis = x, axis
+        return np.prod(x, self.axes, None if x.dtype.kind == "f" else np.int64, keepdims=keepdims)
+
+    def backward(self, grad_output):
+        all_of_them = self.axis is None or not self.x.ndim
+        rows = self.x.reshape(-1) if all_of_them else np.moveaxis(self.x, self.axes[0], -1)
+        others = earlier(rows) * earlier(rows[..., ::-1])[..., ::-1]
+        return self.spread(grad_output) * (
+            others.reshape(self.in_shape) if all_of_them else np.moveaxis(others, -1, self.axes[0])
+        )
+
+
+def earlier(rows):
+    """For each entry of the last axis, the product of those before it."""
+    return np.cumprod(np.concatenate([np.ones_like(rows[..., :1]), rows[..., :-1]], -1), -1)
+
+
+class Cumsum(Op):
+    """Sums of the first entry, the first two … of an axis: the gradient of one is the sum of its own and all later."""
+
+    def forward(self, x, axis):
+        self.axis = axis_of("cumsum", x.ndim, axis)
+        dtype = x.dtype if x.dtype.kind == "f" else np.int64
+        return np.cumsum(x, self.axis, dtype) if x.ndim else x.astype(dtype)
+
+    def backward(self, grad_output):
+        if not grad_output.ndim:
+            return grad_output
+        return np.flip(np.cumsum(np.flip(grad_output, self.axis), self.axis), self.axis)

@@ -149,6 +149,16 @@ class Pad(Op):
         return grad_x
 
 
+class Clone(Op):
+    """The same numbers in memory of their own, laid out as before ("K") or row by row ("C")."""
+
+    def forward(self, x, order="K"):
+        return x.copy(order)
+
+    def backward(self, grad_output):
+        return grad_output
+
+
 class Cast(Op):
     """The same numbers in another floating-point type; the gradient is cast back."""
 

@@ -9,18 +9,14 @@ from collections.abc import Iterable
 import pytest
 
 _NAN_BY_SIZE = "where the input is NaN, PyTorch's gradient depends on how many values there are"
-_ROUNDED = "start, end and step are rounded after counting; PyTorch rounds them first"
 
 OPINFO = {
     "nn.functional.relu6-*-float*": _NAN_BY_SIZE,
     "nn.functional.elu-*-float*": _NAN_BY_SIZE,
-    "arange-*-int64": _ROUNDED,
-    "arange-*-uint8": _ROUNDED,
 }
 
 REFUSALS = {
     "cat-*": "None among the tensors: AttributeError",
-    "arange-*": "a step of 0, an infinite end: ZeroDivisionError, NumPy's ValueError",
 }
 
 MODULES: dict[str, str] = {}

@@ -16,7 +16,11 @@ import numpy as np
 
 AGREES, REFUSED, NOT_TAKEN, UNCLEAR, WRONG = OUTCOMES = "agrees", "refused", "not taken", "unclear", "wrong"
 FAULTS = UNCLEAR, WRONG
-TOLERANCES = {"float32": dict(rtol=1.3e-6, atol=1e-5), "float64": dict(rtol=1e-7, atol=1e-7)}  # torch.testing's
+TOLERANCES = {  # torch.testing's
+    "float16": dict(rtol=1e-3, atol=1e-5),
+    "float32": dict(rtol=1.3e-6, atol=1e-5),
+    "float64": dict(rtol=1e-7, atol=1e-7),
+}
 
 _NAMED = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*): ")
 _NOT_TAKEN = re.compile(

@@ -183,3 +183,77 @@ def test_in_place_operators_make_a_new_tensor():
 def test_a_tensor_may_be_both_operands(which, seed):
     f = OPERATORS[which]
     check_gradient(lambda x: f(x, x) + x, positive(np.random.default_rng(seed), (2, 2)))
+
+
+EQUATIONS = {
+    "ij,jk->ik": lambda a, b: a @ b,
+    "ij,jk": lambda a, b: a @ b,
+    "ij,jk -> ki": lambda a, b: (a @ b).T,
+    "ij,jk->i": lambda a, b: (a @ b).sum(1),
+    "ij,kl->jk": lambda a, b: np.outer(a.sum(0), b.sum(1)),
+    "ij,ji->": lambda a, b: (a * b.T).sum(),
+}
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_einsum(rng, equation):
+    a, b = rng.standard_normal((3, 4)), rng.standard_normal((4, 3 if equation == "ij,ji->" else 5))
+    expected = EQUATIONS[equation](a, b)
+    np.testing.assert_allclose(mr.einsum(equation, mr.tensor(a), mr.tensor(b)).data, expected, rtol=1e-12)
+    np.testing.assert_allclose(mr.einsum(equation, [mr.tensor(a), mr.tensor(b)]).data, expected, rtol=1e-12)
+    check_gradient(lambda a, b: mr.einsum(equation, a, b), a, b)
+
+
+def test_einsum_of_one_and_of_three(rng):
+    a, b, c = rng.standard_normal((3, 4)), rng.standard_normal((4, 5)), rng.standard_normal((5, 2))
+    check_gradient(lambda a: mr.einsum("ij->j", a), a)
+    np.testing.assert_allclose(mr.einsum("ij,jk,kl->il", *map(mr.tensor, (a, b, c))).data, a @ b @ c)
+    check_gradient(lambda a, b, c: mr.einsum("ij,jk,kl->il", a, b, c), a, b, c)
+
+
+@pytest.mark.parametrize(
+    "equation", ["ij,jk->il", "ii,jk->ik", "...j,jk->k", "ij->j", "ij,kj->ik", "i,jk->k", "ij,jk->kk"]
+)
+def test_einsum_says_what_it_takes(equation):
+    with pytest.raises(ValueError, match=r"einsum: got .* for shapes .*expected a letter for each axis"):
+        mr.einsum(equation, mr.ones(3, 4), mr.ones(4, 5))
+
+
+def test_products_that_want_vectors_or_matrices(rng):
+    u, v = rng.standard_normal(4), rng.standard_normal(4)
+    a, b = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 4, 5))
+    cases = [
+        ("dot", u, v, u @ v),
+        ("outer", u, u[:3], np.outer(u, u[:3])),
+        ("mm", a[0], b[0], a[0] @ b[0]),
+        ("bmm", a, b, a @ b),
+    ]
+    for name, left, right, expected in cases:
+        f = getattr(mr.Tensor, name)
+        np.testing.assert_allclose(f(mr.tensor(left), mr.tensor(right)).data, expected)
+        check_gradient(f, left, right)
+        with pytest.raises(ValueError, match=rf"{name}: got shapes .*; expected . dimension\(s\) in both"):
+            f(mr.ones(1, 1, 1, 1), mr.ones(1, 1, 1, 1))
+    with pytest.raises(ValueError, match="bmm: got stacks of 2 and 1 matrices; matmul broadcasts"):
+        mr.tensor(a).bmm(mr.tensor(b[:1]))
+
+
+@given(broadcastable(), seeds, st.sampled_from([1, 2, 0.5, 0, -1.5]))
+def test_add_and_sub_take_a_factor(shapes, seed, alpha):
+    rng = np.random.default_rng(seed)
+    a, b = (rng.standard_normal(shape) for shape in shapes)
+    for name, sign in (("add", 1), ("sub", -1)):
+        for f in (getattr(mr, name), getattr(mr.Tensor, name)):
+            np.testing.assert_allclose(
+                f(mr.tensor(a), mr.tensor(b), alpha=alpha).data, a + sign * alpha * b, atol=1e-14
+            )
+
+
+def test_a_negative_factor_wraps_around_in_uint8_as_it_does_in_pytorch():
+    x = mr.tensor(np.array([5], np.uint8))
+    assert x.add(x, alpha=-1).item() == 0 and x.add(x, alpha=-3).item() == 246 and x.sub(x, alpha=3).item() == 246
+
+
+def test_rounded_division_is_refused():
+    with pytest.raises(ValueError, match="div: got rounding_mode='floor'"):
+        mr.ones(1).div(2, rounding_mode="floor")

@@ -130,3 +130,68 @@ def test_the_type_stays(name, rng):
     y = getattr(x, name)(1)
     y.backward(np.ones(3, np.float32))
     assert y.dtype == x.grad.dtype == np.float32
+
+
+@given(reductions(), seeds)
+def test_std_is_the_root_of_the_variance(case, seed):
+    shape, dim, keepdim = case
+    a = np.random.default_rng(seed).standard_normal(shape)
+    if a.size // max(np.sum(a, axis=dim).size, 1) < 2:
+        with pytest.raises(ValueError, match=r"std: got 1 value.*divides by zero"):
+            mr.tensor(a).std(dim)
+        return
+    y = mr.tensor(a).std(dim, keepdim=keepdim)
+    np.testing.assert_allclose(y.data, a.std(axis=dim, keepdims=keepdim, ddof=1), rtol=1e-12)
+    check_gradient(lambda x: x.std(dim, keepdim=keepdim), apart(shape, seed))
+
+
+@pytest.mark.parametrize("p, order", [("fro", 2), (2, 2), (1, 1), (np.inf, np.inf)], ids=repr)
+@given(case=reductions(), seed=seeds)
+def test_norm(p, order, case, seed):
+    shape, dim, keepdim = case
+    a = apart(shape, seed)
+    axis = tuple(range(a.ndim)) if dim is None else dim
+    size = np.abs(a)
+    expected = {2: lambda: np.sqrt((size**2).sum(axis, keepdims=keepdim)), 1: lambda: size.sum(axis, keepdims=keepdim)}
+    y = mr.tensor(a).norm(p, dim, keepdim)
+    np.testing.assert_allclose(y.data, expected.get(order, lambda: size.max(axis, keepdims=keepdim))(), rtol=1e-12)
+    if np.abs(a).min() > 1e-3:
+        check_gradient(lambda x: x.norm(p, dim, keepdim), a)
+
+
+def test_norm_names_what_it_does_not_take():
+    with pytest.raises(ValueError, match=r"norm: got p=3; expected 1, 2 or inf; another one is \(x.abs\(\) \*\* p\)"):
+        mr.ones(2).norm(3)
+
+
+@pytest.mark.parametrize("name", ["std", "norm"])
+def test_the_gradient_of_a_root_is_0_where_the_root_is(name):
+    x = mr.zeros(3, requires_grad=True)
+    getattr(x, name)().backward()
+    assert x.grad.tolist() == [0, 0, 0]
+
+
+@given(reductions(), seeds, st.integers(0, 2))
+def test_prod_has_a_gradient_at_zeros_too(case, seed, zeros):
+    shape, dim, keepdim = case
+    a = np.random.default_rng(seed).standard_normal(shape)
+    a.flat[:zeros] = 0
+    dim = dim[0] if isinstance(dim, tuple) else dim
+    y = mr.tensor(a).prod(dim, keepdim)
+    np.testing.assert_allclose(y.data, a.prod(axis=dim, keepdims=keepdim))
+    check_gradient(lambda x: x.prod(dim, keepdim), a)
+
+
+@given(reductions(min_ndim=1), seeds)
+def test_cumsum(case, seed):
+    shape, dim, _ = case
+    a = np.random.default_rng(seed).standard_normal(shape)
+    dim = dim if isinstance(dim, int) else -1
+    np.testing.assert_array_equal(mr.tensor(a).cumsum(dim).data, a.cumsum(dim))
+    check_gradient(lambda x: x.cumsum(dim), a)
+
+
+def test_products_and_running_sums_of_whole_numbers_are_int64():
+    x = mr.tensor(np.array([200, 2], np.uint8))
+    for y, expected in ((x.prod(), 400), (x.cumsum(0)[-1], 202), (mr.tensor([True, True]).cumsum(0)[-1], 2)):
+        assert y.dtype == np.int64 and y.item() == expected

@@ -156,3 +156,103 @@ def test_arguments_that_make_no_sense(name):
     call, error, message = WRONG[name]
     with pytest.raises(error, match=message):
         call()
+
+
+@given(array_and(lambda shape: st.lists(st.integers(0, 3), min_size=len(shape), max_size=len(shape) + 1), min_ndim=0))
+def test_repeat(case):
+    a, times = case
+    np.testing.assert_array_equal(mr.tensor(a).repeat(*times).data, np.tile(a, times))
+    np.testing.assert_array_equal(mr.tensor(a).repeat(times).data, np.tile(a, times))
+    if math.prod(times):
+        check_gradient(lambda x: x.repeat(*times), a)
+
+
+def test_repeat_copies_and_wants_a_number_for_each_dimension():
+    x = mr.ones(2)
+    assert not np.shares_memory(x.repeat(1).data, x.data)
+    with pytest.raises(ValueError, match=r"repeat: got 1 numbers for shape \(2, 2\)"):
+        mr.ones(2, 2).repeat(2)
+
+
+@given(array_and(lambda shape: st.tuples(dims(shape), st.integers(1, 5))))
+def test_split_chunk_narrow_unbind(case):
+    a, (dim, n) = case
+    x, side = mr.tensor(a), a.shape[dim]
+    cut = np.split(a, range(n, side, n), dim)
+    for parts in (
+        x.split(n, dim),
+        mr.split(x, n, dim),
+        x.split([p.shape[dim] for p in cut], dim),
+        x.chunk(-(-side // n), dim),
+    ):
+        assert isinstance(parts, tuple)
+    for got, expected in zip(x.split(n, dim), cut, strict=True):
+        np.testing.assert_array_equal(got.data, expected)
+    chunks = x.chunk(n, dim)
+    assert len(chunks) <= n and len({c.shape[dim] for c in chunks[:-1]}) <= 1
+    np.testing.assert_array_equal(mr.cat(chunks, dim).data, a)
+    np.testing.assert_array_equal(x.narrow(dim, side - 1, 1).data, np.take(a, [-1], dim))
+    np.testing.assert_array_equal(mr.stack(x.unbind(dim), dim).data, a)
+    check_gradient(lambda x: x.split(n, dim)[0] * 2 + x.chunk(-(-side // n), dim)[0].sum() + x.unbind(dim)[-1].sum(), a)
+
+
+@pytest.mark.parametrize(
+    "wrong, error, message",
+    [
+        (
+            lambda x: x.split([1, 1]),
+            ValueError,
+            r"split: got \[1, 1\] for dim=0 of shape \(3, 2\); the parts must add up",
+        ),
+        (lambda x: x.split(0), ValueError, "split: got a size of 0 for 3 entries"),
+        (lambda x: x.chunk(0), ValueError, "chunk: got 0 chunks"),
+        (lambda x: x.chunk(1.5), TypeError, "chunk: got 1.5, expected a whole number"),
+        (lambda x: x.narrow(0, 2, 2), IndexError, r"narrow: got start=2, length=2 for dim=0"),
+        (lambda x: x.sum().unbind(), ValueError, r"unbind: got a tensor of shape \(\)"),
+        (lambda x: x.unsqueeze(0).t(), ValueError, "t: got a tensor of shape"),
+        (
+            lambda x: x.gather(0, mr.tensor([0])),
+            ValueError,
+            r"gather: got a int64 index of shape \(1,\) for shape \(3, 2\)",
+        ),
+        (lambda x: x.gather(0, mr.tensor([[-1, 0]])), IndexError, "gather: got indices outside of dim=0"),
+        (lambda x: x.topk(4, 0), ValueError, "topk: got k=4 for dim=0"),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_part_is_named(wrong, error, message):
+    with pytest.raises(error, match=message):
+        wrong(mr.ones(3, 2))
+
+
+@given(array_and(lambda shape: st.tuples(dims(shape), st.booleans())), seeds)
+def test_gather_sort_argsort_topk(case, seed):
+    a, (dim, descending) = case
+    x = mr.tensor(a)
+    order = np.argsort(-a if descending else a, dim)
+    values, indices = x.sort(dim, descending)
+    np.testing.assert_array_equal(indices.data, order)
+    np.testing.assert_array_equal(values.data, np.take_along_axis(a, order, dim))
+    np.testing.assert_array_equal(x.argsort(dim, descending).data, order)
+    k = max(1, a.shape[dim] - 1)
+    top = x.topk(k, dim, largest=descending)
+    np.testing.assert_array_equal(top.values.data, values.narrow(dim, 0, k).data)
+    np.testing.assert_array_equal(top.indices.data, indices.narrow(dim, 0, k).data)
+    picked = np.random.default_rng(seed).integers(0, a.shape[dim], a.shape)  # an entry may be picked twice
+    np.testing.assert_array_equal(x.gather(dim, mr.tensor(picked)).data, np.take_along_axis(a, picked, dim))
+    check_gradient(lambda x: x.gather(dim, mr.tensor(picked)) + x.sort(dim, descending).values, a)
+
+
+def test_equal_values_stay_in_order_and_nan_counts_as_the_largest():
+    x = mr.tensor([1.0, 0, 1, np.nan, 0])
+    assert x.argsort().tolist() == [1, 4, 0, 2, 3] and x.argsort(descending=True).tolist() == [3, 0, 2, 1, 4]
+    assert mr.topk(x, 2).indices.tolist() == [3, 0] and mr.tensor(2.0).sort().indices.tolist() == 0
+
+
+def test_clone_is_a_copy_with_a_gradient_and_contiguous_one_if_need_be(rng):
+    a = rng.standard_normal((2, 3))
+    x = mr.tensor(a)
+    assert not np.shares_memory(x.clone().data, x.data) and x.contiguous() is x
+    turned = x.T.contiguous()
+    assert turned.data.flags.c_contiguous and not np.shares_memory(turned.data, x.data)
+    check_gradient(lambda x: x.clone() + x.T.contiguous().T, a)

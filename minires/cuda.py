@@ -1,0 +1,8 @@
+"""Whether there is a GPU to compute on, asked for in PyTorch's way."""
+
+from .kernels.devices import why_no_gpu
+
+
+def is_available() -> bool:
+    """Whether the device "gpu" (or "cuda", which is the same) can be used; `minires doctor` says what is missing."""
+    return why_no_gpu() is None
