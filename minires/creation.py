@@ -152,12 +152,22 @@ def randperm(n: int, dtype: Any = None, *, device: str | None = None, requires_g
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors along an existing dimension."""
-    return apply(shape.Cat, *_promoted("cat", *tensors), axis=dim)
+    return apply(shape.Cat, *_promoted("cat", *_all_tensors("cat", tensors)), axis=dim)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Join tensors of equal shape along a new dimension."""
-    return apply(shape.Stack, *_promoted("stack", *tensors), axis=dim)
+    return apply(shape.Stack, *_promoted("stack", *_all_tensors("stack", tensors)), axis=dim)
+
+
+def _all_tensors(function: str, tensors: Any) -> Sequence[Any]:
+    """Raise TypeError unless these are tensors or arrays, in a list or tuple."""
+    if not isinstance(tensors, list | tuple):
+        raise TypeError(f"{function}: got a {type(tensors).__name__}; expected a list of tensors")
+    for i, x in enumerate(tensors):
+        if not hasattr(x, "dtype"):
+            raise TypeError(f"{function}: got a {type(x).__name__} as tensor {i}; expected a list of tensors")
+    return tensors
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
