@@ -188,7 +188,7 @@ RIGHT = [
     _f("clamp(−1, 1), whole numbers", lambda x: x.clamp(-1, 1), whole(ROWS)),
     _f("clamp(−1, 1), all on the bound", lambda x: x.clamp(-1, 1), constant(1.0, ROWS)),
     _f("clamp(min=0), zeros", lambda x: x.clamp(min=0), zeros(ROWS)),
-    _f("clamp as an op, whole numbers", elementwise.Clamp, whole(ROWS), options=dict(low=-1, high=1)),
+    _f("clamp by tensors, whole numbers", lambda x, low: x.clamp(low, low + 2), whole(ROWS, ROWS)),
     _f("where(x > 0, x, 0.1 x), zeros", lambda x: mr.where(x > 0, x, 0.1 * x), zeros(ROWS)),
     _f("where of two inputs, whole numbers", lambda a, b: mr.where(a > b, a, b), whole(ROWS, ROWS)),
     _f("maximum, whole numbers", mr.maximum, whole(ROWS, (6,))),
