@@ -23,7 +23,7 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
 
 
 def enable_grad(function: Callable[..., Any] | None = None) -> Any:
-    """Build graphs inside, also within `no_grad`; a ``with`` block or a decorator, as that is."""
+    """Build graphs inside, even within `no_grad`; like that, a ``with`` block or a decorator."""
     on = switch(grad_enabled=True)
     return on if function is None else on(function)
 

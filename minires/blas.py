@@ -17,18 +17,18 @@ import threadpoolctl
 ALONE = 9_000  # multiply-adds up to which OpenBLAS itself uses one thread, judging by its threads' CPU time
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")  # read by BLAS
 
-_libraries: list[tuple[Callable[[], int], Callable[[int], None]]] | None = None  # of each: get and set its threads
+_libraries: list[tuple[Callable[[], int], Callable[[int], None]]] | None = None  # for each: get and set its threads
 _lock = threading.RLock()
-_users: dict[object, int] = {}  # one entry for each call that is inside: its thread
+_users: dict[object, int] = {}  # one entry for each call in progress: its thread
 _held = False
-_undo: Iterator = iter(())  # going through it gives each library its threads back, once
+_undo: Iterator = iter(())  # exhausting it gives each library its threads back, once
 
 
 def one_blas_thread(work: Callable, *arguments: Any) -> Any:
     """``work(*arguments)``, with BLAS held to one thread. When the last user leaves, BLAS gets its threads back.
 
-    Warns, once in a process, if BLAS cannot be held. Not a context manager, since an interrupt as a ``with`` block ends
-    can keep ``__exit__`` from running (where it may come is said at the top of `minires.threads`).
+    Warns, once per process, if BLAS cannot be held. Not a context manager: an interrupt at the end of a ``with`` block
+    can keep ``__exit__`` from running (`minires.threads` says where interrupts may come).
     """
     global _held
     user, thread = object(), threading.get_ident()
@@ -51,7 +51,7 @@ def _hold() -> None:
     with _lock:
         if _held:
             return
-        list(_undo)  # left over from an interrupted user
+        list(_undo)  # left over from a user that was interrupted
         first = _libraries is None
         if _libraries is None:
             _libraries = _find()

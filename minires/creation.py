@@ -15,7 +15,7 @@ FLOAT = np.float32  # the default dtype
 
 
 def device(name: str) -> str:
-    """What tensors call this device, which can then be compared with ``x.device``: "cpu", or "gpu" for "cuda", too.
+    """The name that tensors have for a device, to compare with ``x.device``: "cpu"; "gpu", also for "cuda".
 
     Raises ValueError for an unknown name; whether there is a GPU is another question: `minires.cuda.is_available`.
     """
@@ -33,7 +33,7 @@ def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_
     """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
     if isinstance(data, Tensor):
         data = data.data
-    given = hasattr(data, "dtype") or dtype is not None  # if not, they become float32, where float64 would lose digits
+    given = hasattr(data, "dtype") or dtype is not None  # else Python floats become float32, too few digits for float64
     if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
         array = data.copy("K")
     else:
@@ -111,7 +111,7 @@ def arange(
 def linspace(
     start: float, end: float, steps: int, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """So many evenly spaced numbers, from ``start`` to ``end``, both included."""
+    """``steps`` evenly spaced numbers from ``start`` to ``end``, both included."""
     if not isinstance(steps, int | np.integer) or steps < 0:
         raise ValueError(f"linspace: got steps={steps!r}; expected a whole number of at least 0")
     dtype = np.dtype(dtype or FLOAT)

@@ -1,7 +1,8 @@
 """Which dtype a result has, in one place; the rules are PyTorch's.
 
-- Floating-point numbers keep their type, whatever whole numbers or Python numbers they meet; two such types do not mix.
-- Whole numbers and bools keep theirs too, in ops that have a whole result (sums are int64). In the others, such as exp
+- Floating-point numbers keep their type, whatever whole numbers or Python numbers they meet; two floating-point types
+  do not mix.
+- Whole numbers and bools keep their type too, in ops whose result is whole (sums are int64). In other ops, such as exp
   or division, and beside a Python float, they become float32. An op that has no meaning for them raises TypeError; its
   class says so in ``kinds``.
 """
@@ -36,9 +37,10 @@ def of_whole_numbers(op: Op, arrays: list[Any]) -> list[Any]:
 
 
 def common_whole(function: str, operands: list[tuple[np.dtype, int]]) -> np.dtype:
-    """The type in which whole numbers meet, from the (dtype, ndim) of each operand. Raises TypeError if there is none.
+    """The common type of whole numbers, from the (dtype, ndim) of each operand. Raises TypeError if there is none.
 
-    A single value counts like a Python number: beside a tensor with axes, it decides only if it is of a higher rank.
+    A tensor of shape () counts like a Python number: beside a tensor with axes, it matters only if its kind has a
+    higher `RANK`.
     """
     rank = max((RANK[dtype.kind] for dtype, ndim in operands if ndim), default=-1)
     found = [dtype for dtype, ndim in operands if ndim or RANK[dtype.kind] > rank]
@@ -51,7 +53,7 @@ def common_whole(function: str, operands: list[tuple[np.dtype, int]]) -> np.dtyp
 
 
 def checked_dtype(op: Op, data: Any, dtype: Any) -> Any:
-    """The output of an op whose dtype is not that of its floating-point inputs (None if it has none).
+    """The output of an op, checked where its dtype is not ``dtype``, that of its floating-point inputs (None if none).
 
     Raises TypeError if the op changed the floating-point type, unless that is its purpose.
     """

@@ -1,7 +1,7 @@
 """Files that are either whole or not there: written under a temporary name, then renamed. And locks between processes.
 
 A temporary file is held open, and locked, while it is written. So one that nobody holds was left by a process that was
-killed, whatever its number says: numbers are used again, and another machine or container has its own.
+killed, whatever the process number in its name: numbers are reused, and other machines and containers have their own.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # on Windows, where no file can be removed while somebody has it open; or in a browser
+except ImportError:  # on Windows, where a file cannot be removed while it is open; or in a browser
     fcntl = None  # type: ignore[assignment]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
@@ -79,9 +79,9 @@ def remove_abandoned(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock file ``path`` against all other processes and threads; prints ``waiting`` if it has to wait.
+    """Hold the lock file ``path`` against all other processes and threads; print ``waiting`` if that takes a wait.
 
-    The lock ends with the block or the process, however that ends; nothing has to be cleaned up. On a file system
+    The lock ends with the block, or with the process, however it ends; nothing has to be cleaned up. On a file system
     without locks there is none.
     """
     handle = _claim(path)
@@ -97,7 +97,7 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
             os.close(handle)
             with contextlib.suppress(OSError):  # the next one has it open already
                 path.unlink()
-        else:  # first the name: who waits for this file finds that it is no longer the one
+        else:  # the name goes first: whoever waits for this file then finds that it is no longer the one
             path.unlink(missing_ok=True)
             os.close(handle)
 
@@ -105,7 +105,7 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 def write_csv(path: str | os.PathLike, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table, whole or not at all, in UTF-8. Text that a spreadsheet would compute gets an apostrophe in front.
 
-    That is text which begins with =, +, - or @ and is not a number, or with a tab or line break. Source: OWASP, CSV
+    That is text that begins with =, +, - or @ and is not a number, or with a tab or line break. Source: OWASP, CSV
     Injection, https://owasp.org/www-community/attacks/CSV_Injection.
     """
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
@@ -139,14 +139,14 @@ def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
 
 
 def _create(path: Path) -> int:
-    """A handle of a new, empty file, which is locked as long as the handle is open."""
+    """A handle to a new, empty file, which is locked as long as the handle is open."""
     while True:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as open() does
         if sys.platform == "win32":
             return handle
         with contextlib.suppress(OSError):  # a file system without locks
             _lock(handle, wait=True)
-        if _is_at(handle, path):  # else somebody found it without a lock and has removed it
+        if _is_at(handle, path):  # else somebody found it before it was locked, and removed it
             return handle
         os.close(handle)
 
@@ -165,7 +165,7 @@ def _remove_unless_held(path: str) -> None:
 
 
 def _claim(path: Path) -> int | None:
-    """A handle of the lock file, created if necessary; None if somebody else holds it."""
+    """A handle to the lock file, created if necessary; None if somebody else holds it."""
     try:
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     except PermissionError:
@@ -196,7 +196,7 @@ def _lock(handle: int, wait: bool = False) -> None:
 
 
 def _is_at(handle: int, path: str | os.PathLike) -> bool:
-    """Whether the open file is the one of this name."""
+    """Whether the open file is the one with this name."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
@@ -204,7 +204,7 @@ def _is_at(handle: int, path: str | os.PathLike) -> bool:
 
 
 def _alive(process: int) -> bool:
-    if sys.platform == "win32":  # where asking like this would end it; removing fails if it has the file open
+    if sys.platform == "win32":  # where os.kill(process, 0) would end it; removing fails while the file is open
         return False
     try:
         os.kill(process, 0)

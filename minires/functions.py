@@ -1,6 +1,6 @@
-"""PyTorch's functions that are methods of a Tensor, too: ``mr.sum(x)`` is ``x.sum()``.
+"""PyTorch's functions that are also methods of a Tensor: ``mr.sum(x)`` is ``x.sum()``.
 
-Other methods have no function of their own: `minires.__getattr__` says so.
+The other methods have no function here, and `minires.__getattr__` says so.
 """
 
 from collections.abc import Sequence
@@ -115,7 +115,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most so many parts, all of one size except perhaps the last."""
+    """At most ``chunks`` parts, all of one size except perhaps the last."""
     return _tensor("chunk", input).chunk(chunks, dim)
 
 

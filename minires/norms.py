@@ -2,8 +2,8 @@
 
 Squares leave a type's range long before the numbers do: in float32, entries of 1e-23 have squares of 0 and those of
 1e20 infinite ones, and float64 does the same at 1e-162 and 1e154. So a product in the array's own type, which BLAS
-computes fast, is taken at its word only in the middle of that type's range (`is_safe`). Everywhere else the array is
-first brought to float64 and multiplied by the power of two that takes its largest entry near 1, which is exact.
+computes fast, is trusted only in the middle of that type's range (`is_safe`). Everywhere else the array is first
+converted to float64 and multiplied by the power of two that brings its largest entry near 1, which is exact.
 
 Arrays are NumPy's, or another device's that do the same arithmetic.
 """
@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-# Bounds of a sum of squares within which what under- or overflows on the way is below the type's rounding.
+# If a sum of squares lies within these bounds, no square has overflowed, and those that underflow are below rounding.
 SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e250)}
 
 
 def is_safe(square: float, dtype: Any) -> bool:
-    """Whether a sum of squares computed in float32 or float64 is as good as its type; False for NaN and other types."""
+    """Whether a sum of squares in float32 or float64 is as accurate as its type; False for NaN and for other types."""
     low, high = SAFE.get(dtype, (math.inf, 0.0))
     return low < square < high
 
 
 def scaled(array: Any) -> tuple[Any, float]:
-    """(array / s in float64, s): s is the power of two next to the largest entry, so that dividing is exact.
+    """(array / s in float64, s), where s is the power of two next to the largest entry, so that the division is exact.
 
     s is 1 where that entry is 0, infinite or NaN, and stays within float64's range where the entry leaves it.
     """
@@ -54,15 +54,15 @@ def norm(array: Any, p: float = 2.0) -> float:
 
 
 def norm_of_norms(norms: Iterable[float], p: float = 2.0) -> float:
-    """The norm of several arrays taken as one, from the norm of each."""
+    """The norm of several arrays taken as one vector, from the norm of each."""
     return norm(np.array(list(norms), np.float64), p)
 
 
 def mean_and_std(array: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation (over all n entries, not n − 1); NaN for an empty array.
 
-    Computed in the array's own type where that is safe, else in float64: also where the entries hardly differ, as the
-    rounding of their mean would pass for a deviation.
+    Computed in the array's own type where that is safe, else in float64; also where the entries hardly differ, because
+    there the rounding of their mean would pass for a deviation.
     """
     if not array.size:
         return math.nan, math.nan
@@ -78,7 +78,7 @@ def mean_and_std(array: np.ndarray) -> tuple[float, float]:
 
 
 def exact_sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Σ arrays in float64, all of one shape, with what each addition rounds off added at the end.
+    """Σ arrays, all of one shape, in float64; what each addition rounds off is added at the end.
 
     Where large summands cancel, the small ones that they had swallowed come back. Knuth's two-sum: The Art of Computer
     Programming, vol. 2, section 4.2.2, theorem B.

@@ -32,7 +32,7 @@ def set_state(state: dict[str, Any]) -> None:
 
 
 def check_state(state: dict[str, Any]) -> None:
-    """Raise ValueError unless this is a state that `get_state` may have returned."""
+    """Raise ValueError unless this is a state that `get_state` could have returned."""
     trial = type(_generator.bit_generator)()
     try:
         trial.state = state

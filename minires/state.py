@@ -1,7 +1,7 @@
 """`state`: how the code now running computes, such as whether it builds a graph; `switch` changes that for a while.
 
-Both variables are context variables: a thread has its own values, and so has an asyncio task, which starts with those
-of the code that made it. What one of them sets while another waits does not reach that other.
+`state` and `scope` are context variables: each thread has its own values, and so has each asyncio task, which starts
+with those of the code that made it. What one of them sets never reaches another that is waiting.
 """
 
 import functools
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 
 class State(NamedTuple):
-    """What `switch` sets. It is never changed, only replaced."""
+    """What `switch` sets. A state is never changed, only replaced."""
 
     grad_enabled: bool = True
     anomaly: bool = False
     recorder: Any = None  # a Recorder, which watches; flow.recording() sets it
     segment: Any = None  # a recompute.Segment, which every new op joins; checkpoint() sets it
     recomputing: bool = False  # whether checkpoint() is running something a second time
-    switches: "tuple[switch, ...]" = ()  # all that are in force, the latest last
+    switches: "tuple[switch, ...]" = ()  # all those in force, the latest last
 
 
 state: ContextVar[State] = ContextVar("minires.state", default=State())  # noqa: B039 (a tuple)
@@ -29,8 +29,8 @@ scope: ContextVar[str] = ContextVar("minires.scope", default="")  # name of the 
 class switch:
     """Set fields of `state` inside a ``with`` block, or whenever the body of a decorated function runs.
 
-    The body of a generator does not run while it waits at a ``yield``; that of a coroutine runs until it returns. One
-    switch may be used any number of times, also inside itself.
+    The body of a generator does not run while it waits at a ``yield``; that of a coroutine counts as running until it
+    returns. A switch may be used any number of times, even inside itself.
     """
 
     until_the_end = False  # whether it stays in force until the ``with`` block around it ends
@@ -44,7 +44,7 @@ class switch:
 
     def __exit__(self, *error: Any) -> None:
         left = list(state.get().switches)
-        if self in left:  # or it was entered in another context, as an asyncio fixture may be: nothing to undo here
+        if self in left:  # if not, it was entered in another context, as in an asyncio fixture: nothing to undo here
             place = len(left) - 1 - left[::-1].index(self)
             left[place:] = [other for other in left[place + 1 :] if not other.until_the_end]
             settings = {name: value for other in left for name, value in other.settings.items()}
@@ -72,7 +72,7 @@ class switch:
         return functools.wraps(function)(resumed if generator else awaited if coroutine else called)
 
     def _resumed(self, generator: Generator) -> Generator:
-        """The same generator, which is inside the ``with`` block only between being resumed and yielding."""
+        """The same generator, with the switch in force only from each time it is resumed to its next ``yield``."""
         resume: Any = generator.send
         sent: Any = None
         while True:
@@ -88,9 +88,9 @@ class switch:
 
 
 class set_grad_enabled(switch):
-    """Build graphs or not: from now on, ``set_grad_enabled(False)``, or for a while, ``with set_grad_enabled(False):``.
+    """Build graphs or not: from now on, ``set_grad_enabled(False)``, or in a block, ``with set_grad_enabled(False):``.
 
-    From now on means until the ``with`` block around the call ends, if there is one, as in PyTorch.
+    "From now on" ends with the ``with`` block around the call, if there is one, as in PyTorch.
     """
 
     def __init__(self, mode: bool):
@@ -107,6 +107,6 @@ class set_grad_enabled(switch):
             super().__enter__()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        with self:  # as a decorator, it is in force only when the function runs
+        with self:  # which ends what __init__ began: as a decorator, it is in force only while the function runs
             pass
         return super().__call__(function)

@@ -1,8 +1,8 @@
 """`Tensor`, an array that remembers how it was computed, and `apply`, which runs an op and adds it to the graph.
 
 The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's. Those that run no
-op of their own are inherited: from `tensor_in_place` those that write, from `tensor_shape` those that rearrange, and
-from `tensor_names` other names for what is here.
+op of their own are inherited: those that write from `tensor_in_place`, those that rearrange from `tensor_shape`, and
+other names for what is here from `tensor_names`.
 """
 
 import math
@@ -138,7 +138,7 @@ class Tensor(InPlace, Names, Shapes):
 
     @property
     def data(self) -> Any:
-        """The array itself. Assigned a tensor, as in ``p.data = t``, it takes that tensor's array."""
+        """The array itself. Assigning a tensor, ``p.data = t``, takes that tensor's array."""
         return self._data
 
     @data.setter
@@ -210,7 +210,7 @@ class Tensor(InPlace, Names, Shapes):
     ) -> "Tensor":
         """The same values in another dtype (``to(float64)``), on another device (``to("gpu")``), or as another tensor.
 
-        ``to("gpu", float64)`` does both; ``copy`` is for a new tensor in any case; ``non_blocking`` has no effect.
+        ``to("gpu", float64)`` does both; ``copy=True`` makes a new tensor in any case; ``non_blocking`` has no effect.
         Raises ValueError for an unknown target, and RuntimeError, with what to do, for a device that cannot be used.
         """
         if isinstance(target, Tensor):
@@ -421,7 +421,7 @@ class Tensor(InPlace, Names, Shapes):
         return apply(op_class, self, axis=dim, keepdims=keepdim, correction=correction)
 
     def argsort(self, dim=-1, descending=False, stable=False):
-        """Where the values are found in ascending order; equal ones in the order they have, as with ``stable=True``."""
+        """The indices that sort the values; equal ones keep their order, as with ``stable=True`` in PyTorch."""
         dim, flipped = reduce.axis_of("argsort", self.ndim, dim), slice(None, None, -1 if descending else 1)
         if not self.ndim:
             return Tensor(np.zeros_like(self.data, np.int64))

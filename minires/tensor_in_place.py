@@ -1,7 +1,8 @@
-"""`InPlace`: the methods of a Tensor that write its memory. What happens to a graph that used it: `minires.writes`.
+"""`InPlace`: the methods of a Tensor that write its memory.
 
 An operator such as ``x += y`` gives the name x a new tensor where the old one must stay. ``x[0] = y``, or a method such
-as ``x.add_(y)``, always writes, and so needs a tensor without a graph, or `no_grad`.
+as ``x.add_(y)``, always writes, and so needs a tensor without a graph, or `no_grad`. What happens to a graph that has
+used the memory is in `minires.writes`.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ from .writes import put, write
 
 
 class InPlace:
-    """What `minires.Tensor` inherits from here; all the methods that end in _ return the tensor itself."""
+    """The part of `minires.Tensor` that is defined here; methods whose names end in _ return the tensor itself."""
 
     __slots__ = ()
 
@@ -116,9 +117,9 @@ def _put(function, x, key, values):
 
 
 def _check_no_graph(function, x, values):
-    """Raise RuntimeError if a graph is being built to which one of the two belongs."""
+    """Raise RuntimeError if a graph is being built and one of the two belongs to it."""
     if state.get().grad_enabled and (x.requires_grad or getattr(values, "requires_grad", False)):
         raise RuntimeError(
             f"{function}: got a tensor of shape {x.shape}, or values for it, in a graph, which cannot hold old and new "
-            "values of one tensor. Make a new one, as by x = x + y or where(mask, y, x), or write under no_grad()"
+            "values of one tensor. Make a new one, with x = x + y or where(mask, y, x), or write under no_grad()"
         )

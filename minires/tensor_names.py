@@ -6,7 +6,7 @@ from .ops.reduce import axis_of
 
 
 class Names:
-    """What `minires.Tensor` inherits from here."""
+    """The part of `minires.Tensor` that is defined here."""
 
     __slots__ = ()
 
@@ -79,9 +79,7 @@ class Names:
 
     def div(self, other, *, rounding_mode=None):
         if rounding_mode is not None:
-            raise ValueError(
-                f"div: got rounding_mode={rounding_mode!r}; it only divides exactly; round .data with NumPy"
-            )
+            raise ValueError(f"div: got rounding_mode={rounding_mode!r}, expected None; to round, use NumPy on .data")
         return self / other
 
     def pow(self, exponent):
@@ -110,22 +108,22 @@ class Names:
 
     # products that want vectors or matrices
     def dot(self, other):
-        """Of two vectors."""
+        """The product of two vectors: a scalar."""
         _check_axes("dot", 1, self, other)
         return self @ other
 
     def outer(self, other):
-        """Of two vectors (N) and (M): all products, (N, M)."""
+        """All products of two vectors (N) and (M): (N, M)."""
         _check_axes("outer", 1, self, other)
         return self.reshape(-1, 1) * other
 
     def mm(self, other):
-        """Of two matrices."""
+        """The product of two matrices."""
         _check_axes("mm", 2, self, other)
         return self @ other
 
     def bmm(self, other):
-        """Of two stacks of as many matrices, (B, N, M) and (B, M, P)."""
+        """The products of two stacks of B matrices each, (B, N, M) and (B, M, P): (B, N, P)."""
         _check_axes("bmm", 3, self, other)
         if len(self) != len(other):
             raise ValueError(f"bmm: got stacks of {len(self)} and {len(other)} matrices; matmul broadcasts")
@@ -133,7 +131,7 @@ class Names:
 
 
 def _check_axes(function, ndim, a, b):
-    """Raise ValueError unless both tensors have so many axes."""
+    """Raise ValueError unless both tensors have this many axes."""
     if not (a.ndim == getattr(b, "ndim", None) == ndim):
         raise ValueError(
             f"{function}: got shapes {a.shape} and {np.shape(b)}; expected {ndim} dimension(s) in both, unlike matmul"

@@ -1,7 +1,4 @@
-"""`Shapes`: the methods of a Tensor that rearrange its values, made of the four that run an op.
-
-These four are reshape, permute, expand and x[key].
-"""
+"""`Shapes`: the methods of a Tensor that rearrange its values, built on reshape, permute, expand and x[key]."""
 
 import math
 from typing import Any, NamedTuple
@@ -20,7 +17,7 @@ class Sorted(NamedTuple):
 
 
 class Shapes:
-    """What `minires.Tensor` inherits from here. Names, arguments and defaults are PyTorch's."""
+    """The part of `minires.Tensor` that is defined here. Names, arguments and defaults are PyTorch's."""
 
     __slots__ = ()
 
@@ -91,7 +88,7 @@ class Shapes:
         return tuple([self.narrow(dim, sum(sizes[:i]), size) for i, size in enumerate(sizes)])
 
     def chunk(self, chunks, dim=0):
-        """At most so many parts, all of one size except perhaps the last."""
+        """At most ``chunks`` parts, all of one size except perhaps the last."""
         chunks = whole("chunk", chunks)
         dim = reduce.axis_of("chunk", self.ndim, dim)
         if chunks < 1 or not self.ndim:
@@ -100,7 +97,7 @@ class Shapes:
         return self.split([0] * chunks if n == 0 else pieces(n, -(-n // chunks)), dim)
 
     def unbind(self, dim=0):
-        """All the slices along a dimension, without it."""
+        """The slices along a dimension, each without that dimension."""
         dim = reduce.axis_of("unbind", self.ndim, dim)
         if not self.ndim:
             raise ValueError("unbind: got a tensor of shape (), which has no dimension")
@@ -115,7 +112,7 @@ class Shapes:
         if not small or index.dtype.kind not in "iu":
             raise ValueError(
                 f"gather: got a {index.dtype} index of shape {sizes} for shape {self.shape}; expected whole numbers, "
-                f"and except along dim={dim} no more than there are"
+                f"and, except along dim={dim}, at most as many as the tensor has"
             )
         if math.prod(sizes) and not 0 <= int(index.data.min()) <= int(index.data.max()) < self.shape[dim]:
             raise IndexError(f"gather: got indices outside of dim={dim} of shape {self.shape}")
@@ -143,7 +140,7 @@ class Shapes:
 
 
 def pieces(n, size):
-    """The sizes of n things cut into pieces of one size; what is left over is the last."""
+    """The sizes of the pieces if n entries are cut into pieces of one size; the last may be smaller."""
     size = whole("split", size)
     if size < 0 or (size == 0 and n):
         raise ValueError(f"split: got a size of {size} for {n} entries; expected a positive one")

@@ -4,9 +4,9 @@ NumPy releases the interpreter lock inside large calls, so plain Python threads 
 by side.
 
 Ctrl-C, an alarm or a notebook's stop button may raise an exception in the main thread after any call that it makes
-(also of a Python function, before its first line), and at the end of each round of a loop; nowhere else. Only there,
-and in C functions that let it go, does the interpreter lock change hands. So what must not be divided contains no such
-place: only assignments, and a single call of a C function, such as ``list`` of a ``map`` that was made before.
+(also of a Python function, before its first line), and at the end of each pass of a loop; nowhere else. Only there,
+and in C functions that release it, does the interpreter lock change hands. So code that must not be interrupted has no
+such place: only assignments, and a single call of a C function, such as ``list`` of a ``map`` made beforehand.
 """
 
 import _thread
@@ -51,7 +51,7 @@ def set_num_threads(n: int) -> None:
     global _num_threads, _crew
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}; expected a whole number of at least 1")
-    _num_threads, _crew = n, None  # the former crew ends with the last call that has it
+    _num_threads, _crew = n, None  # the former crew ends with the last call that uses it
 
 
 def get_num_threads() -> int:
@@ -135,12 +135,12 @@ def over_channels(work: Callable[[Sequence[slice]], Any], array: np.ndarray) -> 
 class _Crew:
     """Helper threads, for one caller at a time. They end once nothing refers to the crew any more.
 
-    The caller must not leave while a helper still writes into its arrays. So an interrupt finds no gap here, and the
-    waiting does not hear it: it is raised when all have finished.
+    The caller must not leave while a helper still writes into its arrays. So there is no gap here for an interrupt, and
+    the wait is deaf to it: it is raised when all have finished.
     """
 
     def __init__(self, size: int):
-        self.callers: list[Callable] = []  # one while they are at work
+        self.callers: list[Callable] = []  # one entry while they are at work
         self.jobs: list[SimpleQueue] = [SimpleQueue() for _ in range(size)]
         self.latches = [_closed_latch() for _ in range(size)]
         for queue, latch in zip(self.jobs, self.latches):
@@ -155,7 +155,7 @@ class _Crew:
         errors: list[BaseException] = []
         start = map(SimpleQueue.put, self.jobs, [(job, errors)] * count)
         wait = map(_wait, self.latches[:count], itertools.repeat(1))
-        finish = itertools.chain(start, wait, map(list.clear, [self.callers]))  # starts those who are not yet started
+        finish = itertools.chain(start, wait, map(list.clear, [self.callers]))  # starts those not yet started
         if self.callers:
             return job()
         self.callers += [job]
@@ -197,7 +197,7 @@ def _closed_latch() -> int:
     return latch
 
 
-# Latches are the interpreter's own locks. `threading.Lock` wraps the same ones, but waiting for it ends with a signal.
+# Latches are the interpreter's own locks. `threading.Lock` wraps the same ones, but a signal ends the wait for it.
 _new_latch = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThread_allocate_lock", ctypes.pythonapi))
 _open = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThread_release_lock", ctypes.pythonapi))
 _free_latch = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThread_free_lock", ctypes.pythonapi))

@@ -2,9 +2,10 @@
 
 An op saves arrays for its backward, often without copying them. If the memory of one is written before backward has
 passed, by ``p -= lr * p.grad`` or an optimiser's step, the gradient would be that of another function. So every write
-has a place in the order of creation, as every op has, and an op older than the write to an array it saved is refused.
-(What may be written, and when: `minires.tensor_in_place`.)
-(``p.data`` and ``p.numpy()`` are the arrays themselves: what is written through them is not noticed, as in PyTorch.)
+gets a serial, from the same sequence as the ops, and backward refuses an op older than a write to an array it saved.
+
+`minires.tensor_in_place` says what may be written, and when. ``p.data`` and ``p.numpy()`` are the arrays themselves:
+what is written through them is not noticed, as in PyTorch.
 """
 
 import weakref
@@ -14,9 +15,9 @@ from .dtypes import RANK
 from .ops import Op
 from .ops.op import SET_BY_THE_ENGINE, serials
 
-latest = -1  # serial of the latest write; an op younger than that need not be checked
+latest = -1  # serial of the latest write; an op made after it need not be checked
 _serials: dict[int, int] = {}  # id of an array that owns memory -> serial of the latest write to that
-_owners: dict[int, weakref.ref] = {}  # the same arrays; they are forgotten when they go, as another may get the id
+_owners: dict[int, weakref.ref] = {}  # the same arrays; forgotten when they go, as another may get the id
 
 
 def wrote(*arrays: Any) -> None:
@@ -31,10 +32,10 @@ def wrote(*arrays: Any) -> None:
 
 
 def write(array: Any, values: Any) -> None:
-    """Put ``values`` into ``array``, in place; a float may not go into whole numbers, nor a number into bools.
+    """Put ``values`` into ``array``, in place; floats may not go into whole numbers, nor numbers into bools.
 
-    Raises TypeError for such values, ValueError for a shape that is not the array's, and RuntimeError for an array that
-    cannot be written, because it is read-only or several of its entries are one place in memory.
+    Raises TypeError for such values, ValueError for a shape other than the array's, and RuntimeError for an array that
+    cannot be written, because it is read-only or several of its entries share one place in memory.
     """
     if RANK[values.dtype.kind] > RANK[array.dtype.kind]:
         raise TypeError(
@@ -54,7 +55,7 @@ def put(array: Any, key: Any, values: Any) -> None:
     if not getattr(array.flags, "writeable", True) or any(n > 1 and not s for n, s in zip(array.shape, array.strides)):
         raise RuntimeError(
             f"in-place: got a tensor of shape {array.shape} whose memory cannot be written: it is read-only, or "
-            "expanded, so that several entries are one place in memory. Copy it first: x = tensor(x)"
+            "expanded, so that several entries share one place in memory. Copy it first: x = tensor(x)"
         )
     array[key] = values
     wrote(array)
@@ -78,14 +79,14 @@ def _forgetting(key: int) -> Any:
 
 
 def _owner(array: Any) -> Any:
-    """The array whose memory this is a view of; itself, if of none."""
+    """The array whose memory this one is a view of; the array itself if it is no view."""
     while hasattr(array.base, "base") and hasattr(array.base, "dtype"):  # the base may be a memory map, or a tensor
         array = array.base
     return array
 
 
 def _arrays(value: Any) -> Any:
-    """The arrays in a value that an op saved: itself, or in a tuple, list or dict."""
+    """The arrays in a value that an op saved: the value itself, or those in a tuple, list or dict."""
     if isinstance(value, tuple | list | dict):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _arrays(part)

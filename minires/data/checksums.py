@@ -1,4 +1,4 @@
-"""Checksums of unpacked files: computed once, remembered with size and time of change, compared when these differ."""
+"""Checksums of unpacked files: computed once, kept with size and modification time, compared when these differ."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RECORD = "checksums.json"  # in the folder: {file: {"bytes": â€¦, "modified": â€
 
 
 def verify(folder: Path, names: Sequence[str], published: Mapping[str, str], *, again: bool = False) -> str | None:
-    """The first of these files that is not what it was when it was first seen, or None.
+    """The first of these files that has changed since it was first seen, or None.
 
-    The first time, when nothing is remembered: the first that is not as published although others are. Files that all
-    differ from the published ones are another edition, and are remembered as they are. ``again``: read them even if
-    size and time of change are as remembered.
+    With nothing remembered yet, it is the first that differs from the published one although others do not. If all
+    differ, they are another edition, and are remembered as they are. ``again``: read the files even if their sizes and
+    modification times are as remembered.
     """
     remembered, record = _remembered(folder), {}
     for name in names:
@@ -38,7 +38,7 @@ def verify(folder: Path, names: Sequence[str], published: Mapping[str, str], *, 
         if 0 < len(wrong) < len(published):
             return wrong[0]
     if record != remembered:
-        with contextlib.suppress(OSError), replacing(folder / RECORD) as temporary:  # else they are read each time
+        with contextlib.suppress(OSError), replacing(folder / RECORD) as temporary:  # else they are read every time
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return None
 

@@ -23,7 +23,7 @@ TEST_FILE = "test_batch.bin"
 NAMES_FILE = "batches.meta.txt"
 FILES = (*TRAIN_FILES, TEST_FILE, NAMES_FILE)
 
-# Of the files in that archive, as other programs that check them give them: the same in each.
+# MD5 of the files in that archive, on which the other programs that check them agree.
 PUBLISHED = {
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
     "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
@@ -59,10 +59,11 @@ def cifar10(
     `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`.
     `download` fetches the official archive (170 MB) if the folder is absent. It shows a progress bar, resumes an
     interrupted download, verifies the archive, and puts the files in place only when all are there. It never
-    overwrites anything. If another process is downloading to the same place, it waits.
+    overwrites anything. If another process is downloading to the same place, this one waits for it.
 
-    The files' checksums are computed once and remembered in the folder, as `checksums.json`. A file whose size or time
-    of change is another than then is read again and must be the same. `verify` reads all of them again.
+    The files' checksums are computed once and kept in the folder, in `checksums.json`. A file whose size or
+    modification time has changed since then is read again, and must have the same checksum. `verify` reads all of them
+    again.
 
     Pixels are stored as bytes. `normalize` gives (pixels − mean) / std per channel, with the constants
     (0.4914, 0.4822, 0.4465) and (0.2470, 0.2435, 0.2616) of the training set; without it images run from 0 to 1.

@@ -51,5 +51,5 @@ def _read() -> bytes:
     except FileNotFoundError:
         raise FileNotFoundError(f"digits: no file {source}, which belongs to the package; {again}") from None
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise ValueError(f"digits: {source} is damaged, or another file than the package brought; {again}")
+        raise ValueError(f"digits: {source} is damaged, or not the file that came with the package; {again}")
     return content

@@ -18,7 +18,7 @@ def graph(nodes: Sequence[Node]) -> dict[str, Any]:
     """The computation graph of a recording's nodes.
 
     version: 1. nodes: tensors in forward order, each {id, name, op, scope, shape, parameter, norm, pass}; op is "" for
-    a leaf tensor, norm that of its gradient, pass the walk back that it was seen in. edges: in forward direction, each
+    a leaf tensor, norm that of its gradient, pass the number of the walk back. edges: in forward direction, each
     {source, consumer, slot, norm, role}: tensor ``source`` was input number ``slot`` of the op that made tensor
     ``consumer``, and norm is that of the gradient that came back along this edge; role is "skip" or "branch" at a fork,
     else null. Passes share no nodes and have no edges between them.
@@ -73,12 +73,12 @@ def to_json(
 
 
 def _fields(result: Any) -> dict[str, Any]:
-    """The fields of a dataclass; ``pass_`` is called "pass", as it may be outside of Python."""
+    """The fields of a dataclass; ``pass_`` becomes "pass", which only Python reserves."""
     return {field.name.rstrip("_"): getattr(result, field.name) for field in dataclasses.fields(result)}
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for NaN and infinities, which JSON does not have."""
+    """The same value with None in place of NaN and infinities, which JSON does not have."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

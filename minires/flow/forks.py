@@ -21,7 +21,7 @@ class Fork:
     skip, branch, total: Euclidean norms of the gradient that came back along each, and of what was passed on.
     cosine: between skip and branch; 0 if one of them is 0. sum_error: ‖total − (skip + branch)‖ / ‖total‖, in float64;
     0 if both are 0. skip_grad, branch_grad: the arrays themselves, if the recording keeps arrays, else None.
-    pass_: which walk back of the recording it was.
+    pass_: which walk back of the recording it belongs to, from 1.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Fork:
 def find_forks(nodes: Mapping[int, Node], passes: Sequence[str]) -> list[Fork]:
     """The forks among recorded nodes (by key), pass by pass in forward order.
 
-    A fork is named by the scope of the addition, or by the addition where that has none; "#2" follows a second such
-    fork in the same pass, and the pass follows all.
+    A fork is named by the scope of its addition, or by the addition itself where it has none. "#2" follows for a second
+    such fork in the same pass, and the name of the pass comes last.
     """
     meets = meeting_points({key: node.consumers for key, node in nodes.items()})
     found = []
@@ -99,7 +99,7 @@ def _fork(node: Node, skip: int, name: str) -> Fork:
 
 
 class GraphNode(Protocol):
-    """What `skip_edges` must know about a tensor."""
+    """What `skip_edges` needs to know about a tensor."""
 
     @property
     def op(self) -> str:

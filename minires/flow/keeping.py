@@ -14,11 +14,11 @@ from ..tensor import Tensor
 
 @contextlib.contextmanager
 def keeping(model: Module) -> Iterator[None]:
-    """Restore, when the block ends, all that the model holds, and the random state. Inside, gradients start as None.
+    """When the block ends, restore all that the model holds, and the random state. Inside, gradients start as None.
 
-    Restored bit for bit are parameters and buffers (arrays or Tensors, whether assigned anew or written into), their
-    dtype and device, their gradients and whether they require any; and every other attribute of every module: its mode,
-    its hooks, a counter, a random generator of its own, what its lists, dicts and sets contain.
+    Parameters and buffers (arrays or Tensors, whether reassigned or written into) are restored bit for bit, with their
+    dtype, device, gradient and ``requires_grad``; so is every other attribute of every module: its mode, its hooks, a
+    counter, a random generator of its own, the contents of its lists, dicts and sets.
     """
     restorers = [_restorer(thing) for thing in _held_by(model)]
     state = random.get_state()
@@ -57,7 +57,7 @@ def _can_change(thing: Any) -> bool:
 
 
 def _restorer(thing: Any) -> Callable[[], None]:
-    """What makes a thing again what it is now. The things that it holds have their own."""
+    """A function that makes a thing what it is now again; whatever the thing holds needs a restorer of its own."""
     before: Any
     if isinstance(thing, Tensor):
         fields = thing.data, thing.grad, thing.requires_grad, thing.op

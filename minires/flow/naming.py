@@ -1,10 +1,10 @@
 """What the tensors of a recording are called.
 
-- The output of an op: the module in which it ran and the op, as in "layer1.0.relu: ReLU"; the op alone outside of all
-  modules. Where that was used again in the same pass, "#2", "#3" … follows.
+- The output of an op: the module it ran in and the op, as in "layer1.0.relu: ReLU"; outside of all modules, the op
+  alone. If the same name occurs again in a pass, "#2", "#3" … is appended.
 - A parameter of the recorded model: its name there.
-- Any other leaf tensor: what the op that used it first took it for, as in "weight of Conv2d#2" or "input of Linear".
-- A tensor in the second walk back of a recording, and in later ones: " (backward 2)" follows, or " (grad 2)".
+- Any other leaf tensor: its role in the op that used it first, as in "weight of Conv2d#2" or "input of Linear".
+- In the second walk back of a recording, and in later ones, " (backward 2)" or " (grad 2)" is appended to every name.
 """
 
 import functools
@@ -18,7 +18,7 @@ from .node import Node
 
 
 class Name(NamedTuple):
-    """What a tensor is called in every pass (base), and what tells the passes apart."""
+    """What a tensor is called in every pass (base), and what tells the passes apart (suffix)."""
 
     base: str
     suffix: str
@@ -28,23 +28,23 @@ class Name(NamedTuple):
 
 
 def label(scope: str, op: str) -> str:
-    """What the output of an op is called, before numbers."""
+    """The name of an op's output, before it is numbered."""
     return f"{scope}: {op}" if scope else op
 
 
 def numbered(name: str, number: int) -> str:
-    """The name of its first, second, … use."""
+    """The name where it occurs for the first time, and with "#2", "#3" … where it occurs again."""
     return name if number == 1 else f"{name}#{number}"
 
 
 def pass_suffix(passes: Sequence[str], number: int) -> str:
-    """ " (backward 2)" for the second of several passes; nothing for the first, if that was a call of backward."""
+    """What tells a pass apart, such as " (backward 2)"; nothing for a single pass, or a first call of backward."""
     call = passes[number - 1] if number <= len(passes) else "backward"
     return "" if len(passes) < 2 or (number == 1 and call == "backward") else f" ({call} {number})"
 
 
 def role(edge: Edge, parameter: bool) -> str:
-    """What an op takes a leaf tensor for: "weight" where its forward calls that argument so, else "input 2"."""
+    """A leaf tensor's role in an op: the name of forward's argument, such as "weight", or else "input 2"."""
     kind = "parameter" if parameter else "input"
     if edge.consumer is None:
         return kind
@@ -58,7 +58,7 @@ def role(edge: Edge, parameter: bool) -> str:
 
 @functools.cache
 def _arguments(forward: Callable[..., Any]) -> list[str]:
-    """The names of an op's inputs, as far as its forward lists them one by one."""
+    """The names of an op's inputs, as far as forward lists them one by one."""
     parameters = inspect.signature(forward).parameters.values()
     return [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD][1:]  # without self
 
@@ -68,8 +68,8 @@ def find_names(
 ) -> dict[int, Name]:
     """{key: name} of the nodes of all passes, in forward order.
 
-    identity: of each key, what stays the same from pass to pass. roles: of each leaf tensor that is no parameter of the
-    model, what it was used for; the name of the others is known.
+    identity: for each key, what stays the same from pass to pass. roles: for each leaf tensor without a name (all but
+    the model's parameters), what it was used for.
     """
     names: dict[int, Name] = {}
     used: Counter[tuple[int, str]] = Counter()
@@ -81,16 +81,16 @@ def find_names(
     bases: dict[int, str] = {}  # of the leaf tensors, by identity
     taken: set[tuple[int, str]] = set()
     leaves = [node for node in nodes if node.key < 0]
-    first: dict[int, int] = {}  # the pass that saw it first
+    first: dict[int, int] = {}  # identity -> the pass that saw it first
     for node in leaves:
         first.setdefault(identity[node.key], node.pass_)
-    leaves.sort(key=lambda node: (node.pass_, first[identity[node.key]] == node.pass_))  # those that have a name first
+    leaves.sort(key=lambda node: (node.pass_, first[identity[node.key]] == node.pass_))  # named ones first
     for node in leaves:
         base = bases.get(identity[node.key], node.name)
         if not base:
             base = roles[node.key] + (f" of {names[node.consumers[0]].base}" if node.consumers else "")
         number = 1
-        while (node.pass_, numbered(base, number)) in taken:  # it has been another tensor's name since an earlier pass
+        while (node.pass_, numbered(base, number)) in taken:  # another tensor has had it since an earlier pass
             number += 1
         base = numbered(base, number)
         taken.add((node.pass_, base))

@@ -8,24 +8,24 @@ import numpy as np
 class Node(NamedTuple):
     """A tensor as one pass of backward saw it: what made it, what used it, and the gradient each user sent back.
 
-    The gradient that the pass was started with, if it was started here, is an edge without a consumer, the last one.
+    If the pass started at this tensor, the last edge is the gradient that it started with, and has no consumer.
     """
 
     key: int  # position in forward order, a later pass behind an earlier one; leaf tensors count down from −1
-    name: str  # of a parameter; for others what `naming` says, such as "layer1.0.relu: ReLU"
+    name: str  # a parameter's own; that of any other tensor is made by `naming`, such as "layer1.0.relu: ReLU"
     op: str  # class name of the op that made it, "" for a leaf
     scope: str  # of the op that made it
     shape: tuple[int, ...]
     parameter: bool
     consumers: tuple[int, ...]  # keys of the ops that used it, one per edge
-    slots: tuple[int, ...]  # and which of their inputs it was
+    slots: tuple[int, ...]  # for each consumer, which of its inputs this tensor was
     edge_norms: tuple[float, ...]  # ‖gradient‖ on each edge, in forward order of the consumers
     cosines: np.ndarray  # between the edges' gradients (edges, edges); 0 where one of the two is 0
-    others: tuple[tuple[float, float], ...]  # for each edge ‖sum of all the others‖, and the cosine with it
+    others: tuple[tuple[float, float], ...]  # for each edge: ‖sum of all the others‖, and their cosine
     norm: float  # of the gradient that was passed on
     sum_error: float  # ‖passed on − Σ edges‖ / ‖passed on‖, in float64; 0 if both are 0
     grads: tuple[Any, ...] = ()  # the edges' gradients, if arrays were requested
-    pass_: int = 1  # which walk back of the recording it was
+    pass_: int = 1  # which walk back of the recording it belongs to, from 1
 
     @property
     def gram(self) -> np.ndarray:

@@ -16,24 +16,24 @@ from .summands import measure_summands, on_cpu
 
 
 class FlowRecorder(Recorder):
-    """Collects a `Node` for every tensor that a gradient passed, and statistics of every op's output.
+    """Collects a `Node` for every tensor that a gradient reached, and statistics of every op's output.
 
     model: gives parameters their names. arrays: whether to keep the gradient arrays of all edges.
-    passes: "backward" or "grad" for every walk back recorded, in order.
+    passes: "backward" or "grad" for every recorded walk back, in order.
     """
 
     def __init__(self, model: Module | None = None, arrays: bool = False):
         self.passes: list[str] = []
         self._known = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
         self._arrays = arrays
-        self._nodes: list[Node] = []  # in the order of the calls, and not yet numbered
-        self._identity: dict[int, int] = {}  # key -> what it is in all passes: an op's serial, or `leaf_identity`
+        self._nodes: list[Node] = []  # in the order they came, and not yet numbered
+        self._identity: dict[int, int] = {}  # key -> the same number in every pass: an op's serial, or `leaf_identity`
         self._roles: dict[int, str] = {}  # key of a leaf tensor without a name -> what it was used for
         self._statistics: dict[int, tuple[float, float, float]] = {}  # serial -> (mean, std, fraction of zeros)
         self._without_gradient: list[tuple[int, str]] = []  # (serial, label) of additions with a constant summand
-        self._call: str | None = None  # the walk that begins, until its first gradient arrives
-        self._offset = self._next = 0  # between an op's serial and its key in this pass; the largest key so far, plus 1
-        self._leaves: list[Any] = []  # kept alive, so that no other tensor gets the identity of one
+        self._call: str | None = None  # the walk that has begun, until its first gradient arrives
+        self._offset = self._next = 0  # an op's key in this pass less its serial; one more than the largest key so far
+        self._leaves: list[Any] = []  # kept alive, so that no later tensor gets the id of one
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
@@ -46,11 +46,11 @@ class FlowRecorder(Recorder):
                     self._without_gradient.append((op.serial, naming.label(op.scope, op.name)))
 
     def begin(self, call: str) -> None:
-        """The gradients that follow belong to another pass, whose keys come behind those of the passes before."""
+        """Start another pass: the gradients that follow belong to it, and its keys come after those of earlier ones."""
         self._call = call
 
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
-        """Keep one tensor's gradient: the edges it came along, each with its norm and its angles, and their sum."""
+        """Keep one tensor's gradient: the edges it came along, with their norms and angles, and their sum."""
         if self._call is not None or not self.passes:
             self.passes.append(self._call or "backward")
             self._call, self._offset = None, self._next
@@ -94,5 +94,5 @@ def leaf_identity(tensor: Any) -> int:
 
 
 def _position(edge: Edge) -> tuple[float, int]:
-    """Where an edge stands in forward order: its consumer, and the slot; behind all what backward started with."""
+    """Where an edge stands in forward order: by consumer, then by slot; the gradient backward started with is last."""
     return (edge.consumer.serial if edge.consumer is not None else np.inf, edge.slot)

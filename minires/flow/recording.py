@@ -39,7 +39,7 @@ class Layer:
 
     mean, std, zeros: of the output's values, zeros being the fraction that is exactly 0 (NaN if forward ran outside the
     recording). output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight.
-    pass_: which walk back of the recording it was.
+    pass_: which walk back of the recording it belongs to, from 1.
     """
 
     name: str  # of the module, or of the op outside of modules; with #2, #3 … where it was called again
@@ -67,7 +67,7 @@ class Recording(FlowRecorder):
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
         """Keep one tensor's gradient; discard what was derived without it."""
         super().backward(source, edges, total)
-        if {"_names", "forks"} & vars(self).keys():  # on one of which all the others depend
+        if {"_names", "forks"} & vars(self).keys():  # every derived value needs one of these two
             for derived in ("nodes", "by_key", "forks", "layers", "_names"):
                 vars(self).pop(derived, None)
 
@@ -81,7 +81,7 @@ class Recording(FlowRecorder):
         return [node._replace(name=str(self._names[node.key])) for node in sorted(self._recorded(), key=_position)]
 
     def _recorded(self) -> list[Node]:
-        """The nodes in the order in which they came, not yet numbered. Raises RuntimeError if there are none."""
+        """The nodes in the order they came, not yet numbered. Raises RuntimeError if there are none."""
         if not self._nodes:
             raise RuntimeError(
                 "Recording: nothing was recorded yet; run forward and loss.backward() inside `with flow.recording()`, "
@@ -100,7 +100,7 @@ class Recording(FlowRecorder):
 
     @cached_property
     def forks(self) -> list[Fork]:
-        """The forks, pass by pass in forward order, see `forks.skip_edges`; named by the scope of the addition."""
+        """The forks, pass by pass in forward order, named by the scope of their addition; see `forks.skip_edges`."""
         return find_forks({node.key: node for node in self._recorded()}, self.passes)
 
     @cached_property
@@ -168,11 +168,11 @@ class Recording(FlowRecorder):
         return found
 
     def edges(self, tensor: Tensor | str) -> list[Summand]:
-        """What each consumer sent back to a tensor (given itself, or by its name in `nodes`), in forward order.
+        """What each consumer sent back to a tensor, in forward order.
 
-        All passes that reached the tensor are listed; a name that names the pass too gives that pass alone. Over the
-        calls of backward, a leaf tensor's summands add up to what they added to its ``.grad``. What such a call was
-        started with comes from "the start of backward".
+        tensor: a Tensor, or a name in `nodes`. All passes that reached it are listed; a name that ends in a pass, such
+        as " (backward 2)", selects that pass. Over all calls of backward, the summands of a leaf tensor add up to what
+        was added to its ``.grad``. The gradient that a call started with is listed as "the start of backward".
         Raises KeyError if the tensor is not part of the recording.
         """
         found = []
@@ -205,11 +205,11 @@ class Recording(FlowRecorder):
 
     # ── ways to look at it ──
     def graph(self) -> dict[str, Any]:
-        """The graph as plain lists, numbers and strings, see `export.graph` for the schema."""
+        """The graph as plain lists, numbers and strings; see `export.graph` for the schema."""
         return export.graph(self.nodes)
 
     def to_json(self, path: Any) -> None:
-        """Write loss, graph, forks and layers as JSON, see `export`."""
+        """Write loss, graph, forks and layers as JSON; see `export`."""
         export.to_json(path, self.loss, self.notes, self.forks, self.layers, self.nodes)
 
     def to_csv(self, path: Any) -> None:
@@ -228,7 +228,7 @@ class Recording(FlowRecorder):
 
 
 def _position(node: Node) -> tuple[int, float]:
-    """Where a node stands: an op's output by its key, a leaf tensor just before its first use, within their pass."""
+    """Where a node stands within its pass: an op's output by its key, a leaf tensor just before its first use."""
     return node.pass_, node.key if node.key >= 0 else min(node.consumers, default=math.inf) - 0.5
 
 

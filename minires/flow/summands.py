@@ -16,12 +16,12 @@ from ..norms import exact_sum, is_safe, relative, scaled
 CANCELLED = 1e-2  # a sum whose square is smaller than this share of its summands' has lost digits to cancellation
 
 
-WITH_ITSELF, NO_OTHERS = np.ones((1, 1)), ((0.0, 0.0),)  # of a gradient that has a single summand, as most have
+WITH_ITSELF, NO_OTHERS = np.ones((1, 1)), ((0.0, 0.0),)  # for a gradient with a single summand, as most have
 WITH_ITSELF.flags.writeable = False
 
 
 class Measured(NamedTuple):
-    """What is left of the arrays: of each summand its norm, of each pair the cosine of the angle between them.
+    """What is kept of the arrays: the norm of each summand, and the cosine of the angle between each two.
 
     others: for each summand, the norm of the sum of all the others, and the cosine between the two.
     norm: of the total. error: ‖total − Σ summands‖ / ‖total‖; 0 if both are 0, infinite if only the total is.
@@ -36,7 +36,7 @@ class Measured(NamedTuple):
 
 
 def measure_summands(summands: Sequence[Any], total: Any) -> Measured:
-    """Measure arrays of one shape and dtype, on any device, and what they were added up to."""
+    """Measure arrays of one shape and dtype, on any device, and the total that they were added up to."""
     arrays = [on_cpu(a) for a in (*summands, total)]
     order: Any = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
     flat = [a.ravel(order) for a in arrays]
@@ -107,7 +107,7 @@ def _others(norms: list[float], cosines: np.ndarray) -> list[tuple[float, float]
 
 
 def _in_float64(summands: list[np.ndarray], total: np.ndarray) -> Measured:
-    """Measured in float64, each array divided by its largest entry first, sums with what rounding took off them."""
+    """Measured in float64: each array is first divided by its largest entry, and sums get back what rounding took."""
     parts, whole = [_Part(a) for a in summands], _Part(total)
     norms = tuple(part.norm for part in parts)
     cosines = np.array([[a.cosine(b) for b in parts] for a in parts])
@@ -120,7 +120,7 @@ def _in_float64(summands: list[np.ndarray], total: np.ndarray) -> Measured:
 
 
 class _Part:
-    """An array divided by its largest entry, so that its products neither over- nor underflow; and its norm."""
+    """An array divided by (about) its largest entry, so that its products neither over- nor underflow; and its norm."""
 
     def __init__(self, array: np.ndarray, scale: float = 1.0):
         self.array, own = scaled(array)
@@ -132,7 +132,7 @@ class _Part:
         return _Part(-self.array, self.scale)
 
     def cosine(self, other: "_Part") -> float:
-        """Of the angle to another; 0 if one of the two is 0, NaN if one is not finite."""
+        """The cosine of the angle to another; 0 if one of the two is 0, NaN if one is not finite."""
         if not (math.isfinite(self.size) and math.isfinite(other.size)):
             return math.nan
         return _cosine(float(self.array @ other.array) / self.size / other.size) if self.size and other.size else 0.0
@@ -148,5 +148,5 @@ def _sum(parts: Iterable[_Part]) -> _Part:
 
 
 def _cosine(value: float) -> float:
-    """Rounding may have taken it beyond ±1."""
+    """The value, brought back to ±1 if rounding has taken it beyond."""
     return min(max(value, -1.0), 1.0)

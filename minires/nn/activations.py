@@ -51,7 +51,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x·Φ(x), Φ the normal distribution; Hendrycks & Gimpel 2016 (arXiv 1606.08415).
+    """x·Φ(x), where Φ is the normal distribution function; Hendrycks & Gimpel 2016 (arXiv 1606.08415).
 
     ``approximate="tanh"`` replaces Φ(x) by (1 + tanh(√(2/π)·(x + 0.044715·x³)))/2, which is within 5e-4 of it.
     """
@@ -101,7 +101,7 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
 
 class _InPlace(Module):
-    """What the activations share that take ``inplace``."""
+    """Base of the activations that take ``inplace``."""
 
     def __init__(self, inplace: bool = False):
         super().__init__()
@@ -215,7 +215,7 @@ class PReLU(Module):
 
 
 class _AlongDim(Module):
-    """What Softmax and LogSoftmax share. A dim of None is refused when they are called."""
+    """Base of Softmax and LogSoftmax. A dim of None is refused when they are called."""
 
     def __init__(self, dim: int | None = None):
         super().__init__()

@@ -20,7 +20,7 @@ def pair(value: Any, name: str, function: str) -> tuple[int, int]:
 
 
 def single(value: Any, name: str, function: str) -> int:
-    """3 and (3,) -> 3. Raises ValueError for anything else than one whole number."""
+    """3 and (3,) -> 3. Raises ValueError for anything but one whole number."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,)
     if len(values) != 1 or not isinstance(values[0], int | np.integer):
         raise ValueError(f"{function}: got {name}={value!r}; expected a whole number")

@@ -1,4 +1,4 @@
-"""Containers: modules in a row, in a list or under names, and parameters in a list."""
+"""Containers: modules in sequence, in a list or by name, and parameters in a list."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,10 +9,10 @@ from .module import Module, Parameter
 
 
 class _List(Module):
-    """Children numbered from 0 and reached as in a list; a slice is numbered from 0 again."""
+    """Children numbered from 0 and indexed as in a list; those of a slice are numbered from 0 again."""
 
     def _places(self) -> dict[str, Module | None]:
-        """The children by name, with the empty places."""
+        """The children by name, including empty places (None)."""
         return {name: self.__dict__[name] for name, kind in self._kinds.items() if kind == "module"}
 
     def append(self, module: Module) -> Self:

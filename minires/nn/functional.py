@@ -1,6 +1,6 @@
 """Functions of tensors, with PyTorch's names, arguments and defaults. Each adds one or a few ops to the graph.
 
-Activations and normalisations are in files of their own, beside their modules, and are offered here too.
+Activations and normalisations are defined in files of their own, beside their modules, and can be imported from here.
 """
 
 import math
@@ -43,8 +43,8 @@ def conv2d(
     """Convolution: input (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> (N, O, H′, W′).
 
     ``padding="same"`` keeps the size for stride 1 and odd kernels; "valid" is 0.
-    In float32 on the CPU, a 3×3 convolution of many channels is computed in tiles of four rows, in which the receptive
-    field is not sharp: see `minires.exact`, which makes it so.
+    In float32 on the CPU, a 3×3 convolution of many channels is computed in tiles of four rows, which blurs the
+    receptive field; `minires.exact` makes it sharp.
     Raises ValueError or TypeError if shapes or dtypes do not fit.
 
     >>> import minires as mr
@@ -81,7 +81,7 @@ def conv1d(
 ) -> Tensor:
     """Convolution along one axis: input (N, C, L), weight (O, C/groups, k), bias (O) -> (N, O, L′).
 
-    It is `conv2d` of images with a height of 1, and its errors about kernel and channels speak of those.
+    It is `conv2d` of images of height 1, and its errors about kernel and channels are worded for these.
     """
     check_input("conv1d", input)
     if input.ndim != 3 or not isinstance(weight, Tensor) or weight.ndim != 3:
@@ -149,16 +149,16 @@ def interpolate(
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
 ) -> Tensor:
-    """Resize the axes behind (N, C) to ``size``, or by ``scale_factor``: y[i] = x[⌊i·n/n′⌋] along each of them.
+    """Resize the axes after (N, C) to ``size``, or by ``scale_factor``: y[i] = x[⌊i·n/n′⌋] along each of them.
 
-    A fractional scale_factor takes the place of n′/n, unless ``recompute_scale_factor``. Raises ValueError for a mode
-    other than "nearest".
+    A given scale_factor takes the place of n′/n, unless ``recompute_scale_factor``. Raises ValueError for a mode other
+    than "nearest".
     """
     check_input("interpolate", input)
     if mode != "nearest" or align_corners is not None:
         raise ValueError(
-            f'interpolate: got mode={mode!r}, align_corners={align_corners}; offered is mode="nearest", which has no '
-            "align_corners. A convolution behind it smooths the steps"
+            f'interpolate: got mode={mode!r}, align_corners={align_corners}; only mode="nearest" is offered, without '
+            "align_corners. A convolution after it smooths the steps"
         )
     sizes, count = input.shape[2:], input.ndim - 2
     given = scale_factor if size is None else size
@@ -167,7 +167,7 @@ def interpolate(
     if (size is None) == (scale_factor is None) or count < 1 or len(each) != count or not (whole and min(each) > 0):
         raise ValueError(
             f"interpolate: got size={size}, scale_factor={scale_factor} for input {input.shape}; expected one of the "
-            "two, a positive number or one for each axis behind (N, C)"
+            "two, a positive number or one for each axis after (N, C)"
         )
     targets = each if size is not None else [math.floor(n * factor) for n, factor in zip(sizes, each)]
     if not min(*sizes, *targets) > 0:

@@ -25,7 +25,7 @@ class Identity(Module):
 
 
 class _Conv(Module):
-    """What Conv1d and Conv2d share: weight (out, in/groups, *kernel_size) and bias (out).
+    """Base of Conv1d and Conv2d: weight (out, in/groups, *kernel_size) and bias (out).
 
     Weights start as PyTorch's do, uniform within ±1/√fan_in. Residual networks draw them again with
     `init.kaiming_normal_`.
@@ -206,7 +206,7 @@ class AdaptiveMaxPool2d(Module):
 
 
 class Upsample(Module):
-    """Resize the axes behind (N, C) by repeating values, see `functional.interpolate`; mode "nearest" alone."""
+    """Resize the axes after (N, C) by repeating values, see `functional.interpolate`; only mode "nearest"."""
 
     def __init__(
         self,
@@ -250,7 +250,7 @@ class ZeroPad2d(Module):
 
 
 class _Dropout(Module):
-    """What Dropout and Dropout2d share."""
+    """Base of Dropout and Dropout2d."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()

@@ -110,7 +110,7 @@ class Module:
     def add_module(self, name: str, module: "Module | None") -> None:
         """Keep a child under this name; None reserves the name (a block without downsampling)."""
         if not (module is None or isinstance(module, Module)):
-            raise TypeError(f"{type(self).__name__}: got a {type(module).__name__} for {name!r}; expected a nn.Module")
+            raise TypeError(f"{type(self).__name__}: got a {type(module).__name__} for {name!r}; expected an nn.Module")
         self._keep("module", name, module)
 
     # ── calling ──
@@ -172,7 +172,7 @@ class Module:
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, "Module"]]:
         """(dotted name, module) of this and all modules below, each module once unless ``remove_duplicate=False``.
 
-        Then a module inside itself has no last name: ValueError, which names the cycle.
+        In that case, raises ValueError, which names the cycle, for a module inside itself: its names would never end.
         """
         seen: set[Module] = set()
         stack: list[tuple[str, Module, dict[Module, str]]] = [(prefix, self, {})]  # the last: the modules around it

@@ -63,7 +63,8 @@ def group_norm(
     check_input("group_norm", input)
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(
-            f"group_norm: got num_groups={num_groups} for input {input.shape}; expected (N, C, …), C a multiple of it"
+            f"group_norm: got num_groups={num_groups} for input {input.shape}; expected (N, C, …) with C a multiple "
+            "of num_groups"
         )
     if input.numel() == num_groups:
         raise ValueError(f"group_norm: got one value per group, input shape {input.shape}; its variance is 0")
@@ -81,7 +82,7 @@ def layer_norm(
 ) -> Tensor:
     """Layer normalisation over the last axes, which have the shape normalized_shape; Ba, Kiros & Hinton 2016.
 
-    weight and bias have that shape, too. Raises ValueError unless the input ends in it.
+    weight and bias have that shape too. Raises ValueError unless the input's shape ends in it.
     """
     check_input("layer_norm", input)
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
@@ -103,8 +104,8 @@ def instance_norm(
 ) -> Tensor:
     """Normalisation of each channel of each sample: input (N, C, …); Ulyanov, Vedaldi & Lempitsky 2016.
 
-    ``use_input_stats`` updates the running arrays (C), where given, with the samples' mean statistics; without it, they
-    are used instead. Raises ValueError for a single value per channel.
+    With ``use_input_stats``, the running arrays (C), where given, are updated with the mean of the samples' statistics;
+    without it, they are used instead. Raises ValueError for a single value per channel.
     """
     check_input("instance_norm", input)
     running_mean, running_var = _arrays("instance_norm", running_mean, running_var)
@@ -159,7 +160,7 @@ def _arrays(function: str, running_mean: Any, running_var: Any) -> tuple[Any, An
 
 
 class _RunningNorm(Module):
-    """What batch and instance norm share: scale weight (C) and shift bias (C), and the running statistics as buffers.
+    """Base of batch and instance norm: scale weight (C) and shift bias (C), and the running statistics as buffers.
 
     These are running_mean, running_var (C) and num_batches_tracked (). ``momentum`` is the weight of the *new* value.
     """
@@ -188,7 +189,7 @@ class _RunningNorm(Module):
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def reset_running_stats(self) -> None:
-        """Set the running statistics, where tracked, to what they were at the start: mean 0, variance 1, no batches."""
+        """Reset the running statistics, where tracked, to their start: mean 0, variance 1, no batches."""
         for name, start in (("running_mean", 0), ("running_var", 1), ("num_batches_tracked", 0)):
             buffer = getattr(self, name)
             if self.track_running_stats:
@@ -202,7 +203,7 @@ class _RunningNorm(Module):
 
 
 class _BatchNorm(_RunningNorm):
-    """What BatchNorm1d and BatchNorm2d share; they differ in the number of axes they accept.
+    """Base of BatchNorm1d and BatchNorm2d, which differ in the number of axes they accept.
 
     With a ``momentum`` of None, the running statistics are the mean over all batches. Switching
     ``track_running_stats`` off later leaves the statistics as they are, and evaluation uses them.

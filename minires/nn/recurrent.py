@@ -18,7 +18,7 @@ from .module import Module, Parameter
 
 
 class _Recurrent(Module):
-    """What RNN, GRU and LSTM share: the weights, the stacked layers, and the walk along the sequence.
+    """Base of RNN, GRU and LSTM: the weights, the stacked layers, and the walk along the sequence.
 
     A subclass defines ``step``, the number of ``gates`` it computes, and the number of tensors in its ``states``.
     """

@@ -38,7 +38,7 @@ def clip_grad_norm_(
 def get_total_norm(
     tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """The norm of all tensors taken as one vector, as `clip_grad_norm_` computes it of the gradients."""
+    """The norm of all tensors taken as one vector, as `clip_grad_norm_` computes it for the gradients."""
     tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     for tensor in tensors:
         check_input("get_total_norm", tensor)
@@ -47,7 +47,7 @@ def get_total_norm(
 
 
 def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor | float) -> None:
-    """Scale all gradients by max_norm / (total_norm + 1e-6) if that is below 1: `clip_grad_norm_` in part."""
+    """Scale all gradients by max_norm / (total_norm + 1e-6) if that is below 1, as `clip_grad_norm_` does."""
     _check_max_norm("clip_grads_with_norm_", max_norm)
     _limit(_grads("clip_grads_with_norm_", parameters), max_norm, float(total_norm))
 
@@ -109,7 +109,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All parameters end to end in one vector, through which gradients flow."""
+    """All parameters, end to end in one vector through which gradients flow."""
     return cat([parameter.reshape(-1) for parameter in parameters])
 
 

@@ -63,7 +63,7 @@ class Tanh(Op):
 
 
 class ELU(Op):
-    """x where x > 0, else α(eˣ − 1): the derivative is 1, or αeˣ (at 0, too)."""
+    """x where x > 0, else α(eˣ − 1): the derivative is 1, or αeˣ (also at 0)."""
 
     kinds = "f"
 

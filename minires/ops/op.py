@@ -25,9 +25,9 @@ class Op:
     An op sees arrays, never tensors; `minires.tensor.apply` is what puts it into the graph.
     Whatever ``forward`` stores on ``self`` is dropped when backward has passed.
 
-    Two class attributes say what becomes of whole numbers and bools, see `minires.dtypes`:
-        kinds: of arrays that forward takes: f(loating point), u(nsigned) and i(nteger), b(ool).
-        fractional: whether the result is not whole, so that forward should see float32 in their place.
+    Two class attributes say what becomes of whole numbers and bools (see `minires.dtypes`):
+        kinds: the kinds of arrays that forward takes: f(loating point), u(nsigned) and i(nteger), b(ool).
+        fractional: whether the result is not whole, so that forward gets float32 in place of whole numbers.
 
     The engine sets these attributes, which the class body declares, and no others:
         inputs: for each input, where its gradient goes: to the op that made it, to a leaf tensor, or nowhere (None).

@@ -209,7 +209,7 @@ def earlier(rows):
 
 
 class Cumsum(Op):
-    """Sums of the first entry, the first two … of an axis: the gradient of one is the sum of its own and all later."""
+    """Sums of the first entry, the first two, … along an axis: an entry's gradient sums grad from its place on."""
 
     def forward(self, x, axis):
         self.axis = axis_of("cumsum", x.ndim, axis)

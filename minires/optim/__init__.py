@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 NOT_OFFERED = {
-    "ASGD": "use SGD, and keep a mean of the weights of your own",
+    "ASGD": "use SGD, and average the weights yourself",
     "Adafactor": "it saves the memory of large matrices; use Adam",
     "LBFGS": "it is made for the gradient of all the data; use SGD with momentum, or Adam",
     "Muon": "it makes the step of a matrix orthogonal; use SGD with Nesterov's momentum, or AdamW",
@@ -77,7 +77,7 @@ NOT_OFFERED = {
 
 
 class NotOfferedError(NotImplementedError, AttributeError):
-    """An optimiser of PyTorch that is not here. To ``hasattr`` it is an attribute that is missing, as it should be."""
+    """An optimiser of PyTorch that is not here. To ``hasattr`` it is simply a missing attribute, as it should be."""
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ WAYS = ("foreach", "capturable", "differentiable")
 
 
 class _TwoMeans(Optimizer):
-    """Base of this family: ``betas`` = (β₁, β₂), how much of each mean stays in a step; ``eps``, added to the size."""
+    """Base of this family: ``betas`` = (β₁, β₂), the share of each mean that a step keeps; ``eps`` adds to the size."""
 
     def check(self, settings: Settings) -> None:
         super().check(settings)
@@ -37,7 +37,7 @@ class Adam(_TwoMeans):
         m ← β₁·m + (1 − β₁)·g,      v ← β₂·v + (1 − β₂)·g²           betas = (β₁, β₂)
         θ ← θ − η · m̂ / (√v̂ + ε),   m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)         η = lr, ε = eps, t counts from 1
 
-    With amsgrad, v̂ is made of the largest v so far. With decoupled_weight_decay it is `AdamW`.
+    With amsgrad, v̂ is computed from the largest v so far. With decoupled_weight_decay, this is `AdamW`.
 
     Source: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1; amsgrad: Reddi et al. 2018 (arXiv 1904.09237).
     """
@@ -125,7 +125,7 @@ class AdamW(Adam):
 
     def check(self, settings: Settings) -> None:
         super().check(settings)
-        settings["decoupled_weight_decay"] = True  # also where the state of an Adam is loaded: it is what the name says
+        settings["decoupled_weight_decay"] = True  # even with an Adam's state loaded: the name says so
 
 
 class Adamax(_TwoMeans):
@@ -229,7 +229,7 @@ class NAdam(_TwoMeans):
 
 
 class RAdam(_TwoMeans):
-    """Adam that is plain momentum while it has seen too few gradients to know their size.
+    """Adam that takes plain momentum steps until it has seen enough gradients to know their size.
 
         g = ∇f(θ) + λ·θ                                              λ = weight_decay; with maximize, −∇f(θ)
         m ← β₁·m + (1 − β₁)·g,      v ← β₂·v + (1 − β₂)·g²           betas = (β₁, β₂)
@@ -269,7 +269,7 @@ class RAdam(_TwoMeans):
         t = state["step"]
         step_size = lr / (1 - beta1**t)
         most = 2 / (1 - beta2) - 1
-        seen = most - 2 * t * beta2**t / (1 - beta2**t)  # as the length of a moving average over as many gradients
+        seen = most - 2 * t * beta2**t / (1 - beta2**t)  # ρ_t: the length of a moving average that sees as much
         if seen > 5:
             known = (seen - 4) * (seen - 2) * most / ((most - 4) * (most - 2) * seen)
             step_size *= math.sqrt(known * (1 - beta2**t))

@@ -3,7 +3,7 @@
 Names, defaults and update rules are PyTorch's. Parameters change in place: whoever else holds ``p.data`` sees it.
 Every formula is elementwise: the result depends neither on the arrays' memory order nor on how they are cut into runs.
 On a GPU, one launch of SGD's or Adam's kernel updates all parameters (see `on_device`); the other optimisers compute
-their formula array by array there, too.
+their formula array by array there too.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Settings = dict[str, Any]
 # Found by `python -m benchmarks tune`.
 RUN = 131_072  # values per run: a formula's few arrays fit in the cache, and there are few calls
 
-# How PyTorch may carry out a step. Here there is one way for each device, with the same result: these arguments are
-# accepted, and kept in the groups, whose keys are then PyTorch's. (Only a differentiable step is refused, in `check`.)
+# PyTorch's arguments on how to carry out a step. Here there is one way for each device, with the same result; they are
+# accepted and kept in the groups, whose keys are then PyTorch's. (Only differentiable steps are refused, by `check`.)
 WAYS = {"foreach": None, "fused": None, "capturable": False, "differentiable": False}
-# Settings that a saved state may lack: PyTorch's optimisers, and these, had no such settings once.
+# Settings that a saved state may lack, because older versions of PyTorch, or of minires, did not have them.
 YOUNG = {*WAYS, "maximize", "amsgrad", "decoupled_weight_decay"}
 
 
@@ -40,7 +40,7 @@ class Optimizer:
     """Base of the optimisers: parameter groups, checks, `zero_grad` and the state; subclasses define `update`.
 
     params: parameters, or a list of dicts ``{"params": [...], "lr": 0.01}`` that override the defaults for their group.
-    defaults: the settings by name. A group may have keys of its own besides, which are kept and saved.
+    defaults: the settings by name. A group may also have keys of its own, which are kept and saved.
     param_groups: one dict per group, ``{"params": [...], "lr": …, …}``, which a schedule (or you) may change.
     state: for each parameter that has been updated, a dict of arrays of its shape, and numbers.
 
@@ -72,7 +72,7 @@ class Optimizer:
         return type(self).__name__
 
     def ways(self, given: Settings, *names: str) -> Settings:
-        """PyTorch's arguments of these names on how a step is carried out, ``given`` or by default; see `WAYS`."""
+        """PyTorch's arguments of these names that say how to carry out a step, ``given`` or by default; see `WAYS`."""
         for name in given:
             if name not in names:
                 raise TypeError(f"{self.name}: got an unexpected keyword argument {name!r}")
@@ -94,9 +94,9 @@ class Optimizer:
             )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient; returns what ``closure`` returns, which is called first, if any.
+        """Move every parameter that has a gradient; return what ``closure`` returns, which, if given, is called first.
 
-        closure: computes the gradients anew: ``zero_grad``, the loss, ``backward``; it returns the loss.
+        closure: computes the gradients again (``zero_grad``, the loss, ``backward``), and returns the loss.
         """
         loss = None
         if closure is not None:
@@ -130,7 +130,7 @@ class Optimizer:
         raise TypeError(f"{self.name}: an optimiser with a kernel must define row(self, p, state, group, advance)")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients: ``p.grad = None``; otherwise fill those there are with zeros, in place."""
+        """Forget the gradients: ``p.grad = None``; without ``set_to_none``, fill existing ones with zeros, in place."""
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -141,7 +141,7 @@ class Optimizer:
     def add_param_group(self, param_group: Settings) -> None:
         """Add a group, ``{"params": [...]}`` with settings of its own; the optimiser's apply where it has none.
 
-        Keys that are no settings are yours. Raises ValueError for one that looks like a misspelt setting.
+        Keys that are not settings are yours to use. Raises ValueError for one that looks like a misspelt setting.
         """
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise ValueError(f'{self.name}: got the group {param_group!r}; expected a dict with "params"')
@@ -184,8 +184,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken, with its settings and state; if anything does not fit, change nothing.
 
-        The state of PyTorch's optimiser of this name is read, too. Raises ValueError if the optimiser, the number of
-        parameters or a shape differs, ValueError or TypeError for what is no state at all.
+        The state of PyTorch's optimiser of this name is accepted too. Raises ValueError if the optimiser, the number of
+        parameters or a shape differs, and ValueError or TypeError for something that is not a state at all.
         """
         groups, entries = self._read_state(state_dict)
         params, kinds = self._all(), {**self.keeps, **self.may_keep}
@@ -203,7 +203,7 @@ class Optimizer:
         self._read_state(state_dict)
 
     def _read_state(self, state_dict: dict[str, Any]) -> tuple[list[Settings], dict[int, dict[str, Any]]]:
-        """Groups and states as this optimiser holds them, after all of it has been checked."""
+        """Groups and states as this optimiser holds them, once all of them have been checked."""
         who, params = f"{self.name}.load_state_dict", self._all()
         if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
             raise ValueError(f"{who}: got no state; expected what state_dict() returned")
@@ -309,9 +309,9 @@ class Optimizer:
 
 
 def in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
-    """Apply the formula to runs of the arrays, shared among the threads; all at once if small or not contiguous.
+    """Apply the formula to runs of the arrays, shared among the threads.
 
-    So it does on a device: its arrays are not cut.
+    Small arrays, those that are not contiguous, and those on a GPU are not cut into runs.
     """
     on_device.check_alike(*arrays)
     size = arrays[0].size
@@ -328,7 +328,7 @@ def in_runs(formula: Callable[..., None], *arrays: np.ndarray) -> None:
 
 
 def decayed(w: Any, g: Any, group: Settings) -> Any:
-    """The gradient to follow down: −g with maximize; with weight decay, λ·w more, or, decoupled, w shrinks by η·λ·w."""
+    """The gradient to descend: −g with maximize; weight decay adds λ·w or, if decoupled, shrinks w by η·λ·w instead."""
     if group["maximize"]:
         g = -g
     if group["weight_decay"]:

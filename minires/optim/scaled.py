@@ -124,7 +124,7 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """The gradient divided by its size and multiplied by the size of the steps: the units of θ, whatever those of f.
+    """The gradient divided by its size and multiplied by that of the steps, so that a step has the units of θ.
 
         g = ∇f(θ) + λ·θ                          λ = weight_decay; with maximize, −∇f(θ)
         v ← ρ·v + (1 − ρ)·g²                     ρ = rho

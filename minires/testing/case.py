@@ -26,7 +26,7 @@ class Case:
     grad: np.ndarray
     numeric: np.ndarray
     noise: float
-    second: Callable[[], tuple[np.ndarray, np.ndarray]]  # the same two for another grad_output
+    second: Callable[[], tuple[np.ndarray, np.ndarray]]  # grad and numeric for another grad_output
     check_alone: Callable[[Op, list[Any]], Failure | None] = lambda op, inputs: None  # the checker, for one op
 
     @cached_property

@@ -177,7 +177,7 @@ def _op_at_fault(missing, near, ledger, leaf) -> tuple[str, str] | None:
 
 
 def _kind(times: int) -> str:
-    """What it means that a contribution is counted so often."""
+    """The kind of mistake, if a contribution is counted this many times."""
     return "edge_missing" if times == 0 else "edge_sign" if times < 0 else "edge_counted_twice"
 
 

@@ -26,9 +26,9 @@ class Mistake:
     through_h: float = 1.0
     through_c: float = 1.0
     gated: bool = True  # whether c's gradient is multiplied by f on its way back
-    inner: float = 1.0  # of h's gradient into c
+    inner: float = 1.0  # factor of h's gradient on its way into c
     only: int | None = None  # the one step whose weights' gradient is kept
-    late: str = ""  # "h" or "c": the state behind the step is used for the one before it
+    late: str = ""  # "h" or "c": the state after the step is used in place of the one before it
 
 
 MISTAKES = [
@@ -61,10 +61,10 @@ class Lstm:
     states: Sequence[int]  # h and c before the first step, if given
     turned: bool  # weights (I, 4H) for (4H, I)
     order: str
-    whole: bool  # all h, not the last alone
+    whole: bool  # whether it returns every h, or only the last
 
     def run(self, arrays: Sequence[Any]) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
-        """The output, and per step: the gates, h and c, and both before it."""
+        """The output, and for each step its x and gates, and h and c before and after it."""
         x, w, u = self._weights(arrays)
         bias = sum((arrays[k] for k in self.biases), np.zeros(len(w)))
         h, c = (arrays[k] for k in self.states) if self.states else np.zeros((2, x.shape[1], u.shape[1]))

@@ -2,8 +2,8 @@
 
 A kink spoils a difference: a ReLU or a max-pool that decides differently at x + h than at x. If it lies beside x, a
 smaller h gets away from it. If it lies at x itself, none does: the slopes on the two sides then differ by the same
-*bend* for every h, and no centred difference is the derivative. Rounding is told from kinks by measuring it where no
-kink matters, see `rounding`; a bend is never taken for it.
+*bend* for every h, and no centred difference is the derivative. To tell rounding from kinks, it is measured where no
+kink matters (see `rounding`); a bend is never mistaken for it.
 """
 
 import math
@@ -15,8 +15,8 @@ import numpy as np
 
 STEP, SHRINK, ATTEMPTS = 1e-4, 8.0, 11
 EPS = float(np.finfo(np.float64).eps)
-NOISIEST = 1e-3  # of the derivative: when steps had to be made smaller, a noise that is larger decides nothing
-SAFETY = 40  # differences of rounded numbers may be off by so many times the rounding, divided by h
+NOISIEST = 1e-3  # of the derivative: once the step has been made smaller, a slope noisier than this decides nothing
+SAFETY = 40  # differences of rounded numbers may be off by this many times the rounding, divided by h
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ def slope(
 
 
 def rounding(phi: Callable[[float], float], h: float, unit: float) -> float:
-    """The standard deviation of φ's rounding beside 0: the median of its fifth differences.
+    """The standard deviation of φ's rounding near 0, from the median of its fifth differences.
 
     They do not see curvature, and a single kink moves less than half of them. If φ hardly changes from one point to the
-    next, it is a staircase: its steps are then roundings of numbers that are not seen here, as large as φ becomes
-    within some units.
+    next, it is a staircase: its steps are roundings of numbers that are not seen here, which may be as large as φ
+    becomes within a few units.
     """
     values = np.array([phi(h / 8 * (1 + k / 64)) for k in range(17)])
     jitter = float(np.median(np.abs(np.diff(values, 5)))) / math.sqrt(252) / 0.67  # of a normal distribution
@@ -102,7 +102,7 @@ def rounding(phi: Callable[[float], float], h: float, unit: float) -> float:
 
 
 def reach(phi: Callable[[float], float], unit: float) -> float:
-    """How far φ goes within some units, where it is defined."""
+    """How far φ goes from 0 within a few units, where it is defined."""
     found = [0.0]
     for t in (1, -1, 4, -4, 16, -16):
         try:

@@ -136,7 +136,7 @@ def tiled(array: np.ndarray) -> np.ndarray:
 
 
 def _plain(text: str) -> str:
-    """Text for matplotlib that shows every $ as it is: two of them would make a formula of what is between."""
+    """Text in which matplotlib shows every $ as it is: two of them would make a formula of what is between."""
     return text.replace("$", r"\$")
 
 

@@ -20,7 +20,7 @@ class BackwardError(Exception):
 
 
 class Point:
-    """The arrays, the output y there, two cotangents v and w, backward's gradients for them (``grads``, ``other``)."""
+    """The arrays, the output y there, two cotangents v and w, and backward's gradients for them: grads and other."""
 
     def __init__(self, subject: Subject, arrays: list[Any], seed: int, directions: int, rtol: float):
         self.subject, self.arrays, self.seed, self.directions, self.rtol = subject, arrays, seed, directions, rtol
@@ -37,7 +37,7 @@ class Point:
 
     # ── backward ──
     def differentiate(self) -> None:
-        """Backward for v and w, before anything else runs forward: a learner's backward may rely on that."""
+        """Run backward for v and w, before forward runs anywhere else: a learner's backward may rely on that."""
         self.grads, self.other = self.pulled(self.v.copy()), self.pulled(self.w.copy())
 
     def pulled(self, cotangent: np.ndarray) -> list[Any]:
@@ -53,7 +53,7 @@ class Point:
         return float(np.abs(self.v).sum() * np.abs(self.y).max(initial=0))
 
     def size_of(self, i: int) -> float:
-        """The same, or what its rounding implies where larger numbers cancel."""
+        """`magnitude`, or the larger one that f's rounding implies where larger numbers cancel."""
         unit = unit_of(self.arrays[i])
         return max(self.magnitude(i), rounding(self.along(i, self.directions_of(i)[0]), STEP * unit, unit) / EPS)
 
@@ -62,7 +62,7 @@ class Point:
         return self.magnitude(i) / unit_of(self.arrays[i])
 
     def steepness(self, i: int) -> float:
-        """How large the gradient of array i may be inside backward: |v| times how far f goes within a unit, by unit."""
+        """How large array i's gradient may be inside backward: |v| times how far f goes within a unit, per unit."""
         unit = unit_of(self.arrays[i])
         far = reach(self.along(i, self.directions_of(i)[0]), unit)
         return max(float(np.abs(self.v).max(initial=0) * np.abs(self.y).max(initial=0)), far) / unit
@@ -78,12 +78,12 @@ class Point:
         return SAFETY * EPS * self.size_of(i) / (STEP * unit_of(self.arrays[i]))
 
     def directions_of(self, i: int) -> list[np.ndarray]:
-        """Normal directions of array i."""
+        """Random directions for array i, drawn from a normal distribution; the same ones at every call."""
         rng = generator(self.seed, 1 + i)
         return [np.asarray(rng.standard_normal(self.arrays[i].shape)) for _ in range(self.directions)]
 
     def directions_across(self, i: int, grad: np.ndarray) -> list[np.ndarray]:
-        """The same, each with a part along the gradient that is no smaller than usual: a wrong factor always shows."""
+        """The same directions, none nearly perpendicular to the gradient, so that a wrong factor always shows."""
         length = float(np.linalg.norm(grad))
         if not 0 < length < math.inf:
             return self.directions_of(i)
@@ -99,7 +99,7 @@ class Point:
         return [array if k == i else a for k, a in enumerate(self.arrays)]
 
     def change(self, i: int, array: np.ndarray) -> np.ndarray:
-        """f with another array in place of array i, less f here."""
+        """f with another array in place of array i, minus f here."""
         with np.errstate(all="ignore"):  # a step may leave the domain of a logarithm; NaN is then no measurement
             return self.subject.value(self.moved(i, array)) - self.y
 
@@ -130,7 +130,7 @@ class Point:
         return full_gradient(value, self.arrays[i], self.magnitude(i), scale, self.rtol)
 
     def sides(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """The slopes on the two sides of every entry of array i, the smaller and the larger of the two.
+        """The slopes on the two sides of every entry of array i: all the smaller ones, and all the larger ones.
 
         Compared output by output and then summed: at a kink, each output has a derivative between its own two.
         """

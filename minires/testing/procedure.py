@@ -1,4 +1,4 @@
-"""The procedure of a gradient check, in order: what costs no differences, differences along directions, kinks."""
+"""The procedure of a gradient check: first what needs no differences, then differences along directions, then kinks."""
 
 import math
 import warnings
@@ -16,7 +16,7 @@ from .verdict import Verdict
 
 FLOAT32_BOUND = 1e-4  # of the largest entry: how far a float32 gradient may lie from the float64 one
 LARGE, SMALL = 2.0**10, 2.0**-20  # of grad_output: powers of two, which change no rounding
-FACTORS = 0.7, 1.3, 1.9  # of grad_output: a linear backward then gives so many times the gradient, but for rounding
+FACTORS = 0.7, 1.3, 1.9  # of grad_output: a linear backward gives as many times the gradient, but for rounding
 COARSE = 1e-11  # the rounding of f, as a share of its size, that float64 never reaches and float32 exceeds
 ASIDE = 1e-1, 1e-2, 1e-3  # how far to step aside from a kink, in units of the input
 
@@ -74,13 +74,13 @@ class Check:
         return Point(self.subject, arrays, self.seed, self.directions, self.rtol)
 
     def _detect_changes(self, before: list[Any]) -> None:
-        """Look for what forward and backward must not do."""
+        """Look for what forward and backward must not do: write into the inputs, or give other results next time."""
         for i, (array, copy) in enumerate(zip(self.arrays, before)):
             if isinstance(array, np.ndarray) and not np.array_equal(array, copy):
                 self.verdict.fail(i, "input_changed", "forward or backward wrote into this array; work on a copy")
                 array[...] = copy
         if self.report and not np.array_equal(self.subject.value(self.arrays), self.point.y):
-            text = "forward gives another result the second time; is something random?"
+            text = "forward gives a different result the second time; is something random?"
             self.verdict.fail(None, "not_deterministic", text)
 
     def _pull_again(self) -> None:
@@ -149,9 +149,9 @@ class Check:
     def _linear(self, i, first, again, other, both, zero, large, small) -> tuple[str, str] | None:
         """What is wrong with backward as a function of grad_output, if anything is: (kind, words).
 
-        Multiples by powers of two must be exact. For other sums and multiples, gradients that should be equal may
-        differ by 1e-9 of the largest entry and by backward's own rounding, measured on multiples, or ε times what the
-        gradient may be inside. (A saturated softmax loses most digits: its gradient is a tiny difference.)
+        Multiples by powers of two must be exact. For other multiples, and for sums, gradients that should be equal may
+        differ by 1e-9 of the largest entry plus backward's own rounding, measured on multiples; or by ε times the size
+        that the gradient may have inside. (A saturated softmax loses most digits: its gradient is a tiny difference.)
         """
         largest = float(max(np.abs(first).max(initial=0), np.abs(other).max(initial=0)))
         if not _apart(again, first) <= 1e-9 * largest:
@@ -239,7 +239,7 @@ class Check:
         return bool(measured)
 
     def _beside(self, i: int) -> None:
-        """At a kink, differences are no judge: check a little way off, every entry moved by a random amount."""
+        """At a kink, differences cannot judge: check a little way off, with every entry moved by a random amount."""
         array = self.arrays[i]
         for attempt, aside in enumerate(ASIDE):
             rng = generator(self.seed, 1 + i, 2 + attempt)
@@ -262,10 +262,10 @@ class Check:
         self.verdict.fail(i, "too_many_kinks", text)
 
     def _at_kink(self, i: int) -> None:
-        """At the kink itself: entries beside it as everywhere; those on it must lie between the slopes on its sides.
+        """Check the gradient at the kink itself: entries beside the kink as everywhere, those on it by a weaker rule.
 
-        The second holds for an op. A function of several ops need not keep it: x = relu(x) − relu(−x) has the
-        gradient 0 at 0, though each ReLU is right.
+        They must lie between the slopes on the two sides. This holds for one op; a function of several need not obey:
+        relu(x) − relu(−x), which is x, has the gradient 0 at 0, though each ReLU is right.
         """
         point, name = self.point, self.subject.names[i]
         grad = np.asarray(point.grads[i])
@@ -301,7 +301,7 @@ class Check:
     def _float32(self) -> None:
         """Judge float32 gradients, of float32 inputs, against the float64 ones.
 
-        They may be off by `FLOAT32_BOUND`, and by ten times what float32's rounding does to the inputs and in backward.
+        They may be off by `FLOAT32_BOUND`, plus ten times what float32's rounding does to the inputs and in backward.
         """
         floats = [self.subject.inputs[i] for i in self.subject.floating]
         if not floats or any(a.dtype != np.float32 for a in floats):
@@ -326,7 +326,7 @@ class Check:
             bound = FLOAT32_BOUND * float(np.abs(exact).max(initial=0)) + 1e-6 * float(np.abs(v).max(initial=0))
             bound += 10 * (_apart(np.asarray(elsewhere[i]), exact) + 2**29 * self._rounding(i))
             if found.shape != exact.shape or not _apart(found, exact) <= bound:
-                text = f"right in float64, but in float32 an entry is further than {bound:.1e} from it"
+                text = f"right in float64, but in float32 an entry is off by more than {bound:.1e}"
                 self.verdict.fail(i, "float32", text, found, exact)
 
 

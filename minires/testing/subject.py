@@ -131,7 +131,7 @@ class Graph(Subject):
         self.random = random.get_state()
 
     def build(self, arrays: list[Any]) -> tuple[Tensor, list[Any]]:
-        """The output Tensor and the leaf tensors behind it; buffers and random numbers start alike every time."""
+        """The output Tensor and the leaf tensors behind it; buffers and random numbers start the same every time."""
         random.set_state(self.random)
         working = next((arrays[i].dtype for i in self.floating), np.dtype(np.float64))
         for module, name, buffer in self.buffers:

@@ -1,4 +1,4 @@
-"""What is said when a gradient is wrong: a diagnosis, made from the full numeric gradient, and a message."""
+"""What the report says of a wrong gradient: a diagnosis, made from the full numeric gradient, and a message."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Verdict:
         self.subject, self.report, self.point, self.check_alone = subject, report, point, check_alone
 
     def full(self, point: Point, i: int, v: Any = None, grad: Any = None) -> tuple[Any, Any]:
-        """(grad, its full numeric counterpart, None if it is too large); at a kink the numeric value is backward's."""
+        """(grad, its numeric counterpart, or None if that is too large); at a kink, the numeric value is backward's."""
         grad = np.asarray(point.grads[i] if grad is None else grad)
         if grad.size > FULL_LIMIT:
             return grad, None
@@ -32,7 +32,7 @@ class Verdict:
         return grad, np.where(smooth, numeric, grad)
 
     def wrong_shape(self, i: int, grad: np.ndarray) -> None:
-        """The gradient has another shape than the input: is it one that can be repaired?"""
+        """Report a gradient whose shape is not the input's, and whether a sum, a reshape or a transpose mends it."""
         shape = self.point.arrays[i].shape
         text = f"the gradient has shape {grad.shape}, the input {shape}"
         kind = "wrong_shape"
@@ -49,7 +49,7 @@ class Verdict:
         self.fail(i, kind, text)
 
     def wrong_value(self, point: Point, i: int) -> None:
-        """The gradient has wrong values at this point."""
+        """Report that the gradient has wrong values at this point."""
         grad = np.asarray(point.grads[i])
         if grad.size > FULL_LIMIT:
             self._large(point, i, grad)

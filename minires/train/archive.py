@@ -43,7 +43,7 @@ def write(path: str | os.PathLike, meta: dict[str, Any], arrays: dict[str, np.nd
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The description and the arrays, after all of the file has been checked.
+    """The description and the arrays, once the whole file has been checked.
 
     Raises CheckpointError, saying what to do, if anything is damaged, missing, added, renamed or in another place.
     """
@@ -122,7 +122,7 @@ def _check_directory(archive: zipfile.ZipFile, file: BinaryIO) -> None:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array. What its header announces must be what follows it: nothing is allocated on its word."""
+    """One array. Its header must describe exactly the bytes that follow: nothing is allocated on its word alone."""
     data = bytearray(archive.read(f"{name}.npy"))  # compares the names in directory and header, and the CRC-32
     stream = io.BytesIO(data[:HEADER])
     version = np.lib.format.read_magic(stream)

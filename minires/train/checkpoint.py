@@ -1,7 +1,7 @@
 """Checkpoints: everything a training run needs to continue bit for bit, in one file that is either whole or absent.
 
 The file is NumPy's ``.npz``, see `archive`. It holds the arrays ``model/<name>`` and ``optimizer/<number of the
-parameter>/<name>``, and ``meta``, a JSON string with the rest. What is loaded is checked whole before anything changes.
+parameter>/<name>``, and ``meta``, a JSON string with the rest. All of a file is checked before anything changes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Checkpoint:
         """Write the file; a kill at any moment, or a full disk, leaves a whole file: the old one or the new one.
 
         A link stays a link, and the file keeps its permissions. Raises OSError, naming the file, if it cannot be
-        written, TypeError for something that JSON or an array of numbers cannot hold.
+        written, and TypeError for something that neither JSON nor an array of numbers can hold.
         """
         arrays: dict[str, Any] = {f"model/{name}": array for name, array in self.model.items()}
         optimizer = None
@@ -86,8 +86,8 @@ class Checkpoint:
     def load(cls, path: str | os.PathLike) -> Checkpoint:
         """Read a file, and verify every byte of it.
 
-        Raises CheckpointError, saying what to do, if it is damaged or not a checkpoint. A file of version 0.2.0 is read
-        too; it does not say what the network is.
+        Raises CheckpointError, saying what to do, if it is damaged or not a checkpoint. Files from minires 0.2.0 can be
+        read too; they do not say what the network is.
         """
         path = Path(path)
         meta, arrays = archive.read(path)
@@ -116,8 +116,8 @@ class Checkpoint:
     def restore(self, model: Module, optimizer: Optimizer, schedule: LRScheduler | None = None) -> None:
         """Restore the model, the optimiser, the schedule and the random state.
 
-        Raises CheckpointError, before anything is changed, if one of them is not what was saved. To load only the
-        weights, also into another architecture with the same names and shapes: `restore_weights`.
+        Raises CheckpointError, before anything is changed, if one of them is not what was saved. `restore_weights`
+        loads the weights alone, also into another architecture with the same names and shapes.
         """
         self.check(model, optimizer, schedule)
         optimizer.load_state_dict(self.optimizer or {})
@@ -140,7 +140,7 @@ class Checkpoint:
             random.check_state(self.random)
         except CheckpointError:
             raise
-        except Exception as error:  # what is in the file may be of any type
+        except Exception as error:  # the file may hold values of any type
             what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise self._error(f"does not fit: {what}; {START_ANEW}") from error
 

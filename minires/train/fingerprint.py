@@ -3,7 +3,7 @@
 Names and shapes of the weights do not tell a plain network from its residual twin, or ReLU from Tanh. So a checkpoint
 holds what each module is: its type, and its options, which are the public attributes that are numbers, text, functions,
 classes, or tuples of them. The text is the same in every process and every version of Python: nothing in it is an
-address. A function or class counts by its name, not by what is in it: two lambdas in one place are alike.
+address. A function or class counts by its name, not by what is in it: two lambdas in the same place are alike.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..tensor import Tensor
 
 Architecture = list[list[Any]]  # of every module, in order: [dotted name, type, {option: value}]
 NOT_COMPUTING = ("training", "recompute_every")  # the mode, which `fit` sets; and where memory is saved
-CHUNK = 1024  # images whose checksum is taken at a time
+CHUNK = 1024  # images read at a time for their checksum
 
 
 def architecture(model: Module) -> Architecture:
@@ -49,7 +49,7 @@ def architecture(model: Module) -> Architecture:
 
 
 def differences(saved: Architecture, here: Architecture) -> list[str]:
-    """What differs between two networks, a sentence each: "layer1.0: minires.PlainBlock in the checkpoint, …"."""
+    """What differs between two networks, one phrase each: "layer1.0: minires.PlainBlock in the checkpoint, …"."""
     theirs, ours = ({path: (kind, options) for path, kind, options in one} for one in (saved, here))
     found = []
     for path in {**ours, **theirs}:
@@ -82,7 +82,7 @@ def of_run(
     loss: Any,
     augment: Any,
 ) -> dict[str, Any]:
-    """What must be the same when `fit` continues a run, beside the network: plain values by name."""
+    """What must be the same when `fit` continues a run, apart from the network: plain values by name."""
     driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
     return {
         "number of training examples": len(train_data),
@@ -106,7 +106,7 @@ def of_run(
 def checksum(dataset: Dataset) -> str:
     """SHA-256 of all images and labels, and of how they are scaled."""
     total = hashlib.sha256()
-    stored = type(dataset) is Dataset  # else whatever it hands out
+    stored = type(dataset) is Dataset  # else the checksum is of whatever dataset[…] returns
     if stored:
         total.update(text([dataset.mean, dataset.std]).encode())
     for start in range(0, len(dataset), CHUNK):
@@ -117,7 +117,7 @@ def checksum(dataset: Dataset) -> str:
 
 
 def function(value: Any) -> str:
-    """A loss or augmentation as text: its name or, if it is an object, type and options; of a module, arrays too."""
+    """A loss or augmentation as text: a function's name, or an object's type and options; for a module, arrays too."""
     if isinstance(value, Module):
         arrays = {name: _array(array) for name, array in value.state_dict().items()}
         return text([*architecture(value), arrays])
@@ -129,7 +129,7 @@ def function(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A value as text that does not depend on the process. Of an object of which nothing is known, the type's name."""
+    """A value as text that does not depend on the process. For an object of any other kind, the name of its type."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
@@ -150,7 +150,7 @@ def text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Iterator[tuple[str, Any]]:
-    """The public attributes that say how an object computes. Lists, arrays and objects often say what it has seen."""
+    """The public attributes that say how an object computes; not lists, arrays and objects, which may hold its past."""
     for name, option in vars(value).items():
         if not name.startswith("_") and name not in NOT_COMPUTING and _is_plain(option):
             yield name, option

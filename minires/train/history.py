@@ -45,7 +45,7 @@ class History:
         self.seconds.append(at.seconds)
 
     def fits(self, epochs: int, steps: int) -> bool:
-        """Whether these are the numbers of so many epochs and steps."""
+        """Whether these are the numbers of this many epochs and steps."""
         lists = dataclasses.asdict(self)
         if not all(isinstance(vs, list) and all(type(v) in (int, float) for v in vs) for vs in lists.values()):
             return False
@@ -119,7 +119,7 @@ class Position:
     seconds: float = 0.0
 
     def fits(self, steps: int) -> bool:
-        """Whether a run with so many steps in an epoch can be here."""
+        """Whether a run with this many steps per epoch can be here."""
         counts, numbers = (self.epoch, self.batch, self.tally.examples), (self.tally.loss, self.tally.right)
         return (
             all(type(count) is int and count >= 0 for count in counts)

@@ -237,7 +237,7 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
 
 
 def _position(saved: Checkpoint, run: dict[str, Any], steps: int, epochs: int) -> tuple[Position, History]:
-    """How far the run of this checkpoint had come; CheckpointError if that was another run, or cannot be told."""
+    """How far this checkpoint's run had come; raises CheckpointError if it was another run, or one cannot tell."""
 
     def error(text: str) -> CheckpointError:
         return CheckpointError(f"checkpoint {saved.path}: {text}, or {START_ANEW}")

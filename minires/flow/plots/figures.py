@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from .panels import fork_strip, heatmap, profile, strip_axes, training
 from .style import colour_scale, plain
 
-STYLES = ["-", ":", "--", "-."]  # of the passes of a recording
+STYLES = ["-", ":", "--", "-."]  # one for each pass of a recording
 
 
 def recording(rec: Any) -> Figure:
-    """One `flow.Recording`: profile of all weight layers, a line a pass, and the fork strip if there are forks."""
+    """One `flow.Recording`: profile of all weight layers, one line per pass, and the fork strip if there are forks."""
     network = "residual" if rec.forks else "plain"
     layers, lines = _by_pass(rec, network)
     wide = bool(rec.forks and layers)
@@ -36,7 +36,7 @@ def recording(rec: Any) -> Figure:
 
 
 def _by_pass(rec: Any, network: str) -> tuple[list[str], list[tuple[str, str, list[float], str]]]:
-    """The names of all weight layers, as the first pass through each has them; and `profile`'s line of each pass."""
+    """The names of all weight layers, as the first pass through each names them, and `profile`'s line for each pass."""
     passes: dict[int, dict[str, float]] = {}
     for layer in rec.weight_layers:
         name = layer.name.removesuffix(f" ({rec.passes[layer.pass_ - 1]} {layer.pass_})")

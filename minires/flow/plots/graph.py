@@ -80,7 +80,7 @@ def graph_scale(ax: Axes, graph: Mapping[str, Any], detail: str = "auto", *, pas
 
 
 def _one_pass(graph: Mapping[str, Any], detail: str, pass_: int | None) -> tuple[Mapping[str, Any], int, bool]:
-    """The part of a graph that one pass made, the number of that pass, and whether there are others."""
+    """The part of a graph that belongs to one pass, the number of that pass, and whether there are others."""
     _check(graph, detail)
     passes = {node["id"]: node.get("pass", 1) for node in graph["nodes"]}
     known = sorted(set(passes.values()))

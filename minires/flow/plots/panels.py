@@ -25,7 +25,7 @@ from .style import (
     spread,
 )
 
-SMALL = 0.01  # a share of a bar's height that can hardly be seen
+SMALL = 0.01  # below this share of its height, a part of a bar can hardly be seen
 
 
 def profile(
@@ -134,7 +134,7 @@ def _first_bar(forks: Sequence[Fork]) -> int | None:
 
 
 def _write_small_shares(ax: Axes, forks: Sequence[Fork]) -> None:
-    """Write every share below `SMALL` into its bar, at the end where it would be, as small as the bars are narrow."""
+    """Write every share below `SMALL` into its bar, at the end where it belongs, in letters that fit its width."""
     points = 72 * ax.get_window_extent().width / ax.figure.dpi / (len(forks) + 0.2)  # from bar to bar
     paper = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85}
     style: dict[str, Any] = {"color": "black", "size": min(8.0, 0.75 * points), "rotation": 90, "bbox": paper}
@@ -154,7 +154,7 @@ def _small(share: float) -> str:
 
 
 def _part_passes(ax: Axes, forks: Sequence[Fork]) -> None:
-    """A line between the passes, and their numbers on top, if there are several."""
+    """If there are several passes, draw lines between them, and their numbers on top."""
     passes = [fork.pass_ for fork in forks]
     for pass_ in sorted(set(passes)) if len(set(passes)) > 1 else ():
         first, count = passes.index(pass_), passes.count(pass_)

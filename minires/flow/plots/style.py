@@ -36,7 +36,7 @@ def looks(networks: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def plain(text: str) -> str:
-    """Text for matplotlib that shows every $ as it is: two of them would make a formula of what is between."""
+    """Text in which matplotlib shows every $ as it is: two of them would make a formula of what is between."""
     return text.replace("$", r"\$")
 
 
@@ -86,7 +86,7 @@ def label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]], ha: s
 
 
 def mark_zeros(ax: Axes, x: Iterable[float], values: Iterable[float], colour: str) -> None:
-    """Where values are exactly 0, which a logarithmic axis cannot show, a triangle at its foot that says so."""
+    """Mark values of exactly 0, which a logarithmic axis cannot show, by triangles at its foot."""
     zeros = [at for at, value in zip(x, values) if value == 0]
     if zeros:
         foot: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": colour, "clip_on": False, "zorder": 5}
@@ -95,7 +95,7 @@ def mark_zeros(ax: Axes, x: Iterable[float], values: Iterable[float], colour: st
 
 
 def colour_scale(norms: np.ndarray) -> LogNorm:
-    """A logarithmic colour scale for gradient norms, without the outermost 1 %; some scale if none is above 0."""
+    """A logarithmic colour scale for gradient norms, without the outermost 1 %; any scale if none is above 0."""
     shown = norms[np.isfinite(norms) & (norms > 0)]
     return LogNorm(*np.quantile(shown, [0.005, 0.995])) if shown.size else LogNorm(0.1, 1.0)
 

@@ -4,8 +4,8 @@ With the batch last in memory (see `layout`), a channel is one contiguous row of
 a few passes over rows: sums, and y = scale·x + shift. Few passes over long rows are fastest (see `elementwise`).
 
 The variance takes one pass as Σx²/M − μ², which loses digits where the mean is large compared with the deviation. Where
-more than two bits would be lost, the rows are centred first, at the cost of one more pass. Sums come in
-float64, and remain so until what cancels in them is subtracted.
+more than two bits would be lost, the rows are centred first, at the cost of one more pass. Sums are in float64, and
+stay so until what cancels in them has been subtracted.
 """
 
 import numpy as np
@@ -118,7 +118,7 @@ def running_update(running_mean, running_var, mean, var, momentum, count):
 
 
 def _nearer(rows, centre, large, out):
-    """Rows (C, M) with a ``large`` mean moved by it (rounded), into ``out``, and the means of all rows from then on."""
+    """Rows (C, M) less their mean (rounded) where that is ``large``, in ``out``; and what remains of all the means."""
     offset = np.where(large, centre, 0).astype(out.dtype)
     return np.subtract(rows, offset[:, None], out=out), centre - offset
 

@@ -55,10 +55,10 @@ _exact = ContextVar("minires.exact", default=0)  # how many `exact` blocks are o
 class exact(contextlib.ContextDecorator):
     """Convolve directly inside ``with exact(): …`` or ``@exact()``, forward and backward: slower, but exactly local.
 
-    Otherwise, in float32 and on the device "cpu", 3×3 convolutions of many channels are Winograd's, in tiles of four
-    rows. An output then also depends on the other input rows that its tile sees, as far as three rows beyond its own
-    receptive field: by a rounding error, or entirely where these hold a NaN. So does a gradient. Inside, what is
-    outside the receptive field does not count at all, as is always so in float64 and on a GPU.
+    Otherwise, in float32 and on the device "cpu", 3×3 convolutions of many channels use Winograd's algorithm, in tiles
+    of four rows. An output then also depends on the other input rows that its tile sees, up to three rows beyond its
+    own receptive field: by a rounding error, or entirely where these hold a NaN. So does a gradient. Inside `exact`,
+    nothing outside the receptive field counts at all, as is always so in float64 and on a GPU.
     """
 
     def __enter__(self):

@@ -47,7 +47,7 @@ def relu_into(x, y):
 
 
 def relu_backward(grad_y, y):
-    """`definition.relu_backward`: 0 where y ≤ 0, else the gradient. An output of ReLU is either 0 or > 0, or NaN."""
+    """`definition.relu_backward`: 0 where y ≤ 0, else the gradient. An output of ReLU is 0, positive or NaN."""
     grad_x = np.empty_like(grad_y)
 
     def work(grad_y, y, grad_x):

@@ -1,10 +1,10 @@
 """Sums and extrema in NumPy; the definitions are in `definition`.
 
 NumPy adds pairwise along the innermost axis in memory, so that the rounding error of a float32 sum hardly grows with
-its length. Along the others it adds one by one: the sum of 50,000 rows has an error of 3·10⁻⁶, that of four million
-equal rows one of 4 %. Here BLAS adds runs of `RUN` entries, as a product with ones, and the sums of the runs are added
-in float64: the error is 10⁻⁷, whatever the length. This takes as long where rows are long, and an eighth where they are
-short.
+its length. Along the other axes it adds one by one: the sum of 50,000 rows is off by 3·10⁻⁶, that of four million equal
+rows by 4 %. Here BLAS adds runs of `RUN` entries, as a product with ones, and the sums of the runs are added in
+float64: the error is 10⁻⁷, whatever the length. Where rows are long, this takes as long as NumPy does; where they are
+short, an eighth of that.
 """
 
 import functools
@@ -21,13 +21,13 @@ __all__ = ["argmax", "argmin", "reduce_max", "reduce_min", "reduce_sum", "row_pr
 FEW = 8  # summands that may be added one by one
 
 # Of values that round little enough, those found fastest by `python -m benchmarks tune`.
-SMALL = 4096  # entries up to which float64 takes less time than the calls
-RUN = 32  # entries that BLAS adds in float32: more round more
-PRODUCTS = 128  # the same, of products: BLAS adds these in 64 sums side by side, or nearly as many
+SMALL = 4096  # entries up to which adding in float64 takes less time than the calls below
+RUN = 32  # entries that BLAS adds in float32; longer runs round more
+PRODUCTS = 128  # the same for products, which BLAS adds in some 64 sums side by side
 
 
 def reduce_sum(x, axes, keepdims=False):
-    """`definition.reduce_sum`: Σ x over the axes. The result lies in memory as x does."""
+    """`definition.reduce_sum`: Σ x over the axes. The axes of the result keep the order that x's have in memory."""
     if math.prod([x.shape[axis] for axis in axes]) <= FEW or x.dtype.kind != "f":
         return np.add.reduce(x, tuple(axes), keepdims=keepdims)
     if x.size <= SMALL:

@@ -5,8 +5,8 @@ depends on when you call it (see `minires.train.fit`). As in PyTorch, schedules 
 another, or after you have set ``group["lr"]`` by hand, goes on from the rate it finds.
 
 PyTorch computes each rate from the last one, so that rounding errors add up: to 6e-13 of the rate in a LinearLR of
-100,000 steps. Here a rate that nothing else has changed is computed from t alone; one that was changed, from the rate
-and the t at which it was changed.
+100,000 steps. Here a rate that nothing else has changed is computed from t alone; one that was changed, from the t and
+the rate at which that happened.
 """
 
 from .base import LRScheduler

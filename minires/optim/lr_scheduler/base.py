@@ -13,17 +13,17 @@ from .checks import alike, an_optimizer, whole
 class LRScheduler:
     """Base of the schedules: counts steps and writes the rates.
 
-    A subclass defines `lr`, the rate at step t of a group that started from a given rate, which multiplies that rate
-    (and may add something). Or, in PyTorch's way, it defines `get_lr`, which returns the rates of all groups at
+    A subclass defines `lr`, the rate at step t of a group that started from a given rate: a multiple of that rate, to
+    which something may be added. Or, as in PyTorch, it defines `get_lr`, which returns the rates of all groups at
     `last_epoch`.
 
     optimizer: its groups are driven; a group that is added later is driven from then on. settings: what makes it this
-    schedule, by name. last_epoch: t, named as in PyTorch; as an argument, the last t of a run that goes on here, whose
-    groups have their "initial_lr". (A state that was saved is restored with `load_state_dict`.)
+    schedule, by name. last_epoch: t, named as in PyTorch; as an argument, the last t of a run that continues here,
+    whose groups have an "initial_lr". (A saved state is restored with `load_state_dict`.)
 
     base_lrs: the rate each group had before its first schedule. anchors: for each group, the rate and the t from which
-    its rate is computed: those before the first step (t = −1), or those at which something else has changed the rate.
-    drives: names of the group settings it writes.
+    its rate is computed: those before the first step (t = −1), or those at which something else changed the rate.
+    drives: the names of the group settings that it writes.
 
     Raises TypeError or ValueError for settings that are not numbers or out of range.
     """
@@ -54,12 +54,12 @@ class LRScheduler:
         raise TypeError(f"{type(self).__name__}: a schedule must define lr(self, t, base_lr), or get_lr(self)")
 
     def ratio(self, since: int, t: int) -> float:
-        """What the rate is multiplied by between two steps, apart from what is added; 1 where it has been 0."""
+        """What the rate is multiplied by between two steps, apart from what is added; 1 where it was 0 before."""
         before, now = (self.lr(s, 1.0) - self.lr(s, 0.0) for s in (since, t))
         return now / before if before else 1.0
 
     def get_lr(self) -> list[float]:
-        """The rates of all groups at `last_epoch`, from those they have."""
+        """The rates of all groups at `last_epoch`, from those they have now."""
         return [self._next(i, group["lr"]) for i, group in enumerate(self.optimizer.param_groups)]
 
     def values(self, t: int, group: int) -> Settings:
@@ -79,7 +79,7 @@ class LRScheduler:
 
     # ── state ──
     def state_dict(self) -> dict[str, Any]:
-        """All it needs to go on, with the name and settings of the schedule, in plain values that JSON can hold."""
+        """All that it needs to continue, with the schedule's name and settings, in plain values that JSON can hold."""
         self._greet()
         groups = self.optimizer.param_groups
         return {
@@ -92,8 +92,8 @@ class LRScheduler:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken. Raises ValueError, and changes nothing, if another schedule made it.
 
-        Unlike PyTorch's, it writes the rates into the groups, whether or not the optimiser's state is loaded, too; and
-        it does not take over the saved settings: a longer cosine is another schedule.
+        Unlike PyTorch's, it writes the rates into the groups, whether or not the optimiser's state is loaded as well;
+        and it does not adopt the saved settings: a longer cosine is another schedule.
         """
         self.check_state(state_dict)
         self.last_epoch = operator.index(state_dict["last_epoch"])
@@ -102,7 +102,7 @@ class LRScheduler:
             group.update({name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
     def check_state(self, state_dict: dict[str, Any]) -> None:
-        """Raise ValueError unless the state is of a schedule with this name and these settings, at a step it has."""
+        """Raise ValueError unless the state is of a schedule with this name and these settings, at a possible step."""
         for name, here in self.config().items():
             if state_dict.get(name) != here:
                 raise ValueError(
@@ -159,7 +159,7 @@ class LRScheduler:
         self.anchors = [[base, -1] for base in self.base_lrs]
 
     def _greet(self) -> None:
-        """Take in groups that were added since."""
+        """Take in the groups that have been added since the last step."""
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             if not self.takes_new_groups:
                 raise ValueError(
@@ -210,7 +210,7 @@ class LRScheduler:
 class Timetable(LRScheduler):
     """Base of the schedules whose settings at step t are a pure function of t: they overwrite whatever is there.
 
-    A subclass defines `values`. There are as many groups as at the start.
+    A subclass defines `values` or `lr`. Groups cannot be added later.
     """
 
     takes_new_groups = False

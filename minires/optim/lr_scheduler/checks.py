@@ -1,4 +1,4 @@
-"""Settings of a schedule, checked: each function names the schedule and the setting in what it raises."""
+"""Checks of a schedule's settings; every error names the schedule and the setting."""
 
 import math
 import operator
@@ -56,12 +56,12 @@ def functions(function: str, optimizer: Any, lr_lambda: Any) -> list[Callable[[i
 
 
 def name_of(function: Callable[[int], float]) -> str:
-    """What tells one function from another in a state that is saved."""
+    """What tells one function from another in a saved state."""
     return getattr(function, "__qualname__", type(function).__name__)
 
 
 def alike(here: Any, saved: Any) -> bool:
-    """Whether a saved value is made as the one here: lists as long, the same names, numbers for numbers."""
+    """Whether a saved value has the form of the one here: lists of one length, the same keys, numbers for numbers."""
     if isinstance(here, list | tuple):
         return isinstance(saved, list | tuple) and len(here) == len(saved) and all(map(alike, here, saved))
     if isinstance(here, dict):

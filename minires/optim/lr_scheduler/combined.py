@@ -24,7 +24,7 @@ class _Combined(LRScheduler):
                 raise TypeError(f"{name}: got a {type(part).__name__} as scheduler {i}; expected a schedule")
             if isinstance(part, ReduceLROnPlateau):
                 raise ValueError(
-                    f"{name}: got ReduceLROnPlateau as scheduler {i}, whose step needs a metric; step it besides"
+                    f"{name}: got ReduceLROnPlateau as scheduler {i}, whose step needs a metric; step it separately"
                 )
             if part.optimizer is not optimizer:
                 raise ValueError(f"{name}: scheduler {i} drives another optimiser; build all on the same one")
@@ -64,7 +64,7 @@ class _Combined(LRScheduler):
 class SequentialLR(_Combined):
     """One schedule after another: ``schedulers[i]`` starts, with its own t = 0, at step ``milestones[i − 1]``.
 
-    The first starts from the rate before the first schedule, and so does each other one, whatever the rate is then.
+    Each of them starts from the rate before any schedule, whatever the rate is by then.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class CosineAnnealingWarmRestarts(Timetable):
             whole("CosineAnnealingWarmRestarts", name, value) for name, value in (("T_0", T_0), ("T_mult", T_mult))
         )
         self.eta_min = number("CosineAnnealingWarmRestarts", "eta_min", eta_min)
-        self.fraction = 0.0  # of a step, behind last_epoch
+        self.fraction = 0.0  # of a step, past last_epoch
         super().__init__(optimizer, last_epoch, T_0=self.T_0, T_mult=self.T_mult, eta_min=self.eta_min)
 
     def values(self, t: int, group: int) -> Settings:

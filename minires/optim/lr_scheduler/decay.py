@@ -1,4 +1,4 @@
-"""Schedules that multiply the rate: in jumps, little by little, or as a function of your own says."""
+"""Schedules that multiply the rate: in jumps, little by little, or by a function of your own."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class LinearLR(LRScheduler):
 
     Source: Goyal et al. 2017 (arXiv 1706.02677), section 2.2, "gradual warmup". To continue with another schedule:
     ``SequentialLR(optimizer, [LinearLR(optimizer, 0.1, total_iters=20), CosineAnnealingLR(optimizer, 380)], [20])``; or
-    step another one, too, which then counts from the start.
+    step the other one as well, which then counts from the start.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class PolynomialLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """η(t) = η_min + (η₀ − η_min)·(1 + cos(π·t / T_max)) / 2; beyond T_max it rises again.
 
-    At the bottom nothing is left of the other schedules' factors: it rises towards η₀, the rate before the first
-    schedule, as in PyTorch.
+    At the bottom, nothing is left of other schedules' factors: from there it rises towards η₀, the rate before the
+    first schedule, as in PyTorch.
 
     Source: Loshchilov & Hutter 2017 (arXiv 1608.03983), equation 5, without restarts.
     """

@@ -12,12 +12,12 @@ from .checks import an_optimizer, each, number, whole
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """η ← max(η·factor, min_lr) when a metric has not become better for more than ``patience`` steps.
+    """η ← max(η·factor, min_lr) when a metric has not improved for more than ``patience`` steps.
 
-    ``step(metrics)`` is given the metric: a loss (mode "min") or an accuracy ("max"). Better is: below
-    best·(1 − threshold), or with threshold_mode "abs" below best − threshold; with "max" above best·(1 + threshold), or
-    best + threshold. After a reduction, the next ``cooldown`` steps do not count. A reduction of eps or less is left
-    out. ``min_lr`` may be a list, one number for each group.
+    ``step(metrics)`` is given the metric: a loss (mode "min") or an accuracy ("max"). A loss improves below
+    best·(1 − threshold), or with threshold_mode "abs" below best − threshold; an accuracy above best·(1 + threshold),
+    or best + threshold. After a reduction, the next ``cooldown`` steps do not count. A reduction of eps or less is not
+    made. ``min_lr`` may be a list, one number for each group.
     """
 
     def __init__(
@@ -102,4 +102,4 @@ class ReduceLROnPlateau(LRScheduler):
             setattr(self, name, state_dict[name])
 
     def _greet(self) -> None:
-        """A group that was added since is reduced from then on, too."""
+        """Nothing to do: a group that is added is reduced from then on, like the others."""
