@@ -224,9 +224,10 @@ class _Decisions(autograd.Recorder):
             self.found.append(inputs[0] > 0)
         elif op.name in ("Maximum", "Minimum"):
             self.found.append(np.asarray(inputs[0]) > np.asarray(inputs[1]))
-        for name in ("tap", "inside", "first", "attained"):  # MaxPool2d, Clamp, Max, Amax and Amin
-            if isinstance(getattr(op, name, None), np.ndarray):
-                self.found.append(getattr(op, name))
+        for name, saved in vars(op).items():  # a mask of Clamp, Where, Amax, …; the place that MaxPool2d or Max took
+            for value in saved if isinstance(saved, tuple) else (saved,):
+                if isinstance(value, np.ndarray) and (value.dtype == bool or name in ("tap", "first")):
+                    self.found.append(value)
 
 
 def make_subject(

@@ -153,8 +153,8 @@ def fit(
 
     with tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar:
         if resumed and progress:
-            where = f"at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "not: it is complete"
-            bar.write(f"fit: {checkpoint} goes on {where}", file=sys.stderr)
+            where = f"goes on at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "is complete"
+            bar.write(f"fit: {checkpoint} {where}", file=sys.stderr)
         elif saved is not None and progress:
             bar.write(f"fit: a new run, from the weights in {checkpoint}", file=sys.stderr)
         try:

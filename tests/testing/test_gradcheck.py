@@ -9,6 +9,7 @@ from minires import kernels, models, nn
 from minires.nn import functional as F
 from minires.ops.activation import ReLU
 from minires.testing import GradCheckError, VacuousCheckWarning, gradcheck
+from minires.testing.subject import _Decisions
 
 
 def _identity(backward):
@@ -525,3 +526,32 @@ def test_lstm_cell_with_states_turned_weights_and_other_gates_is_recognised():
     report = gradcheck((forward, backward), *arrays, raise_on_failure=False)
     assert {f.input: f.kind for f in report.failures} == dict.fromkeys((0, 1, 3, 4, 5), "lstm")
     assert "the factor 1 − i in the derivative of the input gate is missing" in report.failures[0].likely
+
+
+@pytest.mark.parametrize(
+    "kinked",
+    [
+        lambda x: x.relu(),
+        lambda x: F.leaky_relu(x),
+        lambda x: x.abs(),
+        lambda x: x.clamp(-1, 1),
+        lambda x: mr.maximum(x, 0.5),
+        lambda x: mr.where(x > 0, x, 0.1 * x),
+        lambda x: F.relu6(x),
+        lambda x: F.hardswish(x),
+        lambda x: F.elu(x, 2.0),
+        lambda x: x.max(1)[0],
+        lambda x: x.amin(0),
+        lambda x: F.max_pool2d(x[None, None], 2),
+    ],
+)
+def test_on_the_other_side_of_a_kink_the_decisions_differ(kinked):
+    def decisions(array):
+        seen = _Decisions()
+        with mr.autograd.switch(recorder=seen):
+            kinked(mr.tensor(array, requires_grad=True))
+        return seen.found
+
+    x = np.linspace(-3, 3, 24).reshape(4, 6)
+    here, same, there = (decisions(array) for array in (x, x + 1e-9, -x))
+    assert here and all(map(np.array_equal, here, same)) and not all(map(np.array_equal, here, there))
