@@ -346,26 +346,33 @@ class Tensor(InPlace, Names, Shapes):
 
     # elementwise functions
     def neg(self):
+        """−x."""
         return -self
 
     def exp(self):
+        """eˣ."""
         return apply(elementwise.Exp, self)
 
     def log(self):
+        """Natural logarithm."""
         return apply(elementwise.Log, self)
 
     def sqrt(self):
+        """Square root; its derivative at 0 is infinite."""
         return apply(elementwise.Sqrt, self)
 
     def abs(self):
+        """|x|; the derivative at 0 is 0."""
         return apply(elementwise.Abs, self)
 
     def clamp(self, min=None, max=None):
+        """min(max(x, min), max): numbers or tensors, at least one of them."""
         if isinstance(min, Tensor | np.ndarray) or isinstance(max, Tensor | np.ndarray):
             return apply(elementwise.Clamp, *_promoted("clamp", self, min, max))
         return apply(elementwise.Clamp, self, _plain(min), _plain(max))
 
     def masked_fill(self, mask, value):
+        """x, with ``value`` where the bool ``mask`` holds."""
         mask, value = _plain(mask), _plain(value)
         if not isinstance(mask, Tensor) or mask.dtype.kind != "b":
             raise TypeError(f"masked_fill: got a mask {mask!r:.60}, expected a bool tensor, such as x > 0")
@@ -377,28 +384,36 @@ class Tensor(InPlace, Names, Shapes):
         return filled
 
     def relu(self):
+        """max(x, 0); the derivative at 0 is 0."""
         return apply(activation.ReLU, self)
 
     def sigmoid(self):
+        """1/(1 + e⁻ˣ)."""
         return apply(activation.Sigmoid, self)
 
     def tanh(self):
+        """tanh x."""
         return apply(activation.Tanh, self)
 
     # reductions
     def sum(self, dim=None, keepdim=False):
+        """Sum of all entries, or along ``dim``, one or several."""
         return apply(reduce.Sum, self, axis=dim, keepdims=keepdim)
 
     def mean(self, dim=None, keepdim=False):
+        """Mean of all entries, or along ``dim``, one or several."""
         return apply(reduce.Mean, self, axis=dim, keepdims=keepdim)
 
     def prod(self, dim=None, keepdim=False):
+        """Product of all entries, or along ``dim``."""
         return apply(reduce.Prod, self, axis=dim, keepdims=keepdim)
 
     def cumsum(self, dim):
+        """Sums of the first 1, 2, 3, … entries along ``dim``."""
         return apply(reduce.Cumsum, self, axis=dim)
 
     def norm(self, p="fro", dim=None, keepdim=False):
+        """‖x‖ of all entries, or along ``dim``: p = 2 (or "fro"), 1 or inf."""
         if p in ("fro", 2):
             return apply(reduce.Norm, self, axis=dim, keepdims=keepdim)
         if p not in (1, math.inf):
@@ -406,9 +421,11 @@ class Tensor(InPlace, Names, Shapes):
         return self.abs().sum(dim, keepdim) if p == 1 else self.abs().amax(dim, keepdim)
 
     def var(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
+        """Variance, Σ(x − x̄)²/(n − correction), where unbiased=True is correction=1."""
         return self._spread(reduce.Var, dim, unbiased, keepdim, correction)
 
     def std(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
+        """Standard deviation, the square root of `var`."""
         return self._spread(reduce.Std, dim, unbiased, keepdim, correction)
 
     def _spread(self, op_class, dim, unbiased, keepdim, correction):
@@ -430,12 +447,15 @@ class Tensor(InPlace, Names, Shapes):
         return Tensor(np.moveaxis(rows.shape[-1] - 1 - order if descending else order, -1, dim))
 
     def amax(self, dim=None, keepdim=False):
+        """Largest value of all entries, or along ``dim``, one or several; equal ones share the gradient."""
         return apply(reduce.Amax, self, axis=dim, keepdims=keepdim)
 
     def amin(self, dim=None, keepdim=False):
+        """Smallest value of all entries, or along ``dim``, one or several; equal ones share the gradient."""
         return apply(reduce.Amin, self, axis=dim, keepdims=keepdim)
 
     def max(self, dim=None, keepdim=False):
+        """Largest value; along ``dim`` with its (first) index, which gets the gradient; `maximum` if given a tensor."""
         if dim is None:
             return apply(reduce.Amax, self, of_nan=True)
         if isinstance(dim, Tensor):  # x.max(y) is maximum(x, y)
@@ -443,6 +463,7 @@ class Tensor(InPlace, Names, Shapes):
         return self._extreme(reduce.Max, dim, keepdim)
 
     def min(self, dim=None, keepdim=False):
+        """Smallest value; along ``dim`` with its (first) index, which gets the gradient; `minimum` if given a tensor."""
         if dim is None:
             return apply(reduce.Amin, self, of_nan=True)
         if isinstance(dim, Tensor):  # x.min(y) is minimum(x, y)
@@ -455,14 +476,17 @@ class Tensor(InPlace, Names, Shapes):
 
     # shape
     def reshape(self, *sizes):
+        """The same entries in another shape; one size may be −1."""
         return apply(shape.Reshape, self, shape=_sizes(sizes))
 
     view = reshape  # an array that cannot be viewed in the new shape is copied
 
     def permute(self, *dims):
+        """The axes in another order."""
         return apply(shape.Permute, self, axes=_sizes(dims))
 
     def expand(self, *sizes):
+        """A view with axes of size 1 repeated, and axes put in front; −1 leaves a size as it is."""
         return apply(shape.Expand, self, shape=_sizes(sizes))
 
     def __getitem__(self, key):

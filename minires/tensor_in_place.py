@@ -39,30 +39,39 @@ class InPlace:
         _put("setitem", self, tuple([k if type(k) in BASIC else position(k, self.data) for k in keys]), values)
 
     def add_(self, other, *, alpha=1):
+        """x += alpha · other."""
         return _overwritten("add_", self, self.add(other, alpha=alpha))
 
     def sub_(self, other, *, alpha=1):
+        """x −= alpha · other."""
         return _overwritten("sub_", self, self.sub(other, alpha=alpha))
 
     def mul_(self, other):
+        """x *= other."""
         return _overwritten("mul_", self, self.mul(other))
 
     def div_(self, other):
+        """x /= other."""
         return _overwritten("div_", self, self.div(other))
 
     def fill_(self, value):
+        """Make every entry ``value``."""
         return _put("fill_", self, ..., value)
 
     def zero_(self):
+        """Make every entry 0."""
         return _put("zero_", self, ..., 0)
 
     def copy_(self, source, non_blocking=False):
+        """Copy the entries of ``source``, which broadcasts."""
         return _put("copy_", self, ..., source)
 
     def normal_(self, mean=0.0, std=1.0):
+        """Draw every entry from a normal distribution."""
         return _put("normal_", self, ..., mean + std * generator().standard_normal(self.shape, np.float64))
 
     def uniform_(self, low=0.0, high=1.0):
+        """Draw every entry uniformly from [low, high)."""
         return _put("uniform_", self, ..., low + (high - low) * generator().random(self.shape, np.float64))
 
 

@@ -75,35 +75,45 @@ class Names:
         return self - other if alpha == 1 else self.add(other, alpha=-alpha)
 
     def mul(self, other):
+        """x · other."""
         return self * other
 
     def div(self, other, *, rounding_mode=None):
+        """x / other."""
         if rounding_mode is not None:
             raise ValueError(f"div: got rounding_mode={rounding_mode!r}, expected None; to round, use NumPy on .data")
         return self / other
 
     def pow(self, exponent):
+        """x ** exponent."""
         return self**exponent
 
     def matmul(self, other):
+        """x @ other."""
         return self @ other
 
     def eq(self, other):
+        """x == other."""
         return self == other
 
     def ne(self, other):
+        """x != other."""
         return self != other
 
     def lt(self, other):
+        """x < other."""
         return self < other
 
     def le(self, other):
+        """x <= other."""
         return self <= other
 
     def gt(self, other):
+        """x > other."""
         return self > other
 
     def ge(self, other):
+        """x >= other."""
         return self >= other
 
     # products that want vectors or matrices

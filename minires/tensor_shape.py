@@ -22,6 +22,7 @@ class Shapes:
     __slots__ = ()
 
     def flatten(self, start_dim=0, end_dim=-1):
+        """Axes ``start_dim`` to ``end_dim`` made one."""
         start, end = (reduce.axis_of("flatten", self.ndim, d) for d in (start_dim, end_dim))
         if start > end:
             raise ValueError(f"flatten: got start_dim={start_dim} behind end_dim={end_dim} for shape {self.shape}")
@@ -29,6 +30,7 @@ class Shapes:
         return self.reshape(*self.shape[:start], merged, *self.shape[end + 1 :])
 
     def transpose(self, dim0, dim1):
+        """Two axes exchanged."""
         axes = list(range(self.ndim))
         if axes:
             dim0, dim1 = (reduce.axis_of("transpose", self.ndim, d) for d in (dim0, dim1))
@@ -36,25 +38,31 @@ class Shapes:
         return self.permute(*axes)
 
     def squeeze(self, dim=None):
+        """Without the axes of size 1, or without those given."""
         gone = reduce.axes_of("squeeze", self.ndim, dim)
         return self.reshape(*(n for i, n in enumerate(self.shape) if not (i in gone and n == 1)))
 
     def unsqueeze(self, dim):
+        """With an axis of size 1 put in at ``dim``."""
         dim = reduce.axis_of("unsqueeze", self.ndim + 1, dim)
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
     def t(self):
+        """The transpose of a matrix."""
         if self.ndim > 2:
             raise ValueError(f"t: got a tensor of shape {self.shape}, expected two dimensions at most; use transpose")
         return self.permute(*reversed(range(self.ndim)))
 
     def expand_as(self, other):
+        """`expand` to the shape of another tensor."""
         return self.expand(*other.shape)
 
     def view_as(self, other):
+        """`reshape` to the shape of another tensor."""
         return self.view(*other.shape)
 
     def repeat(self, *sizes):
+        """Copies side by side: ``sizes`` says how many along each axis."""
         sizes = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
         if len(sizes) < self.ndim:
             raise ValueError(f"repeat: got {len(sizes)} numbers for shape {self.shape}; give one for each dimension")
@@ -66,6 +74,7 @@ class Shapes:
 
     # parts
     def narrow(self, dim, start, length):
+        """``length`` entries along ``dim`` from ``start`` on."""
         dim = reduce.axis_of("narrow", self.ndim, dim)
         start, length = whole("narrow", start), whole("narrow", length)
         n = self.shape[dim] if self.ndim else 0
