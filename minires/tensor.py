@@ -455,7 +455,7 @@ class Tensor(InPlace, Names, Shapes):
         return apply(reduce.Amin, self, axis=dim, keepdims=keepdim)
 
     def max(self, dim=None, keepdim=False):
-        """Largest value; along ``dim`` with its (first) index, which gets the gradient; `maximum` if given a tensor."""
+        """Largest value; along ``dim`` with its (first) index, which gets the gradient; `maximum` of a tensor."""
         if dim is None:
             return apply(reduce.Amax, self, of_nan=True)
         if isinstance(dim, Tensor):  # x.max(y) is maximum(x, y)
@@ -463,7 +463,7 @@ class Tensor(InPlace, Names, Shapes):
         return self._extreme(reduce.Max, dim, keepdim)
 
     def min(self, dim=None, keepdim=False):
-        """Smallest value; along ``dim`` with its (first) index, which gets the gradient; `minimum` if given a tensor."""
+        """Smallest value; along ``dim`` with its (first) index, which gets the gradient; `minimum` of a tensor."""
         if dim is None:
             return apply(reduce.Amin, self, of_nan=True)
         if isinstance(dim, Tensor):  # x.min(y) is minimum(x, y)
