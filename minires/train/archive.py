@@ -39,7 +39,10 @@ def write(path: str | os.PathLike, meta: dict[str, Any], arrays: dict[str, np.nd
     text = to_json({"format": FORMAT, "version": VERSION, **meta, "members": members})
     digest = hashlib.sha256(text.encode()).hexdigest()
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, meta=np.array(text), sha256=np.array(digest), **arrays)  # type: ignore[arg-type]
+        try:
+            np.savez(file, meta=np.array(text), sha256=np.array(digest), **arrays)  # type: ignore[arg-type]
+        except ValueError as error:  # an interrupt can leave a member open, of which zipfile then complains instead
+            raise (error.__context__ or error) from None
 
 
 def to_json(value: Any) -> str:
