@@ -60,6 +60,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         if full := _disk_full(error):
             text = f"{os.strerror(full)}: not written, and what was there before is unchanged. Free some space (or ask"
             raise OSError(full, f"{text} for a larger quota), or choose another folder", str(path)) from error
+        if isinstance(error, OSError) and error.filename in (temporary, str(temporary)):
+            error.filename = str(path)  # the only name that the caller knows
         raise
     finally:
         if handle is not None:

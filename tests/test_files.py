@@ -204,6 +204,13 @@ def test_threads_may_write_the_same_file(tmp_path):
     assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text(encoding="utf-8") in texts
 
 
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    path = tmp_path / "no folder" / "run.npz"
+    with pytest.raises(FileNotFoundError) as caught:
+        write(path)
+    assert caught.value.filename == str(path) and str(path) in str(caught.value)
+
+
 # ── full disks ──
 
 FULL = """
