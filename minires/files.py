@@ -30,8 +30,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path in the same folder; the file written there replaces ``path`` if the block succeeds.
 
     After an exception, the temporary file is removed and ``path`` is as it was. After a kill, the next call for this
-    path removes it. A link stays a link, and the file keeps its permissions. Raises OSError, which names the file and
-    says what to do, if the disk is full or something other than a file has this name.
+    path removes it. A link stays a link, and the file keeps its permissions and, as far as the system allows, its group
+    and owner. Raises OSError, which names the file and says what to do, if the disk is full or something other than a
+    file has this name.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
@@ -41,8 +42,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     handle = None
     try:
         handle = _create(temporary)
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-        if mode is not None:  # before there is anything to read
+        mode = None
+        if target.exists():  # before there is anything to read
+            mode = stat.S_IMODE(target.stat().st_mode)
+            _give(temporary, target.stat())
             os.chmod(temporary, mode | stat.S_IRUSR | stat.S_IWUSR)
         yield temporary
         if mode is not None:
@@ -57,6 +60,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         if full := _disk_full(error):
             text = f"{os.strerror(full)}: not written, and what was there before is unchanged. Free some space (or ask"
             raise OSError(full, f"{text} for a larger quota), or choose another folder", str(path)) from error
+        if isinstance(error, OSError) and error.filename in (temporary, str(temporary)):
+            error.filename = str(path)  # the only name that the caller knows
         raise
     finally:
         if handle is not None:
@@ -149,6 +154,14 @@ def _create(path: Path) -> int:
         if _is_at(handle, path):  # else somebody found it before it was locked, and removed it
             return handle
         os.close(handle)
+
+
+def _give(path: Path, to: os.stat_result) -> None:
+    """Set the group, for which half of the permissions are, and the owner, as far as this process may."""
+    if sys.platform != "win32":
+        for owner, group in ((-1, to.st_gid), (to.st_uid, -1)):
+            with contextlib.suppress(OSError):
+                os.chown(path, owner, group)
 
 
 def _remove_unless_held(path: str) -> None:

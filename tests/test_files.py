@@ -60,6 +60,33 @@ def test_permissions_stay(tmp_path, mode):
 
 
 @posix
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may give files away")
+def test_group_and_owner_stay(tmp_path):
+    """Otherwise a file that one group may read would be open to another."""
+    path = tmp_path / "run.npz"
+    path.touch()
+    os.chown(path, 1234, 4321)
+    path.chmod(0o640)
+    with replacing(path) as temporary:
+        status = temporary.stat()
+        assert (status.st_uid, status.st_gid) == (1234, 4321)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 4321, 0o640)
+
+
+@posix
+def test_a_file_of_a_group_and_owner_that_cannot_be_given_is_written(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "chown", refuse)
+    path = tmp_path / "run.npz"
+    path.touch()
+    write(path)
+    assert path.read_text(encoding="utf-8") == "new"
+
+
+@posix
 def test_a_new_file_has_the_permissions_that_open_gives(tmp_path):
     before = os.umask(0o027)
     try:
@@ -175,6 +202,13 @@ def test_threads_may_write_the_same_file(tmp_path):
     for thread in threads:
         thread.join()
     assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text(encoding="utf-8") in texts
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    path = tmp_path / "no folder" / "run.npz"
+    with pytest.raises(FileNotFoundError) as caught:
+        write(path)
+    assert caught.value.filename == str(path) and str(path) in str(caught.value)
 
 
 # ── full disks ──

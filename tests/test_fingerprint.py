@@ -208,6 +208,28 @@ def test_another_loss_augmentation_or_image_is_another_run(tmp_path, there, here
     go(run, **there)  # and the same goes on
 
 
+@pytest.mark.parametrize(
+    "tag", [[(1, 2)], {1: "a"}, {"a": (np.float32(0.5), np.bool_(True))}], ids=["tuple", "key", "NumPy"]
+)
+def test_options_of_the_optimizer_that_json_changes_are_still_the_same(tmp_path, tag):
+    """A tuple comes back from the file as a list, a number as a key as text."""
+    options = {"batch_size": 4, "progress": False, "checkpoint": tmp_path / "run.npz"}
+    for epochs in (1, 2):
+        model, _, _ = small()
+        history = fit(
+            model, DATA, optim.SGD([{"params": model.parameters(), "tag": tag}], 0.1), epochs=epochs, **options
+        )
+    assert len(history.train_loss) == 2
+
+
+def test_what_json_cannot_hold_is_named_before_any_training(tmp_path):
+    model, _, _ = small()
+    optimizer = optim.SGD([{"params": model.parameters(), "tag": np.arange(2)}], 0.1)
+    with pytest.raises(TypeError, match=r"got array\(\[0, 1\]\) \(ndarray\) among the options of the optimizer"):
+        fit(model, DATA, optimizer, epochs=1, batch_size=4, progress=False, checkpoint=tmp_path / "run.npz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_dataset_of_ones_own_is_known_by_what_it_hands_out(tmp_path):
     class Doubled(Dataset):
         def __getitem__(self, index):

@@ -444,6 +444,23 @@ def test_a_state_that_does_not_fit_changes_nothing(make, message):
     assert same(other.state_dict(), before)
 
 
+@pytest.mark.parametrize("where", [("state",), ("state", 0), ("param_groups",), ("param_groups", 0)], ids=repr)
+@pytest.mark.parametrize("odd", [None, 1.5, "x", [1], {"zz": 1}], ids=repr)
+def test_what_is_no_state_is_named_as_such_and_changes_nothing(where, odd):
+    p = nn.Parameter(np.ones(3))
+    optimizer = optim.Adam([p])
+    p.grad = np.ones(3)
+    optimizer.step()
+    before, state = optimizer.state_dict(), optimizer.state_dict()
+    place = state
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = odd
+    with pytest.raises(ValueError, match=r"Adam\.load_state_dict: got"):
+        optimizer.load_state_dict(state)
+    assert same(optimizer.state_dict(), before)
+
+
 # ── bad input ──
 
 P = nn.Parameter(np.ones(2))

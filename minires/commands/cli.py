@@ -1,6 +1,7 @@
 """The command line: ``minires compare`` and the other commands, each in the file of its name."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     ``grade`` returns 3 if grading worked and points are missing.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe on Windows, for one, has no ✓; stderr writes \u2713 by itself
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")
     try:

@@ -97,6 +97,8 @@ def run_lesson(lesson: Lesson, quick: bool) -> int:
     """Run a lesson in a separate process, and return its exit code: 1 if a claim failed."""
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")]))
+    encoding = environment.get("PYTHONIOENCODING", "").partition(":")[0]
+    environment["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"  # as `cli.main` does for this process
     command = [sys.executable, str(lesson.path), *(["--quick"] if quick else [])]
     return subprocess.run(command, env=environment, check=False).returncode
 

@@ -36,7 +36,7 @@ def fetch(url: str, part: Path, md5: str, *, progress: bool = True, timeout: flo
     except HTTPError as error:
         error.close()
         # A range that begins at the end of the file cannot be served: all of it is here already.
-        if error.code != RANGE_NOT_SATISFIABLE:
+        if error.code != RANGE_NOT_SATISFIABLE or not have:
             raise ConnectionError(
                 f"fetch: the server refused {url}: {error.code} {error.reason}; try again later"
             ) from error
@@ -61,7 +61,7 @@ def _save(response: HTTPResponse, part: Path, have: int, progress: bool) -> None
     resumed = response.status == 206  # anything else sends the file from its beginning
     have = have if resumed else 0
     length = response.headers.get("Content-Length")
-    total = have + int(length) if length else None
+    total = have + int(length) if length and length.isdecimal() else None
     with (
         part.open("ab" if resumed else "wb") as file,
         tqdm(desc=part.stem, total=total, initial=have, unit="B", unit_scale=True, disable=not progress) as bar,

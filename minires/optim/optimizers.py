@@ -205,7 +205,7 @@ class Optimizer:
     def _read_state(self, state_dict: dict[str, Any]) -> tuple[list[Settings], dict[int, dict[str, Any]]]:
         """Groups and states as this optimiser holds them, once all of them have been checked."""
         who, params = f"{self.name}.load_state_dict", self._all()
-        if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
+        if not _is_state(state_dict):
             raise ValueError(f"{who}: got no state; expected what state_dict() returned")
         groups = [dict(saved) for saved in state_dict["param_groups"]]
         counts = [[len(g.get("params", ())) for g in gs] for gs in (groups, self.param_groups)]
@@ -336,6 +336,19 @@ def decayed(w: Any, g: Any, group: Settings) -> Any:
             return g + group["weight_decay"] * w
         w *= 1 - group["lr"] * group["weight_decay"]
     return g
+
+
+def _is_state(value: Any) -> bool:
+    """Whether it is built as what `Optimizer.state_dict` returns: groups with parameters, and entries by number."""
+    if not isinstance(value, dict) or not isinstance(value.get("param_groups"), list | tuple):
+        return False
+    groups, state = value["param_groups"], value.get("state")
+    return (
+        isinstance(state, dict)
+        and all(str(i).removeprefix("-").isdecimal() for i in state)
+        and all(isinstance(part, dict) for part in (*groups, *state.values()))
+        and all(isinstance(group.get("params", ()), list | tuple) for group in groups)
+    )
 
 
 def _is_count(value: Any) -> bool:

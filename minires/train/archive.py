@@ -36,10 +36,27 @@ def write(path: str | os.PathLike, meta: dict[str, Any], arrays: dict[str, np.nd
         if array.dtype.hasobject:
             raise TypeError(f"Checkpoint.save: got {name} of dtype {array.dtype}; expected an array of numbers")
     members = [[name, array.dtype.str, list(array.shape), _sha256(array)] for name, array in arrays.items()]
-    text = json.dumps({"format": FORMAT, "version": VERSION, **meta, "members": members})
+    text = to_json({"format": FORMAT, "version": VERSION, **meta, "members": members})
     digest = hashlib.sha256(text.encode()).hexdigest()
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, meta=np.array(text), sha256=np.array(digest), **arrays)  # type: ignore[arg-type]
+        try:
+            np.savez(file, meta=np.array(text), sha256=np.array(digest), **arrays)  # type: ignore[arg-type]
+        except ValueError as error:  # an interrupt can leave a member open, of which zipfile then complains instead
+            raise (error.__context__ or error) from None
+
+
+def to_json(value: Any) -> str:
+    """JSON text, in which NumPy's numbers are Python's. Raises TypeError, saying which, for what JSON cannot hold."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, np.generic):
+            return part.item()
+        raise TypeError(
+            f"checkpoint: got {part!r} ({type(part).__name__}) among the options of the optimizer or what is saved "
+            "beside it; expected numbers, text, and lists and dicts of them; convert it, as with array.tolist()"
+        )
+
+    return json.dumps(value, default=plain)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

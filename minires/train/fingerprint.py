@@ -9,6 +9,7 @@ address. A function or class counts by its name, not by what is in it: two lambd
 from __future__ import annotations
 
 import hashlib
+import json
 import operator
 from collections.abc import Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from ..data.dataset import Dataset
 from ..nn import Module
 from ..optim import LRScheduler, Optimizer
 from ..tensor import Tensor
+from .archive import to_json
 
 Architecture = list[list[Any]]  # of every module, in order: [dotted name, type, {option: value}]
 NOT_COMPUTING = ("training", "recompute_every")  # the mode, which `fit` sets; and where memory is saved
@@ -82,9 +84,9 @@ def of_run(
     loss: Any,
     augment: Any,
 ) -> dict[str, Any]:
-    """What must be the same when `fit` continues a run, apart from the network: plain values by name."""
+    """What must be the same when `fit` continues a run, apart from the network: by name, as it is read from a file."""
     driven = {"params", "initial_lr", *(schedule.drives if schedule is not None else ())}
-    return {
+    run = {
         "number of training examples": len(train_data),
         "checksum of the training examples": checksum(train_data),
         "number of test examples": None if test_data is None else len(test_data),
@@ -95,12 +97,12 @@ def of_run(
         "schedule_every": schedule_every if schedule is not None else None,
         "optimizer": type(optimizer).__name__,
         "settings of the optimizer": [
-            {name: list(v) if isinstance(v, tuple) else v for name, v in group.items() if name not in driven}
-            for group in optimizer.param_groups
+            {name: value for name, value in group.items() if name not in driven} for group in optimizer.param_groups
         ],
         "loss": function(loss),
         "augment": function(augment),
     }
+    return json.loads(to_json(run))
 
 
 def checksum(dataset: Dataset) -> str:

@@ -67,12 +67,16 @@ def archive(files, official, pack) -> bytes:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `payload`; on request cuts the answer after `cut` bytes, ignores ranges, answers `status`, or waits."""
+    """Serves `payload`; on request cuts the answer after `cut` bytes, ignores ranges, answers `status`, or waits.
+
+    `length`: what it says the length is, in place of the true one.
+    """
 
     payload = b""
     cut: int | None = None
     ranges = True
     status: int | None = None
+    length: str | None = None
     pause = 0.0  # seconds, between the quarters of the answer
 
     def __init__(self) -> None:
@@ -107,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = server.payload[first:]
         self.send_response(206 if asked and server.ranges else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", server.length or str(len(body)))
         if asked and server.ranges:
             self.send_header("Content-Range", f"bytes {first}-{len(server.payload) - 1}/{len(server.payload)}")
         self.end_headers()

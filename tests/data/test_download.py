@@ -76,6 +76,18 @@ def test_a_part_longer_than_the_file_is_deleted(server, part):
     assert not part.exists()
 
 
+def test_a_range_refused_that_nobody_asked_for(server, part):
+    server.status = 416
+    with pytest.raises(ConnectionError, match=r"refused .*416"):
+        fetch(server.url, part, server.md5, progress=False)
+
+
+def test_a_length_that_is_no_number_is_passed_over(server, part):
+    server.length = "many"
+    fetch(server.url, part, server.md5, progress=False)
+    assert part.read_bytes() == server.payload
+
+
 def test_a_refusal_keeps_the_part(server, part):
     part.write_bytes(server.payload[:1000])
     server.status = 503
