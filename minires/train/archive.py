@@ -40,9 +40,17 @@ def write(path: str | os.PathLike, meta: dict[str, Any], arrays: dict[str, np.nd
     digest = hashlib.sha256(text.encode()).hexdigest()
     with replacing(path) as temporary, open(temporary, "wb") as file:
         try:
-            np.savez(file, meta=np.array(text), sha256=np.array(digest), **arrays)  # type: ignore[arg-type]
+            _write_members(file, {"meta": np.array(text), "sha256": np.array(digest), **arrays})
         except ValueError as error:  # an interrupt can leave a member open, of which zipfile then complains instead
             raise (error.__context__ or error) from None
+
+
+def _write_members(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
+    """As `np.savez` does; but NumPy 2.0's leaves the archive open after an error, and its destructor complains."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def to_json(value: Any) -> str:
