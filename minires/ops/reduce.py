@@ -213,10 +213,16 @@ class Cumsum(Op):
 
     def forward(self, x, axis):
         self.axis = axis_of("cumsum", x.ndim, axis)
-        dtype = x.dtype if x.dtype.kind == "f" else np.int64
-        return np.cumsum(x, self.axis, dtype) if x.ndim else x.astype(dtype)
+        if x.dtype.kind == "f":
+            return running_sum(x, self.axis)
+        return np.cumsum(x, self.axis, np.int64) if x.ndim else x.astype(np.int64)
 
     def backward(self, grad_output):
         if not grad_output.ndim:
             return grad_output
-        return np.flip(np.cumsum(np.flip(grad_output, self.axis), self.axis), self.axis)
+        return np.flip(running_sum(np.flip(grad_output, self.axis), self.axis), self.axis)
+
+
+def running_sum(x, axis):
+    """Σ of the entries of an axis up to each; in float64, as every sum carries the rounding of those before it."""
+    return np.cumsum(x, axis, np.float64).astype(x.dtype) if x.ndim else x.copy()
