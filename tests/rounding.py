@@ -175,7 +175,9 @@ CASES = {
     },
     **{
         f"einsum {equation}": Case(
-            lambda lib, F, *xs, equation=equation: lib.einsum(equation, *xs), shapes, ("y", "dx", "dw")[: len(shapes) + 1]
+            lambda lib, F, *xs, equation=equation: lib.einsum(equation, *xs),
+            shapes,
+            ("y", "dx", "dw")[: len(shapes) + 1],
         )
         for equation, shapes in (
             ("ij->j", ((50_000, 8),)),
