@@ -234,6 +234,8 @@ RIGHT = [
     _f("log softmax of [40, 0, 0]", lambda x: F.log_softmax(x, 0), lambda rng: [np.array([40.0, 0, 0])]),
     _f("sigmoid of 20·normal", F.sigmoid, normal(ROWS, scale=20.0)),
     _f("sigmoid of 30", F.sigmoid, constant(30.0, (3,))),
+    _f("sigmoid of −715, which underflows", F.sigmoid, constant(-715.0, (3,))),
+    _f("exp of 5·normal", lambda x: x.exp(), normal(ROWS, scale=5.0)),
     _f("tanh of 10·normal", F.tanh, normal(ROWS, scale=10.0)),
     _f("tanh of 15", F.tanh, constant(15.0, (3,))),
     _f("attention, saturated", lambda q, k, v: F.softmax(q @ k.permute(1, 0), 1) @ v,
