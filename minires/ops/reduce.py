@@ -76,7 +76,8 @@ class Mean(Reduce):
         self.setup(x, axis, keepdims)
         if self.count == 0:
             raise ValueError(f"mean: got an empty tensor of shape {x.shape}; a mean needs at least one value")
-        return kernels.of(x).reduce_sum(x, self.axes, keepdims) / self.count
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x  # whose sums overflow beyond 65,504
+        return (kernels.of(x).reduce_sum(wide, self.axes, keepdims) / self.count).astype(x.dtype, copy=False)
 
     def backward(self, grad_output):
         return self.spread(grad_output / self.count)
