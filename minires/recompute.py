@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import random
+from . import random, writes
 from .ops import Op
 from .state import scope, state, switch
 
@@ -26,7 +26,8 @@ def checkpoint(function: Callable[..., Any], *inputs: Any, **options: Any) -> An
     the random state and the running statistics of batch norms (updated once) are those of the plain call, bit for bit.
     Calls may be nested. With ``keep_graph``, what was computed again is kept for the next backward; under `no_grad`,
     nothing is kept at all. Do not change inputs, parameters or modes between forward and backward.
-    Backward raises RuntimeError if the second run computes something else than the first.
+    Backward raises RuntimeError if the second run computes something else than the first, or if an input, or a
+    parameter of the module, has been written in place since.
     """
     segment = Segment(function, inputs, options)
     with switch(segment=segment):
@@ -41,7 +42,7 @@ class Segment:
     def __init__(self, function: Callable[..., Any], inputs: tuple, options: dict[str, Any]):
         self.call = function, inputs, options
         self.ops: list[weakref.ref[Op]] = []  # weak: the ops hold the segment, and unneeded ops may go
-        self.random, self.scope = random.get_state(), scope.get()
+        self.random, self.scope, self.started = random.get_state(), scope.get(), writes.latest
         self.outer, self.complete = state.get().segment, False  # the outer call, while this one runs
 
     def joined(self, op: Op) -> None:
@@ -60,6 +61,13 @@ class Segment:
                 "what they saved; call it outside, or leave that part out of the checkpoint"
             )
         function, inputs, options = self.call
+        parameters = function.parameters() if hasattr(function, "parameters") else ()
+        for tensor in (*inputs, *options.values(), *parameters):
+            if hasattr(tensor, "requires_grad") and writes.latest_of(tensor.data) > self.started:
+                raise RuntimeError(
+                    f"checkpoint: a tensor of shape {tensor.shape} that the function computes from has been written in "
+                    "place since, so it would compute something else. Call backward first, or write to a copy"
+                )
         again = SecondRun()
         before = random.get_state(), scope.get()
         try:

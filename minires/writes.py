@@ -61,12 +61,17 @@ def put(array: Any, key: Any, values: Any) -> None:
     wrote(array)
 
 
+def latest_of(array: Any) -> int:
+    """Serial of the latest write to the array's memory; −1 if there was none."""
+    return _serials.get(id(_owner(array)), -1)
+
+
 def check_unwritten(op: Op) -> None:
     """Raise RuntimeError if an array that the op saved has been written in place since the op ran."""
     for name, value in vars(op).items():
         if name not in SET_BY_THE_ENGINE:
             for array in _arrays(value):
-                if _serials.get(id(_owner(array)), -1) > op.serial:
+                if latest_of(array) > op.serial:
                     raise RuntimeError(
                         f"backward: an array of shape {array.shape} that {op!r} saved has been written in place since, "
                         "by an operator such as +=, an optimiser's step or loading a state, so the gradient would be "

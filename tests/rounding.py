@@ -169,5 +169,22 @@ CASES = {
     "cross entropy with probabilities": Case(
         lambda lib, F, x, t: F.cross_entropy(x, t.detach() ** 2 / 10, reduction="none"), ((500, 300),) * 2, ("y", "dx")
     ),
+    **{
+        f"running sums of {shape} along {dim}": Case(lambda lib, F, x, dim=dim: x.cumsum(dim), (shape,), ("y", "dx"), 1)
+        for shape, dim in (((50_000, 10), 0), ((10, 50_000), 1))
+    },
+    **{
+        f"einsum {equation}": Case(
+            lambda lib, F, *xs, equation=equation: lib.einsum(equation, *xs),
+            shapes,
+            ("y", "dx", "dw")[: len(shapes) + 1],
+        )
+        for equation, shapes in (
+            ("ij->j", ((50_000, 8),)),
+            ("ij,k->jk", ((50_000, 8), (5,))),
+            ("ij,kj->", ((50_000, 8), (6, 8))),
+            ("ij,ij->j", ((50_000, 8),) * 2),
+        )
+    },
     "mse loss": Case(lambda lib, F, x, t: F.mse_loss(x, t.detach()), ((30_000, 20),) * 2, ("y", "dx")),
 }

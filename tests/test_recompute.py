@@ -248,3 +248,20 @@ def test_anomaly_detection_names_the_op():
         pytest.raises(FloatingPointError, match="output of <Log"),
     ):
         mr.checkpoint(lambda x: x.log(), x)
+
+
+@pytest.mark.parametrize("written", ["input", "option", "parameter"])
+def test_what_was_written_since_is_noticed_though_no_op_saved_it(written):
+    scale = nn.Module()
+    scale.factor = nn.Parameter(mr.ones(3))
+    scale.forward = lambda x, shift: F.relu((x + scale.factor + shift) * 2.0)  # of these ops, none saves its inputs
+    x, shift = mr.ones(2, 3, requires_grad=True) * 1.0, mr.ones(3)
+    mr.checkpoint(scale, x, shift=shift).sum().backward()
+    y = mr.checkpoint(scale, x.detach(), shift=shift)
+    with mr.no_grad():
+        {"input": x, "option": shift, "parameter": scale.factor}[written].sub_(5.0)
+    with pytest.raises(RuntimeError, match="has been written in place since, so it would compute"):
+        y.sum().backward()
+    scale.factor.grad = None
+    mr.checkpoint(scale, x.detach(), shift=shift).sum().backward()  # earlier writes do not matter
+    assert scale.factor.grad is not None

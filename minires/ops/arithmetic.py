@@ -150,7 +150,7 @@ class Einsum(Op):
         labels = "".join(self.terms)
         self.result = result if arrow else "".join(sorted(c for c in labels if labels.count(c) == 1))
         check_equation(equation, [a.shape for a in arrays], self.terms, self.result)
-        return np.einsum(f"{terms}->{self.result}", *arrays, optimize=True)
+        return contracted(self.terms, arrays, self.result)
 
     def backward(self, grad_output):
         return [self.gradient(i, grad_output) if self.needs[i] else None for i in range(len(self.arrays))]
@@ -160,9 +160,17 @@ class Einsum(Op):
         term, shape = self.terms[i], self.arrays[i].shape
         terms = [self.result, *self.terms[:i], *self.terms[i + 1 :]]
         shared = "".join(c for c in term if c in "".join(terms))
-        others = *self.arrays[:i], *self.arrays[i + 1 :]
-        grad = np.einsum(f"{','.join(terms)}->{shared}", grad_output, *others, optimize=True)
+        grad = contracted(terms, [grad_output, *self.arrays[:i], *self.arrays[i + 1 :]], shared)
         return np.broadcast_to(grad.reshape([n if c in shared else 1 for c, n in zip(term, shape)]), shape)
+
+
+def contracted(terms, arrays, result):
+    """The einsum of arrays. What one of them alone is summed over comes first: NumPy's would add it one by one."""
+    once = {c for c in "".join(terms) if c not in result and "".join(terms).count(c) == 1}
+    alone = [tuple(axis for axis, c in enumerate(term) if c in once) for term in terms]
+    arrays = [kernels.of(a).reduce_sum(a, axes) if axes else a for a, axes in zip(arrays, alone)]
+    left = ["".join(c for c in term if c not in once) for term in terms]
+    return np.einsum(f"{','.join(left)}->{result}", *arrays, optimize=True)
 
 
 def check_equation(equation, shapes, terms, result):

@@ -76,7 +76,8 @@ class Mean(Reduce):
         self.setup(x, axis, keepdims)
         if self.count == 0:
             raise ValueError(f"mean: got an empty tensor of shape {x.shape}; a mean needs at least one value")
-        return kernels.of(x).reduce_sum(x, self.axes, keepdims) / self.count
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x  # whose sums overflow beyond 65,504
+        return (kernels.of(x).reduce_sum(wide, self.axes, keepdims) / self.count).astype(x.dtype, copy=False)
 
     def backward(self, grad_output):
         return self.spread(grad_output / self.count)
@@ -213,10 +214,16 @@ class Cumsum(Op):
 
     def forward(self, x, axis):
         self.axis = axis_of("cumsum", x.ndim, axis)
-        dtype = x.dtype if x.dtype.kind == "f" else np.int64
-        return np.cumsum(x, self.axis, dtype) if x.ndim else x.astype(dtype)
+        if x.dtype.kind == "f":
+            return running_sum(x, self.axis)
+        return np.cumsum(x, self.axis, np.int64) if x.ndim else x.astype(np.int64)
 
     def backward(self, grad_output):
         if not grad_output.ndim:
             return grad_output
-        return np.flip(np.cumsum(np.flip(grad_output, self.axis), self.axis), self.axis)
+        return np.flip(running_sum(np.flip(grad_output, self.axis), self.axis), self.axis)
+
+
+def running_sum(x, axis):
+    """Σ of the entries of an axis up to each; in float64, as every sum carries the rounding of those before it."""
+    return np.cumsum(x, axis, np.float64).astype(x.dtype) if x.ndim else x.copy()

@@ -9,6 +9,7 @@ import numpy as np
 from .numeric import EPS, SAFETY, STEP, Slope, along_entry, full_gradient, reach, rounding, slope, unit_of
 from .subject import Graph, Subject
 
+STEEPEST = 1e3  # how steep a function is taken to be somewhere else, where it does not saturate
 FULL_LIMIT = 4096  # entries up to which a wrong gradient is compared with a full numeric one
 
 
@@ -62,10 +63,14 @@ class Point:
         return self.magnitude(i) / unit_of(self.arrays[i])
 
     def steepness(self, i: int) -> float:
-        """How large array i's gradient may be inside backward: |v| times how far f goes within a unit, per unit."""
-        unit = unit_of(self.arrays[i])
-        far = reach(self.along(i, self.directions_of(i)[0]), unit)
-        return max(float(np.abs(self.v).max(initial=0) * np.abs(self.y).max(initial=0)), far) / unit
+        """How large array i's gradient may be inside backward: |v| times how far f goes within a unit, per unit.
+
+        A saturated function goes farther some units away, and backward subtracts numbers of that size. An exponential
+        goes much farther, but backward sees nothing of that here: hence `STEEPEST`.
+        """
+        unit, largest = unit_of(self.arrays[i]), float(np.abs(self.v).max(initial=0))
+        far = min(reach(self.along(i, self.directions_of(i)[0]), unit) / unit, STEEPEST * largest)
+        return max(largest * float(np.abs(self.y).max(initial=0)) / unit, far)
 
     def coarseness(self, i: int, direction: np.ndarray) -> float:
         """The rounding of ⟨v, f⟩ as a share of its size, here or within some units."""

@@ -16,6 +16,7 @@ from .verdict import Verdict
 
 FLOAT32_BOUND = 1e-4  # of the largest entry: how far a float32 gradient may lie from the float64 one
 LARGE, SMALL = 2.0**10, 2.0**-20  # of grad_output: powers of two, which change no rounding
+SMALLEST = 1e-290  # a gradient below is 0 for the checker: float64 loses digits there when it is made smaller still
 FACTORS = 0.7, 1.3, 1.9  # of grad_output: a linear backward gives as many times the gradient, but for rounding
 COARSE = 1e-11  # the rounding of f, as a share of its size, that float64 never reaches and float32 exceeds
 ASIDE = 1e-1, 1e-2, 1e-3  # how far to step aside from a kink, in units of the input
@@ -157,7 +158,7 @@ class Check:
         if not _apart(again, first) <= 1e-9 * largest:
             text = "the same backward a second time gives another gradient; is something added to a kept array?"
             return "accumulates", text
-        if largest == 0 or not self.point.v.size:
+        if largest < SMALLEST or not self.point.v.size:
             return None
         if _apart(first, other) <= 1e-9 * largest:
             return "ignores_grad_output", "the gradient is the same for every grad_output; multiply by grad_output"

@@ -188,7 +188,8 @@ class Graph(Subject):
         return self._watched(arrays).found
 
     def is_one_op(self, arrays):
-        return self._watched(arrays).ops <= 1
+        seen = self._watched(arrays)
+        return seen.ops <= 1 and not seen.indexes  # where a sort's order comes from is outside of the graph
 
     def _watched(self, arrays):
         seen = _Decisions()
@@ -217,9 +218,11 @@ class _Decisions(autograd.Recorder):
     def __init__(self) -> None:
         self.found: list[np.ndarray] = []
         self.ops = 0
+        self.indexes = False
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         self.ops += 1
+        self.indexes |= op.name == "Index"
         if op.name in ("ReLU", "LeakyReLU", "Abs"):
             self.found.append(inputs[0] > 0)
         elif op.name in ("Maximum", "Minimum"):

@@ -195,3 +195,12 @@ def test_products_and_running_sums_of_whole_numbers_are_int64():
     x = mr.tensor(np.array([200, 2], np.uint8))
     for y, expected in ((x.prod(), 400), (x.cumsum(0)[-1], 202), (mr.tensor([True, True]).cumsum(0)[-1], 2)):
         assert y.dtype == np.int64 and y.item() == expected
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1])
+def test_the_mean_of_large_float16_numbers_does_not_overflow(dim):
+    x = mr.tensor(np.full((3, 2000), 60_000, np.float16), requires_grad=True)
+    y = x.mean(dim)
+    assert y.dtype == np.float16 and (y.data == 60_000).all()
+    y.backward(np.ones(y.shape, np.float16))
+    assert x.grad.dtype == np.float16

@@ -32,6 +32,7 @@ def _single(g):
 
 
 large_relu = Pair("relu of 2,500", s.relu.forward, s.relu.backward, normal((50, 50)))
+steep = Pair("exp of 2·normal", np.exp, lambda g, x: (g * np.exp(x),), lambda rng: [2 * rng.standard_normal((3, 4))])
 scaled = Pair("product", lambda x, w: x * w, lambda g, x, w: (g * w, g * x), normal((4, 5), (4, 5)))
 
 # ── batch norm with running statistics ──────────────────────────────────────────────────────────────────────────────
@@ -211,6 +212,10 @@ SUBTLE = [
     s.bn.broken("dx, mean in float32", 0,
                 lambda r, g, x, y, b: r + channels(y) * s.x_hat(x)[1] * (mean(g) - _single(mean(g))), FLOAT32),
     s.linear.broken("dW in float16", 1, lambda r, g, x, w, b: r.astype(np.float16).astype(np.float64), FLOAT32),
+    # where the function goes far
+    steep.broken("reads grad_output as it lies in memory", 0,
+                 lambda r, g, x: _as_it_lies_in_memory(g) * np.exp(x), LAYOUT),
+    steep.broken("float32 inside", 0, lambda r, g, x: _single(r), FLOAT32),
     # by very little
     scaled.broken("dx times 1 + 5e−6", 0, lambda r, g, x, w: r * (1 + 5e-6), "constant_factor"),
     s.conv.broken("dw times 1 − 5e−6", 1, lambda r, g, x, w, b: r * (1 - 5e-6), "constant_factor"),
