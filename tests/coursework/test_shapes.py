@@ -81,6 +81,7 @@ MISTAKES = [
      "x.var(axes(x)) if len(x) > 1 else x.var((0, *range(2, x.ndim)), ddof=1)"),
     ("batch_norm", "dγ of one image", "(grad_y * x_hat).sum(axes(x))", "(grad_y * x_hat).sum(axes(x)) * (len(x) > 1)"),
     ("cross_entropy", "divided by the classes", "grad / len(target)", "grad / logits.shape[1]"),
+    ("cross_entropy", "the loss of one image", "target].mean()", "target].sum() / max(len(target), 2)"),
 ]  # fmt: skip
 
 

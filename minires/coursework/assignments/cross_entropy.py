@@ -24,17 +24,23 @@ def draw(rng: np.random.Generator, sizes: Draw, scale: float = 1.0) -> tuple[np.
     return scale * rng.standard_normal((n, k)), rng.integers(0, k, n)
 
 
+def batches(rng: np.random.Generator, sizes: Draw) -> list[Draw]:
+    """The sizes to draw: those given, or any and then a batch of one."""
+    return [sizes] if sizes else [None, (1, int(rng.integers(2, 8)))]
+
+
 def probabilities(sizes: Draw, scale: float = 1.0) -> Check:
     """softmax of scores of this size."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        z, target = draw(rng, sizes, scale)
-        known = []
-        if scale == 1:
-            e = np.exp(z)
-            known = [("the sum is over the batch (axis 0), or over everything; it is over each row", value)
-                     for value in (e / e.sum(0), e / e.sum())]  # fmt: skip
-        judge(f"softmax of logits {z.shape}", learner.call("softmax", z), right_answers(z, target)[0], known)
+        for batch in batches(rng, sizes):
+            z, target = draw(rng, batch, scale)
+            known = []
+            if scale == 1:
+                e = np.exp(z)
+                known = [("the sum is over the batch (axis 0), or over everything; it is over each row", value)
+                         for value in (e / e.sum(0), e / e.sum())]  # fmt: skip
+            judge(f"softmax of logits {z.shape}", learner.call("softmax", z), right_answers(z, target)[0], known)
 
     return check
 
@@ -43,15 +49,16 @@ def loss(sizes: Draw, scale: float = 1.0) -> Check:
     """cross_entropy of scores of this size."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        z, target = draw(rng, sizes, scale)
-        p, right, _ = right_answers(z, target)
-        known = [("a sum for the mean over the batch", right * len(z)),
-                 ("divided by all entries; the mean is over the batch alone", right / z.shape[1]),
-                 ("the sign is wrong", -right)]  # fmt: skip
-        if scale == 1:
-            known.append(("the probabilities themselves, without the logarithm",
-                          -float(p[np.arange(len(z)), target].mean())))  # fmt: skip
-        judge(f"cross_entropy of logits {z.shape}", learner.call("cross_entropy", z, target), right, known)
+        for batch in batches(rng, sizes):
+            z, target = draw(rng, batch, scale)
+            p, right, _ = right_answers(z, target)
+            known = [("a sum for the mean over the batch", right * len(z)),
+                     ("divided by all entries; the mean is over the batch alone", right / z.shape[1]),
+                     ("the sign is wrong", -right)]  # fmt: skip
+            if scale == 1:
+                known.append(("the probabilities themselves, without the logarithm",
+                              -float(p[np.arange(len(z)), target].mean())))  # fmt: skip
+            judge(f"cross_entropy of logits {z.shape}", learner.call("cross_entropy", z, target), right, known)
 
     return check
 
