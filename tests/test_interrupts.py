@@ -24,7 +24,8 @@ import contextlib, hashlib, signal, threading, time
 import numpy as np
 import threadpoolctl
 import minires as mr
-from minires import autograd, flow, models, optim, threads
+from minires import flow, models, optim, threads
+from minires.state import scope, state as settings
 
 threads.set_num_threads(2)
 threads.PARALLEL_WORK = threads.PARALLEL_BYTES = 0
@@ -53,8 +54,8 @@ def state():
     barrier = threading.Barrier(2, timeout=10)
     threads.parallel(lambda run: barrier.wait(), range(2))  # raises if one thread does everything
     numbers = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in gradients(fixed))).hexdigest()
-    s = autograd.state
-    return numbers[:16], [b.num_threads for b in blas], s.grad_enabled, s.recorder, s.scope, threads._crew.callers
+    now = settings.get(), scope.get()
+    return numbers[:16], [b.num_threads for b in blas], now, threads._crew.callers
 """
 STUCK = 20  # seconds without an answer
 
