@@ -16,6 +16,7 @@ import numpy as np
 from .. import autograd
 from ..autograd import Edge
 from ..nn import Module, functional as F
+from ..state import state
 from ..tensor import Tensor
 from . import export, naming
 from .forks import Fork, find_forks
@@ -239,8 +240,12 @@ def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Rec
     ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
     """
     recorder = Recording(model, arrays)
-    with autograd.switch(recorder=recorder):
+    before = state.get()
+    try:
+        autograd.switch(recorder=recorder).__enter__()
         yield recorder
+    finally:
+        state.set(before)  # one C call, which an interrupt cannot prevent (where it may come: see `minires.threads`)
 
 
 def record(
