@@ -245,7 +245,7 @@ def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Rec
         autograd.switch(recorder=recorder).__enter__()
         yield recorder
     finally:
-        state.set(before)  # one C call, which an interrupt cannot prevent (where it may come: see `minires.threads`)
+        state.set(before)  # one C call: no interrupt comes in the middle of it (see `minires.threads`)
 
 
 def record(

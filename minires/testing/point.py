@@ -49,18 +49,19 @@ class Point:
             raise BackwardError(error) from error
 
     # ── differences ──
-    def magnitude(self, i: int) -> float:
+    @property
+    def magnitude(self) -> float:
         """The size of the summands of ⟨v, f⟩, Σ|v|·max|f|."""
         return float(np.abs(self.v).sum() * np.abs(self.y).max(initial=0))
 
     def size_of(self, i: int) -> float:
         """`magnitude`, or the larger one that f's rounding implies where larger numbers cancel."""
         unit = unit_of(self.arrays[i])
-        return max(self.magnitude(i), rounding(self.along(i, self.directions_of(i)[0]), STEP * unit, unit) / EPS)
+        return max(self.magnitude, rounding(self.along(i, self.directions_of(i)[0]), STEP * unit, unit) / EPS)
 
     def natural(self, i: int) -> float:
         """What a gradient of array i may be compared with: the size of f divided by the size of the input."""
-        return self.magnitude(i) / unit_of(self.arrays[i])
+        return self.magnitude / unit_of(self.arrays[i])
 
     def steepness(self, i: int) -> float:
         """How large array i's gradient may be inside backward: |v| times how far f goes within a unit, per unit.
@@ -75,7 +76,7 @@ class Point:
     def coarseness(self, i: int, direction: np.ndarray) -> float:
         """The rounding of ⟨v, f⟩ as a share of its size, here or within some units."""
         unit, phi = unit_of(self.arrays[i]), self.along(i, direction)
-        size = max(self.magnitude(i), reach(phi, unit))
+        size = max(self.magnitude, reach(phi, unit))
         return rounding(phi, STEP * unit, unit) / size if size else 0.0
 
     def floor(self, i: int) -> float:
@@ -122,7 +123,7 @@ class Point:
 
         scale = scale if math.isfinite(scale) else 0.0
         phi = self.along(i, direction)
-        return slope(phi, self.magnitude(i), scale, unit_of(self.arrays[i]), decisions, self.rtol)
+        return slope(phi, self.magnitude, scale, unit_of(self.arrays[i]), decisions, self.rtol)
 
     def full(self, i: int, v: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """The full numeric gradient of array i for a cotangent (v), and where it could be measured."""
@@ -132,7 +133,7 @@ class Point:
         def value(array):
             return float((v * self.change(i, array)).sum())
 
-        return full_gradient(value, self.arrays[i], self.magnitude(i), scale, self.rtol)
+        return full_gradient(value, self.arrays[i], self.magnitude, scale, self.rtol)
 
     def sides(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """The slopes on the two sides of every entry of array i: all the smaller ones, and all the larger ones.

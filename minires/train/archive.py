@@ -35,7 +35,7 @@ def write(path: str | os.PathLike, meta: dict[str, Any], arrays: dict[str, np.nd
     for name, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f"Checkpoint.save: got {name} of dtype {array.dtype}; expected an array of numbers")
-    members = [[name, array.dtype.str, list(array.shape), _sha256(array)] for name, array in arrays.items()]
+    members = [[name, array.dtype.str, list(array.shape), digest_of(array)] for name, array in arrays.items()]
     text = to_json({"format": FORMAT, "version": VERSION, **meta, "members": members})
     digest = hashlib.sha256(text.encode()).hexdigest()
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -117,7 +117,7 @@ def _read(file: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {}
         for name, dtype, shape, sha256 in meta["members"]:
             array = _member(archive, name)
-            if [array.dtype.str, list(array.shape), _sha256(array)] != [dtype, shape, sha256]:
+            if [array.dtype.str, list(array.shape), digest_of(array)] != [dtype, shape, sha256]:
                 raise _damaged(f"{name} is not what was saved")
             arrays[name] = array
         return meta, arrays
@@ -162,5 +162,6 @@ def _damaged(what: str) -> CheckpointError:
     return CheckpointError(f"damaged: {what}; take an earlier copy, or {START_ANEW}")
 
 
-def _sha256(array: np.ndarray) -> str:
+def digest_of(array: np.ndarray) -> str:
+    """SHA-256 of a C-contiguous array's bytes."""
     return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()

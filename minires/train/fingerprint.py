@@ -22,7 +22,7 @@ from ..data.dataset import Dataset
 from ..nn import Module
 from ..optim import LRScheduler, Optimizer
 from ..tensor import Tensor
-from .archive import to_json
+from .archive import digest_of, to_json
 
 Architecture = list[list[Any]]  # of every module, in order: [dotted name, type, {option: value}]
 NOT_COMPUTING = ("training", "recompute_every")  # the mode, which `fit` sets; and where memory is saved
@@ -167,4 +167,4 @@ def _is_plain(value: Any) -> bool:
 
 def _array(value: Any) -> str:
     array = np.asarray(kernels.to_device(value.data if isinstance(value, Tensor) else value, "cpu"), order="C")
-    return f"{array.dtype} {array.shape} {hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()}"
+    return f"{array.dtype} {array.shape} {digest_of(array)}"
