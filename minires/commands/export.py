@@ -8,8 +8,11 @@ import numpy as np
 
 from .. import models
 from ..export import difference, export_onnx
+from ..export.check import import_onnxruntime
+from ..export.writer import import_onnx
 from ..models import ResNet
 from ..random import manual_seed
+from ..train import Checkpoint
 
 IMAGENET: dict[str, Callable[..., ResNet]] = {
     "resnet18": models.resnet18,
@@ -18,7 +21,7 @@ IMAGENET: dict[str, Callable[..., ResNet]] = {
     "resnet101": models.resnet101,
     "resnet152": models.resnet152,
 }
-BATCHES = 1, 5  # that --check tries
+BATCHES = 1, 5  # that --compare tries
 
 
 def add_parser(commands: Any) -> None:
@@ -38,7 +41,9 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(command=run)
     parser.add_argument("name", metavar="NAME", help="a network from the list below")
     parser.add_argument("--out", metavar="FILE", help="file to write (default NAME.onnx)")
-    parser.add_argument("--check", action="store_true", help="compare it with ONNX Runtime, which must be installed")
+    parser.add_argument(
+        "--compare", action="store_true", help="print how far ONNX Runtime's outputs are from the network's"
+    )
     network = parser.add_argument_group("the network")
     network.add_argument("--depth", type=int, help="layers, 6n+2 (default 20; not of resnet18 and so on)")
     network.add_argument("--width", type=int, help="channels of the first stage (default 16)")
@@ -54,30 +59,30 @@ def add_parser(commands: Any) -> None:
 
 
 def run(
-    name: str, out: str | None, check: bool, size: int | None, checkpoint: str | None, seed: int, **given: Any
+    name: str, out: str | None, compare: bool, size: int | None, checkpoint: str | None, seed: int, **given: Any
 ) -> int:
     """Build the network, write it, say what was written, and return the exit code."""
+    if compare:
+        import_onnxruntime()  # before anything is written
+    size = (224 if name in IMAGENET else 32) if size is None else size
+    if size < 1:
+        raise ValueError(f"export: got --size {size}; expected at least 1")
     manual_seed(seed)
     model = build(name, **given)
     if checkpoint is not None:
-        from ..train import Checkpoint  # only when needed
-
         Checkpoint.load(checkpoint).restore_weights(model)
-    size = size or (224 if name in IMAGENET else 32)
-    image = np.zeros((1, given["in_channels"], size, size), np.float32)
-    path = out or f"{name}.onnx"
-    export_onnx(model, image, path)
+    sample, path = (given["in_channels"], size, size), out or f"{name}.onnx"
+    export_onnx(model, np.zeros((1, *sample), np.float32), path)
     weights = f"weights of {checkpoint}" if checkpoint is not None else f"random weights, seed {seed}"
     count = sum(p.numel() for p in model.parameters())
-    print(f"{path}: {name}, {count:,} parameters, {weights}; input (N, {', '.join(map(str, image.shape[1:]))})")
-    if check:
-        import onnx
-
-        proto, rng = onnx.load(path), np.random.default_rng(seed)
+    print(f"{path}: {name}, {count:,} parameters, {weights}; input (N, {', '.join(map(str, sample))})")
+    if compare:
+        proto, rng = import_onnx().load(path), np.random.default_rng(seed)
         for batch in BATCHES:
-            x = rng.standard_normal((batch, *image.shape[1:])).astype(np.float32)
-            apart, largest = difference(model, proto, x)
-            print(f"ONNX Runtime, batch {batch}: at most {apart:.1e} from the model, whose outputs reach {largest:.2g}")
+            apart, largest = difference(model, proto, rng.standard_normal((batch, *sample)).astype(np.float32))
+            print(
+                f"ONNX Runtime, batch {batch}: at most {apart:.1e} from the network, whose outputs reach {largest:.2g}"
+            )
     return 0
 
 

@@ -18,7 +18,7 @@ def difference(model: Module, proto: Any, *inputs: np.ndarray) -> tuple[float, f
     proto: what `onnx_model` returns. Raises ImportError if onnxruntime is missing, ValueError for other shapes; NaN is
     equal to NaN alone.
     """
-    runtime = _onnxruntime()
+    runtime = import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = get_num_threads()
     session = runtime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -38,7 +38,8 @@ def _largest(x: np.ndarray) -> float:
     return float(np.nanmax(np.abs(x), initial=0))
 
 
-def _onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """The package onnxruntime. Raises ImportError, which says how to install it, if it is missing."""
     try:
         import onnxruntime  # an optional dependency
     except ImportError:

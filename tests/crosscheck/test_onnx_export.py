@@ -1,12 +1,14 @@
 """Exported networks in ONNX Runtime: the original's numbers for every batch size, or an error that says why not."""
 
+import sys
+
 import numpy as np
 import pytest
 from crosscheck.onnx_networks import NETWORKS, batch, lively
 from hypothesis import given, settings, strategies as st
 
 import minires as mr
-from minires import nn
+from minires import cuda_on_cpu, nn
 from minires.commands.cli import main
 from minires.export import FORMS, difference, export_onnx, graph, onnx_model, writer
 from minires.nn import functional as F
@@ -285,6 +287,23 @@ def test_float64_is_written_as_it_is():
     assert apart(model, proto, x) <= 1e-14
 
 
+@pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
+def test_a_model_on_another_device_gives_the_same_file():
+    class There(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.fc(F.adaptive_avg_pool2d(self.bn(self.conv(x)), 1)[:, :, 0, 0]).to("cpu")
+
+    model, x = There(), randn(2, 3, 5, 5)
+    here = onnx_model(model, x).SerializeToString()
+    model.to("cuda-on-cpu")
+    assert onnx_model(model, mr.tensor(x).to("cuda-on-cpu")).SerializeToString() == here
+    assert model.fc.weight.device == "cuda-on-cpu"
+
+
 # ── what cannot go ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 REFUSED = {
@@ -372,7 +391,7 @@ def test_weights_that_are_too_large_for_a_file(monkeypatch):
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
 def test_a_missing_package_is_named_with_the_command_that_installs_it(missing, monkeypatch, tmp_path):
     model, proto = nn.Linear(3, 3), onnx_model(nn.Linear(3, 3), randn(2, 3))
-    monkeypatch.setitem(__import__("sys").modules, missing, None)
+    monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match="python -m pip install"):
         if missing == "onnx":
             export_onnx(model, randn(2, 3), tmp_path / "network.onnx")
@@ -490,7 +509,7 @@ def test_the_command(tmp_path, capsys):
     model = mr.models.resnet_cifar(8, 4, in_channels=1)
     mr.train.Checkpoint.take(model).save(weights)
     options = ["--depth", "8", "--width", "4", "--in-channels", "1", "--size", "8", "--out", str(path)]
-    assert main(["export", "residual", *options, "--checkpoint", str(weights), "--check"]) == 0
+    assert main(["export", "residual", *options, "--checkpoint", str(weights), "--compare"]) == 0
     said = capsys.readouterr().out
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters, weights of {weights}" in said
     assert "ONNX Runtime, batch 1: at most" in said and "batch 5: at most" in said
@@ -504,6 +523,8 @@ def test_the_command(tmp_path, capsys):
         (["resnet-18"], "expected one of resnet18, resnet34"),
         (["resnet18", "--depth", "20"], "--depth or --width for resnet18"),
         (["residual", "--depth", "9"], "legal depths"),
+        (["residual", "--size", "0"], "--size 0"),
+        (["residual", "--in-channels", "0"], "in_channels"),
         (["residual", "--checkpoint", "no-such-file.npz"], "no-such-file.npz"),
     ],
 )
@@ -511,6 +532,13 @@ def test_the_command_says_what_is_wrong(arguments, said, capsys, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert main(["export", *arguments]) == 1
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_the_command_names_what_is_not_installed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["export", "residual", "--compare"]) == 1
+    assert "python -m pip install onnxruntime" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_two_runs_are_of_sizes_whose_multiples_differ():
