@@ -198,7 +198,7 @@ def pad(trace: Trace, op: Any, x: Any) -> Any:
     behind = [n - m - first for n, m, first in zip(op.shape, op.in_shape, before)]
     around = np.ones(op.shape, bool)
     around[tuple(op.inside)] = False
-    value = trace.output[around][:1].item() if around.any() else 0.0
+    value = trace.host(trace.output)[around][0].item() if around.any() else 0.0
     return trace.node("Pad", x, trace.whole([*before, *behind]), trace.number(value))
 
 

@@ -92,7 +92,7 @@ class Trace(Recorder):
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Write an op down; what it saved for backward is dropped."""
-        self.op, self.output = op, self.host(output)
+        self.op, self.output = op, output
         given = [
             self.value(source) if need else self.constant(a, op) for a, source, need in zip(inputs, op.inputs, op.needs)
         ]
