@@ -6,7 +6,7 @@ constant that differs was computed from the input where no graph was built, and 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,7 +64,7 @@ class Node:
     scope: str
     shape: Any = None  # of the output; None for a node on the way to it
     dtype: Any = None
-    refused: str = field(default="", compare=False)  # why there is no such node
+    refused: str = ""  # why there is no such node
 
     @property
     def where(self) -> str:
