@@ -82,8 +82,8 @@ class Trace(Recorder):
         self.forms = forms
         self.nodes: list[Node] = []
         self.names = {id(t): Named(name) for name, t in [*model.named_parameters(), *inputs.items()]}
-        self.arrays = {id(t.data): Named(name) for name, t in model.named_parameters()}
-        self.buffers = {name: b.data if isinstance(b, Tensor) else b for name, b in model.named_buffers()}
+        self.arrays = {id(t.array): Named(name) for name, t in model.named_parameters()}
+        self.buffers = {name: b.array if isinstance(b, Tensor) else b for name, b in model.named_buffers()}
         self.arrays |= {id(array): Named(name) for name, array in self.buffers.items()}
         self.values: dict[int, Any] = {}  # serial of an op -> the value that stands for its output
         self.op = Op()  # the op that is being written down
@@ -149,7 +149,7 @@ class Trace(Recorder):
         if id(source) in self.names:
             return self.names[id(source)]
         self.kept.append(source)
-        return np.array(self.host(source.data))
+        return np.array(self.host(source.array))
 
 
 def common(first: Trace, second: Trace, results: Sequence[Any], others: Sequence[Any]) -> list[Node | None]:

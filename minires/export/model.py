@@ -51,7 +51,7 @@ def onnx_model(model: Module, example: Any, *, batch_dim: Dim = 0) -> Any:
     arrays, dims = _examples(example, batch_dim)
     names = ["input"] if len(arrays) == 1 else [f"input_{i}" for i in range(len(arrays))]
     state = [*model.named_parameters(), *model.named_buffers()]
-    held = {name: value.data if isinstance(value, Tensor) else value for name, value in state}
+    held = {name: value.array if isinstance(value, Tensor) else value for name, value in state}
     batches = list(_batches(arrays, dims))
     with keeping(model):
         model.eval().requires_grad_()  # frozen or not, a parameter that is computed with belongs to the graph
@@ -79,7 +79,7 @@ def onnx_model(model: Module, example: Any, *, batch_dim: Dim = 0) -> Any:
 def _examples(example: Any, batch_dim: Dim) -> tuple[list[Any], list[int | None]]:
     """The arrays, and the axis of the batch in each, counted from the front."""
     examples = example if isinstance(example, tuple) else (example,)
-    arrays = [x.data if isinstance(x, Tensor) else x for x in examples]
+    arrays = [x.array if isinstance(x, Tensor) else x for x in examples]
     given = batch_dim if isinstance(batch_dim, tuple) else (batch_dim,) * len(arrays)
     if len(given) != len(arrays) or not arrays:
         raise ValueError(f"export_onnx: got {len(arrays)} examples and {len(given)} batch_dims; expected one for each")

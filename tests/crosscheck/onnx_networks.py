@@ -71,11 +71,11 @@ def lively(model: nn.Module, x: np.ndarray, gamma: tuple[float, float] = (0.05, 
     """
     rng = np.random.default_rng(1)
     for parameter in model.parameters():
-        if not np.ptp(parameter.data):
-            parameter.data[...] = rng.uniform(-0.5, 0.5, parameter.shape)
+        if not np.ptp(parameter.array):
+            parameter.array[...] = rng.uniform(-0.5, 0.5, parameter.shape)
     for module in model.modules():
         if hasattr(module, "running_mean"):
             module.momentum = None  # the mean over all batches: here, this one's
-            module.weight.data[...] = rng.uniform(*gamma, module.weight.shape)
+            module.weight.array[...] = rng.uniform(*gamma, module.weight.shape)
     model.train()(Tensor(x))
     return model

@@ -108,8 +108,8 @@ OPS = {
     "linear of a matrix": (lambda x, w: F.linear(x, w), (5, 7), (7,)),
     "linear of more": (lambda x, w: F.linear(x, w), (5, 7), (4, 7)),
     "linear with bias": (lambda x, w: F.linear(x, w, w[:, 0]), (5, 7), (4, 7)),
-    "batch_norm": (lambda x, w: F.batch_norm(x, w.data[0], w.data[1] ** 2, w[2], w[3], eps=0.1), (4, 3), (3, 4, 5)),
-    "batch_norm bare": (lambda x, w: F.batch_norm(x, w.data[0], w.data[1] ** 2), (4, 3), (3,)),
+    "batch_norm": (lambda x, w: F.batch_norm(x, w.array[0], w.array[1] ** 2, w[2], w[3], eps=0.1), (4, 3), (3, 4, 5)),
+    "batch_norm bare": (lambda x, w: F.batch_norm(x, w.array[0], w.array[1] ** 2), (4, 3), (3,)),
     "max_pool2d": (lambda x: F.max_pool2d(x, (3, 2), (2, 1), (1, 0)), (), (2, 7, 8)),
     "avg_pool2d": (lambda x: F.avg_pool2d(x, 3, 2, 1), (), (2, 7, 8)),
     "avg_pool2d, padding left out": (lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False), (), (2, 7, 8)),
@@ -311,15 +311,15 @@ REFUSED = {
     "slopes": (lambda x: F.prelu(x, mr.ones(1)), "Where: a constant"),
     "a mask that is the same in both runs": (lambda x: mr.where(x != x, 0.0, x), "Where: a constant"),
     "detach": (lambda x: x + x.detach().exp(), "Add: a constant"),
-    "a number": (lambda x: x * float(x.data.max()), "Mul: a constant"),
-    "an exponent": (lambda x: x.abs() ** float(x.data.max()), "Pow: a constant"),
+    "a number": (lambda x: x * float(x.array.max()), "Mul: a constant"),
+    "an exponent": (lambda x: x.abs() ** float(x.array.max()), "Pow: a constant"),
     "the batch size as a number": (lambda x: x.sum(0) / len(x), "Div: a constant"),
     "a size that grows otherwise": (lambda x: mr.cat([mr.zeros(len(x) ** 2 * 3), x.flatten()]), "Cat: a constant"),
     "a shape that grows otherwise": (
         lambda x: (x[:1].expand(len(x) + 1, 3)).sum(0),
         r"Expand: got shape \(2, 3\) for 1 sample and \(3, 3\) for 2",
     ),
-    "an option": (lambda x: F.leaky_relu(x, float(abs(x.data.max()))), "LeakyReLU: its options depend"),
+    "an option": (lambda x: F.leaky_relu(x, float(abs(x.array.max()))), "LeakyReLU: its options depend"),
     "a mask": (lambda x: x[:, np.array([True, False, True])], r"Index \(a mask"),
     "positions side by side": (lambda x: x[[0, 0], [1, 2]], r"Index \(it has several arrays"),
     "other ops for one sample": (lambda x: x.exp() if len(x) > 1 else x.tanh(), "one runs Exp, the other Tanh"),
@@ -416,7 +416,7 @@ def test_the_model_is_left_as_it_was():
     model.conv1.requires_grad_(False)
 
     def everything():
-        parameters = {n: (id(p), p.requires_grad, id(p.grad), None if p.grad is None else p.grad.copy())
+        parameters = {n: (id(p), p.requires_grad, id(p.grad), None if p.grad is None else p.grad.numpy().copy())
                       for n, p in model.named_parameters()}  # fmt: skip
         return model.state_dict(), parameters, [m.training for m in model.modules()], mr.random.get_state()
 
@@ -482,10 +482,10 @@ def test_the_judge_sees_a_wrong_weight_a_nan_and_a_wrong_shape():
     model = nn.Linear(3, 2)
     proto = onnx_model(model, randn(2, 3))
     wrong = nn.Linear(3, 2)
-    wrong.load_state_dict(model.state_dict() | {"bias": model.bias.data + np.float32(1e-3)})
+    wrong.load_state_dict(model.state_dict() | {"bias": model.bias.array + np.float32(1e-3)})
     assert difference(model, proto, randn(5, 3))[0] < 1e-6
     assert 0.9e-3 < difference(wrong, proto, randn(5, 3))[0] < 1.1e-3
-    wrong.bias.data[0] = np.nan
+    wrong.bias.array[0] = np.nan
     assert difference(wrong, proto, randn(5, 3))[0] == np.inf
     with pytest.raises(ValueError, match="returns"):
         difference(nn.Linear(3, 4), proto, randn(5, 3))
