@@ -89,6 +89,7 @@ class Adam(_TwoMeans):
         l2, shrink = (0.0, 1 - lr * weight_decay) if group["decoupled_weight_decay"] else (weight_decay, 1.0)
         sign = -1 if group["maximize"] else 1
         numbers = step_size, root, 1 - beta1, beta2, 1 - beta2, eps, l2, shrink, sign
+        assert p.grad is not None  # see `rows`
         return on_device.Row(p.array, p.grad.array, means, numbers)
 
     def _means(self, p: Any, state: dict[str, Any], group: Settings) -> tuple[Any, ...]:

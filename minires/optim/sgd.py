@@ -80,4 +80,5 @@ class SGD(Optimizer):
         states = (state["momentum_buffer"],) if group["momentum"] else ()
         sign = -1 if group["maximize"] else 1
         numbers = group["lr"], group["momentum"], 1 - group["dampening"], group["weight_decay"], group["nesterov"], sign
+        assert p.grad is not None  # see `rows`
         return on_device.Row(p.array, p.grad.array, states, numbers, first)

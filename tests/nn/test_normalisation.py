@@ -69,9 +69,8 @@ def test_instance_norm_remembers_the_mean_of_the_samples_statistics():
     np.testing.assert_allclose(norm.running_mean, 0.2 * mean)
     np.testing.assert_allclose(norm.running_var, 0.8 + 0.2 * var)
     before = norm.state_dict()
-    expected = (x.array - channelwise(before["running_mean"], 4)) / np.sqrt(
-        channelwise(before["running_var"], 4) + 1e-5
-    )
+    mean, var = (channelwise(before[name], 4) for name in ("running_mean", "running_var"))
+    expected = (x.array - mean) / np.sqrt(var + 1e-5)
     np.testing.assert_allclose(norm.eval()(x).array, expected)
     assert all(np.array_equal(before[name], array) for name, array in norm.state_dict().items())
 
