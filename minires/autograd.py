@@ -13,7 +13,7 @@ from . import writes
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
 from .ops import Op
 from .ops.arithmetic import add
-from .state import state, switch
+from .state import current, switch
 
 
 def no_grad(function: Callable[..., Any] | None = None) -> Any:
@@ -120,7 +120,7 @@ def _walk(outputs, grads, wanted, retain_graph, call):
     seeds = [None] * len(outputs) if grads is None else as_list(grads)
     if len(seeds) != len(outputs):
         raise ValueError(f"{call}: got {len(seeds)} gradients for {len(outputs)} outputs; give one for each")
-    now = state.get()
+    now = current()
     sums = _Sums(now.recorder, call)
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))

@@ -16,7 +16,7 @@ from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
 from .ops import Op, activation, arithmetic, elementwise, reduce, shape
 from .ops.op import serials
-from .state import scope, state
+from .state import current, scope
 from .tensor_in_place import InPlace
 from .tensor_names import Names
 from .tensor_shape import Shapes
@@ -29,7 +29,7 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     The result's dtype follows the rules in `minires.dtypes`. Raises TypeError if the inputs mix floating-point types or
     devices, or are of a kind that the op does not take, or if the op changes the type.
     """
-    op, now = op_class(), state.get()
+    op, now = op_class(), current()
     arrays, op.needs, dtype = _unwrapped(op, inputs, now.grad_enabled)
     data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:

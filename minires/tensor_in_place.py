@@ -10,7 +10,7 @@ import numpy as np
 from . import kernels
 from .ops.shape import BASIC, position
 from .random import generator
-from .state import state
+from .state import current
 from .writes import put, write
 
 
@@ -127,7 +127,7 @@ def _put(function, x, key, values):
 
 def _check_no_graph(function, x, values):
     """Raise RuntimeError if a graph is being built and one of the two belongs to it."""
-    if state.get().grad_enabled and (x.requires_grad or getattr(values, "requires_grad", False)):
+    if current().grad_enabled and (x.requires_grad or getattr(values, "requires_grad", False)):
         raise RuntimeError(
             f"{function}: got a tensor of shape {x.shape}, or values for it, in a graph, which cannot hold old and new "
             "values of one tensor. Make a new one, with x = x + y or where(mask, y, x), or write under no_grad()"

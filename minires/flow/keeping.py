@@ -1,18 +1,20 @@
 """Look without touching: instruments run a model and leave it exactly as it was."""
 
-import contextlib
+import itertools
+import operator
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import random
+from ..blocks import contextmanager
 from ..nn import Module
 from ..tensor import Tensor
 
 
-@contextlib.contextmanager
+@contextmanager
 def keeping(model: Module) -> Iterator[None]:
     """When the block ends, restore all that the model holds, and the random state. Inside, gradients start as None.
 
@@ -20,14 +22,16 @@ def keeping(model: Module) -> Iterator[None]:
     dtype, device, gradient and ``requires_grad``; so is every other attribute of every module: its mode, its hooks, a
     counter, a random generator of its own, the contents of its lists, dicts and sets.
     """
-    restorers = [_restorer(thing) for thing in _held_by(model)]
-    state = random.get_state()
+    held = _held_by(model)
+    calls = [*itertools.chain.from_iterable(map(_restoring, held)), (random.restorer(),)]
+    restore = itertools.starmap(operator.call, calls)
     try:
+        for thing in held:
+            if isinstance(thing, Tensor):
+                thing.grad = None
         yield
     finally:
-        for restore in restorers:
-            restore()
-        random.set_state(state)
+        list(restore)  # in one C call, so that no interrupt comes between
 
 
 def _held_by(model: Module) -> list[Any]:
@@ -50,40 +54,22 @@ def _held_by(model: Module) -> list[Any]:
 
 
 def _can_change(thing: Any) -> bool:
-    """Whether it is of a kind that `_restorer` can restore."""
+    """Whether it is of a kind that `_restoring` knows."""
     if isinstance(thing, np.ndarray) or type(thing).__module__.partition(".")[0] == "cupy":
         return hasattr(thing, "__setitem__") and getattr(thing.flags, "writeable", True)  # CuPy has no such flag
     return isinstance(thing, Module | Tensor | list | deque | dict | set | np.random.Generator)
 
 
-def _restorer(thing: Any) -> Callable[[], None]:
-    """A function that makes a thing what it is now again; whatever the thing holds needs a restorer of its own."""
-    before: Any
+def _restoring(thing: Any) -> list[tuple]:
+    """Calls, (function, *arguments), that make a thing what it is now again; not what it holds, which has its own."""
     if isinstance(thing, Tensor):
-        fields = thing.array, thing.grad, thing.requires_grad, thing.op, thing.hooks
-        thing.grad = None
-
-        def restore() -> None:
-            thing.array, thing.grad, thing.requires_grad, thing.op, thing.hooks = fields
-
-    elif isinstance(thing, Module | list | deque | dict | set):
+        return [
+            (setattr, thing, name, getattr(thing, name)) for name in ("array", "_grad", "requires_grad", "op", "hooks")
+        ]
+    if isinstance(thing, Module | list | deque | dict | set):
         contents = vars(thing) if isinstance(thing, Module) else thing
-        before = contents.copy()
-
-        def restore() -> None:
-            contents.clear()
-            (contents.extend if isinstance(contents, list | deque) else contents.update)(before)
-
-    elif isinstance(thing, np.random.Generator):
-        before = thing.bit_generator.state
-
-        def restore() -> None:
-            thing.bit_generator.state = before
-
-    else:
-        before = thing.copy("K")
-
-        def restore() -> None:
-            thing[...] = before
-
-    return restore
+        fill = contents.extend if isinstance(contents, list | deque) else contents.update
+        return [(contents.clear,), (fill, contents.copy())]
+    if isinstance(thing, np.random.Generator):
+        return [(setattr, thing.bit_generator, "state", thing.bit_generator.state)]
+    return [(operator.setitem, thing, ..., thing.copy("K"))]

@@ -3,10 +3,9 @@
 `record` runs a model once and returns the recording; `recording` records whatever runs inside a ``with`` block.
 """
 
-import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,7 +15,6 @@ import numpy as np
 from .. import autograd
 from ..autograd import Edge
 from ..nn import Module, functional as F
-from ..state import state
 from ..tensor import Tensor
 from . import export, naming
 from .forks import Fork, find_forks
@@ -233,19 +231,18 @@ def _position(node: Node) -> tuple[int, float]:
     return node.pass_, node.key if node.key >= 0 else min(node.consumers, default=math.inf) - 0.5
 
 
-@contextlib.contextmanager
-def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Recording]:
+class recording(autograd.switch):
     """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
 
     ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
     """
-    recorder = Recording(model, arrays)
-    before = state.get()
-    try:
-        autograd.switch(recorder=recorder).__enter__()
-        yield recorder
-    finally:
-        state.set(before)  # one C call: no interrupt comes in the middle of it (see `minires.threads`)
+
+    def __init__(self, model: Module | None = None, arrays: bool = False):
+        super().__init__(recorder=Recording(model, arrays))
+
+    def __enter__(self) -> Recording:
+        super().__enter__()
+        return self.settings["recorder"]
 
 
 def record(

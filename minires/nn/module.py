@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..hooks import RemovableHandle
-from ..state import scope, state
+from ..state import current, scope
 from ..tensor import Tensor
 from ..writes import wrote
 from .hooks import Hook, call_with_hooks
@@ -120,19 +120,19 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        now = state.get()
+        now = current()
         if not (now.grad_enabled or now.anomaly):  # no node is made that would need a name
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         before, outermost = scope.get(), _running.names is None
-        if outermost:
-            _running.names = {module: path for path, module in self.named_modules()}
-        scope.set(_running.names.get(self, before))  # type: ignore[union-attr]
         try:
+            if outermost:
+                _running.names = {module: path for path, module in self.named_modules()}
+            scope.set(_running.names.get(self, before))  # type: ignore[union-attr]
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         finally:
-            scope.set(before)
             if outermost:
                 _running.names = None
+            scope.set(before)  # last: an interrupt may come after a call, not after an assignment
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import kernels
 from ..ops import batchnorm
-from ..state import state
+from ..state import current
 from ..tensor import Tensor, apply
 from .arguments import check_counts, check_input
 from .module import Module, Parameter, _array
@@ -45,7 +45,7 @@ def batch_norm(
     batchnorm.check_batch_norm(input.array, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and not state.get().recomputing:
+    if running_mean is not None and not current().recomputing:
         count = input.array.size // input.shape[1]
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
@@ -126,7 +126,7 @@ def instance_norm(
     samples = input.reshape(*input.shape[:2], values)
     x = _standardised(samples, (2,), eps).reshape(input.shape)
     y = _affine("instance_norm", x, weight, bias, per_channel, (-1, *(1,) * (input.ndim - 2)))
-    if running_mean is not None and not state.get().recomputing:
+    if running_mean is not None and not current().recomputing:
         mean, var = samples.array.mean(2).mean(0), samples.array.var(2).mean(0)
         kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, values)
     return y
@@ -241,7 +241,7 @@ class _BatchNorm(_RunningNorm):
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
         y = batch_norm(x, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
-        if self.training and count is not None and not state.get().recomputing:
+        if self.training and count is not None and not current().recomputing:
             self.num_batches_tracked += 1
         return y
 
