@@ -69,8 +69,8 @@ def _state_of(uses: Iterable[_Use]) -> State:
 
 def _without(state: State, ended: list[_Use]) -> State:
     """The state once these uses have ended, and those behind them that last until the block around them ends."""
-    first = next((i for i, use in enumerate(state.uses) if use in ended), len(state.uses))
-    behind = (use for use in state.uses[first:] if use not in ended and not use.until_the_end)
+    first = min([i for i, use in enumerate(state.uses) if use in ended], default=len(state.uses))
+    behind = [use for use in state.uses[first:] if use not in ended and not use.until_the_end]
     return _state_of([*state.uses[:first], *behind])
 
 
