@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import minires as mr
-from minires import data, models, train
+from minires import data, train
 from minires.experiments.watched import load_data
 from minires.models.trained import FOLDER, NETWORKS, Network, build
 

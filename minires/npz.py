@@ -88,6 +88,4 @@ def member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """One array, once its bytes have been checked (CRC-32). Raises NpzError, or one of zipfile's and zlib's errors."""
     head = header(archive, name)
     data = bytearray(archive.read(f"{name}.npy"))
-    order = "F" if head.fortran_order else "C"
-    return np.ndarray(head.shape, head.dtype, data, head.start, order=order)  # type: ignore[call-overload]
-
+    return np.ndarray(head.shape, head.dtype, data, head.start, order="F" if head.fortran_order else "C")

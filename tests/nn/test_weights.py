@@ -1,4 +1,4 @@
-"""`load_weights` and `save_weights`: files and dicts of arrays, everybody's names, and nothing changed by what is wrong."""
+"""`load_weights` and `save_weights`: files, dicts, everybody's names, and nothing changed by what is wrong."""
 
 import io
 import random as python_random
@@ -335,7 +335,7 @@ def damaged(content: bytes, chance: python_random.Random):
 
 
 def test_damage_is_refused_and_changes_nothing_or_is_harmless(tmp_path, ending):
-    """A .safetensors file has no checksum, so what is flipped among its numbers cannot be seen; the names and sizes can."""
+    """A .safetensors file has no checksum: what is flipped among its numbers cannot be seen, names and sizes can."""
     model, target = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     path = tmp_path / f"w{ending}"
     mr.save_weights(model, path)
@@ -368,7 +368,7 @@ def test_without_safetensors_the_error_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     path = tmp_path / "w.safetensors"
-    with pytest.raises(ImportError, match="save_weights: .safetensors needs the package safetensors: .*pip install"):
+    with pytest.raises(ImportError, match=r"save_weights: .safetensors needs the package safetensors: .*pip install"):
         mr.save_weights(nn.Linear(1, 1), path)
     assert not path.exists()
     path.write_bytes(b"")

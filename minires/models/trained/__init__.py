@@ -62,6 +62,11 @@ def trained(name: str) -> ResNet:
     before = random.get_state()
     model = build(NETWORKS[name])
     random.set_state(before)
-    with resources.as_file(resources.files(__package__).joinpath(f"{name}.npz")) as path:
-        load_weights(model, path)
+    try:
+        with resources.as_file(resources.files(__package__).joinpath(f"{name}.npz")) as path:
+            load_weights(model, path)
+    except (OSError, ValueError) as error:
+        again = "python -m pip install --force-reinstall --no-deps minires-lab"
+        error.add_note(f"trained: the file belongs to the package; install minires again: {again}")
+        raise
     return model.eval()

@@ -22,7 +22,7 @@ SHOWN = 8  # names in a message
 def load_weights(
     model: Module, path_or_dict: str | os.PathLike | Mapping[str, Any], strict: bool = True
 ) -> IncompatibleKeys:
-    """Load a ``.safetensors`` or ``.npz`` file, or a dict of tensors or arrays, into a model; returns what was left out.
+    """Load a ``.safetensors`` or ``.npz`` file, or a dict of tensors or arrays; returns the names that were left out.
 
     Tensors may be PyTorch's, on any device and of any real dtype; each weight is converted to the model's dtype.
     Names may have the prefixes ``module.`` and ``_orig_mod.``; ``linear`` and ``shortcut`` may stand for ``fc`` and
@@ -63,9 +63,7 @@ def save_weights(model: Module, path: str | os.PathLike) -> None:
     files.write(path, model.state_dict())
 
 
-def _matched(
-    source: str, entries: dict[str, Entry], own: Mapping[str, np.ndarray]
-) -> tuple[dict[str, str], list[str]]:
+def _matched(source: str, entries: dict[str, Entry], own: Mapping[str, np.ndarray]) -> tuple[dict[str, str], list[str]]:
     """{the model's name: that in the source}, in the model's order, and the names that no weight of the model has."""
     found: dict[str, str] = {}
     unexpected = []

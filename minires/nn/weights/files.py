@@ -6,10 +6,10 @@ Shapes and dtypes are known before any data are read, so that what does not fit 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,8 +142,8 @@ def _npz(path: Path) -> Iterator[dict[str, Entry]]:
         if strangers:
             raise npz.NpzError(f"it holds {strangers[0]}, which is no array")
         npz.check_directory(archive, file)
-        heads = {name.removesuffix(".npy"): npz.header(archive, name.removesuffix(".npy")) for name in names}
-        yield {name: Entry(head.shape, lambda name=name: npz.member(archive, name)) for name, head in heads.items()}
+        members = [name.removesuffix(".npy") for name in names]
+        yield {name: Entry(npz.header(archive, name).shape, partial(npz.member, archive, name)) for name in members}
 
 
 @contextlib.contextmanager
