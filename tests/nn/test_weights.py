@@ -229,6 +229,7 @@ def test_not_strict_loads_the_rest_but_never_another_shape():
     [
         ({"state_dict": {"weight": 0.0}}, r"'state_dict' is a dict .* source\['state_dict'\]", WeightsError),
         ({3: 0.0}, "got the name 3; expected text", WeightsError),
+        ({"weight": [[1], [2, 3]]}, "weight is a list and no array", WeightsError),
         ({"weight": [["x"]]}, "weight is a list of dtype <U1; expected numbers", WeightsError),
         ({"weight": [[1j]]}, "weight is a list of dtype complex128; expected numbers", WeightsError),
         ([1.0], "got a list; expected a path or a dict", TypeError),

@@ -123,7 +123,10 @@ def _of_value(name: str, value: Any) -> Entry:
         except TypeError as error:
             raise WeightsError(f"load_weights: {name} is {error}") from error
 
-    shape = tuple(value.shape) if is_torch(value) else np.shape(value)
+    try:
+        shape = tuple(value.shape) if is_torch(value) else np.shape(value)
+    except ValueError as error:  # rows of different lengths
+        raise WeightsError(f"load_weights: {name} is a {type(value).__name__} and no array ({error})") from error
     return Entry(shape, read)
 
 
