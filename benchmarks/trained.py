@@ -52,13 +52,14 @@ def fit(name: str, network: Network, root=None, checkpoints: Path | None = None)
         optimizer,
         epochs=network.epochs,
         batch_size=64,
+        test_data=test,
         drop_last=True,
         augment=data.random_crop_flip if network.data == "cifar10" else None,
         schedule=schedule,
         checkpoint=checkpoints and checkpoints / f"{name}.checkpoint.npz",
         checkpoint_every=checkpoints and 200,
     )
-    return model, train.evaluate(model, test).accuracy, math.fsum(history.seconds)
+    return model, history.test_accuracy[-1], math.fsum(history.seconds)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_a_missing_file_says_what_to_do(monkeypatch):
     monkeypatch.setitem(NETWORKS, "plain-8", Network(8, False, "digits", 2, 1, 0.0))
-    with pytest.raises(FileNotFoundError, match="plain-8.npz") as caught:
+    with pytest.raises(FileNotFoundError, match=r"plain-8\.npz") as caught:
         models.trained("plain-8")
     assert "install minires again" in caught.value.__notes__[0]
 

@@ -34,7 +34,7 @@ NETWORKS = {
     "residual-20": Network(20, True, "digits", 8, 20, 0.9806),
     "plain-56": Network(56, False, "digits", 8, 20, 0.4694),
     "residual-56": Network(56, True, "digits", 8, 20, 0.9778),
-    "residual-20-cifar10": Network(20, True, "cifar10", 16, 6, 0.0),
+    "residual-20-cifar10": Network(20, True, "cifar10", 16, 2, 0.0),
 }
 
 
