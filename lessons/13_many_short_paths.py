@@ -142,9 +142,9 @@ show(figure, "13-many-short-paths")
 # So the network is deep on paper and shallow to its own gradient; that is how the first block hears of the loss at all.
 #
 # Right: the thin lines are the intact networks, each mark is one deletion. Green marks stay near their line, orange ones
-# fall far below theirs wherever you cut, most of them to guessing. The ringed blocks change the shape; Veit et al. found that deleting those hurts a
-# residual network more than deleting others. With three stages of three blocks that is not the rule: above you see which
-# block was missed most.
+# fall far below theirs wherever you cut, most of them to guessing. The ringed blocks change the shape; Veit et al. found
+# that deleting those hurts a residual network more than deleting others. With three stages of three blocks that is not
+# the rule: above you see which block was missed most.
 #
 # ## Common mistakes
 #
