@@ -34,7 +34,7 @@ NETWORKS = {
     "residual-20": Network(20, True, "digits", 8, 20, 0.9806),
     "plain-56": Network(56, False, "digits", 8, 20, 0.4694),
     "residual-56": Network(56, True, "digits", 8, 20, 0.9778),
-    "residual-20-cifar10": Network(20, True, "cifar10", 16, 2, 0.0),
+    "residual-20-cifar10": Network(20, True, "cifar10", 16, 2, 0.6709),
 }
 
 
@@ -47,8 +47,9 @@ def build(network: Network) -> ResNet:
 def trained(name: str) -> ResNet:
     """A trained network in evaluation mode: "plain-20", "residual-20", "plain-56" or "residual-56", on `data.digits`.
 
-    "residual-20-cifar10" is a ResNet-20 on `data.cifar10`; its training was short, see `NETWORKS` for how each was
-    trained and how accurate it is. Images must be normalised, as those functions do by default. No random number is
+    "residual-20-cifar10" is a ResNet-20 on `data.cifar10`, after no more than two epochs: it classifies 67.1 % of the test
+    images, where one that is trained to its end reaches 91 %. `NETWORKS` says how each was trained, and how accurate it
+    is. Images must be normalised, as those functions do by default. No random number is
     drawn. Raises ValueError for another name, WeightsError or FileNotFoundError if the installed file is damaged or
     missing.
 
