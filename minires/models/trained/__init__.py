@@ -47,10 +47,11 @@ def build(network: Network) -> ResNet:
 def trained(name: str) -> ResNet:
     """A trained network in evaluation mode: "plain-20", "residual-20", "plain-56" or "residual-56", on `data.digits`.
 
-    "residual-20-cifar10" is a ResNet-20 on `data.cifar10`, after no more than two epochs: it classifies 67.1 % of the test
-    images, where one that is trained to its end reaches 91 %. `NETWORKS` says how each was trained, and how accurate it
-    is. Images must be normalised, as those functions do by default. No random number is
-    drawn. Raises ValueError for another name, WeightsError or FileNotFoundError if the installed file is damaged or
+    "residual-20-cifar10" is a ResNet-20 on `data.cifar10` after no more than two epochs: it classifies 67.1 % of the
+    test images; trained to its end it would reach 91 % (He et al. 2015, table 6). `NETWORKS` says how each was trained,
+    and how accurate it is. Images must be normalised, as those functions do by default. No random number is drawn.
+
+    Raises ValueError for another name, WeightsError or FileNotFoundError if the installed file is damaged or
     missing.
 
     >>> from minires import data, models, train
