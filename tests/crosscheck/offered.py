@@ -158,6 +158,11 @@ OPS = {
     "nn.functional.linear": [F.linear],
     "nn.functional.conv1d": [F.conv1d],
     "nn.functional.conv2d": [F.conv2d],
+    "nn.functional.conv_transpose2d": [F.conv_transpose2d],
+    "nn.functional.max_pool1d": [F.max_pool1d],
+    "nn.functional.avg_pool1d": [F.avg_pool1d],
+    "nn.functional.adaptive_avg_pool1d": [F.adaptive_avg_pool1d],
+    "nn.functional.adaptive_max_pool1d": [F.adaptive_max_pool1d],
     "nn.functional.max_pool2d": [F.max_pool2d],
     "nn.functional.avg_pool2d": [F.avg_pool2d],
     "nn.functional.adaptive_avg_pool2d": [F.adaptive_avg_pool2d],
@@ -183,6 +188,10 @@ OTHER_NAMES = {
     "view_as": {"reshape"},
     "expand_as": {"expand"},
     "conv1d": {"conv2d"},
+    "max_pool1d": {"max_pool2d"},
+    "avg_pool1d": {"avg_pool2d"},
+    "adaptive_avg_pool1d": {"adaptive_avg_pool2d"},
+    "adaptive_max_pool1d": {"adaptive_max_pool2d"},
 }
 
 RANDOM = {"rand", "randint", "randn"}  # nothing to compare
@@ -201,7 +210,7 @@ FUNCTIONS = {
     "LayerNorm": {"layer_norm"},
     "LogSoftmax": {"log_softmax"},
     "BatchNorm1d": {"batch_norm"},
-    "Conv1d": {"conv2d"},
+    "Conv1d": {"conv1d", "conv2d"},
     "BatchNorm2d": {"batch_norm"},
     "CrossEntropyLoss": {"cross_entropy"},
     "LeakyReLU": {"leaky_relu"},
