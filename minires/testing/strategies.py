@@ -230,8 +230,8 @@ def illegal_conv2d_calls(draw: Any) -> Call:
     wide = np.zeros((*weight.shape[:2], x.shape[2] + 2 * call.options["padding"][0] + 1, weight.shape[3]))
     mistakes: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         "a channel too many": ((np.concatenate([x, x[:, :1]], 1), weight, bias), {}),
-        "no batch axis": ((x[0], weight, bias), {}),
-        "an empty batch": ((x[:0], weight, bias), {}),
+        "no channel axis": ((x[0, 0], weight, bias), {}),
+        "no channels": ((x[:, :0], weight[:, :0], bias), {}),
         "a bias too long": ((x, weight, np.zeros(len(bias) + 1)), {}),
         "a kernel larger than the image": ((x, wide, bias), {}),
         "stride 0": (call.arrays, {"stride": 0}),
