@@ -11,6 +11,8 @@ Size = int | tuple[int, int]
 
 def pair(value: Any, name: str, function: str) -> tuple[int, int]:
     """3 and (3,) -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
+    if type(value) is int:
+        return value, value
     if type(value) is tuple and [type(v) for v in value] == [int, int]:  # as layers pass it on
         return value
     values = tuple(value) if isinstance(value, tuple | list) else (value,)

@@ -42,18 +42,13 @@ def conv2d(
     >>> F.conv2d(mr.zeros(8, 3, 32, 32), mr.zeros(16, 3, 3, 3), stride=2, padding=1).shape
     (8, 16, 16, 16)
     """
-    _check_operands("conv2d", input, weight, bias, groups)
+    _check_operands("conv2d", input, weight, bias)
     if input.ndim == 3:
         return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     stride, dilation = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
-    if padding == "same":
-        if stride != (1, 1):
-            raise ValueError(f'conv2d: got padding="same" with stride {stride}; it needs stride 1')
-        reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation)]
-        padding = (reach[0] // 2, reach[1] // 2)
-        if any(r % 2 for r in reach):
-            input = pad(input, (0, reach[1] % 2, 0, reach[0] % 2))
-    padding = pair(0 if padding == "valid" else padding, "padding", "conv2d")
+    if isinstance(padding, str) and padding in ("same", "valid"):
+        input, padding = _named_padding(input, weight, padding, stride, dilation)
+    padding = pair(padding, "padding", "conv2d")
     return apply(conv.Conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
@@ -70,7 +65,12 @@ def conv1d(
 
     It is `conv2d` of images of height 1, and its errors about kernel and channels are worded for these.
     """
-    _check_operands("conv1d", input, weight, bias, groups, axes=1)
+    _check_operands("conv1d", input, weight, bias)
+    if input.ndim not in (2, 3) or weight.ndim != 3:
+        raise ValueError(
+            f"conv1d: got an input of shape {input.shape} and a weight of shape {weight.shape}; expected (N, C, L) or "
+            "(C, L), and (out, in/groups, k)"
+        )
     step, gap = (1, single(stride, "stride", "conv1d")), (1, single(dilation, "dilation", "conv1d"))
     around = padding if isinstance(padding, str) else (0, single(padding, "padding", "conv1d"))
     return conv2d(input.unsqueeze(-2), weight.unsqueeze(2), bias, step, around, gap, groups).squeeze(-2)
@@ -91,7 +91,7 @@ def conv_transpose2d(
     H′ = (H − 1)·s − 2p + d·(kh − 1) + 1 + output_padding: the sizes that `conv2d` takes to H. It is what carries the
     gradient back through a convolution, and it enlarges images where the stride is above 1.
     """
-    _check_operands("conv_transpose2d", input, weight, bias, groups)
+    _check_operands("conv_transpose2d", input, weight, bias)
     if input.ndim == 3:
         images = input.unsqueeze(0)
         return conv_transpose2d(images, weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)
@@ -100,21 +100,27 @@ def conv_transpose2d(
     return apply(conv.ConvTranspose2d, input, weight, bias, **pairs, groups=groups)
 
 
-def _check_operands(function: str, input: Any, weight: Any, bias: Any, groups: Any, axes: int = 2) -> None:
+def _check_operands(function: str, input: Any, weight: Any, bias: Any) -> None:
     check_input(function, input)
     if not isinstance(weight, Tensor) or not (bias is None or isinstance(bias, Tensor)):
         raise TypeError(
             f"{function}: got a {type(weight).__name__} as weight and a {type(bias).__name__} as bias; expected a "
             "Tensor, and a Tensor or None"
         )
-    if input.ndim not in (axes + 1, axes + 2) or weight.ndim != axes + 2:
-        image = "(N, C, L) or (C, L)" if axes == 1 else "(N, C, H, W) or (C, H, W)"
-        raise ValueError(
-            f"{function}: got an input of shape {input.shape} and a weight of shape {weight.shape}; expected {image}, "
-            f"and a weight of {axes + 2} axes"
-        )
-    if type(groups) is not int or groups < 1:
-        check_counts(function, groups=groups)
+
+
+def _named_padding(
+    x: Tensor, weight: Tensor, name: str, stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[Tensor, tuple[int, int]]:
+    """x, padded at the end where that takes one more than at the start, and the padding that is left to do."""
+    if name == "valid" or weight.ndim != 4:
+        return x, (0, 0)
+    if stride != (1, 1):
+        raise ValueError(f'conv2d: got padding="same" with stride {stride}; it needs stride 1')
+    high, wide = (d * (k - 1) for k, d in zip(weight.shape[2:], dilation))
+    if high % 2 or wide % 2:
+        x = pad(x, (0, wide % 2, 0, high % 2))
+    return x, (high // 2, wide // 2)
 
 
 class _Conv(Module):
@@ -145,7 +151,8 @@ class _Conv(Module):
         check_counts(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
         self.kernel_size = self._sizes(kernel_size, "kernel_size")
         self.stride, self.dilation = self._sizes(stride, "stride"), self._sizes(dilation, "dilation")
-        self.padding = padding if padding in ("same", "valid") else self._sizes(padding, "padding")
+        named = isinstance(padding, str) and padding in ("same", "valid")
+        self.padding = padding if named else self._sizes(padding, "padding")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{name}: got groups={groups} for {in_channels} input and {out_channels} output channels; groups must "

@@ -33,13 +33,13 @@ def max_pool2d(
     check_tensor("max_pool2d", input)
     images = input.unsqueeze(0) if input.ndim == 3 else input
     kernel, step = _window("max_pool2d", kernel_size, stride)
-    window = (kernel, step, pair(padding, "padding", "max_pool2d"), pair(dilation, "dilation", "max_pool2d"))
-    options = dict(zip(("kernel_size", "stride", "padding", "dilation"), window), ceil_mode=bool(ceil_mode))
+    around, gap = pair(padding, "padding", "max_pool2d"), pair(dilation, "dilation", "max_pool2d")
+    options = dict(kernel_size=kernel, stride=step, padding=around, dilation=gap, ceil_mode=bool(ceil_mode))
     y = apply(pool.MaxPool2d, images, **options)
     if not return_indices:
         return y.squeeze(0) if input.ndim == 3 else y
     tap = kernels.of(images.data).max_pool2d(images.data, **options)[1]
-    indices = Tensor(pool.indices_of(tap, images.shape[3], *window))
+    indices = Tensor(pool.indices_of(tap, images.shape[3], kernel, step, around, gap))
     return (y.squeeze(0), indices.squeeze(0)) if input.ndim == 3 else (y, indices)
 
 
@@ -154,13 +154,17 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
 
 def _window(function: str, kernel_size: Any, stride: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     kernel = pair(kernel_size, "kernel_size", function)
-    return kernel, kernel if stride is None or stride == () else pair(stride, "stride", function)
+    return kernel, kernel if _not_given(stride) else pair(stride, "stride", function)
+
+
+def _not_given(stride: Any) -> bool:
+    return stride is None or (isinstance(stride, tuple | list) and not stride)  # () is PyTorch's old word for it
 
 
 def _output_size(function: str, output_size: Any, input: Tensor) -> tuple[int, int]:
     """The size, with that of the input (…, H, W) for None."""
     each = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,) * 2
-    if len(each) == 2 and None in each:
+    if len(each) == 2:
         each = tuple(n if size is None else size for n, size in zip(input.shape[-2:], each, strict=False))
     return pair(each, "output_size", function)
 
@@ -174,7 +178,7 @@ def _one_row(function: str, input: Tensor, *window: Any) -> Any:
         return input.unsqueeze(-2)
     kernel, step, around = window
     kernel = single(kernel, "kernel_size", function)
-    step = kernel if step is None or step == () else single(step, "stride", function)
+    step = kernel if _not_given(step) else single(step, "stride", function)
     return input.unsqueeze(-2), ((1, kernel), (1, step), (0, single(around, "padding", function)))
 
 

@@ -104,7 +104,7 @@ def check_conv2d(x, weight, bias, stride, padding, dilation, groups):
             f"conv2d: got stride {stride}, padding {padding}, dilation {dilation}; "
             "stride and dilation must be at least 1, padding at least 0"
         )
-    if groups < 1 or channels % groups or out % groups:
+    if not isinstance(groups, int | np.integer) or groups < 1 or channels % groups or out % groups:
         raise ValueError(
             f"conv2d: got groups={groups} for {channels} input and {out} output channels; groups must divide both"
         )
@@ -136,7 +136,7 @@ def check_conv_transpose2d(x, weight, bias, stride, padding, dilation, groups, o
             f"{name}: got stride {stride}, padding {padding}, dilation {dilation}, output_padding {output_padding}; "
             "stride and dilation must be at least 1, padding at least 0"
         )
-    if x.shape[1] != len(weight) or groups < 1 or len(weight) % groups:
+    if x.shape[1] != len(weight) or not isinstance(groups, int | np.integer) or groups < 1 or len(weight) % groups:
         raise ValueError(
             f"{name}: got input {x.shape} with {x.shape[1]} channels, weight {weight.shape} and groups={groups}; the "
             "first axis of the weight must have as many channels as the input, and groups must divide them"

@@ -20,13 +20,13 @@ class MaxPool2d(Op):
     def forward(self, x, kernel_size, stride, padding=(0, 0), dilation=(1, 1), ceil_mode=False):
         check_pool2d("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode, kinds="fui")
         self.in_shape = x.shape
-        self.window = kernel_size, stride, padding, *([dilation] if dilation != (1, 1) else [])
-        rounding = {"ceil_mode": True} if ceil_mode else {}
-        y, self.tap = kernels.of(x).max_pool2d(x, *self.window, **rounding)
+        unusual = (dilation, ceil_mode) if dilation != (1, 1) or ceil_mode else ()
+        self.geometry = kernel_size, stride, padding, *unusual
+        y, self.tap = kernels.of(x).max_pool2d(x, *self.geometry)
         return y
 
     def backward(self, grad_output):
-        return kernels.of(grad_output).max_pool2d_backward(grad_output, self.tap, self.in_shape, *self.window)
+        return kernels.of(grad_output).max_pool2d_backward(grad_output, self.tap, self.in_shape, *self.geometry[:4])
 
 
 class AvgPool2d(Op):
@@ -103,12 +103,16 @@ def check_pool2d(name, x, kernel_size, stride, padding, dilation, ceil_mode, kin
                 f"{name}: the window {k} is larger than the padded input {size} + 2·{p} along {axis}, at dilation {d}; "
                 "use a smaller window, or check how far the network has already shrunk the image"
             )
-        starts = range(-p, min(count * s - p, 0), s) if d > 1 else ()  # of the windows that begin in the padding
-        if not all(any(0 <= start + i * d < size for i in range(k)) for start in starts):
+        if d > 1 and p and not _all_reach_the_image(size, range(-p, min(count * s - p, 0), s), k, d):
             raise ValueError(
                 f"{name}: got dilation {d} for a window of {k} and an input of {size} + 2·{p} along {axis}, so that a "
                 "window holds nothing but padding; use less padding"
             )
+
+
+def _all_reach_the_image(size, starts, kernel_size, dilation):
+    """Whether each of the windows that begin in the padding has an entry of the image."""
+    return all(any(0 <= start + i * dilation < size for i in range(kernel_size)) for start in starts)
 
 
 def indices_of(tap, width, kernel_size, stride, padding, dilation):

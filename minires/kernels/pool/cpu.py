@@ -138,8 +138,8 @@ class _Windows:
 def avg_pool2d(x, kernel_size, stride, padding=(0, 0), count_include_pad=True, ceil_mode=False, divisor_override=None):
     """`definition.avg_pool2d`. x (N, C, H, W) -> y (N, C, H′, W′)."""
     dtype, x = x.dtype, batch_last(at_least_float32(x))
-    out_hw = out_sizes(x.shape[1:3], kernel_size, stride, padding, ceil_mode=ceil_mode)
     window = kernel_size, stride, padding
+    out_hw = out_sizes(x.shape[1:3], *window, (1, 1), ceil_mode)
     y = np.zeros((len(x), *out_hw, x.shape[3]), x.dtype)
     for _, out, source in _taps(x.shape[1:3], out_hw, *window):
         y[:, *out] += x[:, *source]
