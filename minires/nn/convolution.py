@@ -37,7 +37,7 @@ def conv2d(
     >>> from minires.nn import functional as F
     >>> image = mr.arange(9.0).reshape(1, 1, 3, 3)
     >>> difference = mr.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)  # to the right neighbour
-    >>> F.conv2d(image, difference).data[0, 0].tolist()
+    >>> F.conv2d(image, difference)[0, 0].tolist()
     [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
     >>> F.conv2d(mr.zeros(8, 3, 32, 32), mr.zeros(16, 3, 3, 3), stride=2, padding=1).shape
     (8, 16, 16, 16)

@@ -38,7 +38,7 @@ def max_pool2d(
     y = apply(pool.MaxPool2d, images, **options)
     if not return_indices:
         return y.squeeze(0) if input.ndim == 3 else y
-    tap = kernels.of(images.data).max_pool2d(images.data, **options)[1]
+    tap = kernels.of(images.array).max_pool2d(images.array, **options)[1]
     indices = Tensor(pool.indices_of(tap, images.shape[3], kernel, step, around, gap))
     return (y.squeeze(0), indices.squeeze(0)) if input.ndim == 3 else (y, indices)
 
@@ -96,7 +96,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     """
     check_input("adaptive_max_pool2d", input)
     size = _output_size("adaptive_max_pool2d", output_size, input)
-    pool.check_regions("adaptive_max_pool2d", input.unsqueeze(0).data if input.ndim == 3 else input.data, size)
+    pool.check_regions("adaptive_max_pool2d", input.unsqueeze(0).array if input.ndim == 3 else input.array, size)
     width, values, indices = input.shape[-1], [], []
     for rows in pool.regions(input.shape[-2], size[0]):
         for columns in pool.regions(width, size[1]):
@@ -104,7 +104,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
             values.append(largest.values)
             if return_indices:
                 across = columns.stop - columns.start
-                h, w = largest.indices.data // across, largest.indices.data % across
+                h, w = largest.indices.array // across, largest.indices.array % across
                 indices.append(Tensor((h + rows.start) * width + (w + columns.start)))
     y, shape = stack(values, -1), (*input.shape[:-2], *size)
     return (y.reshape(*shape), stack(indices, -1).reshape(*shape)) if return_indices else y.reshape(*shape)

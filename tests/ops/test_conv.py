@@ -17,7 +17,7 @@ def test_gradient(case, seed):
     options = dict(zip(("stride", "padding", "dilation", "groups"), case.geometry))
     y = F.conv2d(mr.tensor(x), mr.tensor(w), mr.tensor(b), **options)
     assert y.shape == case.y_shape
-    np.testing.assert_allclose(y.data, textbook.conv2d(x, w, b, *case.geometry), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(y.array, textbook.conv2d(x, w, b, *case.geometry), rtol=1e-12, atol=1e-12)
     check_gradient(lambda x, w, b: F.conv2d(x, w, b, **options), x, w, b, directions=1)
     check_gradient(lambda x, w: F.conv2d(x, w, **options), x, w, directions=1)
 
@@ -31,14 +31,14 @@ def test_output_sizes_are_floored(size, expected):
 def test_the_kernel_is_not_flipped():
     x = mr.tensor(np.arange(9.0).reshape(1, 1, 3, 3))
     w = mr.tensor(np.eye(1, 9, 1).reshape(1, 1, 3, 3))  # 1 at (0, 1): the pixel above
-    assert F.conv2d(x, w, padding=1).data[0, 0].tolist() == [[0, 0, 0], [0, 1, 2], [3, 4, 5]]
+    assert F.conv2d(x, w, padding=1).array[0, 0].tolist() == [[0, 0, 0], [0, 1, 2], [3, 4, 5]]
 
 
 def test_the_graph_is_in_float32_too(rng):
     x = mr.tensor(rng.standard_normal((2, 3, 5, 5)).astype(np.float32), requires_grad=True)
     w = mr.tensor(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), requires_grad=True)
     y = F.conv2d(x, w)
-    y.backward(np.ones_like(y.data))
+    y.backward(np.ones_like(y.array))
     assert y.dtype == x.grad.dtype == w.grad.dtype == np.float32
 
 
@@ -56,7 +56,7 @@ def test_the_transposed_convolution_is_the_transpose(case, seed):
     back = F.conv_transpose2d(mr.tensor(y), mr.tensor(w), output_padding=extra, **sizes)
     forth = F.conv2d(mr.tensor(x), mr.tensor(w), **sizes)
     assert back.shape == x.shape
-    np.testing.assert_allclose((forth.data * y).sum(), (x * back.data).sum(), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose((forth.array * y).sum(), (x * back.array).sum(), rtol=1e-10, atol=1e-10)
     b = np.random.default_rng(seed).standard_normal(x.shape[1])
     check_gradient(lambda y, w, b: F.conv_transpose2d(y, w, b, output_padding=extra, **sizes), y, w, b, directions=1)
 
@@ -76,7 +76,7 @@ def test_same_padding_of_an_even_kernel_has_one_more_at_the_end(kernel, dilation
     padded = np.pad(x, [(0, 0), (0, 0), *((t // 2, t - t // 2) for t in total)])
     y = F.conv2d(mr.tensor(x), mr.tensor(w), padding="same", dilation=dilation)
     assert y.shape == (2, 2, 7, 6)
-    np.testing.assert_allclose(y.data, F.conv2d(mr.tensor(padded), mr.tensor(w), dilation=dilation).data, atol=1e-12)
+    np.testing.assert_allclose(y.array, F.conv2d(mr.tensor(padded), mr.tensor(w), dilation=dilation).array, atol=1e-12)
     check_gradient(lambda x, w: F.conv2d(x, w, padding="same", dilation=dilation), x, w, directions=1)
 
 
@@ -93,7 +93,7 @@ calls = pytest.mark.parametrize("call, shape, kernel", CALLS.values(), ids=CALLS
 def test_without_a_batch_axis_the_result_has_none(call, shape, kernel):
     x, w, b = (np.random.default_rng(i).standard_normal(s) for i, s in enumerate([shape, kernel, (2,)]))
     batch, one = call(*map(mr.tensor, (x, w, b))), call(*map(mr.tensor, (x[1], w, b)))
-    np.testing.assert_allclose(batch.data[1], one.data, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(batch.array[1], one.array, rtol=1e-12, atol=1e-12)
     check_gradient(call, x[1], w, b, directions=1)
 
 
@@ -104,7 +104,7 @@ def test_an_empty_batch_gives_an_empty_batch_and_gradients_of_zeros(call, shape,
     assert y.shape == (0, *call(mr.ones(*shape), w, b).shape[1:])
     y.sum().backward()
     assert x.grad.shape == x.shape
-    assert all(p.grad.shape == p.shape and not p.grad.any() for p in (w, b))
+    assert all(p.grad.shape == p.shape and not p.grad.array.any() for p in (w, b))
 
 
 X = mr.zeros(2, 6, 8, 8)

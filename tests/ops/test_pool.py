@@ -38,7 +38,7 @@ def test_avg_pool2d_gradient(case, seed, include, divisor):
 def test_adaptive_avg_pool2d_gradient(shape, size, seed):
     x = np.random.default_rng(seed).standard_normal(shape)
     check_gradient(lambda x: F.adaptive_avg_pool2d(x, size), x)
-    np.testing.assert_allclose(F.adaptive_avg_pool2d(mr.tensor(x), 1).data, x.mean((2, 3), keepdims=True), atol=1e-12)
+    np.testing.assert_allclose(F.adaptive_avg_pool2d(mr.tensor(x), 1).array, x.mean((2, 3), keepdims=True), atol=1e-12)
 
 
 def test_a_tie_goes_to_the_first():
@@ -56,8 +56,8 @@ def test_the_stride_is_the_window_unless_given():
 def test_adaptive_max_pool2d_indices_and_gradient(shape, size, seed):
     x = apart(shape, seed)
     y, indices = F.adaptive_max_pool2d(mr.tensor(x), size, return_indices=True)
-    found = np.take_along_axis(x.reshape(*shape[:2], -1), indices.data.reshape(*shape[:2], -1), 2)
-    np.testing.assert_array_equal(found.reshape(y.shape), y.data)
+    found = np.take_along_axis(x.reshape(*shape[:2], -1), indices.array.reshape(*shape[:2], -1), 2)
+    np.testing.assert_array_equal(found.reshape(y.shape), y.array)
     assert indices.dtype == np.int64 and y.shape == (*shape[:2], *size)
     check_gradient(lambda x: F.adaptive_max_pool2d(x, size), x)
 
@@ -66,7 +66,7 @@ def test_none_leaves_a_side_as_it_is():
     x = mr.randn(2, 3, 4, 5)
     for pool in (F.adaptive_avg_pool2d, F.adaptive_max_pool2d):
         assert pool(x, (None, 2)).shape == (2, 3, 4, 2) and pool(x, (2, None)).shape == (2, 3, 2, 5)
-        np.testing.assert_array_equal(pool(x, (None, None)).data, x.data)
+        np.testing.assert_array_equal(pool(x, (None, None)).array, x.array)
 
 
 ONE_OF_TWO = {
@@ -91,7 +91,7 @@ calls = pytest.mark.parametrize("call, shape", CALLS, ids=[*ONE_OF_TWO, *(f"1-d 
 def test_without_a_batch_axis_the_result_has_none(call, shape):
     x = mr.randn(*shape)
     for a, b in zip(results(call(x)), results(call(x[1])), strict=True):
-        np.testing.assert_array_equal(a.data[1], b.data)
+        np.testing.assert_array_equal(a.array[1], b.array)
     check_gradient(lambda x: results(call(x))[0], apart(shape[1:]))
 
 
@@ -119,7 +119,7 @@ def test_sequences_are_images_of_one_row(name):
     }
     x = mr.randn(2, 3, 7)
     for a, b in zip(results(SEQUENCES[name](x)), results(images[name](x.unsqueeze(2))), strict=True):
-        np.testing.assert_array_equal(a.data, b.data[:, :, 0])
+        np.testing.assert_array_equal(a.array, b.array[:, :, 0])
 
 
 def test_kernels_of_four_arguments_will_do():
@@ -131,7 +131,7 @@ def test_kernels_of_four_arguments_will_do():
     x = mr.randn(1, 2, 4, 4)
     with kernels.use(max_pool2d=mine):
         np.testing.assert_array_equal(
-            F.max_pool2d(x, 2, padding=1).data, textbook.max_pool2d(x.data, (2, 2), (2, 2), (1, 1))[0]
+            F.max_pool2d(x, 2, padding=1).array, textbook.max_pool2d(x.array, (2, 2), (2, 2), (1, 1))[0]
         )
         with pytest.raises(TypeError, match=r"mine.*6 were given"):
             F.max_pool2d(x, 2, ceil_mode=True)
