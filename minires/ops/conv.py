@@ -55,7 +55,7 @@ class ConvTranspose2d(Op):
         output_padding=(0, 0),
     ):
         y_shape = check_conv_transpose2d(x, weight, bias, stride, padding, dilation, groups, output_padding)
-        self.geometry = stride, padding, dilation, groups
+        self.geometry, self.output_padding = (stride, padding, dilation, groups), output_padding
         self.x, self.weight = x, weight
         y = np.zeros_like(x, shape=y_shape)
         if len(x):
