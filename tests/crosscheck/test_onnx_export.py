@@ -336,6 +336,7 @@ REFUSED = {
     "other ops for one sample": (lambda x: x.exp() if len(x) > 1 else x.tanh(), "one runs Exp, the other Tanh"),
     "more ops for one sample": (lambda x: x.exp().exp() if len(x) > 1 else x.exp(), "one has 2 nodes, the other 1"),
     "other inputs": (lambda x: (x.exp(), x + 1)[len(x) > 1] * 2, "Mul has other inputs|other ops"),
+    "a divisor": (lambda x: F.avg_pool2d(x[:, None, None], 1, divisor_override=2), r"AvgPool2d \(it divides by"),
     "a loss": (lambda x: F.cross_entropy(x, mr.zeros(len(x)).long()), r"CrossEntropy \(export the network without"),
     "no graph": (lambda x: x.argmax(1), "no graph leads to"),
     "no tensor": (lambda x: {"y": x}, "returns a dict"),
