@@ -13,7 +13,7 @@ from .. import autograd
 from ..autograd import Edge, Recorder
 from ..blas import one_blas_thread
 from ..nn import Module, Parameter, functional as F
-from ..norms import mean_and_std
+from ..norms import mean_and_std, zeros
 from ..ops import Op
 from ..state import state
 from ..tensor import Tensor
@@ -44,9 +44,8 @@ class FlowRecorder(Recorder):
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
-        values = on_cpu(output).ravel("K")
-        zeros = 1 - int(np.count_nonzero(values)) / max(values.size, 1)
-        self.recording.add_statistics(op.serial, *mean_and_std(values), zeros)
+        values = on_cpu(output)
+        self.recording.add_statistics(op.serial, *one_blas_thread(mean_and_std, values), zeros(values))
         if op.name == "Add":
             for array, need in zip(inputs, op.needs):
                 if not need and getattr(array, "shape", None) == output.shape:
@@ -113,6 +112,11 @@ def record(
     >>> bool(recording.sum_error < 1e-5)  # at each, skip + branch is the gradient that was passed on
     True
     """
+    if any(kind.__module__.startswith("torch.nn") for kind in type(model).__mro__):
+        raise TypeError(
+            f"record: got a {type(model).__name__} of PyTorch's; for these there is another: "
+            "from minires.flow import torch as flow_torch; flow_torch.record(model, x, y)"
+        )
     x = as_input("record", model, x, requires_grad=getattr(x, "requires_grad", False))
     target = as_input("record", model, target)
     with keeping(model), recording(model, arrays) as recorder:

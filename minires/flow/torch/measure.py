@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...blas import one_blas_thread
-from ...norms import mean_and_std, relative
+from ...norms import mean_and_std, relative, zeros
 from ..summands import Measured, measure_summands
 
 
@@ -24,6 +24,11 @@ class Later(NamedTuple):
 
     def get(self) -> Any:
         return self.finish(self.numbers.tolist())
+
+
+def in_memory(tensor: torch.Tensor) -> bool:
+    """Whether NumPy can read it."""
+    return tensor.is_cpu
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:
@@ -41,12 +46,12 @@ def real(tensor: torch.Tensor) -> torch.Tensor:
 
 def kept(tensor: torch.Tensor) -> Any:
     """A copy that no later step changes: an array, or a tensor if it is on a GPU."""
-    return as_array(tensor).copy() if tensor.is_cpu else real(tensor).clone()
+    return as_array(tensor).copy() if in_memory(tensor) else real(tensor).clone()
 
 
 def measure(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Callable[[], Measured]:
     """What `measure_summands` says of the gradients and the total that they were added up to, to be had later."""
-    if total.is_cpu:
+    if in_memory(total):
         measured = one_blas_thread(measure_summands, [as_array(g) for g in grads], as_array(total))
         return lambda: measured
     return on_device(grads, total).get
@@ -54,9 +59,9 @@ def measure(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Callable[[], 
 
 def statistics(values: torch.Tensor) -> Callable[[], tuple[float, float, float]]:
     """Mean, standard deviation and fraction of zeros, to be had later."""
-    if values.is_cpu:
-        array = as_array(values).ravel("K")
-        found = *mean_and_std(array), 1 - int(np.count_nonzero(array)) / max(array.size, 1)
+    if in_memory(values):
+        array = as_array(values)
+        found = *one_blas_thread(mean_and_std, array), zeros(array)
         return lambda: found
     values = real(values).double()
     count = max(values.numel(), 1)
