@@ -132,7 +132,13 @@ def measure(step, arguments, most=15, seconds=4.0):
         times.append(time.perf_counter() - start)
         cpu_times.append(time.process_time() - cpu_start)
     cpu_ms = 1e3 * statistics.median(cpu_times)
-    return {"ms": 1e3 * statistics.median(times), "cpu_ms": cpu_ms, "peak_mb": peak_mb(), "base_mb": base, "threads": arguments.threads}
+    return {
+        "ms": 1e3 * statistics.median(times),
+        "cpu_ms": cpu_ms,
+        "peak_mb": peak_mb(),
+        "base_mb": base,
+        "threads": arguments.threads,
+    }
 
 
 def peak_mb():

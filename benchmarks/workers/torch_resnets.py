@@ -1,7 +1,7 @@
 """The networks of `minires.models` in PyTorch, with the same names, written as people write them there.
 
-Their blocks add in place (``out += identity``) and have in-place ReLUs. With ``by_hand`` a block also measures its fork
-without any instrument: the branch and the shortcut start from two views of the input, which retain their gradients.
+Their blocks add in place (``out += identity``) and have in-place ReLUs. In `forks_by_hand` the branch and the shortcut
+of each block start from two views of its input, which retain their gradients.
 """
 
 import torch
@@ -32,21 +32,17 @@ def shortcut(option, channels, out, stride, norm=True):
 class Block(nn.Module):
     """What the kinds of blocks share: the fork by hand."""
 
-    by_hand = False
+    seen = None  # by hand: a list of what fork() has returned, in all blocks
 
     def fork(self, x):
         """(x for the branch, x for the shortcut): twice x itself, or two views of it."""
-        if not self.by_hand:
+        if Block.seen is None or not x.requires_grad:
             return x, x
-        self.ways = x.view_as(x), x.view_as(x)
-        for way in self.ways:
+        ways = x.view_as(x), x.view_as(x)
+        for way in ways:
             way.retain_grad()
-        return self.ways
-
-    def gradients(self):
-        """(of the skip, of the branch), after a backward with ``by_hand``."""
-        branch, skip = self.ways
-        return skip.grad, branch.grad
+        Block.seen.append(ways)
+        return ways
 
 
 class Basic(Block):
@@ -157,7 +153,7 @@ class ResNet(nn.Module):
 
 
 def cifar(depth, option="A", preact=False, width=16, channels=3):
-    """The twin of ``minires.models.resnet_cifar(depth, width, in_channels=channels, shortcut=option, preact=preact)``."""
+    """The twin of ``resnet_cifar(depth, width, in_channels=channels, shortcut=option, preact=preact)``."""
     kind = PreAct if preact else Basic
     return ResNet(kind, [(depth - 2) // 6] * 3, [width, 2 * width, 4 * width], option=option, channels=channels)
 
@@ -168,18 +164,34 @@ def imagenet(depth):
     return ResNet(kind, counts, [64, 128, 256, 512], "imagenet", "B")
 
 
-def forks_by_hand(model, x, y):
-    """[(‖skip‖, ‖branch‖, ‖skip + branch‖, their cosine)] of every block, by PyTorch's own `retain_grad` alone.
+class EncoderLayer(nn.TransformerEncoderLayer, Block):
+    """PyTorch's own, with its two forks: around the attention, and around the two linear layers."""
 
-    Leaves gradients and running statistics changed.
+    def __init__(self, width, heads):
+        super().__init__(width, heads, 2 * width, dropout=0.0, batch_first=True)
+
+    def forward(self, x, **nothing):
+        branch, skip = self.fork(x)
+        x = self.norm1(skip + self._sa_block(branch, None, None))
+        branch, skip = self.fork(x)
+        return self.norm2(skip + self._ff_block(branch))
+
+
+def forks_by_hand(backward):
+    """[(skip, branch)], the gradients at every fork in forward order, by PyTorch's own `retain_grad` alone.
+
+    ``backward()`` runs a network of such blocks forward and backward.
     """
-    for block in model.blocks():
-        block.by_hand = True
-    F.cross_entropy(model(x), y).backward()
-    found = []
-    for block in model.blocks():
-        skip, branch = block.gradients()
-        norms = skip.norm(), branch.norm(), (skip + branch).norm()
-        found.append((*map(float, norms), float((skip * branch).sum() / norms[0] / norms[1])))
-        block.by_hand = False
-    return found
+    Block.seen = seen = []
+    try:
+        backward()
+    finally:
+        Block.seen = None
+    return [(skip.grad, branch.grad) for branch, skip in seen if skip.grad is not None and branch.grad is not None]
+
+
+def numbers(skip, branch):
+    """(‖skip‖, ‖branch‖, ‖skip + branch‖, their cosine), in float64."""
+    skip, branch = skip.double(), branch.double()
+    norms = skip.norm(), branch.norm(), (skip + branch).norm()
+    return (*map(float, norms), float((skip * branch).sum() / norms[0] / norms[1]))

@@ -11,7 +11,7 @@ from .. import random
 from ..nn import Module
 from ..tensor import Tensor
 
-Restore = Callable[[], None]
+Restore = Callable[[], Any]
 Kept = tuple[Iterable[Any], Restore]  # what a thing holds, and the function that makes it what it was
 
 

@@ -45,7 +45,8 @@ class FlowRecorder(Recorder):
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
         values = on_cpu(output)
-        self.recording.add_statistics(op.serial, *one_blas_thread(mean_and_std, values), zeros(values))
+        mean, std = one_blas_thread(mean_and_std, values)
+        self.recording.add_statistics(op.serial, mean, std, zeros(values))
         if op.name == "Add":
             for array, need in zip(inputs, op.needs):
                 if not need and getattr(array, "shape", None) == output.shape:

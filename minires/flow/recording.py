@@ -1,7 +1,7 @@
 """Recording: the gradient on every edge of the graph, and the forks at which a shortcut and its branch part.
 
-minires's own engine fills one through `recorder.FlowRecorder`, PyTorch's through `flow.torch`. An engine of your own can
-fill one too: all it has to call are the four methods of `Recording` under "to fill one".
+minires's own engine fills one through `recorder.FlowRecorder`, PyTorch's through `flow.torch`. An engine of your own
+can fill one too: all it has to call are the four methods of `Recording` under "to fill one".
 """
 
 import math
@@ -62,7 +62,7 @@ class Recording:
     >>> recording = Recording()
     >>> recording.begin("backward")
     >>> for source, ends, grads in [
-    ...     (Source(3, "Sum", ()), [(None, 0)], [np.ones(())]),  # the gradient that backward started with has no consumer
+    ...     (Source(3, "Sum", ()), [(None, 0)], [np.ones(())]),  # what backward started with: no consumer
     ...     (Source(2, "Add", (2,)), [(3, 0)], [one]),
     ...     (Source(1, "Exp", (2,)), [(2, 0)], [one]),
     ...     (Source(-1, "", (2,), name="x"), [(1, 0), (2, 1)], [np.exp(x), one]),
@@ -249,9 +249,10 @@ class Recording:
     def edges(self, tensor: Any) -> list[Summand]:
         """What each consumer sent back to a tensor, in forward order.
 
-        tensor: a tensor of the engine's, or a name in `nodes`. All passes that reached it are listed; a name that ends in a pass, such
-        as " (backward 2)", selects that pass. Over all calls of backward, the summands of a leaf tensor add up to what
-        was added to its ``.grad``. The gradient that a call started with is listed as "the start of backward".
+        tensor: a tensor of the engine's, or a name in `nodes`. All passes that reached it are listed; a name that ends
+        in a pass, such as " (backward 2)", selects that pass. Over all calls of backward, the summands of a leaf tensor
+        add up to what was added to its ``.grad``. The gradient that a call started with is listed as "the start of
+        backward".
         Raises KeyError if the tensor is not part of the recording.
         """
         found = []

@@ -28,11 +28,12 @@ def recording(model: torch.nn.Module | None = None, arrays: bool = False) -> Ite
 
     All calls of ``backward`` and ``torch.autograd.grad`` are recorded, and no gradient changes by a bit.
     ``arrays=True`` keeps the gradients of all edges: as arrays, or as tensors if they are on a GPU.
-    Raises TypeError for a compiled model, RuntimeError for a part that torch.compile made.
+    Functions that torch.compile has made run as they were before.
+    Raises TypeError for a compiled model, RuntimeError for a graph that was compiled earlier.
     """
     if model is not None:
         notes.refuse_fused("recording", model)
-    with Ledger(model, arrays) as ledger:
+    with notes.uncompiled(), Ledger(model, arrays) as ledger:
         yield ledger.recording
 
 

@@ -1,6 +1,7 @@
 """Look without touching: a PyTorch model is run and left exactly as it was."""
 
 import contextlib
+import functools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..keeping import Kept, keep_contents, restoring
+from ..keeping import Kept, Restore, keep_contents, restoring
 
 
 @contextlib.contextmanager
@@ -34,24 +35,22 @@ def _pytorchs(thing: Any) -> Kept | None:
     if isinstance(thing, torch.nn.Module):
         return keep_contents(vars(thing))
     if isinstance(thing, torch.Generator):
-        state = thing.get_state()
-        return (), lambda: thing.set_state(state) and None
+        return (), functools.partial(thing.set_state, thing.get_state())
     return ((), _keep_tensor(thing)) if isinstance(thing, torch.Tensor) else None
 
 
-def _keep_tensor(tensor: torch.Tensor) -> Any:
-    """How to restore a tensor. What has not changed is not written: a graph that has saved it stays valid."""
-    memory, values = tensor.detach(), tensor.detach().clone()
+def _keep_tensor(tensor: torch.Tensor) -> Restore:
+    """How to restore a tensor, by ``data``: an earlier graph that has saved it stays valid, as it is what it was."""
+    memory, values = tensor.data, tensor.data.clone()
     grad, requires_grad = (tensor.grad, tensor.requires_grad) if tensor.is_leaf else (None, None)
     if grad is not None:
         tensor.grad = None
 
     def restore() -> None:
-        with torch.no_grad():
-            if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
-                tensor.data = memory
-            if not torch.equal(tensor, values):
-                tensor.copy_(values)
+        if not torch.equal(memory, values):
+            memory.copy_(values)
+        if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
+            tensor.data = memory
         if requires_grad is not None:
             tensor.grad = grad
             tensor.requires_grad_(requires_grad)

@@ -6,6 +6,7 @@ back to its inputs. Both are only read. Hooks of nodes see every edge by itself;
 in-place op such as ``out += x`` takes some of them along (`retain_grad`) and leaves others behind (`register_hook`).
 """
 
+import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ class Ledger(TorchFunctionMode):
         self._model, self._arrays = model, arrays
         self._names = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
         self._found: dict[Any, Found] = {}  # by node
-        self._ops: dict[int, str] = {}  # number of an op that a gradient has reached -> its name
+        self._ops: dict[int, str] = {}  # number of what a gradient has reached -> the op's name, "" for a leaf
         self._uses: Counter[Any] = Counter()  # how many edges lead back to a node
         self._running: list[str] = []  # the modules that are running, the innermost last
         self._handles: list[Any] = []  # of all hooks
@@ -106,9 +107,11 @@ class Ledger(TorchFunctionMode):
         if measurable(tensor):
             get = measure.statistics(tensor)
             while node in new:
-                number = self._found[node].number
-                self._later.append(lambda number=number: self.recording.add_statistics(number, *get()))
+                self._later.append(functools.partial(self._add_statistics, self._found[node].number, get))
                 node = node.next_functions[0][0] if ops.name(node) in ops.REARRANGING else None
+
+    def _add_statistics(self, number: int, get: Callable[[], tuple[float, float, float]]) -> None:
+        self.recording.add_statistics(number, *get())
 
     def _leave(self, module: Any, inputs: Any, output: Any) -> None:
         """Before a module is left, find the nodes that no function told of: those of custom autograd functions."""
@@ -208,15 +211,14 @@ class Ledger(TorchFunctionMode):
         grads, total = together(came, totals)
         number, scope = self._found[node]
         ends = [(c.number, c.slot) for c in came]
-        op, name, role, parameter = "", "", "", False
+        name, role, parameter = "", "", False
+        op = self._ops[number] = "" if ops.is_leaf(node) else ops.name(node, total.ndim)
         if ops.is_leaf(node):
             leaf = node.variable
             parameter = isinstance(leaf, torch.nn.Parameter)
             name = self._names.get(id(leaf), "")
             first = ends[0][0]
             role = ops.role(self._ops[first] if first is not None else "", ends[0][1], parameter)
-        else:
-            op = self._ops[number] = ops.name(node, total.ndim)
         source = Source(number, op, tuple(total.shape), scope, name, role, parameter)
         get = measure.measure(grads, total)
         kept = [measure.kept(grad) for grad in grads] if self._arrays else ()

@@ -77,10 +77,10 @@ def on_device(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Later:
         largest = torch.stack([a.abs().amax() if a.numel() else a.new_zeros(()) for a in (*parts, whole)]).amax()
         scale = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
         parts, whole = [a / scale for a in parts], whole / scale
-        rests = [sum(b for j, b in enumerate(parts) if j != i) for i in range(len(parts))] if len(parts) > 1 else []
+        rests: list[Any] = [sum(b for j, b in enumerate(parts) if j != i) for i in range(len(parts))]
         products = [scale, whole @ whole]
         products += [a @ b for a in parts for b in parts]
-        for part, rest in zip(parts, rests):
+        for part, rest in zip(parts, rests if len(parts) > 1 else ()):
             products += [rest @ rest, part @ rest]
         error = whole
         for part in parts:

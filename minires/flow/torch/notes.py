@@ -3,6 +3,8 @@
 The traps are those of PyTorch 2.13. They are there without the bridge too, which sets none of them.
 """
 
+import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +17,8 @@ FUSED = {
 ABOUT = {
     "CheckpointFunctionBackward": "a checkpoint with use_reentrant=True hides what is inside it, which runs in a walk "
     "back of its own: neither its forks nor its weights are recorded; use_reentrant=False shows them",
-    "CopySlices": "an in-place operation wrote into a view of a tensor. PyTorch's graph does not say which operation it "
-    "was, so an addition written that way is no fork here: write out = out + x instead of out += x",
+    "CopySlices": "an in-place operation wrote into a view of a tensor. PyTorch's graph does not say which "
+    "operation it was, so an addition written that way is no fork here: write out = out + x instead of out += x",
 }
 UNPACKED = (
     "saved_tensors_hooks were in force (save_on_cpu, checkpoint(use_reentrant=False) or your own). Inside them PyTorch "
@@ -48,6 +50,12 @@ def refuse_fused(function: str, model: torch.nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise TypeError(f"{function}: {name} has no shape yet, as a lazy module gives it one when it first runs")
+
+
+def uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """Inside, functions that torch.compile has made run as they were before, op by op."""
+    made = "torch._dynamo" in sys.modules  # else there are none, and it is slow to import
+    return torch.compiler.set_stance("force_eager") if made else contextlib.nullcontext()
 
 
 def about(node: Any) -> str | None:

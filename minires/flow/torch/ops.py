@@ -1,4 +1,4 @@
-"""PyTorch's graph in minires's words: the names of its nodes, the order of their inputs, and what stands for a weight."""
+"""PyTorch's graph in minires's words: the names of its nodes, the order of their inputs, what stands for a weight."""
 
 import re
 from typing import Any
