@@ -54,8 +54,8 @@ def cost(steps: dict[str, dict], alone: dict[str, dict]) -> str:
     verdict = "met" if most <= bars.BRIDGE else "missed"
     return (
         f"{markdown(header, rows)}\n\nThe recorder computes in one thread, and the bare step is at most "
-        f"{bare['threads']} times as fast in {bare['threads']}; so by the processor times a recorded step takes at most "
-        f"{most:.2f} times as long as a bare one, however busy the machine is ({verdict}: ≤ {bars.BRIDGE})."
+        f"{bare['threads']} times as fast in {bare['threads']}; so by the processor times a recorded step takes at "
+        f"most {most:.2f} times as long as a bare one, however busy the machine is ({verdict}: ≤ {bars.BRIDGE})."
     )
 
 

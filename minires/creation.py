@@ -32,7 +32,7 @@ def _placed(array: Any, device: str | None, requires_grad: bool) -> Tensor:
 def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
     if isinstance(data, Tensor):
-        data = data.data
+        data = data.array
     given = hasattr(data, "dtype") or dtype is not None  # else Python floats become float32, too few digits for float64
     if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
         array = data.copy("K")
@@ -69,12 +69,12 @@ def full(
 
 def zeros_like(input: Tensor, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros with the shape of ``input``, and its dtype and device if none is given."""
-    return _placed(np.zeros_like(input.data, dtype), device or input.device, requires_grad)
+    return _placed(np.zeros_like(input.array, dtype), device or input.device, requires_grad)
 
 
 def ones_like(input: Tensor, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones with the shape of ``input``, and its dtype and device if none is given."""
-    return _placed(np.ones_like(input.data, dtype), device or input.device, requires_grad)
+    return _placed(np.ones_like(input.array, dtype), device or input.device, requires_grad)
 
 
 def arange(
@@ -173,7 +173,7 @@ def _all_tensors(function: str, tensors: Any) -> Sequence[Any]:
 def where(condition: Any, a: Any, b: Any) -> Tensor:
     """a where ``condition`` holds, else b; numbers broadcast."""
     condition = condition if isinstance(condition, Tensor) else Tensor(condition)
-    return apply(elementwise.Where, Tensor(condition.data.astype(bool)), *_promoted("where", a, b))
+    return apply(elementwise.Where, Tensor(condition.array.astype(bool)), *_promoted("where", a, b))
 
 
 def maximum(a: Tensor, b: Any) -> Tensor:

@@ -61,7 +61,7 @@ class Names:
 
     def numel(self):
         """Number of values."""
-        return self.data.size
+        return self.array.size
 
     # operators
     def add(self, other, *, alpha=1):

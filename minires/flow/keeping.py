@@ -62,11 +62,11 @@ def _ours(thing: Any) -> Kept | None:
         return keep_contents(vars(thing))
     if not isinstance(thing, Tensor):
         return None
-    fields = thing.data, thing.grad, thing.requires_grad, thing.op
+    fields = thing.array, thing.grad, thing.requires_grad, thing.op, thing.hooks
     thing.grad = None
 
     def restore() -> None:
-        thing.data, thing.grad, thing.requires_grad, thing.op = fields
+        thing.array, thing.grad, thing.requires_grad, thing.op, thing.hooks = fields
 
     return fields[:1], restore
 

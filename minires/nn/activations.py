@@ -40,7 +40,7 @@ def tanh(input: Tensor) -> Tensor:
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6), with derivative 0 at 0 and at 6, and 1 at NaN; Krizhevsky 2010."""
     check_input("relu6", input)
-    outside = (input <= 0).data | (input >= 6).data
+    outside = (input <= 0).array | (input >= 6).array
     return where(outside, input.detach().clamp(0, 6), input)
 
 

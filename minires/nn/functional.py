@@ -51,7 +51,7 @@ def conv2d(
     >>> from minires.nn import functional as F
     >>> image = mr.arange(9.0).reshape(1, 1, 3, 3)
     >>> difference = mr.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)  # to the right neighbour
-    >>> F.conv2d(image, difference).data[0, 0].tolist()
+    >>> F.conv2d(image, difference)[0, 0].tolist()
     [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
     >>> F.conv2d(mr.zeros(8, 3, 32, 32), mr.zeros(16, 3, 3, 3), stride=2, padding=1).shape
     (8, 16, 16, 16)
@@ -235,7 +235,7 @@ def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: floa
 
 def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:
     """Class indices (…) -> int64 (…, K) with a single 1; K defaults to the largest index + 1."""
-    indices = target.data
+    indices = target.array
     if indices.dtype.kind not in "iu":
         raise TypeError(f"one_hot: got class indices of dtype {indices.dtype}; expected whole numbers: target.long()")
     if num_classes == 0 or num_classes < -1 or (num_classes == -1 and not indices.size):
@@ -282,16 +282,16 @@ def cross_entropy(
             )
         if target.requires_grad:
             raise ValueError("cross_entropy: got a target that requires grad; the target is a constant: use detach()")
-        q = target.data.astype(z.dtype)
+        q = target.array.astype(z.dtype)
         normaliser = z.size / classes
     else:
         q, weights = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)
         normaliser = weights.sum()
     if label_smoothing:
-        kept = True if target.dtype.kind == "f" else np.expand_dims(target.data != ignore_index, 1)
+        kept = True if target.dtype.kind == "f" else np.expand_dims(target.array != ignore_index, 1)
         q = (1 - label_smoothing) * q + label_smoothing / classes * kept
     if weight is not None:
-        q = q * _class_shape(weight.data, z.ndim)
+        q = q * _class_shape(weight.array, z.ndim)
     losses = apply(loss.CrossEntropy, input, Tensor(q.astype(z.dtype, copy=False)))
     return _reduce("cross_entropy", losses, reduction, normaliser)
 
@@ -325,7 +325,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 def _checked_logits(function: str, input: Tensor, weight: Tensor | None) -> np.ndarray:
     """The array (N, K, …) of the logits, if they and the class weights have a legal shape."""
     check_input(function, input)
-    z = input.data
+    z = input.array
     if z.ndim < 2 or z.size == 0:
         raise ValueError(f"{function}: got an input of shape {z.shape}; expected a non-empty (N, K, …), K classes")
     if weight is not None and (not isinstance(weight, Tensor) or weight.shape != (z.shape[1],)):
@@ -340,7 +340,7 @@ def _one_hot_targets(
     function: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
 ) -> tuple[Any, Any]:
     """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored, and the weight of each position (N, …)."""
-    z, indices, classes = input.data, target.data, input.shape[1]
+    z, indices, classes = input.array, target.array, input.shape[1]
     if target.device != input.device:
         raise TypeError(
             f"{function}: got an input of shape {z.shape} on {input.device} and targets of shape {indices.shape} on "
@@ -361,7 +361,7 @@ def _one_hot_targets(
             f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
             "Labels that start at 1 need target - 1"
         )
-    weights = kept if weight is None else kept * weight.data[np.where(kept, indices, 0)]
+    weights = kept if weight is None else kept * weight.array[np.where(kept, indices, 0)]
     return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights
 
 
@@ -376,7 +376,7 @@ def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> T
     if reduction == "sum":
         return losses.sum()
     if reduction == "mean":
-        on = kernels.device_of(losses.data)
+        on = kernels.device_of(losses.array)
         if not on.capturing and normaliser == 0:
             raise ValueError(
                 f"{function}: got no target that counts (all are ignored or of weight 0, or there is none), so no mean"

@@ -3,8 +3,10 @@
 import copy
 import importlib
 import random
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 
@@ -587,6 +589,23 @@ def test_complex_numbers_are_measured_as_pairs():
         y = x + x.exp() * 0
         y.abs().sum().backward()
     assert recording.forks[0].total == pytest.approx(float(x.grad.abs().square().sum().sqrt()))
+
+
+# ── what is written for readers ──
+
+
+def test_the_page_about_a_network_of_your_own_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(mr.__file__).parents[1] / "lessons" / "your_network.md").read_text(encoding="utf-8")
+    names = {}
+    for code in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(code, names)
+    plt.close("all")
+    assert [fork.name for fork in names["recording"].forks] == ["1", "2", "3"] and names["recording"].sum_error < 1e-6
+    assert [fork.name for fork in names["by_hand"].forks] == ["Add"]
+    printed = capsys.readouterr().out
+    assert "2.conv1: Conv2d" in printed and "2: Add" in printed
+    assert (tmp_path / "my-network.png").exists() and (tmp_path / "my-network.json").exists()
 
 
 # ── on a GPU ────────────────────────────────────────────────────────────────────────────────────────────────────────
