@@ -33,6 +33,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .export import export_onnx
 from .functions import (
     abs,
     add,
@@ -93,6 +94,7 @@ __all__ = [
     "eq",
     "exact",
     "exp",
+    "export_onnx",
     "flatten",
     "float32",
     "float64",
