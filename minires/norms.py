@@ -16,7 +16,7 @@ import numpy as np
 
 # If a sum of squares lies within these bounds, no square has overflowed, and those that underflow are below rounding.
 SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e250)}
-BLOCK = 1 << 16  # entries of a piece, 256 kB in float32; 4 to 8 times smaller or larger ones take longer
+BLOCK = 1 << 17  # entries of a piece: of 2²¹ entries, pieces of 2¹⁶ to 2¹⁹ took equally long, of 2¹³ half as long again
 
 
 def is_safe(square: float, dtype: Any) -> bool:

@@ -307,7 +307,8 @@ def test_two_walks_over_one_graph_and_torch_autograd_grad():
         h = model(x)
         loss = F.cross_entropy(h, y)
         (g,) = torch.autograd.grad(loss, x, retain_graph=True)
-        gh, gw = torch.autograd.grad(loss, [h, model[0].weight], retain_graph=True)
+        wanted = {"h": h, "w": model[0].weight}
+        gh, gw = torch.autograd.grad(loss, wanted, retain_graph=True).values()
         torch.autograd.backward([loss, h], [None, torch.ones_like(h)])
     assert recording.passes == ["grad", "grad", "backward"]
     first, last = recording.edges(x)

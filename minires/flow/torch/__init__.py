@@ -26,7 +26,8 @@ __all__ = ["keeping", "record", "recording"]
 def recording(model: torch.nn.Module | None = None, arrays: bool = False) -> Iterator[Recording]:
     """Record forward and backward inside the ``with`` block; give the model so that scopes and parameters have names.
 
-    All calls of ``backward`` and ``torch.autograd.grad`` are recorded, and no gradient changes by a bit.
+    All calls of ``backward`` and ``torch.autograd.grad`` are recorded, and no gradient changes by a bit. What runs
+    forward alone, with gradients enabled, keeps its memory until the block ends.
     ``arrays=True`` keeps the gradients of all edges: as arrays, or as tensors if they are on a GPU.
     Functions that torch.compile has made run as they were before.
     Raises TypeError for a compiled model, RuntimeError for a graph that was compiled earlier.

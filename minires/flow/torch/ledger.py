@@ -104,7 +104,7 @@ class Ledger(TorchFunctionMode):
             self.recording.add_note(WITHOUT_GRADIENT, self._found[node].number, label)
         for note in notes.about_saved_tensors(func, self._scope):
             self._say(note)
-        if measurable(tensor):
+        if node in new and measurable(tensor):
             get = measure.statistics(tensor)
             while node in new:
                 self._later.append(functools.partial(self._add_statistics, self._found[node].number, get))
@@ -118,7 +118,7 @@ class Ledger(TorchFunctionMode):
         if self._call is None:  # a checkpoint runs modules again on the way back
             for tensor in tensors_in(output):
                 self._find(tensor.grad_fn)
-        self._running.pop()
+        del self._running[-1:]  # there is none if another hook failed before the module was entered
 
     def _find(self, root: Any) -> set[Any]:
         """Number the new nodes behind a node, inputs first, and hang a hook on each."""
@@ -171,7 +171,8 @@ class Ledger(TorchFunctionMode):
             edge = root if isinstance(root, GradientEdge) else get_gradient_edge(root)
             self._find(edge.node)
             source, transposed = ops.source_of(edge.node)
-            seed = torch.ones_like(root) if seed is None else seed
+            if seed is None and isinstance(root, torch.Tensor):
+                seed = torch.ones_like(root)
             self._came.setdefault(source, []).append(Came(None, 0, edge.output_nr, seed, transposed))
         self._later.append(lambda: self.recording.begin(call))
         self._call = call
@@ -179,7 +180,10 @@ class Ledger(TorchFunctionMode):
             result = func(*args, **kwargs)
             if call == "grad":
                 wanted: dict[Any, dict[int, Any]] = {}
-                for tensor, grad in zip(as_list(given["inputs"]), result):
+                inputs, grads = given["inputs"], result
+                if isinstance(inputs, dict):
+                    inputs, grads = list(inputs.values()), result.values()
+                for tensor, grad in zip(as_list(inputs), grads):
                     edge = tensor if isinstance(tensor, GradientEdge) else get_gradient_edge(tensor)
                     wanted.setdefault(edge.node, {})[edge.output_nr] = grad
                 for node, totals in wanted.items():  # PyTorch does not run these, unless they lead to others
