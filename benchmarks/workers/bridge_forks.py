@@ -139,6 +139,7 @@ def every_case():
     yield measured("channels_last", last, x=x.to(memory_format=torch.channels_last))
 
 
+torch.set_num_threads(1)  # nothing is timed here
 torch.manual_seed(0)
 found = [same_weights(case, *how) for case, how in SAME.items()] + list(every_case())
 print(json.dumps({"rows": found, "version": f"minires {mr.__version__}, PyTorch {torch.__version__}"}))
