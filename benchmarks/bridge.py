@@ -1,10 +1,12 @@
 """The page ``bridge``: what recording costs on a PyTorch network, and whether it finds the forks that are there."""
 
+import os
 from typing import Any
 
 from . import bars
 from .harness import Plan, about, alternate, markdown, program, run, save, spread
 from .step import title
+from .workers.common import cores
 
 SAID = {  # a part of a note -> the same in a few words
     "used 2 times": "weights used twice",
@@ -26,16 +28,22 @@ def bridge(plan: Plan) -> None:
     }
     measured = alternate({f"{mode}{' '.join(map(str, t))}": what for (mode, t), what in programs.items()}, plan)
     steps, alone = ({mode: measured[mode + end] for mode in MODES} for end in ("", "--threads 1"))
+    load = os.getloadavg()[2] if hasattr(os, "getloadavg") else 0.0  # of the last fifteen minutes
     forks = run(program("bridge_forks", module="torch"))
     if "absent" in forks or "absent" in steps["recorded"]:
         print(f"bridge: {forks.get('absent') or steps['recorded']['absent']}")
         return
-    parts = [cost(steps, alone), about(plan, measured.values()), table_of_forks(forks["rows"]), forks["version"] + "."]
-    results = {"steps": steps, "one thread": alone, "forks": forks["rows"]}
+    parts = [
+        cost(steps, alone, load),
+        about(plan, measured.values()),
+        table_of_forks(forks["rows"]),
+        forks["version"] + ".",
+    ]
+    results = {"load": load, "steps": steps, "one thread": alone, "forks": forks["rows"]}
     save("bridge", plan, results, "\n\n".join(parts))
 
 
-def cost(steps: dict[str, dict], alone: dict[str, dict]) -> str:
+def cost(steps: dict[str, dict], alone: dict[str, dict], load: float) -> str:
     """A table of the steps, and what follows from the processor times on a machine that others use too."""
     bare, one = steps["not recorded"], alone["not recorded"]
     rows = [
@@ -53,8 +61,11 @@ def cost(steps: dict[str, dict], alone: dict[str, dict]) -> str:
     header += ["one thread: processor time", "times bare"]
     most = at_most(one["cpu_ms"], alone["recorded"]["cpu_ms"], bare["threads"])
     verdict = "met" if most <= bars.BRIDGE else "missed"
+    busy = (
+        f"\n\nThe machine had a load of {load:.0f}, so the times on all cores say little." if load > cores() + 1 else ""
+    )
     return (
-        f"{markdown(header, rows)}\n\nThe recorder computes in one thread, and the bare step is at most "
+        f"{markdown(header, rows)}{busy}\n\nThe recorder computes in one thread, and the bare step is at most "
         f"{bare['threads']} times as fast in {bare['threads']}; so by the processor times a recorded step takes at "
         f"most {most:.2f} times as long as a bare one, however busy the machine is ({verdict}: ≤ {bars.BRIDGE})."
     )

@@ -49,7 +49,8 @@ def test_a_recorded_step_is_judged_as_if_only_the_bare_one_gained_from_threads()
     step = {"ms": 50.0, "ms_range": [40, 60], "cpu_ms": 100.0, "cpu_ms_range": [90, 110], "peak_mb": 9.0, "threads": 2}
     recorded = step | {"ms": 80.0, "cpu_ms": 130.0}
     steps = {"not recorded": step, "recorded": recorded, "recorded, with arrays": recorded | {"cpu_ms": 300.0}}
-    text = bridge.cost(steps, steps)
+    text = bridge.cost(steps, steps, load=1)
+    assert "a load of 40" in bridge.cost(steps, steps, load=40) and "a load of" not in text
     assert "| recorded | 80 ms (40–60) | 1.60 × |" in text and "at most 1.60 times" in text and "(met: ≤ 1.8)" in text
     rows = [
         {
