@@ -61,6 +61,7 @@ from .functions import (
 from .installed import warn_of_other_package
 from .kernels import exact
 from .nn.functional import relu, sigmoid, softmax, tanh
+from .nn.weights import load_weights, save_weights
 from .ops import Op
 from .random import manual_seed
 from .recompute import checkpoint
@@ -108,6 +109,7 @@ __all__ = [
     "is_tensor",
     "kernels",
     "linspace",
+    "load_weights",
     "log",
     "manual_seed",
     "matmul",
@@ -129,6 +131,7 @@ __all__ = [
     "randn",
     "randperm",
     "relu",
+    "save_weights",
     "set_grad_enabled",
     "set_num_threads",
     "sigmoid",

@@ -7,7 +7,8 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas | files threads random installed norms hooks | cuda_on_cpu | kernels | ops | dtypes | checks state writes
+    blas | files npz threads random installed norms hooks | cuda_on_cpu | kernels | ops | dtypes
+    | checks state writes
     | autograd | tensor_in_place tensor_names tensor_shape | tensor | creation functions recompute cuda | nn
     | data models optim | train | flow | export | minires | testing lesson | coursework experiments | commands
     | __main__
