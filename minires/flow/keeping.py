@@ -3,7 +3,7 @@
 import itertools
 import operator
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from .. import random
 from ..blocks import contextmanager
 from ..nn import Module
 from ..tensor import Tensor
+
+Kept = tuple[Iterable[Any], list[tuple]]  # what a thing holds, and the calls (function, *arguments) that restore it
 
 
 @contextmanager
@@ -22,54 +24,65 @@ def keeping(model: Module) -> Iterator[None]:
     dtype, device, gradient and ``requires_grad``; so is every other attribute of every module: its mode, its hooks, a
     counter, a random generator of its own, the contents of its lists, dicts and sets.
     """
-    held = _held_by(model)
-    calls = [*itertools.chain.from_iterable(map(_restoring, held)), (random.restorer(),)]
-    restore = itertools.starmap(operator.call, calls)
-    try:
-        for thing in held:
-            if isinstance(thing, Tensor):
-                thing.grad = None
-        yield
-    finally:
-        list(restore)  # in one C call, so that no interrupt comes between
+    restore = random.restorer()
+    with restoring(model, _ours) as kept:
+        try:
+            for thing in kept:
+                if isinstance(thing, Tensor):
+                    thing.grad = None
+            yield
+        finally:
+            restore()
 
 
-def _held_by(model: Module) -> list[Any]:
-    """The model and everything changeable that it holds, directly or within something else, each once."""
-    found: dict[int, Any] = {}
-    stack: list[Any] = [model]
+@contextmanager
+def restoring(root: Any, engines: Callable[[Any], Kept | None]) -> Iterator[Collection[Any]]:
+    """When the block ends, restore the root and everything changeable that it holds, directly or within other things.
+
+    engines: returns, for a module or a tensor of the engine's, what it holds and how to restore it; None for others.
+    """
+    kept: dict[int, Any] = {}
+    calls: list[tuple] = []
+    stack: list[Any] = [root]
     while stack:
         thing = stack.pop()
         if isinstance(thing, tuple):
             stack += thing
-        elif id(thing) not in found and _can_change(thing):
-            found[id(thing)] = thing
-            if isinstance(thing, Module | dict):
-                stack += (vars(thing) if isinstance(thing, Module) else thing).values()
-            elif isinstance(thing, list | deque | set):
-                stack += thing
-            elif isinstance(thing, Tensor):
-                stack.append(thing.array)
-    return list(found.values())
+        elif id(thing) not in kept and (found := engines(thing) or _plain(thing)) is not None:
+            kept[id(thing)] = thing
+            stack += found[0]
+            calls += found[1]
+    restore = itertools.starmap(operator.call, calls)
+    try:
+        yield kept.values()
+    finally:
+        list(restore)  # in one C call, so that no interrupt comes between
 
 
-def _can_change(thing: Any) -> bool:
-    """Whether it is of a kind that `_restoring` knows."""
-    if isinstance(thing, np.ndarray) or type(thing).__module__.partition(".")[0] == "cupy":
-        return hasattr(thing, "__setitem__") and getattr(thing.flags, "writeable", True)  # CuPy has no such flag
-    return isinstance(thing, Module | Tensor | list | deque | dict | set | np.random.Generator)
-
-
-def _restoring(thing: Any) -> list[tuple]:
-    """Calls, (function, *arguments), that make a thing what it is now again; not what it holds, which has its own."""
+def _ours(thing: Any) -> Kept | None:
+    """minires's modules and tensors."""
+    if isinstance(thing, Module):
+        return keep_contents(vars(thing))
     if isinstance(thing, Tensor):
-        return [
-            (setattr, thing, name, getattr(thing, name)) for name in ("array", "_grad", "requires_grad", "op", "hooks")
-        ]
-    if isinstance(thing, Module | list | deque | dict | set):
-        contents = vars(thing) if isinstance(thing, Module) else thing
-        fill = contents.extend if isinstance(contents, list | deque) else contents.update
-        return [(contents.clear,), (fill, contents.copy())]
+        slots = "array", "_grad", "requires_grad", "op", "hooks"
+        return [thing.array], [(setattr, thing, name, getattr(thing, name)) for name in slots]
+    return None
+
+
+def keep_contents(thing: Any) -> Kept:
+    """What a dict, set, list or deque holds, and how to restore it."""
+    before = thing.copy()
+    fill = thing.extend if isinstance(thing, list | deque) else thing.update
+    return before.values() if isinstance(before, dict) else before, [(thing.clear,), (fill, before)]
+
+
+def _plain(thing: Any) -> Kept | None:
+    """Containers, NumPy's random generators, and arrays that can be written; None for anything else."""
+    if isinstance(thing, list | deque | dict | set):
+        return keep_contents(thing)
     if isinstance(thing, np.random.Generator):
-        return [(setattr, thing.bit_generator, "state", thing.bit_generator.state)]
-    return [(operator.setitem, thing, ..., thing.copy("K"))]
+        return (), [(setattr, thing.bit_generator, "state", thing.bit_generator.state)]
+    cupys = type(thing).__module__.partition(".")[0] == "cupy" and hasattr(thing, "__setitem__")
+    if cupys or (isinstance(thing, np.ndarray) and thing.flags.writeable):
+        return (), [(operator.setitem, thing, ..., thing.copy("K"))]
+    return None
