@@ -4,6 +4,8 @@ import numpy as np
 
 from .ops.reduce import axis_of
 
+FORMATS = ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")  # PyTorch's memory formats
+
 
 class Names:
     """The part of `minires.Tensor` that is defined here."""
@@ -11,29 +13,29 @@ class Names:
     __slots__ = ()
 
     # conversions
-    def half(self):
+    def half(self, memory_format=None):
         """To float16."""
-        return self.to(np.float16)
+        return self.to(np.float16, memory_format=memory_format)
 
-    def float(self):
+    def float(self, memory_format=None):
         """To float32."""
-        return self.to(np.float32)
+        return self.to(np.float32, memory_format=memory_format)
 
-    def double(self):
+    def double(self, memory_format=None):
         """To float64."""
-        return self.to(np.float64)
+        return self.to(np.float64, memory_format=memory_format)
 
-    def int(self):
+    def int(self, memory_format=None):
         """To int32."""
-        return self.to(np.int32)
+        return self.to(np.int32, memory_format=memory_format)
 
-    def long(self):
+    def long(self, memory_format=None):
         """To int64."""
-        return self.to(np.int64)
+        return self.to(np.int64, memory_format=memory_format)
 
-    def bool(self):
+    def bool(self, memory_format=None):
         """To truth values."""
-        return self.to(np.bool_)
+        return self.to(np.bool_, memory_format=memory_format)
 
     def type(self, dtype):
         """To this dtype."""
@@ -81,7 +83,7 @@ class Names:
     def div(self, other, *, rounding_mode=None):
         """x / other."""
         if rounding_mode is not None:
-            raise ValueError(f"div: got rounding_mode={rounding_mode!r}, expected None; to round, use NumPy on .data")
+            raise ValueError(f"div: got rounding_mode={rounding_mode!r}, expected None; to round, (x / y).floor()")
         return self / other
 
     def pow(self, exponent):
@@ -116,6 +118,29 @@ class Names:
         """x >= other."""
         return self >= other
 
+    def allclose(self, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+        """Whether all |x − other| ≤ atol + rtol·|other|."""
+        _check_tensor("allclose", other)
+        return bool(np.allclose(self.numpy(), other.numpy(), rtol, atol, equal_nan))
+
+    def equal(self, other):
+        """Whether the two have the same shape and values."""
+        _check_tensor("equal", other)
+        return self.shape == other.shape and bool((self == other).all())
+
+    # of truth values, or of the bits of whole numbers
+    def __invert__(self):
+        return _bits("invert", np.invert, self)
+
+    def __and__(self, other):
+        return _bits("and", np.bitwise_and, self, other)
+
+    def __or__(self, other):
+        return _bits("or", np.bitwise_or, self, other)
+
+    def __xor__(self, other):
+        return _bits("xor", np.bitwise_xor, self, other)
+
     # products that want vectors or matrices
     def dot(self, other):
         """The product of two vectors: a scalar."""
@@ -138,6 +163,29 @@ class Names:
         if len(self) != len(other):
             raise ValueError(f"bmm: got stacks of {len(self)} and {len(other)} matrices; matmul broadcasts")
         return self @ other
+
+
+def checked_format(function, memory_format):
+    """The name of a memory format, ours or PyTorch's own, or None. Raises TypeError for anything else."""
+    name = memory_format if memory_format is None else str(memory_format).removeprefix("torch.")
+    if name is not None and name not in FORMATS:
+        raise TypeError(f"{function}: got memory_format={memory_format!r:.60}; expected one of {', '.join(FORMATS)}")
+    return name
+
+
+def _check_tensor(function, x):
+    """Raise TypeError for anything but a tensor."""
+    if not hasattr(x, "requires_grad"):
+        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
+
+
+def _bits(function, compute, x, *others):
+    """A constant tensor, computed from the bits. Raises TypeError for floating point."""
+    arrays = [a.data if hasattr(a, "requires_grad") else a for a in (x, *others)]
+    if not all(a.dtype.kind in "bui" if hasattr(a, "dtype") else isinstance(a, int) for a in arrays):
+        kinds = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
+        raise TypeError(f"{function}: got {kinds}; expected truth values, such as x > 0, or whole numbers")
+    return x._constant(compute(*arrays))
 
 
 def _check_axes(function, ndim, a, b):

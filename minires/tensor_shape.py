@@ -47,6 +47,12 @@ class Shapes:
         dim = reduce.axis_of("unsqueeze", self.ndim + 1, dim)
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
+    def flip(self, *dims):
+        """The order of the entries along these axes reversed."""
+        dims = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
+        axes = reduce.axes_of("flip", self.ndim, tuple(dims))
+        return self[tuple([slice(None, None, -1 if i in axes else None) for i in range(self.ndim)])]
+
     def t(self):
         """The transpose of a matrix."""
         if self.ndim > 2:

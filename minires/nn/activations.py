@@ -11,13 +11,13 @@ import numpy as np
 from ..creation import where
 from ..ops import activation
 from ..tensor import Tensor, apply
-from .arguments import check_counts, check_input
+from .arguments import check_counts, check_input, check_tensor
 from .module import Module, Parameter
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), with derivative 0 at 0 and 1 at NaN. ``inplace`` is accepted and has no effect."""
-    check_input("relu", input)
+    check_input("relu", input, whole=True)
     return apply(activation.ReLU, input)
 
 
@@ -29,17 +29,19 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 def sigmoid(input: Tensor) -> Tensor:
     """1/(1 + e⁻ˣ)."""
+    check_tensor("sigmoid", input)
     return input.sigmoid()
 
 
 def tanh(input: Tensor) -> Tensor:
     """tanh x."""
+    check_tensor("tanh", input)
     return input.tanh()
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6), with derivative 0 at 0 and at 6, and 1 at NaN; Krizhevsky 2010."""
-    check_input("relu6", input)
+    check_input("relu6", input, whole=True)
     outside = (input <= 0).data | (input >= 6).data
     return where(outside, input.detach().clamp(0, 6), input)
 
@@ -72,7 +74,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·relu6(x + 3)/6, a swish of straight lines; Howard et al. 2019 (arXiv 1905.02244), section 5.2."""
     check_input("hardswish", input)
-    return input * relu6(input + 3) / 6
+    return apply(activation.Hardswish, input)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -88,16 +90,16 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return where(input > 0, input, slopes * where(input > 0, 0.0, input))  # not slopes · input: 0 · ∞ is NaN
 
 
-def softmax(input: Tensor, dim: int) -> Tensor:
-    """eˣ / Σeˣ along ``dim``."""
-    check_input("softmax", input)
-    return apply(activation.Softmax, input, axis=dim)
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """eˣ / Σeˣ along ``dim``, which must be given; in another ``dtype``, if it is. ``_stacklevel`` has no effect."""
+    check_input("softmax", input, whole=dtype is not None)
+    return input.softmax(dim, dtype)
 
 
-def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """x − log Σeˣ along ``dim``, without overflow."""
-    check_input("log_softmax", input)
-    return apply(activation.LogSoftmax, input, axis=dim)
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """x − log Σeˣ along ``dim``, without overflow; arguments as `softmax`."""
+    check_input("log_softmax", input, whole=dtype is not None)
+    return input.log_softmax(dim, dtype)
 
 
 class _InPlace(Module):

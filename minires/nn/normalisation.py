@@ -13,8 +13,10 @@ import numpy as np
 
 from .. import kernels
 from ..ops import batchnorm
+from ..ops.op import wide
 from ..state import state
 from ..tensor import Tensor, apply
+from ..tensor_shape import whole
 from .arguments import check_counts, check_input
 from .module import Module, Parameter, _array
 
@@ -45,7 +47,7 @@ def batch_norm(
     batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and not state.get().recomputing:
+    if running_mean is not None and statistics and not state.get().recomputing:
         count = input.data.size // input.shape[1]
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
@@ -61,7 +63,7 @@ def group_norm(
     weight and bias (C). Raises ValueError unless num_groups divides C, and for a single value in each group.
     """
     check_input("group_norm", input)
-    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+    if input.ndim < 2 or type(num_groups) is not int or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(
             f"group_norm: got num_groups={num_groups} for input {input.shape}; expected (N, C, …) with C a multiple "
             "of num_groups"
@@ -70,7 +72,9 @@ def group_norm(
         raise ValueError(f"group_norm: got one value per group, input shape {input.shape}; its variance is 0")
     groups = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
     x = _standardised(groups, (2,), eps).reshape(input.shape)
-    return _affine("group_norm", x, weight, bias, (input.shape[1],), (-1, *(1,) * (input.ndim - 2)))
+    channels = input.shape[1:2]
+    y = _affine("group_norm", x, weight, bias, channels, (*channels, *(1,) * (input.ndim - 2)))
+    return y.to(input.dtype)
 
 
 def layer_norm(
@@ -85,11 +89,12 @@ def layer_norm(
     weight and bias have that shape too. Raises ValueError unless the input's shape ends in it.
     """
     check_input("layer_norm", input)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+    shape = tuple([whole("layer_norm", n) for n in shape])
     if not shape or input.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: got normalized_shape {shape} for input {input.shape}; expected its last sizes")
     x = _standardised(input, tuple(range(-len(shape), 0)), eps)
-    return _affine("layer_norm", x, weight, bias, shape, shape)
+    return _affine("layer_norm", x, weight, bias, shape, shape).to(input.dtype)
 
 
 def instance_norm(
@@ -112,7 +117,7 @@ def instance_norm(
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     values = math.prod(input.shape[2:])
-    if input.ndim < 3 or values == 1:
+    if input.ndim < 3 or (values == 1 and input.numel()):
         raise ValueError(
             f"instance_norm: got an input of shape {input.shape}; expected (N, C, …) with more than one value per "
             "channel of a sample, or its variance is 0"
@@ -125,15 +130,19 @@ def instance_norm(
         )
     samples = input.reshape(*input.shape[:2], values)
     x = _standardised(samples, (2,), eps).reshape(input.shape)
-    y = _affine("instance_norm", x, weight, bias, per_channel, (-1, *(1,) * (input.ndim - 2)))
-    if running_mean is not None and not state.get().recomputing:
-        mean, var = samples.data.mean(2).mean(0), samples.data.var(2).mean(0)
+    y = _affine("instance_norm", x, weight, bias, per_channel, (*per_channel, *(1,) * (input.ndim - 2)))
+    if running_mean is not None and input.numel() and not state.get().recomputing:
+        wide_samples = wide(samples.data)
+        mean, var = wide_samples.mean(2).mean(0), wide_samples.var(2).mean(0)
         kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, values)
-    return y
+    return y.to(input.dtype)
 
 
 def _standardised(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
-    """(x − μ)/√(σ² + ε), with μ and σ² over the axes."""
+    """(x − μ)/√(σ² + ε), with μ and σ² over the axes; of float16 in float32, in which squares do not overflow."""
+    if not isinstance(eps, int | float | np.number):
+        raise TypeError(f"layer_norm: got eps={eps!r:.60}; expected a number")
+    x = x.float() if x.dtype == np.float16 else x
     centred = x - x.mean(axes, keepdim=True)
     return centred / ((centred * centred).mean(axes, keepdim=True) + eps).sqrt()
 
@@ -148,8 +157,13 @@ def _affine(
                 f"{function}: got {type(given).__name__} {name} of shape {np.shape(given)} for input {x.shape}; "
                 f"expected a Tensor of shape {expected}"
             )
-    x = x if weight is None else x * weight.reshape(stretched)
-    return x if bias is None else x + bias.reshape(stretched)
+    x = x if weight is None else x * _widened(weight, x).reshape(stretched)
+    return x if bias is None else x + _widened(bias, x).reshape(stretched)
+
+
+def _widened(weight: Tensor, x: Tensor) -> Tensor:
+    """A float16 weight in the float32 of x; any other as it is, so that types which do not belong together meet."""
+    return weight.to(x.dtype) if weight.dtype == np.float16 else weight
 
 
 def _arrays(function: str, running_mean: Any, running_var: Any) -> tuple[Any, Any]:

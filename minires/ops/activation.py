@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import kernels
-from .op import Op
+from .op import Op, wide
 from .reduce import axis_of
 
 
@@ -75,6 +75,20 @@ class ELU(Op):
         return np.where(self.below, grad_output * (self.y + self.alpha), grad_output)
 
 
+class Hardswish(Op):
+    """x·min(max(x + 3, 0), 6)/6: the derivative is 0 for x ≤ −3, 1 for x ≥ 3, else x/3 + ½."""
+
+    kinds = "f"
+
+    def forward(self, x):
+        self.x = x
+        return x * np.clip(x + 3, 0, 6) / 6
+
+    def backward(self, grad_output):
+        inside = grad_output * (self.x / 3 + 0.5)
+        return np.where(self.x <= -3, np.zeros_like(inside), np.where(self.x >= 3, grad_output, inside))
+
+
 class GELU(Op):
     """x·Φ(x), where Φ(x) = (1 + erf(x/√2))/2 is the normal distribution: the derivative is Φ(x) + x·φ(x)."""
 
@@ -112,8 +126,8 @@ class Softmax(Op):
         if not x.size:  # there is no largest value
             self.y = x.copy()
             return self.y
-        exps = np.exp(x - of.reduce_max(x, self.axes, keepdims=True))
-        self.y = exps / of.reduce_sum(exps, self.axes, keepdims=True)
+        exps = np.exp(wide(x) - of.reduce_max(x, self.axes, keepdims=True))
+        self.y = (exps / of.reduce_sum(exps, self.axes, keepdims=True)).astype(x.dtype, copy=False)
         return self.y
 
     def backward(self, grad_output):
@@ -131,8 +145,10 @@ class LogSoftmax(Op):
         if not x.size:
             self.y = x.copy()
             return self.y
-        shifted = x - of.reduce_max(x, self.axes, keepdims=True)
-        self.y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
+        shifted = wide(x) - of.reduce_max(x, self.axes, keepdims=True)
+        self.y = (shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))).astype(
+            x.dtype, copy=False
+        )
         return self.y
 
     def backward(self, grad_output):
