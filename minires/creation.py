@@ -37,9 +37,12 @@ def _dtype(function: str, dtype: Any) -> np.dtype:
     return np.dtype(FLOAT) if dtype is None else real_dtype(function, dtype)
 
 
-def _checked(function: str, size: Any) -> tuple[int, ...]:
-    """The sizes of a new tensor. Raises TypeError or ValueError for any that are not whole numbers of at least 0."""
-    sizes = _sizes(size, function)
+def _checked(function: str, sizes: Any, size: Any = None) -> tuple[int, ...]:
+    """The sizes of a new tensor, from its arguments or the keyword ``size``.
+
+    Raises TypeError or ValueError for any that are not whole numbers of at least 0.
+    """
+    sizes = _sizes(sizes if size is None else size, function)
     if min(sizes, default=0) < 0:
         raise ValueError(f"{function}: got size {sizes}; expected whole numbers of at least 0")
     return sizes
@@ -89,9 +92,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _placed(
-        np.zeros(_checked("zeros", sizes if size is None else size), _dtype("zeros", dtype)), device, requires_grad
-    )
+    return _placed(np.zeros(_checked("zeros", sizes, size), _dtype("zeros", dtype)), device, requires_grad)
 
 
 def ones(
@@ -102,9 +103,7 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
-    return _placed(
-        np.ones(_checked("ones", sizes if size is None else size), _dtype("ones", dtype)), device, requires_grad
-    )
+    return _placed(np.ones(_checked("ones", sizes, size), _dtype("ones", dtype)), device, requires_grad)
 
 
 def empty(
@@ -116,7 +115,7 @@ def empty(
 ) -> Tensor:
     """A tensor to be written: its values are 0, for what lies in memory would change from run to run."""
     return zeros(
-        size=_checked("empty", sizes if size is None else size),
+        size=_checked("empty", sizes, size),
         dtype=_dtype("empty", dtype),
         device=device,
         requires_grad=requires_grad,
@@ -264,7 +263,7 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Normal random numbers, mean 0 and variance 1, from the generator that `manual_seed` seeds."""
-    return _drawn("randn", generator().standard_normal, sizes if size is None else size, dtype, device, requires_grad)
+    return _drawn("randn", generator().standard_normal, _checked("randn", sizes, size), dtype, device, requires_grad)
 
 
 def rand(
@@ -275,7 +274,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform random numbers in [0, 1), from the generator that `manual_seed` seeds."""
-    return _drawn("rand", generator().random, sizes if size is None else size, dtype, device, requires_grad)
+    return _drawn("rand", generator().random, _checked("rand", sizes, size), dtype, device, requires_grad)
 
 
 def _drawn(function: str, draw: Any, size: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
@@ -283,7 +282,7 @@ def _drawn(function: str, draw: Any, size: Any, dtype: Any, device: str | None, 
     dtype = _dtype(function, dtype)
     if dtype.kind != "f":
         raise TypeError(f"{function}: got dtype={dtype}; expected floating point. randint draws whole numbers")
-    drawn = draw(_checked(function, size), FLOAT if dtype == np.float16 else dtype)
+    drawn = draw(size, FLOAT if dtype == np.float16 else dtype)
     return _placed(np.asarray(drawn, dtype), device, requires_grad)
 
 
@@ -339,9 +338,9 @@ def _all_tensors(function: str, tensors: Any) -> Sequence[Any]:
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """input where ``condition`` holds, else other; numbers broadcast. Alone, the indices of what is not 0."""
-    condition, a, b = (x if isinstance(x, Tensor) else _plain(x) for x in (condition, input, other))
-    if not isinstance(condition, Tensor):
+    if not hasattr(condition, "dtype"):
         raise TypeError(f"where: got a {type(condition).__name__} as condition; expected a tensor, such as x > 0")
+    condition, a, b = Tensor(condition), _plain(input), _plain(other)
     if a is None and b is None:
         return tuple([Tensor(index) for index in condition.data.nonzero()])
     for value in (a, b):

@@ -47,6 +47,10 @@ class Reductions:
         p = 2 if p in ("fro", None) else p
         if isinstance(p, bool) or not isinstance(p, int | float):
             raise ValueError(f'norm: got p={p!r}; expected a number, inf or "fro"')
+        if p == 0 and self.requires_grad:
+            raise ValueError(
+                "norm: got p=0 for a tensor that requires grad; a count has no gradient: x.detach().norm(0)"
+            )
         x = self if dtype is None else self.to(real_dtype("norm", dtype))
         if abs(p) == math.inf:
             axes = reduce.axes_of("norm", x.ndim, dim)

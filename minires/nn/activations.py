@@ -42,8 +42,7 @@ def tanh(input: Tensor) -> Tensor:
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6), with derivative 0 at 0 and at 6, and 1 at NaN; Krizhevsky 2010."""
     check_input("relu6", input, whole=True)
-    outside = (input <= 0).data | (input >= 6).data
-    return where(outside, input.detach().clamp(0, 6), input)
+    return where((input <= 0) | (input >= 6), input.detach().clamp(0, 6), input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -116,15 +115,15 @@ class _InPlace(Module):
 class ReLU(_InPlace):
     """max(x, 0)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return relu(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return relu(input)
 
 
 class ReLU6(_InPlace):
     """min(max(x, 0), 6)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return relu6(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return relu6(input)
 
 
 class LeakyReLU(_InPlace):
@@ -134,8 +133,8 @@ class LeakyReLU(_InPlace):
         super().__init__(inplace)
         self.negative_slope = negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        return leaky_relu(x, self.negative_slope)
+    def forward(self, input: Tensor) -> Tensor:
+        return leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
@@ -144,15 +143,15 @@ class LeakyReLU(_InPlace):
 class Sigmoid(Module):
     """1/(1 + e⁻ˣ)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return sigmoid(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return sigmoid(input)
 
 
 class Tanh(Module):
     """tanh x."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return tanh(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return tanh(input)
 
 
 class ELU(_InPlace):
@@ -162,8 +161,8 @@ class ELU(_InPlace):
         super().__init__(inplace)
         self.alpha = alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        return elu(x, self.alpha)
+    def forward(self, input: Tensor) -> Tensor:
+        return elu(input, self.alpha)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
@@ -176,8 +175,8 @@ class GELU(Module):
         super().__init__()
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
-        return gelu(x, self.approximate)
+    def forward(self, input: Tensor) -> Tensor:
+        return gelu(input, self.approximate)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -186,15 +185,15 @@ class GELU(Module):
 class SiLU(_InPlace):
     """x·σ(x), also called swish."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return silu(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return silu(input)
 
 
 class Hardswish(_InPlace):
     """x·relu6(x + 3)/6."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return hardswish(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return hardswish(input)
 
     def extra_repr(self) -> str:
         return ""  # as PyTorch's
@@ -209,8 +208,8 @@ class PReLU(Module):
         self.num_parameters, self.init = num_parameters, init
         self.weight = Parameter(np.full(num_parameters, init, np.float32))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return prelu(x, self.weight)
+    def forward(self, input: Tensor) -> Tensor:
+        return prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
@@ -230,12 +229,12 @@ class _AlongDim(Module):
 class Softmax(_AlongDim):
     """eˣ / Σeˣ along ``dim``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return softmax(x, self.dim)
+    def forward(self, input: Tensor) -> Tensor:
+        return softmax(input, self.dim)
 
 
 class LogSoftmax(_AlongDim):
     """x − log Σeˣ along ``dim``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return log_softmax(x, self.dim)
+    def forward(self, input: Tensor) -> Tensor:
+        return log_softmax(input, self.dim)

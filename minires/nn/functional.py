@@ -270,8 +270,8 @@ def cross_entropy(
     """−log softmax(input)[target]: input (N, K, …) or (K) logits; target (N, …) class indices, or probabilities.
 
     Probabilities have the shape of the input, and may require a gradient.
-    ``weight`` (K) scales the classes (for class indices, the mean is then weighted), ``label_smoothing`` mixes in 1/K of
-    every class. Positions whose target is ``ignore_index`` do not count; the mean of no position is NaN.
+    ``weight`` (K) scales the classes (for class indices, the mean is then weighted), ``label_smoothing`` mixes in 1/K
+    of every class. Positions whose target is ``ignore_index`` do not count; the mean of no position is NaN.
     ``size_average`` and ``reduce`` are old names for the reductions. Raises ValueError or TypeError for targets out of
     range or of the wrong dtype or shape.
     """
@@ -284,9 +284,7 @@ def cross_entropy(
     classes, given = input.shape[1], target.dtype.kind == "f"
     if given:
         if type(ignore_index) is int and ignore_index >= 0:
-            raise ValueError(
-                f"cross_entropy: got ignore_index={ignore_index} with probabilities; it is for class indices"
-            )
+            raise ValueError(f"cross_entropy: got ignore_index={ignore_index} with probabilities; it is for indices")
         q, normaliser = target.to(input.dtype), math.prod(input.shape[:1] + input.shape[2:])
     else:
         hot, weights = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)

@@ -237,24 +237,24 @@ class _BatchNorm(_RunningNorm):
     ):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in self.axes:
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in self.axes:
             raise ValueError(
-                f"{type(self).__name__}: got an input of shape {x.shape}; expected "
+                f"{type(self).__name__}: got an input of shape {input.shape}; expected "
                 f"{' or '.join(str(n) for n in self.axes)} dimensions with {self.num_features} channels on axis 1"
             )
         mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
         if self.training and not self.track_running_stats:
             mean = var = count = None
         use_batch, momentum = self.training or mean is None, self.momentum
-        if use_batch and not self.training and x.numel() == x.size(1):
+        if use_batch and not self.training and input.numel() == input.size(1):
             raise ValueError(
-                f"{type(self).__name__}: got one value per channel, input shape {x.shape}, in evaluation without "
+                f"{type(self).__name__}: got one value per channel, input shape {input.shape}, in evaluation without "
                 "running statistics to normalise it with; use track_running_stats=True, or a larger batch"
             )
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        y = batch_norm(x, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
         if self.training and count is not None and not state.get().recomputing:
             self.num_batches_tracked += 1
         return y
@@ -287,18 +287,18 @@ class InstanceNorm2d(_RunningNorm):
     ):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4) or x.shape[-3] != self.num_features:
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in (3, 4) or input.shape[-3] != self.num_features:
             raise ValueError(
-                f"InstanceNorm2d: got an input of shape {x.shape}; expected (N, C, H, W) or (C, H, W) with "
+                f"InstanceNorm2d: got an input of shape {input.shape}; expected (N, C, H, W) or (C, H, W) with "
                 f"C = {self.num_features}"
             )
         use_input_stats, momentum = self.training or not self.track_running_stats, self.momentum or 0.0
-        samples = x if x.ndim == 4 else x.unsqueeze(0)
+        samples = input if input.ndim == 4 else input.unsqueeze(0)
         y = instance_norm(
             samples, self.running_mean, self.running_var, self.weight, self.bias, use_input_stats, momentum, self.eps
         )
-        return y if x.ndim == 4 else y.squeeze(0)
+        return y if input.ndim == 4 else y.squeeze(0)
 
 
 class GroupNorm(Module):
@@ -318,8 +318,8 @@ class GroupNorm(Module):
         self.weight = Parameter(np.ones(num_channels, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_channels, np.float32)) if affine and bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+    def forward(self, input: Tensor) -> Tensor:
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return (
@@ -348,8 +348,8 @@ class LayerNorm(Module):
         self.weight = Parameter(np.ones(sizes, np.float32)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(sizes, np.float32)) if elementwise_affine and bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input: Tensor) -> Tensor:
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return (

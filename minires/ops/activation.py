@@ -146,9 +146,8 @@ class LogSoftmax(Op):
             self.y = x.copy()
             return self.y
         shifted = wide(x) - of.reduce_max(x, self.axes, keepdims=True)
-        self.y = (shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))).astype(
-            x.dtype, copy=False
-        )
+        y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
+        self.y = y.astype(x.dtype, copy=False)
         return self.y
 
     def backward(self, grad_output):

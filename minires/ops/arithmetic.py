@@ -179,19 +179,23 @@ def contracted(terms, arrays, result):
         left = "".join(c for c in dict.fromkeys(term + other) if c in "".join((result, *terms[i + 1 :])))
         term, product = left, pair_contracted(term, product, other, array, left)
     once = tuple(axis for axis, c in enumerate(term) if c not in result)
-    product = kernels.of(product).reduce_sum(product, once) if once else product
+    product = summed(product, once)
     kept = [c for c in term if c in result]
     return product.transpose([kept.index(c) for c in result])
 
 
+def summed(array, axes):
+    """Σ over the axes; of whole numbers in int64."""
+    total = kernels.of(array).reduce_sum(array, axes) if axes else array
+    return total if total is array or total.dtype.kind == "f" else total.astype(np.int64)
+
+
 def pair_contracted(term_a, a, term_b, b, result):
     """The einsum of two arrays, as a product of stacks of matrices (B, M, K) @ (B, K, P)."""
-    for own, other in ((term_a, term_b), (term_b, term_a)):  # a letter of one alone is summed over first
-        once = tuple(axis for axis, c in enumerate(own) if c not in other + result)
-        if once and own is term_a:
-            a, term_a = kernels.of(a).reduce_sum(a, once), "".join(c for c in own if c in other + result)
-        elif once:
-            b, term_b = kernels.of(b).reduce_sum(b, once), "".join(c for c in own if c in other + result)
+    needed_a, needed_b = term_b + result, term_a + result  # a letter that the other has not is summed over first
+    a = summed(a, tuple(axis for axis, c in enumerate(term_a) if c not in needed_a))
+    b = summed(b, tuple(axis for axis, c in enumerate(term_b) if c not in needed_b))
+    term_a, term_b = ("".join(filter(needed.__contains__, t)) for t, needed in ((term_a, needed_a), (term_b, needed_b)))
     shared = [c for c in term_a if c in term_b]
     stack, inner = [c for c in shared if c in result], [c for c in shared if c not in result]
     rows, columns = [c for c in term_a if c not in shared], [c for c in term_b if c not in shared]

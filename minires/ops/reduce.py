@@ -180,7 +180,7 @@ class Std(Var):
 class Norm(Reduce):
     """(Σ|x|ᵖ)^(1/p): dx = sign(x)·(|x|/norm)ᵖ⁻¹·g, and 0 where the norm is 0 or, for p < 1, x (PyTorch's convention).
 
-    p = 0 counts the values that are not 0, with gradient 0.
+    p = 0 counts the values that are not 0, and has no gradient.
     """
 
     kinds = "f"
@@ -201,8 +201,6 @@ class Norm(Reduce):
         x, p = self.x, self.p
         if p == 2:
             return x * self.spread(grad_output / np.where(self.y == 0, np.inf, self.y))
-        if p == 0:
-            return np.zeros_like(x)
         skipped = (x == 0) | self.spread(self.y == 0) if p < 1 else self.spread(self.y == 0)
         shares = np.where(skipped, 1, np.abs(x) / self.spread(np.where(self.y == 0, 1, self.y))) ** (p - 1)
         return np.where(skipped, 0, np.sign(x) * shares * self.spread(grad_output)).astype(x.dtype, copy=False)

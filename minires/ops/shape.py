@@ -1,5 +1,7 @@
 """Shape: ops that move numbers without computing anything. Backward moves the gradients back."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import kernels
@@ -95,10 +97,10 @@ def position(key, x):
 
 
 class Cat(Op):
-    """Join along an existing axis; backward cuts the gradient at the joints. Shape (0,) joins anything, as in PyTorch."""
+    """Join along an existing axis; backward cuts the gradient at the joints. A tensor of shape (0,) joins anything."""
 
     def forward(self, *arrays, axis=0):
-        joined = [a for a in arrays if a.shape != (0,)] or arrays
+        joined: Any = [a for a in arrays if a.shape != (0,)] or arrays
         self.empty = [i for i, a in enumerate(arrays) if a.shape == (0,)] if len(joined) < len(arrays) else []
         arrays, shapes = joined, [a.shape for a in joined]
         if not shapes or () in shapes:

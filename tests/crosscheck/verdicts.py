@@ -15,15 +15,10 @@ torch.set_num_threads(1)
 
 # What PyTorch's samples spell out although it is the default.
 DEFAULTS = {
-    "bidirectional": False,
     "ceil_mode": False,
-    "copy": False,
     "device": "cpu",
     "dilation": 1,
     "divisor_override": None,
-    "memory_format": torch.preserve_format,
-    "non_blocking": False,
-    "proj_size": 0,
     "requires_grad": False,
     "return_indices": False,
 }
@@ -91,6 +86,8 @@ class Copies:
             if id(value) not in self.made:
                 self.made[id(value)] = mr.Tensor(array(copied(value)), requires_grad=value.requires_grad)
             return self.made[id(value)]
+        if isinstance(value, torch.memory_format):
+            return getattr(mr, str(value).removeprefix("torch."))
         if isinstance(value, torch.dtype):
             name = str(value).removeprefix("torch.")
             return np.dtype(name) if name in np.sctypeDict else value
