@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from . import kernels
+from .arguments import new_sizes, number, whole
 from .dtypes import real_dtype
 from .ops import elementwise, shape
 from .random import generator
-from .tensor import Tensor, _both, _plain, _plain_array, _promoted, _sizes, apply, check_broadcast
+from .tensor import Tensor, _both, _plain, _plain_array, _promoted, apply, check_broadcast
 from .tensor_names import checked_format
-from .tensor_shape import whole
 
 FLOAT = np.float32  # the default dtype
 
@@ -37,29 +37,11 @@ def _dtype(function: str, dtype: Any) -> np.dtype:
     return np.dtype(FLOAT) if dtype is None else real_dtype(function, dtype)
 
 
-def _checked(function: str, sizes: Any, size: Any = None) -> tuple[int, ...]:
-    """The sizes of a new tensor, from its arguments or the keyword ``size``.
-
-    Raises TypeError or ValueError for any that are not whole numbers of at least 0.
-    """
-    sizes = _sizes(sizes if size is None else size, function)
-    if min(sizes, default=0) < 0:
-        raise ValueError(f"{function}: got size {sizes}; expected whole numbers of at least 0")
-    return sizes
-
-
-def _number(function: str, name: str, x: Any) -> Any:
-    """A Python number, which may be in a tensor or array of one value. Raises TypeError for anything else."""
-    value = x.item() if isinstance(x, Tensor | np.ndarray) and np.size(x) == 1 else _plain(x)
-    if not isinstance(value, int | float):
-        raise TypeError(f"{function}: got {name}={x!r:.60}; expected a number")
-    return value
-
-
 def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
     if isinstance(data, Tensor):
         data = data.data
+    dtype = dtype if dtype is None else real_dtype("tensor", dtype)
     given = hasattr(data, "dtype") or dtype is not None  # else Python floats become float32, too few digits for float64
     if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
         array = data.copy("K")
@@ -92,7 +74,9 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _placed(np.zeros(_checked("zeros", sizes, size), _dtype("zeros", dtype)), device, requires_grad)
+    return _placed(
+        np.zeros(new_sizes("zeros", sizes if size is None else size), _dtype("zeros", dtype)), device, requires_grad
+    )
 
 
 def ones(
@@ -103,7 +87,9 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
-    return _placed(np.ones(_checked("ones", sizes, size), _dtype("ones", dtype)), device, requires_grad)
+    return _placed(
+        np.ones(new_sizes("ones", sizes if size is None else size), _dtype("ones", dtype)), device, requires_grad
+    )
 
 
 def empty(
@@ -115,7 +101,7 @@ def empty(
 ) -> Tensor:
     """A tensor to be written: its values are 0, for what lies in memory would change from run to run."""
     return zeros(
-        size=_checked("empty", sizes, size),
+        size=new_sizes("empty", sizes if size is None else size),
         dtype=_dtype("empty", dtype),
         device=device,
         requires_grad=requires_grad,
@@ -126,16 +112,16 @@ def full(
     size: Sequence[int], fill_value: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor in which every value is ``fill_value``."""
-    value = _number("full", "fill_value", fill_value)
+    value = number("full", "fill_value", fill_value)
     dtype = Tensor(value).dtype if dtype is None else _dtype("full", dtype)
-    return _placed(np.full(_checked("full", size), value).astype(dtype), device, requires_grad)
+    return _placed(np.full(new_sizes("full", size), value).astype(dtype), device, requires_grad)
 
 
 def eye(
     n: int, m: int | None = None, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """The identity matrix (n, n), or (n, m)."""
-    rows, columns = _checked("eye", (n, n if m is None else m))
+    rows, columns = new_sizes("eye", (n, n if m is None else m))
     return _placed(np.eye(rows, columns, dtype=_dtype("eye", dtype)), device, requires_grad)
 
 
@@ -185,7 +171,7 @@ def full_like(
 ) -> Tensor:
     """``fill_value`` with the shape of ``input``, and its dtype and device if none is given."""
     checked_format("full_like", memory_format)
-    return _like("full_like", input, _number("full_like", "fill_value", fill_value), dtype, device, requires_grad)
+    return _like("full_like", input, number("full_like", "fill_value", fill_value), dtype, device, requires_grad)
 
 
 def empty_like(
@@ -228,7 +214,7 @@ def arange(
     Raises ValueError for a step of 0, one that leads away from the end, and an infinite start or end.
     """
     start, end = (0, start) if end is None else (0 if start is None else start, end)
-    given = [_number("arange", name, x) for name, x in (("start", start), ("end", end), ("step", step))]
+    given = [number("arange", name, x) for name, x in (("start", start), ("end", end), ("step", step))]
     whole_numbers = all(isinstance(x, int) for x in given)
     dtype = np.dtype(np.int64) if dtype is None and whole_numbers else _dtype("arange", dtype)
     if not all(map(math.isfinite, given)):
@@ -250,7 +236,7 @@ def linspace(
     steps, dtype = whole("linspace", steps), _dtype("linspace", dtype)
     if steps < 0:
         raise ValueError(f"linspace: got steps={steps}; expected a whole number of at least 0")
-    start, end = _number("linspace", "start", start), _number("linspace", "end", end)
+    start, end = number("linspace", "start", start), number("linspace", "end", end)
     start, end = (start, end) if dtype.kind == "f" else (int(start), int(end))
     return _placed(np.linspace(start, end, steps).astype(dtype), device, requires_grad)
 
@@ -263,7 +249,14 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Normal random numbers, mean 0 and variance 1, from the generator that `manual_seed` seeds."""
-    return _drawn("randn", generator().standard_normal, _checked("randn", sizes, size), dtype, device, requires_grad)
+    return _drawn(
+        "randn",
+        generator().standard_normal,
+        new_sizes("randn", sizes if size is None else size),
+        dtype,
+        device,
+        requires_grad,
+    )
 
 
 def rand(
@@ -274,7 +267,9 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform random numbers in [0, 1), from the generator that `manual_seed` seeds."""
-    return _drawn("rand", generator().random, _checked("rand", sizes, size), dtype, device, requires_grad)
+    return _drawn(
+        "rand", generator().random, new_sizes("rand", sizes if size is None else size), dtype, device, requires_grad
+    )
 
 
 def _drawn(function: str, draw: Any, size: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
@@ -297,7 +292,7 @@ def randint(
 ) -> Tensor:
     """``randint(high, size)`` or ``randint(low, high, size)``: random whole numbers from low, or 0, to high − 1."""
     low, high, size = (0, low, high) if size is None else (low, high, size)
-    low, high, sizes = whole("randint", low), whole("randint", high), _checked("randint", size)
+    low, high, sizes = whole("randint", low), whole("randint", high), new_sizes("randint", size)
     if not low < high:
         raise ValueError(f"randint: got low={low}, high={high}; expected low < high, and then a size")
     dtype = np.dtype(np.int64) if dtype is None else _dtype("randint", dtype)
@@ -306,7 +301,7 @@ def randint(
 
 def randperm(n: int, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """The numbers from 0 to n − 1 in random order."""
-    (count,) = _checked("randperm", (n,))
+    (count,) = new_sizes("randperm", [whole("randperm", n)])
     dtype = np.dtype(np.int64) if dtype is None else _dtype("randperm", dtype)
     return _placed(generator().permutation(count).astype(dtype), device, requires_grad)
 

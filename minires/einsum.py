@@ -6,7 +6,7 @@ import numpy as np
 
 from . import kernels
 from .ops import arithmetic
-from .tensor import Tensor, _promoted, apply
+from .tensor import Tensor, _plain, _promoted, apply
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
@@ -16,7 +16,11 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     the alphabet. A letter twice in a term is the diagonal. Raises ValueError for what does not fit the shapes.
     """
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
-    if not isinstance(equation, str) or not given or not all(hasattr(x, "dtype") for x in given):
+    if (
+        not isinstance(equation, str)
+        or not given
+        or not all(hasattr(x, "dtype") and hasattr(x, "ndim") for x in map(_plain, given))
+    ):
         kinds = ", ".join(type(x).__name__ for x in given)
         raise TypeError(
             f'einsum: got {equation!r:.60} and ({kinds}); expected a string such as "ij,jk->ik", and tensors'

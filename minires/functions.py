@@ -16,11 +16,13 @@ def is_tensor(obj: Any) -> bool:
 
 
 def _tensor(function: str, x: Any, beside: Any = None) -> Tensor:
-    """x itself, a tensor of an array, or of a number beside a tensor. Raises TypeError in the name of ``function``."""
+    """x itself, a tensor of an array, or of a number beside an operand. Raises TypeError for anything else."""
     if isinstance(x, Tensor):
         return x
     if isinstance(x, np.number | int | float) and isinstance(beside, Tensor):
         return Tensor(np.asarray(x, beside.dtype) if beside.dtype.kind == "f" else x).to(beside.device)
+    if isinstance(x, int | float) and isinstance(beside, int | float):
+        return Tensor(x)
     if type(x).__name__ != "ndarray":  # NumPy's or CuPy's
         raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
     return Tensor(x)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, dtypes, kernels
+from .arguments import check_operand, new_sizes, number, sizes
 from .checks import check_finite, checked_output
 from .ops import Op, arithmetic, elementwise, shape
 from .ops.op import serials
@@ -19,7 +20,7 @@ from .tensor_elementwise import Elementwise
 from .tensor_in_place import InPlace
 from .tensor_names import FORMATS, Names, checked_format
 from .tensor_reduce import Reductions
-from .tensor_shape import Shapes, whole
+from .tensor_shape import Shapes
 
 
 def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
@@ -90,7 +91,7 @@ def _common_dtype(op, inputs, arrays):
                     f"{t.dtype} {f'{t.shape} ' * shapes}on {t.device}" for t in inputs if isinstance(t, Tensor)
                 )
                 raise TypeError(
-                    f"{op.name}: got inputs of {got}; all must have one dtype and one device. "
+                    f"{op.name.removesuffix('Tensor')}: got inputs of {got}; all must have one dtype and one device. "
                     "Convert one of them: x.to(y.dtype) or x.to(y.device)"
                 )
         elif t is not None and not isinstance(t, int | float | np.generic):
@@ -178,13 +179,13 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         checked_format("contiguous", memory_format)
         return self if self.data.flags.c_contiguous else apply(shape.Clone, self, order="C")
 
-    def new_zeros(self, *sizes: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
+    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
         """Zeros of this shape, with the dtype and device of this tensor if none is given."""
-        return self._new("new_zeros", sizes, 0, dtype, device, requires_grad)
+        return self._new("new_zeros", size, 0, dtype, device, requires_grad)
 
-    def new_ones(self, *sizes: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
+    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
         """Ones of this shape, with the dtype and device of this tensor if none is given."""
-        return self._new("new_ones", sizes, 1, dtype, device, requires_grad)
+        return self._new("new_ones", size, 1, dtype, device, requires_grad)
 
     def new_full(
         self, size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
@@ -192,9 +193,10 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         """``fill_value`` in this shape, with the dtype and device of this tensor if none is given."""
         return self._new("new_full", size, fill_value, dtype, device, requires_grad)
 
-    def _new(self, function, sizes, value, dtype, device, requires_grad):
+    def _new(self, function, size, value, dtype, device, requires_grad):
         dtype = self.dtype if dtype is None else dtypes.real_dtype(function, dtype)
-        filled = np.full_like(self.data, value, dtype, "C", shape=_sizes(sizes, function))
+        value = number(function, "fill_value", value)
+        filled = np.full_like(self.data, value, dtype, "C", shape=new_sizes(function, size))
         return Tensor(kernels.to_device(filled, device or self.device), requires_grad)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
@@ -325,26 +327,31 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         return apply(arithmetic.Neg, self)
 
     # comparisons: no gradient
-    def _compare(self, compare: Callable, other: Any) -> "Tensor":
-        return Tensor(compare(self.data, other.data if isinstance(other, Tensor) else _plain(other)))
+    def _compare(self, function: str, compare: Callable, other: Any) -> Any:
+        other = _plain(other)
+        if isinstance(other, Tensor):
+            if other.shape != self.shape:
+                check_broadcast(function, self, other)
+            return Tensor(compare(self.data, other.data))
+        return Tensor(compare(self.data, other)) if isinstance(other, int | float) else NotImplemented
 
     def __eq__(self, other):  # type: ignore[override]
-        return self._compare(np.equal, other)
+        return self._compare("eq", np.equal, other)
 
-    def __ne__(self, other):  # type: ignore[override]
-        return self._compare(np.not_equal, other)
+    def __ne__(self, other):
+        return self._compare("ne", np.not_equal, other)
 
     def __lt__(self, other):
-        return self._compare(np.less, other)
+        return self._compare("lt", np.less, other)
 
     def __le__(self, other):
-        return self._compare(np.less_equal, other)
+        return self._compare("le", np.less_equal, other)
 
     def __gt__(self, other):
-        return self._compare(np.greater, other)
+        return self._compare("gt", np.greater, other)
 
     def __ge__(self, other):
-        return self._compare(np.greater_equal, other)
+        return self._compare("ge", np.greater_equal, other)
 
     __hash__ = object.__hash__
 
@@ -352,9 +359,9 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     def clamp(self, min=None, max=None):
         """min(max(x, min), max): numbers or tensors, at least one of them."""
         low, high = _plain(min), _plain(max)
-        for name, bound in (("min", low), ("max", high)):
-            if not isinstance(bound, Tensor | int | float | None):
-                raise TypeError(f"clamp: got {name}={bound!r:.60}; expected a number or a tensor")
+        for bound in (low, high):
+            if bound is not None:
+                check_operand("clamp", bound)
         check_broadcast("clamp", self, low, high)
         if isinstance(low, Tensor) or isinstance(high, Tensor):
             return apply(elementwise.Clamp, *_promoted("clamp", self, low, high))
@@ -391,19 +398,19 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         return Tensor(array)
 
     # shape
-    def reshape(self, *sizes):
+    def reshape(self, *size):
         """The same entries in another shape; one size may be −1."""
-        return apply(shape.Reshape, self, shape=_sizes(sizes, "reshape"))
+        return apply(shape.Reshape, self, shape=sizes("reshape", size))
 
     view = reshape  # an array that cannot be viewed in the new shape is copied
 
     def permute(self, *dims):
         """The axes in another order."""
-        return apply(shape.Permute, self, axes=_sizes(dims, "permute"))
+        return apply(shape.Permute, self, axes=sizes("permute", dims))
 
-    def expand(self, *sizes):
+    def expand(self, *size):
         """A view with axes of size 1 repeated, and axes put in front; −1 leaves a size as it is."""
-        return apply(shape.Expand, self, shape=_sizes(sizes, "expand"))
+        return apply(shape.Expand, self, shape=sizes("expand", size))
 
     def __getitem__(self, key):
         keys = key if isinstance(key, tuple) else (key,)
@@ -488,13 +495,3 @@ def _promoted(function, *operands, fractional=False):
 def _plain(x):
     """A NumPy scalar as the Python number it holds (which never changes a dtype); an array as a tensor."""
     return x.item() if isinstance(x, np.generic) else Tensor(x) if isinstance(x, np.ndarray) else x
-
-
-def _sizes(sizes: Any, function: str) -> tuple:
-    """``f(2, 3)`` and ``f((2, 3))`` mean the same. Raises TypeError for anything but whole numbers."""
-    sizes = sizes if isinstance(sizes, tuple | list) else (sizes,)
-    sizes = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else tuple(sizes)
-    for n in sizes:
-        if type(n) is not int:
-            return tuple([whole(function, m) for m in sizes])
-    return sizes

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .arguments import check_operand, check_tensor, number
+from .ops.arithmetic import broadcast
 from .ops.reduce import axis_of
 
 FORMATS = ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")  # PyTorch's memory formats
@@ -68,64 +70,71 @@ class Names:
     # operators
     def add(self, other, *, alpha=1):
         """self + alpha·other."""
-        if alpha == 1:
-            return self + other
-        return self + other * alpha if alpha >= 0 else self - other * -alpha  # uint8 holds no negative alpha
+        return self._plus("add", other, alpha)
 
     def sub(self, other, *, alpha=1):
         """self − alpha·other."""
-        return self - other if alpha == 1 else self.add(other, alpha=-alpha)
+        return self._plus("sub", other, -number("sub", "alpha", alpha))
+
+    def _plus(self, function, other, alpha):
+        other, alpha = _operand(function, other), number(function, "alpha", alpha)
+        if alpha in (1, -1):
+            return self + other if alpha == 1 else self - other
+        return self + other * alpha if alpha >= 0 else self - other * -alpha  # uint8 holds no negative alpha
 
     def mul(self, other):
         """x · other."""
-        return self * other
+        return self * _operand("mul", other)
 
     def div(self, other, *, rounding_mode=None):
         """x / other."""
         if rounding_mode is not None:
             raise ValueError(f"div: got rounding_mode={rounding_mode!r}, expected None; to round, (x / y).floor()")
-        return self / other
+        return self / _operand("div", other)
 
     def pow(self, exponent):
         """x ** exponent."""
-        return self**exponent
+        return self ** _operand("pow", exponent)
 
     def matmul(self, other):
         """x @ other."""
-        return self @ other
+        return self @ _operand("matmul", other)
 
     def eq(self, other):
         """x == other."""
-        return self == other
+        return self == _operand("eq", other)
 
     def ne(self, other):
         """x != other."""
-        return self != other
+        return self != _operand("ne", other)
 
     def lt(self, other):
         """x < other."""
-        return self < other
+        return self < _operand("lt", other)
 
     def le(self, other):
         """x <= other."""
-        return self <= other
+        return self <= _operand("le", other)
 
     def gt(self, other):
         """x > other."""
-        return self > other
+        return self > _operand("gt", other)
 
     def ge(self, other):
         """x >= other."""
-        return self >= other
+        return self >= _operand("ge", other)
 
     def allclose(self, other, rtol=1e-05, atol=1e-08, equal_nan=False):
         """Whether all |x − other| ≤ atol + rtol·|other|."""
-        _check_tensor("allclose", other)
+        check_tensor("allclose", other)
+        rtol, atol = number("allclose", "rtol", rtol), number("allclose", "atol", atol)
+        if not broadcast(self.shape, other.shape):
+            raise ValueError(f"allclose: got shapes {self.shape} and {other.shape}, which do not broadcast")
         return bool(np.allclose(self.numpy(), other.numpy(), rtol, atol, equal_nan))
 
     def equal(self, other):
         """Whether the two have the same shape and values."""
-        _check_tensor("equal", other)
+        check_tensor("equal", other)
         return self.shape == other.shape and bool((self == other).all())
 
     # of truth values, or of the bits of whole numbers
@@ -173,12 +182,6 @@ def checked_format(function, memory_format):
     return name
 
 
-def _check_tensor(function, x):
-    """Raise TypeError for anything but a tensor."""
-    if not hasattr(x, "requires_grad"):
-        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
-
-
 def _bits(function, compute, x, *others):
     """A constant tensor, computed from the bits. Raises TypeError for floating point."""
     arrays = [a.data if hasattr(a, "requires_grad") else a for a in (x, *others)]
@@ -188,9 +191,15 @@ def _bits(function, compute, x, *others):
     return x._constant(compute(*arrays))
 
 
+def _operand(function, x):
+    """x, if it can stand beside a tensor."""
+    check_operand(function, x)
+    return x
+
+
 def _check_axes(function, ndim, a, b):
     """Raise ValueError unless both tensors have this many axes."""
-    if not (a.ndim == getattr(b, "ndim", None) == ndim):
+    if not (a.ndim == getattr(b, "ndim", None) == ndim and hasattr(b, "dtype")):
         raise ValueError(
             f"{function}: got shapes {a.shape} and {np.shape(b)}; expected {ndim} dimension(s) in both, unlike matmul"
         )

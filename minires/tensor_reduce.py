@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import kernels
+from .arguments import flag
 from .dtypes import check_kinds, real_dtype
 from .ops import activation, reduce
 
@@ -44,7 +45,7 @@ class Reductions:
 
     def norm(self, p="fro", dim=None, keepdim=False, dtype=None):
         """(Σ|x|ᵖ)^(1/p) of all entries, or along ``dim``; "fro" is p = 2, inf the largest |x|, −inf the smallest."""
-        p = 2 if p in ("fro", None) else p
+        p = 2 if p is None or (isinstance(p, str) and p == "fro") else p
         if isinstance(p, bool) or not isinstance(p, int | float):
             raise ValueError(f'norm: got p={p!r}; expected a number, inf or "fro"')
         if p == 0 and self.requires_grad:
@@ -144,11 +145,14 @@ class Reductions:
         """x − log Σeˣ along ``dim``, without overflow."""
         if dtype is None:
             check_kinds(activation.LogSoftmax, (self.data,), "log_softmax")
+        elif real_dtype("log_softmax", dtype).kind != "f":
+            raise TypeError(f"log_softmax: got dtype={dtype!r:.60}; expected floating point")
         return _computed("log_softmax", self, activation.LogSoftmax, dtype, axis=_either(dim, axis))
 
     def argsort(self, dim=-1, descending=False, stable=False):
         """The indices that sort the values; equal ones keep their order, as with ``stable=True`` in PyTorch."""
-        dim, flipped = reduce.axis_of("argsort", self.ndim, dim), slice(None, None, -1 if descending else 1)
+        dim, descending = reduce.axis_of("argsort", self.ndim, dim), flag("argsort", "descending", descending)
+        flipped = slice(None, None, -1 if descending else 1)
         if not self.ndim:
             return self._constant(np.zeros_like(self.data, np.int64))
         rows = np.moveaxis(self.data, dim, -1)[..., flipped]

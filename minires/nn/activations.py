@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import check_tensor, number
 from ..creation import where
 from ..ops import activation
 from ..tensor import Tensor, apply
-from .arguments import check_counts, check_input, check_tensor
+from .arguments import check_counts, check_input
 from .module import Module, Parameter
 
 
@@ -24,7 +25,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x for x > 0, else negative_slope·x."""
     check_input("leaky_relu", input)
-    return apply(activation.LeakyReLU, input, slope=float(negative_slope))
+    return apply(activation.LeakyReLU, input, slope=number("leaky_relu", "negative_slope", negative_slope))
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x for x > 0, else α(eˣ − 1); Clevert, Unterthiner & Hochreiter 2016 (arXiv 1511.07289)."""
     check_input("elu", input)
-    return apply(activation.ELU, input, alpha=float(alpha))
+    return apply(activation.ELU, input, alpha=number("elu", "alpha", alpha))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -57,6 +58,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     ``approximate="tanh"`` replaces Φ(x) by (1 + tanh(√(2/π)·(x + 0.044715·x³)))/2, which is within 5e-4 of it.
     """
     check_input("gelu", input)
+    if not isinstance(approximate, str):
+        raise TypeError(f'gelu: got approximate={approximate!r:.60}; expected "none" or "tanh"')
     if approximate == "none":
         return apply(activation.GELU, input)
     if approximate != "tanh":

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..arguments import check_tensor
 
 Size = int | tuple[int, int]
 
@@ -25,12 +25,6 @@ def single(value: Any, name: str, function: str) -> int:
     if len(values) != 1 or not isinstance(values[0], int | np.integer):
         raise ValueError(f"{function}: got {name}={value!r}; expected a whole number")
     return int(values[0])
-
-
-def check_tensor(function: str, x: Any) -> None:
-    """Raise TypeError unless x is a Tensor."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
 
 
 def check_input(function: str, x: Any, whole: bool = False) -> None:

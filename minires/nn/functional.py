@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import check_tensor, flag, number, whole
 from ..creation import stack, tensor
 from ..ops import conv, elementwise, linear as linear_op, loss, pool, shape
 from ..ops.op import wide
 from ..random import generator
 from ..tensor import Tensor, apply
-from ..tensor_shape import whole
 from .activations import (  # noqa: F401
     elu,
     gelu,
@@ -188,7 +188,7 @@ def _window(function: str, kernel_size: Size, stride: Size | None) -> tuple[tupl
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·Wᵀ + b: input (…, in), weight (out, in), bias (out) -> (…, out)."""
-    check_input("linear", input)
+    check_input("linear", input, whole=getattr(weight, "dtype", None) == getattr(input, "dtype", None))
     return apply(linear_op.Linear, input, weight, bias)
 
 
@@ -214,6 +214,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 
 def _dropped(function: str, input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
     """The input times a mask of this shape, of zeros and 1/(1 − p)."""
+    p, training = number(function, "p", p), flag(function, "training", training)
     if not 0 <= p <= 1:
         raise ValueError(f"{function}: got p={p}; expected a probability between 0 and 1")
     if not training or p == 0:
@@ -237,7 +238,8 @@ def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: floa
 
 def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:
     """Class indices (…) -> int64 (…, K) with a single 1; K defaults to the largest index + 1."""
-    indices = target.data
+    check_tensor("one_hot", target)
+    indices, num_classes = target.data, whole("one_hot", num_classes)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"one_hot: got class indices of dtype {indices.dtype}; expected whole numbers: target.long()")
     if num_classes == 0 or num_classes < -1 or (num_classes == -1 and not indices.size):
@@ -275,9 +277,9 @@ def cross_entropy(
     ``size_average`` and ``reduce`` are old names for the reductions. Raises ValueError or TypeError for targets out of
     range or of the wrong dtype or shape.
     """
-    smoothing = label_smoothing
-    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float | np.number) or not 0 <= smoothing <= 1:
-        raise ValueError(f"cross_entropy: got label_smoothing={smoothing!r:.60}; expected a number between 0 and 1")
+    smoothing = number("cross_entropy", "label_smoothing", label_smoothing)
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"cross_entropy: got label_smoothing={smoothing}; expected a number between 0 and 1")
     reduction = _reduction("cross_entropy", reduction, size_average, reduce)
     single = np.ndim(input) == 1
     input, target = _batched("cross_entropy", input, target, weight, probabilities=True)
@@ -335,6 +337,8 @@ def mse_loss(
     if input.shape != target.shape or (weight is not None and np.shape(weight) != input.shape):
         shapes = " and ".join(str(np.shape(x)) for x in (input, target, weight) if x is not None)
         raise ValueError(f"mse_loss: got shapes {shapes}; they must be equal (use reshape)")
+    if target.dtype.kind == "b":
+        raise TypeError("mse_loss: got targets of dtype bool; convert them first: target.float()")
     difference = input - target
     squares = difference * difference
     if weight is None:
@@ -348,7 +352,7 @@ def _reduction(function: str, reduction: Any, size_average: bool | None, reduce:
     """The reduction, which PyTorch's older arguments, if given, say in two truth values."""
     if size_average is not None or reduce is not None:
         return "none" if reduce is False else "sum" if size_average is False else "mean"
-    if reduction not in ("mean", "sum", "none"):
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise ValueError(f'{function}: got reduction={reduction!r:.60}; expected "mean", "sum" or "none"')
     return reduction
 
@@ -371,7 +375,10 @@ def _as_tensor(function: str, name: str, x: Any) -> Tensor:
     """A tensor of a target or weight, which may be an array or a list. Raises TypeError for anything else."""
     if not isinstance(x, Tensor | np.ndarray | list | tuple | int | float):
         raise TypeError(f"{function}: got a {type(x).__name__} as {name}; expected a Tensor, made with tensor(x)")
-    return x if isinstance(x, Tensor) else tensor(x)
+    try:
+        return x if isinstance(x, Tensor) else tensor(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{function}: got a {name} that is no tensor and makes none: {error}") from None
 
 
 def _batched(

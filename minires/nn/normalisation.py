@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import flag, number, whole
 from ..ops import batchnorm
 from ..ops.op import wide
 from ..state import state
 from ..tensor import Tensor, apply
-from ..tensor_shape import whole
 from .arguments import check_counts, check_input
 from .module import Module, Parameter, _array
 
@@ -37,6 +37,7 @@ def batch_norm(
     running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
     """
     check_input("batch_norm", input)
+    training, momentum, eps = _options("batch_norm", training, momentum, eps)
     running_mean, running_var = _arrays("batch_norm", running_mean, running_var)
     if not training:
         if running_mean is None:
@@ -63,6 +64,7 @@ def group_norm(
     weight and bias (C). Raises ValueError unless num_groups divides C, and for a single value in each group.
     """
     check_input("group_norm", input)
+    eps = number("group_norm", "eps", eps)
     if input.ndim < 2 or type(num_groups) is not int or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(
             f"group_norm: got num_groups={num_groups} for input {input.shape}; expected (N, C, …) with C a multiple "
@@ -89,6 +91,7 @@ def layer_norm(
     weight and bias have that shape too. Raises ValueError unless the input's shape ends in it.
     """
     check_input("layer_norm", input)
+    eps = number("layer_norm", "eps", eps)
     shape = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
     shape = tuple([whole("layer_norm", n) for n in shape])
     if not shape or input.shape[-len(shape) :] != shape:
@@ -113,6 +116,7 @@ def instance_norm(
     without it, they are used instead. Raises ValueError for a single value per channel.
     """
     check_input("instance_norm", input)
+    use_input_stats, momentum, eps = _options("instance_norm", use_input_stats, momentum, eps)
     running_mean, running_var = _arrays("instance_norm", running_mean, running_var)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
@@ -140,8 +144,6 @@ def instance_norm(
 
 def _standardised(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     """(x − μ)/√(σ² + ε), with μ and σ² over the axes; of float16 in float32, in which squares do not overflow."""
-    if not isinstance(eps, int | float | np.number):
-        raise TypeError(f"layer_norm: got eps={eps!r:.60}; expected a number")
     x = x.float() if x.dtype == np.float16 else x
     centred = x - x.mean(axes, keepdim=True)
     return centred / ((centred * centred).mean(axes, keepdim=True) + eps).sqrt()
@@ -166,10 +168,20 @@ def _widened(weight: Tensor, x: Tensor) -> Tensor:
     return weight.to(x.dtype) if weight.dtype == np.float16 else weight
 
 
+def _options(function: str, training: Any, momentum: Any, eps: Any) -> tuple[bool, float, float]:
+    """The options of batch and instance norm, if they are what they must be."""
+    return flag(function, "training", training), number(function, "momentum", momentum), number(function, "eps", eps)
+
+
 def _arrays(function: str, running_mean: Any, running_var: Any) -> tuple[Any, Any]:
     """The arrays of the running statistics, which may be Tensors. Raises ValueError for one without the other."""
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{function}: got only one of running_mean and running_var; give both or neither")
+    for given in (running_mean, running_var):
+        if given is not None and not hasattr(given, "ndim"):
+            raise TypeError(
+                f"{function}: got a {type(given).__name__} as running statistics; expected Tensors or arrays"
+            )
     return _array(running_mean), _array(running_var)
 
 
