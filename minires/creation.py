@@ -130,7 +130,8 @@ def _like(function: str, input: Any, value: Any, dtype: Any, device: str | None,
     if not hasattr(input, "dtype"):
         raise TypeError(f"{function}: got a {type(input).__name__}; expected a Tensor, made with tensor(x)")
     like = input if isinstance(input, Tensor) else Tensor(input)
-    filled = np.full_like(like.data, value, like.dtype if dtype is None else _dtype(function, dtype))
+    dtype = like.dtype if dtype is None else _dtype(function, dtype)
+    filled = np.full_like(like.data, np.asarray(value).astype(dtype), dtype)
     return _placed(filled, device or like.device, requires_grad)
 
 

@@ -195,7 +195,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
 
     def _new(self, function, size, value, dtype, device, requires_grad):
         dtype = self.dtype if dtype is None else dtypes.real_dtype(function, dtype)
-        value = number(function, "fill_value", value)
+        value = np.asarray(number(function, "fill_value", value)).astype(dtype)
         filled = np.full_like(self.data, value, dtype, "C", shape=new_sizes(function, size))
         return Tensor(kernels.to_device(filled, device or self.device), requires_grad)
 

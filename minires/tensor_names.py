@@ -150,6 +150,8 @@ class Names:
     def __xor__(self, other):
         return _bits("xor", np.bitwise_xor, self, other)
 
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
     # products that want vectors or matrices
     def dot(self, other):
         """The product of two vectors: a scalar."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import kernels
-from .arguments import check_tensor, new_sizes, whole
+from .arguments import check_tensor, new_sizes, sizes as _sizes, whole
 from .ops import reduce
 
 
@@ -48,10 +48,9 @@ class Shapes:
         dim = reduce.axis_of("unsqueeze", self.ndim + 1, dim)
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
-    def flip(self, *dims):
-        """The order of the entries along these axes reversed."""
-        dims = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
-        axes = reduce.axes_of("flip", self.ndim, tuple(dims))
+    def flip(self, *axes, dims=None):
+        """The order of the entries along these axes reversed: ``flip(0, 1)`` or ``flip(dims=(0, 1))``."""
+        axes = reduce.axes_of("flip", self.ndim, _sizes("flip", axes if dims is None else dims))
         return self[tuple([slice(None, None, -1 if i in axes else None) for i in range(self.ndim)])]
 
     def t(self):
@@ -126,6 +125,8 @@ class Shapes:
         """Along ``dim`` the entries that ``index`` names: for dim 0, y[i, j] = x[index[i, j], j]."""
         check_tensor("gather", index)
         dim, sizes = reduce.axis_of("gather", self.ndim, dim), index.shape
+        if 0 in sizes:
+            return self.flatten()[:0].reshape(sizes)
         if not self.ndim and len(sizes) < 2:
             return self.reshape(1).gather(0, index.reshape(-1)).reshape(sizes)
         small = len(sizes) == self.ndim and all(i == dim or m <= n for i, (m, n) in enumerate(zip(sizes, self.shape)))
@@ -134,7 +135,7 @@ class Shapes:
                 f"gather: got a {index.dtype} index of shape {sizes} for shape {self.shape}; expected whole numbers, "
                 f"and, except along dim={dim}, at most as many as the tensor has"
             )
-        if math.prod(sizes) and not 0 <= int(index.data.min()) <= int(index.data.max()) < self.shape[dim]:
+        if not 0 <= int(index.data.min()) <= int(index.data.max()) < self.shape[dim]:
             raise IndexError(f"gather: got indices outside of dim={dim} of shape {self.shape}")
         places = [
             kernels.to_device(np.arange(n), self.device).reshape(-1, *(1,) * (len(sizes) - 1 - i))

@@ -109,14 +109,9 @@ OF_FUNCTIONS = {name: (x, *args) for name, args in METHODS.items()} | {
 
 
 def own(module):
-    """The functions that a module defines."""
-    return {
-        name: f
-        for name, f in vars(module).items()
-        if inspect.isfunction(f)
-        and not name.startswith("_")
-        and f.__module__.startswith(module.__name__.rpartition(".")[0])
-    }
+    """The public functions that a module defines."""
+    found = inspect.getmembers(module, inspect.isfunction)
+    return {name: f for name, f in found if not name.startswith("_") and f.__module__ == module.__name__}
 
 
 def calls():

@@ -289,8 +289,8 @@ def cross_entropy(
             raise ValueError(f"cross_entropy: got ignore_index={ignore_index} with probabilities; it is for indices")
         q, normaliser = target.to(input.dtype), math.prod(input.shape[:1] + input.shape[2:])
     else:
-        hot, weights = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)
-        q, normaliser = Tensor(hot), weights.sum()
+        hot, _, normaliser = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)
+        q = Tensor(hot)
     if smoothing:
         kept = 1 if given else Tensor(np.expand_dims(target.data != ignore_index, 1).astype(input.dtype))
         q = q * (1 - smoothing) + kept * (smoothing / classes)
@@ -316,10 +316,10 @@ def nll_loss(
     reduction = _reduction("nll_loss", reduction, size_average, reduce)
     single = np.ndim(input) == 1
     input, target = _batched("nll_loss", input, target, weight)
-    q, weights = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
+    q, weights, normaliser = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
     chosen = apply(elementwise.Where, Tensor(q != 0), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
     losses = -chosen * Tensor(weights.astype(input.dtype))
-    return _reduced(losses.squeeze(0) if single else losses, reduction, weights.sum())
+    return _reduced(losses.squeeze(0) if single else losses, reduction, normaliser)
 
 
 def mse_loss(
@@ -351,6 +351,11 @@ def mse_loss(
 def _reduction(function: str, reduction: Any, size_average: bool | None, reduce: bool | None) -> str:
     """The reduction, which PyTorch's older arguments, if given, say in two truth values."""
     if size_average is not None or reduce is not None:
+        if not all(isinstance(x, bool | None) for x in (size_average, reduce)):
+            raise TypeError(
+                f"{function}: got size_average={size_average!r:.60}, reduce={reduce!r:.60}, old truth values; by name: "
+                'reduction="sum"'
+            )
         return "none" if reduce is False else "sum" if size_average is False else "mean"
     if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise ValueError(f'{function}: got reduction={reduction!r:.60}; expected "mean", "sum" or "none"')
@@ -358,13 +363,18 @@ def _reduction(function: str, reduction: Any, size_average: bool | None, reduce:
 
 
 def _reduced(losses: Tensor, reduction: str, normaliser: Any) -> Tensor:
-    """The losses, their sum, or their mean: the sum over ``normaliser``, a number or array, and NaN where that is 0."""
+    """The losses, their sum, or their mean: the sum divided by ``normaliser``, a number or array.
+
+    Without a normaliser, or if it is 0, the mean is NaN; without one, its gradient is that of the sum, as in PyTorch.
+    """
     if reduction == "none":
         return losses
     if reduction == "sum":
         return losses.sum()
     total = losses.sum(dtype=np.float32) if losses.dtype == np.float16 else losses.sum()
-    if not kernels.device_of(losses.data).is_cpu and hasattr(normaliser, "dtype"):
+    if normaliser is None:
+        mean = total + math.nan
+    elif not kernels.device_of(losses.data).is_cpu and hasattr(normaliser, "dtype"):
         mean = total / Tensor(normaliser.astype(total.dtype))  # it stays there: a captured step runs the same kernels
     else:
         mean = total / (float(normaliser) or math.nan)
@@ -424,8 +434,11 @@ def _batched(
 
 def _one_hot_targets(
     function: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
-) -> tuple[Any, Any]:
-    """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored, and the weight of each position (N, …)."""
+) -> tuple[Any, Any, Any]:
+    """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored; the weight of each position (N, …); their sum.
+
+    The sum is None if all are ignored.
+    """
     z, indices, classes = input.data, target.data, input.shape[1]
     ignore_index = whole(function, ignore_index)
     kept = indices != ignore_index
@@ -437,4 +450,9 @@ def _one_hot_targets(
             "Labels that start at 1 need target - 1"
         )
     weights = kept if weight is None else kept * wide(weight.data)[np.where(kept, indices, 0)]
-    return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights
+    nothing = not kernels.device_of(indices).capturing and not kept.any()
+    return (
+        kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index),
+        weights,
+        None if nothing else weights.sum(),
+    )

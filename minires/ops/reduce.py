@@ -100,15 +100,22 @@ class Var(Reduce):
 
     def forward(self, x, axis=None, keepdims=False, correction=1):
         self.setup(x, axis, keepdims)
-        self.factor = 1 / (self.count - correction) if self.count > correction else np.inf
+        self.divisor = max(self.count - correction, 0)
         total, centred = kernels.of(x).reduce_sum, x.astype(np.float64)
         centred -= total(centred, self.axes, keepdims=True) / (self.count or 1)
         self.centred = centred.astype(x.dtype)
         squares = total(centred * centred, self.axes, keepdims)
-        return (squares * self.factor if self.count else squares * np.nan).astype(x.dtype)
+        return (squares / self.divisor if self.divisor else zero_divided(squares)).astype(x.dtype)
 
     def backward(self, grad_output):
-        return self.centred * self.spread(grad_output * (2 * self.factor))
+        if not self.divisor:
+            return zero_divided(abs(self.centred)) * self.spread(grad_output)
+        return self.centred * self.spread(grad_output * (2 / self.divisor))
+
+
+def zero_divided(x):
+    """x/0 for x ≥ 0: infinite, or NaN where x is 0. (Without NumPy's warning: a count has said so.)"""
+    return np.where(x > 0, np.inf, np.nan).astype(x.dtype)
 
 
 class Amax(Reduce):
@@ -174,6 +181,8 @@ class Std(Var):
         return self.y
 
     def backward(self, grad_output):
+        if not self.divisor:
+            return self.spread(grad_output * np.nan)
         return super().backward(grad_output / np.where(self.y == 0, np.inf, 2 * self.y))
 
 
