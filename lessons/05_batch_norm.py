@@ -140,7 +140,7 @@ def train_network(options, seed, width=64):
     mr.manual_seed(seed)
     parts = [m for _ in range(6) for m in (nn.Linear(64, width, bias=False), nn.BatchNorm1d(width), nn.ReLU())]
     model = nn.Sequential(*parts, nn.Linear(width, 10))
-    before = np.linalg.norm(model[0].weight.data)
+    before = np.linalg.norm(model[0].weight)
     optimizer = mr.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     order, losses = np.random.default_rng(seed), []
     with kernels.use(batch_norm_backward=broken(options)):
@@ -151,7 +151,7 @@ def train_network(options, seed, width=64):
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    return losses, np.linalg.norm(model[0].weight.data) / before
+    return losses, np.linalg.norm(model[0].weight) / before
 
 
 curves, final, growth = {}, {}, {}

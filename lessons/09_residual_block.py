@@ -89,7 +89,7 @@ def raw_block(x, w1, w2):
         return centred / ((centred * centred).mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
 
     def relu(a):
-        return a * Tensor((a.data > 0).astype(a.dtype))
+        return a * Tensor((a.numpy() > 0).astype(a.dtype))
 
     return relu(normalise(F.conv2d(relu(normalise(F.conv2d(x, w1, padding=1))), w2, padding=1)) + x)
 
@@ -97,7 +97,7 @@ def raw_block(x, w1, w2):
 def both_ways(function):
     """The block's output, and the gradient of its input, from the same weights, input and output gradient."""
     mr.manual_seed(0)
-    leaf = Tensor(x.data, requires_grad=True)
+    leaf = Tensor(x.numpy(), requires_grad=True)
     y = function(leaf)
     y.backward(cotangent)
     return y.numpy(), leaf.grad
@@ -124,10 +124,10 @@ claim("where shapes change, option A needs no parameters, and the block maps (6,
 
 # %%
 with flow.recording(block, arrays=True) as recording:
-    y = block(Tensor(x.data, requires_grad=True))
+    y = block(Tensor(x.numpy(), requires_grad=True))
     y.backward(cotangent)
 fork = recording.forks[0]
-claim("the skip returns exactly what arrived at the addition", np.array_equal(fork.skip_grad, cotangent * (y.data > 0)))
+claim("the skip returns exactly what arrived at the addition", np.array_equal(fork.skip_grad, cotangent * (y.numpy() > 0)))
 claim("skip + branch is the gradient: relative error", fork.sum_error < 1e-12, fork.sum_error)
 print(f"skip {fork.skip:.1f}, branch {fork.branch:.1f}, cosine {fork.cosine:.2f}: together {fork.total:.1f}")
 

@@ -69,7 +69,7 @@ def distances(model):
         for block in model.blocks():
             y = block(h)
             if y.shape == h.shape:
-                found.append(float(np.linalg.norm(y.data - h.data) / np.linalg.norm(h.data)))
+                found.append(float(np.linalg.norm(y.numpy() - h.numpy()) / np.linalg.norm(h.numpy())))
             h = y
     return found
 

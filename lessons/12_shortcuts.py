@@ -48,7 +48,7 @@ def clean_path(scale, n):
     mr.manual_seed(0)
     blocks = [models.ScaledPreActBlock(4, 4, scale=scale).double() for _ in range(n)]
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)).double()
-    x, y = Tensor(mr.randn(8, 4, 6, 6).double().data, requires_grad=True), Tensor(np.arange(8))
+    x, y = Tensor(mr.randn(8, 4, 6, 6).double().array, requires_grad=True), Tensor(np.arange(8))
     h = x
     for block in blocks:
         h = scale * h + (block(h) - scale * h).detach()

@@ -80,7 +80,7 @@ def gradients_by_hand(model: nn.Module, x: mr.Tensor) -> np.ndarray:
         norm.momentum = 1.0  # the running statistics become those of this batch
     model.train()(x)
     model.eval()
-    leaf = mr.tensor(x.data, requires_grad=True)
+    leaf = mr.tensor(x, requires_grad=True)
     (g,) = autograd.grad(model(leaf)[:, 0].sum(), leaf)
     return g
 
@@ -198,7 +198,7 @@ claim("residual-50 does not: above 0.4", lag_1["residual-50"] > 0.4, lag_1["resi
 mr.manual_seed(0)
 layers, x = models.mlp(6, WIDTH, layers=1).hidden, mr.randn(INPUTS, WIDTH)
 frozen = gradients_by_hand(layers, x)
-leaf = mr.tensor(x.data, requires_grad=True)
+leaf = mr.tensor(x, requires_grad=True)
 (mixed,) = autograd.grad((layers.train()(leaf)[:, 0] * mr.arange(INPUTS).float()).sum(), leaf)
 separate = frozen * np.arange(INPUTS)[:, None]  # what it would be if every input went its own way
 moved = float(np.linalg.norm(mixed - separate) / np.linalg.norm(separate))

@@ -44,7 +44,7 @@ digits, test = data.digits()
 
 # %%
 def response_by_hand(norm: nn.BatchNorm2d) -> float:
-    gamma, beta = (parameter.data.astype(np.float64) for parameter in (norm.weight, norm.bias))
+    gamma, beta = (parameter.numpy().astype(np.float64) for parameter in (norm.weight, norm.bias))
     return float(np.sqrt((gamma**2).mean() + beta.var()))
 
 
@@ -189,7 +189,7 @@ right = train.evaluate(model, test).accuracy
 x, y = test[:]
 mr.manual_seed(0)
 with mr.no_grad():
-    exams = [float((model.train()(mr.tensor(x)).data.argmax(1) == y).mean()) for _ in range(10)]
+    exams = [float((model.train()(mr.tensor(x)).numpy().argmax(1) == y).mean()) for _ in range(10)]
 print(f"evaluated rightly {right:.1%}, in training mode from {min(exams):.1%} to {max(exams):.1%}")
 claim("in training mode the result is another every time", max(exams) > min(exams), [min(exams), max(exams)])
 

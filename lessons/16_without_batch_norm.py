@@ -90,9 +90,9 @@ by_hand, library = SkipInitByHand(4), models.SkipInitBlock(4, 4)
 for mine, theirs in ((by_hand.conv1, library.conv1), (by_hand.conv2, library.conv2)):
     theirs.weight.data[...] = mine.weight.data
 x = mr.randn(2, 4, 8, 8)
-claim("at α = 0 the block is the identity", np.array_equal(by_hand(x).data, x.data))
+claim("at α = 0 the block is the identity", np.array_equal(by_hand(x), x))
 by_hand.alpha.data[...] = library.alpha.data[...] = 0.7
-claim("by hand and library agree at α = 0.7", np.allclose(by_hand(x).data, library(x).data, atol=1e-5))
+claim("by hand and library agree at α = 0.7", np.allclose(by_hand(x), library(x), atol=1e-5))
 
 # %% [markdown]
 # At $\alpha = 0$ the branch's weights get no gradient in the first step, but α does:
@@ -186,7 +186,7 @@ raw = digits.pixels[:256].astype(np.float32)  # 0 … 16
 for name, options in (("with BN", {}), ("SkipInit", dict(block=models.SkipInitBlock))):
     mr.manual_seed(0)
     model = models.resnet_cifar(8, 8, in_channels=1, **options)
-    outputs = [float(np.std(model(mr.tensor(pixels)).data)) for pixels in (digits[:256][0], raw)]
+    outputs = [float(np.std(model(mr.tensor(pixels)).numpy())) for pixels in (digits[:256][0], raw)]
     print(f"{name}: std of the outputs {outputs[0]:.2f} for standardised, {outputs[1]:.2f} for raw pixels")
 claim("SkipInit passes the scale of raw pixels on, by a factor above 2", outputs[1] > 2 * outputs[0], outputs[1] / outputs[0])
 

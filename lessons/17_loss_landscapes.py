@@ -50,7 +50,7 @@ probe = digits.subset(128 if QUICK else 256)
 def loss_along(model: models.ResNet, t: float, seed: int, normalise: bool = True) -> float:
     """The loss at θ + t·d for the direction d of this seed."""
     rng = np.random.default_rng(seed)
-    before = [(p, p.data.copy()) for p in model.parameters()]
+    before = [(p, p.numpy().copy()) for p in model.parameters()]
     for p, w in before:
         if w.ndim >= 2:  # not a bias, nor γ and β of a batch norm
             d, rows = rng.standard_normal(w.shape), (len(w),) + (1,) * (w.ndim - 1)

@@ -168,9 +168,9 @@ with tempfile.TemporaryDirectory() as folder:
     with np.load(file, allow_pickle=False) as weights:
         state = {name: weights[name] for name in weights.files}
 print(f"{len(state)} arrays: {', '.join(list(state)[:4])}, …")
-before = float(np.abs(mine.eval()(x).data - theirs.eval()(x).data).max())
+before = float(np.abs(mine.eval()(x).numpy() - theirs.eval()(x).numpy()).max())
 mine.load_state_dict(state)
-after = float(np.abs(mine.eval()(x).data - theirs.eval()(x).data).max())
+after = float(np.abs(mine.eval()(x).numpy() - theirs.eval()(x).numpy()).max())
 claim("before loading the outputs differ, afterwards they are equal", before > 1e-3 and after == 0, [before, after])
 
 # %% [markdown]
@@ -195,7 +195,7 @@ except KeyError as error:
 claim("a dictionary without statistics is refused", "running_mean" in refusal, refusal[:60] + "…")
 forgetful = tiny(seed=2)
 forgetful.load_state_dict(partial, strict=False)
-wrong = float(np.abs(forgetful.eval()(x).data - theirs(x).data).max())
+wrong = float(np.abs(forgetful.eval()(x).numpy() - theirs(x).numpy()).max())
 claim("loaded all the same, it computes something else", wrong > 1e-3, wrong)
 
 # %% [markdown]

@@ -88,7 +88,7 @@ model = models.resnet_cifar(DEPTH, WIDTH, in_channels=channels, block=MyBlock)
 reference = models.resnet_cifar(DEPTH, WIDTH, in_channels=channels)
 reference.load_state_dict(model.state_dict())
 probe = training[:128]
-difference = float(np.abs(model(mr.tensor(probe[0])).data - reference(mr.tensor(probe[0])).data).max())
+difference = float(np.abs(model(mr.tensor(probe[0])).numpy() - reference(mr.tensor(probe[0])).numpy()).max())
 claim("a network of my block computes what the library's does", difference < 1e-4, difference)
 
 # %% [markdown]
@@ -185,7 +185,7 @@ images, labels = test[:]
 def right(model, images, labels):
     """How many are recognised, in the mode that the model is in."""
     with mr.no_grad():
-        return int((model(mr.tensor(images)).data.argmax(1) == labels).sum())
+        return int((model(mr.tensor(images)).numpy().argmax(1) == labels).sum())
 
 
 mirrored = right(model.eval(), images[:, :, :, ::-1].copy(), labels) / len(labels)

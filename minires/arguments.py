@@ -65,4 +65,4 @@ def new_sizes(function: str, given: Any) -> tuple[int, ...]:
 
 def _array(x: Any) -> Any:
     """The array of a tensor; anything else as it is."""
-    return x.data if hasattr(x, "requires_grad") else x
+    return x.array if hasattr(x, "requires_grad") else x

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import writes
-from .checks import as_array, as_list, check_all_used, checked, checked_seed, freed, one_each
+from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
 from .ops import Op
 from .ops.arithmetic import add
 from .state import state, switch
@@ -71,43 +71,57 @@ class Recorder:
         """The gradient of an op's output, or of a leaf tensor, is complete: its edges and their sum. Only read them."""
 
 
-def backward(outputs: Sequence[Any], grads: Sequence[Any], keep_graph: bool = False) -> None:
-    """Add the gradient of Σ⟨grad, output⟩ to ``.grad`` of every leaf tensor that requires it."""
-    for node, total, ours in _walk(outputs, grads, None, keep_graph):
-        tensor = node.tensor if isinstance(node, Op) else node
-        if tensor is not None and tensor.grad is None:
-            tensor.grad = total if ours else total.copy("K")
-        elif tensor is not None and tensor.op is None:
-            tensor.grad += total
-        elif tensor is not None:  # of retain_grad(): somebody may hold the array
-            tensor.grad = as_array(tensor.grad + total)
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradient of Σ⟨grad, tensor⟩ to ``.grad`` of every leaf tensor that requires it, or of ``inputs`` alone.
+
+    ``grad_tensors`` has one array (or Tensor) per tensor; it may be None if a tensor is a scalar. Frees the graph as it
+    goes, unless ``retain_graph``. Raises RuntimeError if there is no graph, or a freed one.
+    """
+    check_first_order("backward", create_graph)
+    outputs, wanted = as_list(tensors), None if inputs is None else {t.op or t: t for t in as_list(inputs)}
+    for node, total, ours in _walk(outputs, grad_tensors, wanted, bool(retain_graph), "backward"):
+        tensor = wanted.get(node) if wanted else node.tensor if isinstance(node, Op) else node
+        if tensor is not None:
+            tensor.receive(total, ours)
 
 
 def grad(
-    outputs: Any, inputs: Any, grad_outputs: Any = None, keep_graph: bool = False, allow_unused: bool = False
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """Vector–Jacobian product of the piece of graph between ``inputs`` and ``outputs``; ``.grad`` is left alone.
 
     ``grad_outputs`` has one array (or Tensor) per output; it may be None if an output is a scalar.
-    Returns one array per input, of its shape. Raises ValueError if an input is not part of the graph
+    Returns one Tensor per input, of its shape. Raises ValueError if an input is not part of the graph
     (``allow_unused=True`` returns None for it instead).
     """
-    outputs, inputs = as_list(outputs), as_list(inputs)
-    seeds = [None] * len(outputs) if grad_outputs is None else as_list(grad_outputs)
-    if len(seeds) != len(outputs):
-        raise ValueError(f"grad: got {len(seeds)} grad_outputs for {len(outputs)} outputs; give one for each")
+    check_first_order("grad", create_graph)
+    inputs = as_list(inputs)
     wanted = {t.op or t for t in inputs}
-    walk = _walk(outputs, seeds, wanted, keep_graph)
+    walk = _walk(as_list(outputs), grad_outputs, wanted, bool(retain_graph), "grad")
     found = {node: total if ours else total.copy("K") for node, total, ours in walk if node in wanted}
     if not allow_unused:
         check_all_used(inputs, found)
-    return tuple(found.get(t.op or t) for t in inputs)
+    return tuple(t.wrap(found[t.op or t]) if (t.op or t) in found else None for t in inputs)
 
 
-def _walk(outputs, seeds, wanted, keep_graph):
+def _walk(outputs, grads, wanted, retain_graph, call):
     """Yield every node behind the outputs, its gradient, and whether that array may be kept as it is."""
+    seeds = [None] * len(outputs) if grads is None else as_list(grads)
+    if len(seeds) != len(outputs):
+        raise ValueError(f"{call}: got {len(seeds)} gradients for {len(outputs)} outputs; give one for each")
     now = state.get()
-    sums = _Sums(now.recorder, "backward" if wanted is None else "grad")
+    sums = _Sums(now.recorder, call)
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))
     for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
@@ -118,7 +132,7 @@ def _walk(outputs, seeds, wanted, keep_graph):
             for slot, source in enumerate(op.inputs):
                 if source is not None:
                     sums.add(source, op, slot, checked(grads[slot], op, slot, now.anomaly))
-            if not keep_graph:
+            if not retain_graph:
                 op.release()
     for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
         if wanted is None or node in wanted:
@@ -153,6 +167,8 @@ class _Sums:
         total, ours = self.totals.pop(node), self.recorder is None and node in self.ours
         if self.recorder is not None:
             self.recorder.backward(node, self.edges.pop(node), total)
+        for hook in node.hooks:
+            total, ours = hook(total), False
         return total, ours
 
 

@@ -58,7 +58,7 @@ def checked(g: Any, op: Any, slot: int, finite: bool = False) -> Any:
     shape, dtype = op.input_specs[slot]
     if type(g) is np.ndarray and g.shape == shape and g.dtype == dtype and not finite:
         return g
-    if not hasattr(g, "dtype"):
+    if not hasattr(g, "dtype") or hasattr(g, "requires_grad"):
         text = (
             f"{op.name}.backward: got {None if g is None else type(g).__name__} for input {slot}, which requires grad, "
             f"in {op!r}; expected an array of shape {shape}"
@@ -91,13 +91,13 @@ def checked_seed(tensor: Any, seed: Any) -> Any:
             "no_grad(), detached, or made from tensors without requires_grad=True?"
         )
     if seed is None:
-        if tensor.data.size != 1:
+        if tensor.array.size != 1:
             raise ValueError(
                 f"backward: got a tensor of shape {tensor.shape} and no gradient; only a scalar has an obvious one. "
                 "Reduce it to a scalar loss, or pass a gradient of the same shape"
             )
-        return np.ones_like(tensor.data)
-    array = seed.data if hasattr(seed, "requires_grad") else seed
+        return np.ones_like(tensor.array)
+    array = seed.array if hasattr(seed, "requires_grad") else seed
     if isinstance(array, np.generic) or not hasattr(array, "dtype"):  # numbers take the dtype of the tensor
         array = kernels.to_device(np.asarray(array, dtype=tensor.dtype), tensor.device)
     if array.shape != tensor.shape or array.dtype != tensor.dtype:
@@ -115,6 +115,28 @@ def checked_output(op: Any, data: Any) -> Any:
     return as_array(data)
 
 
+def checked_hook(found: Any, gradient: Any) -> Any:
+    """The array of what a hook of `Tensor.register_hook` made of a gradient. Raises TypeError, ValueError."""
+    if not hasattr(found, "requires_grad"):
+        raise TypeError(f"register_hook: got a {type(found).__name__} back from the hook; expected None or a Tensor")
+    array = found.array
+    if (type(array), array.shape, array.dtype) != (type(gradient), gradient.shape, gradient.dtype):
+        raise ValueError(
+            f"register_hook: got a {array.dtype} tensor of shape {array.shape} back from the hook, which was given a "
+            f"{gradient.dtype} gradient of shape {gradient.shape}; it must be like that"
+        )
+    return array
+
+
+def check_first_order(function: str, create_graph: bool) -> None:
+    """Raise NotImplementedError if the gradient is to have a graph of its own."""
+    if create_graph:
+        raise NotImplementedError(
+            f"{function}: got create_graph=True; minires has first-order gradients only. A second derivative along v "
+            "is (∇f(x + εv) − ∇f(x − εv)) / 2ε"
+        )
+
+
 def check_all_used(inputs: Any, found: Any) -> None:
     """Raise ValueError for an input whose node (its op, or the leaf tensor itself) is not among those found."""
     for i, t in enumerate(inputs):
@@ -129,7 +151,7 @@ def freed(op: Any) -> RuntimeError:
     """The error for an op that has dropped what backward needs."""
     return RuntimeError(
         f"backward: the graph behind {op!r} was already freed by an earlier backward; "
-        "run the forward pass again, or pass keep_graph=True to the first backward"
+        "run the forward pass again, or pass retain_graph=True to the first backward"
     )
 
 

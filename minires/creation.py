@@ -40,7 +40,7 @@ def _dtype(function: str, dtype: Any) -> np.dtype:
 def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
     if isinstance(data, Tensor):
-        data = data.data
+        data = data.array
     dtype = dtype if dtype is None else real_dtype("tensor", dtype)
     given = hasattr(data, "dtype") or dtype is not None  # else Python floats become float32, too few digits for float64
     if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
@@ -131,7 +131,7 @@ def _like(function: str, input: Any, value: Any, dtype: Any, device: str | None,
         raise TypeError(f"{function}: got a {type(input).__name__}; expected a Tensor, made with tensor(x)")
     like = input if isinstance(input, Tensor) else Tensor(input)
     dtype = like.dtype if dtype is None else _dtype(function, dtype)
-    filled = np.full_like(like.data, np.asarray(value).astype(dtype), dtype)
+    filled = np.full_like(like.array, np.asarray(value).astype(dtype), dtype)
     return _placed(filled, device or like.device, requires_grad)
 
 
@@ -338,12 +338,12 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         raise TypeError(f"where: got a {type(condition).__name__} as condition; expected a tensor, such as x > 0")
     condition, a, b = Tensor(condition), _plain(input), _plain(other)
     if a is None and b is None:
-        return tuple([Tensor(index) for index in condition.data.nonzero()])
+        return tuple([Tensor(index) for index in condition.array.nonzero()])
     for value in (a, b):
         if not isinstance(value, Tensor | int | float):
             raise TypeError(f"where: got a {type(value).__name__} as value; expected tensors and numbers")
     check_broadcast("where", condition, a, b)
-    return apply(elementwise.Where, Tensor(condition.data.astype(bool)), *_promoted("where", a, b))
+    return apply(elementwise.Where, Tensor(condition.array.astype(bool)), *_promoted("where", a, b))
 
 
 def maximum(input: Tensor, other: Any) -> Tensor:

@@ -24,7 +24,7 @@ def checkpoint(function: Callable[..., Any], *inputs: Any, **options: Any) -> An
 
     The function or module must compute the same each time from its inputs and from parameters. Gradients, recordings,
     the random state and the running statistics of batch norms (updated once) are those of the plain call, bit for bit.
-    Calls may be nested. With ``keep_graph``, what was computed again is kept for the next backward; under `no_grad`,
+    Calls may be nested. With ``retain_graph``, what was computed again is kept for the next backward; under `no_grad`,
     nothing is kept at all. Do not change inputs, parameters or modes between forward and backward.
     Backward raises RuntimeError if the second run computes something else than the first, or if an input, or a
     parameter of the module, has been written in place since.
@@ -63,7 +63,7 @@ class Segment:
         function, inputs, options = self.call
         parameters = function.parameters() if hasattr(function, "parameters") else ()
         for tensor in (*inputs, *options.values(), *parameters):
-            if hasattr(tensor, "requires_grad") and writes.latest_of(tensor.data) > self.started:
+            if hasattr(tensor, "requires_grad") and writes.latest_of(tensor.array) > self.started:
                 raise RuntimeError(
                     f"checkpoint: a tensor of shape {tensor.shape} that the function computes from has been written in "
                     "place since, so it would compute something else. Call backward first, or write to a copy"

@@ -12,7 +12,8 @@ import numpy as np
 
 from . import autograd, dtypes, kernels
 from .arguments import check_operand, new_sizes, number, sizes
-from .checks import check_finite, checked_output
+from .checks import check_finite, checked_hook, checked_output
+from .hooks import RemovableHandle
 from .ops import Op, arithmetic, elementwise, shape
 from .ops.op import serials
 from .state import scope, state
@@ -21,6 +22,7 @@ from .tensor_in_place import InPlace
 from .tensor_names import FORMATS, Names, checked_format
 from .tensor_reduce import Reductions
 from .tensor_shape import Shapes
+from .writes import wrote
 
 
 def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
@@ -59,7 +61,7 @@ def _unwrapped(op, inputs, tracking):
     arrays, needs, first, alike = [], [], None, True
     for t in inputs:
         if isinstance(t, Tensor):
-            array = t._data
+            array = t.array
             first = array if first is None else first
             alike = alike and array.dtype is first.dtype and type(array) is type(first)
             arrays.append(array)
@@ -106,9 +108,11 @@ def _common_dtype(op, inputs, arrays):
 class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     """An array that remembers how it was computed.
 
-    data: an array of its device, such as a NumPy or CuPy ndarray. A list becomes float32; `minires.tensor` keeps int64.
+    array: its values, an array of its device, such as a NumPy or CuPy ndarray: what ops work on. A list becomes
+        float32; `minires.tensor` keeps int64.
     requires_grad: whether gradients flow to or through it.
-    grad: ndarray of the same shape once backward has passed, for leaf tensors (and after ``retain_grad()``), else None.
+    grad: a Tensor of the same shape, without a graph, once backward has passed, for leaf tensors (and after
+        ``retain_grad()``), else None.
     op: the op that made it; None for a leaf. Names, arguments and defaults of all methods are PyTorch's.
 
     >>> import minires as mr
@@ -118,52 +122,108 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     tensor(1., op=Sum)
     >>> y.backward()
     >>> x.grad
-    array([2., 1.], dtype=float32)
+    tensor([2., 1.])
     """
 
-    __slots__ = ("__weakref__", "_data", "grad", "op", "requires_grad")
-    __array_ufunc__ = None  # so that array + tensor calls Tensor.__radd__
+    __slots__ = ("__weakref__", "_grad", "array", "hooks", "op", "requires_grad")
+    __array_priority__ = 1000  # so that array + tensor calls Tensor.__radd__, while np.exp(tensor) is an array
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
         if type(data) is not np.ndarray:
             data = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
-        self._data, self.requires_grad, self.grad, self.op = data, requires_grad, None, op
+        self.array, self.requires_grad, self.op = data, requires_grad, op
+        self._grad: Tensor | None = None
+        self.hooks: tuple[Callable[[Any], Any], ...] = ()  # of a leaf; those of an op's output are the op's
 
     @property
-    def data(self) -> Any:
-        """The array itself. Assigning a tensor, ``p.data = t``, takes that tensor's array."""
-        return self._data
+    def data(self) -> "Tensor":
+        """A tensor over the same memory, without graph. Assigning, ``p.data = t``, takes over the memory of t."""
+        return Tensor(self.array)
 
     @data.setter
     def data(self, data: Any) -> None:
-        self._data = data if type(data) is np.ndarray else _plain_array(data)
+        self.array = data if type(data) is np.ndarray else _plain_array(data)
 
-    shape = property(lambda self: self._data.shape, doc="Sizes of the axes, a tuple.")
-    ndim = property(lambda self: self._data.ndim, doc="Number of axes.")
-    dtype = property(lambda self: self._data.dtype, doc="Type of the values, such as float32.")
-    device = property(lambda self: kernels.device_of(self.data).name, doc='Where it lives, such as "cpu" or "gpu".')
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient that backward has left here, which adds up over calls; see the class."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Any) -> None:
+        if grad is not None and not isinstance(grad, Tensor):
+            if not (hasattr(grad, "dtype") and hasattr(grad, "shape")):
+                raise TypeError(f"grad: got a {type(grad).__name__}, expected a Tensor, an array or None")
+            grad = Tensor(grad)
+        if grad is not None and (grad.shape, grad.dtype, grad.device) != (self.shape, self.dtype, self.device):
+            raise ValueError(
+                f"grad: got a {grad.dtype} tensor of shape {grad.shape} on {grad.device} for one that is {self.dtype}, "
+                f"{self.shape}, on {self.device}; a gradient is like its tensor"
+            )
+        self._grad = grad
+
+    def receive(self, gradient: Any, ours: bool) -> None:
+        """Add an array to ``.grad``; ``ours`` if nobody else holds it. Backward calls this."""
+        if self._grad is None:
+            self._grad = Tensor(gradient if ours else gradient.copy("K"))
+        elif self.op is None:
+            self._grad.array += gradient
+            wrote(self._grad.array)
+        else:  # of retain_grad(): somebody may hold the tensor
+            self._grad = self._grad + Tensor(gradient)
+
+    shape = property(lambda self: self.array.shape, doc="Sizes of the axes, a tuple.")
+    ndim = property(lambda self: self.array.ndim, doc="Number of axes.")
+    dtype = property(lambda self: self.array.dtype, doc="Type of the values, such as float32.")
+    device = property(lambda self: kernels.device_of(self.array).name, doc='Where it lives, such as "cpu" or "gpu".')
     is_leaf = property(lambda self: self.op is None, doc="Whether it was not made by an op.")
     T = property(lambda self: self.permute(*reversed(range(self.ndim))), doc="All axes reversed.")
 
     # gradients and conversions
-    def backward(self, grad: Any = None, keep_graph: bool = False) -> None:
-        """Add this tensor's gradient to ``.grad`` of every leaf it depends on; for a scalar, ``grad`` may be left out.
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
+        """Add this tensor's gradient to ``.grad`` of every leaf it depends on, or of ``inputs`` alone.
 
-        Frees the graph as it goes, unless ``keep_graph``. Raises RuntimeError if there is no graph, or a freed one.
+        gradient: of the whole with respect to this tensor; for a scalar, it may be left out. Frees the graph as it
+        goes, unless ``retain_graph``. Raises RuntimeError if there is no graph, or a freed one.
         """
-        autograd.backward([self], [grad], keep_graph)
+        autograd.backward([self], [gradient], retain_graph, create_graph, inputs)
+
+    def register_hook(self, hook: Callable[["Tensor"], "Tensor | None"]) -> RemovableHandle:
+        """Call ``hook(gradient)`` when backward has this tensor's gradient; what it returns, unless None, replaces it.
+
+        The gradient is that of all consumers together; `minires.flow.recording` shows what each of them sent. Returns
+        a handle with ``remove()``, and for ``with``. Raises RuntimeError for a tensor without ``requires_grad``.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: got a tensor that does not require grad, so no gradient comes by")
+
+        def replaced(gradient: Any) -> Any:
+            given = Tensor(gradient.copy("K"))  # its own, as the hook may write to it
+            found = hook(given)
+            return checked_hook(given if found is None else found, gradient)
+
+        return RemovableHandle(self if self.op is None else self.op, replaced)
 
     def retain_grad(self) -> "Tensor":
         """Ask backward to leave this tensor's gradient in ``.grad`` too, although it is not a leaf."""
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad: got a tensor that does not require grad, so no gradient comes by")
         if self.op is not None:
             self.op.tensor = self
         return self
 
+    @staticmethod
+    def wrap(array: Any) -> "Tensor":
+        """A tensor of this array, without graph."""
+        return Tensor(array)
+
     def detach(self) -> "Tensor":
         """The same array, outside the graph."""
-        return Tensor(self.data)
+        return Tensor(self.array)
 
     def detach_(self) -> "Tensor":
         """Take this tensor itself out of the graph."""
@@ -177,7 +237,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     def contiguous(self, memory_format: Any = None) -> "Tensor":
         """The values row by row in memory: a copy, unless they are already. A ``memory_format`` has no effect."""
         checked_format("contiguous", memory_format)
-        return self if self.data.flags.c_contiguous else apply(shape.Clone, self, order="C")
+        return self if self.array.flags.c_contiguous else apply(shape.Clone, self, order="C")
 
     def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
         """Zeros of this shape, with the dtype and device of this tensor if none is given."""
@@ -196,25 +256,25 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     def _new(self, function, size, value, dtype, device, requires_grad):
         dtype = self.dtype if dtype is None else dtypes.real_dtype(function, dtype)
         value = np.asarray(number(function, "fill_value", value)).astype(dtype)
-        filled = np.full_like(self.data, value, dtype, "C", shape=new_sizes(function, size))
+        filled = np.full_like(self.array, value, dtype, "C", shape=new_sizes(function, size))
         return Tensor(kernels.to_device(filled, device or self.device), requires_grad)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
         """Switch ``requires_grad`` of a leaf tensor."""
         if self.op is not None:
             raise RuntimeError("requires_grad_: only a leaf tensor can be switched; use detach() first")
-        self.requires_grad = Tensor(self.data, requires_grad).requires_grad
+        self.requires_grad = Tensor(self.array, requires_grad).requires_grad
         return self
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array (sharing memory with the tensor if it lives on the CPU)."""
-        return kernels.to_device(self.data, "cpu")
+        return kernels.to_device(self.array, "cpu")
 
     def item(self) -> float:
         """The single value as a Python number."""
-        if self.data.size != 1:
+        if self.array.size != 1:
             raise ValueError(f"item: got a tensor of shape {self.shape}; only one with a single value converts")
-        return self.data.item()
+        return self.array.item()
 
     def to(
         self,
@@ -259,7 +319,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         if dtype == self.dtype:
             return self
         both_float = dtype.kind == self.dtype.kind == "f"
-        return apply(shape.Cast, self, dtype=dtype) if both_float else Tensor(self.data.astype(dtype))
+        return apply(shape.Cast, self, dtype=dtype) if both_float else Tensor(self.array.astype(dtype))
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -326,14 +386,17 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     def __neg__(self):
         return apply(arithmetic.Neg, self)
 
+    def __abs__(self):
+        return apply(elementwise.Abs, self)
+
     # comparisons: no gradient
     def _compare(self, function: str, compare: Callable, other: Any) -> Any:
         other = _plain(other)
         if isinstance(other, Tensor):
             if other.shape != self.shape:
                 check_broadcast(function, self, other)
-            return Tensor(compare(self.data, other.data))
-        return Tensor(compare(self.data, other)) if isinstance(other, int | float) else NotImplemented
+            return Tensor(compare(self.array, other.array))
+        return Tensor(compare(self.array, other)) if isinstance(other, int | float) else NotImplemented
 
     def __eq__(self, other):  # type: ignore[override]
         return self._compare("eq", np.equal, other)
@@ -390,12 +453,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         """The smaller of the two, elementwise; NaN if either is, and then the gradient goes to both."""
         return _both(elementwise.Minimum, self, other)
 
-    def _apply(self, op_class, *others, **options):
-        """`apply` of an op to this tensor, for the methods that are inherited; `_constant` is a tensor for them."""
-        return apply(op_class, self, *others, **options)
-
-    def _constant(self, array):
-        return Tensor(array)
+    _run = staticmethod(apply)  # for the methods that are inherited, whose files are below this one
 
     # shape
     def reshape(self, *size):
@@ -414,7 +472,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
 
     def __getitem__(self, key):
         keys = key if isinstance(key, tuple) else (key,)
-        return apply(shape.Index, self, key=tuple([k.data if isinstance(k, Tensor) else k for k in keys]))
+        return apply(shape.Index, self, key=tuple([k.array if isinstance(k, Tensor) else k for k in keys]))
 
 
 def _plain_array(data):
@@ -424,14 +482,14 @@ def _plain_array(data):
         return data.astype(np.float32) if data.dtype == np.float64 else data
     if isinstance(data, np.generic | np.ndarray) and kernels.device_of(data).is_cpu:  # a scalar, or a memmap
         return np.asarray(data)
-    return data.data if isinstance(data, Tensor) else data
+    return data.array if isinstance(data, Tensor) else data
 
 
 def _binary(op_class, a, b):
     """Apply an op to two operands, one of which may be a number, an array, or a tensor of whole numbers."""
     function = op_class.__name__.removesuffix("Tensor").lower()
     if isinstance(a, Tensor):
-        alike = a._data.dtype == b._data.dtype if isinstance(b, Tensor) else type(b) in (int, float)
+        alike = a.array.dtype == b.array.dtype if isinstance(b, Tensor) else type(b) in (int, float)
     else:
         alike = isinstance(b, Tensor) and type(a) in (int, float)
     if not alike:
@@ -479,7 +537,7 @@ def _promoted(function, *operands, fractional=False):
     """The operands with arrays made tensors, and whole-number tensors cast to the type that all will have."""
     operands = tuple([x if isinstance(x, Tensor) else _plain(x) for x in operands])
     tensors = [x for x in operands if isinstance(x, Tensor)]
-    if all([x.data.dtype is tensors[0].data.dtype for x in tensors]):
+    if all([x.array.dtype is tensors[0].array.dtype for x in tensors]):
         return operands
     dtype = next((x.dtype for x in tensors if x.dtype.kind == "f"), None)
     if dtype is None and fractional:

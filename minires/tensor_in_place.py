@@ -37,7 +37,7 @@ class InPlace:
 
     def __setitem__(self, key, values):
         keys = [_array(k) for k in (key if isinstance(key, tuple) else (key,))]
-        _put("setitem", self, tuple([k if type(k) in BASIC else position(k, self.data) for k in keys]), values)
+        _put("setitem", self, tuple([k if type(k) in BASIC else position(k, self.array) for k in keys]), values)
 
     def add_(self, other, *, alpha=1):
         """x += alpha · other."""
@@ -80,7 +80,7 @@ class InPlace:
 
 def _array(x):
     """The array of a tensor; anything else as it is."""
-    return x.data if hasattr(x, "requires_grad") else x
+    return x.array if hasattr(x, "requires_grad") else x
 
 
 def _in_place(x, result):
@@ -97,14 +97,14 @@ def _in_place(x, result):
             f"in-place: got a leaf of shape {x.shape} that requires grad; a graph cannot hold its old and its new "
             "values. To update it, write under no_grad(): with no_grad(): p -= lr * p.grad"
         )
-    write(x.data, result.data)
+    write(x.array, result.array)
     return x
 
 
 def _overwritten(function, x, result):
     """x, whose memory now holds the values of ``result``."""
     _check_no_graph(function, x, result)
-    write(x.data, result.data)
+    write(x.array, result.array)
     return x
 
 
@@ -120,7 +120,7 @@ def _put(function, x, key, values):
             raise TypeError(f"{function}: got {values!r:.60}; expected numbers")
         array = kernels.to_device(array, x.device)
     try:
-        put(x.data, key, array)
+        put(x.array, key, array)
     except (OverflowError, ValueError) as error:
         raise type(error)(
             f"{function}: got values that do not fit into a {x.dtype} tensor of shape {x.shape}: {error}"

@@ -65,7 +65,7 @@ class Names:
 
     def numel(self):
         """Number of values."""
-        return self.data.size
+        return self.array.size
 
     # operators
     def add(self, other, *, alpha=1):
@@ -186,11 +186,11 @@ def checked_format(function, memory_format):
 
 def _bits(function, compute, x, *others):
     """A constant tensor, computed from the bits. Raises TypeError for floating point."""
-    arrays = [a.data if hasattr(a, "requires_grad") else a for a in (x, *others)]
+    arrays = [a.array if hasattr(a, "requires_grad") else a for a in (x, *others)]
     if not all(a.dtype.kind in "bui" if hasattr(a, "dtype") else isinstance(a, int) for a in arrays):
         kinds = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
         raise TypeError(f"{function}: got {kinds}; expected truth values, such as x > 0, or whole numbers")
-    return x._constant(compute(*arrays))
+    return x.wrap(compute(*arrays))
 
 
 def _operand(function, x):

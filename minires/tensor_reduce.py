@@ -29,19 +29,19 @@ class Reductions:
 
     def sum(self, dim=None, keepdim=False, *, dtype=None, axis=None, keepdims=None):
         """Sum of all entries, or along ``dim``, one or several."""
-        return _computed("sum", self, reduce.Sum, dtype, axis=_either(dim, axis), keepdims=_either(keepdim, keepdims))
+        return _reduced("sum", reduce.Sum, self, dim, keepdim, dtype, axis, keepdims)
 
     def mean(self, dim=None, keepdim=False, *, dtype=None, axis=None, keepdims=None):
         """Mean of all entries, or along ``dim``, one or several; NaN if there are none."""
-        return _computed("mean", self, reduce.Mean, dtype, axis=_either(dim, axis), keepdims=_either(keepdim, keepdims))
+        return _reduced("mean", reduce.Mean, self, dim, keepdim, dtype, axis, keepdims)
 
     def prod(self, dim=None, keepdim=False, *, dtype=None, axis=None, keepdims=None):
         """Product of all entries, or along ``dim``."""
-        return _computed("prod", self, reduce.Prod, dtype, axis=_either(dim, axis), keepdims=_either(keepdim, keepdims))
+        return _reduced("prod", reduce.Prod, self, dim, keepdim, dtype, axis, keepdims)
 
     def cumsum(self, dim=None, *, dtype=None, axis=None):
         """Sums of the first 1, 2, 3, … entries along ``dim``."""
-        return _computed("cumsum", self, reduce.Cumsum, dtype, axis=_either(dim, axis))
+        return _along("cumsum", reduce.Cumsum, self, dim if axis is None else axis, dtype)
 
     def norm(self, p="fro", dim=None, keepdim=False, dtype=None):
         """(Σ|x|ᵖ)^(1/p) of all entries, or along ``dim``; "fro" is p = 2, inf the largest |x|, −inf the smallest."""
@@ -57,7 +57,7 @@ class Reductions:
             axes = reduce.axes_of("norm", x.ndim, dim)
             reduce.check_not_empty("norm", x.shape, axes or range(x.ndim))
             return x.abs().amax(dim, keepdim) if p > 0 else x.abs().amin(dim, keepdim)
-        return x._apply(reduce.Norm, axis=dim, keepdims=keepdim, p=p)
+        return x._run(reduce.Norm, x, axis=dim, keepdims=keepdim, p=p)
 
     def var(self, dim=None, unbiased=True, keepdim=False, *, correction=None, axis=None, keepdims=None):
         """Variance, Σ(x − x̄)²/(n − correction), where unbiased=True is correction=1; NaN for one value."""
@@ -76,34 +76,34 @@ class Reductions:
         correction = int(unbiased) if correction is None else correction
         if not isinstance(correction, int | float | np.number):
             raise TypeError(f"{name}: got correction={correction!r:.60}, expected a number, such as 0 or 1")
-        return self._apply(op_class, axis=dim, keepdims=keepdim, correction=correction)
+        return self._run(op_class, self, axis=dim, keepdims=keepdim, correction=correction)
 
     # extremes
     def amax(self, dim=None, keepdim=False, *, axis=None, keepdims=None):
         """Largest value of all entries, or along ``dim``, one or several; equal ones share the gradient."""
-        return self._apply(reduce.Amax, axis=_either(dim, axis), keepdims=_either(keepdim, keepdims))
+        return self._run(reduce.Amax, self, axis=_either(dim, axis), keepdims=_either(keepdim, keepdims))
 
     def amin(self, dim=None, keepdim=False, *, axis=None, keepdims=None):
         """Smallest value of all entries, or along ``dim``, one or several; equal ones share the gradient."""
-        return self._apply(reduce.Amin, axis=_either(dim, axis), keepdims=_either(keepdim, keepdims))
+        return self._run(reduce.Amin, self, axis=_either(dim, axis), keepdims=_either(keepdim, keepdims))
 
     def max(self, dim=None, keepdim=False, *, axis=None, keepdims=None):
         """Largest value; along ``dim`` with its (first) index, which gets the gradient; `maximum` of a tensor."""
         dim, keepdim = _either(dim, axis), _either(keepdim, keepdims)
         if dim is None:
-            return self._apply(reduce.Amax, of_nan=True)
+            return self._run(reduce.Amax, self, of_nan=True)
         return self.maximum(dim) if hasattr(dim, "dtype") else self._extreme(reduce.Max, dim, keepdim)
 
     def min(self, dim=None, keepdim=False, *, axis=None, keepdims=None):
         """Smallest value; along ``dim`` with its (first) index, which gets the gradient; `minimum` of a tensor."""
         dim, keepdim = _either(dim, axis), _either(keepdim, keepdims)
         if dim is None:
-            return self._apply(reduce.Amin, of_nan=True)
+            return self._run(reduce.Amin, self, of_nan=True)
         return self.minimum(dim) if hasattr(dim, "dtype") else self._extreme(reduce.Min, dim, keepdim)
 
     def _extreme(self, op_class, dim, keepdim):
-        values = self._apply(op_class, axis=dim, keepdims=keepdim)
-        return Extreme(values, self._constant(getattr(kernels.of(self.data), op_class.place)(self.data, dim, keepdim)))
+        values = self._run(op_class, self, axis=dim, keepdims=keepdim)
+        return Extreme(values, self.wrap(getattr(kernels.of(self.array), op_class.place)(self.array, dim, keepdim)))
 
     def argmax(self, dim=None, keepdim=False, *, axis=None, keepdims=None):
         """Index of the (first) largest value, among all or along ``dim``."""
@@ -119,7 +119,7 @@ class Reductions:
         reduce.check_keepdim(kernel, keepdim)
         dim = None if dim is None else reduce.axis_of(kernel, self.ndim, dim)
         reduce.check_not_empty(kernel, self.shape, range(self.ndim) if dim is None else (dim,) * (self.ndim > 0))
-        return self._constant(getattr(kernels.of(self.data), kernel)(self.data, dim, keepdim))
+        return self.wrap(getattr(kernels.of(self.array), kernel)(self.array, dim, keepdim))
 
     # truth values
     def any(self, dim=None, keepdim=False, *, axis=None, keepdims=None):
@@ -133,31 +133,31 @@ class Reductions:
     def _truth(self, function, dim, keepdim):
         reduce.check_keepdim(function, keepdim)
         axes = None if dim is None else reduce.axes_of(function, self.ndim, dim)
-        truth = getattr(self.data, function)(axes, keepdims=keepdim)
-        return self._constant(np.asarray(truth, np.uint8) if self.dtype == np.uint8 else truth)
+        truth = getattr(self.array, function)(axes, keepdims=keepdim)
+        return self.wrap(np.asarray(truth, np.uint8) if self.dtype == np.uint8 else truth)
 
     # along an axis
     def softmax(self, dim=None, dtype=None, *, axis=None):
         """eˣ / Σeˣ along ``dim``."""
-        return _computed("softmax", self, activation.Softmax, dtype, axis=_either(dim, axis))
+        return _along("softmax", activation.Softmax, self, dim if axis is None else axis, dtype)
 
     def log_softmax(self, dim=None, dtype=None, *, axis=None):
         """x − log Σeˣ along ``dim``, without overflow."""
         if dtype is None:
-            check_kinds(activation.LogSoftmax, (self.data,), "log_softmax")
+            check_kinds(activation.LogSoftmax, (self.array,), "log_softmax")
         elif real_dtype("log_softmax", dtype).kind != "f":
             raise TypeError(f"log_softmax: got dtype={dtype!r:.60}; expected floating point")
-        return _computed("log_softmax", self, activation.LogSoftmax, dtype, axis=_either(dim, axis))
+        return _along("log_softmax", activation.LogSoftmax, self, dim if axis is None else axis, dtype)
 
     def argsort(self, dim=-1, descending=False, stable=False):
         """The indices that sort the values; equal ones keep their order, as with ``stable=True`` in PyTorch."""
         dim, descending = reduce.axis_of("argsort", self.ndim, dim), flag("argsort", "descending", descending)
         flipped = slice(None, None, -1 if descending else 1)
         if not self.ndim:
-            return self._constant(np.zeros_like(self.data, np.int64))
-        rows = np.moveaxis(self.data, dim, -1)[..., flipped]
+            return self.wrap(np.zeros_like(self.array, np.int64))
+        rows = np.moveaxis(self.array, dim, -1)[..., flipped]
         order = np.argsort(rows, -1, kind="stable")[..., flipped]
-        return self._constant(np.moveaxis(rows.shape[-1] - 1 - order if descending else order, -1, dim))
+        return self.wrap(np.moveaxis(rows.shape[-1] - 1 - order if descending else order, -1, dim))
 
 
 def _either(ours, numpys):
@@ -165,9 +165,18 @@ def _either(ours, numpys):
     return ours if numpys is None else numpys
 
 
-def _computed(function, x, op_class, dtype, **options):
-    """The op applied to x, or to x in another dtype, which the result then has."""
+def _reduced(function, op_class, x, dim, keepdim, dtype, axis, keepdims):
+    """The reduction of x, or of x in another dtype, which the result then has."""
+    axis, keepdims = dim if axis is None else axis, keepdim if keepdims is None else keepdims
     if dtype is None:
-        return x._apply(op_class, **options)
+        return x._run(op_class, x, axis=axis, keepdims=keepdims)
     dtype = real_dtype(function, dtype)
-    return x.to(dtype)._apply(op_class, **options).to(dtype)
+    return x._run(op_class, x.to(dtype), axis=axis, keepdims=keepdims).to(dtype)
+
+
+def _along(function, op_class, x, axis, dtype):
+    """The same for an op that keeps the shape."""
+    if dtype is None:
+        return x._run(op_class, x, axis=axis)
+    dtype = real_dtype(function, dtype)
+    return x._run(op_class, x.to(dtype), axis=axis).to(dtype)

@@ -30,6 +30,10 @@ class Shapes:
         merged = math.prod(self.shape[start : end + 1])  # not -1, which is ambiguous for an empty batch
         return self.reshape(*self.shape[:start], merged, *self.shape[end + 1 :])
 
+    def ravel(self):
+        """All axes made one."""
+        return self.flatten()
+
     def transpose(self, dim0, dim1):
         """Two axes exchanged."""
         axes = list(range(self.ndim))
@@ -135,7 +139,7 @@ class Shapes:
                 f"gather: got a {index.dtype} index of shape {sizes} for shape {self.shape}; expected whole numbers, "
                 f"and, except along dim={dim}, at most as many as the tensor has"
             )
-        if not 0 <= int(index.data.min()) <= int(index.data.max()) < self.shape[dim]:
+        if not 0 <= int(index.array.min()) <= int(index.array.max()) < self.shape[dim]:
             raise IndexError(f"gather: got indices outside of dim={dim} of shape {self.shape}")
         places = [
             kernels.to_device(np.arange(n), self.device).reshape(-1, *(1,) * (len(sizes) - 1 - i))

@@ -4,7 +4,7 @@ An op saves arrays for its backward, often without copying them. If the memory o
 passed, by ``p -= lr * p.grad`` or an optimiser's step, the gradient would be that of another function. So every write
 gets a serial, from the same sequence as the ops, and backward refuses an op older than a write to an array it saved.
 
-`minires.tensor_in_place` says what may be written, and when. ``p.data`` and ``p.numpy()`` are the arrays themselves:
+`minires.tensor_in_place` says what may be written, and when. ``p.array`` and ``p.numpy()`` are the arrays themselves:
 what is written through them is not noticed, as in PyTorch.
 """
 

@@ -26,7 +26,7 @@ def check_gradient(f, *arrays, seed=0, directions=3):
 
     def value(slot, array):
         moved = f(*(mr.Tensor(array if i == slot else a) for i, a in enumerate(arrays)))
-        return (moved.data * cotangent).sum()
+        return (moved.array * cotangent).sum()
 
     for slot, (a, x) in enumerate(zip(arrays, inputs)):
         assert x.grad.shape == a.shape and x.grad.dtype == a.dtype
@@ -37,7 +37,7 @@ def check_gradient(f, *arrays, seed=0, directions=3):
             )
             numeric = (4 * fine - coarse) / 3
             exact = (x.grad * direction).sum()
-            noise = 20 * np.finfo(float).eps * (np.abs(y.data * cotangent).sum() + 1e-3) / STEP
+            noise = 20 * np.finfo(float).eps * (np.abs(y.array * cotangent).sum() + 1e-3) / STEP
             bound = 1e-8 * np.abs(x.grad * direction).sum() + noise
             assert abs(exact - numeric) <= bound, f"input {slot}: backward {exact}, numeric {numeric} ± {bound}"
 

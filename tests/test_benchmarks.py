@@ -25,7 +25,7 @@ def test_flops_are_those_of_the_convolutions_that_run(case):
     options = dict(stem=case.stem, in_channels=case.channels, num_classes=case.classes, shortcut=shortcut)
     model = models.ResNet(models.ResidualBlock, case.blocks, case.widths, **options).eval()
     x = randn(1, case.channels, 32, 32)
-    conv2d, counted = kernels.of(x.data).conv2d, [2 * model.fc.weight.data.size]
+    conv2d, counted = kernels.of(x.array).conv2d, [2 * model.fc.weight.array.size]
 
     def counting(x, weight, *arguments):
         y = conv2d(x, weight, *arguments)

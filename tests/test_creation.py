@@ -14,9 +14,9 @@ def test_tensor_copies():
     a = np.ones(2)
     x = mr.tensor(a)
     a[0] = 5
-    assert x.data.tolist() == [1, 1]
+    assert x.array.tolist() == [1, 1]
     y = mr.tensor(x)
-    assert y.data is not x.data and y.is_leaf
+    assert y.array is not x.array and y.is_leaf
 
 
 def test_tensor_chooses_types_as_pytorch_does():
@@ -54,34 +54,34 @@ def test_sizes_one_by_one_or_together(make):
 
 
 def test_values():
-    assert mr.zeros(2).data.tolist() == [0, 0] and mr.ones(2).data.tolist() == [1, 1]
+    assert mr.zeros(2).array.tolist() == [0, 0] and mr.ones(2).array.tolist() == [1, 1]
     x = mr.tensor([[1.0, 2.0]])
     for y, value in ((mr.zeros_like(x), 0), (mr.ones_like(x), 1)):
-        assert y.data.tolist() == [[value, value]] and y.dtype == np.float32
+        assert y.array.tolist() == [[value, value]] and y.dtype == np.float32
 
 
 def test_full_takes_its_type_from_the_value():
     assert mr.full((2,), 3).dtype == np.int64 and mr.full((2,), 3.0).dtype == np.float32
-    assert mr.full((2, 2), 1.5, dtype=np.float64).data.tolist() == [[1.5, 1.5], [1.5, 1.5]]
+    assert mr.full((2, 2), 1.5, dtype=np.float64).array.tolist() == [[1.5, 1.5], [1.5, 1.5]]
 
 
 def test_arange():
-    assert mr.arange(3).data.tolist() == [0, 1, 2] and mr.arange(3).dtype == np.int64
-    assert mr.arange(1, 7, 2).data.tolist() == [1, 3, 5]
-    assert mr.arange(0, 1, 0.5).data.tolist() == [0, 0.5] and mr.arange(0, 1, 0.5).dtype == np.float32
+    assert mr.arange(3).array.tolist() == [0, 1, 2] and mr.arange(3).dtype == np.int64
+    assert mr.arange(1, 7, 2).array.tolist() == [1, 3, 5]
+    assert mr.arange(0, 1, 0.5).array.tolist() == [0, 0.5] and mr.arange(0, 1, 0.5).dtype == np.float32
     assert mr.arange(3, dtype=np.float64, requires_grad=True).dtype == np.float64
 
 
 def test_random_numbers_have_their_distribution():
     mr.manual_seed(0)
-    normal, uniform = mr.randn(100_000).data, mr.rand(100_000).data
+    normal, uniform = mr.randn(100_000).array, mr.rand(100_000).array
     assert abs(normal.mean()) < 0.02 and abs(normal.std() - 1) < 0.02
     assert abs(uniform.mean() - 0.5) < 0.01 and uniform.min() >= 0 and uniform.max() < 1
 
 
 def test_the_same_seed_gives_the_same_numbers():
     def draw():
-        return [mr.randn(3).data.tolist(), mr.rand(2).data.tolist()]
+        return [mr.randn(3).array.tolist(), mr.rand(2).array.tolist()]
 
     mr.manual_seed(7)
     first = draw()
@@ -102,9 +102,9 @@ def test_the_state_survives_json():
     mr.manual_seed(1)
     mr.randn(3)
     state = json.loads(json.dumps(random.get_state()))
-    expected = mr.randn(5).data.tolist()
+    expected = mr.randn(5).array.tolist()
     random.set_state(state)
-    assert mr.randn(5).data.tolist() == expected
+    assert mr.randn(5).array.tolist() == expected
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", None], ids=repr)
@@ -156,7 +156,7 @@ def test_arange_takes_an_end_by_name_and_rounds_for_whole_types():
 
 
 def test_linspace():
-    np.testing.assert_allclose(mr.linspace(-1, 1, 5).data, [-1, -0.5, 0, 0.5, 1])
+    np.testing.assert_allclose(mr.linspace(-1, 1, 5).array, [-1, -0.5, 0, 0.5, 1])
     assert mr.linspace(0, 1, 1).tolist() == [0] and mr.linspace(0, 1, 0).shape == (0,)
     with pytest.raises(ValueError, match="linspace: got steps=-1"):
         mr.linspace(0, 1, -1)

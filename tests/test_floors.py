@@ -7,8 +7,8 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas | files threads random installed norms | cuda_on_cpu | kernels | ops | arguments dtypes | checks state writes
-    | autograd
+    blas | files threads random installed norms hooks | cuda_on_cpu | kernels | ops | arguments dtypes
+    | checks state writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor
     | creation einsum functions recompute cuda | nn
     | data models optim | train | flow | minires | testing lesson | coursework experiments | commands | __main__

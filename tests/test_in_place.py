@@ -33,29 +33,29 @@ def test_a_constant_is_written_in_place(in_place, plain, shapes, seed):
     rng = np.random.default_rng(seed)
     a, b = (rng.uniform(0.5, 2, shape) for shape in shapes)
     x = mr.tensor(a)
-    array, view = x.data, x.detach()
+    array, view = x.array, x.detach()
     expected = plain(a, b)
     if expected.shape != a.shape:
         with pytest.raises(ValueError, match=r"in-place: got a result of shape .* cannot grow"):
             in_place(x, b)
-        np.testing.assert_array_equal(x.data, a)
+        np.testing.assert_array_equal(x.array, a)
         return
     for other in (b, mr.tensor(b)):
         array[...] = a
-        assert in_place(x, other) is x and x.data is array
-        np.testing.assert_array_equal(view.data, expected)
+        assert in_place(x, other) is x and x.array is array
+        np.testing.assert_array_equal(view.array, expected)
 
 
 @each
 def test_a_parameter_is_written_under_no_grad_and_only_there(in_place, plain):
     p = leaf(2.0, 3.0)
-    array = p.data
+    array = p.array
     with pytest.raises(RuntimeError, match=r"in-place: got a leaf of shape \(2,\) that requires grad.*no_grad\(\)"):
         in_place(p, 0.5)
     assert array.tolist() == [2, 3]
     with mr.no_grad():
         assert in_place(p, 0.5) is p
-    assert p.data is array and p.requires_grad and p.is_leaf
+    assert p.array is array and p.requires_grad and p.is_leaf
     np.testing.assert_array_equal(array, plain(np.array([2.0, 3.0]), 0.5))
 
 
@@ -92,14 +92,14 @@ def test_it_is_the_step_of_plain_gradient_descent_bit_for_bit():
         optimizer.step()
         ours.zero_grad()
         theirs.zero_grad()
-    np.testing.assert_array_equal(ours.weight.data, theirs.weight.data)
+    np.testing.assert_array_equal(ours.weight.array, theirs.weight.array)
 
 
 def test_a_loop_over_tensors_changes_them():
     tensors = [mr.ones(2), mr.full((3,), 2.0)]
     for a in tensors:
         a *= 0.5
-    assert [a.data.tolist() for a in tensors] == [[0.5, 0.5], [1, 1, 1]]
+    assert [a.array.tolist() for a in tensors] == [[0.5, 0.5], [1, 1, 1]]
 
 
 def test_a_view_writes_to_its_tensor():
@@ -107,7 +107,7 @@ def test_a_view_writes_to_its_tensor():
     row, turned = x[1], x.T
     row += 10
     turned *= 2
-    assert x.data.tolist() == [[0, 2, 4], [26, 28, 30]]
+    assert x.array.tolist() == [[0, 2, 4], [26, 28, 30]]
 
 
 def test_a_module_keeps_its_parameter():
@@ -116,17 +116,17 @@ def test_a_module_keeps_its_parameter():
     with mr.no_grad():
         layer.weight *= 0
         layer.weight += 3
-    assert layer.weight is weight and weight.data.tolist() == [[3, 3]]
+    assert layer.weight is weight and weight.array.tolist() == [[3, 3]]
 
 
 def test_what_an_op_made_becomes_a_new_tensor():
     x = leaf(1.0, 2.0)
     out = before = x * 2
     out += x
-    assert out is not before and before.data.tolist() == [2, 4]
+    assert out is not before and before.array.tolist() == [2, 4]
     with mr.no_grad():
         out -= 1
-    assert out.data.tolist() == [2, 5] and not out.requires_grad
+    assert out.array.tolist() == [2, 5] and not out.requires_grad
 
 
 def test_a_constant_that_meets_a_gradient_becomes_a_new_tensor():
@@ -135,7 +135,7 @@ def test_a_constant_that_meets_a_gradient_becomes_a_new_tensor():
     for _ in range(3):
         total += x
     total.backward(np.ones(2))
-    assert x.grad.tolist() == [3, 3] and start.data.tolist() == [0, 0]
+    assert x.grad.tolist() == [3, 3] and start.array.tolist() == [0, 0]
 
 
 # ── types and memory ──
@@ -151,10 +151,10 @@ def test_only_what_the_type_can_hold_is_written(own, other):
     if ranks[1] > ranks[0] or (ranks == (2, 2) and own is not other):
         with pytest.raises(TypeError):
             x += y
-        assert x.data.tolist() == [1, 0]
+        assert x.array.tolist() == [1, 0]
     else:
         x += y
-        assert x.dtype == own and x.data.tolist() == np.array([2, 1]).astype(own).tolist()
+        assert x.dtype == own and x.array.tolist() == np.array([2, 1]).astype(own).tolist()
 
 
 def test_a_fraction_does_not_fit_into_whole_numbers():
@@ -164,7 +164,7 @@ def test_a_fraction_does_not_fit_into_whole_numbers():
     with pytest.raises(TypeError, match="float32 result"):
         n *= 0.5
     n **= 2
-    assert n.data.tolist() == [16, 36]
+    assert n.array.tolist() == [16, 36]
 
 
 def test_memory_that_cannot_be_written_is_named():
@@ -178,7 +178,7 @@ def test_memory_that_cannot_be_written_is_named():
         x += 1
     y = x + 1
     y += 1
-    assert y.data.tolist() == [2, 2, 2]
+    assert y.array.tolist() == [2, 2, 2]
 
 
 def test_other_things_are_refused():
@@ -188,7 +188,7 @@ def test_other_things_are_refused():
             x += other
     with pytest.raises(ValueError, match="add: got shapes"):
         x += mr.ones(3)
-    assert x.data.tolist() == [1, 1]
+    assert x.array.tolist() == [1, 1]
 
 
 # ── backward never uses what was overwritten ──
@@ -205,7 +205,7 @@ def write_a_view(p):
 
 
 def step(p):
-    p.grad = np.ones_like(p.data)
+    p.grad = np.ones_like(p.array)
     mr.optim.SGD([p], lr=0.1).step()
 
 
@@ -251,7 +251,7 @@ def test_a_graph_made_after_the_write_is_fine(write):
         write(p)
         p.grad = x.grad = None
         F.linear(x, p).sum().backward()
-        np.testing.assert_allclose(x.grad[0], p.data.sum(0))
+        np.testing.assert_allclose(x.grad[0], p.array.sum(0))
 
 
 def test_the_input_of_a_block_that_adds_in_place_is_not_changed_under_backward():
@@ -307,7 +307,7 @@ def test_exactly_the_ops_older_than_a_write_are_refused(steps, seed):
         i = int(rng.integers(3))
         if do == "op":
             w = leaf(*rng.standard_normal(4), dtype=np.float32)
-            graphs.append([(arrays[i] * w).sum(), w, arrays[i], arrays[i].data.copy(), False])
+            graphs.append([(arrays[i] * w).sum(), w, arrays[i], arrays[i].array.copy(), False])
         elif do == "write":
             arrays[i] += 1
             for graph in graphs:
@@ -344,10 +344,10 @@ def test_memory_of_another_library_can_be_written():
             self.__array_interface__ = array.__array_interface__
 
     parameter = nn.Parameter(np.asarray(Owner(np.ones(3))))
-    assert isinstance(parameter.data.base, Owner)
+    assert isinstance(parameter.array.base, Owner)
     with mr.no_grad():
         parameter *= 2
-    assert parameter.data.tolist() == [2, 2, 2]
+    assert parameter.array.tolist() == [2, 2, 2]
 
 
 # ── methods, and x[key] = y, which write or raise ──
@@ -364,8 +364,8 @@ METHODS = [
 def test_a_method_writes_and_returns_the_tensor(rng, method, plain):
     a, b = rng.uniform(0.5, 2, (2, 3)), rng.uniform(0.5, 2, 3)
     x, y = mr.tensor(a), mr.tensor(b)
-    array = x.data
-    assert method(x, y) is x and x.data is array
+    array = x.array
+    assert method(x, y) is x and x.array is array
     np.testing.assert_allclose(array, plain(a, b))
 
 
@@ -375,11 +375,11 @@ def test_a_method_refuses_a_graph_and_leaves_the_values(method, plain):
     for x in (p, p * 1):
         with pytest.raises(RuntimeError, match=r"_: got a tensor of shape \(2,\).*write under no_grad"):
             method(x, mr.tensor(np.ones(2)))
-        assert x.data.tolist() == [1, 2]
+        assert x.array.tolist() == [1, 2]
         with mr.no_grad():
             method(x, w)
-        assert x.data.tolist() == plain(np.array([1.0, 2]), np.array([3.0, 4])).tolist()
-        p.data = np.array([1.0, 2.0])
+        assert x.array.tolist() == plain(np.array([1.0, 2]), np.array([3.0, 4])).tolist()
+        p.array = np.array([1.0, 2.0])
 
 
 def test_an_entry_can_be_assigned():

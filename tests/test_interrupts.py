@@ -43,7 +43,7 @@ def gradients(model):
         p.grad = None
     loss = mr.nn.functional.cross_entropy(model(x), y)
     loss.backward()
-    return [loss.data, *(p.grad for p in model.parameters())]
+    return [loss.array, *(p.grad for p in model.parameters())]
 
 def train():
     while True:

@@ -40,7 +40,7 @@ def trajectory(make, start, gradients):
     for g in gradients:
         p.grad = np.array(g)
         optimizer.step()
-        path.append(p.data.copy())
+        path.append(p.array.copy())
     return np.array(path)
 
 
@@ -196,7 +196,7 @@ def test_the_root_of_a_variance_that_rounding_made_negative():
     for _ in range(200):
         p.grad = np.array([0.1, 0.7, 1.3], np.float32)  # constant: its variance goes to 0
         optimizer.step()
-    assert np.isfinite(p.data).all()
+    assert np.isfinite(p.array).all()
 
 
 @pytest.mark.parametrize("make", [
@@ -224,14 +224,14 @@ def test_defaults_are_those_of_pytorch():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_optimiser_descends_a_bowl_and_keeps_the_dtype(make, dtype):
     p = nn.Parameter(np.array([[3.0, -2.0]], dtype))
-    data, optimizer = p.data, make([p])
+    data, optimizer = p.array, make([p])
     for _ in range(200):
         optimizer.zero_grad()
         (p * p).sum().backward()
         optimizer.step()
-    assert p.data is data  # in place
+    assert p.array is data  # in place
     assert p.dtype == dtype
-    assert np.abs(p.data).max() < 0.1
+    assert np.abs(p.array).max() < 0.1
 
 
 @every_kind
@@ -254,16 +254,16 @@ def test_results_depend_neither_on_memory_order_nor_on_runs(make, threads_used, 
     whole, fortran = nn.Parameter(start.copy()), nn.Parameter(np.asfortranarray(start))
     transposed = nn.Parameter(start.copy())  # a contiguous parameter whose gradient is not
     rows = [nn.Parameter(row.copy()) for row in start]  # each small enough to be one run
-    assert rows[0].data.size < RUN < whole.data.size and not fortran.data.flags.c_contiguous
+    assert rows[0].array.size < RUN < whole.array.size and not fortran.array.flags.c_contiguous
     optimizer = make([whole, fortran, transposed, *rows])
     for g in gradients:
         whole.grad, fortran.grad, transposed.grad = g, np.asfortranarray(g), np.asfortranarray(g)
         for row, row_grad in zip(rows, g):
             row.grad = row_grad
         optimizer.step()
-    expected = whole.data.tobytes()
-    assert not fortran.data.flags.c_contiguous
-    for other in (fortran.data, transposed.data, np.stack([row.data for row in rows])):
+    expected = whole.array.tobytes()
+    assert not fortran.array.flags.c_contiguous
+    for other in (fortran.array, transposed.array, np.stack([row.array for row in rows])):
         assert np.ascontiguousarray(other).tobytes() == expected
 
 
@@ -274,13 +274,13 @@ def test_scalars_zero_size_and_missing_gradients(make):
     for _ in range(3):
         scalar.grad, empty.grad = np.array(1.0), np.zeros((0, 3))
         optimizer.step()
-    assert scalar.data.shape == () and scalar.data < 2
-    assert (idle.data == 1).all() and idle not in optimizer.state
+    assert scalar.array.shape == () and scalar.array < 2
+    assert (idle.array == 1).all() and idle not in optimizer.state
 
 
 def test_zero_grad_forgets_gradients_or_fills_them_with_zeros():
     p, idle = nn.Parameter(np.ones(2)), nn.Parameter(np.ones(2))
-    p.grad = kept = np.ones(2)
+    p.grad = kept = mr.tensor(np.ones(2))
     optimizer = optim.SGD([p, idle])
     optimizer.zero_grad(set_to_none=False)
     assert p.grad is kept and (kept == 0).all() and idle.grad is None
@@ -300,7 +300,7 @@ def test_a_closure_computes_the_gradients_first():
 
     with mr.no_grad():  # as in PyTorch, the closure has a graph all the same
         assert optimizer.step(closure).item() == 5
-    assert p.data == pytest.approx([0.5, 1.0])
+    assert p.array == pytest.approx([0.5, 1.0])
     assert optimizer.step() is None
 
 
@@ -322,10 +322,10 @@ def test_groups_have_settings_of_their_own():
     assert [g["lr"] for g in optimizer.param_groups] == [0.1, 1.0]
     a.grad, b.grad = np.ones(2), np.ones(2)
     optimizer.step()
-    assert a.data == pytest.approx(0.9) and b.data == pytest.approx(0.0)
+    assert a.array == pytest.approx(0.9) and b.array == pytest.approx(0.0)
     optimizer.param_groups[0]["lr"] = 0.5
     optimizer.step()
-    assert a.data == pytest.approx(0.4)
+    assert a.array == pytest.approx(0.4)
 
 
 def test_keys_of_ones_own_in_a_group():
@@ -345,7 +345,7 @@ def test_leaf_tensors_can_be_learned_too():
     optimizer = optim.SGD([x], lr=0.25)
     (x * x).sum().backward()
     optimizer.step()
-    assert x.data == pytest.approx([0.5, 1.0])
+    assert x.array == pytest.approx([0.5, 1.0])
 
 
 # ── state ──
@@ -371,12 +371,12 @@ def test_a_restored_state_goes_on_bit_for_bit(make, order):
         for g in gradients[steps]:
             p.grad = g
             optimizer.step()
-        return p.data.copy()
+        return p.array.copy()
 
     p = nn.Parameter(np.array(np.ones((4, 3)), order=order))
     optimizer = make([p])
     run(optimizer, p, slice(4))
-    middle, state = p.data.copy(), optimizer.state_dict()
+    middle, state = p.array.copy(), optimizer.state_dict()
     expected = run(optimizer, p, slice(4, 8))
 
     q = nn.Parameter(np.array(middle, order=order))
@@ -530,21 +530,25 @@ def test_a_converted_model_is_an_error_and_not_a_loss_of_precision(make):
     layer = nn.Linear(2, 2)
     optimizer = make(layer.parameters())
     for p in layer.parameters():
-        p.grad = np.ones_like(p.data)
+        p.grad = np.ones_like(p.array)
     optimizer.step()
     layer.double()
     for p in layer.parameters():
-        p.grad = np.ones(p.shape, np.float32)
+        p.grad = np.ones(p.shape)
+    if not any(optimizer.state.values()):
+        optimizer.step()  # there is nothing in float32 left
+        return
     with pytest.raises(ValueError, match=r"optimizer\.step: got a parameter float64 \(2, 2\)"):
         optimizer.step()
 
 
 def test_a_gradient_of_another_shape_is_not_broadcast():
     p = nn.Parameter(np.ones((2, 3)))
-    p.grad = np.ones(3)
-    with pytest.raises(ValueError, match=r"\(2, 3\) with a gradient or state float64 \(3,\)"):
-        optim.SGD([p]).step()
-    assert (p.data == 1).all()
+    with pytest.raises(
+        ValueError, match=r"grad: got a float64 tensor of shape \(3,\) on cpu for one that is float64, \(2, 3\)"
+    ):
+        p.grad = np.ones(3)
+    assert p.grad is None
 
 
 def test_optimisers_of_one_model_agree_on_its_order():

@@ -51,7 +51,7 @@ def step(cuts=(), dtype="float64", backwards=1, **options):
     x, y = mr.randn(4, 2, 5, 4).to(dtype), mr.tensor(np.arange(4) % 3)
     loss = F.cross_entropy(model(x), y)
     for i in range(backwards):
-        loss.backward(keep_graph=i + 1 < backwards)
+        loss.backward(retain_graph=i + 1 < backwards)
     return loss.item(), [p.grad for p in model.parameters()], list(model.buffers()), random.get_state()
 
 
@@ -70,7 +70,7 @@ def test_equals_the_plain_step_bit_for_bit_however_it_is_cut_and_nested(cuts, dt
     same(step(cuts, dtype), step((), dtype))
 
 
-def test_keep_graph_allows_a_second_backward():
+def test_retain_graph_allows_a_second_backward():
     cuts = [(0, 2), (0, 1), (2, 4)]
     same(step(cuts, backwards=3), step((), backwards=3))
 
@@ -128,7 +128,7 @@ def test_outputs_may_be_walked_one_after_the_other():
     first, second = mr.checkpoint(lambda x: (x.exp(), x.tanh()), x)
     second.backward()
     first.backward()
-    assert x.grad == (1 - np.tanh(x.data) ** 2) + np.exp(x.data)
+    assert x.grad == (1 - np.tanh(x.array) ** 2) + np.exp(x.array)
 
 
 def test_accumulates_and_keeps_asked_for_gradients():
@@ -184,10 +184,10 @@ def test_memory_is_that_of_the_inputs_and_one_segment():
         y = x
         for _ in range(8):
             y = call(arrays_in, y)
-        y.backward(np.ones_like(y.data))
+        y.backward(np.ones_like(y.array))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return peak / x.data.nbytes
+        return peak / x.array.nbytes
 
     plain, again = peak(lambda function, x: function(x)), peak(mr.checkpoint)
     assert plain > 4 * 8 and again < 8 + 4 + 6  # arrays: 4 for each of 8 calls; 8 inputs, 4 inside one, some in flight

@@ -64,7 +64,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path, cls, options, dtype):
 
     model, optimizer, schedule = trained(cls=cls, dtype=dtype, **options)
     for p in model.parameters():
-        p.data[...] = 7
+        p.array[...] = 7
     optimizer.step()
     schedule.step()
     mr.manual_seed(99)
@@ -120,12 +120,12 @@ def test_memory_order_is_not_part_of_the_file(tmp_path):
     model, optimizer, schedule = trained(momentum=0.9)
     Checkpoint.take(model, optimizer, schedule).save(tmp_path / "c.npz")
     for p in model.parameters():
-        p.data = np.asfortranarray(p.data)
+        p.array = np.asfortranarray(p.array)
         optimizer.state[p]["momentum_buffer"] = np.asfortranarray(optimizer.state[p]["momentum_buffer"])
     Checkpoint.take(model, optimizer, schedule).save(tmp_path / "f.npz")
     assert (tmp_path / "c.npz").read_bytes() == (tmp_path / "f.npz").read_bytes()
     Checkpoint.load(tmp_path / "c.npz").restore(model, optimizer, schedule)
-    assert not model.conv1.weight.data.flags.c_contiguous  # values are copied into the existing arrays
+    assert not model.conv1.weight.array.flags.c_contiguous  # values are copied into the existing arrays
 
 
 # ── another model, optimiser or schedule: an error, and nothing changed ──

@@ -132,7 +132,7 @@ def test_evaluate_is_the_mean_over_all_examples_whatever_the_batches():
     model = make_run(dtype=np.float64)[0]
     logits = model.eval()(mr.Tensor(TEST.images).double())
     expected = F.cross_entropy(logits, mr.Tensor(TEST.labels)).item()
-    right = (logits.data.argmax(1) == TEST.labels).mean()
+    right = (logits.array.argmax(1) == TEST.labels).mean()
     for batch_size in (1, 7, 360, 1000):
         assert evaluate(model, TEST, batch_size=batch_size) == pytest.approx((expected, right), rel=1e-12)
 

@@ -33,7 +33,7 @@ def walk(
     leaves = [Tensor(a, requires_grad=True) for a in arrays]
     for _ in range(times):
         submission.backward(GRAPHS[graph](*leaves), grad_output)
-    return [None if t.grad is None else np.asarray(t.grad) for t in leaves]
+    return [_gradient(t) for t in leaves]
 
 
 # ── kernels in a network ────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,9 +104,14 @@ def block(
     if not isinstance(y, Tensor):
         raise TypeError(f"forward returned a {type(y).__name__}; expected a Tensor")
     if y.shape != grad_output.shape:
-        return {"y": y.data, "x": None, "parameters": {}}
+        return {"y": y.array, "x": None, "parameters": {}}
     y.backward(grad_output)
-    return {"y": y.data, "x": leaf.grad, "parameters": {name: p.grad for name, p in module.named_parameters()}}
+    parameters = {name: _gradient(p) for name, p in module.named_parameters()}
+    return {"y": y.array, "x": _gradient(leaf), "parameters": parameters}
+
+
+def _gradient(leaf: Tensor) -> np.ndarray | None:
+    return None if leaf.grad is None else leaf.grad.numpy()
 
 
 def block_parameters(submission: ModuleType, shape: tuple[int, int, int]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ def log_normal_gradient(seed: int, networks: int = 400, depth: int = 56, width: 
     for i in range(networks):
         random.manual_seed(seed * networks + i)
         layers = models.mlp(depth + 2, width, layers=1, norm=False).hidden  # without stem and readout
-        x, u = Tensor(randn(1, width).data, requires_grad=True), randn(1, width)
-        (g,) = autograd.grad((layers(x) * (u / float(np.linalg.norm(u.data)))).sum(), x)
-        logs.append(2 * math.log(norms.norm(g)))
+        x, u = Tensor(randn(1, width).array, requires_grad=True), randn(1, width)
+        (g,) = autograd.grad((layers(x) * (u / float(np.linalg.norm(u.array)))).sum(), x)
+        logs.append(2 * math.log(norms.norm(g.array)))
     return {"mean": float(np.mean(logs)), "std": float(np.std(logs))}
 
 

@@ -99,9 +99,9 @@ def scaled_shortcut(seed: int, blocks: int = 9) -> Numbers:
         head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)).double()
         x, y = randn(8, 4, 6, 6).double(), Tensor(np.arange(8))
         spectrum = flow.path_spectrum(nn.Sequential(body, head), x, y, arrays=True, progress=False)
-        end = Tensor(body(x).data, requires_grad=True)
+        end = Tensor(body(x).array, requires_grad=True)
         (g,) = autograd.grad(F.cross_entropy(head(end), y), end)
         assert spectrum.arrays is not None
-        expected = scale**blocks * g
+        expected = scale**blocks * g.numpy()
         found[f"λ = {scale}"] = float(np.linalg.norm(spectrum.arrays[0] - expected) / np.linalg.norm(expected))
     return found

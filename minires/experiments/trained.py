@@ -177,5 +177,5 @@ def scale_to_unit_variance(plain: models.ResNet, x: Tensor) -> None:
 
 def scaled(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """The convolution's output, once its weight is divided by the standard deviation of that output."""
-    convolution.weight.data /= convolution(x).data.std()
+    convolution.weight.array /= convolution(x).array.std()
     return convolution(x)

@@ -44,13 +44,13 @@ class Runner:
         self.optimizer.step()
         self.schedule.step()
         self.losses.append(loss)
-        self.correct += 0.1 * (accuracy(logits, y.data) - self.correct)
+        self.correct += 0.1 * (accuracy(logits, y.array) - self.correct)
 
     def _forward_backward(self, x: Tensor, y: Tensor) -> tuple[np.ndarray, float]:
         logits = self.model(x)
         loss = F.cross_entropy(logits, y)
         loss.backward()
-        return logits.data, loss.item()
+        return logits.array, loss.item()
 
 
 def load_data(

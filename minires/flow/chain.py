@@ -40,9 +40,9 @@ def chain_of(
         if name not in found:
             raise ValueError(f"{function}: block {name.split('#')[0]} is called more than once; leave it out: blocks=")
     for (name, _, y), (after, entered, _) in itertools.pairwise(seen):
-        if y.data is not entered.data:
+        if y.array is not entered.array:
             raise ValueError(
                 f"{function}: block {after} does not get the output of {name}; expected a chain. Put what stands "
                 "between them into one module with a block"
             )
-    return [found[name] for name, _, _ in seen], [entered.data for _, entered, _ in seen]
+    return [found[name] for name, _, _ in seen], [entered.array for _, entered, _ in seen]

@@ -84,4 +84,4 @@ def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) 
     if tensor.ndim == 0 or 0 in tensor.shape:
         raise ValueError(f"{function}: got an input of shape {tensor.shape}; expected (N, …) with at least one example")
     tensor = fit_to(model, tensor)
-    return Tensor(tensor.data, requires_grad=requires_grad and tensor.dtype.kind == "f")
+    return Tensor(tensor.array, requires_grad=requires_grad and tensor.dtype.kind == "f")

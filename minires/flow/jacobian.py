@@ -117,7 +117,7 @@ def jacobians(
 def _jacobian(f: Function, x: np.ndarray, count, iterations, tolerance, vectors, seed) -> Jacobian:
     """Block Krylov iteration; see the top of the file. Its matrices are too thin to share between BLAS's threads."""
     map_ = _LinearMap(f, x)
-    m, n = map_.y.data.size, x.size
+    m, n = map_.y.array.size, x.size
     if not 1 <= count <= min(m, n):
         raise ValueError(f"jacobian: got count={count} for a Jacobian of shape ({m}, {n}); expected 1 to {min(m, n)}")
     if iterations < 1:
@@ -210,7 +210,7 @@ class _LinearMap:
         eps = float(np.finfo(x.dtype).eps)
         self.move = eps**0.5  # small, at the cost of some rounding: a ReLU that switches within ±hv would be worse
         self.noise = 100 * self.move  # of Jv, with a margin
-        self.norms = [norm(array) or 1.0 for array in (x, self.y.data)]
+        self.norms = [norm(array) or 1.0 for array in (x, self.y.array)]
         self.stretch = 1.0  # the largest ‖Jᵀu‖ seen
 
     def _run(self, x: Tensor) -> Tensor:
@@ -221,7 +221,7 @@ class _LinearMap:
         """Jᵀu for the columns of u (m, k) -> (n, k), by the engine."""
         with autograd.switch(recorder=None):
             seeds = [column.reshape(self.y.shape).astype(self.x.dtype) for column in u.T]
-            grads = [autograd.grad(self.y, self.input, seed, keep_graph=True)[0] for seed in seeds]
+            grads = [autograd.grad(self.y, self.input, seed, retain_graph=True)[0] for seed in seeds]
         columns = np.stack([np.asarray(g, np.float64).ravel() for g in grads], axis=1)
         self.stretch = max(self.stretch, float(np.linalg.norm(columns, axis=0).max()))
         return columns
@@ -234,7 +234,7 @@ class _LinearMap:
             for column in v.T:
                 size = norm(column) or 1.0
                 move = (column * (step / size)).reshape(self.x.shape).astype(self.x.dtype)
-                ahead, behind = (self._run(Tensor(self.x + sign * move)).data for sign in (1, -1))
+                ahead, behind = (self._run(Tensor(self.x + sign * move)).array for sign in (1, -1))
                 columns.append((ahead.astype(np.float64) - behind).ravel() * (size / (2 * step)))
         return np.stack(columns, axis=1)
 

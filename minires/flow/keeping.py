@@ -45,7 +45,7 @@ def _held_by(model: Module) -> list[Any]:
             elif isinstance(thing, list | deque | set):
                 stack += thing
             elif isinstance(thing, Tensor):
-                stack.append(thing.data)
+                stack.append(thing.array)
     return list(found.values())
 
 
@@ -60,11 +60,11 @@ def _restorer(thing: Any) -> Callable[[], None]:
     """A function that makes a thing what it is now again; whatever the thing holds needs a restorer of its own."""
     before: Any
     if isinstance(thing, Tensor):
-        fields = thing.data, thing.grad, thing.requires_grad, thing.op
+        fields = thing.array, thing.grad, thing.requires_grad, thing.op, thing.hooks
         thing.grad = None
 
         def restore() -> None:
-            thing.data, thing.grad, thing.requires_grad, thing.op = fields
+            thing.array, thing.grad, thing.requires_grad, thing.op, thing.hooks = fields
 
     elif isinstance(thing, Module | list | deque | dict | set):
         contents = vars(thing) if isinstance(thing, Module) else thing

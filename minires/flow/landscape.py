@@ -80,7 +80,7 @@ def landscape(
         for index in tqdm(grid, desc="landscape", disable=not progress, unit="point", leave=False):
             for i, (p, w) in enumerate(weights):
                 move = sum(steps[k] * direction[i] for k, direction in zip(index, directions))
-                p.data[...] = Tensor(w + move).to(p.device).data
+                p.array[...] = Tensor(w + move).to(p.device).array
             results[index] = measure(model, pairs, loss)
     return Landscape(steps, results[..., 0], results[..., 1], seed)
 

@@ -75,7 +75,7 @@ def shortcut_alone(block: Module, x: Tensor) -> Tensor:
         vars(without)["branch"] = lambda *inputs: 0.0
         return type(block).forward(without, x)
     with autograd.switch(grad_enabled=True):  # the graph shows whether the block ends in a ReLU
-        whole = type(block).forward(block, Tensor(x.data, requires_grad=True))
+        whole = type(block).forward(block, Tensor(x.array, requires_grad=True))
     shortcuts = [getattr(block, name, None) for name in ("downsample", "shortcut")]
     modules = [shortcut for shortcut in shortcuts if isinstance(shortcut, Module)]
     if modules:
@@ -119,7 +119,7 @@ def lesion(
     with keeping(model), autograd.no_grad():
         model.eval()
         with passages(found) as seen:
-            classes = model(Tensor(pairs[0][0].data[:1])).shape[-1]
+            classes = model(Tensor(pairs[0][0].array[:1])).shape[-1]
         check_all_ran("lesion", found, seen)
         changed = {name for name, before, after in seen if before.shape != after.shape}
         with tqdm(total=len(found) + 1, desc="lesion", unit="block", disable=not progress, leave=False) as bar:

@@ -25,7 +25,7 @@ def pairs_of(function: str, batches: Any, model: Module, size: int = 256) -> lis
                 "A single batch is a list of one pair: [(x, y)]"
             )
         found.append((as_input(function, model, pair[0]), as_input(function, model, pair[1])))
-    if not any(len(x.data) for x, _ in found):
+    if not any(len(x.array) for x, _ in found):
         raise ValueError(f"{function}: got no examples; pass a Dataset or a list of pairs (x, y), such as [(x, y)]")
     return found
 
@@ -34,8 +34,8 @@ def measure(model: Module, pairs: Iterable[tuple[Tensor, Tensor]], loss: Callabl
     """(loss, accuracy), means over all examples; accuracy is NaN if the targets are not class indices."""
     count, right, total = 0, 0.0, 0.0
     for x, y in pairs:
-        output, n = model(x), len(y.data)
-        right += n * accuracy(output.data, y.data)
+        output, n = model(x), len(y.array)
+        right += n * accuracy(output.array, y.array)
         total += n * loss(output, y).item()
         count += n
     return total / count, right / count

@@ -93,7 +93,7 @@ def path_spectrum(
     if samples < 0:
         raise ValueError(f"path_spectrum: got samples={samples}; expected 0 (none) or more, such as 40")
     with keeping(model), autograd.switch(grad_enabled=True, recorder=None):
-        value = loss(model(Tensor(x.data, requires_grad=True)), target)
+        value = loss(model(Tensor(x.array, requires_grad=True)), target)
         paths = Paths(value)
         with tqdm(total=paths.blocks, desc="path spectrum", disable=not progress, unit="block", leave=False) as bar:
             parts = paths.spectrum(on_block=bar.update)
@@ -155,7 +155,7 @@ class Paths:
             for i, (consumer, slot) in enumerate(edges[sources[key]]):
                 self.route[sources[key], consumer, slot] = block, i != skip
         self.loss: Any = loss.op
-        self.seed = np.ones_like(loss.data)
+        self.seed = np.ones_like(loss.array)
         reach = {self.first}  # only ops between the first fork and the loss matter, and only gradients along them
         for op in reversed(ops):
             if any(source in reach for source in op.inputs if source is not None):

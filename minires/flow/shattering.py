@@ -115,7 +115,7 @@ def _input_gradients(function: str, model: Module, x: Any, output: int) -> np.nd
                 "number below K"
             )
         (g,) = autograd.grad(y[:, output].sum(), x)
-    return np.asarray(Tensor(g).numpy(), np.float64)
+    return np.asarray(g, np.float64)
 
 
 def _autocorrelation(g: np.ndarray) -> np.ndarray:

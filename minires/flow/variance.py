@@ -83,13 +83,13 @@ def variance_profile(
             gradients = autograd.grad(backward(output), tensors, allow_unused=True)
     return VarianceProfile(
         names=["input", *(name for name, _, _ in seen)],
-        activation=np.array([_variance(t.data) for t in tensors]),
+        activation=np.array([_variance(t) for t in tensors]),
         gradient=None if gradients is None else np.array([_variance(g) for g in gradients]),
     )
 
 
-def _variance(array: Any) -> float:
-    return 0.0 if array is None else float(array.var(dtype=np.float64))
+def _variance(tensor: Tensor | None) -> float:
+    return 0.0 if tensor is None else float(tensor.array.var(dtype=np.float64))
 
 
 def _log2(values: np.ndarray) -> np.ndarray:

@@ -141,7 +141,7 @@ class FixupBlock(nn.Module):
         """Apply rules 1 and 2 after all weights are drawn as usual, and add the bias before the classifier."""
         blocks = model.blocks()
         for block in blocks:
-            block.conv1.weight.data *= len(blocks) ** (-1 / (2 * block.layers - 2))
+            block.conv1.weight.array *= len(blocks) ** (-1 / (2 * block.layers - 2))
             block.zero_branch()
         model.avgpool = nn.Sequential(model.avgpool, ScalarBias())
         nn.init.zeros_(model.fc.weight)

@@ -53,7 +53,7 @@ def conv2d(
     >>> from minires.nn import functional as F
     >>> image = mr.arange(9.0).reshape(1, 1, 3, 3)
     >>> difference = mr.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)  # to the right neighbour
-    >>> F.conv2d(image, difference).data[0, 0].tolist()
+    >>> F.conv2d(image, difference)[0, 0].tolist()
     [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
     >>> F.conv2d(mr.zeros(8, 3, 32, 32), mr.zeros(16, 3, 3, 3), stride=2, padding=1).shape
     (8, 16, 16, 16)
@@ -239,7 +239,7 @@ def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: floa
 def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:
     """Class indices (…) -> int64 (…, K) with a single 1; K defaults to the largest index + 1."""
     check_tensor("one_hot", target)
-    indices, num_classes = target.data, whole("one_hot", num_classes)
+    indices, num_classes = target.array, whole("one_hot", num_classes)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"one_hot: got class indices of dtype {indices.dtype}; expected whole numbers: target.long()")
     if num_classes == 0 or num_classes < -1 or (num_classes == -1 and not indices.size):
@@ -292,7 +292,7 @@ def cross_entropy(
         hot, _, normaliser = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)
         q = Tensor(hot)
     if smoothing:
-        kept = 1 if given else Tensor(np.expand_dims(target.data != ignore_index, 1).astype(input.dtype))
+        kept = 1 if given else Tensor(np.expand_dims(target.array != ignore_index, 1).astype(input.dtype))
         q = q * (1 - smoothing) + kept * (smoothing / classes)
     if weight is not None:
         q = q * weight.detach().to(input.dtype).reshape(1, -1, *(1,) * (input.ndim - 2))
@@ -374,7 +374,7 @@ def _reduced(losses: Tensor, reduction: str, normaliser: Any) -> Tensor:
     total = losses.sum(dtype=np.float32) if losses.dtype == np.float16 else losses.sum()
     if normaliser is None:
         mean = total + math.nan
-    elif not kernels.device_of(losses.data).is_cpu and hasattr(normaliser, "dtype"):
+    elif not kernels.device_of(losses.array).is_cpu and hasattr(normaliser, "dtype"):
         mean = total / Tensor(normaliser.astype(total.dtype))  # it stays there: a captured step runs the same kernels
     else:
         mean = total / (float(normaliser) or math.nan)
@@ -439,7 +439,7 @@ def _one_hot_targets(
 
     The sum is None if all are ignored.
     """
-    z, indices, classes = input.data, target.data, input.shape[1]
+    z, indices, classes = input.array, target.array, input.shape[1]
     ignore_index = whole(function, ignore_index)
     kept = indices != ignore_index
     # In a CUDA graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
@@ -449,7 +449,7 @@ def _one_hot_targets(
             f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
             "Labels that start at 1 need target - 1"
         )
-    weights = kept if weight is None else kept * wide(weight.data)[np.where(kept, indices, 0)]
+    weights = kept if weight is None else kept * wide(weight.array)[np.where(kept, indices, 0)]
     nothing = not kernels.device_of(indices).capturing and not kept.any()
     return (
         kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index),

@@ -5,7 +5,7 @@ They are registered with `Module.register_forward_pre_hook` and `Module.register
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 
 class Hook(NamedTuple):
@@ -20,27 +20,6 @@ class Hook(NamedTuple):
         """Call the function, with the keyword arguments if it was registered for them."""
         given = (args, kwargs) if self.with_kwargs else (args,)
         return self.function(module, *given, *output)
-
-
-class RemovableHandle:
-    """What registering a hook returns: ``remove()`` takes the hook away, as does the end of a ``with`` block."""
-
-    def __init__(self, module: Any, hook: Hook, prepend: bool):
-        self.module, self.hook, there = module, hook, module._hooks
-        vars(module)["_hooks"] = (hook, *there) if prepend else (*there, hook)  # a loop now running has the old tuple
-
-    def remove(self) -> None:
-        """Take the hook away; calling this twice does no harm."""
-        left = tuple(hook for hook in self.module._hooks if hook is not self.hook)
-        vars(self.module).pop("_hooks", None)
-        if left:
-            vars(self.module)["_hooks"] = left
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.remove()
 
 
 def call_with_hooks(module: Any, args: tuple, kwargs: dict[str, Any]) -> Any:

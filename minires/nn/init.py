@@ -52,8 +52,8 @@ def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
 
 def constant_(t: Tensor, value: float) -> Tensor:
     """Fill with one value."""
-    t.data[...] = value
-    wrote(t.data)
+    t.array[...] = value
+    wrote(t.array)
     return t
 
 
@@ -93,8 +93,8 @@ def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def _fill(t: Tensor, values: np.ndarray) -> Tensor:
-    t.data[...] = kernels.to_device(values, t.device)
-    wrote(t.data)
+    t.array[...] = kernels.to_device(values, t.device)
+    wrote(t.array)
     return t
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from .. import kernels
+from ..hooks import RemovableHandle
 from ..state import scope, state
 from ..tensor import Tensor
 from ..writes import wrote
-from .hooks import Hook, RemovableHandle, call_with_hooks
+from .hooks import Hook, call_with_hooks
 
 
 class Parameter(Tensor):
@@ -19,7 +20,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        super().__init__(data.data if isinstance(data, Tensor) else data, requires_grad)
+        super().__init__(data.array if isinstance(data, Tensor) else data, requires_grad)
 
 
 class IncompatibleKeys(NamedTuple):
@@ -141,7 +142,7 @@ class Module:
         ``with_kwargs=True``: call ``hook(module, args, kwargs)``, which returns None or (args, kwargs).
         ``prepend=True``: before the existing hooks. Returns a handle with ``remove()``, and for ``with``.
         """
-        return RemovableHandle(self, Hook(hook, True, with_kwargs), prepend)
+        return RemovableHandle(self, Hook(hook, True, with_kwargs), "_hooks", prepend)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
@@ -158,7 +159,7 @@ class Module:
         ...     y = layer(mr.ones(4, 3))
         (4, 3) -> (4, 2)
         """
-        return RemovableHandle(self, Hook(hook, False, with_kwargs, always_call), prepend)
+        return RemovableHandle(self, Hook(hook, False, with_kwargs, always_call), "_hooks", prepend)
 
     # ── walking ──
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
@@ -254,7 +255,7 @@ class Module:
             if set_to_none:
                 parameter.grad = None
             elif parameter.grad is not None:
-                parameter.grad = np.zeros_like(parameter.grad)
+                parameter.grad.zero_()
 
     def to(self, target: Any) -> Self:
         """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves integers alone.
@@ -265,14 +266,15 @@ class Module:
         """
 
         def convert(array: Any) -> Any:
-            converted = Tensor(array).to(target).data
+            converted = Tensor(array).to(target).array
             if converted.dtype.kind != "f" and array.dtype.kind == "f":
                 raise TypeError(f"to: got {target!r}; the parameters of a module stay floating point, such as float64")
             return converted
 
         for parameter in self.parameters():
-            parameter.data = convert(parameter.data)
-            parameter.grad = None if parameter.grad is None else convert(parameter.grad)
+            grad, parameter.grad = parameter.grad, None
+            parameter.array = convert(parameter.array)
+            parameter.grad = None if grad is None else Tensor(convert(grad.array))
         for module in self.modules():
             for name, buffer in module._own("buffer"):
                 if buffer.dtype.kind == "f" or kernels.is_device(target):
@@ -355,7 +357,7 @@ class Module:
 
 def _array(value: Any) -> Any:
     """The array of a parameter or buffer."""
-    return value.data if isinstance(value, Tensor) else value
+    return value.array if isinstance(value, Tensor) else value
 
 
 def _some(names: list[str]) -> str:

@@ -45,11 +45,11 @@ def batch_norm(
         if not running_mean.dtype == running_var.dtype == input.dtype:
             running_mean, running_var = running_mean.astype(input.dtype), running_var.astype(input.dtype)
         return apply(batchnorm.BatchNormEval, input, weight, bias, mean=running_mean, var=running_var, eps=eps)
-    batchnorm.check_batch_norm(input.data, weight, bias, running_mean, running_var)
+    batchnorm.check_batch_norm(input.array, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
     if running_mean is not None and statistics and not state.get().recomputing:
-        count = input.data.size // input.shape[1]
+        count = input.array.size // input.shape[1]
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
         )
@@ -136,7 +136,7 @@ def instance_norm(
     x = _standardised(samples, (2,), eps).reshape(input.shape)
     y = _affine("instance_norm", x, weight, bias, per_channel, (*per_channel, *(1,) * (input.ndim - 2)))
     if running_mean is not None and input.numel() and not state.get().recomputing:
-        wide_samples = wide(samples.data)
+        wide_samples = wide(samples.array)
         mean, var = wide_samples.mean(2).mean(0), wide_samples.var(2).mean(0)
         kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, values)
     return y.to(input.dtype)

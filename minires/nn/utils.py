@@ -42,7 +42,7 @@ def get_total_norm(
     tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     for tensor in tensors:
         check_input("get_total_norm", tensor)
-    arrays = [tensor.data for tensor in tensors]
+    arrays = [tensor.array for tensor in tensors]
     return _scalar(_norm("get_total_norm", arrays, norm_type, error_if_nonfinite), arrays)
 
 
@@ -128,7 +128,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         )
     start = 0
     for parameter, count in zip(parameters, counts):
-        write(parameter.data, vec.data[start : start + count].reshape(parameter.shape))
+        write(parameter.array, vec.array[start : start + count].reshape(parameter.shape))
         start += count
 
 
@@ -140,7 +140,7 @@ def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndar
         if not isinstance(p, Tensor):
             raise TypeError(f"{function}: got a {type(p).__name__} among the parameters; expected model.parameters()")
         if p.grad is not None:
-            if not getattr(p.grad.flags, "writeable", True):  # CuPy has no such flag
-                p.grad = p.grad.copy()
-            found[id(p)] = p.grad
+            if not getattr(p.grad.array.flags, "writeable", True):  # CuPy has no such flag
+                p.grad = p.grad.clone()
+            found[id(p)] = p.grad.array
     return list(found.values())

@@ -41,6 +41,7 @@ class Op:
         serial: position in the order of creation. An op is always created after the ops that made its inputs,
             so sorting by ``serial`` *is* a topological sort.
         tensor: the output, if `Tensor.retain_grad` asked for its gradient.
+        hooks: what `Tensor.register_hook` of the output registered: functions of an array that return one.
         released: whether backward has passed and dropped the graph.
         segment: if the op forgot what it saved, the call that can compute it again: see `minires.checkpoint`.
     """
@@ -56,6 +57,7 @@ class Op:
     scope: str = ""
     serial: int = -1
     tensor: Any = None
+    hooks: tuple[Any, ...] = ()
     released: bool = False
     segment: Any = None
 

@@ -53,7 +53,8 @@ class Reduce(Op):
     """What the reductions share: which axes go, and how a reduced array is stretched to the input's shape again."""
 
     def setup(self, x, axis, keepdims):
-        check_keepdim(self.name.lower(), keepdims)
+        if type(keepdims) is not bool:
+            check_keepdim(self.name.lower(), keepdims)
         self.axes = axes_of(self.name.lower(), x.ndim, axis) or tuple(range(x.ndim))  # () means all, as in PyTorch
         self.in_shape, self.keepdims = x.shape, keepdims
         self.kept_shape = tuple(1 if i in self.axes else n for i, n in enumerate(x.shape))  # (…, 1, …)

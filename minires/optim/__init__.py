@@ -6,7 +6,7 @@
 >>> optimizer = optim.SGD([w], lr=0.1, momentum=0.9)
 >>> (w * w).sum().backward()
 >>> optimizer.step()
->>> w.data
+>>> w.array
 array([ 0.8, -1.6], dtype=float32)
 """
 

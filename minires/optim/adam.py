@@ -83,13 +83,14 @@ class Adam(_TwoMeans):
 
     def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
         lr, (beta1, beta2), eps, weight_decay = group["lr"], group["betas"], group["eps"], group["weight_decay"]
-        means = self._means(p.data, state, group)
+        means = self._means(p.array, state, group)
         state["step"] += advance
         step_size, root = lr / (1 - beta1 ** state["step"]), math.sqrt(1 - beta2 ** state["step"])
         l2, shrink = (0.0, 1 - lr * weight_decay) if group["decoupled_weight_decay"] else (weight_decay, 1.0)
         sign = -1 if group["maximize"] else 1
         numbers = step_size, root, 1 - beta1, beta2, 1 - beta2, eps, l2, shrink, sign
-        return on_device.Row(p.data, p.grad, means, numbers)
+        assert p.grad is not None  # see `rows`
+        return on_device.Row(p.array, p.grad.array, means, numbers)
 
     def _means(self, p: Any, state: dict[str, Any], group: Settings) -> tuple[Any, ...]:
         """m and v, and with amsgrad the largest v; zeros before the first step."""

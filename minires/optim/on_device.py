@@ -77,7 +77,7 @@ def _collected(
             if not all(array.flags.c_contiguous for array in (weight, *states)):
                 raise ValueError(
                     f"optimizer.step: got a parameter of shape {weight.shape} on {kernels.device_of(weight).name} that "
-                    "does not lie row by row in memory; make it anew: p.data = p.data.copy()"
+                    "does not lie row by row in memory; make it anew: p.array = p.array.copy()"
                 )
             grad = grad if grad.flags.c_contiguous else grad.copy()
         found, numbers = kinds.setdefault((type(weight), weight.dtype), ([], {}))

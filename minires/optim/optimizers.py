@@ -1,6 +1,6 @@
 """What all optimisers share: from the gradients of the parameters to a step.
 
-Names, defaults and update rules are PyTorch's. Parameters change in place: whoever else holds ``p.data`` sees it.
+Names, defaults and update rules are PyTorch's. Parameters change in place: whoever else holds ``p.array`` sees it.
 Every formula is elementwise: the result depends neither on the arrays' memory order nor on how they are cut into runs.
 On a GPU, one launch of SGD's or Adam's kernel updates all parameters (see `on_device`); the other optimisers compute
 their formula array by array there too.
@@ -105,9 +105,9 @@ class Optimizer:
         moved, elsewhere = [], False
         for group in self.param_groups:
             for p in group["params"]:
-                w, grad = p.data, p.grad
-                if grad is None:
+                if p.grad is None:
                     continue
+                w, grad = p.array, p.grad.array
                 moved.append(w)
                 if type(w) is np.ndarray or self.kernel is None or kernels.device_of(w).is_cpu:
                     self.update(w, grad, self.state[p], group)
@@ -122,7 +122,7 @@ class Optimizer:
         """(number of its group, row) of every parameter that has a gradient and is not on the CPU; see `row`."""
         for i, group in enumerate(self.param_groups):
             for p in group["params"]:
-                if p.grad is not None and not kernels.device_of(p.data).is_cpu:
+                if p.grad is not None and not kernels.device_of(p.array).is_cpu:
                     yield i, self.row(p, self.state[p], group, advance)
 
     def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
@@ -136,7 +136,7 @@ class Optimizer:
                 if set_to_none:
                     p.grad = None
                 elif p.grad is not None:
-                    p.grad[...] = 0
+                    p.grad.zero_()
 
     def add_param_group(self, param_group: Settings) -> None:
         """Add a group, ``{"params": [...]}`` with settings of its own; the optimiser's apply where it has none.
@@ -193,7 +193,7 @@ class Optimizer:
         for i, entry in entries.items():
             for n, v in entry.items():
                 number = kinds.get(n, np.ndarray) is not np.ndarray
-                state[params[i]][n] = kinds[n](v) if number else _like(params[i].data, v)
+                state[params[i]][n] = kinds[n](v) if number else _like(params[i].array, v)
         for group, saved in zip(self.param_groups, groups):
             group.update(saved)
         self.state = state

@@ -76,8 +76,9 @@ class SGD(Optimizer):
     def row(self, p: Tensor, state: dict[str, Any], group: Settings, advance: bool) -> on_device.Row:
         first = group["momentum"] != 0 and "momentum_buffer" not in state
         if first:
-            state["momentum_buffer"] = np.empty_like(p.data)
+            state["momentum_buffer"] = np.empty_like(p.array)
         states = (state["momentum_buffer"],) if group["momentum"] else ()
         sign = -1 if group["maximize"] else 1
         numbers = group["lr"], group["momentum"], 1 - group["dampening"], group["weight_decay"], group["nesterov"], sign
-        return on_device.Row(p.data, p.grad, states, numbers, first)
+        assert p.grad is not None  # see `rows`
+        return on_device.Row(p.array, p.grad.array, states, numbers, first)

@@ -93,7 +93,7 @@ def _walked(subject: Graph, arrays: list[Any], slot: int, cotangent: np.ndarray)
     ledger = Ledger()
     with autograd.switch(recorder=ledger):
         y, leaves = subject.build(arrays)
-        autograd.grad(y, [leaves[slot]], cotangent, keep_graph=True, allow_unused=True)
+        autograd.grad(y, [leaves[slot]], cotangent, retain_graph=True, allow_unused=True)
     return ledger, leaves[slot]
 
 
@@ -196,15 +196,15 @@ def _forks(ledger: Ledger, leaf: Any) -> Iterator[tuple[Any, list[tuple[Op, Any]
 
 def _users(ledger: Ledger, source: Any) -> list[Op]:
     """The ops that used a tensor's array, including those that send no gradient back (one entry per use)."""
-    array = source.data if not isinstance(source, Op) else next(out for op, _, out in ledger.ops if op is source)
+    array = source.array if not isinstance(source, Op) else next(out for op, _, out in ledger.ops if op is source)
     return [op for op, inputs, _ in ledger.ops for a in inputs if a is array]
 
 
 def _pull(source: Op, leaf: Any, g: np.ndarray) -> Any:
     """The contribution g to the gradient of an op's output, brought back to the leaf."""
     stand_in = Tensor(np.empty(source.shape, source.dtype), requires_grad=True, op=source)
-    found = autograd.grad(stand_in, [leaf], g, keep_graph=True, allow_unused=True)[0]
-    return np.zeros(leaf.shape) if found is None else found
+    found = autograd.grad(stand_in, [leaf], g, retain_graph=True, allow_unused=True)[0]
+    return np.zeros(leaf.shape) if found is None else found.array
 
 
 def _label(node: Any) -> str:

@@ -27,7 +27,7 @@ class Subject:
 
     def __init__(self, name: str, function: Callable, inputs: Sequence[Any]):
         self.name = name
-        self.inputs: list[Any] = [a.data if isinstance(a, Tensor) else a for a in inputs]
+        self.inputs: list[Any] = [a.array if isinstance(a, Tensor) else a for a in inputs]
         self.inputs = [np.asarray(a) if isinstance(a, list | np.generic) else a for a in self.inputs]
         self.keys: list[int | str] = list(range(len(inputs)))
         self.names = _parameter_names(function, len(inputs))
@@ -121,13 +121,13 @@ class Graph(Subject):
         for name, p in self.parameters.items():
             self.keys.append(name)
             self.names.append(name)
-            self.inputs.append(p.data)
+            self.inputs.append(p.array)
         owners = [m for root in self.modules for m in root.modules()]
         self.buffers = [(m, name, buffer) for m in owners for name, buffer in m._own("buffer")]
         tensors: list[Tensor] = [t for m in outside if isinstance(m, Module) for t in m.parameters()]
         tensors += [t for t in outside if isinstance(t, Tensor) and t.op is None and t.dtype.kind == "f"]
         known = {id(p) for p in self.parameters.values()}
-        self.outside = [(t, t.data) for t in tensors if id(t) not in known]
+        self.outside = [(t, t.array) for t in tensors if id(t) not in known]
         self.random = random.get_state()
 
     def build(self, arrays: list[Any]) -> tuple[Tensor, list[Any]]:
@@ -135,17 +135,17 @@ class Graph(Subject):
         random.set_state(self.random)
         working = next((arrays[i].dtype for i in self.floating), np.dtype(np.float64))
         for module, name, buffer in self.buffers:
-            array = np.array(buffer.data if isinstance(buffer, Tensor) else buffer)
+            array = np.array(buffer.array if isinstance(buffer, Tensor) else buffer)
             array = array.astype(working) if array.dtype.kind == "f" else array
             setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         leaves: list[Any] = []
         for i, array in enumerate(arrays[: self.given]):
             leaves.append(Tensor(array, requires_grad=i in self.chosen) if isinstance(array, np.ndarray) else array)
         for i, p in enumerate(self.parameters.values(), self.given):
-            p.data, p.grad, p.requires_grad = arrays[i], None, i in self.chosen
+            p.array, p.grad, p.requires_grad = arrays[i], None, i in self.chosen
             leaves.append(p)
         for t, data in self.outside:
-            t.data = data.astype(working)
+            t.array = data.astype(working)
         try:
             with autograd.switch(grad_enabled=True):
                 y = self.f(*leaves[: self.given], **self.options)
@@ -169,20 +169,20 @@ class Graph(Subject):
             if not y.requires_grad:
                 return found
             if self.engine is None:
-                grads = list(autograd.grad(y, wanted, grad_output, keep_graph=True, allow_unused=True))
+                grads = autograd.grad(y, wanted, grad_output, retain_graph=True, allow_unused=True)
             else:
                 again, fresh = self.build(arrays)
                 with autograd.switch(recorder=None):
                     self.engine([again], [grad_output])
-                grads = [fresh[i].grad for i in self.chosen]
+                grads = tuple(fresh[i].grad for i in self.chosen)
             for i, g in zip(self.chosen, grads):
-                found[i] = g
+                found[i] = None if g is None else g.array
             return found
 
-        return y.data, pull
+        return y.array, pull
 
     def value(self, arrays):
-        return self.build(arrays)[0].data
+        return self.build(arrays)[0].array
 
     def decisions(self, arrays):
         return self._watched(arrays).found
@@ -199,15 +199,15 @@ class Graph(Subject):
 
     @contextlib.contextmanager
     def borrowed(self):
-        before = [(p, p.data, p.grad, p.requires_grad) for p in self.parameters.values()]
+        before = [(p, p.array, p.grad, p.requires_grad) for p in self.parameters.values()]
         with super().borrowed():
             try:
                 yield
             finally:
                 for p, data, grad, requires_grad in before:
-                    p.data, p.grad, p.requires_grad = data, grad, requires_grad
+                    p.array, p.grad, p.requires_grad = data, grad, requires_grad
                 for t, data in self.outside:
-                    t.data = data
+                    t.array = data
                 for module, name, buffer in self.buffers:
                     setattr(module, name, buffer)
 

@@ -36,7 +36,7 @@ class GraphedStep:
 
     def __init__(self, model: Module, optimizer: Optimizer, loss: Callable, eager: Callable[..., Result]):
         parameter = next(model.parameters(), None)
-        on = kernels.device("cpu") if parameter is None else kernels.device_of(parameter.data)
+        on = kernels.device("cpu") if parameter is None else kernels.device_of(parameter.array)
         if on.is_cpu:
             raise ValueError('graph=True: got a model on the device cpu; a CUDA graph needs a GPU: model.to("gpu")')
         if optimizer.kernel is None:
@@ -56,12 +56,12 @@ class GraphedStep:
     def __call__(self, x: Tensor, y: Tensor) -> Result:
         """One step on a batch, x (N, …) and y (N), tensors on the model's device."""
         if self.inputs is None:
-            self.inputs = Tensor(x.data.copy("K")), Tensor(y.data.copy("K"))
+            self.inputs = Tensor(x.array.copy("K")), Tensor(y.array.copy("K"))
         if [(t.shape, t.dtype) for t in (x, y)] != [(t.shape, t.dtype) for t in self.inputs]:
             return self.eager(self.model, self.optimizer, x, y, self.loss)
         with self.runner.active(), self._own_launches():
             for static, values in zip(self.inputs, (x, y)):
-                static.data[...] = values.data
+                static.array[...] = values.array
             if self.seen < WARM_UP:
                 self.seen += 1
                 return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
@@ -83,7 +83,7 @@ class GraphedStep:
         value = self.loss(outputs, y)
         value.backward()
         on_device.launch(self.kernel, self.optimizer.rows(advance=False), self.launches)
-        self.results = value.data, share_right(outputs.data, y.data)
+        self.results = value.array, share_right(outputs.array, y.array)
         self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]
 
     def _capture(self) -> None:

@@ -166,5 +166,5 @@ def _is_plain(value: Any) -> bool:
 
 
 def _array(value: Any) -> str:
-    array = np.asarray(kernels.to_device(value.data if isinstance(value, Tensor) else value, "cpu"), order="C")
+    array = np.asarray(kernels.to_device(value.array if isinstance(value, Tensor) else value, "cpu"), order="C")
     return f"{array.dtype} {array.shape} {digest_of(array)}"

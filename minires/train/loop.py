@@ -52,7 +52,7 @@ def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss =
     value = loss(outputs, targets)
     value.backward()
     optimizer.step()
-    return Result(value.item(), accuracy(outputs.data, targets.data))
+    return Result(value.item(), accuracy(outputs.array, targets.array))
 
 
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
@@ -65,7 +65,7 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss 
         for x, y in batches(dataset, batch_size, shuffle=False):
             inputs, targets = fit_to(model, x), fit_to(model, y)
             outputs = model(inputs)
-            tally.add(Result(loss(outputs, targets).item(), accuracy(outputs.data, targets.data)), len(y))
+            tally.add(Result(loss(outputs, targets).item(), accuracy(outputs.array, targets.array)), len(y))
     return tally.mean()
 
 

@@ -194,6 +194,6 @@ def test_a_replaced_output_carries_gradient_and_the_scope_is_the_modules():
     model[0].register_forward_hook(lambda module, args, y: seen.append((y * 3.0).op.scope) or y * 3.0)
     x = mr.tensor(np.ones((1, 2), np.float32), requires_grad=True)
     model(x).sum().backward()
-    alive = (x.data @ model[0].weight.data.T + model[0].bias.data) > 0
-    np.testing.assert_allclose(x.grad, 3 * alive @ model[0].weight.data, rtol=1e-6)
+    alive = (x.array @ model[0].weight.array.T + model[0].bias.array) > 0
+    np.testing.assert_allclose(x.grad, 3 * alive @ model[0].weight.array, rtol=1e-6)
     assert seen == ["0"]

@@ -68,7 +68,7 @@ def verdicts(cell: Cell) -> Iterator[Verdict]:
             their_optimiser.step()
             our_optimiser.step()
             for p, q in zip(theirs, ours):
-                found = unequal(q.data, array(p))
+                found = unequal(q.array, array(p))
                 why = why or (found and f"after step {step}: {found}")
         yield Verdict(WRONG, why, case) if why else Verdict(AGREES, "", case)
 

@@ -23,7 +23,7 @@ class Doubled(mr.Op):
 
 def in_place(x):
     y = 2 * x
-    x.data *= 1.0001
+    x.array *= 1.0001
     return y
 
 
@@ -91,7 +91,7 @@ def test_without_an_argument_that_is_not_taken_a_fault_is_still_found():
 @pytest.mark.parametrize("x", [X.detach().T, X.detach()[:, ::2], X.detach()[0].expand(4, 3), X.detach()[1, 1:]])
 def test_one_tensor_given_twice_stays_one_and_keeps_its_strides(x):
     def twice(a, b):
-        assert a is b and a.data.strides == tuple(8 * n for n in x.stride())
+        assert a is b and a.array.strides == tuple(8 * n for n in x.stride())
         return a + b
 
     assert judge(lambda a, b: a + b, twice, (x, x), {}, set()).outcome == AGREES

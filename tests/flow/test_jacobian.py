@@ -14,7 +14,7 @@ def whole(function, x):
     """The Jacobian, row by row."""
     start = Tensor(x, requires_grad=True)
     y = function(start)
-    rows = (autograd.grad(y, start, e.reshape(y.shape), keep_graph=True)[0] for e in np.eye(y.data.size))
+    rows = (autograd.grad(y, start, e.reshape(y.shape), retain_graph=True)[0] for e in np.eye(y.array.size))
     return np.stack([row.ravel() for row in rows])
 
 
@@ -147,7 +147,7 @@ def test_the_product_is_that_of_the_blocks(options, training):
     start = precise.conv1(Tensor(x)) if options.get("preact") else precise.relu(precise.bn1(precise.conv1(Tensor(x))))
     together = None
     for block, alone, so_far in zip(precise.blocks(), single, product):
-        matrix = whole(block, start.data)
+        matrix = whole(block, start.array)
         together = matrix if together is None else matrix @ together
         for found, expected in ((alone, matrix), (so_far, together)):
             values = np.linalg.svd(expected, compute_uv=False)[:2]
@@ -201,9 +201,9 @@ def test_the_model_is_left_as_it_was(probe, dtype):
     F.cross_entropy(model(Tensor(x)), Tensor(np.array([1, 2]))).backward()
     model.layer2.eval()
     model.fc.requires_grad_(False)
-    arrays = [p.data for p in model.parameters()] + list(model.buffers())
+    arrays = [p.array for p in model.parameters()] + list(model.buffers())
     before = [a.tobytes() for a in arrays]
-    grads, state = [p.grad.tobytes() for p in model.parameters()], random.get_state()
+    grads, state = [p.grad.numpy().tobytes() for p in model.parameters()], random.get_state()
     modes = [module.training for module in model.modules()]
     if probe == "jacobian":
         flow.jacobian(model, x, count=2)
@@ -212,10 +212,10 @@ def test_the_model_is_left_as_it_was(probe, dtype):
     else:
         with pytest.raises(ValueError, match="does not get the output"):
             flow.jacobians(model, x, ["layer1.0", "layer2.0"], count=2)
-    now = [p.data for p in model.parameters()] + list(model.buffers())
+    now = [p.array for p in model.parameters()] + list(model.buffers())
     assert all(a is b for a, b in zip(arrays, now)), "the same arrays, not copies"
     assert before == [a.tobytes() for a in now]
-    assert grads == [p.grad.tobytes() for p in model.parameters()]
+    assert grads == [p.grad.numpy().tobytes() for p in model.parameters()]
     assert modes == [module.training for module in model.modules()]
     assert [p.requires_grad for p in model.parameters()] == [True] * (len(grads) - 2) + [False] * 2
     assert random.get_state() == state

@@ -29,21 +29,21 @@ class Busy(nn.Module):
 
     def forward(self, x):
         self.mean = self.mean * 0.9 + x.detach().mean() * 0.1
-        self.total.data += 1
-        self.total.grad = np.ones(2, np.float32)
+        self.total.array += 1
+        self.total.grad = np.ones(2, self.total.dtype)
         self.array[0] += 1
         self.array = self.array + 1
-        self.late = x.data.copy()
+        self.late = x.array.copy()
         self.calls += 1
         self.seen.append(x.shape)
         self.known[self.calls] = x.shape
         self.plain += 1
-        self.pair[0].data += 1
+        self.pair[0].array += 1
         self.pair[1].append(2)
         self.new = self.calls
         self.own.random()
         self.last.append(3)
-        self.register_buffer("newer", x.data)
+        self.register_buffer("newer", x.array)
         self.train(not self.training)
         self.train(not self.training)
         self.drop.training = False
@@ -86,7 +86,7 @@ def snapshot(thing):
     if isinstance(thing, nn.Module):
         return id(thing), [(name, snapshot(value)) for name, value in vars(thing).items()]
     if isinstance(thing, mr.Tensor):
-        return id(thing), snapshot(thing.data), snapshot(thing.grad), thing.requires_grad, thing.op
+        return id(thing), snapshot(thing.array), snapshot(thing.grad), thing.requires_grad, thing.op
     if isinstance(thing, np.ndarray):
         return id(thing), thing.dtype, thing.shape, thing.tobytes()
     if isinstance(thing, np.random.Generator):
@@ -133,6 +133,6 @@ def test_also_when_the_model_fails(probe, monkeypatch):
 def test_a_model_in_float64_on_which_a_probe_ran_still_learns():
     model, (x, y) = net().double(), batch()
     flow.jacobians(model, x, count=1, iterations=1, progress=False)
-    before = {name: p.grad.copy() for name, p in model.named_parameters() if p.grad is not None}
+    before = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.loss(model(mr.Tensor(x).double()), mr.Tensor(y)).backward()
     assert all((p.grad != before[name]).any() for name, p in model.named_parameters() if name in before)

@@ -43,11 +43,11 @@ def test_biases_and_batch_norms_do_not_move():
     seen = []
 
     def loss(y, target):
-        seen.append([p.data.copy() for p in model.parameters()])
+        seen.append([p.array.copy() for p in model.parameters()])
         return F.cross_entropy(y, target)
 
     model = net()
-    weights = [p.data.copy() for p in model.parameters()]
+    weights = [p.array.copy() for p in model.parameters()]
     landscape(model, [batch()], points=3, loss=loss)
     for i, weight in enumerate(weights):
         steps = [np.abs(at[i] - weight).max() for at in seen]
@@ -61,15 +61,15 @@ def test_the_line_is_the_loss_at_the_moved_weights():
     assert found.dimensions == 1 and found.seed == 3
     np.testing.assert_allclose(found.steps, [-0.5, -0.25, 0, 0.25, 0.5])
     rng = np.random.default_rng(3)
-    weights = [(p, p.data.copy()) for p in model.parameters()]
+    weights = [(p, p.array.copy()) for p in model.parameters()]
     directions = [filter_normalised(w, rng) for _, w in weights]
     model.eval()
     for step, loss, accuracy in zip(found.steps, found.loss, found.accuracy):
         for (p, w), d in zip(weights, directions):
-            p.data[...] = w + step * d
+            p.array[...] = w + step * d
         output = model(Tensor(x))
         assert loss == F.cross_entropy(output, Tensor(y)).item()
-        assert accuracy == pytest.approx((output.data.argmax(1) == y).mean())
+        assert accuracy == pytest.approx((output.array.argmax(1) == y).mean())
 
 
 def test_the_plane_meets_the_lines_on_its_axes():
@@ -123,7 +123,7 @@ def test_regression_has_no_accuracy():
 def test_an_overflowing_loss_is_no_accident():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     for p in model.parameters():
-        p.data[...] = 1e30
+        p.array[...] = 1e30
     x = np.ones((4, 3), np.float32)
     assert not np.isfinite(landscape(model, [(x, x)], points=3, loss=F.mse_loss).loss).all()
 
@@ -142,17 +142,17 @@ def test_the_model_is_left_as_it_was(fails, training):
     model, (x, y) = nn.Sequential(net(), nn.Dropout(0.5)), batch()
     F.cross_entropy(model(Tensor(x)), Tensor(y)).backward()
     model[0].layer3.eval()
-    arrays = [p.data for p in model.parameters()] + list(model.buffers())
+    arrays = [p.array for p in model.parameters()] + list(model.buffers())
     before, state = [a.tobytes() for a in arrays], random.get_state()
-    grads, modes = [p.grad.tobytes() for p in model.parameters()], [m.training for m in model.modules()]
+    grads, modes = [p.grad.numpy().tobytes() for p in model.parameters()], [m.training for m in model.modules()]
     if fails:
         with pytest.raises(RuntimeError, match="stop"):
             landscape(model, [(x, y)], loss=loss, training=training)
     else:
         landscape(model, [(x, y)], loss=loss, points=3, training=training)
-    now = [p.data for p in model.parameters()] + list(model.buffers())
+    now = [p.array for p in model.parameters()] + list(model.buffers())
     assert all(a is b for a, b in zip(arrays, now)) and before == [a.tobytes() for a in now]
-    assert grads == [p.grad.tobytes() for p in model.parameters()]
+    assert grads == [p.grad.numpy().tobytes() for p in model.parameters()]
     assert modes == [m.training for m in model.modules()]
     assert random.get_state() == state
 

@@ -148,7 +148,7 @@ def test_residual_networks_survive_and_plain_ones_do_not_after_some_training():
 def test_the_model_comes_back_bit_for_bit(training):
     model = net().train(training)
     model.layer1.eval()  # a mode that the others do not have
-    model.conv1.weight.grad = np.ones_like(model.conv1.weight.data)
+    model.conv1.weight.grad = np.ones_like(model.conv1.weight.array)
     before = snapshot(model)
     flow.lesion(model, [images()], progress=False)
     assert snapshot(model) == before
@@ -159,7 +159,7 @@ def test_the_model_comes_back_when_something_raises():
     before = snapshot(model)
 
     def broken(block, x):
-        model.conv1.weight.data[...] = 0
+        model.conv1.weight.array[...] = 0
         random.generator().random()
         raise RuntimeError("broken")
 

@@ -218,7 +218,7 @@ def test_a_branch_whose_ways_cancel_has_the_norm_of_what_is_left():
     (fork,) = recording.forks
     branch = sum(edge.grad.astype(np.float64) for edge in recording.edges(x)[:2])  # the third is the skip
     assert fork.branch == pytest.approx(np.linalg.norm(branch), rel=1e-9)
-    assert fork.branch == pytest.approx(0.5 * np.linalg.norm(weight.data), rel=0.1)
+    assert fork.branch == pytest.approx(0.5 * np.linalg.norm(weight.array), rel=0.1)
 
 
 def test_share_and_ratio_of_any_size():
@@ -264,7 +264,7 @@ def test_responses_of_any_size_and_their_table():
     conv = nn.Conv2d(1, 2, 3, bias=False)
     x = np.random.default_rng(0).standard_normal((2, 1, 6, 6)).astype(np.float32)
     plain = flow.responses(nn.Sequential(conv), x).std[0]
-    conv.weight.data *= np.float32(1e-25)
+    conv.weight.array *= np.float32(1e-25)
     result = flow.responses(nn.Sequential(conv), x)
     assert result.std[0] == pytest.approx(1e-25 * plain, rel=1e-5, abs=0) and f"{result.std[0]:.1e}" in result.table()
 
@@ -276,7 +276,7 @@ def test_the_jacobian_of_a_vanishing_chain_is_not_0(layers):
     x = np.random.default_rng(0).standard_normal((2, 8))
     t = mr.Tensor(x, requires_grad=True)
     y, units = model(t), np.eye(16).reshape(16, 2, 8)
-    rows = [mr.autograd.grad(y, t, unit, keep_graph=True)[0].ravel() for unit in units]
+    rows = [mr.autograd.grad(y, t, unit, retain_graph=True)[0].ravel() for unit in units]
     expected = np.linalg.svd(np.array(rows), compute_uv=False)[:3]
     found = flow.jacobian(model, x, count=3)
     assert found.values == pytest.approx(expected, rel=1e-8, abs=0) and (found.residuals == 0).all()

@@ -64,7 +64,7 @@ def test_the_summands_of_all_passes_add_up_to_grad(data):
                     autograd.backward(outputs, seeds, keep)
                 else:
                     wanted = data.draw(st.sampled_from(tensors))
-                    autograd.grad(outputs, wanted, seeds, keep_graph=keep, allow_unused=True)
+                    autograd.grad(outputs, wanted, seeds, retain_graph=keep, allow_unused=True)
     for tensor in leaves:
         sent = sent_by_backward(recording, tensor)
         if tensor.grad is None:
@@ -106,7 +106,7 @@ def test_two_losses_on_one_retained_graph():
     model, (x, y) = net(), batch()
     with flow.recording(model, arrays=True) as recording:
         output = model(x)
-        F.cross_entropy(output, y).backward(keep_graph=True)
+        F.cross_entropy(output, y).backward(retain_graph=True)
         (output * output).mean().backward()
     np.testing.assert_allclose(sum(s.grad for s in recording.edges("fc.weight")), model.fc.weight.grad, rtol=1e-12)
     for tensor in (output, "fc: Linear"):
@@ -122,7 +122,7 @@ def test_a_call_of_grad_is_a_pass_that_adds_nothing_to_grad():
     x.requires_grad_()
     with flow.recording(model, arrays=True) as recording:
         loss = F.cross_entropy(model(x), y)
-        (g,) = mr.grad(loss, x, keep_graph=True)
+        (g,) = mr.grad(loss, x, retain_graph=True)
         loss.backward()
     assert recording.passes == ["grad", "backward"]
     first, second = recording.edges(x)

@@ -31,8 +31,8 @@ def test_the_numbers_are_those_of_the_batch_norm_s_output():
     rng = np.random.default_rng(1)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.weight.data[...] = rng.uniform(0.2, 2, module.weight.shape)
-            module.bias.data[...] = rng.standard_normal(module.bias.shape)
+            module.weight.array[...] = rng.uniform(0.2, 2, module.weight.shape)
+            module.bias.array[...] = rng.standard_normal(module.bias.shape)
     result = flow.responses(model, x)
     stem = model.bn1(model.conv1(mr.Tensor(x)))
     block = model.layer1[0]

@@ -58,16 +58,16 @@ def test_mixed_devices_are_named_with_both_tensors():
     with pytest.raises(TypeError, match=r"cross_entropy: got an input .* on cuda-on-cpu and targets .* on cpu"):
         F.cross_entropy(mr.ones(2, 3).to(DEVICE), mr.tensor(np.array([0, 1])))
     with pytest.raises(TypeError, match="add: got a NumPy array of shape"):
-        y.data + np.ones(3, np.float32)
+        y.array + np.ones(3, np.float32)
     with pytest.raises(TypeError, match="assignment: got a NumPy array"):
-        y.data[...] = np.ones(3, np.float32)
+        y.array[...] = np.ones(3, np.float32)
 
 
 def test_a_model_moves_with_buffers_and_back():
     model = models.resnet_cifar(8, width=4, in_channels=1)
     before = model.state_dict()
     model.to(DEVICE)
-    assert {kernels.device_of(a).name for a in [*(p.data for p in model.parameters()), *model.buffers()]} == {DEVICE}
+    assert {kernels.device_of(a).name for a in [*(p.array for p in model.parameters()), *model.buffers()]} == {DEVICE}
     after = model.state_dict()
     assert all((after[n] == before[n]).all() and after[n].dtype == before[n].dtype for n in before)
     model.load_state_dict(before)
@@ -154,7 +154,7 @@ def test_optimisers_step_there_as_on_the_cpu(make, rng):
     for device in ("cpu", DEVICE):
         ps = [nn.Parameter(v.copy()) for v in values]
         for p in ps:
-            p.data = kernels.to_device(p.data, device)
+            p.array = kernels.to_device(p.array, device)
         optimizer = make(ps)
         for step in range(4):
             grads = np.random.default_rng(step)

@@ -39,11 +39,11 @@ def test_devices_are_named():
 def test_use_swaps_and_restores():
     x = mr.tensor([-1.0, 2.0])
     with kernels.use(relu=lambda x: x + 10):
-        assert F.relu(x).data.tolist() == [9.0, 12.0]
+        assert F.relu(x).array.tolist() == [9.0, 12.0]
         with kernels.use(relu=lambda x: x * 0):
-            assert F.relu(x).data.tolist() == [0.0, 0.0]
-        assert F.relu(x).data.tolist() == [9.0, 12.0]
-    assert F.relu(x).data.tolist() == [0.0, 2.0]
+            assert F.relu(x).array.tolist() == [0.0, 0.0]
+        assert F.relu(x).array.tolist() == [9.0, 12.0]
+    assert F.relu(x).array.tolist() == [0.0, 2.0]
 
 
 def test_use_restores_after_an_error():
@@ -80,8 +80,8 @@ def test_a_model_runs_on_the_textbook(rng):
         y = model.train()(x)
         products = y @ y.T
         (F.cross_entropy(y + y, labels) + products.amax() + products.amin() + products.max(1).values.sum()).backward()
-        places = products.argmin(1).data
-        return [y.data, places, *(p.grad for p in model.parameters()), model.eval()(x).data]
+        places = products.argmin(1).array
+        return [y.array, places, *(p.grad for p in model.parameters()), model.eval()(x).array]
 
     fast = run()
     with kernels.use(**{name: counted(name) for name in kernels.NAMES}):

@@ -24,7 +24,7 @@ def test_twins_share_every_weight_and_differ_by_one_flag(preact):
 
 def test_twins_hold_copies_not_the_same_arrays():
     plain, residual = models.twins(8, 4)
-    plain.conv1.weight.data[...] = 0
+    plain.conv1.weight.array[...] = 0
     assert residual.conv1.weight.numpy().all()
 
 

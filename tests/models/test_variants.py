@@ -37,7 +37,7 @@ def randomized(block):
     """In float64, every parameter random: what starts at 0 or 1 hides nothing."""
     block.double()
     for i, p in enumerate(block.parameters()):
-        p.data[...] = np.random.default_rng(100 + i).standard_normal(p.shape) * 0.5 + 0.1
+        p.array[...] = np.random.default_rng(100 + i).standard_normal(p.shape) * 0.5 + 0.1
     return block
 
 
@@ -168,7 +168,7 @@ def test_zero_branch_leaves_the_shortcut_and_a_way_to_learn(name):
     x = randn(2, 3, 5, 5)
     for key, p in block.named_parameters():
         if key in ("bn2.bias", "bias2b"):  # the shift after what is zeroed starts at 0 itself
-            p.data[...] = 0
+            p.array[...] = 0
     mr.manual_seed(7)
     y = block(x)
     if name in ("rezero", "skipinit", "relu only"):
@@ -331,7 +331,7 @@ def variant(name):
     mr.manual_seed(2)
     model = VARIANTS[name].build(14, 4, in_channels=1).double()
     for p in model.parameters():
-        p.data += np.random.default_rng(0).standard_normal(p.shape) * 0.1
+        p.array += np.random.default_rng(0).standard_normal(p.shape) * 0.1
     return model.eval() if name == "stochastic-depth" else model
 
 

@@ -41,7 +41,7 @@ def test_the_formula_and_its_gradient(name, shape, seed, scale):
     ours, formula = FORMULAS[name]
     x = np.asarray(scale * apart(shape, seed))
     x = np.where(np.abs(x[..., None] - [-3, 3, 6]).min(-1) < 0.01, x + 0.05, x)  # away from the kinks
-    np.testing.assert_allclose(ours(mr.tensor(x)).data, formula(x), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(ours(mr.tensor(x)).array, formula(x), rtol=1e-12, atol=1e-14)
     check_gradient(ours, x)
 
 
@@ -65,7 +65,7 @@ def test_gelu_far_from_zero():
     x = mr.tensor([-1e10, -100.0, 100.0, 1e10], requires_grad=True)
     y = F.gelu(x)
     y.backward(np.ones(4, np.float32))
-    assert y.data.tolist() == [0, 0, 100, 1e10]
+    assert y.array.tolist() == [0, 0, 100, 1e10]
     assert x.grad.tolist() == [0, 0, 1, 1]
 
 
@@ -88,7 +88,7 @@ def test_elu_keeps_the_digits_of_small_numbers_and_does_not_overflow():
     x = mr.tensor(np.array([-1e-20, 1e4, -1e4]), requires_grad=True)
     y = F.elu(x)
     y.backward(np.ones(3))
-    assert y.data.tolist() == [-1e-20, 1e4, -1]
+    assert y.array.tolist() == [-1e-20, 1e4, -1]
     assert x.grad.tolist() == [1, 1, 0]
 
 
@@ -97,7 +97,7 @@ def test_prelu(shape, seed, alike):
     rng = np.random.default_rng(seed)
     x, weight = apart(shape, seed), rng.standard_normal(1 if alike or len(shape) < 2 else shape[1])
     stretched = weight.reshape(-1, *(1,) * (len(shape) - 2)) if len(shape) > 1 else weight
-    np.testing.assert_array_equal(F.prelu(mr.tensor(x), mr.tensor(weight)).data, np.where(x > 0, x, stretched * x))
+    np.testing.assert_array_equal(F.prelu(mr.tensor(x), mr.tensor(weight)).array, np.where(x > 0, x, stretched * x))
     check_gradient(F.prelu, x, weight)
 
 
@@ -106,7 +106,7 @@ def test_prelu_at_zero_infinity_and_of_one_number():
     F.prelu(x, weight).backward(np.ones(2, np.float32))
     assert x.grad.tolist() == [0.25, 1]
     assert weight.grad.tolist() == [0]
-    assert F.prelu(mr.tensor(-2.0), weight).data.tolist() == -0.5
+    assert F.prelu(mr.tensor(-2.0), weight).array.tolist() == -0.5
 
 
 def test_the_layers_call_their_functions():
@@ -122,7 +122,7 @@ def test_the_layers_call_their_functions():
         (nn.LogSoftmax(-1), F.log_softmax(x, -1)),
         (nn.PReLU(3, 0.1), F.prelu(x, mr.tensor([0.1] * 3))),
     ):
-        np.testing.assert_array_equal(layer(x).data, expected.data)
+        np.testing.assert_array_equal(layer(x).array, expected.array)
 
 
 def test_no_activation_is_another_one():

@@ -35,16 +35,16 @@ def parameters(*grads):
 def test_the_norm_of_all_gradients_together_is_limited_and_their_direction_kept(seed, max_norm, norm_type):
     rng = np.random.default_rng(seed)
     ps = parameters(rng.standard_normal((3, 4)), rng.standard_normal(5))
-    before = np.concatenate([p.grad.ravel() for p in ps]).astype(np.float64)
+    before = np.concatenate([p.grad.numpy().ravel() for p in ps]).astype(np.float64)
     norm = np.linalg.norm(before, norm_type)
     assert clip_grad_norm_(ps, max_norm, norm_type).item() == pytest.approx(norm, rel=1e-5)
-    after = np.concatenate([p.grad.ravel() for p in ps])
+    after = np.concatenate([p.grad.numpy().ravel() for p in ps])
     np.testing.assert_allclose(after, before * min(1, max_norm / (norm + 1e-6)), rtol=1e-5)
 
 
 def test_small_gradients_do_not_change_a_bit():
     (p,) = parameters([0.3, 0.4])
-    before = p.grad.copy()
+    before = p.grad.clone()
     assert clip_grad_norm_(p, 1.0).item() == pytest.approx(0.5)
     np.testing.assert_array_equal(p.grad, before)
 
@@ -82,7 +82,7 @@ def test_norms_that_the_type_itself_cannot_hold(dtype, entry, count, norm_type):
     assert ps[0].grad.dtype == dtype and (ps[1].grad == -ps[0].grad).all()
     rel, smallest = (1e-3, 6e-8) if dtype == np.float16 else (1e-6, 0)
     expected = entry if small else entry / (norm + 1e-6)
-    np.testing.assert_allclose(ps[0].grad.astype(np.float64), expected, rtol=rel, atol=smallest)
+    np.testing.assert_allclose(ps[0].grad.numpy().astype(np.float64), expected, rtol=rel, atol=smallest)
 
 
 def test_the_norm_has_the_gradients_type_where_that_holds_it():
@@ -160,11 +160,11 @@ def test_the_two_halves_of_clipping():
 def test_parameters_go_into_a_vector_and_back():
     model = nn.Linear(3, 2).double()
     vector = parameters_to_vector(model.parameters())
-    np.testing.assert_array_equal(vector.data, np.concatenate([p.data.ravel() for p in model.parameters()]))
-    held = model.weight.data
+    np.testing.assert_array_equal(vector.array, np.concatenate([p.array.ravel() for p in model.parameters()]))
+    held = model.weight.array
     vector_to_parameters(mr.arange(8.0).double(), model.parameters())
-    assert model.weight.data is held
-    assert model.weight.data.tolist() == [[0, 1, 2], [3, 4, 5]] and model.bias.data.tolist() == [6, 7]
+    assert model.weight.array is held
+    assert model.weight.array.tolist() == [[0, 1, 2], [3, 4, 5]] and model.bias.array.tolist() == [6, 7]
 
 
 def test_gradients_flow_through_the_vector():
@@ -179,10 +179,10 @@ def test_gradients_flow_through_the_vector():
 def test_a_vector_that_does_not_fit_changes_nothing(vector):
     ps = parameters([1.0, 2.0], [3.0])
     for p in ps:
-        p.data += 1
+        p.array += 1
     with pytest.raises(ValueError, match=r"vector_to_parameters: got.*expected a Tensor of shape \(3,\)"):
         vector_to_parameters(vector, ps)
-    assert [p.data.tolist() for p in ps] == [[1, 1], [1]]
+    assert [p.array.tolist() for p in ps] == [[1, 1], [1]]
 
 
 def test_a_graph_from_before_the_vector_is_refused():

@@ -73,7 +73,7 @@ def test_module_dict_is_a_dict_of_modules():
     del modules["c"]
     assert list(modules) == ["b"]
     same = pickle.loads(pickle.dumps(copy.deepcopy(modules)))
-    np.testing.assert_array_equal(same["b"].weight.data, modules["b"].weight.data)
+    np.testing.assert_array_equal(same["b"].weight.array, modules["b"].weight.array)
     modules.clear()
     assert not len(modules) and modules.state_dict() == {}
 

@@ -255,11 +255,11 @@ def test_interpolate_takes_the_nearest_pixel_before(size, target):
 
 def test_interpolate_by_a_factor():
     x = mr.arange(3.0).reshape(1, 1, 3)
-    assert F.interpolate(x, scale_factor=2).data.tolist() == [[[0, 0, 1, 1, 2, 2]]]
-    assert F.interpolate(x, 4).data.tolist() == [[[0, 0, 1, 2]]]
+    assert F.interpolate(x, scale_factor=2).array.tolist() == [[[0, 0, 1, 1, 2, 2]]]
+    assert F.interpolate(x, 4).array.tolist() == [[[0, 0, 1, 2]]]
     wide = mr.arange(10.0).reshape(1, 1, 10)  # 10 · 0.55 = 5.5: steps of 1/0.55 = 1.82, or of 10/5 with the size's
-    assert F.interpolate(wide, scale_factor=0.55).data.tolist() == [[[0, 1, 3, 5, 7]]]
-    assert F.interpolate(wide, scale_factor=0.55, recompute_scale_factor=True).data.tolist() == [[[0, 2, 4, 6, 8]]]
+    assert F.interpolate(wide, scale_factor=0.55).array.tolist() == [[[0, 1, 3, 5, 7]]]
+    assert F.interpolate(wide, scale_factor=0.55, recompute_scale_factor=True).array.tolist() == [[[0, 2, 4, 6, 8]]]
 
 
 @given(size=st.tuples(*[st.integers(1, 6)] * 2), target=st.tuples(*[st.integers(1, 6)] * 2), seed=seeds)

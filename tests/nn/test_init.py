@@ -101,8 +101,8 @@ def test_the_seed_fixes_the_draw_and_the_dtype_stays():
 
 def test_a_parameter_is_filled_outside_the_graph():
     p = mr.nn.Parameter(mr.zeros(3, 2))
-    held = p.data
+    held = p.array
     init.xavier_normal_(p)
-    assert p.data is held
+    assert p.array is held
     assert p.is_leaf
     assert p.requires_grad

@@ -20,9 +20,9 @@ def test_conv2d_holds_weight_and_bias_and_calls_the_function():
 
 def test_conv1d_is_a_sum_over_the_kernel():
     conv, x = nn.Conv1d(2, 3, 3, padding=1).double(), mr.randn(4, 2, 5, dtype=mr.float64)
-    padded, weight = np.pad(x.data, ((0, 0), (0, 0), (1, 1))), conv.weight.data
+    padded, weight = np.pad(x.array, ((0, 0), (0, 0), (1, 1))), conv.weight.array
     expected = sum(np.einsum("ncl,oc->nol", padded[:, :, k : k + 5], weight[:, :, k]) for k in range(3))
-    np.testing.assert_allclose(conv(x).data, expected + conv.bias.data[:, None])
+    np.testing.assert_allclose(conv(x).array, expected + conv.bias.array[:, None])
     gradcheck(conv, x)
 
 
@@ -94,12 +94,12 @@ def test_tracking_that_is_switched_off_later_leaves_the_statistics_as_they_are()
     norm(x)
     before = norm.state_dict()
     norm.track_running_stats = False
-    y = norm(mr.tensor(3 * x.data + 1)).numpy()
+    y = norm(mr.tensor(3 * x.array + 1)).numpy()
     np.testing.assert_allclose(y.mean(0), 0, atol=1e-12)
     assert before["num_batches_tracked"] == 1
     assert all(np.array_equal(before[name], array) for name, array in norm.state_dict().items())
     mean, var = before["running_mean"], before["running_var"]
-    np.testing.assert_allclose(norm.eval()(x).numpy(), (x.data - mean) / np.sqrt(var + 1e-5))
+    np.testing.assert_allclose(norm.eval()(x).numpy(), (x.array - mean) / np.sqrt(var + 1e-5))
     norm.train().track_running_stats = True
     norm(x)
     assert norm.num_batches_tracked == 2

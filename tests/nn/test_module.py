@@ -451,8 +451,8 @@ def test_models_can_be_copied_and_pickled():
     model = Pair()
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert_same(values(model), values(twin))
-        twin.first.weight.data[...] = 0
-    assert model.first.weight.data.any()
+        twin.first.weight.array[...] = 0
+    assert model.first.weight.array.any()
 
 
 # ── containers and looks ──

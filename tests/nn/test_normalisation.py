@@ -30,7 +30,7 @@ def test_group_norm(groups, each, rest, seed):
         grouped = standardised(x.reshape(2, groups, -1), 2, 0.1).reshape(x.shape)
         expected = grouped * channelwise(weight, x.ndim) + channelwise(bias, x.ndim)
         found = F.group_norm(mr.tensor(x), groups, mr.tensor(weight), mr.tensor(bias), 0.1)
-        np.testing.assert_allclose(found.data, expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found.array, expected, rtol=1e-10, atol=1e-12)
         check_gradient(lambda x, w, b: F.group_norm(x, groups, w, b, 0.1), x, weight, bias)
 
 
@@ -40,7 +40,7 @@ def test_layer_norm(before, shape, seed):
     x, weight, bias = rng.standard_normal((*before, *shape)), rng.standard_normal(shape), rng.standard_normal(shape)
     expected = standardised(x, tuple(range(-len(shape), 0)), 0.1) * weight + bias
     found = F.layer_norm(mr.tensor(x), shape, mr.tensor(weight), mr.tensor(bias), 0.1)
-    np.testing.assert_allclose(found.data, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found.array, expected, rtol=1e-10, atol=1e-12)
     check_gradient(lambda x, w, b: F.layer_norm(x, shape, w, b, 0.1), x, weight, bias)
 
 
@@ -50,27 +50,28 @@ def test_instance_norm(samples, channels, seed):
     x, (weight, bias) = rng.standard_normal((samples, channels, 2, 3)), rng.standard_normal((2, channels))
     expected = standardised(x, (2, 3), 0.1) * channelwise(weight, 4) + channelwise(bias, 4)
     found = F.instance_norm(mr.tensor(x), None, None, mr.tensor(weight), mr.tensor(bias), eps=0.1)
-    np.testing.assert_allclose(found.data, expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found.array, expected, rtol=1e-10, atol=1e-12)
     check_gradient(lambda x, w, b: F.instance_norm(x, None, None, w, b, eps=0.1), x, weight, bias)
 
 
 def test_what_the_norms_have_in_common():
     """Group norm with one group is layer norm of a sample, and with as many as channels it is instance norm."""
     x = mr.randn(2, 6, 3, 4, dtype=mr.float64)
-    np.testing.assert_allclose(F.group_norm(x, 1).data, F.layer_norm(x, (6, 3, 4)).data, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(F.group_norm(x, 6).data, F.instance_norm(x).data, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(F.group_norm(x, 1).array, F.layer_norm(x, (6, 3, 4)).array, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(F.group_norm(x, 6).array, F.instance_norm(x).array, rtol=1e-12, atol=1e-14)
 
 
 def test_instance_norm_remembers_the_mean_of_the_samples_statistics():
     norm, x = nn.InstanceNorm2d(3, momentum=0.2, track_running_stats=True).double(), mr.randn(4, 3, 2, 5).double()
     y = norm(x)
-    np.testing.assert_allclose(y.data, standardised(x.data, (2, 3), 1e-5))
-    mean, var = x.data.mean((2, 3)).mean(0), x.data.var((2, 3), ddof=1).mean(0)
+    np.testing.assert_allclose(y.array, standardised(x.array, (2, 3), 1e-5))
+    mean, var = x.array.mean((2, 3)).mean(0), x.array.var((2, 3), ddof=1).mean(0)
     np.testing.assert_allclose(norm.running_mean, 0.2 * mean)
     np.testing.assert_allclose(norm.running_var, 0.8 + 0.2 * var)
     before = norm.state_dict()
-    expected = (x.data - channelwise(before["running_mean"], 4)) / np.sqrt(channelwise(before["running_var"], 4) + 1e-5)
-    np.testing.assert_allclose(norm.eval()(x).data, expected)
+    mean, var = (channelwise(before[name], 4) for name in ("running_mean", "running_var"))
+    expected = (x.array - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(norm.eval()(x).array, expected)
     assert all(np.array_equal(before[name], array) for name, array in norm.state_dict().items())
 
 
@@ -91,7 +92,7 @@ def test_instance_norm_recomputed_remembers_once():
 
 def test_instance_norm_of_one_image():
     norm, x = nn.InstanceNorm2d(2, affine=True), mr.randn(2, 3, 4)
-    np.testing.assert_array_equal(norm(x).data, norm(x.unsqueeze(0)).data[0])
+    np.testing.assert_array_equal(norm(x).array, norm(x.unsqueeze(0)).array[0])
 
 
 def test_the_layers_hold_their_scale_and_shift():
@@ -103,8 +104,8 @@ def test_the_layers_hold_their_scale_and_shift():
     none = [nn.GroupNorm(2, 4, affine=False), nn.LayerNorm(4, elementwise_affine=False), nn.InstanceNorm2d(4)]
     assert all(layer.state_dict() == {} for layer in none)
     x = mr.randn(3, 4)
-    np.testing.assert_array_equal(nn.GroupNorm(2, 4, 1e-3)(x).data, F.group_norm(x, 2, eps=1e-3).data)
-    np.testing.assert_array_equal(nn.LayerNorm(4, 1e-3)(x).data, F.layer_norm(x, (4,), eps=1e-3).data)
+    np.testing.assert_array_equal(nn.GroupNorm(2, 4, 1e-3)(x).array, F.group_norm(x, 2, eps=1e-3).array)
+    np.testing.assert_array_equal(nn.LayerNorm(4, 1e-3)(x).array, F.layer_norm(x, (4,), eps=1e-3).array)
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(2), nn.InstanceNorm2d(2, track_running_stats=True)])

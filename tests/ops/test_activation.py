@@ -15,8 +15,8 @@ def test_softmax_and_log_softmax(shape, seed, data):
     dim = data.draw(st.integers(-len(shape), len(shape) - 1))
     x = np.random.default_rng(seed).standard_normal(shape)
     expected = np.exp(x) / np.exp(x).sum(dim, keepdims=True)
-    np.testing.assert_allclose(F.softmax(mr.tensor(x), dim).data, expected, rtol=1e-12)
-    np.testing.assert_allclose(F.log_softmax(mr.tensor(x), dim).data, np.log(expected), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(F.softmax(mr.tensor(x), dim).array, expected, rtol=1e-12)
+    np.testing.assert_allclose(F.log_softmax(mr.tensor(x), dim).array, np.log(expected), rtol=1e-12, atol=1e-14)
     check_gradient(lambda x: F.softmax(x, dim), x)
     check_gradient(lambda x: F.log_softmax(x, dim), x)
 
@@ -24,14 +24,14 @@ def test_softmax_and_log_softmax(shape, seed, data):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_softmax_does_not_overflow(dtype):
     x = mr.tensor(np.array([1e4, 0, -1e4], dtype))
-    assert F.softmax(x, 0).data.tolist() == [1, 0, 0]
-    assert F.log_softmax(x, 0).data.tolist() == [0, -1e4, -2e4]
+    assert F.softmax(x, 0).array.tolist() == [1, 0, 0]
+    assert F.log_softmax(x, 0).array.tolist() == [0, -1e4, -2e4]
 
 
 @given(shapes(), seeds, st.sampled_from([0.0, 0.01, 0.5, 2, -1.0]))
 def test_leaky_relu(shape, seed, slope):
     x = apart(shape, seed)
-    np.testing.assert_array_equal(F.leaky_relu(mr.tensor(x), slope).data, np.where(x > 0, x, slope * x))
+    np.testing.assert_array_equal(F.leaky_relu(mr.tensor(x), slope).array, np.where(x > 0, x, slope * x))
     check_gradient(lambda x: F.leaky_relu(x, slope), x)
 
 
@@ -45,4 +45,4 @@ def test_leaky_relu_has_the_slope_at_zero():
 def test_the_functions_are_the_methods(shape, seed):
     x = mr.tensor(apart(shape, seed))
     for name in ("relu", "sigmoid", "tanh"):
-        np.testing.assert_array_equal(getattr(F, name)(x).data, getattr(x, name)().data)
+        np.testing.assert_array_equal(getattr(F, name)(x).array, getattr(x, name)().array)

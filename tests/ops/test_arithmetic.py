@@ -23,7 +23,7 @@ def positive(rng, shape):
 def test_two_tensors_that_broadcast(f, shapes, seed):
     rng = np.random.default_rng(seed)
     a, b = (positive(rng, shape) for shape in shapes)
-    np.testing.assert_array_equal(f(mr.tensor(a), mr.tensor(b)).data, f(a, b))
+    np.testing.assert_array_equal(f(mr.tensor(a), mr.tensor(b)).array, f(a, b))
     check_gradient(f, a, b)
 
 
@@ -36,7 +36,7 @@ def test_a_number_on_either_side_never_changes_the_type(f, number, dtype, rng):
         x = mr.tensor(a, requires_grad=True)
         y = g(x)
         assert y.dtype == dtype
-        np.testing.assert_allclose(y.data, g(a.astype(np.float64)), rtol=1e-6)
+        np.testing.assert_allclose(y.array, g(a.astype(np.float64)), rtol=1e-6)
         y.backward(np.ones_like(a))
         assert x.grad.dtype == dtype
     check_gradient(lambda x: f(x, number), a.astype(np.float64))
@@ -74,7 +74,7 @@ def test_power_at_zero_is_finite_where_its_derivative_is():
 @given(seeds)
 def test_neg(seed):
     a = np.random.default_rng(seed).standard_normal((2, 3))
-    np.testing.assert_array_equal((-mr.tensor(a)).data, -a)
+    np.testing.assert_array_equal((-mr.tensor(a)).array, -a)
     check_gradient(operator.neg, a)
 
 
@@ -98,7 +98,7 @@ def test_neg(seed):
 )
 def test_matmul_of_vectors_matrices_and_stacks(shapes, rng):
     a, b = (rng.standard_normal(shape) for shape in shapes)
-    np.testing.assert_array_equal((mr.tensor(a) @ mr.tensor(b)).data, a @ b)
+    np.testing.assert_array_equal((mr.tensor(a) @ mr.tensor(b)).array, a @ b)
     check_gradient(operator.matmul, a, b)
     check_gradient(lambda x: x @ b, a)
     check_gradient(lambda x: a @ x, b)
@@ -132,7 +132,7 @@ def test_whole_numbers_take_the_type_of_the_other_tensor(f, dtype):
     x, n = mr.full((3,), 1.5, dtype=dtype, requires_grad=True), mr.tensor([1, 2, 3])
     for y in (f(x, n), f(n, x)):
         assert y.dtype == dtype and y.requires_grad
-    np.testing.assert_allclose(f(n, x).data, f(np.array([1.0, 2, 3]), 1.5), rtol=1e-6)
+    np.testing.assert_allclose(f(n, x).array, f(np.array([1.0, 2, 3]), 1.5), rtol=1e-6)
 
 
 def test_whole_numbers_among_themselves():
@@ -142,8 +142,8 @@ def test_whole_numbers_among_themselves():
         assert y.dtype == np.int64
     for y in (n / n, n / 2, 1 / n, n + 0.5, 0.5 - n, n * np.float64(0.5), n**0.5, 2.5**n, n.exp()):
         assert y.dtype == np.float32
-    np.testing.assert_allclose((2.5**n).data, [2.5, 6.25, 15.625])
-    np.testing.assert_allclose((n**0.5).data, np.sqrt([1, 2, 3]), rtol=1e-6)
+    np.testing.assert_allclose((2.5**n).array, [2.5, 6.25, 15.625])
+    np.testing.assert_allclose((n**0.5).array, np.sqrt([1, 2, 3]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("other", ["1", None, [1.0], 1j], ids=repr)
@@ -163,7 +163,7 @@ def test_a_negative_power_of_zero_has_infinite_slopes(exponent):
         a, b = (mr.tensor(np.array([v]), requires_grad=True) for v in (0.0, exponent))
         y = a**b
         y.backward(np.array([cotangent]))
-        assert y.data[0] == np.inf and a.grad[0] == slope and b.grad[0] == slope
+        assert y.array[0] == np.inf and a.grad[0] == slope and b.grad[0] == slope
         a.grad = b.grad = None
         (a**exponent + 0.0**b).backward(np.array([cotangent]))
         assert a.grad[0] == slope and b.grad[0] == slope
@@ -174,7 +174,7 @@ def test_in_place_operators_make_a_new_tensor():
     x = mr.tensor([1.0, 2.0], requires_grad=True)
     out = before = x * 2
     out += x
-    assert out is not before and before.data.tolist() == [2, 4] and out.data.tolist() == [3, 6]
+    assert out is not before and before.array.tolist() == [2, 4] and out.array.tolist() == [3, 6]
     out.backward(np.ones(2, np.float32))
     assert x.grad.tolist() == [3, 3]
 
@@ -199,15 +199,15 @@ EQUATIONS = {
 def test_einsum(rng, equation):
     a, b = rng.standard_normal((3, 4)), rng.standard_normal((4, 3 if equation == "ij,ji->" else 5))
     expected = EQUATIONS[equation](a, b)
-    np.testing.assert_allclose(mr.einsum(equation, mr.tensor(a), mr.tensor(b)).data, expected, rtol=1e-12)
-    np.testing.assert_allclose(mr.einsum(equation, [mr.tensor(a), mr.tensor(b)]).data, expected, rtol=1e-12)
+    np.testing.assert_allclose(mr.einsum(equation, mr.tensor(a), mr.tensor(b)).array, expected, rtol=1e-12)
+    np.testing.assert_allclose(mr.einsum(equation, [mr.tensor(a), mr.tensor(b)]).array, expected, rtol=1e-12)
     check_gradient(lambda a, b: mr.einsum(equation, a, b), a, b)
 
 
 def test_einsum_of_one_and_of_three(rng):
     a, b, c = rng.standard_normal((3, 4)), rng.standard_normal((4, 5)), rng.standard_normal((5, 2))
     check_gradient(lambda a: mr.einsum("ij->j", a), a)
-    np.testing.assert_allclose(mr.einsum("ij,jk,kl->il", *map(mr.tensor, (a, b, c))).data, a @ b @ c)
+    np.testing.assert_allclose(mr.einsum("ij,jk,kl->il", *map(mr.tensor, (a, b, c))).array, a @ b @ c)
     check_gradient(lambda a, b, c: mr.einsum("ij,jk,kl->il", a, b, c), a, b, c)
 
 
@@ -268,7 +268,7 @@ def test_products_that_want_vectors_or_matrices(rng):
     ]
     for name, left, right, expected in cases:
         f = getattr(mr.Tensor, name)
-        np.testing.assert_allclose(f(mr.tensor(left), mr.tensor(right)).data, expected)
+        np.testing.assert_allclose(f(mr.tensor(left), mr.tensor(right)).array, expected)
         check_gradient(f, left, right)
         with pytest.raises(ValueError, match=rf"{name}: got shapes .*; expected . dimension\(s\) in both"):
             f(mr.ones(1, 1, 1, 1), mr.ones(1, 1, 1, 1))
@@ -283,7 +283,7 @@ def test_add_and_sub_take_a_factor(shapes, seed, alpha):
     for name, sign in (("add", 1), ("sub", -1)):
         for f in (getattr(mr, name), getattr(mr.Tensor, name)):
             np.testing.assert_allclose(
-                f(mr.tensor(a), mr.tensor(b), alpha=alpha).data, a + sign * alpha * b, atol=1e-14
+                f(mr.tensor(a), mr.tensor(b), alpha=alpha).array, a + sign * alpha * b, atol=1e-14
             )
 
 

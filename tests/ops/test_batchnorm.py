@@ -40,14 +40,14 @@ def test_normalises_with_the_biased_and_remembers_the_unbiased_variance(rng):
     mean, var = np.full(3, 5.0), np.full(3, 7.0)
     y = F.batch_norm(mr.tensor(x), mean, var, training=True, momentum=0.1, eps=0.0)
     axes = (0, 2, 3)
-    np.testing.assert_allclose(y.data, (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True))
+    np.testing.assert_allclose(y.array, (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True))
     np.testing.assert_allclose(mean, 0.9 * 5 + 0.1 * x.mean(axes))
     np.testing.assert_allclose(var, 0.9 * 7 + 0.1 * x.var(axes, ddof=1))
 
 
 def test_epsilon_stands_under_the_root():
     y = F.batch_norm(mr.tensor(np.array([[-1.0], [1.0]])), None, None, training=True, eps=3.0)
-    np.testing.assert_allclose(y.data, [[-0.5], [0.5]])
+    np.testing.assert_allclose(y.array, [[-0.5], [0.5]])
 
 
 WRONG = {

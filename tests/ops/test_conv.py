@@ -17,7 +17,7 @@ def test_gradient(case, seed):
     options = dict(zip(("stride", "padding", "dilation", "groups"), case.geometry))
     y = F.conv2d(mr.tensor(x), mr.tensor(w), mr.tensor(b), **options)
     assert y.shape == case.y_shape
-    np.testing.assert_allclose(y.data, textbook.conv2d(x, w, b, *case.geometry), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(y.array, textbook.conv2d(x, w, b, *case.geometry), rtol=1e-12, atol=1e-12)
     check_gradient(lambda x, w, b: F.conv2d(x, w, b, **options), x, w, b, directions=1)
     check_gradient(lambda x, w: F.conv2d(x, w, **options), x, w, directions=1)
 
@@ -31,14 +31,14 @@ def test_output_sizes_are_floored(size, expected):
 def test_the_kernel_is_not_flipped():
     x = mr.tensor(np.arange(9.0).reshape(1, 1, 3, 3))
     w = mr.tensor(np.eye(1, 9, 1).reshape(1, 1, 3, 3))  # 1 at (0, 1): the pixel above
-    assert F.conv2d(x, w, padding=1).data[0, 0].tolist() == [[0, 0, 0], [0, 1, 2], [3, 4, 5]]
+    assert F.conv2d(x, w, padding=1).array[0, 0].tolist() == [[0, 0, 0], [0, 1, 2], [3, 4, 5]]
 
 
 def test_the_graph_is_in_float32_too(rng):
     x = mr.tensor(rng.standard_normal((2, 3, 5, 5)).astype(np.float32), requires_grad=True)
     w = mr.tensor(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), requires_grad=True)
     y = F.conv2d(x, w)
-    y.backward(np.ones_like(y.data))
+    y.backward(np.ones_like(y.array))
     assert y.dtype == x.grad.dtype == w.grad.dtype == np.float32
 
 

@@ -22,7 +22,7 @@ SMOOTH = {  # method -> the same in NumPy, and where it is defined
 def test_smooth_functions(name, shape, seed):
     f, low, high = SMOOTH[name]
     a = np.random.default_rng(seed).uniform(low, high, shape)
-    np.testing.assert_allclose(getattr(mr.tensor(a), name)().data, f(a), rtol=1e-14)
+    np.testing.assert_allclose(getattr(mr.tensor(a), name)().array, f(a), rtol=1e-14)
     check_gradient(lambda x: getattr(x, name)(), a)
 
 
@@ -30,7 +30,7 @@ def test_smooth_functions(name, shape, seed):
 def test_abs_and_relu_off_their_kink(shape, seed):
     a = apart(shape, seed)
     for name, expected in (("abs", np.abs(a)), ("relu", np.maximum(a, 0))):
-        np.testing.assert_array_equal(getattr(mr.tensor(a), name)().data, expected)
+        np.testing.assert_array_equal(getattr(mr.tensor(a), name)().array, expected)
         check_gradient(lambda x, name=name: getattr(x, name)(), a)
 
 
@@ -39,7 +39,7 @@ def test_abs_and_relu_off_their_kink(shape, seed):
 def test_clamp_off_its_bounds(bounds, shape, seed):
     low, high = bounds
     a = apart(shape, seed) + 0.02
-    np.testing.assert_array_equal(mr.tensor(a).clamp(low, high).data, np.clip(a, low, high))
+    np.testing.assert_array_equal(mr.tensor(a).clamp(low, high).array, np.clip(a, low, high))
     check_gradient(lambda x: x.clamp(min=low, max=high), a)
 
 
@@ -67,7 +67,7 @@ def test_at_a_tie_both_get_half():
 def test_maximum_and_minimum_off_their_ties(name, pair, seed):
     a, b = apart(pair[0], seed), apart(pair[1], seed) + 0.03
     f = getattr(mr, name)
-    np.testing.assert_array_equal(f(mr.tensor(a), mr.tensor(b)).data, getattr(np, name)(a, b))
+    np.testing.assert_array_equal(f(mr.tensor(a), mr.tensor(b)).array, getattr(np, name)(a, b))
     check_gradient(f, a, b)
     check_gradient(lambda x: f(x, 0.0), a)
     check_gradient(lambda x: f(0, x), a)
@@ -78,7 +78,7 @@ def test_where_with_shapes_that_broadcast(three, seed):
     rng = np.random.default_rng(seed)
     condition, a, b = rng.random(three[0]) < 0.5, rng.standard_normal(three[1]), rng.standard_normal(three[2])
     y = mr.where(mr.tensor(condition), mr.tensor(a), mr.tensor(b))
-    np.testing.assert_array_equal(y.data, np.where(condition, a, b))
+    np.testing.assert_array_equal(y.array, np.where(condition, a, b))
     check_gradient(lambda x, y: mr.where(condition, x, y), a, b)
     check_gradient(lambda x: mr.where(mr.tensor(condition), x, 2.0), a)
     check_gradient(lambda x: mr.where(condition, 2, x), b)
@@ -109,7 +109,7 @@ def test_sigmoid_keeps_its_digits_and_does_not_overflow(dtype):
     y = x.sigmoid()
     expected = np.exp(np.array([-np.inf, -80, -20, np.log(0.5), 0, 0]))
     assert y.dtype == dtype
-    np.testing.assert_allclose(y.data, expected, rtol=1e-6)
+    np.testing.assert_allclose(y.array, expected, rtol=1e-6)
     y.backward(np.ones(6, dtype))
     np.testing.assert_allclose(x.grad[1:4], [np.exp(-80), np.exp(-20), 0.25], rtol=1e-6)
     assert np.isfinite(x.grad).all()
@@ -128,7 +128,7 @@ def test_a_single_value_is_still_a_tensor(shape, name):
     x = mr.zeros(*shape, requires_grad=True)
     y = getattr(x, name)()
     (y * y + y).backward(np.ones(shape, np.float32))
-    for a in (y.data, x.grad):
+    for a in (y.array, x.grad.array):
         assert type(a) is np.ndarray and a.shape == shape and a.dtype == np.float32
 
 
@@ -137,7 +137,7 @@ def test_clamp_by_tensors(shapes, seed):
     rng = np.random.default_rng(seed)
     a, low, high = (rng.integers(-3, 4, shape) + third / 3 for third, shape in enumerate(shapes))  # no ties
     y = mr.tensor(a).clamp(mr.tensor(low), mr.tensor(high))
-    np.testing.assert_array_equal(y.data, np.minimum(np.maximum(a, low), high))
+    np.testing.assert_array_equal(y.array, np.minimum(np.maximum(a, low), high))
     check_gradient(lambda x, low, high: x.clamp(low, high), a, low, high)
     check_gradient(lambda x, low: x.clamp(min=low), a, low)
     check_gradient(lambda x, high: x.clamp(max=high), a, high)
@@ -155,13 +155,13 @@ def test_masked_fill(shapes, seed):
     rng = np.random.default_rng(seed)
     a, mask = rng.standard_normal(shapes[0]), rng.random(shapes[1]) < 0.5
     expected = np.where(mask, 7.0, a)
-    np.testing.assert_array_equal(mr.tensor(a).masked_fill(mr.tensor(mask), 7).data, expected)
+    np.testing.assert_array_equal(mr.tensor(a).masked_fill(mr.tensor(mask), 7).array, expected)
     check_gradient(lambda x, value: x.masked_fill(mr.tensor(mask), value), a, np.array(7.0))
 
 
 def test_masked_fill_says_what_it_takes():
     x, mask = mr.tensor([1, 2]), mr.tensor([True, False])
-    assert x.masked_fill(mask, 0).data.tolist() == [0, 2] and x.masked_fill(mask, 0).dtype == np.int64
+    assert x.masked_fill(mask, 0).array.tolist() == [0, 2] and x.masked_fill(mask, 0).dtype == np.int64
     for wrong, message in (((x, 0), "mask"), ((mask, 0.5), "value that int64 cannot hold"), ((mask, x), "single real")):
         with pytest.raises(TypeError, match=f"masked_fill: got .*{message}"):
             x.masked_fill(*wrong)

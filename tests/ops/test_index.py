@@ -46,34 +46,34 @@ KEYS = {
 def plain(key):
     if isinstance(key, tuple):
         return tuple(plain(k) for k in key)
-    return key.data if isinstance(key, mr.Tensor) else key
+    return key.array if isinstance(key, mr.Tensor) else key
 
 
 @pytest.mark.parametrize("name", KEYS)
 def test_every_kind_of_key(name, rng):
     a, key = rng.standard_normal(SHAPE), KEYS[name]
-    np.testing.assert_array_equal(mr.tensor(a)[key].data, a[plain(key)])
+    np.testing.assert_array_equal(mr.tensor(a)[key].array, a[plain(key)])
     check_gradient(lambda x: x[key], a)
 
 
 @given(hnp.basic_indices(SHAPE, allow_newaxis=True, allow_ellipsis=True), seeds)
 def test_basic_keys(key, seed):
     a = np.random.default_rng(seed).standard_normal(SHAPE)
-    np.testing.assert_array_equal(mr.tensor(a)[key].data, a[key])
+    np.testing.assert_array_equal(mr.tensor(a)[key].array, a[key])
     check_gradient(lambda x: x[key], a, directions=1)
 
 
 @given(hnp.integer_array_indices(SHAPE), seeds)
 def test_integer_array_keys(key, seed):
     a = np.random.default_rng(seed).standard_normal(SHAPE)
-    np.testing.assert_array_equal(mr.tensor(a)[key].data, a[key])
+    np.testing.assert_array_equal(mr.tensor(a)[key].array, a[key])
     check_gradient(lambda x: x[key], a, directions=1)
 
 
 @given(hnp.arrays(bool, st.integers(0, 3).map(lambda n: SHAPE[:n])), seeds)
 def test_boolean_keys(key, seed):
     a = np.random.default_rng(seed).standard_normal(SHAPE)
-    np.testing.assert_array_equal(mr.tensor(a)[key].data, a[key])
+    np.testing.assert_array_equal(mr.tensor(a)[key].array, a[key])
     check_gradient(lambda x: x[key], a, directions=1)
 
 

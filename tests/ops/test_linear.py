@@ -14,7 +14,7 @@ from minires.nn import functional as F
 def test_gradient_with_any_leading_axes(leading, n_in, n_out, seed):
     rng = np.random.default_rng(seed)
     x, w, b = (rng.standard_normal(s) for s in ((*leading, n_in), (n_out, n_in), n_out))
-    np.testing.assert_allclose(F.linear(mr.tensor(x), mr.tensor(w), mr.tensor(b)).data, x @ w.T + b, atol=1e-12)
+    np.testing.assert_allclose(F.linear(mr.tensor(x), mr.tensor(w), mr.tensor(b)).array, x @ w.T + b, atol=1e-12)
     check_gradient(F.linear, x, w, b)
     check_gradient(F.linear, x, w)
 

@@ -111,4 +111,4 @@ def test_a_linear_layer_of_nothing_is_its_bias(device):
     )
     y = F.linear(x, w, b)
     y.backward(kernels.to_device(np.ones((4, 2), np.float32), device))
-    assert np.array_equal(np.array(y.data), np.ones((4, 2))) and np.array(b.grad).tolist() == [4, 4]
+    assert np.array_equal(np.array(y.array), np.ones((4, 2))) and np.array(b.grad).tolist() == [4, 4]

@@ -27,7 +27,7 @@ def test_sum_and_mean(name, case, seed):
     shape, dim, keepdim = case
     a = np.random.default_rng(seed).standard_normal(shape)
     y = getattr(mr.tensor(a), name)(dim, keepdim)
-    np.testing.assert_allclose(y.data, getattr(np, name)(a, axis=dim, keepdims=keepdim), rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(y.array, getattr(np, name)(a, axis=dim, keepdims=keepdim), rtol=1e-14, atol=1e-14)
     check_gradient(lambda x: getattr(x, name)(dim=dim, keepdim=keepdim), a)
 
 
@@ -41,7 +41,7 @@ def test_var(case, seed, correction):
         assert not np.isfinite(y.data).any() and (count > 1 or np.isnan(y.data).all())
         return
     y = mr.tensor(a).var(dim, keepdim=keepdim, correction=correction)
-    np.testing.assert_allclose(y.data, a.var(axis=dim, keepdims=keepdim, ddof=correction), rtol=1e-12)
+    np.testing.assert_allclose(y.array, a.var(axis=dim, keepdims=keepdim, ddof=correction), rtol=1e-12)
     check_gradient(lambda x: x.var(dim, keepdim=keepdim, correction=correction), a)
 
 
@@ -49,8 +49,8 @@ def test_var_is_unbiased_unless_told_otherwise(rng):
     a = rng.standard_normal((3, 4))
     x = mr.tensor(a)
     for unbiased, ddof in ((True, 1), (False, 0)):
-        np.testing.assert_allclose(x.var(1, unbiased=unbiased).data, a.var(1, ddof=ddof))
-    np.testing.assert_allclose(x.var().data, a.var(ddof=1))
+        np.testing.assert_allclose(x.var(1, unbiased=unbiased).array, a.var(1, ddof=ddof))
+    np.testing.assert_allclose(x.var().array, a.var(ddof=1))
 
 
 @pytest.mark.parametrize("name", ["amax", "amin"])
@@ -59,7 +59,7 @@ def test_amax_and_amin(name, case, seed):
     shape, dim, keepdim = case
     a = apart(shape, seed)
     y = getattr(mr.tensor(a), name)(dim, keepdim)
-    np.testing.assert_array_equal(y.data, getattr(np, name)(a, dim, keepdims=keepdim))
+    np.testing.assert_array_equal(y.array, getattr(np, name)(a, dim, keepdims=keepdim))
     check_gradient(lambda x: getattr(x, name)(dim=dim, keepdim=keepdim), a)
 
 
@@ -69,12 +69,12 @@ def test_max_and_min(name, case, seed):
     shape, dim, keepdim = case
     a = apart(shape, seed)
     if not isinstance(dim, int):
-        np.testing.assert_array_equal(getattr(mr.tensor(a), name)().data, getattr(a, name)())
+        np.testing.assert_array_equal(getattr(mr.tensor(a), name)().array, getattr(a, name)())
         check_gradient(lambda x: getattr(x, name)(), a)
         return
     values, indices = getattr(mr.tensor(a), name)(dim, keepdim)
-    np.testing.assert_array_equal(values.data, getattr(a, name)(dim, keepdims=keepdim))
-    np.testing.assert_array_equal(indices.data, getattr(a, "arg" + name)(dim, keepdims=keepdim))
+    np.testing.assert_array_equal(values.array, getattr(a, name)(dim, keepdims=keepdim))
+    np.testing.assert_array_equal(indices.array, getattr(a, "arg" + name)(dim, keepdims=keepdim))
     assert indices.dtype == np.int64
     check_gradient(lambda x: getattr(x, name)(dim, keepdim=keepdim).values, a)
 
@@ -94,8 +94,8 @@ def test_amax_shares_a_tie_and_max_along_a_dim_takes_the_first():
     assert gradient(lambda x: x.max(1).values, tied) == [[0, 1, 0], [1, 0, 0]]
     assert gradient(lambda x: x.amin(1), tied) == [[1, 0, 0], [third] * 3]
     assert gradient(lambda x: x.min(1).values, tied) == [[1, 0, 0], [1, 0, 0]]
-    assert mr.tensor(tied).max(1).indices.data.tolist() == [1, 0] == mr.tensor(tied).argmax(1).data.tolist()
-    assert mr.tensor(tied).min(1).indices.data.tolist() == [0, 0] == mr.tensor(tied).argmin(1).data.tolist()
+    assert mr.tensor(tied).max(1).indices.array.tolist() == [1, 0] == mr.tensor(tied).argmax(1).array.tolist()
+    assert mr.tensor(tied).min(1).indices.array.tolist() == [0, 0] == mr.tensor(tied).argmin(1).array.tolist()
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "var", "amax", "amin", "max", "min"])
@@ -112,7 +112,7 @@ def test_a_dimension_named_twice():
 
 def test_dimensions_may_be_numpy_integers(rng):
     a = rng.standard_normal((2, 3))
-    np.testing.assert_allclose(mr.tensor(a).sum(np.int64(1)).data, a.sum(1))
+    np.testing.assert_allclose(mr.tensor(a).sum(np.int64(1)).array, a.sum(1))
 
 
 def test_nothing_to_reduce():
@@ -143,7 +143,7 @@ def test_std_is_the_root_of_the_variance(case, seed):
         assert np.isnan(mr.tensor(a).std(dim).data).all()
         return
     y = mr.tensor(a).std(dim, keepdim=keepdim)
-    np.testing.assert_allclose(y.data, a.std(axis=dim, keepdims=keepdim, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(y.array, a.std(axis=dim, keepdims=keepdim, ddof=1), rtol=1e-12)
     check_gradient(lambda x: x.std(dim, keepdim=keepdim), apart(shape, seed))
 
 
@@ -183,7 +183,7 @@ def test_prod_has_a_gradient_at_zeros_too(case, seed, zeros):
     a.flat[:zeros] = 0
     dim = dim[0] if isinstance(dim, tuple) else dim
     y = mr.tensor(a).prod(dim, keepdim)
-    np.testing.assert_allclose(y.data, a.prod(axis=dim, keepdims=keepdim))
+    np.testing.assert_allclose(y.array, a.prod(axis=dim, keepdims=keepdim))
     check_gradient(lambda x: x.prod(dim, keepdim), a)
 
 
@@ -192,7 +192,7 @@ def test_cumsum(case, seed):
     shape, dim, _ = case
     a = np.random.default_rng(seed).standard_normal(shape)
     dim = dim if isinstance(dim, int) else -1
-    np.testing.assert_array_equal(mr.tensor(a).cumsum(dim).data, a.cumsum(dim))
+    np.testing.assert_array_equal(mr.tensor(a).cumsum(dim).array, a.cumsum(dim))
     check_gradient(lambda x: x.cumsum(dim), a)
 
 
@@ -206,6 +206,6 @@ def test_products_and_running_sums_of_whole_numbers_are_int64():
 def test_the_mean_of_large_float16_numbers_does_not_overflow(dim):
     x = mr.tensor(np.full((3, 2000), 60_000, np.float16), requires_grad=True)
     y = x.mean(dim)
-    assert y.dtype == np.float16 and (y.data == 60_000).all()
+    assert y.dtype == np.float16 and (y.array == 60_000).all()
     y.backward(np.ones(y.shape, np.float16))
     assert x.grad.dtype == np.float16

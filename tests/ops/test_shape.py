@@ -28,7 +28,7 @@ def test_reshape_and_view(case, infer):
     if infer and sizes:
         sizes = [-1, *sizes[1:]]
     for f in (lambda x: x.reshape(*sizes), lambda x: x.view(tuple(sizes))):
-        np.testing.assert_array_equal(f(mr.tensor(a)).data, a.reshape(sizes))
+        np.testing.assert_array_equal(f(mr.tensor(a)).array, a.reshape(sizes))
         check_gradient(f, a)
 
 
@@ -37,8 +37,8 @@ def test_flatten(case):
     a, (start, end) = case
     start, end = sorted((start % a.ndim, end % a.ndim))
     expected = a.reshape(*a.shape[:start], math.prod(a.shape[start : end + 1]), *a.shape[end + 1 :])
-    np.testing.assert_array_equal(mr.tensor(a).flatten(start, end - a.ndim).data, expected)
-    np.testing.assert_array_equal(mr.flatten(mr.tensor(a), start, end).data, expected)
+    np.testing.assert_array_equal(mr.tensor(a).flatten(start, end - a.ndim).array, expected)
+    np.testing.assert_array_equal(mr.flatten(mr.tensor(a), start, end).array, expected)
     check_gradient(lambda x: x.flatten(start, end), a)
 
 
@@ -46,16 +46,16 @@ def test_flatten(case):
 def test_permute(case, negative):
     a, order = case
     order = [d - a.ndim if negative else d for d in order]
-    np.testing.assert_array_equal(mr.tensor(a).permute(*order).data, a.transpose(order))
+    np.testing.assert_array_equal(mr.tensor(a).permute(*order).array, a.transpose(order))
     check_gradient(lambda x: x.permute(order), a)
 
 
 @given(array_and(lambda shape: st.tuples(dims(shape), dims(shape))))
 def test_transpose(case):
     a, pair = case
-    np.testing.assert_array_equal(mr.tensor(a).transpose(*pair).data, np.swapaxes(a, *pair))
+    np.testing.assert_array_equal(mr.tensor(a).transpose(*pair).array, np.swapaxes(a, *pair))
     check_gradient(lambda x: x.transpose(*pair), a)
-    np.testing.assert_array_equal(mr.tensor(a).T.data, a.T)
+    np.testing.assert_array_equal(mr.tensor(a).T.array, a.T)
 
 
 @given(array_and(dims))
@@ -64,7 +64,7 @@ def test_squeeze_and_unsqueeze(case):
     stretched = np.expand_dims(a, dim)
     assert mr.tensor(stretched).squeeze().shape == tuple(n for n in a.shape if n != 1)
     assert mr.tensor(a).squeeze(dim).shape == (np.squeeze(a, dim) if a.shape[dim] == 1 else a).shape
-    np.testing.assert_array_equal(mr.tensor(a).unsqueeze(dim).data, stretched)
+    np.testing.assert_array_equal(mr.tensor(a).unsqueeze(dim).array, stretched)
     check_gradient(lambda x: x.unsqueeze(dim), a)
     check_gradient(lambda x: x.squeeze(dim), stretched)
 
@@ -75,7 +75,7 @@ def test_expand(case, front):
     a, choices = case
     sizes = [*front, *(3 if n == 1 and c == 3 else -1 if c == -1 else n for n, c in zip(a.shape, choices))]
     full = [*front, *(n if c == -1 else c for n, c in zip(a.shape, sizes[len(front) :]))]
-    np.testing.assert_array_equal(mr.tensor(a).expand(*sizes).data, np.broadcast_to(a, full))
+    np.testing.assert_array_equal(mr.tensor(a).expand(*sizes).array, np.broadcast_to(a, full))
     check_gradient(lambda x: x.expand(sizes), a)
 
 
@@ -87,7 +87,7 @@ def test_cat(shape, seed, lengths, data):
         sizes = list(shape)
         sizes[dim] = n
         parts.append(rng.standard_normal(sizes))
-    np.testing.assert_array_equal(mr.cat([mr.tensor(p) for p in parts], dim).data, np.concatenate(parts, dim))
+    np.testing.assert_array_equal(mr.cat([mr.tensor(p) for p in parts], dim).array, np.concatenate(parts, dim))
     check_gradient(lambda *xs: mr.cat(xs, dim=dim), *parts, directions=1)
 
 
@@ -95,7 +95,7 @@ def test_cat(shape, seed, lengths, data):
 def test_stack(case, count):
     a, dim = case
     parts = [a + i for i in range(count)]
-    np.testing.assert_array_equal(mr.stack([mr.tensor(p) for p in parts], dim).data, np.stack(parts, dim))
+    np.testing.assert_array_equal(mr.stack([mr.tensor(p) for p in parts], dim).array, np.stack(parts, dim))
     check_gradient(lambda *xs: mr.stack(xs, dim=dim), *parts, directions=1)
 
 
@@ -161,15 +161,15 @@ def test_arguments_that_make_no_sense(name):
 @given(array_and(lambda shape: st.lists(st.integers(0, 3), min_size=len(shape), max_size=len(shape) + 1), min_ndim=0))
 def test_repeat(case):
     a, times = case
-    np.testing.assert_array_equal(mr.tensor(a).repeat(*times).data, np.tile(a, times))
-    np.testing.assert_array_equal(mr.tensor(a).repeat(times).data, np.tile(a, times))
+    np.testing.assert_array_equal(mr.tensor(a).repeat(*times).array, np.tile(a, times))
+    np.testing.assert_array_equal(mr.tensor(a).repeat(times).array, np.tile(a, times))
     if math.prod(times):
         check_gradient(lambda x: x.repeat(*times), a)
 
 
 def test_repeat_copies_and_wants_a_number_for_each_dimension():
     x = mr.ones(2)
-    assert not np.shares_memory(x.repeat(1).data, x.data)
+    assert not np.shares_memory(x.repeat(1).array, x.array)
     with pytest.raises(ValueError, match=r"repeat: got 1 numbers for shape \(2, 2\)"):
         mr.ones(2, 2).repeat(2)
 
@@ -187,12 +187,12 @@ def test_split_chunk_narrow_unbind(case):
     ):
         assert isinstance(parts, tuple)
     for got, expected in zip(x.split(n, dim), cut, strict=True):
-        np.testing.assert_array_equal(got.data, expected)
+        np.testing.assert_array_equal(got.array, expected)
     chunks = x.chunk(n, dim)
     assert len(chunks) <= n and len({c.shape[dim] for c in chunks[:-1]}) <= 1
-    np.testing.assert_array_equal(mr.cat(chunks, dim).data, a)
-    np.testing.assert_array_equal(x.narrow(dim, side - 1, 1).data, np.take(a, [-1], dim))
-    np.testing.assert_array_equal(mr.stack(x.unbind(dim), dim).data, a)
+    np.testing.assert_array_equal(mr.cat(chunks, dim).array, a)
+    np.testing.assert_array_equal(x.narrow(dim, side - 1, 1).array, np.take(a, [-1], dim))
+    np.testing.assert_array_equal(mr.stack(x.unbind(dim), dim).array, a)
     check_gradient(lambda x: x.split(n, dim)[0] * 2 + x.chunk(-(-side // n), dim)[0].sum() + x.unbind(dim)[-1].sum(), a)
 
 
@@ -231,15 +231,15 @@ def test_gather_sort_argsort_topk(case, seed):
     x = mr.tensor(a)
     order = np.argsort(-a if descending else a, dim)
     values, indices = x.sort(dim, descending)
-    np.testing.assert_array_equal(indices.data, order)
-    np.testing.assert_array_equal(values.data, np.take_along_axis(a, order, dim))
-    np.testing.assert_array_equal(x.argsort(dim, descending).data, order)
+    np.testing.assert_array_equal(indices.array, order)
+    np.testing.assert_array_equal(values.array, np.take_along_axis(a, order, dim))
+    np.testing.assert_array_equal(x.argsort(dim, descending).array, order)
     k = max(1, a.shape[dim] - 1)
     top = x.topk(k, dim, largest=descending)
-    np.testing.assert_array_equal(top.values.data, values.narrow(dim, 0, k).data)
-    np.testing.assert_array_equal(top.indices.data, indices.narrow(dim, 0, k).data)
+    np.testing.assert_array_equal(top.values.array, values.narrow(dim, 0, k).array)
+    np.testing.assert_array_equal(top.indices.array, indices.narrow(dim, 0, k).array)
     picked = np.random.default_rng(seed).integers(0, a.shape[dim], a.shape)  # an entry may be picked twice
-    np.testing.assert_array_equal(x.gather(dim, mr.tensor(picked)).data, np.take_along_axis(a, picked, dim))
+    np.testing.assert_array_equal(x.gather(dim, mr.tensor(picked)).array, np.take_along_axis(a, picked, dim))
     check_gradient(lambda x: x.gather(dim, mr.tensor(picked)) + x.sort(dim, descending).values, a)
 
 
@@ -252,7 +252,7 @@ def test_equal_values_stay_in_order_and_nan_counts_as_the_largest():
 def test_clone_is_a_copy_with_a_gradient_and_contiguous_one_if_need_be(rng):
     a = rng.standard_normal((2, 3))
     x = mr.tensor(a)
-    assert not np.shares_memory(x.clone().data, x.data) and x.contiguous() is x
+    assert not np.shares_memory(x.clone().array, x.array) and x.contiguous() is x
     turned = x.T.contiguous()
-    assert turned.data.flags.c_contiguous and not np.shares_memory(turned.data, x.data)
+    assert turned.array.flags.c_contiguous and not np.shares_memory(turned.array, x.array)
     check_gradient(lambda x: x.clone() + x.T.contiguous().T, a)

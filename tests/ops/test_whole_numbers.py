@@ -23,8 +23,8 @@ def test_the_smallest_is_the_smallest(dtype):
     x = mr.tensor(np.array([[0, 5, 9], [info.max, info.min, 7]], dtype))
     for dim, values, indices in ((1, [0, info.min], [0, 1]), (0, [0, min(5, info.min), 7], [0, int(info.min < 5), 1])):
         found = x.min(dim)
-        assert found.values.dtype == dtype and found.values.data.tolist() == values
-        assert found.indices.data.tolist() == indices
+        assert found.values.dtype == dtype and found.values.array.tolist() == values
+        assert found.indices.array.tolist() == indices
     assert x.min().item() == x.amin().item() == info.min and x.max().item() == info.max
 
 
@@ -32,7 +32,7 @@ def test_the_gradient_of_min_goes_to_the_first_smallest():
     x = mr.tensor(np.array([[3.0, 1.0, 1.0], [np.inf, -np.inf, 0.0]]), requires_grad=True)
     values, indices = x.min(1)
     values.backward(np.array([2.0, 3.0]))
-    assert values.data.tolist() == [1, -np.inf] and indices.data.tolist() == [1, 1]
+    assert values.array.tolist() == [1, -np.inf] and indices.array.tolist() == [1, 1]
     assert x.grad.tolist() == [[0, 2, 0], [0, 3, 0]]
 
 
@@ -40,7 +40,7 @@ def test_the_gradient_of_min_goes_to_the_first_smallest():
 def test_sums_are_int64(dtype):
     x = mr.tensor(np.ones((2, 3), dtype))
     for total in (x.sum(), x.sum(0), x.sum((0, 1), keepdim=True), x.sum(())):
-        assert total.dtype == np.int64 and total.data.sum() == 6
+        assert total.dtype == np.int64 and total.array.sum() == 6
     assert (x.sum() - 10).item() == -4
 
 
@@ -51,7 +51,7 @@ def test_functions_with_fractional_results_give_float32(dtype):
     for name, values in expected.items():
         y = getattr(x, name)()
         assert y.dtype == np.float32
-        np.testing.assert_allclose(y.data, values, rtol=1e-6)
+        np.testing.assert_allclose(y.array, values, rtol=1e-6)
     for y in (x / 2, x / x.sum(), 1 / (x + 1), x + 0.5, x**0.5, x.exp()):
         assert y.dtype == np.float32
 
@@ -76,7 +76,7 @@ def test_two_types_meet_in_the_smallest_that_holds_both(a, b, common):
     one = mr.tensor([True, False])
     for z in (x + y, y * x, mr.maximum(x, y), mr.where(one, x, y), mr.cat([x, y]), mr.stack([y, x])):
         assert z.dtype == common
-    assert ((x + y).data == [2, 1]).all() and mr.cat([x, y]).data.tolist() == [1, 0, 1, 1]
+    assert ((x + y).array == [2, 1]).all() and mr.cat([x, y]).array.tolist() == [1, 0, 1, 1]
 
 
 def test_no_whole_type_holds_uint64_and_int64():
@@ -99,13 +99,13 @@ def test_a_single_value_counts_like_a_number():
     ):
         with pytest.raises(OverflowError, match=r"(add|maximum|where): got a .* that uint8 cannot hold; convert"):
             f()
-    assert (x < 300).data.all() and not (x < -1).data.any()
+    assert (x < 300).array.all() and not (x < -1).array.any()
 
 
 def test_powers():
     n, b = whole(2, 3), mr.tensor([True, False])
     assert (
-        (b**2).dtype == (2**b).dtype == np.int64 and (b**2).data.tolist() == [1, 0] and (2**b).data.tolist() == [2, 1]
+        (b**2).dtype == (2**b).dtype == np.int64 and (b**2).array.tolist() == [1, 0] and (2**b).array.tolist() == [2, 1]
     )
     assert (b ** whole(2, 0, dtype=np.uint8)).dtype == np.uint8
     assert (n**0.5).dtype == (0.5**n).dtype == np.float32
@@ -125,7 +125,7 @@ REFUSED = {
     "linear": lambda x: F.linear(mr.ones(2), x[None]),
     "conv2d": lambda x: F.conv2d(mr.ones(1, 1, 2, 2), x[None, None, None]),
     "batch_norm: got weight": lambda x: F.batch_norm(mr.ones(3, 2), None, None, x, training=True),
-    "batch_norm: got running_var": lambda x: F.batch_norm(mr.ones(3, 2), np.zeros(2), x.data, training=True),
+    "batch_norm: got running_var": lambda x: F.batch_norm(mr.ones(3, 2), np.zeros(2), x.array, training=True),
 }  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_what_needs_numbers_refuses_bools(f):
 
 def test_bools_add_and_multiply_as_truth_values():
     a, b = mr.tensor([True, True]), mr.tensor([True, False])
-    assert (a + b).data.tolist() == [True, True] and (a * b).data.tolist() == [True, False]
+    assert (a + b).array.tolist() == [True, True] and (a * b).array.tolist() == [True, False]
     assert (a + b).dtype == (a * b).dtype == np.bool_ and (a + 1).dtype == np.int64
 
 
@@ -177,7 +177,7 @@ def test_an_op_of_ones_own_may_say_what_it_takes():
         def forward(self, x):
             return x
 
-    assert mr.apply(Halve, whole(1, 2, dtype=np.int8)).data.tolist() == [0.5, 1]
+    assert mr.apply(Halve, whole(1, 2, dtype=np.int8)).array.tolist() == [0.5, 1]
     with pytest.raises(TypeError, match="fussy: got an input of dtype int64, expected floating point"):
         mr.apply(Fussy, whole(1))
 

@@ -220,15 +220,15 @@ def test_inside_no_grad_and_with_numbered_inputs():
 def test_module_is_left_exactly_as_it_was():
     mr.manual_seed(0)
     block = models.ResidualBlock(2, 3)
-    block.conv1.weight.grad = np.ones_like(block.conv1.weight.data)
+    block.conv1.weight.grad = np.ones_like(block.conv1.weight.array)
     block.conv2.weight.requires_grad_(False)
-    arrays = {name: p.data for name, p in block.named_parameters()}
+    arrays = {name: p.array for name, p in block.named_parameters()}
     buffers = {name: (b, np.array(b)) for name, b in block.named_buffers()}
     state, grad = block.state_dict(), block.conv1.weight.grad
     random = mr.random.get_state()
     report = gradcheck(block, np.random.default_rng(0).standard_normal((3, 2, 4, 4)))
     assert {m.input for m in report.measurements} == {0, *arrays}
-    assert all(p.data is arrays[name] for name, p in block.named_parameters())
+    assert all(p.array is arrays[name] for name, p in block.named_parameters())
     for name, b in block.named_buffers():
         assert b is buffers[name][0]
         np.testing.assert_array_equal(b, buffers[name][1])
@@ -370,7 +370,7 @@ def test_check_that_proves_nothing_warns():
         (lambda: gradcheck(F.relu, X, only="y"), ValueError, "only='y'; there are 'input'"),
         (lambda: gradcheck(F.relu, np.arange(3)), ValueError, "no floating-point input"),
         (lambda: gradcheck(F.relu, X * np.nan), ValueError, "NaN or Inf in input"),
-        (lambda: gradcheck(lambda x: x.data, X), TypeError, "returned a ndarray"),
+        (lambda: gradcheck(lambda x: x.array, X), TypeError, "returned a ndarray"),
         (lambda: gradcheck(lambda x: x * np.inf, X), ValueError, "NaN or Inf among them"),
         (lambda: gradcheck(F.relu, X, directions=0), ValueError, "directions=0"),
     ],
@@ -472,7 +472,7 @@ def test_clipping_is_found_far_above_the_usual_sizes(limit):
 
 def test_float32_layer_around_a_function_is_checked_in_float64_and_left_as_it_was():
     layer, x = nn.Linear(4, 2), mr.tensor(X.astype(np.float32))
-    weight = layer.weight.data
+    weight = layer.weight.array
 
     class Holder:
         inner = None
@@ -487,7 +487,7 @@ def test_float32_layer_around_a_function_is_checked_in_float64_and_left_as_it_wa
     for f in (lambda a: layer(a), lambda a: layers[0](a).tanh(), holder.run, lambda a: a @ layer.weight.permute(1, 0)):
         for given in (X, x):
             assert gradcheck(f, given)
-            assert layer.weight.data is weight and weight.dtype == np.float32
+            assert layer.weight.array is weight and weight.dtype == np.float32
 
 
 def test_float32_that_cannot_be_found_is_told_with_what_to_do():

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 @given(strategies.legal_calls())
 @settings(max_examples=100)
 def test_legal_calls_have_right_gradients(call):
-    assert np.isfinite(call().data).all()
+    assert np.isfinite(call().array).all()
     gradcheck(call.of, *call.arrays)
 
 

@@ -71,7 +71,7 @@ def block_sizes(model: Any, x: np.ndarray) -> np.ndarray:
     sizes = []
     for stage in (model.layer1, model.layer2, model.layer3):
         for block in stage:
-            sizes.append(h.data.size)
+            sizes.append(h.array.size)
             h = block(h)
     return np.array(sizes, np.float64)
 

@@ -51,7 +51,7 @@ def known_mistakes(block: models.ResidualBlock, x: Tensor) -> list[tuple[str, np
         projected = block.downsample[0](x)
         mistakes += [("the projection's batch norm is missing", F.relu(branch + projected)),
                      ("a ReLU stands behind the projection", F.relu(branch + F.relu(shortcut)))]  # fmt: skip
-    return [(words, y.data) for words, y in mistakes]
+    return [(words, y.array) for words, y in mistakes]
 
 
 def parameters(shape: Shape) -> Check:
@@ -91,10 +91,10 @@ def computes(shape: Shape, what: str, training: bool = True, image: Sequence[int
         g = rng.standard_normal(y.shape)
         y.backward(g)
         right = {name: np.array(p.grad) for name, p in block.named_parameters()}
-        found = learner.drive("block", sizes, weights, x.data, g, training=training)
+        found = learner.drive("block", sizes, weights, x.array, g, training=training)
         title = f"ResidualBlock{sizes} in {'training' if training else 'evaluation'}"
         mistakes = known_mistakes(block, x)
-        judge(f"{title}, output", found["y"], y.data, mistakes)
+        judge(f"{title}, output", found["y"], y.array, mistakes)
         if what == "output":
             return
         if found["x"] is None:
@@ -110,8 +110,8 @@ def gradient_mistakes(block: models.ResidualBlock, x: Tensor, g: np.ndarray) -> 
     """The gradients of x by the branch alone, and by the shortcut alone."""
     ways = []
     for words, part in (("shortcut's", block.branch), ("branch's", block.shortcut)):
-        leaf = Tensor(x.data, requires_grad=True)
-        mask = F.relu(block.branch(leaf) + block.shortcut(leaf)).data > 0
+        leaf = Tensor(x.array, requires_grad=True)
+        mask = F.relu(block.branch(leaf) + block.shortcut(leaf)).array > 0
         part(leaf).backward(g * mask)
         ways.append((f"the {words} gradient is missing: was it detached, or made under no_grad?", leaf.grad))
     return ways

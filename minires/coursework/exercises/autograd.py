@@ -34,9 +34,10 @@ def order(output):
 def backward(output, grad_output):
     """Add to ``.grad`` of every leaf behind ``output`` the gradient of Σ grad_output·output.
 
-    output: a tensor. grad_output: an array of its shape. A leaf's .grad is None at first, and an array afterwards; if
-    it is an array already, the new gradient is added. An input that was broadcast gets a gradient that is too large:
-    ``sum_to(gradient, shape)`` sums it to the shape of the input, which is ``op.input_specs[i][0]`` for input i.
+    output: a tensor. grad_output: an array of its shape. Ops take and return arrays; a leaf's .grad is None at first,
+    and a tensor, ``mr.Tensor(gradient)``, afterwards; if it is one already, the new gradient is added. An input that
+    was broadcast gets a gradient that is too large: ``sum_to(gradient, shape)`` sums it to the shape of the input,
+    which is ``op.input_specs[i][0]`` for input i.
     """
     raise NotImplementedError('part "walk"')
 

@@ -1,9 +1,8 @@
 """Reference solution."""
 
-import numpy as np
-
 from minires.ops import Op
 from minires.ops.arithmetic import sum_to
+from minires.tensor import Tensor
 
 
 def order(output):
@@ -39,4 +38,4 @@ def backward(output, grad_output):
             if isinstance(source, Op):
                 totals[source] = totals[source] + grad if source in totals else grad
             else:
-                source.grad = np.array(grad) if source.grad is None else source.grad + grad
+                source.grad = Tensor(grad.copy()) if source.grad is None else source.grad + grad

@@ -28,7 +28,7 @@ def fork_norms(model, x, y):
     blocks, tensors = through(model, x, y)
     found = []
     for block, start, end in zip(blocks, tensors, tensors[1:]):
-        left, right = (Tensor(start.data, requires_grad=True) for _ in range(2))
+        left, right = (Tensor(start.array, requires_grad=True) for _ in range(2))
         mr.relu(block.branch(left) + block.shortcut(right)).backward(end.grad)
         found.append((float(np.linalg.norm(right.grad)), float(np.linalg.norm(left.grad))))
     return found
