@@ -40,7 +40,9 @@ def whole(function: str, x: Any) -> int:
 
 def flag(function: str, name: str, x: Any) -> bool:
     """A truth value. Raises TypeError for anything but True and False, or a number, as Python takes one for another."""
-    if not isinstance(x, bool | np.bool_ | int | float | None):
+    if type(x) is bool:
+        return x
+    if not isinstance(x, np.bool_ | int | float | None):
         raise TypeError(f"{function}: got {name}={x!r:.60}; expected True or False")
     return bool(x)
 

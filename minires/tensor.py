@@ -391,9 +391,10 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
 
     # comparisons: no gradient
     def _compare(self, function: str, compare: Callable, other: Any) -> Any:
-        other = _plain(other)
+        if not isinstance(other, Tensor):
+            other = _plain(other)
         if isinstance(other, Tensor):
-            if other.shape != self.shape:
+            if other.array.shape != self.array.shape:
                 check_broadcast(function, self, other)
             return Tensor(compare(self.array, other.array))
         return Tensor(compare(self.array, other)) if isinstance(other, int | float) else NotImplemented

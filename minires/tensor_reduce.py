@@ -116,9 +116,11 @@ class Reductions:
     def _first(self, kernel, dim, keepdim):
         if self.dtype.kind == "b":
             raise TypeError(f"{kernel}: got a bool tensor; convert it first: x.long()")
-        reduce.check_keepdim(kernel, keepdim)
+        if type(keepdim) is not bool:
+            reduce.check_keepdim(kernel, keepdim)
         dim = None if dim is None else reduce.axis_of(kernel, self.ndim, dim)
-        reduce.check_not_empty(kernel, self.shape, range(self.ndim) if dim is None else (dim,) * (self.ndim > 0))
+        if not self.array.size:
+            reduce.check_not_empty(kernel, self.shape, range(self.ndim) if dim is None else (dim,))
         return self.wrap(getattr(kernels.of(self.array), kernel)(self.array, dim, keepdim))
 
     # truth values

@@ -378,15 +378,17 @@ def _reduced(losses: Tensor, reduction: str, normaliser: Any) -> Tensor:
         mean = total / Tensor(normaliser.astype(total.dtype))  # it stays there: a captured step runs the same kernels
     else:
         mean = total / (float(normaliser) or math.nan)
-    return mean.to(losses.dtype)
+    return mean if mean.dtype == losses.dtype else mean.to(losses.dtype)
 
 
 def _as_tensor(function: str, name: str, x: Any) -> Tensor:
     """A tensor of a target or weight, which may be an array or a list. Raises TypeError for anything else."""
-    if not isinstance(x, Tensor | np.ndarray | list | tuple | int | float):
+    if isinstance(x, Tensor):
+        return x
+    if not isinstance(x, np.ndarray | list | tuple | int | float):
         raise TypeError(f"{function}: got a {type(x).__name__} as {name}; expected a Tensor, made with tensor(x)")
     try:
-        return x if isinstance(x, Tensor) else tensor(x)
+        return tensor(x)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{function}: got a {name} that is no tensor and makes none: {error}") from None
 
@@ -450,9 +452,7 @@ def _one_hot_targets(
             "Labels that start at 1 need target - 1"
         )
     weights = kept if weight is None else kept * wide(weight.array)[np.where(kept, indices, 0)]
-    nothing = not kernels.device_of(indices).capturing and not kept.any()
-    return (
-        kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index),
-        weights,
-        None if nothing else weights.sum(),
-    )
+    total = weights.sum()
+    if not kernels.device_of(indices).capturing and total == 0 and not kept.any():
+        total = None
+    return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights, total

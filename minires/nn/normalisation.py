@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arguments import flag, number, whole
+from ..arguments import flag, number, sizes
 from ..ops import batchnorm
 from ..ops.op import wide
 from ..state import state
@@ -76,7 +76,7 @@ def group_norm(
     x = _standardised(groups, (2,), eps).reshape(input.shape)
     channels = input.shape[1:2]
     y = _affine("group_norm", x, weight, bias, channels, (*channels, *(1,) * (input.ndim - 2)))
-    return y.to(input.dtype)
+    return y if y.dtype == input.dtype else y.to(input.dtype)
 
 
 def layer_norm(
@@ -92,12 +92,12 @@ def layer_norm(
     """
     check_input("layer_norm", input)
     eps = number("layer_norm", "eps", eps)
-    shape = normalized_shape if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
-    shape = tuple([whole("layer_norm", n) for n in shape])
+    shape = sizes("layer_norm", normalized_shape)
     if not shape or input.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: got normalized_shape {shape} for input {input.shape}; expected its last sizes")
     x = _standardised(input, tuple(range(-len(shape), 0)), eps)
-    return _affine("layer_norm", x, weight, bias, shape, shape).to(input.dtype)
+    y = _affine("layer_norm", x, weight, bias, shape, shape)
+    return y if y.dtype == input.dtype else y.to(input.dtype)
 
 
 def instance_norm(

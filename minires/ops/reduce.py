@@ -129,7 +129,8 @@ class Amax(Reduce):
 
     def forward(self, x, axis=None, keepdims=False, of_nan=False):
         self.setup(x, axis, keepdims)
-        check_not_empty(self.name.lower(), x.shape, self.axes)
+        if not x.size:
+            check_not_empty(self.name.lower(), x.shape, self.axes)
         y = getattr(kernels.of(x), self.extreme)(x, self.axes, keepdims=True)
         self.attained = (x == y) | ((x != x) & (y != y)) if of_nan else x == y
         return y if keepdims else y.squeeze(self.axes)
@@ -155,7 +156,8 @@ class Max(Reduce):
         self.setup(x, axis_of(self.name.lower(), x.ndim, axis), keepdims)
         if not x.ndim:
             return x.copy()
-        check_not_empty(self.name.lower(), x.shape, self.axes)
+        if not x.size:
+            check_not_empty(self.name.lower(), x.shape, self.axes)
         self.first = getattr(kernels.of(x), self.place)(x, self.axes[0], keepdims=True)
         y = np.take_along_axis(x, self.first, self.axes[0])
         return y if keepdims else y.squeeze(self.axes)
