@@ -41,6 +41,7 @@ from .creation import (
     zeros_like,
 )
 from .einsum import einsum
+from .export import export_onnx
 from .functions import (
     abs,
     add,
@@ -176,6 +177,7 @@ __all__ = [
     "exact",
     "exp",
     "eye",
+    "export_onnx",
     "flatten",
     "flip",
     "float16",

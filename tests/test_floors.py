@@ -11,7 +11,8 @@ FLOORS = """
     | checks state writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor
     | creation einsum functions recompute cuda | nn
-    | data models optim | train | flow | minires | testing lesson | coursework experiments | commands | __main__
+    | data models optim | train | flow | export | minires | testing lesson | coursework experiments | commands
+    | __main__
 """
 FOLDER = Path(minires.__file__).parent
 MODULES = {".".join(path.relative_to(FOLDER.parent).with_suffix("").parts): path for path in FOLDER.rglob("*.py")}
