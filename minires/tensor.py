@@ -130,7 +130,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
         if type(data) is not np.ndarray:
-            data = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
+            data = _numbers(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
         self.array, self.requires_grad, self.op = data, requires_grad, op
@@ -144,7 +144,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
 
     @data.setter
     def data(self, data: Any) -> None:
-        self.array = data if type(data) is np.ndarray else _plain_array(data)
+        self.array = data if type(data) is np.ndarray else _numbers(data)
 
     @property
     def grad(self) -> "Tensor | None":
@@ -474,6 +474,17 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     def __getitem__(self, key):
         keys = key if isinstance(key, tuple) else (key,)
         return apply(shape.Index, self, key=tuple([k.array if isinstance(k, Tensor) else k for k in keys]))
+
+
+def _numbers(data):
+    """What a Tensor holds of anything but a NumPy array. Raises TypeError for what is no number."""
+    try:
+        array = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"Tensor: got {data!r:.60}, of which NumPy makes no array of numbers: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"Tensor: got {data!r:.60}; expected numbers")
+    return array
 
 
 def _plain_array(data):
