@@ -131,8 +131,9 @@ class Softmax(Op):
         return self.y
 
     def backward(self, grad_output):
-        inner = kernels.of(grad_output).reduce_sum(grad_output * self.y, self.axes, keepdims=True)
-        return self.y * (grad_output - inner)
+        g, y = wide(grad_output), wide(self.y)
+        inner = kernels.of(g).reduce_sum(g * y, self.axes, keepdims=True)
+        return (y * (g - inner)).astype(grad_output.dtype, copy=False)
 
 
 class LogSoftmax(Op):
@@ -151,5 +152,6 @@ class LogSoftmax(Op):
         return self.y
 
     def backward(self, grad_output):
-        total = kernels.of(grad_output).reduce_sum(grad_output, self.axes, keepdims=True)
-        return grad_output - np.exp(self.y) * total
+        g = wide(grad_output)
+        total = kernels.of(g).reduce_sum(g, self.axes, keepdims=True)
+        return (g - np.exp(wide(self.y)) * total).astype(grad_output.dtype, copy=False)
