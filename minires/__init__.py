@@ -122,6 +122,7 @@ from .functions import (
 )
 from .installed import warn_of_other_package
 from .kernels import exact
+from .nn.weights import load_weights, save_weights
 from .ops import Op
 from .random import manual_seed
 from .recompute import checkpoint
@@ -206,6 +207,7 @@ __all__ = [
     "kernels",
     "le",
     "linspace",
+    "load_weights",
     "log",
     "log1p",
     "log_softmax",
@@ -249,6 +251,7 @@ __all__ = [
     "reshape",
     "round",
     "rsqrt",
+    "save_weights",
     "set_grad_enabled",
     "set_num_threads",
     "sigmoid",

@@ -7,7 +7,7 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas | files threads random installed norms hooks | cuda_on_cpu | kernels | ops | arguments dtypes
+    blas | files npz threads random installed norms hooks | cuda_on_cpu | kernels | ops | arguments dtypes
     | checks state writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor
     | creation einsum functions recompute cuda | nn
