@@ -8,6 +8,7 @@ used the memory is in `minires.writes`.
 import numpy as np
 
 from . import kernels
+from .arguments import number
 from .ops.shape import BASIC, position
 from .random import generator
 from .state import current
@@ -68,10 +69,12 @@ class InPlace:
 
     def normal_(self, mean=0.0, std=1.0):
         """Draw every entry from a normal distribution."""
+        mean, std = number("normal_", "mean", mean), number("normal_", "std", std)
         return _put("normal_", self, ..., mean + std * generator().standard_normal(self.shape, np.float64))
 
     def uniform_(self, low=0.0, high=1.0):
         """Draw every entry uniformly from [low, high)."""
+        low, high = number("uniform_", "low", low), number("uniform_", "high", high)
         return _put("uniform_", self, ..., low + (high - low) * generator().random(self.shape, np.float64))
 
 
