@@ -12,7 +12,10 @@ class RemovableHandle:
 
     def remove(self) -> None:
         """Take the hook away; calling this twice does no harm."""
-        setattr(self.owner, self.name, tuple(hook for hook in getattr(self.owner, self.name) if hook is not self.hook))
+        left = tuple(hook for hook in getattr(self.owner, self.name) if hook is not self.hook)
+        setattr(self.owner, self.name, left)
+        if not left and self.name in getattr(self.owner, "__dict__", ()):
+            delattr(self.owner, self.name)  # as it was before there was a hook
 
     def __enter__(self) -> Self:
         return self

@@ -142,7 +142,7 @@ class Module:
         ``with_kwargs=True``: call ``hook(module, args, kwargs)``, which returns None or (args, kwargs).
         ``prepend=True``: before the existing hooks. Returns a handle with ``remove()``, and for ``with``.
         """
-        return RemovableHandle(self, Hook(hook, True, with_kwargs), "_hooks", prepend)
+        return RemovableHandle(self, Hook(hook, "before", with_kwargs), "_hooks", prepend)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
@@ -159,7 +159,32 @@ class Module:
         ...     y = layer(mr.ones(4, 3))
         (4, 3) -> (4, 2)
         """
-        return RemovableHandle(self, Hook(hook, False, with_kwargs, always_call), "_hooks", prepend)
+        return RemovableHandle(self, Hook(hook, "after", with_kwargs, always_call), "_hooks", prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` whenever backward has passed the module.
+
+        Both are tuples: the gradients of the positional inputs and of the outputs, Tensors, None where there is none. A
+        tuple returned replaces grad_input. That is what the module itself sends back; if its input also goes to a skip,
+        the skip's share is not in it. `minires.flow.recording` shows both, and all other edges, without hooks.
+        ``prepend=True``: before the existing hooks. Returns a handle with ``remove()``, and for ``with``.
+
+        >>> import minires as mr
+        >>> layer, x = mr.nn.Linear(3, 2), mr.ones(4, 3, requires_grad=True)
+        >>> def show(module, grad_input, grad_output):
+        ...     print(grad_output[0].shape, "->", grad_input[0].shape)
+        >>> with layer.register_full_backward_hook(show):
+        ...     (layer(x).sum() + x.sum()).backward()
+        (4, 2) -> (4, 3)
+        """
+        return RemovableHandle(self, Hook(hook, "back out"), "_hooks", prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_output)`` before backward enters the module; a tuple returned replaces grad_output.
+
+        See `register_full_backward_hook`; `minires.flow.recording` shows the gradients without hooks.
+        """
+        return RemovableHandle(self, Hook(hook, "back in"), "_hooks", prepend)
 
     # ── walking ──
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
