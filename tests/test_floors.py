@@ -7,7 +7,7 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas | files threads random installed norms hooks | cuda_on_cpu | kernels | ops | dtypes | checks state writes
+    blas | files threads random installed norms hooks missing | cuda_on_cpu | kernels | ops | dtypes | checks state writes
     | autograd | tensor_in_place tensor_names tensor_shape | tensor | creation functions recompute cuda | nn
     | data models optim | train | flow | minires | testing lesson | coursework experiments | commands | __main__
 """

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..creation import stack, tensor
+from ..missing import not_offered
 from ..ops import conv, elementwise, linear as linear_op, loss, pool, shape
 from ..random import generator
 from ..tensor import Tensor, apply
@@ -385,3 +386,7 @@ def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> T
             return losses.sum() / Tensor(normaliser.astype(losses.dtype))
         return losses.sum() / float(normaliser)
     raise ValueError(f'{function}: got reduction={reduction!r}; expected "mean", "sum" or "none"')
+
+
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.nn.functional", name)

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from .. import kernels
 from ..hooks import RemovableHandle
+from ..missing import WAYS, not_offered
 from ..state import scope, state
 from ..tensor import Tensor
 from ..writes import wrote
@@ -28,6 +29,12 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        missing, unexpected = self
+        if not (missing or unexpected):
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={missing}, unexpected_keys={unexpected})"
 
 
 class _Running(threading.local):
@@ -71,9 +78,15 @@ class Module:
             )
         self.__dict__[name] = value
 
-    if TYPE_CHECKING:  # a model's attributes are known only when it runs
-
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        """An attribute that Python has not found, or that somebody asks for by this name, as some networks do."""
+        if name in self.__dict__:
+            return self.__dict__[name]
+        if f"Module.{name}" in WAYS:
+            raise not_offered("Module", name, self)
+        error = AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        error.name, error.obj = name, self
+        raise error
 
     def __delattr__(self, name: str) -> None:
         if name not in self.__dict__:
@@ -282,13 +295,20 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(self, target: Any) -> Self:
+    def to(self, target: Any = None, dtype: Any = None, non_blocking: Any = False, *, device: Any = None) -> Self:
         """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves integers alone.
+
+        ``to("gpu", float64)`` does both; ``non_blocking`` has no effect.
 
         An optimiser that has taken steps keeps its state where it was: move the model first, then build the optimiser.
         Raises TypeError for a dtype that is not floating point, ValueError for an unknown target, RuntimeError for a
         device that cannot be used here.
         """
+
+        if dtype is not None or device is not None:
+            for one in (device, target, dtype):
+                self if one is None else self.to(one)
+            return self
 
         def convert(array: Any) -> Any:
             converted = Tensor(array).to(target).array
@@ -306,6 +326,10 @@ class Module:
                     array = convert(_array(buffer))
                     setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         return self
+
+    def half(self) -> Self:
+        """To float16, in place."""
+        return self.to(np.float16)
 
     def double(self) -> Self:
         """To float64, in place."""
