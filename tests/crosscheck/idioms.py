@@ -358,7 +358,7 @@ out = up(x)
 """),
     Idiom("leaky ReLU, in place", f"{EXAMPLES} dcgan/main.py", """
 net = fixed(nn.Sequential(nn.Conv2d(3, 4, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)))
-out = net(x)
+out = net(x + 0.0123)
 """),
     Idiom("swish by hand", f"{KUANGLIU} models/efficientnet.py", """
 def swish(x):
