@@ -33,6 +33,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .export import export_onnx
 from .functions import (
     abs,
     add,
@@ -61,6 +62,7 @@ from .installed import warn_of_other_package
 from .kernels import exact
 from .missing import NotOfferedError, not_offered
 from .nn.functional import relu, sigmoid, softmax, tanh
+from .nn.weights import load_weights, save_weights
 from .ops import Op
 from .random import manual_seed
 from .recompute import checkpoint
@@ -94,6 +96,7 @@ __all__ = [
     "eq",
     "exact",
     "exp",
+    "export_onnx",
     "flatten",
     "float32",
     "float64",
@@ -107,6 +110,7 @@ __all__ = [
     "is_tensor",
     "kernels",
     "linspace",
+    "load_weights",
     "log",
     "manual_seed",
     "matmul",
@@ -128,6 +132,7 @@ __all__ = [
     "randn",
     "randperm",
     "relu",
+    "save_weights",
     "set_grad_enabled",
     "set_num_threads",
     "sigmoid",

@@ -307,9 +307,6 @@ class Tensor(InPlace, Names, Shapes):
         """NumPy's functions, such as np.max(x), work on the values."""
         return function(*_arrays(args), **_arrays(kwargs))
 
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self.ndim == 0 else object.__format__(self, spec)
-
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("len: got a tensor of shape (), which has no length")
@@ -331,6 +328,9 @@ class Tensor(InPlace, Names, Shapes):
 
     def __int__(self) -> int:
         return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item() if self.ndim == 0 else str(self), spec)
 
     def __repr__(self) -> str:
         body = np.array2string(self.numpy(), precision=4, separator=", ", prefix="tensor(")
