@@ -11,7 +11,7 @@ WAYS = {
     "minires.addcmul": "write a + value * b * c",
     "minires.amp": "there is no mixed precision; leave it out, or convert by hand with .half() and .float()",
     "minires.autocast": "there is no mixed precision; leave it out, or convert by hand with .half() and .float()",
-    "minires.autograd.Function": "subclass minires.Op, whose two methods take and return arrays, and call minires.apply",
+    "minires.autograd.Function": "subclass minires.Op, whose two methods take arrays, and call minires.apply",
     "minires.autograd.functional": "Jacobians are minires.flow.jacobian; there are no second derivatives",
     "minires.autograd.gradcheck": "it is minires.testing.gradcheck",
     "minires.backends": "the kernels are minires's own, and there is nothing to set; leave the line out",

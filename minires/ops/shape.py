@@ -160,7 +160,7 @@ class Clone(Op):
 
 
 class Gate(Op):
-    """Lets arrays pass unchanged; backward gives all their gradients to ``through`` at once, and sends on what it returns.
+    """Lets arrays pass unchanged; backward gives all their gradients to ``through``, and sends on what that returns.
 
     One array passes by itself. Of several, since an op has one output, each passes in a `Passed` of its own, which
     leaves its gradient in ``grads`` on the way back; this op then comes last, and its own output is empty.

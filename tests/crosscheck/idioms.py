@@ -1,30 +1,26 @@
 """How people write PyTorch: idioms from public code, each in a few lines of our own, with where it was seen.
 
-A `Setting` is what the lines find; they leave their result in ``out``. `test_idioms` runs them in both libraries.
+A line ``### title | repository file`` begins an idiom. Its lines find what `setting` returns, and leave their result in
+``out``; `run_idioms` runs them.
 """
 
+import re
 from typing import NamedTuple
-
-AKAMASTER = "akamaster/pytorch_resnet_cifar10"
-BEARPAW = "bearpaw/pytorch-classification"
-CAM = "jacobgil/pytorch-grad-cam"
-CONVMIXER = "locuslab/convmixer-cifar10"
-EXAMPLES = "pytorch/examples"
-KUANGLIU = "kuangliu/pytorch-cifar"
-MOCO = "facebookresearch/moco"
-NANOGPT = "karpathy/nanoGPT"
-TIMM = "huggingface/pytorch-image-models"
-VISION = "pytorch/vision"
-WEIAICUNZAI = "weiaicunzai/pytorch-cifar100"
-YUNJEY = "yunjey/pytorch-tutorial"
 
 
 class Idiom(NamedTuple):
-    """title: what it does. source: repository and file. code: the lines, which find a `setting`."""
+    """title: what it does. source: repository and file. code: the lines."""
 
     title: str
     source: str
     code: str
+
+
+def idioms(text: str) -> list[Idiom]:
+    """The idioms of a section."""
+    return [
+        Idiom(*found) for found in re.findall(r"^### ([^|\n]*) \| ([^\n]*)\n(.*?)\n*(?=^###|\Z)", text, re.M | re.S)
+    ]
 
 
 def setting(torch) -> dict:
@@ -58,8 +54,8 @@ def setting(torch) -> dict:
     }  # fmt: skip
 
 
-BLOCKS = [
-    Idiom("basic block, functions in forward", f"{KUANGLIU} models/resnet.py", """
+BLOCKS = r"""
+### basic block, functions in forward | kuangliu/pytorch-cifar models/resnet.py
 class Block(nn.Module):
     expansion = 1
 
@@ -82,8 +78,8 @@ class Block(nn.Module):
 
 block = fixed(Block(3, 6, 2))
 out = block(x)
-"""),
-    Idiom("basic block, in-place ReLU, identity kept first", f"{VISION} torchvision/models/resnet.py", """
+
+### basic block, in-place ReLU, identity kept first | pytorch/vision torchvision/models/resnet.py
 class Block(nn.Module):
     def __init__(self, planes, downsample=None, norm_layer=None):
         super().__init__()
@@ -103,8 +99,8 @@ class Block(nn.Module):
 
 block = fixed(Block(5, nn.Conv2d(3, 5, 1)))
 out = block(x)
-"""),
-    Idiom("a stage of blocks by _make_layer", f"{VISION} torchvision/models/resnet.py", """
+
+### a stage of blocks by _make_layer | pytorch/vision torchvision/models/resnet.py
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -124,8 +120,8 @@ class Net(nn.Module):
 
 net = fixed(Net())
 out = net(x)
-"""),
-    Idiom("shortcut of option A: strided, padded with zero channels", f"{AKAMASTER} resnet.py", """
+
+### shortcut of option A: strided, padded with zero channels | akamaster/pytorch_resnet_cifar10 resnet.py
 class LambdaLayer(nn.Module):
     def __init__(self, function):
         super(LambdaLayer, self).__init__()
@@ -137,8 +133,8 @@ class LambdaLayer(nn.Module):
 planes = 12
 shortcut = LambdaLayer(lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, planes // 4, planes // 4), "constant", 0))
 out = shortcut(x)
-"""),
-    Idiom("pre-activation block, shortcut from the activated input", f"{KUANGLIU} models/preact_resnet.py", """
+
+### pre-activation block, shortcut from the activated input | kuangliu/pytorch-cifar models/preact_resnet.py
 class PreAct(nn.Module):
     def __init__(self):
         super().__init__()
@@ -154,36 +150,36 @@ class PreAct(nn.Module):
 
 block = fixed(PreAct())
 out = block(x)
-"""),
-    Idiom("squeeze and excitation with view", f"{WEIAICUNZAI} models/senet.py", """
+
+### squeeze and excitation with view | weiaicunzai/pytorch-cifar100 models/senet.py
 se = fixed(nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True), nn.Linear(2, 3), nn.Sigmoid()))
 s = F.adaptive_avg_pool2d(x, 1)
 s = s.view(s.size(0), -1)
 s = se(s).view(x.size(0), x.size(1), 1, 1)
 out = x * s.expand_as(x) + x
-"""),
-    Idiom("squeeze and excitation with 1×1 convolutions", f"{VISION} torchvision/ops/misc.py", """
+
+### squeeze and excitation with 1×1 convolutions | pytorch/vision torchvision/ops/misc.py
 fc1, fc2 = fixed(torch.nn.Conv2d(3, 2, 1)), fixed(torch.nn.Conv2d(2, 3, 1))
 gate = torch.nn.Hardsigmoid()
 scale = gate(fc2(F.relu(fc1(torch.nn.AdaptiveAvgPool2d(1)(x)))))
 out = scale * x
-"""),
-    Idiom("squeeze and excitation by mean over (2, 3)", f"{TIMM} timm/layers/squeeze_excite.py", """
+
+### squeeze and excitation by mean over (2, 3) | huggingface/pytorch-image-models timm/layers/squeeze_excite.py
 fc = fixed(nn.Conv2d(3, 3, 1))
 out = x * fc(x.mean((2, 3), keepdim=True)).sigmoid()
-"""),
-    Idiom("efficient channel attention with Conv1d", f"{TIMM} timm/layers/eca.py", """
+
+### efficient channel attention with Conv1d | huggingface/pytorch-image-models timm/layers/eca.py
 conv = fixed(nn.Conv1d(1, 1, kernel_size=3, padding=1, bias=False))
 a = x.mean((2, 3)).view(x.shape[0], 1, -1)
 a = conv(a).sigmoid().view(x.shape[0], -1, 1, 1)
 out = x * a.expand_as(x)
-"""),
-    Idiom("spatial attention from mean and max over channels", f"{TIMM} timm/layers/cbam.py", """
+
+### spatial attention from mean and max over channels | huggingface/pytorch-image-models timm/layers/cbam.py
 conv = fixed(nn.Conv2d(2, 1, 3, padding=1))
 a = conv(torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1))
 out = x * a.sigmoid()
-"""),
-    Idiom("layer scale: a learned factor per channel", f"{TIMM} timm/layers/layer_scale.py", """
+
+### layer scale: a learned factor per channel | huggingface/pytorch-image-models timm/layers/layer_scale.py
 class LayerScale2d(nn.Module):
     def __init__(self, dim, start=1e-1):
         super().__init__()
@@ -194,52 +190,52 @@ class LayerScale2d(nn.Module):
 
 scale = LayerScale2d(3)
 out = x + scale(x)
-"""),
-    Idiom("layer scale with torch.empty and init.constant_", f"{TIMM} timm/layers/layer_scale.py", """
+
+### layer scale with torch.empty and init.constant_ | huggingface/pytorch-image-models timm/layers/layer_scale.py
 gamma = nn.Parameter(torch.empty(3))
 torch.nn.init.constant_(gamma, 0.1)
 out = x * gamma.view(1, -1, 1, 1)
-"""),
-    Idiom("stochastic depth by new_empty and bernoulli_", f"{TIMM} timm/layers/drop.py", """
+
+### stochastic depth by new_empty and bernoulli_ | huggingface/pytorch-image-models timm/layers/drop.py
 keep = 1.0
 mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
 out = x * mask.div_(keep)
-"""),
-    Idiom("stochastic depth by rand and floor", f"{TIMM} timm/layers/drop.py", """
+
+### stochastic depth by rand and floor | huggingface/pytorch-image-models timm/layers/drop.py
 keep = 1.0
 mask = keep + torch.rand((x.shape[0], 1, 1, 1), dtype=x.dtype, device=x.device)
 out = x.div(keep) * mask.floor()
-"""),
-    Idiom("linear rule of survival rates", f"{TIMM} timm/layers/drop.py", """
+
+### linear rule of survival rates | huggingface/pytorch-image-models timm/layers/drop.py
 out = [r.item() for r in torch.linspace(0, 0.2, 5)]
-"""),
-    Idiom("channel shuffle by view and permute", f"{KUANGLIU} models/shufflenetv2.py", """
+
+### channel shuffle by view and permute | kuangliu/pytorch-cifar models/shufflenetv2.py
 x = x[:, :2]
 n, c, h, w = x.size()
 out = x.view(n, 2, c // 2, h, w).permute(0, 2, 1, 3, 4).reshape(n, c, h, w)
-"""),
-    Idiom("channel shuffle by transpose and contiguous", f"{WEIAICUNZAI} models/shufflenet.py", """
+
+### channel shuffle by transpose and contiguous | weiaicunzai/pytorch-cifar100 models/shufflenet.py
 n, c, h, w = x.data.size()
 z = x.view(n, 3, c // 3, h, w).transpose(1, 2).contiguous()
 out = z.view(n, -1, h, w)
-"""),
-    Idiom("split the channels, work on one half", f"{VISION} torchvision/models/shufflenetv2.py", """
+
+### split the channels, work on one half | pytorch/vision torchvision/models/shufflenetv2.py
 half = fixed(nn.Conv2d(2, 2, 3, padding=1, groups=2))
 a, b = torch.cat((x, x[:, :1]), dim=1).chunk(2, dim=1)
 out = torch.cat((a, half(b)), dim=1)
-"""),
-    Idiom("dense connection: cat of all features", f"{VISION} torchvision/models/densenet.py", """
+
+### dense connection: cat of all features | pytorch/vision torchvision/models/densenet.py
 layers = nn.ModuleList([fixed(nn.Conv2d(3 + 2 * i, 2, 3, padding=1)) for i in range(3)])
 features = [x]
 for layer in layers:
     features.append(layer(torch.cat(features, 1)))
 out = torch.cat(features, 1)
-"""),
-    Idiom("add on some channels, concatenate the others", f"{KUANGLIU} models/dpn.py", """
+
+### add on some channels, concatenate the others | kuangliu/pytorch-cifar models/dpn.py
 a, b, d = x, x * 2, 2
 out = torch.cat([a[:, :d, :, :] + b[:, :d, :, :], a[:, d:, :, :], b[:, d:, :, :]], 1)
-"""),
-    Idiom("a wrapper that adds its input", f"{CONVMIXER} train.py", """
+
+### a wrapper that adds its input | locuslab/convmixer-cifar10 train.py
 class Residual(nn.Module):
     def __init__(self, fn):
         super().__init__()
@@ -250,32 +246,32 @@ class Residual(nn.Module):
 
 block = fixed(Residual(nn.Sequential(nn.Conv2d(3, 3, 3, groups=3, padding="same"), nn.GELU(), nn.BatchNorm2d(3))))
 out = block(x)
-"""),
-    Idiom("torch.add of shortcut and branch", f"{BEARPAW} models/cifar/wrn.py", """
+
+### torch.add of shortcut and branch | bearpaw/pytorch-classification models/cifar/wrn.py
 equal = False
 conv = (not equal) and fixed(nn.Conv2d(3, 3, kernel_size=1, bias=False)) or None
 out = torch.add(x if equal else conv(x), F.dropout(x, p=0.0, training=model.training))
-"""),
-    Idiom("two streams that feed each other", f"{WEIAICUNZAI} models/rir.py", """
+
+### two streams that feed each other | weiaicunzai/pytorch-cifar100 models/rir.py
 a, b = fixed(nn.Conv2d(3, 4, 3, padding=1)), fixed(nn.Conv2d(3, 4, 3, padding=1))
 r, t = x, x * 0.5
 out = torch.cat([a(r) + b(t), b(r) - a(t)], 1)
-"""),
-    Idiom("split attention: softmax over the radix", f"{TIMM} timm/layers/split_attn.py", """
+
+### split attention: softmax over the radix | huggingface/pytorch-image-models timm/layers/split_attn.py
 gap = x.view(4, 1, 3, 8, 8).sum(dim=1).mean((2, 3), keepdim=True)
 att = F.softmax(torch.cat([gap, 2 * gap], 1).view(4, 1, 2, -1).transpose(1, 2), dim=1)
 out = att.reshape(4, -1).view(4, -1, 1, 1)
-"""),
-    Idiom("global response normalisation", f"{TIMM} timm/layers/grn.py", """
+
+### global response normalisation | huggingface/pytorch-image-models timm/layers/grn.py
 weight, bias = nn.Parameter(torch.zeros(3) + 0.5), nn.Parameter(torch.zeros(3))
 g = x.norm(p=2, dim=(2, 3), keepdim=True)
 n = g / (g.mean(dim=1, keepdim=True) + 1e-6)
 out = x + bias.view(1, -1, 1, 1) + weight.view(1, -1, 1, 1) * (x * n)
-"""),
-    Idiom("addcmul", f"{TIMM} timm/layers/grn.py", """
+
+### addcmul | huggingface/pytorch-image-models timm/layers/grn.py
 out = x + torch.addcmul(torch.zeros(3).view(1, -1, 1, 1), torch.ones(3).view(1, -1, 1, 1), x * x)
-"""),
-    Idiom("weight standardisation by batch_norm on the weight", f"{TIMM} timm/layers/std_conv.py", """
+
+### weight standardisation by batch_norm on the weight | huggingface/pytorch-image-models timm/layers/std_conv.py
 class StdConv2d(nn.Conv2d):
     def forward(self, x):
         weight = F.batch_norm(self.weight.reshape(1, self.out_channels, -1), None, None, training=True, momentum=0.0,
@@ -284,13 +280,13 @@ class StdConv2d(nn.Conv2d):
 
 conv = fixed(StdConv2d(3, 4, 3, padding=1))
 out = conv(x)
-"""),
-    Idiom("layer norm over channels by hand", f"{TIMM} timm/layers/norm.py", """
+
+### layer norm over channels by hand | huggingface/pytorch-image-models timm/layers/norm.py
 u = x.mean(dim=1, keepdim=True)
 s = ((x * x).mean(dim=1, keepdim=True) - (u * u)).clamp(0)
 out = (x - u) * torch.rsqrt(s + 1e-6)
-"""),
-    Idiom("layer norm between two permutes", f"{VISION} torchvision/models/convnext.py", """
+
+### layer norm between two permutes | pytorch/vision torchvision/models/convnext.py
 class LayerNorm2d(nn.LayerNorm):
     def forward(self, x):
         x = x.permute(0, 2, 3, 1)
@@ -299,8 +295,8 @@ class LayerNorm2d(nn.LayerNorm):
 
 norm = LayerNorm2d(3)
 out = norm(x)
-"""),
-    Idiom("torch.permute as a layer", f"{VISION} torchvision/ops/misc.py", """
+
+### torch.permute as a layer | pytorch/vision torchvision/ops/misc.py
 class Permute(torch.nn.Module):
     def __init__(self, dims):
         super().__init__()
@@ -310,11 +306,11 @@ class Permute(torch.nn.Module):
         return torch.permute(x, self.dims)
 
 out = Permute([0, 2, 3, 1])(x)
-"""),
-    Idiom("layer norm that casts to float32 and back", f"{TIMM} timm/layers/norm.py", """
+
+### layer norm that casts to float32 and back | huggingface/pytorch-image-models timm/layers/norm.py
 out = F.layer_norm(x.double().float(), (8,), None, None, 1e-5).to(x.dtype)
-"""),
-    Idiom("frozen batch norm from buffers", f"{VISION} torchvision/ops/misc.py", """
+
+### frozen batch norm from buffers | pytorch/vision torchvision/ops/misc.py
 class Frozen(torch.nn.Module):
     def __init__(self, n):
         super().__init__()
@@ -325,8 +321,8 @@ class Frozen(torch.nn.Module):
         return x * (self.weight.reshape(1, -1, 1, 1) * (self.running_var.reshape(1, -1, 1, 1) + 1e-5).rsqrt())
 
 out = Frozen(3)(x)
-"""),
-    Idiom("instance norm and reflection padding", f"{EXAMPLES} fast_neural_style/neural_style/transformer_net.py", """
+
+### instance norm and reflection padding | pytorch/examples fast_neural_style/neural_style/transformer_net.py
 class ConvLayer(torch.nn.Module):
     def __init__(self, cin, cout, kernel, stride):
         super(ConvLayer, self).__init__()
@@ -338,55 +334,55 @@ class ConvLayer(torch.nn.Module):
 
 layer, norm = fixed(ConvLayer(3, 3, 3, 1)), torch.nn.InstanceNorm2d(3, affine=True)
 out = norm(layer(x)) + x
-"""),
-    Idiom("upsample by nearest neighbours", f"{EXAMPLES} fast_neural_style/neural_style/transformer_net.py", """
+
+### upsample by nearest neighbours | pytorch/examples fast_neural_style/neural_style/transformer_net.py
 out = torch.nn.functional.interpolate(x, mode='nearest', scale_factor=2)
-"""),
-    Idiom("upsample to the size of another map", f"{WEIAICUNZAI} models/attention.py", """
+
+### upsample to the size of another map | weiaicunzai/pytorch-cifar100 models/attention.py
 small = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 out = (1 + F.interpolate(small, size=(x.size(2), x.size(3))).sigmoid()) * x
-"""),
-    Idiom("upsample bilinearly", f"{VISION} torchvision/models/segmentation/_utils.py", """
+
+### upsample bilinearly | pytorch/vision torchvision/models/segmentation/_utils.py
 out = F.interpolate(x, size=(16, 16), mode="bilinear", align_corners=False)
-"""),
-    Idiom("pixel shuffle", f"{EXAMPLES} super_resolution/model.py", """
+
+### pixel shuffle | pytorch/examples super_resolution/model.py
 out = nn.PixelShuffle(2)(torch.cat([x, x, x, x], 1))
-"""),
-    Idiom("transposed convolutions", f"{EXAMPLES} dcgan/main.py", """
+
+### transposed convolutions | pytorch/examples dcgan/main.py
 up = fixed(nn.Sequential(nn.ConvTranspose2d(3, 4, 4, 2, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU(True)))
 out = up(x)
-"""),
-    Idiom("leaky ReLU, in place", f"{EXAMPLES} dcgan/main.py", """
+
+### leaky ReLU, in place | pytorch/examples dcgan/main.py
 net = fixed(nn.Sequential(nn.Conv2d(3, 4, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)))
 out = net(x + 0.0123)
-"""),
-    Idiom("swish by hand", f"{KUANGLIU} models/efficientnet.py", """
+
+### swish by hand | kuangliu/pytorch-cifar models/efficientnet.py
 def swish(x):
     return x * x.sigmoid()
 
 out = swish(x)
-"""),
-    Idiom("hard swish from relu6", f"{TIMM} timm/layers/activations.py", """
+
+### hard swish from relu6 | huggingface/pytorch-image-models timm/layers/activations.py
 out = x.mul(F.relu6(x + 3.0).div_(6.0))
-"""),
-    Idiom("mish", f"{TIMM} timm/layers/activations.py", """
+
+### mish | huggingface/pytorch-image-models timm/layers/activations.py
 out = x.mul(F.softplus(x).tanh())
-"""),
-    Idiom("gated linear unit by chunk", f"{TIMM} timm/layers/mlp.py", """
+
+### gated linear unit by chunk | huggingface/pytorch-image-models timm/layers/mlp.py
 a, b = torch.cat([x, x + 1], 1).chunk(2, dim=1)
 out = a * F.silu(b)
-"""),
-    Idiom("pool with count_include_pad=False", f"{VISION} torchvision/models/inception.py", """
+
+### pool with count_include_pad=False | pytorch/vision torchvision/models/inception.py
 out = F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
-"""),
-    Idiom("max-pool with ceil_mode", f"{VISION} torchvision/models/googlenet.py", """
+
+### max-pool with ceil_mode | pytorch/vision torchvision/models/googlenet.py
 out = nn.MaxPool2d(3, stride=2, ceil_mode=True)(x)
-"""),
-    Idiom("global pooling with the size of the map as kernel", f"{AKAMASTER} resnet.py", """
+
+### global pooling with the size of the map as kernel | akamaster/pytorch_resnet_cifar10 resnet.py
 h = F.avg_pool2d(x, x.size()[3])
 out = h.view(h.size(0), -1)
-"""),
-    Idiom("children found by name: getattr(self, f'layer{i}')", f"{VISION} torchvision/models/densenet.py", """
+
+### children found by name: getattr(self, f'layer{i}') | pytorch/vision torchvision/models/densenet.py
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -400,8 +396,8 @@ class Net(nn.Module):
 
 net = fixed(Net())
 out = net(x)
-"""),
-    Idiom("children found by self.__getattr__", f"{KUANGLIU} models/dla.py", """
+
+### children found by self.__getattr__ | kuangliu/pytorch-cifar models/dla.py
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -412,48 +408,47 @@ class Net(nn.Module):
 
 net = fixed(Net())
 out = net(x)
-"""),
-    Idiom("an OrderedDict of layers", f"{VISION} torchvision/models/densenet.py", """
+
+### an OrderedDict of layers | pytorch/vision torchvision/models/densenet.py
 from collections import OrderedDict
 net = fixed(nn.Sequential(OrderedDict([("conv0", nn.Conv2d(3, 4, 3)), ("relu0", nn.ReLU(inplace=True))])))
 net.add_module("conv1", fixed(nn.Conv2d(4, 2, 1)))
 out = net(x)
-"""),
-    Idiom("an LSTM over the rows of an image", f"{EXAMPLES} mnist_rnn/main.py", """
+
+### an LSTM over the rows of an image | pytorch/examples mnist_rnn/main.py
 rnn = fixed(nn.LSTM(input_size=8, hidden_size=4, batch_first=True))
 rows, _ = rnn(x.reshape(-1, 8, 8))
 out = rows[:, -1, :]
-"""),
-    Idiom("a bidirectional LSTM with states of zeros", f"{YUNJEY} bidirectional_recurrent_neural_network/main.py", """
+
+### a bidirectional LSTM with states of zeros | yunjey/pytorch-tutorial bidirectional_recurrent_neural_network/main.py
 rnn = fixed(nn.LSTM(8, 4, 1, batch_first=True, bidirectional=True))
 h = torch.zeros(2, 12, 4).to(x.device)
 rows, _ = rnn(x.reshape(12, 8, 8), (h, h))
 out = rows[:, -1, :]
-"""),
-    Idiom("an LSTM cell in a loop over time", f"{EXAMPLES} time_sequence_prediction/train.py", """
+
+### an LSTM cell in a loop over time | pytorch/examples time_sequence_prediction/train.py
 cell = nn.LSTMCell(3, 4)
 h, c = torch.zeros(4, 4), torch.zeros(4, 4)
 for step in x[:, :, 0].split(1, dim=2):
     h, c = cell(step.squeeze(2), (h, c))
 out = h.shape
-"""),
-    Idiom("embedding", f"{NANOGPT} model.py", """
+
+### embedding | karpathy/nanoGPT model.py
 table = fixed(nn.Embedding(5, 3))
 out = table(y)
-"""),
-    Idiom("causal mask by tril and masked_fill", f"{NANOGPT} model.py", """
+
+### causal mask by tril and masked_fill | karpathy/nanoGPT model.py
 att = numbers(4, 4).masked_fill(torch.tril(torch.ones(4, 4)) == 0, float('-inf'))
 out = F.softmax(att, dim=-1)
-"""),
-    Idiom("a Gram matrix by bmm", f"{EXAMPLES} fast_neural_style/neural_style/utils.py", """
+
+### a Gram matrix by bmm | pytorch/examples fast_neural_style/neural_style/utils.py
 b, c, h, w = x.size()
 features = x.view(b, c, w * h)
 out = features.bmm(features.transpose(1, 2)) / (c * h * w)
-"""),
-]
+"""
 
-LOOPS = [
-    Idiom("the loop of an epoch with running loss and accuracy", f"{KUANGLIU} main.py", """
+LOOPS = r"""
+### the loop of an epoch with running loss and accuracy | kuangliu/pytorch-cifar main.py
 model.train()
 total_loss = correct = total = 0
 for batch, (inputs, targets) in enumerate(loader):
@@ -468,55 +463,55 @@ for batch, (inputs, targets) in enumerate(loader):
     total += targets.size(0)
     correct += predicted.eq(targets).sum().item()
 out = [total_loss / (batch + 1), 100.0 * correct / total]
-"""),
-    Idiom("a device by torch.cuda.is_available", f"{YUNJEY} convolutional_neural_network/main.py", """
+
+### a device by torch.cuda.is_available | yunjey/pytorch-tutorial convolutional_neural_network/main.py
 device = torch.device('cuda:0' if torch.cuda.is_available() else 'cpu') if False else torch.device('cpu')
 model = model.to(device)
 out = model(x.to(device, non_blocking=True))
-"""),
-    Idiom("a device by torch.accelerator", f"{EXAMPLES} mnist/main.py", """
+
+### a device by torch.accelerator | pytorch/examples mnist/main.py
 accelerated = torch.accelerator.is_available()
 device = torch.device("cpu")
 out = model(x.to(device))
-"""),
-    Idiom("seeds of all kinds", f"{BEARPAW} cifar.py", """
+
+### seeds of all kinds | bearpaw/pytorch-classification cifar.py
 torch.manual_seed(0)
 if torch.cuda.is_available():
     torch.cuda.manual_seed_all(0)
 out = 1
-"""),
-    Idiom("cudnn.benchmark", f"{KUANGLIU} main.py", """
+
+### cudnn.benchmark | kuangliu/pytorch-cifar main.py
 torch.backends.cudnn.benchmark = True
 out = 1
-"""),
-    Idiom("data parallel", f"{KUANGLIU} main.py", """
+
+### data parallel | kuangliu/pytorch-cifar main.py
 net = torch.nn.DataParallel(model)
 out = net(x)
-"""),
-    Idiom("a DataLoader over tensors", f"{YUNJEY} feedforward_neural_network/main.py", """
+
+### a DataLoader over tensors | yunjey/pytorch-tutorial feedforward_neural_network/main.py
 data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=2, shuffle=False)
 out = [labels.sum().item() for _, labels in data]
-"""),
-    Idiom("gradients accumulated over micro-batches", f"{NANOGPT} train.py", """
+
+### gradients accumulated over micro-batches | karpathy/nanoGPT train.py
 optimizer.zero_grad(set_to_none=True)
 for inputs, targets in loader:
     loss = criterion(model(inputs), targets) / len(loader)
     loss.backward()
 optimizer.step()
 out = [p.sum().item() for p in model.parameters()]
-"""),
-    Idiom("clip the norm of the gradients", f"{NANOGPT} train.py", """
+
+### clip the norm of the gradients | karpathy/nanoGPT train.py
 criterion(model(x), y).backward()
 norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
 optimizer.step()
 out = [norm.item()] + [p.grad.abs().sum().item() for p in model.parameters()]
-"""),
-    Idiom("clip the values of the gradients", f"{TIMM} timm/utils/clip_grad.py", """
+
+### clip the values of the gradients | huggingface/pytorch-image-models timm/utils/clip_grad.py
 criterion(model(x), y).backward()
 torch.nn.utils.clip_grad_value_(model.parameters(), 0.01)
 out = [p.grad.max().item() for p in model.parameters()]
-"""),
-    Idiom("clip each layer's gradient by its weights' norm", f"{TIMM} timm/utils/agc.py", """
+
+### clip each layer's gradient by its weights' norm | huggingface/pytorch-image-models timm/utils/agc.py
 criterion(model(x), y).backward()
 for p in model.parameters():
     if p.grad is None or p.ndim < 2:
@@ -527,45 +522,45 @@ for p in model.parameters():
     size = g.norm(2.0, dim=dims, keepdim=True)
     p.grad.detach().copy_(torch.where(size < limit, g, g * (limit / size.clamp(min=1e-6))))
 out = [p.grad.norm().item() for p in model.parameters()]
-"""),
-    Idiom("mixed precision: autocast and GradScaler", f"{CONVMIXER} train.py", """
+
+### mixed precision: autocast and GradScaler | locuslab/convmixer-cifar10 train.py
 scaler = torch.cuda.amp.GradScaler()
 with torch.cuda.amp.autocast():
     out = criterion(model(x), y)
-"""),
-    Idiom("an autocast that does nothing", f"{NANOGPT} train.py", """
+
+### an autocast that does nothing | karpathy/nanoGPT train.py
 from contextlib import nullcontext
 context = nullcontext()
 with context:
     loss = criterion(model(x), y)
 out = loss
-"""),
-    Idiom("torch.compile", f"{NANOGPT} train.py", """
+
+### torch.compile | karpathy/nanoGPT train.py
 faster = torch.compile(model)
 out = 1
-"""),
-    Idiom("the step by hand on p.data", f"{EXAMPLES} regression/main.py", """
+
+### the step by hand on p.data | pytorch/examples regression/main.py
 criterion(model(x), y).backward()
 for p in model.parameters():
     p.data.add_(-0.1 * p.grad)
 out = model(x)
-"""),
-    Idiom("the step by hand, sub_ and .grad.data", f"{YUNJEY} pytorch_basics/main.py", """
+
+### the step by hand, sub_ and .grad.data | yunjey/pytorch-tutorial pytorch_basics/main.py
 criterion(model(x), y).backward()
 model[5].weight.data.sub_(0.01 * model[5].weight.grad.data)
 out = model(x)
-"""),
-    Idiom("the step of 2017: add_(-lr, p.grad)", f"{EXAMPLES} word_language_model/main.py", """
+
+### the step of 2017: add_(-lr, p.grad) | pytorch/examples word_language_model/main.py
 criterion(model(x), y).backward()
 for p in model.parameters():
     p.data.add_(-0.1, p.grad.data)
 out = model(x)
-"""),
-    Idiom("Variable", f"{BEARPAW} cifar.py", """
+
+### Variable | bearpaw/pytorch-classification cifar.py
 inputs, targets = torch.autograd.Variable(x), torch.autograd.Variable(y)
 out = criterion(model(inputs), targets)
-"""),
-    Idiom("step with a closure", f"{EXAMPLES} time_sequence_prediction/train.py", """
+
+### step with a closure | pytorch/examples time_sequence_prediction/train.py
 def closure():
     optimizer.zero_grad()
     loss = criterion(model(x), y)
@@ -573,25 +568,25 @@ def closure():
     return loss
 
 out = [optimizer.step(closure).item(), optimizer.step(closure).item()]
-"""),
-    Idiom("L-BFGS", f"{EXAMPLES} time_sequence_prediction/train.py", """
+
+### L-BFGS | pytorch/examples time_sequence_prediction/train.py
 out = optim.LBFGS(model.parameters(), lr=0.8)
-"""),
-    Idiom("Adadelta", f"{EXAMPLES} mnist/main.py", """
+
+### Adadelta | pytorch/examples mnist/main.py
 opt = optim.Adadelta(model.parameters(), lr=1.0)
 criterion(model(x), y).backward()
 opt.step()
 out = model(x)
-"""),
-    Idiom("AdamW with betas", f"{NANOGPT} model.py", """
+
+### AdamW with betas | karpathy/nanoGPT model.py
 opt = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
 for _ in range(2):
     opt.zero_grad()
     criterion(model(x), y).backward()
     opt.step()
 out = model(x)
-"""),
-    Idiom("weight decay for matrices only", f"{NANOGPT} model.py", """
+
+### weight decay for matrices only | karpathy/nanoGPT model.py
 params = {name: p for name, p in model.named_parameters() if p.requires_grad}
 groups = [{'params': [p for p in params.values() if p.dim() >= 2], 'weight_decay': 0.1},
           {'params': [p for p in params.values() if p.dim() < 2], 'weight_decay': 0.0}]
@@ -599,8 +594,8 @@ opt = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
 criterion(model(x), y).backward()
 opt.step()
 out = [sum(p.numel() for p in g['params']) for g in opt.param_groups] + [model(x)]
-"""),
-    Idiom("a group without decay, found by name", f"{TIMM} timm/optim/_param_groups.py", """
+
+### a group without decay, found by name | huggingface/pytorch-image-models timm/optim/_param_groups.py
 decay, rest = [], []
 for name, p in model.named_parameters():
     if not p.requires_grad:
@@ -608,28 +603,28 @@ for name, p in model.named_parameters():
     (rest if p.ndim <= 1 or name.endswith(".bias") else decay).append(p)
 opt = torch.optim.SGD([{'params': rest, 'weight_decay': 0.}, {'params': decay, 'weight_decay': 0.1}], 0.1)
 out = [len(rest), len(decay)]
-"""),
-    Idiom("an epoch's state in a dict", f"{KUANGLIU} main.py", """
+
+### an epoch's state in a dict | kuangliu/pytorch-cifar main.py
 state = {'net': model.state_dict(), 'acc': 1.0, 'epoch': 3}
 model.load_state_dict(state['net'])
 out = sorted(state['net'])
-"""),
-    Idiom("torch.save and torch.load", f"{KUANGLIU} main.py", """
+
+### torch.save and torch.load | kuangliu/pytorch-cifar main.py
 import io
 file = io.BytesIO()
 torch.save({'net': model.state_dict(), 'epoch': 3}, file)
 file.seek(0)
 out = torch.load(file)['epoch']
-"""),
-    Idiom("optimiser state saved and loaded", f"{EXAMPLES} imagenet/main.py", """
+
+### optimiser state saved and loaded | pytorch/examples imagenet/main.py
 criterion(model(x), y).backward()
 optimizer.step()
 again = torch.optim.SGD(model.parameters(), 0.5, momentum=0.9)
 again.load_state_dict(optimizer.state_dict())
 again.step()
 out = [again.param_groups[0]['lr'], model(x)]
-"""),
-    Idiom("an average meter of tensors", f"{TIMM} timm/utils/metrics.py", """
+
+### an average meter of tensors | huggingface/pytorch-image-models timm/utils/metrics.py
 class Average:
     sum = count = 0
 
@@ -641,14 +636,14 @@ meter = Average()
 for inputs, targets in loader:
     meter.update(criterion(model(inputs), targets).detach(), inputs.size(0))
 out = meter.sum / meter.count
-"""),
-    Idiom("stop at a loss that is NaN", f"{WEIAICUNZAI} lr_finder.py", """
+
+### stop at a loss that is NaN | weiaicunzai/pytorch-cifar100 lr_finder.py
 loss = criterion(model(x), y)
 if torch.isnan(loss).any():
     raise SystemExit
 out = loss
-"""),
-    Idiom("exponential moving average with copy_", f"{TIMM} timm/utils/model_ema.py", """
+
+### exponential moving average with copy_ | huggingface/pytorch-image-models timm/utils/model_ema.py
 import copy
 ema = copy.deepcopy(model).eval()
 criterion(model(x), y).backward()
@@ -657,8 +652,8 @@ with torch.no_grad():
     for e, m in zip(ema.state_dict().values(), model.state_dict().values()):
         e.copy_(e * 0.9 + (1.0 - 0.9) * m)
 out = ema(x)
-"""),
-    Idiom("exponential moving average of the parameters, mul_ and add_", f"{TIMM} timm/utils/model_ema.py", """
+
+### exponential moving average, mul_ and add_ | huggingface/pytorch-image-models timm/utils/model_ema.py
 import copy
 ema = copy.deepcopy(model)
 criterion(model(x), y).backward()
@@ -666,16 +661,16 @@ optimizer.step()
 for e, m in zip(ema.parameters(), model.parameters()):
     e.data.mul_(0.9).add_(m.data, alpha=0.1)
 out = ema(x)
-"""),
-    Idiom("exponential moving average with lerp_", f"{TIMM} timm/utils/model_ema.py", """
+
+### exponential moving average with lerp_ | huggingface/pytorch-image-models timm/utils/model_ema.py
 import copy
 ema = copy.deepcopy(model)
 with torch.no_grad():
     for e, m in zip(ema.parameters(), model.parameters()):
         e.lerp_(m * 2, weight=0.1)
 out = ema(x)
-"""),
-    Idiom("momentum encoder: p.data assigned anew", f"{MOCO} moco/builder.py", """
+
+### momentum encoder: p.data assigned anew | facebookresearch/moco moco/builder.py
 import copy
 key = copy.deepcopy(model)
 for q, k in zip(model.parameters(), key.parameters()):
@@ -683,81 +678,81 @@ for q, k in zip(model.parameters(), key.parameters()):
     k.requires_grad = False
     k.data = k.data * 0.9 + q.data * (1.0 - 0.9)
 out = key(x)
-"""),
-    Idiom("similarities of pairs by einsum", f"{MOCO} moco/builder.py", """
+
+### similarities of pairs by einsum | facebookresearch/moco moco/builder.py
 q, k = numbers(4, 6), numbers(4, 6) + 0.1
 out = torch.cat([torch.einsum('nc,nc->n', [q, k]).unsqueeze(-1), torch.einsum('nc,mc->nm', [q, k])], dim=1) / 0.07
-"""),
-    Idiom("rows of unit length by normalize", f"{MOCO} moco/builder.py", """
+
+### rows of unit length by normalize | facebookresearch/moco moco/builder.py
 out = nn.functional.normalize(logits, dim=1)
-"""),
-    Idiom("label smoothing by hand", f"{TIMM} timm/loss/cross_entropy.py", """
+
+### label smoothing by hand | huggingface/pytorch-image-models timm/loss/cross_entropy.py
 logp = F.log_softmax(logits, dim=-1)
 nll = -logp.gather(dim=-1, index=y.unsqueeze(1)).squeeze(1)
 out = (0.9 * nll - 0.1 * logp.mean(dim=-1)).mean()
-"""),
-    Idiom("label smoothing as an argument", f"{VISION} references/classification/train.py", """
+
+### label smoothing as an argument | pytorch/vision references/classification/train.py
 out = nn.CrossEntropyLoss(label_smoothing=0.1)(logits, y)
-"""),
-    Idiom("soft targets", f"{TIMM} timm/loss/cross_entropy.py", """
+
+### soft targets | huggingface/pytorch-image-models timm/loss/cross_entropy.py
 target = F.softmax(numbers(4, 5) * 2, dim=-1)
 out = torch.sum(-target * F.log_softmax(logits, dim=-1), dim=-1).mean()
-"""),
-    Idiom("one-hot labels by scatter_", f"{TIMM} timm/data/mixup.py", """
+
+### one-hot labels by scatter_ | huggingface/pytorch-image-models timm/data/mixup.py
 out = torch.full((4, 5), 0.1).scatter_(1, y.view(-1, 1), 0.9)
-"""),
-    Idiom("mixup with flip", f"{TIMM} timm/data/mixup.py", """
+
+### mixup with flip | huggingface/pytorch-image-models timm/data/mixup.py
 out = x * 0.7 + x.flip(0).mul_(0.3)
-"""),
-    Idiom("mixup with a permutation", f"{VISION} references/classification/transforms.py", """
+
+### mixup with a permutation | pytorch/vision references/classification/transforms.py
 order = torch.arange(3, -1, -1)
 out = 0.7 * x + 0.3 * x[order]
-"""),
-    Idiom("cross-entropy over the last axis of many", f"{NANOGPT} model.py", """
+
+### cross-entropy over the last axis of many | karpathy/nanoGPT model.py
 z = numbers(2, 6, 5)
 targets = torch.tensor([[0, 1, 2, -1, 4, 0], [1, 1, -1, 2, 3, 4]])
 out = F.cross_entropy(z.view(-1, z.size(-1)), targets.view(-1), ignore_index=-1)
-"""),
-    Idiom("nll_loss of log_softmax", f"{EXAMPLES} mnist/main.py", """
+
+### nll_loss of log_softmax | pytorch/examples mnist/main.py
 out = F.nll_loss(F.log_softmax(logits, dim=1), y)
-"""),
-    Idiom("summed loss of a validation batch", f"{EXAMPLES} mnist/main.py", """
+
+### summed loss of a validation batch | pytorch/examples mnist/main.py
 out = F.nll_loss(F.log_softmax(logits, dim=1), y, reduction='sum').item()
-"""),
-    Idiom("binary cross-entropy", f"{EXAMPLES} siamese_network/main.py", """
+
+### binary cross-entropy | pytorch/examples siamese_network/main.py
 out = nn.BCELoss()(torch.sigmoid(logits[:, 0]), torch.tensor([1., 0., 1., 0.]))
-"""),
-    Idiom("focal loss", f"{VISION} torchvision/ops/focal_loss.py", """
+
+### focal loss | pytorch/vision torchvision/ops/focal_loss.py
 targets = (numbers(4, 5) > 0).float()
 p = torch.sigmoid(logits)
 ce = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 out = (ce * ((1 - (p * targets + (1 - p) * (1 - targets))) ** 2)).mean()
-"""),
-    Idiom("mean squared error of a regression", f"{YUNJEY} linear_regression/main.py", """
+
+### mean squared error of a regression | yunjey/pytorch-tutorial linear_regression/main.py
 import numpy as np
 inputs = torch.from_numpy(np.array([[3.3], [4.4], [5.5]], dtype=np.float32))
 net = fixed(nn.Linear(1, 1))
 loss = nn.MSELoss()(net(inputs), torch.from_numpy(np.ones((3, 1), np.float32)))
 out = [loss, net(inputs).detach().numpy()]
-"""),
-    Idiom("smooth L1 loss", f"{EXAMPLES} reinforcement_learning/actor_critic.py", """
+
+### smooth L1 loss | pytorch/examples reinforcement_learning/actor_critic.py
 out = F.smooth_l1_loss(logits[:, 0], torch.tensor([1., 0., 1., 0.]))
-"""),
-    Idiom("the loss of a variational autoencoder", f"{EXAMPLES} vae/main.py", """
+
+### the loss of a variational autoencoder | pytorch/examples vae/main.py
 mu, logvar = logits[:, :2], logits[:, 2:4]
 z = mu + torch.exp(0.5 * logvar)
 out = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) + z.sum()
-"""),
-    Idiom("returns standardised, losses stacked", f"{EXAMPLES} reinforcement_learning/actor_critic.py", """
+
+### returns standardised, losses stacked | pytorch/examples reinforcement_learning/actor_critic.py
 returns = torch.tensor([1.0, 0.5, 2.0])
 returns = (returns - returns.mean()) / (returns.std() + 1e-7)
 out = torch.stack([r * 2 for r in returns]).sum()
-"""),
-    Idiom("images scaled by new_tensor statistics", f"{EXAMPLES} fast_neural_style/neural_style/utils.py", """
+
+### images scaled by new_tensor statistics | pytorch/examples fast_neural_style/neural_style/utils.py
 mean = x.new_tensor([0.485, 0.456, 0.406]).view(-1, 1, 1)
 out = (x.div(255.0) - mean) / 0.5
-"""),
-    Idiom("mean and deviation of a data set", f"{KUANGLIU} utils.py", """
+
+### mean and deviation of a data set | kuangliu/pytorch-cifar utils.py
 mean, std = torch.zeros(3), torch.zeros(3)
 for inputs, _ in loader:
     for i in range(3):
@@ -765,19 +760,18 @@ for inputs, _ in loader:
         std[i] += inputs[:, i, :, :].std()
 mean.div_(len(loader))
 out = [mean, std]
-"""),
-    Idiom("random crops and flips on tensors", f"{NANOGPT} train.py", """
+
+### random crops and flips on tensors | karpathy/nanoGPT train.py
 ix = torch.randint(4, (2,))
 out = torch.stack([x[int(i)] for i in ix]).shape
-"""),
-    Idiom("a network run in pieces by checkpoint", f"{VISION} torchvision/models/densenet.py", """
+
+### a network run in pieces by checkpoint | pytorch/vision torchvision/models/densenet.py
 z = numbers(4, 3, 8, 8).requires_grad_()
 out = torch.utils.checkpoint.checkpoint(model, z, use_reentrant=False)
-"""),
-]
+"""
 
-EVALUATION = [
-    Idiom("evaluation under no_grad", f"{EXAMPLES} mnist/main.py", """
+EVALUATION = r"""
+### evaluation under no_grad | pytorch/examples mnist/main.py
 model.eval()
 correct = 0
 with torch.no_grad():
@@ -785,8 +779,8 @@ with torch.no_grad():
         pred = model(data).argmax(dim=1, keepdim=True)
         correct += pred.eq(target.view_as(pred)).sum().item()
 out = [correct, 100.0 * correct / 12]
-"""),
-    Idiom("a decorated test function", f"{WEIAICUNZAI} train.py", """
+
+### a decorated test function | weiaicunzai/pytorch-cifar100 train.py
 @torch.no_grad()
 def accuracy():
     model.eval()
@@ -797,52 +791,52 @@ def accuracy():
     return correct.float() / 12
 
 out = accuracy()
-"""),
-    Idiom("torch.max(outputs.data, 1)", f"{YUNJEY} convolutional_neural_network/main.py", """
+
+### torch.max(outputs.data, 1) | yunjey/pytorch-tutorial convolutional_neural_network/main.py
 _, predicted = torch.max(model(x).data, 1)
 out = [(predicted == y).sum().item(), predicted]
-"""),
-    Idiom("accuracy at k, of 2017", f"{BEARPAW} utils/eval.py", """
+
+### accuracy at k, of 2017 | bearpaw/pytorch-classification utils/eval.py
 _, pred = logits.topk(3, 1, True, True)
 correct = pred.t().eq(y.view(1, -1).expand_as(pred.t()))
 out = [correct[:k].reshape(-1).float().sum(0).mul_(100.0 / 4) for k in (1, 3)]
-"""),
-    Idiom("accuracy at k, keepdim", f"{EXAMPLES} imagenet/main.py", """
+
+### accuracy at k, keepdim | pytorch/examples imagenet/main.py
 with torch.no_grad():
     _, pred = logits.topk(2, 1, True, True)
     pred = pred.t()
     correct = pred.eq(y.view(1, -1).expand_as(pred))
     out = correct[:2].reshape(-1).float().sum(0, keepdim=True)
-"""),
-    Idiom("accuracy at k of many", f"{WEIAICUNZAI} test.py", """
+
+### accuracy at k of many | weiaicunzai/pytorch-cifar100 test.py
 _, pred = logits.topk(5, 1, largest=True, sorted=True)
 label = y.view(y.size(0), -1).expand_as(pred)
 correct = pred.eq(label).float()
 out = [correct[:, :5].sum(), correct[:, :1].sum()]
-"""),
-    Idiom("a confusion matrix counted with bincount", f"{VISION} references/segmentation/utils.py", """
+
+### a confusion matrix counted with bincount | pytorch/vision references/segmentation/utils.py
 out = torch.bincount(5 * y + logits.argmax(1), minlength=25).reshape(5, 5)
-"""),
-    Idiom("predictions by threshold", f"{EXAMPLES} siamese_network/main.py", """
+
+### predictions by threshold | pytorch/examples siamese_network/main.py
 p = torch.sigmoid(logits[:, 0])
 pred = torch.where(p > 0.5, 1, 0)
 out = pred.eq(y.view_as(pred)).sum().item()
-"""),
-    Idiom("probabilities of the most likely classes", f"{NANOGPT} model.py", """
+
+### probabilities of the most likely classes | karpathy/nanoGPT model.py
 v, _ = torch.topk(logits, min(2, logits.size(-1)))
 logits[logits < v[:, [-1]]] = -float('Inf')
 out = F.softmax(logits, dim=-1)
-"""),
-    Idiom("a sample by multinomial", f"{NANOGPT} model.py", """
+
+### a sample by multinomial | karpathy/nanoGPT model.py
 torch.manual_seed(0)
 out = torch.multinomial(F.softmax(torch.tensor([[0., 100.]]), dim=-1), num_samples=1)
-"""),
-    Idiom("inference mode", f"{VISION} references/classification/train.py", """
+
+### inference mode | pytorch/vision references/classification/train.py
 model.eval()
 with torch.inference_mode():
     out = model(x)
-"""),
-    Idiom("set_grad_enabled by phase", "pytorch/tutorials beginner_source/transfer_learning_tutorial.py", """
+
+### set_grad_enabled by phase | pytorch/tutorials beginner_source/transfer_learning_tutorial.py
 out = []
 for phase in ['train', 'val']:
     model.train() if phase == 'train' else model.eval()
@@ -850,40 +844,39 @@ for phase in ['train', 'val']:
         outputs = model(x)
         _, preds = torch.max(outputs, 1)
         out += [outputs, outputs.requires_grad, torch.sum(preds == y.data)]
-"""),
-    Idiom("results collected by cat and moved to numpy", f"{EXAMPLES} vae/main.py", """
+
+### results collected by cat and moved to numpy | pytorch/examples vae/main.py
 rows = []
 with torch.no_grad():
     for inputs, _ in loader:
         rows.append(model(inputs).cpu())
 out = torch.cat(rows, dim=0).numpy()
-"""),
-    Idiom("numbers of parameters", f"{AKAMASTER} resnet.py", """
+
+### numbers of parameters | akamaster/pytorch_resnet_cifar10 resnet.py
 import numpy as np
 out = [sum(p.numel() for p in model.parameters() if p.requires_grad),
        sum(int(np.prod(p.data.numpy().shape)) for p in model.parameters()),
        len(list(filter(lambda p: p.requires_grad and len(p.data.size()) > 1, model.parameters())))]
-"""),
-    Idiom("features from a forward hook", f"{TIMM} timm/utils/model.py", """
+
+### features from a forward hook | huggingface/pytorch-image-models timm/utils/model.py
 seen = {}
 handle = model[1].register_forward_hook(lambda module, inputs, output: seen.update(bn=output.detach()))
 model(x)
 handle.remove()
 out = [torch.mean(seen['bn'].mean(axis=[0, 2, 3]) ** 2).item(), torch.mean(seen['bn'].var(axis=[0, 2, 3])).item()]
-"""),
-    Idiom("a backbone without its head", f"{EXAMPLES} siamese_network/main.py", """
+
+### a backbone without its head | pytorch/examples siamese_network/main.py
 backbone = torch.nn.Sequential(*(list(model.children())[:-1]))
 z = backbone(x)
 out = z.view(z.size()[0], -1)
-"""),
-    Idiom("the next batch of a loader", f"{YUNJEY} pytorch_basics/main.py", """
+
+### the next batch of a loader | yunjey/pytorch-tutorial pytorch_basics/main.py
 images, labels = next(iter(loader))
 out = [images.size(), labels.size(0), images]
-"""),
-]
+"""
 
-INITIALISATION = [
-    Idiom("weights by type of module", f"{VISION} torchvision/models/resnet.py", """
+INITIALISATION = r"""
+### weights by type of module | pytorch/vision torchvision/models/resnet.py
 for m in model.modules():
     if isinstance(m, nn.Conv2d):
         nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
@@ -891,14 +884,14 @@ for m in model.modules():
         nn.init.constant_(m.weight, 1)
         nn.init.constant_(m.bias, 0)
 out = [abs(model[0].weight.std().item() - (2 / 36) ** 0.5) < 0.05, model[1].weight, model[1].bias]
-"""),
-    Idiom("last batch norm of each branch starts at zero", f"{VISION} torchvision/models/resnet.py", """
+
+### last batch norm of each branch starts at zero | pytorch/vision torchvision/models/resnet.py
 for m in model.modules():
     if isinstance(m, nn.BatchNorm2d):
         nn.init.constant_(m.weight, 0)
 out = model(x)
-"""),
-    Idiom("He's rule by hand on weight.data", f"{BEARPAW} models/cifar/wrn.py", """
+
+### He's rule by hand on weight.data | bearpaw/pytorch-classification models/cifar/wrn.py
 import math
 for m in model.modules():
     if isinstance(m, nn.Conv2d):
@@ -910,8 +903,8 @@ for m in model.modules():
     elif isinstance(m, nn.Linear):
         m.bias.data.zero_()
 out = [abs(model[0].weight.std().item() - math.sqrt(2 / 36)) < 0.05, model[1].weight, model[5].bias]
-"""),
-    Idiom("model.apply with class names", f"{EXAMPLES} dcgan/main.py", """
+
+### model.apply with class names | pytorch/examples dcgan/main.py
 def weights_init(m):
     classname = m.__class__.__name__
     if classname.find('Conv') != -1:
@@ -921,8 +914,8 @@ def weights_init(m):
         torch.nn.init.zeros_(m.bias)
 
 out = [model.apply(weights_init) is model, model[0].weight.abs().max().item() < 0.1, model[1].bias]
-"""),
-    Idiom("xavier_uniform_ and bias.data.fill_", f"{EXAMPLES} siamese_network/main.py", """
+
+### xavier_uniform_ and bias.data.fill_ | pytorch/examples siamese_network/main.py
 def init(m):
     if isinstance(m, nn.Linear):
         torch.nn.init.xavier_uniform_(m.weight)
@@ -930,60 +923,59 @@ def init(m):
 
 model.apply(init)
 out = [model[5].bias, model[5].weight.abs().max().item() <= (6 / 9) ** 0.5]
-"""),
-    Idiom("truncated normal", f"{TIMM} timm/layers/weight_init.py", """
+
+### truncated normal | huggingface/pytorch-image-models timm/layers/weight_init.py
 nn.init.trunc_normal_(model[5].weight, std=0.02)
 out = model[5].weight.abs().max().item() < 0.2
-"""),
-    Idiom("truncated normal with bounds", f"{VISION} torchvision/models/googlenet.py", """
+
+### truncated normal with bounds | pytorch/vision torchvision/models/googlenet.py
 torch.nn.init.trunc_normal_(model[5].weight, mean=0.0, std=0.01, a=-2, b=2)
 out = model[5].weight.abs().max().item() < 0.1
-"""),
-    Idiom("a scale that depends on depth, by name", f"{NANOGPT} model.py", """
+
+### a scale that depends on depth, by name | karpathy/nanoGPT model.py
 import math
 for name, p in model.named_parameters():
     if name.endswith('5.weight'):
         torch.nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * 12))
 out = model[5].weight.abs().max().item() < 0.05
-"""),
-    Idiom("uniform_ within a range", f"{EXAMPLES} word_language_model/model.py", """
+
+### uniform_ within a range | pytorch/examples word_language_model/model.py
 nn.init.uniform_(model[5].weight, -0.1, 0.1)
 out = bool((model[5].weight.abs() <= 0.1).all())
-"""),
-    Idiom("kaiming_normal without underscore, as before 2018", f"{WEIAICUNZAI} models/rir.py", """
+
+### kaiming_normal without underscore, as before 2018 | weiaicunzai/pytorch-cifar100 models/rir.py
 torch.nn.init.kaiming_normal(model[0].weight)
 out = 1
-"""),
-    Idiom("orthogonal", f"{TIMM} timm/layers/weight_init.py", """
+
+### orthogonal | huggingface/pytorch-image-models timm/layers/weight_init.py
 nn.init.orthogonal_(model[5].weight)
 out = torch.matmul(model[5].weight.t(), model[5].weight).detach().numpy().round(4) + 0.0
-"""),
-    Idiom("zeros for the last layer of a branch", f"{TIMM} timm/models/resnet.py", """
+
+### zeros for the last layer of a branch | huggingface/pytorch-image-models timm/models/resnet.py
 nn.init.zeros_(model[5].weight)
 nn.init.ones_(model[5].bias[2:])
 out = [model[5].weight, model[5].bias]
-"""),
-    Idiom("a weight copied under no_grad", f"{NANOGPT} model.py", """
+
+### a weight copied under no_grad | karpathy/nanoGPT model.py
 with torch.no_grad():
     model[5].weight.copy_(numbers(4, 5).t())
 out = model(x)
-"""),
-    Idiom("two layers that share their weights", f"{NANOGPT} model.py", """
+
+### two layers that share their weights | karpathy/nanoGPT model.py
 a, b = nn.Linear(5, 5), nn.Linear(5, 5)
 b.weight = a.weight
 out = [len(list(nn.ModuleList([a, b]).parameters())), a.weight is b.weight]
-"""),
-]
+"""
 
-FREEZING = [
-    Idiom("freeze everything, replace the last layer", f"{YUNJEY} pytorch_basics/main.py", """
+FREEZING = r"""
+### freeze everything, replace the last layer | yunjey/pytorch-tutorial pytorch_basics/main.py
 for p in model.parameters():
     p.requires_grad = False
 model[5] = fixed(nn.Linear(model[5].in_features, 3))
 model(x).sum().backward()
 out = [p.grad is None for p in model.parameters()]
-"""),
-    Idiom("freeze all but the last, by name", f"{MOCO} main_lincls.py", """
+
+### freeze all but the last, by name | facebookresearch/moco main_lincls.py
 for name, p in model.named_parameters():
     if name not in ['5.weight', '5.bias']:
         p.requires_grad = False
@@ -992,83 +984,82 @@ model[5].bias.data.zero_()
 parameters = list(filter(lambda p: p.requires_grad, model.parameters()))
 opt = torch.optim.SGD(parameters, 0.1, momentum=0.9)
 out = [len(parameters), model[5].bias]
-"""),
-    Idiom("requires_grad_(False) on a part", f"{TIMM} timm/utils/model.py", """
+
+### requires_grad_(False) on a part | huggingface/pytorch-image-models timm/utils/model.py
 model[0].requires_grad_(False)
 criterion(model(x), y).backward()
 out = [p.requires_grad for p in model.parameters()] + [model[5].weight.grad]
-"""),
-    Idiom("batch norms kept in eval mode", f"{TIMM} timm/utils/model.py", """
+
+### batch norms kept in eval mode | huggingface/pytorch-image-models timm/utils/model.py
 model.train()
 for m in model.modules():
     if isinstance(m, nn.BatchNorm2d):
         m.eval()
 out = model(x)
-"""),
-    Idiom("features detached before the head", f"{EXAMPLES} dcgan/main.py", """
+
+### features detached before the head | pytorch/examples dcgan/main.py
 h = model[:5](x)
 model[5](h.detach()).sum().backward()
 out = [model[0].weight.grad is None, model[5].weight.grad]
-"""),
-    Idiom("hidden state cut from its history", f"{EXAMPLES} word_language_model/main.py", """
+
+### hidden state cut from its history | pytorch/examples word_language_model/main.py
 def repackage(h):
     return h.detach() if isinstance(h, torch.Tensor) else tuple(repackage(v) for v in h)
 
 a, (b,) = repackage((model(x), (model(x) * 2,)))
 out = [a, b, a.requires_grad]
-"""),
-    Idiom("keys of a state dict renamed", f"{MOCO} main_lincls.py", """
+
+### keys of a state dict renamed | facebookresearch/moco main_lincls.py
 state = {f"module.{k}": v for k, v in model.state_dict().items()}
 for k in list(state.keys()):
     state[k[len("module."):]] = state.pop(k)
 out = str(model.load_state_dict(state))
-"""),
-    Idiom("what fits of a state dict, strict=False", f"{MOCO} main_lincls.py", """
+
+### what fits of a state dict, strict=False | facebookresearch/moco main_lincls.py
 state = {k: v for k, v in model.state_dict().items() if not k.startswith('5.')}
 message = model.load_state_dict(state, strict=False)
 out = sorted(message.missing_keys)
-"""),
-    Idiom("a state dict compared entry by entry", f"{MOCO} main_lincls.py", """
+
+### a state dict compared entry by entry | facebookresearch/moco main_lincls.py
 before, after = model.state_dict(), model.state_dict()
 out = [bool((before[k].cpu() == after[k]).all()) for k in before]
-"""),
-    Idiom("a module taken out by Identity", f"{TIMM} timm/layers/std_conv.py", """
+
+### a module taken out by Identity | huggingface/pytorch-image-models timm/layers/std_conv.py
 model[1] = nn.Identity()
 out = model(x)
-"""),
-    Idiom("old modules replaced in named_children", f"{TIMM} timm/layers/norm_act.py", """
+
+### old modules replaced in named_children | huggingface/pytorch-image-models timm/layers/norm_act.py
 for name, child in model.named_children():
     if isinstance(child, nn.ReLU):
         setattr(model, name, nn.SiLU())
 out = model(x)
-"""),
-]
+"""
 
-SCHEDULES = [
-    Idiom("cosine over the epochs", f"{KUANGLIU} main.py", """
+SCHEDULES = r"""
+### cosine over the epochs | kuangliu/pytorch-cifar main.py
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
 out = []
 for epoch in range(12):
     optimizer.step()
     scheduler.step()
     out.append(scheduler.get_last_lr()[0])
-"""),
-    Idiom("steps at milestones", f"{AKAMASTER} trainer.py", """
+
+### steps at milestones | akamaster/pytorch_resnet_cifar10 trainer.py
 scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 4], last_epoch=-1)
 out = []
 for epoch in range(6):
     optimizer.step()
     scheduler.step()
     out.append(optimizer.param_groups[0]['lr'])
-"""),
-    Idiom("StepLR imported by name", f"{EXAMPLES} mnist/main.py", """
+
+### StepLR imported by name | pytorch/examples mnist/main.py
 from torch.optim.lr_scheduler import StepLR
 scheduler = StepLR(optimizer, step_size=1, gamma=0.7)
 optimizer.step()
 scheduler.step()
 out = scheduler.get_last_lr()
-"""),
-    Idiom("a warm-up class on _LRScheduler", f"{WEIAICUNZAI} utils.py", """
+
+### a warm-up class on _LRScheduler | weiaicunzai/pytorch-cifar100 utils.py
 from torch.optim.lr_scheduler import _LRScheduler
 
 class WarmUp(_LRScheduler):
@@ -1085,8 +1076,8 @@ for _ in range(4):
     optimizer.step()
     scheduler.step()
     out.append(optimizer.param_groups[0]['lr'])
-"""),
-    Idiom("a warm-up class on LRScheduler", f"{WEIAICUNZAI} lr_finder.py", """
+
+### a warm-up class on LRScheduler | weiaicunzai/pytorch-cifar100 lr_finder.py
 class Find(torch.optim.lr_scheduler.LRScheduler):
     def get_lr(self):
         return [base * 2.0 ** self.last_epoch for base in self.base_lrs]
@@ -1095,8 +1086,8 @@ scheduler = Find(optimizer)
 optimizer.step()
 scheduler.step()
 out = optimizer.param_groups[0]['lr']
-"""),
-    Idiom("the rate written into the groups", f"{NANOGPT} train.py", """
+
+### the rate written into the groups | karpathy/nanoGPT train.py
 import math
 out = []
 for it in range(8):
@@ -1104,8 +1095,8 @@ for it in range(8):
     for group in optimizer.param_groups:
         group['lr'] = lr
     out.append(optimizer.param_groups[0]['lr'])
-"""),
-    Idiom("piecewise linear by np.interp", f"{CONVMIXER} train.py", """
+
+### piecewise linear by np.interp | locuslab/convmixer-cifar10 train.py
 import numpy as np
 schedule = lambda t: np.interp([t], [0, 4, 8, 10], [0, 0.1, 0.005, 0])[0]
 out = []
@@ -1113,8 +1104,8 @@ for epoch in range(10):
     optimizer.param_groups[0].update(lr=schedule(epoch))
     optimizer.step()
     out.append(float(optimizer.param_groups[0]['lr']))
-"""),
-    Idiom("rate multiplied at listed epochs", f"{BEARPAW} cifar.py", """
+
+### rate multiplied at listed epochs | bearpaw/pytorch-classification cifar.py
 state = {'lr': 0.1}
 for epoch in range(5):
     if epoch in [2, 4]:
@@ -1122,8 +1113,8 @@ for epoch in range(5):
         for group in optimizer.param_groups:
             group['lr'] = state['lr']
 out = optimizer.param_groups[0]['lr']
-"""),
-    Idiom("warm-up, then cosine, by SequentialLR", f"{VISION} references/classification/train.py", """
+
+### warm-up, then cosine, by SequentialLR | pytorch/vision references/classification/train.py
 L = torch.optim.lr_scheduler
 warm = L.LinearLR(optimizer, start_factor=0.01, total_iters=3)
 scheduler = L.SequentialLR(optimizer, schedulers=[warm, L.CosineAnnealingLR(optimizer, T_max=7)], milestones=[3])
@@ -1132,29 +1123,29 @@ for _ in range(10):
     optimizer.step()
     scheduler.step()
     out.append(optimizer.param_groups[0]['lr'])
-"""),
-    Idiom("one cycle, stepped by batch", "fastai/fastai fastai/callback/schedule.py", """
+
+### one cycle, stepped by batch | fastai/fastai fastai/callback/schedule.py
 scheduler = optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.4, epochs=2, steps_per_epoch=3)
 out = []
 for _ in range(5):
     optimizer.step()
     scheduler.step()
     out.append([optimizer.param_groups[0]['lr'], optimizer.param_groups[0]['momentum']])
-"""),
-    Idiom("a lambda of the epoch", "pytorch/tutorials beginner_source", """
+
+### a lambda of the epoch | pytorch/tutorials beginner_source
 scheduler = optim.lr_scheduler.LambdaLR(optimizer, lr_lambda=lambda epoch: 0.95 ** epoch)
 optimizer.step()
 scheduler.step()
 out = scheduler.get_last_lr()
-"""),
-    Idiom("lower the rate when the loss stalls", f"{EXAMPLES} word_language_model/main.py", """
+
+### lower the rate when the loss stalls | pytorch/examples word_language_model/main.py
 scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, 'min', factor=0.25, patience=0)
 out = []
 for loss in [1.0, 0.9, 0.95, 0.96, 0.5]:
     scheduler.step(loss)
     out.append(optimizer.param_groups[0]['lr'])
-"""),
-    Idiom("a schedule saved and resumed", f"{VISION} references/classification/train.py", """
+
+### a schedule saved and resumed | pytorch/vision references/classification/train.py
 scheduler = optim.lr_scheduler.StepLR(optimizer, 2)
 for _ in range(3):
     optimizer.step()
@@ -1165,11 +1156,10 @@ again.load_state_dict(state)
 optimizer.step()
 again.step()
 out = [again.last_epoch, optimizer.param_groups[0]['lr']]
-"""),
-]
+"""
 
-GRADIENTS = [
-    Idiom("the norm of each gradient, logged by name", f"{WEIAICUNZAI} train.py", """
+GRADIENTS = r"""
+### the norm of each gradient, logged by name | weiaicunzai/pytorch-cifar100 train.py
 criterion(model(x), y).backward()
 out = {}
 for name, para in list(model.children())[-1].named_parameters():
@@ -1177,25 +1167,25 @@ for name, para in list(model.children())[-1].named_parameters():
         out['grad_norm2_weights'] = para.grad.norm()
     if 'bias' in name:
         out['grad_norm2_bias'] = para.grad.norm()
-"""),
-    Idiom("the norm of all gradients", f"{TIMM} timm/utils/clip_grad.py", """
+
+### the norm of all gradients | huggingface/pytorch-image-models timm/utils/clip_grad.py
 criterion(model(x), y).backward()
 total = 0
 for p in model.parameters():
     total += p.grad.data.norm(2).item() ** 2
 out = total ** 0.5
-"""),
-    Idiom("the norm of all gradients by stack", f"{VISION} references/classification/train.py", """
+
+### the norm of all gradients by stack | pytorch/vision references/classification/train.py
 criterion(model(x), y).backward()
 out = torch.norm(torch.stack([torch.norm(p.grad.detach(), 2) for p in model.parameters()]), 2)
-"""),
-    Idiom("printed gradients", f"{YUNJEY} pytorch_basics/main.py", """
+
+### printed gradients | yunjey/pytorch-tutorial pytorch_basics/main.py
 w = torch.tensor(2., requires_grad=True)
 b = torch.tensor(3., requires_grad=True)
 (w * torch.tensor(1.) + b).backward()
 out = [str(w.grad), str(b.grad)]
-"""),
-    Idiom("a tensor hook that keeps the gradient of an activation", f"{CAM} pytorch_grad_cam/activations_and_gradients.py", """
+
+### a hook that keeps the gradient of an activation | jacobgil/pytorch-grad-cam .../activations_and_gradients.py
 kept = []
 
 def save(module, inputs, output):
@@ -1207,51 +1197,51 @@ model(x)[:, 1].sum().backward()
 for handle in handles:
     handle.remove()
 out = kept
-"""),
-    Idiom("class activation: weights from the mean gradient", f"{CAM} pytorch_grad_cam/grad_cam.py", """
+
+### class activation: weights from the mean gradient | jacobgil/pytorch-grad-cam pytorch_grad_cam/grad_cam.py
 import numpy as np
 a = model[:3](x)
 a.retain_grad()
 model[3:](a)[:, 1].sum().backward()
 weights = np.mean(a.grad.numpy(), axis=(2, 3))
 out = np.maximum((weights[:, :, None, None] * a.detach().numpy()).sum(axis=1), 0)
-"""),
-    Idiom("the gradient of the input", f"{EXAMPLES} fast_neural_style/neural_style/neural_style.py", """
+
+### the gradient of the input | pytorch/examples fast_neural_style/neural_style/neural_style.py
 image = x.clone().requires_grad_(True)
 model(image)[0, 1].backward()
 out = [image.grad.abs().max(1)[0], image.grad.shape]
-"""),
-    Idiom("the sign of the input's gradient", "pytorch/tutorials beginner_source/fgsm_tutorial.py", """
+
+### the sign of the input's gradient | pytorch/tutorials beginner_source/fgsm_tutorial.py
 image = x.clone()
 image.requires_grad = True
 criterion(model(image), y).backward()
 out = torch.clamp(image + 0.1 * image.grad.data.sign(), 0, 1)
-"""),
-    Idiom("autograd.grad of several parameters", f"{TIMM} timm/optim/adahessian.py", """
+
+### autograd.grad of several parameters | huggingface/pytorch-image-models timm/optim/adahessian.py
 loss = criterion(model(x), y)
 out = torch.autograd.grad(loss, [p for p in model.parameters()], retain_graph=True)
-"""),
-    Idiom("a second derivative by create_graph", f"{TIMM} timm/optim/adahessian.py", """
+
+### a second derivative by create_graph | huggingface/pytorch-image-models timm/optim/adahessian.py
 (g,) = torch.autograd.grad(criterion(model(x), y), [model[5].weight], create_graph=True)
 out = g
-"""),
-    Idiom("a gradient penalty", "eriklindernoren/PyTorch-GAN implementations/wgan_gp/wgan_gp.py", """
+
+### a gradient penalty | eriklindernoren/PyTorch-GAN implementations/wgan_gp/wgan_gp.py
 z = x.clone().requires_grad_(True)
 g = torch.autograd.grad(outputs=model(z), inputs=z, grad_outputs=torch.ones(4, 5), create_graph=True,
                         retain_graph=True, only_inputs=True)[0]
 out = ((g.view(4, -1).norm(2, dim=1) - 1) ** 2).mean()
-"""),
-    Idiom("a full backward hook that prints norms", "pytorch/pytorch torch/nn/modules/module.py", """
+
+### a full backward hook that prints norms | pytorch/pytorch torch/nn/modules/module.py
 out = []
 for m in model:
     m.register_full_backward_hook(lambda module, grad_input, grad_output: out.append(grad_output[0].norm()))
 criterion(model(x), y).backward()
-"""),
-    Idiom("register_backward_hook, as before 2020", "jacobgil/pytorch-grad-cam", """
+
+### register_backward_hook, as before 2020 | jacobgil/pytorch-grad-cam
 model[0].register_backward_hook(lambda module, grad_input, grad_output: None)
 out = 1
-"""),
-    Idiom("gradients zeroed by hand", f"{EXAMPLES} regression/main.py", """
+
+### gradients zeroed by hand | pytorch/examples regression/main.py
 for _ in range(2):
     for p in model.parameters():
         if p.grad is not None:
@@ -1259,21 +1249,21 @@ for _ in range(2):
             p.grad.zero_()
     criterion(model(x), y).backward()
 out = [p.grad for p in model.parameters()]
-"""),
-    Idiom("gradients counted that are zero", f"{TIMM} timm/utils/model.py", """
+
+### gradients counted that are zero | huggingface/pytorch-image-models timm/utils/model.py
 criterion(model(x), y).backward()
 out = [(p.grad == 0).float().mean().item() for p in model.parameters()]
-"""),
-    Idiom("gradients gathered into one vector", "pytorch/pytorch torch/nn/utils/convert_parameters.py", """
+
+### gradients gathered into one vector | pytorch/pytorch torch/nn/utils/convert_parameters.py
 criterion(model(x), y).backward()
 out = torch.cat([p.grad.flatten() for p in model.parameters()])
-"""),
-    Idiom("anomaly detection", "pytorch/pytorch torch/autograd/anomaly_mode.py", """
+
+### anomaly detection | pytorch/pytorch torch/autograd/anomaly_mode.py
 with torch.autograd.detect_anomaly():
     criterion(model(x), y).backward()
 out = model[0].weight.grad
-"""),
-    Idiom("gradients drawn as bars, mean and max", "RoshanRane, discuss.pytorch.org/t/check-gradient-flow-in-network", """
+
+### gradients drawn as bars, mean and max | RoshanRane, discuss.pytorch.org/t/check-gradient-flow-in-network
 import numpy as np
 criterion(model(x), y).backward()
 means, largest, names = [], [], []
@@ -1283,15 +1273,14 @@ for name, p in model.named_parameters():
         means.append(p.grad.abs().mean())
         largest.append(p.grad.abs().max())
 out = [names, np.array(means, dtype=float), np.array(largest, dtype=float)]
-"""),
-]
+"""
 
 SECTIONS = {
-    "Blocks": BLOCKS,
-    "Training loops": LOOPS,
-    "Evaluation": EVALUATION,
-    "Initialisation": INITIALISATION,
-    "Freezing and loading": FREEZING,
-    "Schedules": SCHEDULES,
-    "Looking at gradients": GRADIENTS,
+    "Blocks": idioms(BLOCKS),
+    "Training loops": idioms(LOOPS),
+    "Evaluation": idioms(EVALUATION),
+    "Initialisation": idioms(INITIALISATION),
+    "Freezing and loading": idioms(FREEZING),
+    "Schedules": idioms(SCHEDULES),
+    "Looking at gradients": idioms(GRADIENTS),
 }

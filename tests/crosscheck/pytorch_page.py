@@ -70,7 +70,7 @@ def page(ours: Any, theirs: Any) -> str:
 
 `import minires as torch; import minires.nn as nn; import minires.nn.functional as F`, and much of what is written for
 PyTorch {PYTORCH} runs. This page shows how much. It is written by `python tests/crosscheck/pytorch_page.py`, and a
-test runs everything again and compares. What comes out at ties, kinks, NaN and empty tensors: [CONVENTIONS.md](CONVENTIONS.md).
+test runs everything again and compares. What comes out at ties, kinks and NaN: [CONVENTIONS.md](CONVENTIONS.md).
 
 ## Idioms
 
@@ -88,9 +88,9 @@ gradients as in PyTorch. The others say what to do instead. Their lines are in
         for idiom, outcome, words in rows
         if outcome != RUNS
     ]
-    parts.append("### Those that do not\n\n| idiom | seen in | what minires says |\n|---|---|---|\n" + "\n".join(lines) + "\n")
+    parts.append("### Those that do not\n\n| idiom | seen in | what minires says |\n|---|---|---|\n" + "\n".join(lines))
     lines = [f"| `{call}` | {called(call, ours)} |" for call in REFUSED_CALLS]
-    parts.append("## Calls and arguments\n\n| call | what minires says |\n|---|---|\n" + "\n".join(lines) + "\n")
+    parts.append("\n## Calls and arguments\n\n| call | what minires says |\n|---|---|\n" + "\n".join(lines) + "\n")
     parts.append("## Names\n\nThose that both libraries have.\n")
     parts += [f"**`{title}`**: {', '.join(names)}\n" for title, names in offered(ours, theirs).items()]
     return "\n".join(parts)

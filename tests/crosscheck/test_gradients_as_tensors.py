@@ -141,7 +141,7 @@ for q in model.parameters(): q.data.add_(q.grad.data, alpha=-0.1)
 for q in model.parameters(): q.grad = q.grad + 1e-2 * q.detach()
 kept = [q.grad.clone() for q in model.parameters()]; optimizer.step(); p.grad = kept[4]
 saved = p.grad; criterion(model(x), y).backward(); b.grad = saved.sum(1)
-ema = copy.deepcopy(model); [e.data.mul_(0.9).add_(q.data, alpha=0.1) for e, q in zip(ema.parameters(), model.parameters())]
+ema = copy.deepcopy(model); e = ema[5].weight; optimizer.step(); e.data.mul_(0.9).add_(p.data, alpha=1 - 0.9)
 """.strip().splitlines()
 
 NUMPY = """

@@ -114,4 +114,3 @@ def test_a_network_of_its_page_gives_the_same_logits(resnets, name):
         y, z = ours.eval()(mr.tensor(x)).numpy(), theirs.eval()(torch.tensor(x)).numpy()
     assert y.shape == (2, 1000)
     np.testing.assert_allclose(y, z, rtol=1e-3, atol=1e-4 * np.abs(z).max())
-
