@@ -1,7 +1,14 @@
 """What people do with ``p.grad`` and ``p.data``, line for line: the same numbers as PyTorch's, or our words."""
 
+import ast
 import copy
+from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from crosscheck.idioms import setting
@@ -225,6 +232,25 @@ def test_data_is_the_same_memory_and_not_the_same_tensor():
         view = p.data
         view[0, 0] = 42.0
         assert p[0, 0].item() == 42.0 and view is not p and not view.requires_grad and p.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of PyTorch's tensors
+def test_the_forums_picture_has_the_same_bars():
+    """The function of lesson 7, in both libraries."""
+    lesson = Path(__file__).parents[2] / "lessons" / "07_traditional_networks.py"
+    functions = [
+        node for node in ast.parse(lesson.read_text("utf-8")).body if getattr(node, "name", "").startswith("plot_")
+    ]
+    heights = []
+    for lib in (mr, torch):
+        names = {"np": np, "plt": plt}
+        exec(compile(ast.Module(functions, []), str(lesson), "exec"), names)
+        figure = plt.figure()
+        names["plot_grad_flow"](after_backward(lib)["model"].named_parameters())
+        heights.append([bar.get_height() for bar in figure.gca().patches])
+        plt.close(figure)
+    assert len(heights[0]) == 6
+    np.testing.assert_allclose(*heights, rtol=1e-4)
 
 
 def test_random_numbers_on_data():

@@ -32,7 +32,7 @@ def helpers():
     module = types.ModuleType("torchvision_helpers")
     module.__dict__.update(
         ImageClassification=dict, _log_api_usage_once=lambda network: None, register_model=lambda: lambda f: f,
-        Weights=dict, WeightsEnum=WeightsEnum, _IMAGENET_CATEGORIES=[], _ovewrite_named_param=None,
+        Weights=dict, WeightsEnum=WeightsEnum, _IMAGENET_CATEGORIES=[], _ovewrite_named_param=dict.__setitem__,
         handle_legacy_interface=lambda **weights: lambda f: f,
     )  # fmt: skip
     return module
