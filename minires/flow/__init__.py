@@ -9,11 +9,13 @@ from .jacobian import Jacobian, jacobian, jacobians
 from .keeping import keeping
 from .landscape import Landscape, landscape
 from .lesion import Lesion, lesion, shortcut_alone
-from .node import Node
+from .node import Node, Source
 from .paths import PathSpectrum, path_spectrum
-from .recording import Layer, Recording, record, recording
+from .recorder import record, recording
+from .recording import Layer, Recording
 from .responses import Responses, responses
 from .shattering import Shattering, gradient_correlation, shattering
+from .summands import Measured, measure_summands
 from .variance import VarianceProfile, variance_profile
 
 History = FlowHistory  # its name until there was also a history of training, train.History
@@ -26,11 +28,13 @@ __all__ = [
     "Landscape",
     "Layer",
     "Lesion",
+    "Measured",
     "Node",
     "PathSpectrum",
     "Recording",
     "Responses",
     "Shattering",
+    "Source",
     "VarianceProfile",
     "gradient_correlation",
     "is_due",
@@ -39,6 +43,7 @@ __all__ = [
     "keeping",
     "landscape",
     "lesion",
+    "measure_summands",
     "path_spectrum",
     "record",
     "recording",
