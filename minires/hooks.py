@@ -12,10 +12,7 @@ class RemovableHandle:
 
     def remove(self) -> None:
         """Take the hook away; calling this twice does no harm."""
-        left = tuple(hook for hook in getattr(self.owner, self.name) if hook is not self.hook)
-        setattr(self.owner, self.name, left)
-        if not left and self.name in getattr(self.owner, "__dict__", ()):
-            delattr(self.owner, self.name)  # as it was before there was a hook
+        setattr(self.owner, self.name, tuple(hook for hook in getattr(self.owner, self.name) if hook is not self.hook))
 
     def __enter__(self) -> Self:
         return self

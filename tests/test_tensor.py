@@ -211,5 +211,5 @@ def test_what_has_no_function_is_named():
         mr.add([1], 2)
     with pytest.raises(AttributeError, match=r"minires.masked_fill: there is no such function; .* x.masked_fill"):
         mr.masked_fill  # noqa: B018
-    with pytest.raises(AttributeError, match="minires.nonsense: there is no such name here"):
+    with pytest.raises(AttributeError, match=r"minires\.nonsense: there is no such name here"):
         mr.nonsense  # noqa: B018
