@@ -488,3 +488,13 @@ def test_a_module_whose_hooks_are_gone_knows_nothing_of_them():
         assert "_hooks" in vars(m)
     assert set(vars(m)) - before <= {"_hooks"} and not m._hooks
     assert m(point(mr)).op.name == "Linear"
+
+
+def test_a_hook_counts_whatever_else_is_asked_for():
+    """Also where PyTorch returns the gradient from before it: see findings/pytorch-grad-of-hooked-tensor.sh."""
+    x = mr.tensor(1.0, requires_grad=True)
+    y = 3 * x
+    y.register_hook(lambda gradient: gradient + 1)
+    z = y**2
+    assert numbers(mr.grad(z, y, retain_graph=True)) == (7.0,)
+    assert numbers(mr.grad(z, (x, y))) == (21.0, 7.0)
