@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from . import writes
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
+from .missing import not_offered
 from .ops import Op
 from .ops.arithmetic import add
 from .state import current, switch
@@ -97,6 +98,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """Vector–Jacobian product of the piece of graph between ``inputs`` and ``outputs``; ``.grad`` is left alone.
@@ -106,6 +108,8 @@ def grad(
     (``allow_unused=True`` returns None for it instead).
     """
     check_first_order("grad", create_graph)
+    if not only_inputs:
+        raise ValueError("grad: got only_inputs=False; grad leaves .grad alone, use backward(inputs=...)")
     inputs = as_list(inputs)
     wanted = {t.op or t for t in inputs}
     walk = _walk(as_list(outputs), grad_outputs, wanted, bool(retain_graph), "grad")
@@ -113,6 +117,11 @@ def grad(
     if not allow_unused:
         check_all_used(inputs, found)
     return tuple(t.wrap(found[t.op or t]) if (t.op or t) in found else None for t in inputs)
+
+
+def Variable(data: Any, requires_grad: bool = False) -> Any:
+    """PyTorch's name of a tensor before version 0.4: the tensor itself, over the same memory."""
+    return data.detach().requires_grad_(requires_grad)
 
 
 def _walk(outputs, grads, wanted, retain_graph, call):
@@ -204,3 +213,7 @@ def ops_latest_first(roots, wanted):
                 leading.add(op)
         order = [op for op in order if not leading.isdisjoint(op.inputs)]
     return reversed(order)
+
+
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.autograd", name)
