@@ -13,6 +13,7 @@ from .node import Node
 from .paths import PathSpectrum, path_spectrum
 from .recording import Layer, Recording, record, recording
 from .responses import Responses, responses
+from .scaled import scaled
 from .shattering import Shattering, gradient_correlation, shattering
 from .variance import VarianceProfile, variance_profile
 
@@ -43,6 +44,7 @@ __all__ = [
     "record",
     "recording",
     "responses",
+    "scaled",
     "shattering",
     "shortcut_alone",
     "variance_profile",

@@ -1,5 +1,7 @@
 """FlowRecorder: what the engine calls while a recording is on; it keeps numbers and, on request, the arrays."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from ..nn import Module, Parameter
 from ..norms import mean_and_std
 from ..ops import Op
 from . import naming
-from .node import Node
+from .node import Node, Scaling
 from .summands import measure_summands, on_cpu
 
 
@@ -84,8 +86,17 @@ class FlowRecorder(Recorder):
                 sum_error=measured.error,
                 grads=tuple(grads) if self._arrays else (),
                 pass_=len(self.passes),
+                scaling=None if all(edge.came is None for edge in used) else self._scaling(used),
             )
         )
+
+    def _scaling(self, edges: Sequence[Edge]) -> Scaling:
+        """What the edges were multiplied by, and the size of what had come back along them."""
+        came = [edge.grad if edge.came is None else edge.came for edge in edges]
+        measured = one_blas_thread(measure_summands, came, functools.reduce(operator.add, came))
+        others = tuple(norm for norm, _ in measured.others)
+        grads = tuple(came) if self._arrays else ()
+        return Scaling(tuple(edge.factor for edge in edges), measured.norms, others, grads)
 
 
 def leaf_identity(tensor: Any) -> int:

@@ -22,16 +22,22 @@ from . import export, naming
 from .forks import Fork, find_forks
 from .inside import as_input
 from .keeping import keeping
-from .node import Node
+from .node import Node, edge_scaling
 from .recorder import FlowRecorder, leaf_identity
 
 
 class Summand(NamedTuple):
-    """One consumer's share of a tensor's gradient: its norm, and the array itself if the recording keeps arrays."""
+    """One consumer's share of a tensor's gradient: its norm, and the array itself if the recording keeps arrays.
+
+    factor: what `scaled` multiplied it by; came: the norm of what had come back before that, None if nothing was
+    multiplied.
+    """
 
     consumer: str
     norm: float
     grad: Any = None
+    factor: float = 1.0
+    came: float | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,13 @@ class Recording(FlowRecorder):
                     f"{node.name}: used {len(node.consumers)} times (a module called again, or a shared weight); its "
                     "gradient is the sum of all uses, and its norm stands with the first"
                 )
+        forks = self.forks if self._nodes else []
+        multiplied = Counter(f"{way} × {factor:g}" for fork in forks for way, factor in fork.scaled_ways())
+        for what, count in multiplied.items():
+            found.append(
+                f"{what} at {count} of {len(forks)} forks (flow.scaled); norms, cosines and shares are of the product, "
+                "which was passed on"
+            )
         if len(self.passes) > 1:
             calls = ", ".join(f"{count} of {call}" for call, count in Counter(self.passes).items())
             rest = "; what grad returned does not" if "grad" in self.passes else ""
@@ -184,7 +197,8 @@ class Recording(FlowRecorder):
                 len(node.edge_norms) - len(consumers)
             )
             grads = node.grads or (None,) * len(consumers)
-            found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads)]
+            factors, came = edge_scaling(node)
+            found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads, factors, came)]
         return found
 
     def _find(self, tensor: Tensor | str) -> list[Node]:
