@@ -6,6 +6,7 @@ import time
 
 from .alarms import alarms
 from .checks import checks
+from .exported import onnx
 from .harness import PYTHONS, Plan
 from .kernels import ops
 from .readme import readme
@@ -18,7 +19,7 @@ PAGES = {
     page.__name__: page
     for page in (
         *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, engine, checks, alarms, science, tune, readme),
+        *(depth1202, recording, engine, checks, alarms, onnx, science, tune, readme),
     )
 }
 LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name

@@ -164,12 +164,12 @@ x = mr.randn(4, 3, 64, 64)
 theirs(x)  # moves the running statistics, which travel with the weights
 with tempfile.TemporaryDirectory() as folder:
     file = Path(folder) / "weights.npz"
-    np.savez(file, **theirs.state_dict())
+    mr.save_weights(theirs, file)
     with np.load(file, allow_pickle=False) as weights:
         state = {name: weights[name] for name in weights.files}
 print(f"{len(state)} arrays: {', '.join(list(state)[:4])}, …")
 before = float(np.abs(mine.eval()(x).numpy() - theirs.eval()(x).numpy()).max())
-mine.load_state_dict(state)
+mr.load_weights(mine, state)  # or the name of the file
 after = float(np.abs(mine.eval()(x).numpy() - theirs.eval()(x).numpy()).max())
 claim("before loading the outputs differ, afterwards they are equal", before > 1e-3 and after == 0, [before, after])
 
@@ -204,7 +204,7 @@ claim("loaded all the same, it computes something else", wrong > 1e-3, wrong)
 # - `minires new conv2d`: count the multiplications that your loops do, and compare.
 # - `minires new residual_block`: turn it into a bottleneck, and check with `nn.summary`.
 # - Count ResNet-50 with option C shortcuts (a projection in every block): how much dearer is it?
-# - With torchvision: `models.resnet18().load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})`.
+# - With torchvision: `mr.load_weights(models.resnet18(), theirs.state_dict())`, then one image through both.
 #
 # ## Sources
 #

@@ -33,6 +33,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .export import export_onnx
 from .functions import (
     abs,
     add,
@@ -60,6 +61,7 @@ from .functions import (
 from .installed import warn_of_other_package
 from .kernels import exact
 from .nn.functional import relu, sigmoid, softmax, tanh
+from .nn.weights import load_weights, save_weights
 from .ops import Op
 from .random import manual_seed
 from .recompute import checkpoint
@@ -93,6 +95,7 @@ __all__ = [
     "eq",
     "exact",
     "exp",
+    "export_onnx",
     "flatten",
     "float32",
     "float64",
@@ -106,6 +109,7 @@ __all__ = [
     "is_tensor",
     "kernels",
     "linspace",
+    "load_weights",
     "log",
     "manual_seed",
     "matmul",
@@ -127,6 +131,7 @@ __all__ = [
     "randn",
     "randperm",
     "relu",
+    "save_weights",
     "set_grad_enabled",
     "set_num_threads",
     "sigmoid",

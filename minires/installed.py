@@ -35,6 +35,11 @@ def other_package() -> str | None:
     )
 
 
+def version() -> str:
+    """The version of this library, which the front door states."""
+    return sys.modules["minires"].__version__
+
+
 def warn_of_other_package() -> None:
     """A RuntimeWarning that says what `other_package` says."""
     if message := other_package():

@@ -52,7 +52,8 @@ def write(array: Any, values: Any) -> None:
 
 def put(array: Any, key: Any, values: Any) -> None:
     """``array[key] = values``, cast to the array's dtype. Raises as `write` does for memory that cannot be written."""
-    if not getattr(array.flags, "writeable", True) or any(n > 1 and not s for n, s in zip(array.shape, array.strides)):
+    shared = array.size and any(n > 1 and not s for n, s in zip(array.shape, array.strides))
+    if shared or not getattr(array.flags, "writeable", True):
         raise RuntimeError(
             f"in-place: got a tensor of shape {array.shape} whose memory cannot be written: it is read-only, or "
             "expanded, so that several entries share one place in memory. Copy it first: x = tensor(x)"

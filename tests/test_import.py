@@ -5,7 +5,18 @@ import sys
 
 import minires as mr
 
-SLOW = ["matplotlib", "cupy", "hypothesis", "pytest", "sklearn", "torch", "http.client", "tarfile"]
+SLOW = [
+    "matplotlib",
+    "cupy",
+    "hypothesis",
+    "pytest",
+    "sklearn",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "http.client",
+    "tarfile",
+]
 
 
 def test_nothing_slow_is_imported_before_it_is_used():

@@ -226,7 +226,7 @@ def update(title, depth):
         model = network(title, depth).to(device)
         optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
         for p in model.parameters():
-            p.grad = p.data * 0.5
+            p.grad = p.array * 0.5
         for _ in range(2):
             optimizer.step()
         ends.append([p.numpy().copy() for p in model.parameters()])

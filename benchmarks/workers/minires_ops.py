@@ -64,7 +64,7 @@ def watch_a_step():
         return call
 
     x, y = mr.randn(case.batch, case.channels, case.size, case.size), mr.tensor(np.arange(case.batch) % 10)
-    backend = kernels.of(x.data)
+    backend = kernels.of(x.array)
     with kernels.use(**{name: watched(name, getattr(backend, name)) for name in kernels.NAMES}):
         F.cross_entropy(model(x), y).backward()
     return list(calls.values()), backend

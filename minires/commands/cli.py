@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import compare, doctor, flow, grade, lessons, new
+from . import compare, doctor, export, flow, grade, lessons, new
 
-COMMANDS = compare, flow, new, grade, lessons, doctor  # in the order of the help
+COMMANDS = compare, flow, export, new, grade, lessons, doctor  # in the order of the help
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments.pop("command")
     try:
         return command(**arguments)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"minires: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from .recurrent import ResidualRNN
 from .resnet import ResNet, plain_cifar, resnet18, resnet34, resnet50, resnet101, resnet152, resnet_cifar
 from .shortcuts import DropoutShortcutBlock, ExclusiveGateBlock, ScaledBlock, ScaledPreActBlock, ShortcutGateBlock
 from .stochastic_depth import StochasticDepthBlock
+from .trained import trained
 from .twins import twins
 from .variants import VARIANTS, Variant
 
@@ -46,5 +47,6 @@ __all__ = [
     "resnet101",
     "resnet152",
     "resnet_cifar",
+    "trained",
     "twins",
 ]

@@ -11,6 +11,7 @@ from ..hooks import RemovableHandle
 from ..state import scope, state
 from ..tensor import Tensor
 from ..writes import wrote
+from .foreign import to_numpy
 from .hooks import Hook, call_with_hooks
 
 
@@ -310,17 +311,14 @@ class Module:
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the arrays of a state dict into this module; nothing is changed if anything does not fit.
 
+        They may be PyTorch's tensors or parameters; `minires.load_weights` also knows files and other people's names.
         Raises KeyError for missing or unexpected names (unless ``strict=False``), ValueError for a wrong shape. A batch
         norm's num_batches_tracked may be missing, as in PyTorch, and then keeps its value.
         """
         if not hasattr(state_dict, "keys"):
             raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; expected a dict of names and arrays")
         own = {name: _array(value) for name, value in self._named("parameter", "buffer", shared=True)}
-        optional = {
-            f"{path}.{name}" if path else name
-            for path, module in self.named_modules(remove_duplicate=False)
-            for name in module.optional
-        }
+        optional = self.optional_names()
         missing = [name for name in own if name not in state_dict and name not in optional]
         unexpected = [name for name in state_dict if name not in own]
         if strict and (missing or unexpected):
@@ -328,19 +326,28 @@ class Module:
                 f"load_state_dict: missing {_some(missing)}; unexpected {_some(unexpected)}. Was the state saved from "
                 f"another architecture? strict=False loads what fits {type(self).__name__}"
             )
-        arrays = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
+        arrays = {}
+        for name in own:
+            if name in state_dict:
+                try:
+                    arrays[name] = to_numpy(state_dict[name])
+                except TypeError as error:
+                    raise ValueError(f"load_state_dict: got {name}, {error}") from error
         for name, array in arrays.items():
             if array.shape != own[name].shape:
                 raise ValueError(
                     f"load_state_dict: got {name} of shape {array.shape}, but {type(self).__name__} has "
                     f"{own[name].shape}; the widths or the number of classes differ"
                 )
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"load_state_dict: got {name} of dtype {array.dtype}; expected numbers")
         for name, array in arrays.items():
             own[name][...] = kernels.to_device(array, kernels.device_of(own[name]).name)
         wrote(*(own[name] for name in arrays))
         return IncompatibleKeys(missing, unexpected)
+
+    def optional_names(self) -> set[str]:
+        """The names that a state to load need not have: num_batches_tracked of every batch norm."""
+        paths = self.named_modules(remove_duplicate=False)
+        return {f"{path}.{name}" if path else name for path, module in paths for name in module.optional}
 
     # ── looking ──
     def extra_repr(self) -> str:

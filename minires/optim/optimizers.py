@@ -190,10 +190,12 @@ class Optimizer:
         groups, entries = self._read_state(state_dict)
         params, kinds = self._all(), {**self.keeps, **self.may_keep}
         state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        of_tensors = type(self).update is Optimizer.update  # written in PyTorch's way, with a step of its own
         for i, entry in entries.items():
             for n, v in entry.items():
                 number = kinds.get(n, np.ndarray) is not np.ndarray
-                state[params[i]][n] = kinds[n](v) if number else _like(params[i].array, v)
+                held = kinds[n](v) if number else _like(params[i].array, v)
+                state[params[i]][n] = Tensor(held) if of_tensors and hasattr(held, "shape") else held
         for group, saved in zip(self.param_groups, groups):
             group.update(saved)
         self.state = state
@@ -357,6 +359,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _copied(value: Any) -> Any:
+    value = value.array if isinstance(value, Tensor) else value
     return np.array(kernels.to_device(value, "cpu"), order="C") if hasattr(value, "shape") else value
 
 

@@ -1,16 +1,14 @@
 """The file of a checkpoint: arrays and a description in JSON, as NumPy's ``.npz``, every byte of which is checked.
 
-Read without pickle, so that opening one from elsewhere runs no code. The first member, ``meta``, is the description; it
-lists the other members in order, each with its dtype, shape and SHA-256. The second, ``sha256``, is the digest of
-``meta``. Nothing is compressed, so nothing unpacks to more than the file's own size.
+The first member, ``meta``, is the description; it lists the other members in order, each with its dtype, shape and
+SHA-256. The second, ``sha256``, is the digest of ``meta``. Nothing is compressed, so nothing unpacks to more than the
+file's own size. See `npz` for how it is written and read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import math
 import os
 import zipfile
 from pathlib import Path
@@ -18,11 +16,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import npz
 from ..files import replacing
 
 FORMAT, VERSION = "minires checkpoint", 2  # version 1 had no list of members and no digests
 START_ANEW = "move the file away (or pass resume=False) to start anew"
-HEADER = 20_000  # bytes: more than the header of any .npy file that NumPy reads
 
 
 class CheckpointError(ValueError):
@@ -39,18 +37,7 @@ def write(path: str | os.PathLike, meta: dict[str, Any], arrays: dict[str, np.nd
     text = to_json({"format": FORMAT, "version": VERSION, **meta, "members": members})
     digest = hashlib.sha256(text.encode()).hexdigest()
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        try:
-            _write_members(file, {"meta": np.array(text), "sha256": np.array(digest), **arrays})
-        except ValueError as error:  # an interrupt can leave a member open, of which zipfile then complains instead
-            raise (error.__context__ or error) from None
-
-
-def _write_members(file: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
-    """As `np.savez` does; but NumPy 2.0's leaves the archive open after an error, and its destructor complains."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+        npz.write(file, {"meta": np.array(text), "sha256": np.array(digest), **arrays})
 
 
 def to_json(value: Any) -> str:
@@ -79,6 +66,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             raise
         except CheckpointError as error:
             raise CheckpointError(f"checkpoint {path}: {error}") from None
+        except npz.NpzError as error:
+            raise CheckpointError(f"checkpoint {path}: {_damaged(str(error))}") from None
         except Exception as error:  # a damaged archive fails in many ways: zip, npy header, JSON …
             raise CheckpointError(
                 f"checkpoint {path}: damaged, cut short, or no .npz file ({type(error).__name__}: {error}); "
@@ -124,38 +113,20 @@ def _read(file: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _check_directory(archive: zipfile.ZipFile, file: BinaryIO) -> None:
-    """Verify that the members lie one after the other and fill the file, uncompressed, up to the directory.
-
-    A flipped bit in the directory can hide the members that follow, and no checksum covers it. A gap shows it.
-    """
-    end = 0
     for info in archive.infolist():
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise CheckpointError(
                 f"{info.filename} is compressed, to {info.compress_size:,} bytes from {info.file_size:,}; a checkpoint "
                 f"never is. Take the file that was saved, or {START_ANEW}"
             )
-        if info.header_offset != end:
-            raise _damaged(f"{info.filename} is not where the member before it ends")
-        file.seek(end + 26)  # of a local header, 30 bytes; the last four are the lengths of a name and an extra field
-        name, extra = (int.from_bytes(file.read(2), "little") for _ in range(2))
-        end += 30 + name + extra + info.file_size
-    if end != archive.start_dir:
-        raise _damaged("there is something between the last member and the directory")
-    if len(set(archive.namelist())) != len(archive.namelist()):
-        raise _damaged("two members have the same name")
+    npz.check_directory(archive, file)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array. Its header must describe exactly the bytes that follow: nothing is allocated on its word alone."""
-    data = bytearray(archive.read(f"{name}.npy"))  # compares the names in directory and header, and the CRC-32
-    stream = io.BytesIO(data[:HEADER])
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(stream)
-    if dtype.hasobject or fortran_order or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise _damaged(f"{name} has a header that does not fit its {len(data):,} bytes ({dtype}, {shape})")
-    return np.ndarray(shape, dtype, data, stream.tell())
+    array = npz.member(archive, name)
+    if not array.flags.c_contiguous:
+        raise _damaged(f"{name} is in Fortran's order, in which none is written")
+    return array
 
 
 def _damaged(what: str) -> CheckpointError:

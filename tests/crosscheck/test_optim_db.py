@@ -64,7 +64,7 @@ def verdicts(cell: Cell) -> Iterator[Verdict]:
         for step in range(STEPS):
             for p, q in zip(theirs, ours):
                 q.grad = rng.standard_normal(q.shape).astype(cell.dtype)
-                p.grad = torch.tensor(q.grad)
+                p.grad = torch.tensor(q.grad.numpy())
             their_optimiser.step()
             our_optimiser.step()
             for p, q in zip(theirs, ours):

@@ -151,7 +151,7 @@ def test_states_are_read_by_either(name, options):
     other, another = both(name, options, *parameters())
     for to, source in ((other, left), (another, right)):
         for p, q in zip(_all(to), _all(source)):
-            p.array[...] = q.array
+            p.data[...] = q.data
     other.load_state_dict(theirs)
     another.load_state_dict(to_torch(ours))
     steps(other, another, range(5, 20))
@@ -179,7 +179,7 @@ def test_groups_closures_and_zeros():
         assert float(abs(params[0].grad).sum()) == 0
         assert params[2].grad is None
         groups = [{key: v for key, v in group.items() if key != "params"} for group in optimizer.param_groups]
-        ends.append((losses, groups, [np.asarray(p.array) for p in params]))
+        ends.append((losses, groups, [np.asarray(p.data) for p in params]))
     (losses, groups, ours), (their_losses, their_groups, theirs) = ends
     np.testing.assert_allclose(losses, their_losses, rtol=1e-12)
     assert groups == their_groups
@@ -201,9 +201,9 @@ def test_an_optimiser_in_pytorchs_way():
                     for p in group["params"]:
                         state = self.state[p]
                         if len(state) == 0:
-                            state["mean"] = 0 * p.array
+                            state["mean"] = 0 * p.data
                         state["mean"] = group["beta"] * state["mean"] + (1 - group["beta"]) * p.grad
-                        p.array -= group["lr"] * state["mean"] / (abs(state["mean"]) + 1e-3)
+                        p.data -= group["lr"] * state["mean"] / (abs(state["mean"]) + 1e-3)
 
         optimizer = Signs([{"params": params[:1], "beta": 0.5}, {"params": params[1:2]}])
         for _ in range(10):
@@ -211,8 +211,8 @@ def test_an_optimiser_in_pytorchs_way():
             ((params[0] * params[0]).sum() + (params[1] * params[1]).sum()).backward()
             optimizer.step()
         optimizer.load_state_dict(optimizer.state_dict())
-        means = [optimizer.state[p]["mean"] for p in params[:2]]
-        ends.append([np.asarray(a) for a in (params[0].array, params[1].array, *means)])
+        means = [optimizer.state[p]["mean"].mul_(1) for p in params[:2]]  # tensors again
+        ends.append([np.asarray(a) for a in (params[0].data, params[1].data, *means)])
     for a, b in zip(*ends, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 

@@ -35,7 +35,7 @@ def classifier(torch):
                         optimizer.step()
     with torch.inference_mode():
         out = model(x)
-        _, predicted = torch.max(out.array, 1)
+        _, predicted = torch.max(out.data, 1)
         likely, classes = torch.topk(F.softmax(out, dim=1), 2, dim=1)
         yield loss.item()
         yield predicted.eq(y.view_as(predicted)).sum().item()

@@ -443,7 +443,7 @@ def test_a_state_that_is_no_dict_of_numbers():
     with pytest.raises(TypeError, match="load_state_dict: got a str; expected a dict"):
         Pair().load_state_dict("weights.npz")
     model = nn.Linear(1, 1, bias=False)
-    with pytest.raises(ValueError, match=r"load_state_dict: got weight of dtype <U1; expected numbers"):
+    with pytest.raises(ValueError, match=r"load_state_dict: got weight, a ndarray of dtype <U1; expected numbers"):
         model.load_state_dict({"weight": np.array([["x"]])})
 
 
