@@ -38,6 +38,12 @@ def conv2d(trace: Trace, op: Any, x: Any, weight: Any, bias: Any) -> Any:
     return trace.node("Conv", x, weight, bias, strides=stride, pads=ends, dilations=dilation, group=groups)
 
 
+def conv_transpose2d(trace: Trace, op: Any, x: Any, weight: Any, bias: Any) -> Any:
+    stride, padding, dilation, groups = op.geometry
+    options = dict(strides=stride, pads=padding * 2, dilations=dilation, group=groups)
+    return trace.node("ConvTranspose", x, weight, bias, **options, output_padding=op.output_padding)
+
+
 def linear(trace: Trace, op: Any, x: Any, weight: Any, bias: Any) -> Any:
     """Gemm takes matrices only, but the weight as it is."""
     if len(op.shape) == 2:
@@ -59,15 +65,17 @@ def batch_norm_training(trace: Trace, op: Any, *inputs: Any) -> Any:
 
 
 def max_pool(trace: Trace, op: Any, x: Any) -> Any:
-    kernel, stride, padding = op.geometry
-    return trace.node("MaxPool", x, kernel_shape=kernel, strides=stride, pads=padding * 2)
+    (kernel, stride, padding), (dilation, ceil_mode) = op.geometry[:3], op.geometry[3:] or ((1, 1), False)
+    unusual = dict(dilations=dilation, ceil_mode=int(ceil_mode)) if op.geometry[3:] else {}
+    return trace.node("MaxPool", x, kernel_shape=kernel, strides=stride, pads=padding * 2, **unusual)
 
 
 def avg_pool(trace: Trace, op: Any, x: Any) -> Any:
-    kernel, stride, padding, counted = op.geometry
-    return trace.node(
-        "AveragePool", x, kernel_shape=kernel, strides=stride, pads=padding * 2, count_include_pad=int(counted)
-    )
+    (kernel, stride, padding, counted), (ceil_mode, divisor) = op.geometry[:4], op.geometry[4:] or (False, None)
+    if divisor is not None:
+        raise NoForm("it divides by a number of its own (divisor_override); multiply by a constant instead")
+    options = dict(count_include_pad=int(counted), **({"ceil_mode": 1} if ceil_mode else {}))
+    return trace.node("AveragePool", x, kernel_shape=kernel, strides=stride, pads=padding * 2, **options)
 
 
 def adaptive_avg_pool(trace: Trace, op: Any, x: Any) -> Any:
@@ -247,6 +255,7 @@ def sliced(trace: Trace, x: Any, slices: list[tuple[int, slice]]) -> Any:
 
 FORMS: dict[type[Op], Callable[..., Any]] = {
     conv.Conv2d: conv2d,
+    conv.ConvTranspose2d: conv_transpose2d,
     linear_op.Linear: linear,
     batchnorm.BatchNormEval: batch_norm,
     batchnorm.BatchNorm: batch_norm_training,

@@ -32,15 +32,22 @@ def from_channel_rows(rows, shape):
     return rows.reshape(*shape[1:], shape[0]).transpose(-1, *range(len(shape) - 1))
 
 
-def out_size(size, kernel, stride, padding, dilation=1):
-    """Number of output positions along one axis, floored: (n + 2p − d(k − 1) − 1) // s + 1."""
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+def out_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
+    """Number of output positions along one axis, floored: (n + 2p − d(k − 1) − 1) // s + 1.
+
+    With ``ceil_mode``, rounded up: one more window, which overhangs the end, unless it began behind the image.
+    """
+    free = size + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil_mode:
+        return free // stride + 1
+    count = -(-free // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + padding else count
 
 
 @functools.lru_cache(maxsize=4096)
-def out_sizes(in_hw, kernel, stride, padding, dilation=(1, 1)):
-    """`out_size` along both axes; all arguments are pairs (vertical, horizontal)."""
-    return tuple(map(out_size, in_hw, kernel, stride, padding, dilation))
+def out_sizes(in_hw, kernel, stride, padding, dilation=(1, 1), ceil_mode=False):
+    """`out_size` along both axes; all arguments but the last are pairs (vertical, horizontal)."""
+    return tuple(out_size(*axis, ceil_mode) for axis in zip(in_hw, kernel, stride, padding, dilation))
 
 
 def view(array, shape, steps, first=0):

@@ -10,10 +10,13 @@ Size = int | tuple[int, int]
 
 
 def pair(value: Any, name: str, function: str) -> tuple[int, int]:
-    """3 -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
+    """3 and (3,) -> (3, 3); (3, 1) stays. Raises ValueError for anything that is not one or two whole numbers."""
+    if type(value) is int:
+        return value, value
     if type(value) is tuple and [type(v) for v in value] == [int, int]:  # as layers pass it on
         return value
-    values = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    values = values * 2 if len(values) == 1 else values
     if len(values) != 2 or not all(isinstance(v, int | np.integer) for v in values):
         raise ValueError(f"{function}: got {name}={value!r}; expected a whole number or a pair of them")
     return int(values[0]), int(values[1])
@@ -27,10 +30,15 @@ def single(value: Any, name: str, function: str) -> int:
     return int(values[0])
 
 
-def check_input(function: str, x: Any) -> None:
-    """Raise TypeError unless x is a Tensor of floating-point numbers."""
+def check_tensor(function: str, x: Any) -> None:
+    """Raise TypeError unless x is a Tensor."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
+
+
+def check_input(function: str, x: Any) -> None:
+    """Raise TypeError unless x is a Tensor of floating-point numbers."""
+    check_tensor(function, x)
     if x.dtype.kind != "f":
         raise TypeError(
             f"{function}: got an input of dtype {x.dtype}, expected floating point; convert it first, for example "

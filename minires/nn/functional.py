@@ -1,6 +1,7 @@
 """Functions of tensors, with PyTorch's names, arguments and defaults. Each adds one or a few ops to the graph.
 
-Activations and normalisations are defined in files of their own, beside their modules, and can be imported from here.
+Activations, normalisations, convolutions, pooling and padding are defined in files of their own, beside their modules,
+and can be imported from here.
 """
 
 import math
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..creation import stack, tensor
-from ..ops import conv, elementwise, linear as linear_op, loss, pool, shape
+from ..creation import tensor
+from ..ops import elementwise, linear as linear_op, loss
 from ..random import generator
 from ..tensor import Tensor, apply
 from .activations import (  # noqa: F401
@@ -27,118 +28,20 @@ from .activations import (  # noqa: F401
     softmax,
     tanh,
 )
-from .arguments import Size, check_input, pair, single
+from .arguments import check_input
+from .convolution import conv1d, conv2d, conv_transpose2d  # noqa: F401
 from .normalisation import batch_norm, group_norm, instance_norm, layer_norm  # noqa: F401
-
-
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size | str = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution: input (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> (N, O, H′, W′).
-
-    ``padding="same"`` keeps the size for stride 1 and odd kernels; "valid" is 0.
-    In float32 on the CPU, a 3×3 convolution of many channels is computed in tiles of four rows, which blurs the
-    receptive field; `minires.exact` makes it sharp.
-    Raises ValueError or TypeError if shapes or dtypes do not fit.
-
-    >>> import minires as mr
-    >>> from minires.nn import functional as F
-    >>> image = mr.arange(9.0).reshape(1, 1, 3, 3)
-    >>> difference = mr.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)  # to the right neighbour
-    >>> F.conv2d(image, difference)[0, 0].tolist()
-    [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
-    >>> F.conv2d(mr.zeros(8, 3, 32, 32), mr.zeros(16, 3, 3, 3), stride=2, padding=1).shape
-    (8, 16, 16, 16)
-    """
-    check_input("conv2d", input)
-    stride, dilation = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
-    if padding == "same":
-        reach = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation)]
-        if stride != (1, 1) or any(r % 2 for r in reach):
-            raise ValueError(
-                f'conv2d: got padding="same" with stride {stride} and kernel {weight.shape[2:]}; it needs stride 1 and '
-                "an odd kernel"
-            )
-        padding = (reach[0] // 2, reach[1] // 2)
-    padding = pair(0 if padding == "valid" else padding, "padding", "conv2d")
-    return apply(conv.Conv2d, input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
-
-
-def conv1d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | tuple[int] = 1,
-    padding: int | tuple[int] | str = 0,
-    dilation: int | tuple[int] = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution along one axis: input (N, C, L), weight (O, C/groups, k), bias (O) -> (N, O, L′).
-
-    It is `conv2d` of images of height 1, and its errors about kernel and channels are worded for these.
-    """
-    check_input("conv1d", input)
-    if input.ndim != 3 or not isinstance(weight, Tensor) or weight.ndim != 3:
-        raise ValueError(
-            f"conv1d: got input {input.shape} and {type(weight).__name__} weight {np.shape(weight)}; expected an input "
-            "(N, C, L) and a Tensor (O, C/groups, k). For a single sequence, add the batch axis: x[None]"
-        )
-    step, gap = (1, single(stride, "stride", "conv1d")), (1, single(dilation, "dilation", "conv1d"))
-    around = padding if isinstance(padding, str) else (0, single(padding, "padding", "conv1d"))
-    return conv2d(input.unsqueeze(2), weight.unsqueeze(2), bias, step, around, gap, groups).squeeze(2)
-
-
-def max_pool2d(input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> Tensor:
-    """Largest value of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window; padding is −∞."""
-    check_input("max_pool2d", input)
-    kernel, step = _window("max_pool2d", kernel_size, stride)
-    padding = pair(padding, "padding", "max_pool2d")
-    return apply(pool.MaxPool2d, input, kernel_size=kernel, stride=step, padding=padding)
-
-
-def avg_pool2d(
-    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, count_include_pad: bool = True
-) -> Tensor:
-    """Mean of each window: (N, C, H, W) -> (N, C, H′, W′). Stride defaults to the window.
-
-    Padding counts as zeros; without ``count_include_pad`` it does not count at all.
-    """
-    check_input("avg_pool2d", input)
-    kernel, step = _window("avg_pool2d", kernel_size, stride)
-    padding = pair(padding, "padding", "avg_pool2d")
-    options = dict(kernel_size=kernel, stride=step, padding=padding, count_include_pad=count_include_pad)
-    return apply(pool.AvgPool2d, input, **options)
-
-
-def adaptive_avg_pool2d(input: Tensor, output_size: Size) -> Tensor:
-    """Mean over output_size regions that cover the image: (N, C, H, W) -> (N, C, *output_size); 1 is global."""
-    check_input("adaptive_avg_pool2d", input)
-    return apply(pool.AdaptiveAvgPool2d, input, output_size=pair(output_size, "output_size", "adaptive_avg_pool2d"))
-
-
-def adaptive_max_pool2d(input: Tensor, output_size: Size, return_indices: bool = False) -> Tensor:
-    """Largest value of each of output_size regions that cover the image: (N, C, H, W) -> (N, C, *output_size).
-
-    Row i of the regions runs from ⌊i·H/H′⌋ to ⌈(i+1)·H/H′⌉; the gradient goes to the first entry that is the largest.
-    """
-    check_input("adaptive_max_pool2d", input)
-    if return_indices:
-        raise ValueError("adaptive_max_pool2d: got return_indices=True, not offered; x.max(dim) has indices")
-    size = pair(output_size, "output_size", "adaptive_max_pool2d")
-    if input.ndim != 4 or input.numel() == 0 or min(size) < 1:
-        raise ValueError(
-            f"adaptive_max_pool2d: got an input of shape {input.shape} and output size {size}; expected a non-empty "
-            "(N, C, H, W) and sizes of at least 1"
-        )
-    rows, columns = ([(i * n // m, -(-(i + 1) * n // m)) for i in range(m)] for n, m in zip(input.shape[2:], size))
-    regions = [input[:, :, a:b, c:d].flatten(2).max(2).values for a, b in rows for c, d in columns]
-    return stack(regions, -1).reshape(*input.shape[:2], *size)
+from .padding import pad  # noqa: F401
+from .pooling import (  # noqa: F401
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 
 
 def interpolate(
@@ -179,11 +82,6 @@ def interpolate(
     return input
 
 
-def _window(function: str, kernel_size: Size, stride: Size | None) -> tuple[tuple[int, int], tuple[int, int]]:
-    kernel = pair(kernel_size, "kernel_size", function)
-    return kernel, kernel if stride is None else pair(stride, "stride", function)
-
-
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·Wᵀ + b: input (…, in), weight (out, in), bias (out) -> (…, out)."""
     check_input("linear", input)
@@ -218,19 +116,6 @@ def _dropped(function: str, input: Tensor, p: float, training: bool, shape: tupl
         return input
     keep = generator().random(shape) >= p
     return input * Tensor(keep * input.dtype.type(0 if p == 1 else 1 / (1 - p))).to(input.device)
-
-
-def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """Surround with ``value``: pad = (left, right[, top, bottom, …]), from the last axis on; negative numbers crop."""
-    if mode != "constant" or len(pad) % 2 or len(pad) > 2 * input.ndim:
-        raise ValueError(
-            f'pad: got pad={pad}, mode={mode!r} for shape {input.shape}; expected mode "constant" and two numbers for '
-            "each axis, from the last on"
-        )
-    widths = [(0, 0)] * input.ndim
-    for k in range(len(pad) // 2):
-        widths[input.ndim - 1 - k] = (pad[2 * k], pad[2 * k + 1])
-    return apply(shape.Pad, input, widths=tuple(widths), value=value)
 
 
 def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:

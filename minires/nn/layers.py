@@ -9,7 +9,7 @@ import numpy as np
 from ..ops.reduce import axis_of
 from ..tensor import Tensor
 from . import functional as F, init
-from .arguments import Size, check_counts, pair, single
+from .arguments import check_counts
 from .module import Module, Parameter
 
 
@@ -22,81 +22,6 @@ class Identity(Module):
 
     def forward(self, x: Any) -> Any:
         return x
-
-
-class _Conv(Module):
-    """Base of Conv1d and Conv2d: weight (out, in/groups, *kernel_size) and bias (out).
-
-    Weights start as PyTorch's do, uniform within ±1/√fan_in. Residual networks draw them again with
-    `init.kaiming_normal_`.
-    """
-
-    axes: int
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ):
-        super().__init__()
-        name = type(self).__name__
-        check_counts(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
-        self.kernel_size = self._sizes(kernel_size, "kernel_size")
-        self.stride, self.dilation = self._sizes(stride, "stride"), self._sizes(dilation, "dilation")
-        self.padding = padding if padding in ("same", "valid") else self._sizes(padding, "padding")
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"{name}: got groups={groups} for {in_channels} input and {out_channels} output channels; groups must "
-                "divide both"
-            )
-        least_padding = 0 if isinstance(self.padding, str) else min(self.padding)
-        if min(*self.kernel_size, *self.stride, *self.dilation) < 1 or least_padding < 0:
-            raise ValueError(
-                f"{name}: got kernel_size {self.kernel_size}, stride {self.stride}, dilation {self.dilation}, padding "
-                f"{self.padding}; padding must be at least 0, the others at least 1"
-            )
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.weight = _empty(out_channels, in_channels // groups, *self.kernel_size)
-        self.bias = _empty(out_channels) if bias else None
-        bound = 1 / math.sqrt(init.fans(self.weight.shape)[0])
-        init.uniform_(self.weight, -bound, bound)
-        if self.bias is not None:
-            init.uniform_(self.bias, -bound, bound)
-
-    def _sizes(self, value: Any, name: str) -> Any:
-        function = type(self).__name__
-        return pair(value, name, function) if self.axes == 2 else (single(value, name, function),)
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        text += f", padding={self.padding}" if self.padding != (0,) * self.axes else ""
-        text += f", dilation={self.dilation}" if self.dilation != (1,) * self.axes else ""
-        text += f", groups={self.groups}" if self.groups != 1 else ""
-        return text + ("" if self.bias is not None else ", bias=False")
-
-
-class Conv1d(_Conv):
-    """Convolution of sequences (N, C, L), see `functional.conv1d`."""
-
-    axes = 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-
-class Conv2d(_Conv):
-    """Convolution of images (N, C, H, W), see `functional.conv2d`."""
-
-    axes = 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Linear(Module):
@@ -146,65 +71,6 @@ class Unflatten(Module):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
-class MaxPool2d(Module):
-    """Largest value of each window."""
-
-    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0):
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride or self.kernel_size}, padding={self.padding}"
-
-
-class AvgPool2d(Module):
-    """Mean of each window."""
-
-    def __init__(
-        self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, *, count_include_pad: bool = True
-    ):
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.count_include_pad = count_include_pad
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, count_include_pad=self.count_include_pad)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride or self.kernel_size}, padding={self.padding}"
-
-
-class AdaptiveAvgPool2d(Module):
-    """Mean over ``output_size`` regions; AdaptiveAvgPool2d(1) is global average pooling."""
-
-    def __init__(self, output_size: Size):
-        super().__init__()
-        self.output_size = output_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(x, self.output_size)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
-
-
-class AdaptiveMaxPool2d(Module):
-    """Largest value of each of ``output_size`` regions, see `functional.adaptive_max_pool2d`."""
-
-    def __init__(self, output_size: Size, return_indices: bool = False):
-        super().__init__()
-        self.output_size, self.return_indices = output_size, return_indices
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.adaptive_max_pool2d(x, self.output_size, self.return_indices)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
-
-
 class Upsample(Module):
     """Resize the axes after (N, C) by repeating values, see `functional.interpolate`; only mode "nearest"."""
 
@@ -230,23 +96,6 @@ class Upsample(Module):
     def extra_repr(self) -> str:
         given = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"
         return f"{given}, mode={self.mode!r}"
-
-
-class ZeroPad2d(Module):
-    """Surround (…, H, W) with zeros: one width, or (left, right, top, bottom); negative numbers crop."""
-
-    def __init__(self, padding: int | tuple[int, int, int, int]):
-        super().__init__()
-        widths = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
-        if len(widths) != 4 or not all(isinstance(n, int | np.integer) for n in widths):
-            raise ValueError(f"ZeroPad2d: got padding={padding!r}; expected a whole number or four of them")
-        self.padding = widths
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x, self.padding)
-
-    def extra_repr(self) -> str:
-        return f"{self.padding}"
 
 
 class _Dropout(Module):

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..autograd import switch
 from ..tensor import Tensor
-from .layers import Conv1d, Conv2d, Linear
+from .convolution import Conv1d, Conv2d, ConvTranspose2d
+from .layers import Linear
 from .module import Module
 
 
@@ -53,16 +54,16 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     modes = {m: m.training for m in model.modules()}
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
 
-    def add_row(name: str, module: Module, y: Any) -> None:
+    def add_row(name: str, module: Module, args: tuple, y: Any) -> None:
         own = 0 if module in counted else sum(p.numel() for p in module.parameters(recurse=False))
         counted.add(module)
         shape = y.shape if isinstance(y, Tensor) else ()
-        rows.append(Row(name, type(module).__name__, shape[1:], own, _macs(module, shape)))
+        rows.append(Row(name, type(module).__name__, shape[1:], own, _macs(module, args, shape)))
 
     with contextlib.ExitStack() as hooks:
         for name, module in model.named_modules():
             if [*module.parameters(recurse=False)] or not [*module.children()]:
-                hook = module.register_forward_hook(lambda module, args, y, name=name: add_row(name, module, y))
+                hook = module.register_forward_hook(lambda module, args, y, name=name: add_row(name, module, args, y))
                 hooks.enter_context(hook)
         try:
             with switch(grad_enabled=False):
@@ -73,8 +74,10 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.macs for row in rows))
 
 
-def _macs(module: Module, output_shape: tuple[int, ...]) -> int:
-    """Multiply-adds of a layer for one input: every output value costs one row of the weight."""
+def _macs(module: Module, args: tuple, output_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of a layer for one input: every value of the output (if transposed, the input) costs one row."""
+    if isinstance(module, ConvTranspose2d):
+        return int(np.prod(args[0].shape[1:])) * int(np.prod(module.weight.shape[1:]))
     if isinstance(module, Conv1d | Conv2d | Linear):
         return int(np.prod(output_shape[1:])) * int(np.prod(module.weight.shape[1:]))
     return 0

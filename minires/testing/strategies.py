@@ -95,6 +95,8 @@ class Pooling:
     kernel_size: tuple
     stride: tuple
     padding: tuple
+    dilation: tuple = (1, 1)
+    ceil_mode: bool = False
 
     @property
     def window(self):
@@ -102,19 +104,21 @@ class Pooling:
 
     @property
     def y_shape(self):
-        return (*self.x_shape[:2], *out_sizes(self.x_shape[2:], *self.window))
+        return (*self.x_shape[:2], *out_sizes(self.x_shape[2:], *self.window, self.dilation, self.ceil_mode))
 
 
 @st.composite
-def poolings(draw, max_out=4):
+def poolings(draw, max_out=4, max_dilation=1, ceil_modes=(False,)):
     """Legal poolings: overlapping and gapped windows, padding up to half a window."""
     kernel, stride = draw(pairs(1, 4)), draw(pairs(1, 4))
-    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
+    padding, dilation = tuple(draw(st.integers(0, k // 2)) for k in kernel), draw(pairs(1, max_dilation))
     sides = [
-        max((draw(st.integers(1, max_out)) - 1) * s + k - 2 * p + draw(st.integers(0, s - 1)), 1)
-        for k, s, p in zip(kernel, stride, padding)
+        # at least d, so that a window that begins in the padding reaches the image
+        max((draw(st.integers(1, max_out)) - 1) * s + d * (k - 1) + 1 - 2 * p + draw(st.integers(0, s - 1)), d)
+        for k, s, p, d in zip(kernel, stride, padding, dilation)
     ]
-    return Pooling((draw(st.integers(1, 3)), draw(st.integers(1, 3)), *sides), kernel, stride, padding)
+    x_shape = (draw(st.integers(1, 3)), draw(st.integers(1, 3)), *sides)
+    return Pooling(x_shape, kernel, stride, padding, dilation, draw(st.sampled_from(ceil_modes)))
 
 
 @dataclass(frozen=True)
@@ -226,8 +230,8 @@ def illegal_conv2d_calls(draw: Any) -> Call:
     wide = np.zeros((*weight.shape[:2], x.shape[2] + 2 * call.options["padding"][0] + 1, weight.shape[3]))
     mistakes: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         "a channel too many": ((np.concatenate([x, x[:, :1]], 1), weight, bias), {}),
-        "no batch axis": ((x[0], weight, bias), {}),
-        "an empty batch": ((x[:0], weight, bias), {}),
+        "no channel axis": ((x[0, 0], weight, bias), {}),
+        "no channels": ((x[:, :0], weight[:, :0], bias), {}),
         "a bias too long": ((x, weight, np.zeros(len(bias) + 1)), {}),
         "a kernel larger than the image": ((x, wide, bias), {}),
         "stride 0": (call.arrays, {"stride": 0}),
@@ -248,9 +252,9 @@ def illegal_pool2d_calls(draw: Any) -> Call:
         "padding of more than half a window": (call.arrays, {"padding": (kh // 2 + 1, kw // 2 + 1)}),
         "a window larger than the image": (call.arrays, {"kernel_size": (x.shape[2] + 1, 1), "padding": 0}),
         "stride 0": (call.arrays, {"stride": 0}),
-        "no batch axis": ((x[0],), {}),
-        "an empty batch": ((x[:0],), {}),
-        "whole numbers": ((x.astype(np.int64),), {}),
+        "no channel axis": ((x[0, 0],), {}),
+        "no channels": ((x[:, :0],), {}),
+        "truth values": ((x > 0,), {}),
     }
     return _mistaken(call, mistakes, draw)
 

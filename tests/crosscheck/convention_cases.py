@@ -40,6 +40,7 @@ FIRST_NAN = "the first NaN, as in max(0); PyTorch pools the last one"
 ROOT = "NumPy, and PyTorch too, sometimes take the square root, which is NaN, and sometimes the power, which is ∞"
 NO_MEAN = "a mean of nothing is an error here, not a NaN that spreads"
 NO_IMAGE = "an empty batch, or no channel, is an error here: it is a mistake in the data"
+NO_CHANNEL = "no channel is an error here: it is a mistake in the sizes"
 FLOATS_ONLY = "a layer takes floating point only"
 ONE_FLOAT = "two floating-point types in one op are an error here: it is seldom meant, and slow"
 WRAPS = "PyTorch wraps a number that uint8 has not before it compares (its issue 101653)"
@@ -59,6 +60,8 @@ TIES = [
     case("minimum(x, y)", x=[1, 2], y=[1, 3]),
     case("F.max_pool2d(x, 2)", x=image([1, 3], [3, 3])),
     case("F.max_pool2d(x, 2, 1)", x=image([1, 3, 3], [3, 3, 3])),
+    case("F.max_pool2d(x, 2, return_indices=True)[1]", x=image([1, 3], [3, 3])),
+    case("F.adaptive_max_pool2d(x, 1)", x=image([1, 3], [3, 3])),
     case("x[[0, 0, 1]]", x=[5, 7]),
     case("x[tensor([0, 0, 1])]", x=[5, 7]),
 ]
@@ -116,6 +119,7 @@ NAN_AND_INF = [
     case("F.max_pool2d(x, 2)", FIRST_NAN, x=image([1, NAN], [3, NAN])),
     case("F.max_pool2d(x, 2)", x=image([-INF, -INF], [-INF, -INF])),
     case("F.max_pool2d(x, 3, padding=1)", x=image([-INF])),
+    case("F.adaptive_max_pool2d(x, 1)", FIRST_NAN, x=image([1, NAN], [3, NAN])),
     case("F.avg_pool2d(x, 2)", x=image([1, INF], [3, -INF])),
     case("x.sum()", x=[INF, -INF]),
     case("x.mean()", x=[INF, 1]),
@@ -193,13 +197,18 @@ EMPTY = [
     case("x @ y", x=empty(2, 0), y=empty(0, 2)),
     case("F.linear(x, y)", x=empty(0, 3), y=empty(2, 3)),
     case("F.linear(x, y)", x=empty(2, 0), y=empty(3, 0)),
-    case("F.conv2d(x, y)", NO_IMAGE, x=empty(0, 1, 3, 3), y=empty(1, 1, 3, 3)),
-    case("F.conv2d(x, y)", NO_IMAGE, x=empty(1, 0, 3, 3), y=empty(1, 0, 3, 3)),
+    case("F.conv2d(x, y)", x=empty(0, 1, 3, 3), y=empty(1, 1, 3, 3)),
+    case("F.conv2d(x, y)", NO_CHANNEL, x=empty(1, 0, 3, 3), y=empty(1, 0, 3, 3)),
     case("F.conv2d(x, y)", x=empty(1, 1, 3, 3), y=empty(0, 1, 3, 3)),
-    case("F.max_pool2d(x, 2)", NO_IMAGE, x=empty(0, 1, 2, 2)),
+    case("F.max_pool2d(x, 2)", x=empty(0, 1, 2, 2)),
     case("F.max_pool2d(x, 2)", x=empty(1, 0, 2, 2)),
-    case("F.avg_pool2d(x, 2)", NO_IMAGE, x=empty(0, 1, 2, 2)),
-    case("F.adaptive_avg_pool2d(x, 1)", NO_IMAGE, x=empty(0, 1, 2, 2)),
+    case("F.avg_pool2d(x, 2)", x=empty(0, 1, 2, 2)),
+    case("F.avg_pool2d(x, 2)", x=empty(1, 1, 0, 2)),
+    case("F.adaptive_avg_pool2d(x, 1)", x=empty(0, 1, 2, 2)),
+    case("F.adaptive_avg_pool2d(x, 1)", NO_CHANNEL, x=empty(1, 0, 2, 2)),
+    case("F.adaptive_avg_pool2d(x, 0)", x=empty(1, 1, 2, 2)),
+    case('F.pad(x, (1, 1), "reflect")', x=empty(0, 1, 2)),
+    case('F.pad(x, (1, 1), "reflect")', "nothing is lost if there are no channels", x=empty(1, 0, 2)),
     case("F.pad(x, (1, 1))", x=empty(0)),
     case("F.batch_norm(x, None, None, training=True)", NO_IMAGE, x=empty(0, 3)),
     case("F.batch_norm(x, None, None, training=True)", x=[[1, 2]]),
@@ -284,7 +293,7 @@ WHOLE_NUMBERS = [
     whole("F.linear(x, x.reshape(1, 3))", FLOATS_ONLY),
     whole("F.mse_loss(x, x)"),
     whole("F.conv2d(x, x)", FLOATS_ONLY, x=image([2])),
-    whole("F.max_pool2d(x, 2)", FLOATS_ONLY, x=image([2, 0], [1, 1])),
+    whole("F.max_pool2d(x, 2)", x=image([2, 0], [1, 1])),
     whole("F.avg_pool2d(x, 2)", FLOATS_ONLY, x=image([2, 0], [1, 1])),
     whole("F.cross_entropy(tensor([[1.0, 2.0, 3.0]]), x)", x=[1]),
     whole("F.cross_entropy(x, tensor([0]))", x=[[2, 0]]),

@@ -230,8 +230,9 @@ def Pad(x, pads, value=None, axes=None, *, mode=b"constant"):
     for i, axis in enumerate(axes):
         last = 2 * (x.ndim - 1 - axis)  # ours are listed from the last axis on
         widths[last : last + 2] = given[i], given[i + len(axes)]
-    unless(mode == b"constant", f"padding {mode.decode()}")
-    return F.pad(x, tuple(widths), value=0.0 if value is None else value.item())
+    if mode == b"constant":
+        return F.pad(x, tuple(widths), value=0.0 if value is None else value.item())
+    return F.pad(x, tuple(widths), {b"edge": "replicate", b"reflect": "reflect", b"wrap": "circular"}[mode])
 
 
 def OneHot(indices, depth, values, *, axis=-1):
@@ -256,8 +257,11 @@ def Gemm(a, b, c=None, *, alpha=1.0, beta=1.0, transA=0, transB=0):
     return y if c is None else y + beta * c
 
 
-def padded(x, kernel, strides, pads, auto_pad, dilations=(1, 1), value=0.0):
-    """x with the padding that is not the same on both sides, and the padding that is left: one number for each axis."""
+def padded(x, kernel, strides, pads, auto_pad, dilations=(1, 1), value=0.0, most=None):
+    """x with the padding that is not the same on both sides, and the padding that is left: one number for each axis.
+
+    most: the sides of a window of which padding may be half.
+    """
     if auto_pad in (b"SAME_UPPER", b"SAME_LOWER"):
         pads = [0, 0, 0, 0]
         for i, (n, k, s, d) in enumerate(zip(x.shape[2:], kernel, strides, dilations)):
@@ -265,7 +269,7 @@ def padded(x, kernel, strides, pads, auto_pad, dilations=(1, 1), value=0.0):
             small, large = total // 2, total - total // 2
             pads[i], pads[i + 2] = (small, large) if auto_pad == b"SAME_UPPER" else (large, small)
     top, left, bottom, right = pads
-    if (top, left) == (bottom, right):
+    if (top, left) == (bottom, right) and (most is None or all(2 * p <= k for p, k in zip((top, left), most))):
         return x, (top, left)
     return F.pad(x, (left, right, top, bottom), value=value), (0, 0)
 
@@ -282,11 +286,27 @@ def Conv(
     return F.conv2d(x, w, b, tuple(strides), padding, tuple(dilations), group)
 
 
-def MaxPool(x, *, kernel_shape, auto_pad=b"NOTSET", ceil_mode=0, dilations=(1, 1), pads=(0,) * 4, strides=(1, 1)):
+def ConvTranspose(
+    x, w, b=None, *, auto_pad=b"NOTSET", dilations=(1, 1), group=1, kernel_shape=None, output_padding=(0, 0),
+    output_shape=None, pads=(0,) * 4, strides=(1, 1),
+):  # fmt: skip
     images(x)
-    unless(not ceil_mode and list(dilations) == [1, 1], "ceil_mode and dilation of a pooling window")
-    x, padding = padded(x, kernel_shape, strides, pads, auto_pad, value=-math.inf)
-    return F.max_pool2d(x, tuple(kernel_shape), tuple(strides), padding)
+    unless(auto_pad == b"NOTSET" and output_shape is None, "padding by the output's shape")
+    unless(list(pads[:2]) == list(pads[2:]), "uneven padding")
+    return F.conv_transpose2d(x, w, b, tuple(strides), tuple(pads[:2]), tuple(output_padding), group, tuple(dilations))
+
+
+def MaxPool(
+    x, *, kernel_shape, auto_pad=b"NOTSET", ceil_mode=0, dilations=(1, 1), pads=(0,) * 4, storage_order=0,
+    strides=(1, 1),
+):  # fmt: skip
+    images(x)
+    unless(not storage_order, "indices column by column")
+    before, (x, padding) = x, padded(x, kernel_shape, strides, pads, auto_pad, dilations, -math.inf, kernel_shape)
+    window = tuple(kernel_shape), tuple(strides), padding, tuple(dilations), bool(ceil_mode)
+    y, indices = F.max_pool2d(x, *window, return_indices=True)
+    first = np.arange(math.prod(y.shape[:2])).reshape(*y.shape[:2], 1, 1) * math.prod(x.shape[2:])
+    return y, indices + mr.tensor(first) if x is before else None
 
 
 def AveragePool(
@@ -294,11 +314,12 @@ def AveragePool(
     strides=(1, 1),
 ):  # fmt: skip
     images(x)
-    unless(not ceil_mode and list(dilations) == [1, 1], "ceil_mode and dilation of a pooling window")
+    unless(list(dilations) == [1, 1], "dilation of a window that is averaged")
     before = x
-    x, padding = padded(x, kernel_shape, strides, pads, auto_pad)
+    x, padding = padded(x, kernel_shape, strides, pads, auto_pad, most=kernel_shape)
     unless(x is before or bool(count_include_pad), "uneven padding that does not count")
-    return F.avg_pool2d(x, tuple(kernel_shape), tuple(strides), padding, count_include_pad=bool(count_include_pad))
+    unless(x is before or not ceil_mode, "uneven padding in ceil mode")
+    return F.avg_pool2d(x, tuple(kernel_shape), tuple(strides), padding, bool(ceil_mode), bool(count_include_pad))
 
 
 def GlobalAveragePool(x):

@@ -163,11 +163,17 @@ def _elementwise(name, dtype):
     return Case(name, elementwise.ELEMENTWISE.file, call, expected, 0)
 
 
-def _pool(name, dtype, kernel, stride, padding, tolerance):
+def _pool(name, dtype, kernel, stride, padding, tolerance, dilation=(1, 1)):
+    """Plainly, and in ceil mode: dilated maxima, and sums divided by the entries there are, or by 7."""
     x = normal(0, 3, 2, 9, 8, dtype=dtype)
     y, tap = cpu.max_pool2d(x, kernel, stride, padding)
     g, adaptive_g = normal(1, *y.shape, dtype=dtype), normal(2, 3, 2, 4, 3, dtype=dtype)
     names = "max tap max_dx avg avg_dx unpadded unpadded_dx adaptive adaptive_dx"
+    names += " spread spread_tap spread_dx ceil ceil_dx ceil_unpadded ceil_unpadded_dx sevenths sevenths_dx"
+    spread_shape = cpu.max_pool2d(x, kernel, stride, padding, dilation, True)[0].shape
+    spread_g = normal(3, *spread_shape, dtype=dtype)
+    ceil_g = normal(4, *cpu.avg_pool2d(x, kernel, stride, padding, ceil_mode=True).shape, dtype=dtype)
+    divisions = (True, True, None), (False, True, None), (True, True, 7)
     tap_type = np.uint8 if np.prod(kernel) <= 256 else np.int32
 
     def call(device):
@@ -180,6 +186,12 @@ def _pool(name, dtype, kernel, stride, padding, tolerance):
             results.append(pool.avg_pool2d_backward(device, gg, x.shape, *window, padded))
         results.append(pool.adaptive_avg_pool2d(device, gx, (4, 3)))
         results.append(pool.adaptive_avg_pool2d_backward(device, ga, x.shape))
+        gs, gc = on(device, spread_g, ceil_g)
+        spread, spread_tap = pool.max_pool2d(device, gx, *window, dilation, True)
+        results += [spread, spread_tap, pool.max_pool2d_backward(device, gs, spread_tap, x.shape, *window, dilation)]
+        for options in divisions:
+            results.append(pool.avg_pool2d(device, gx, *window, *options))
+            results.append(pool.avg_pool2d_backward(device, gc, x.shape, *window, *options))
         return named(names, results)
 
     def expected():
@@ -190,6 +202,12 @@ def _pool(name, dtype, kernel, stride, padding, tolerance):
             results.append(cpu.avg_pool2d_backward(g, x.shape, *window, padded))
         results.append(cpu.adaptive_avg_pool2d(x, (4, 3)))
         results.append(cpu.adaptive_avg_pool2d_backward(adaptive_g, x.shape))
+        spread, spread_tap = cpu.max_pool2d(x, *window, dilation, True)
+        results += [spread, spread_tap.astype(tap_type)]
+        results.append(cpu.max_pool2d_backward(spread_g, spread_tap, x.shape, *window, dilation))
+        for options in divisions:
+            results.append(cpu.avg_pool2d(x, *window, *options))
+            results.append(cpu.avg_pool2d_backward(ceil_g, x.shape, *window, *options))
         return named(names, results)
 
     return Case(name, pool.POOL.file, call, expected, tolerance)
@@ -377,8 +395,8 @@ CASES: list[Case] = [
     _batch_norm("batch norm of features", (33, 40), np.float32, 3e-6),
     _elementwise("elementwise float32", np.float32),
     _elementwise("elementwise float64", np.float64),
-    _pool("pool 3x2", np.float32, (3, 2), (2, 1), (1, 1), 1e-6),
-    _pool("pool 3x2 float64", np.float64, (3, 2), (2, 1), (1, 1), 1e-14),
+    _pool("pool 3x2", np.float32, (3, 2), (2, 3), (1, 1), 1e-6, dilation=(2, 3)),
+    _pool("pool 3x2 float64", np.float64, (3, 2), (2, 1), (1, 1), 1e-14, dilation=(1, 2)),
     _pool("pool 17x16", np.float32, (17, 16), (1, 1), (8, 8), 1e-5),
     _pool("pool 17x16 float64", np.float64, (17, 16), (1, 1), (8, 8), 1e-13),
     _loss("loss float32", (13, 10), np.float32, 1e-6),

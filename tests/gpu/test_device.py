@@ -38,14 +38,42 @@ def test_gradients_there_equal_those_on_the_cpu(f, rng):
     here, there = mr.tensor(values, requires_grad=True), mr.tensor(values, requires_grad=True, device=DEVICE)
     f(here).backward()
     f(there).backward()
-    assert kernels.device_of(there.grad).name == DEVICE
-    np.testing.assert_allclose(np.asarray(there.grad), here.grad, rtol=1e-12)
+    assert there.grad.device == DEVICE
+    np.testing.assert_allclose(there.grad.numpy(), here.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x, w: F.conv_transpose2d(x, w, None, 2, 1, 1), lambda x, w: F.conv2d(x, w, padding="same"),
+    lambda x, w: F.conv2d(x[:0], w), lambda x, w: F.conv2d(F.pad(x, (1, 2, 2, 0), "reflect"), w),
+    lambda x, w: F.conv2d(F.pad(x, (1, 2, -1, 1), "circular"), w),
+    lambda x, w: F.max_pool2d(F.conv2d(x[0], w), 2, 1, 1),
+    lambda x, w: F.adaptive_max_pool2d(F.conv2d(x, w), (2, 3)), lambda x, w: F.max_pool2d(F.conv2d(x, w)[:0], 2),
+])  # fmt: skip
+def test_convolutions_and_pools_there_equal_those_on_the_cpu(f, rng):
+    arrays = rng.standard_normal((2, 4, 5, 6)), rng.standard_normal((4, 4, 2, 2))
+    here, there = ([mr.tensor(a, requires_grad=True, device=device) for a in arrays] for device in ("cpu", DEVICE))
+    y, y_there = f(*here), f(*there)
+    np.testing.assert_allclose(y_there.numpy(), y.numpy(), rtol=1e-12, atol=1e-12)
+    y.sum().backward()
+    y_there.sum().backward()
+    for a, b in zip(here, there):
+        np.testing.assert_allclose(b.grad.numpy(), a.grad.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: F.max_pool2d(x, 2, 1, 1, 2, True, True), lambda x: F.adaptive_max_pool2d(x, (2, 3), True),
+])  # fmt: skip
+def test_indices_there_equal_those_on_the_cpu(f, rng):
+    x = mr.tensor(rng.standard_normal((2, 4, 5, 6)))
+    for a, b in zip(f(x.to(DEVICE)), f(x)):
+        assert a.device == DEVICE and a.dtype == b.dtype
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 def test_a_move_is_part_of_the_graph(rng):
     x = mr.tensor(rng.standard_normal(3), requires_grad=True)
     (x.to(DEVICE) * 2).sum().backward()
-    assert kernels.device_of(x.grad).name == "cpu" and x.grad.tolist() == [2, 2, 2]
+    assert x.grad.device == "cpu" and x.grad.tolist() == [2, 2, 2]
 
 
 def test_mixed_devices_are_named_with_both_tensors():

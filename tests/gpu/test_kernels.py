@@ -94,19 +94,25 @@ def geometry(case):
 
 @needs_gxx
 @settings(max_examples=25)
-@given(case=poolings(), seed=seeds, layout=layouts, order=orders)
-def test_pools_of_any_shape(case, seed, layout, order):
+@given(
+    case=poolings(max_dilation=3, ceil_modes=(False, True)), seed=seeds, layout=layouts, order=orders,
+    include=st.booleans(), divisor=st.sampled_from([None, 3, -2]),
+)  # fmt: skip
+def test_pools_of_any_shape(case, seed, layout, order, include, divisor):
     x = layout(np.random.default_rng(seed).integers(-3, 3, case.x_shape).astype(np.float32))  # with many ties
-    window = case.kernel_size, case.stride, case.padding
-    y, tap = cpu.max_pool2d(x, *window)
+    window, ceil = (*case.window, case.dilation), case.ceil_mode
+    y, tap = cpu.max_pool2d(x, *window, ceil)
     g = np.random.default_rng(seed).standard_normal(y.shape).astype(np.float32)
     (gx, gg), of = on_device(x, g), kernels.of(on_device(x)[0])
     with cuda_on_cpu.thread_order(order):
-        gy, gtap = of.max_pool2d(gx, *window)
+        gy, gtap = of.max_pool2d(gx, *window, ceil)
         got = [gy, gtap, of.max_pool2d_backward(gg, gtap, x.shape, *window)]
-        got_avg = [of.avg_pool2d(gx, *window), of.avg_pool2d_backward(gg, x.shape, *window)]
     assert_close(got, [y, tap, cpu.max_pool2d_backward(g, tap, x.shape, *window)], np.float32)
-    assert_close(got_avg, [cpu.avg_pool2d(x, *window), cpu.avg_pool2d_backward(g, x.shape, *window)], np.float32)
+    if case.dilation == (1, 1):
+        window = *case.window, include, ceil, divisor
+        with cuda_on_cpu.thread_order(order):
+            got = [of.avg_pool2d(gx, *window), of.avg_pool2d_backward(gg, x.shape, *window)]
+        assert_close(got, [cpu.avg_pool2d(x, *window), cpu.avg_pool2d_backward(g, x.shape, *window)], np.float32)
 
 
 @needs_gxx

@@ -1,5 +1,8 @@
 """Bad arguments: each an error that names the function, what it got and what it wanted."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 
@@ -23,8 +26,13 @@ def re_escape(text):
 
 BAD = {
     # convolution of sequences
-    "no batch of sequences": (lambda: nn.Conv1d(8, 2, 3)(logits), ValueError, "conv1d: got input (2, 3)", "x[None]"),
-    "weight of images": (lambda: F.conv1d(x[0], mr.ones(2, 8, 1, 1)), ValueError, "conv1d: got", "weight (2, 8, 1, 1)"),
+    "no channels of sequences": (
+        lambda: nn.Conv1d(8, 2, 3)(mr.zeros(3)),
+        ValueError,
+        "conv1d: got an input of shape (3,)",
+        "(N, C, L) or (C, L)",
+    ),
+    "weight of images": (lambda: F.conv1d(x[0], mr.ones(2, 8, 1, 1)), ValueError, "conv1d: got", "shape (2, 8, 1, 1)"),
     "strides of two axes": (
         lambda: nn.Conv1d(3, 2, 3, (1, 1)),
         ValueError,
@@ -43,7 +51,6 @@ BAD = {
     "resized to nothing": (lambda: F.interpolate(x, scale_factor=0.1), ValueError, "interpolate: got (8, 8)", "(0, 0)"),
     "nothing to resize": (lambda: F.interpolate(logits, 4), ValueError, "interpolate: got size=4"),
     "regions of nothing": (lambda: F.adaptive_max_pool2d(x, 0), ValueError, "adaptive_max_pool2d: got", "(0, 0)"),
-    "indices": (lambda: nn.AdaptiveMaxPool2d(1, True)(x), ValueError, "adaptive_max_pool2d: got return_indices=True"),
     "channels of a row": (lambda: F.dropout2d(logits), ValueError, "dropout2d: got an input of shape (2, 3)"),
     "dropout2d's probability": (lambda: F.dropout2d(x, 2), ValueError, "dropout2d: got p=2"),
     "three paddings": (lambda: nn.ZeroPad2d((1, 2, 3)), ValueError, "ZeroPad2d: got padding=(1, 2, 3)"),
@@ -56,11 +63,34 @@ BAD = {
         "conv2d: got input (2, 3, 8, 8) with 3 channels",
         "expects 4",
     ),
-    "no batch axis": (
-        lambda: nn.Conv2d(3, 8, 3)(x[0]),
+    "no channel axis": (
+        lambda: nn.Conv2d(3, 8, 3)(x[0, 0]),
         ValueError,
-        "conv2d: got an input of shape (3, 8, 8)",
-        "x[None]",
+        "conv2d: got an input of shape (8, 8)",
+        "(N, C, H, W) or (C, H, W)",
+    ),
+    "no weight": (lambda: F.conv2d(x, None), TypeError, "conv2d: got a NoneType as weight", "expected a Tensor"),
+    "a number as bias": (
+        lambda: F.conv2d(x, mr.ones(1, 3, 1, 1), 2.0),
+        TypeError,
+        "conv2d: got a Tensor as weight",
+        "a float as bias",
+    ),
+    "padding mode": (
+        lambda: nn.Conv2d(3, 8, 3, padding_mode="mirror"),
+        ValueError,
+        "Conv2d: got padding_mode='mirror'",
+        "reflect",
+    ),
+    "transposed padding": (
+        lambda: nn.ConvTranspose2d(3, 8, 3, padding="same"),
+        ValueError,
+        "ConvTranspose2d: got padding='same'",
+    ),
+    "output size": (
+        lambda: nn.ConvTranspose2d(3, 8, 3, 2)(x, (30, 30)),
+        ValueError,
+        "conv_transpose2d: got output_padding (13, 13)",
     ),
     "kernel too large": (
         lambda: nn.Conv2d(3, 8, 11, padding=1)(x),
@@ -74,9 +104,9 @@ BAD = {
     "negative padding": (lambda: nn.Conv2d(3, 8, 3, padding=-1), ValueError, "Conv2d: got", "padding (-1, -1)"),
     "unknown padding": (lambda: nn.Conv2d(3, 8, 3, padding="full"), ValueError, "Conv2d: got padding='full'"),
     "same with stride": (
-        lambda: nn.Conv2d(3, 8, 3, 2, padding="same")(x),
+        lambda: nn.Conv2d(3, 8, 3, 2, padding="same"),
         ValueError,
-        'conv2d: got padding="same" with stride (2, 2)',
+        'Conv2d: got padding="same" with stride (2, 2)',
         "needs stride 1",
     ),
     "groups": (
@@ -113,7 +143,6 @@ BAD = {
         "tensor(x)",
     ),
     "mixed types": (lambda: nn.Conv2d(3, 8, 3)(x.double()), TypeError, "Conv2d: got inputs of float64", "float32"),
-    "empty batch": (lambda: nn.Conv2d(3, 8, 3)(x[:0]), ValueError, "conv2d: got an empty batch, shape (0, 3, 8, 8)"),
     # linear
     "features": (lambda: nn.Linear(64, 10)(x), ValueError, "linear: got x (2, 3, 8, 8) and weight (10, 64)", "Flatten"),
     # batch norm
@@ -165,8 +194,12 @@ BAD = {
     "pool stride": (lambda: nn.AvgPool2d(2, 0)(x), ValueError, "avg_pool2d: got", "stride (0, 0)", "at least 1"),
     "pool padding": (lambda: nn.MaxPool2d(2, padding=2)(x), ValueError, "max_pool2d: got padding 2 for a window of 2"),
     "pool size": (lambda: F.adaptive_avg_pool2d(x, 0), ValueError, "adaptive_avg_pool2d: got", "(0, 0)", "at least 1"),
-    "pool of integers": (lambda: F.max_pool2d(x.long(), 2), TypeError, "max_pool2d: got an input of dtype int64"),
-    "pool of nothing": (lambda: F.avg_pool2d(x[:0], 2), ValueError, "avg_pool2d: got an input of shape (0, 3, 8, 8)"),
+    "mean of integers": (lambda: F.avg_pool2d(x.long(), 2), TypeError, "avg_pool2d: got an input of dtype int64"),
+    "pool of nothing": (
+        lambda: F.avg_pool2d(x[:, :0], 2),
+        ValueError,
+        "avg_pool2d: got an input of shape (2, 0, 8, 8)",
+    ),
     # cross entropy
     "label too large": (
         lambda: F.cross_entropy(logits, mr.tensor([0, 3])),
@@ -249,9 +282,23 @@ BAD = {
     # the rest
     "dropout": (lambda: nn.Dropout(1.5), ValueError, "Dropout: got p=1.5", "between 0 and 1"),
     "dropout, function": (lambda: F.dropout(x, -0.1), ValueError, "dropout: got p=-0.1", "between 0 and 1"),
-    "pad mode": (lambda: F.pad(x, (1, 1), mode="reflect"), ValueError, "pad: got", "mode='reflect'", "constant"),
-    "pad odd": (lambda: F.pad(x, (1, 1, 1)), ValueError, "pad: got pad=(1, 1, 1)", "two numbers for each axis"),
+    "pad mode": (lambda: F.pad(x, (1, 1), mode="edge"), ValueError, "pad: got mode='edge'", "replicate"),
+    "pad value": (lambda: F.pad(x, (1, 1), "reflect", 1.0), ValueError, "pad: got mode='reflect', value=1.0"),
+    "pad odd": (lambda: F.pad(x, (1, 1, 1)), ValueError, "pad: got pad=(1, 1, 1)", "two whole numbers for each axis"),
+    "pad a number": (lambda: F.pad(x, 1), ValueError, "pad: got pad=1 for shape (2, 3, 8, 8)", "two whole numbers"),
+    "pad fractions": (lambda: F.pad(x, (0.5, 1)), ValueError, "pad: got pad=(0.5, 1)", "two whole numbers"),
+    "pad an array": (lambda: F.pad(x.numpy(), (1, 1)), TypeError, "pad: got a ndarray; expected a Tensor"),
+    "pad too many axes": (lambda: F.pad(logits, (1,) * 6), ValueError, "pad: got pad=(1, 1, 1, 1, 1, 1)"),
     "pad crops all": (lambda: F.pad(x, (-5, -5)), ValueError, "pad: got", "crop away more than there is"),
+    "reflection too wide": (lambda: F.pad(x, (8, 0), "reflect"), ValueError, "pad: got 8 and 0", "for 8 entries"),
+    "more than once round": (lambda: F.pad(x, (0, 9), "circular"), ValueError, "pad: got 0 and 9", "for 8 entries"),
+    "edge of nothing": (
+        lambda: F.pad(x[:, :, :0], (0, 0, 1, 0), "replicate"),
+        ValueError,
+        "pad: got 1 and 0",
+        "0 entries",
+    ),
+    "reflection crops all": (lambda: F.pad(x, (-9, 0), "reflect"), ValueError, "pad: got -9 and 0"),
     "one_hot range": (
         lambda: F.one_hot(mr.tensor([3]), 3),
         ValueError,
@@ -296,3 +343,36 @@ def test_a_batch_norm_that_fails_keeps_its_statistics():
 def test_a_convolution_without_channels_is_named(x, w):
     with pytest.raises(ValueError, match=r"conv2d: .* at least one channel"):
         F.conv2d(mr.zeros(*x), mr.zeros(*w))
+
+
+SIZES = [None, "2", 1.5, (), (2, 2, 2), -1, 0, mr.zeros(2)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=repr)
+@pytest.mark.parametrize(
+    "name", ["kernel_size", "stride", "padding", "dilation", "output_size", "groups", "output_padding"]
+)
+def test_whatever_is_given_for_a_size_either_works_or_is_explained(name, size):
+    """No raw error of Python or NumPy: every message begins with the name of a function."""
+    weight = mr.ones(3, 3, 2, 2)
+    calls = {
+        "max_pool2d": lambda **given: F.max_pool2d(x, **{"kernel_size": 2} | given),
+        "avg_pool2d": lambda **given: F.avg_pool2d(x, **{"kernel_size": 2} | given),
+        "max_pool1d": lambda **given: F.max_pool1d(x[0], **{"kernel_size": 2} | given),
+        "avg_pool1d": lambda **given: F.avg_pool1d(x[0], **{"kernel_size": 2} | given),
+        "adaptive_avg_pool2d": lambda **given: F.adaptive_avg_pool2d(x, **given),
+        "adaptive_max_pool2d": lambda **given: F.adaptive_max_pool2d(x, **given),
+        "adaptive_avg_pool1d": lambda **given: F.adaptive_avg_pool1d(x[0], **given),
+        "conv2d": lambda **given: F.conv2d(x, weight, **given),
+        "conv1d": lambda **given: F.conv1d(x[0], weight[:, :, 0], **given),
+        "conv_transpose2d": lambda **given: F.conv_transpose2d(x, weight, **given),
+    }
+    tried = 0
+    for function, call in calls.items():
+        if name in inspect.signature(getattr(F, function)).parameters:
+            tried += 1
+            try:
+                call(**{name: size})
+            except (ValueError, TypeError) as error:
+                assert re.match(rf"{function[:-2]}[12]d: (got|the) ", str(error)), f"{function}: {error!r}"
+    assert tried

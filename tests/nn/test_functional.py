@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from differences import check_gradient
 from hypothesis import given, strategies as st
-from strategies import distinct, seeds
+from strategies import distinct, seeds, shapes
 
 import minires as mr
 from minires.nn import functional as F
@@ -170,6 +170,24 @@ def test_negative_pad_crops_and_its_gradient_pads():
     expected = np.zeros((3, 4))
     expected[:1, 1:] = 1
     np.testing.assert_array_equal(gradient(y.sum(), x), expected)
+
+
+@given(shapes(1, 4, max_side=4), st.data())
+def test_pad_from_the_inside_is_numpys(shape, data):
+    mode, name = data.draw(st.sampled_from([("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")]))
+    most = {"reflect": lambda n: n - 1, "replicate": lambda n: 5, "circular": lambda n: n}[mode]
+    widths = [tuple(data.draw(st.integers(0, most(n))) for _ in range(2)) for n in shape]
+    x, flat = distinct(shape, 0), [n for pair in reversed(widths) for n in pair]
+    np.testing.assert_array_equal(F.pad(mr.tensor(x), flat, mode).numpy(), np.pad(x, widths, name))
+    check_gradient(lambda x: F.pad(x, flat, mode), x, directions=1)
+
+
+def test_a_crop_comes_before_a_circle_is_closed_but_after_a_reflection():
+    x = mr.tensor([0.0, 1, 2, 3])
+    assert F.pad(x, (-1, 2), "circular").tolist() == [1, 2, 3, 1, 2]
+    assert F.pad(x, (-1, 2), "reflect").tolist() == [1, 2, 3, 2, 1]
+    assert F.pad(x, (3, -3), "reflect").tolist() == [3, 2, 1, 0]
+    assert F.pad(x, (2, -3), "replicate").tolist() == [0, 0, 0]
 
 
 def test_one_hot():

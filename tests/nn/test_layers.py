@@ -26,6 +26,26 @@ def test_conv1d_is_a_sum_over_the_kernel():
     gradcheck(conv, x)
 
 
+@pytest.mark.parametrize("mode, name", [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")])
+@pytest.mark.parametrize("padding", [(2, 1), "same"])
+def test_a_convolution_may_pad_from_the_inside(mode, name, padding):
+    conv, x = (
+        nn.Conv2d(2, 3, (2, 4), padding=padding, padding_mode=mode).double(),
+        mr.randn(2, 2, 5, 6, dtype=mr.float64),
+    )
+    widths = [(0, 0), (0, 0), *([(0, 1), (1, 2)] if padding == "same" else [(2, 2), (1, 1)])]
+    expected = F.conv2d(mr.tensor(np.pad(x.array, widths, name)), conv.weight, conv.bias)
+    np.testing.assert_allclose(conv(x).array, expected.array, rtol=1e-12, atol=1e-12)
+    gradcheck(conv, x)
+
+
+def test_a_transposed_convolution_takes_the_size_it_shall_reach():
+    conv, x = nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1), mr.randn(1, 3, 4, 4)
+    assert conv(x).shape == (1, 2, 7, 7)
+    assert conv(x, (8, 7)).shape == conv(x, (1, 2, 8, 7)).shape == (1, 2, 8, 7)
+    assert nn.summary(conv, (3, 4, 4)).macs == 3 * 4 * 4 * 2 * 9
+
+
 @pytest.mark.parametrize("layer", [nn.Conv2d(8, 50, 3), nn.Linear(72, 50), nn.Conv1d(24, 50, 3)])
 def test_weights_start_uniform_within_one_over_root_fan_in(layer):
     bound = 1 / np.sqrt(72)
@@ -191,7 +211,7 @@ def test_class_weights_move_with_the_loss():
             "BatchNorm1d(8, eps=1e-05, momentum=0.1, affine=False, bias=False, track_running_stats=False)",
         ),
         (nn.Linear(3, 2, bias=False), "Linear(in_features=3, out_features=2, bias=False)"),
-        (nn.MaxPool2d(3, 2, 1), "MaxPool2d(kernel_size=3, stride=2, padding=1)"),
+        (nn.MaxPool2d(3, 2, 1), "MaxPool2d(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)"),
         (nn.AvgPool2d(2), "AvgPool2d(kernel_size=2, stride=2, padding=0)"),
         (nn.AdaptiveAvgPool2d(1), "AdaptiveAvgPool2d(output_size=1)"),
         (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),

@@ -20,16 +20,23 @@ __device__ inline Entry entry(int i, int H, int W, int N) {
 
 __device__ inline int offset(int c, int h, int w, int n, int H, int W, int N) { return ((c * H + h) * W + w) * N + n; }
 
-// The outputs first ≤ o < last whose windows, o·s − p … o·s − p + k − 1, cover pixel x.
+// The outputs first ≤ o < last whose windows, o·s − p … o·s − p + k − 1, cover pixel x. Where the taps of a window are d
+// apart, k is its length, d·(taps − 1) + 1.
 struct Covering {
     int first, last;
     __device__ Covering(int x, int k, int s, int p, int outputs)
         : first(x + p < k ? 0 : (x + p - k) / s + 1), last(min((x + p) / s + 1, outputs)) {}
 };
 
+// The tap that lies this far behind the start of its window, −1 if the pixel is between two of them.
+__device__ inline int tap_at(int distance, int d) {
+    if (d == 1) return distance;
+    return distance % d ? -1 : distance / d;
+}
+
 template <typename T, typename TAP>
 __global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y, TAP* __restrict__ taps, int size, int N, int H,
-                           int W, int OH, int OW, int kh, int kw, int sh, int sw, int ph, int pw) {
+                           int W, int OH, int OW, int kh, int kw, int sh, int sw, int ph, int pw, int dh, int dw) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry out = entry(i, OH, OW, N);
@@ -37,7 +44,7 @@ __global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y, TAP* __re
     int best_tap = -1;
     for (int a = 0; a < kh; ++a)
         for (int b = 0; b < kw; ++b) {
-            const int h = out.h * sh - ph + a, w = out.w * sw - pw + b;
+            const int h = out.h * sh - ph + a * dh, w = out.w * sw - pw + b * dw;
             if (h < 0 || h >= H || w < 0 || w >= W) continue;
             const T v = x[offset(out.c, h, w, out.n, H, W, N)];
             if (best_tap < 0 || v > best || (v != v && best == best)) {  // the first NaN beats any number
@@ -52,30 +59,36 @@ __global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y, TAP* __re
 template <typename T, typename TAP>
 __global__ void max_pool2d_backward(const T* __restrict__ g, const TAP* __restrict__ taps, T* __restrict__ dx, int size,
                                     int N, int H, int W, int OH, int OW, int kh, int kw, int sh, int sw, int ph,
-                                    int pw) {
+                                    int pw, int dh, int dw) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry in = entry(i, H, W, N);
-    const Covering rows(in.h, kh, sh, ph, OH), columns(in.w, kw, sw, pw, OW);
+    const Covering rows(in.h, dh * (kh - 1) + 1, sh, ph, OH), columns(in.w, dw * (kw - 1) + 1, sw, pw, OW);
     T sum = 0;
-    for (int h = rows.first; h < rows.last; ++h)
+    for (int h = rows.first; h < rows.last; ++h) {
+        const int a = tap_at(in.h + ph - h * sh, dh);
+        if (a < 0) continue;
         for (int w = columns.first; w < columns.last; ++w) {
-            const int o = offset(in.c, h, w, in.n, OH, OW, N);
-            if (int(taps[o]) == (in.h + ph - h * sh) * kw + in.w + pw - w * sw) sum += g[o];
+            const int o = offset(in.c, h, w, in.n, OH, OW, N), b = tap_at(in.w + pw - w * sw, dw);
+            if (b >= 0 && int(taps[o]) == a * kw + b) sum += g[o];
         }
+    }
     dx[i] = sum;
 }
 
-// The number of entries that output (h, w) averages.
-__device__ inline int entries(int h, int w, int H, int W, int kh, int kw, int sh, int sw, int ph, int pw, int padded) {
-    if (padded) return kh * kw;
+// What the sum of window (h, w) is divided by: `divisor`, or if it is 0, the window's entries in the image, or (padded)
+// in the padded image, which the last window may overhang.
+__device__ inline int entries(int h, int w, int H, int W, int kh, int kw, int sh, int sw, int ph, int pw, int padded,
+                              int divisor) {
+    if (divisor) return divisor;
     const int top = h * sh - ph, left = w * sw - pw;
+    if (padded) return (min(top + kh, H + ph) - top) * (min(left + kw, W + pw) - left);
     return (min(top + kh, H) - max(top, 0)) * (min(left + kw, W) - max(left, 0));
 }
 
 template <typename T>
 __global__ void avg_pool2d(const T* __restrict__ x, T* __restrict__ y, int size, int N, int H, int W, int OH, int OW,
-                           int kh, int kw, int sh, int sw, int ph, int pw, int padded) {
+                           int kh, int kw, int sh, int sw, int ph, int pw, int padded, int divisor) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry out = entry(i, OH, OW, N);
@@ -83,12 +96,12 @@ __global__ void avg_pool2d(const T* __restrict__ x, T* __restrict__ y, int size,
     T sum = 0;
     for (int h = max(top, 0); h < min(top + kh, H); ++h)
         for (int w = max(left, 0); w < min(left + kw, W); ++w) sum += x[offset(out.c, h, w, out.n, H, W, N)];
-    y[i] = sum / T(entries(out.h, out.w, H, W, kh, kw, sh, sw, ph, pw, padded));
+    y[i] = sum / T(entries(out.h, out.w, H, W, kh, kw, sh, sw, ph, pw, padded, divisor));
 }
 
 template <typename T>
 __global__ void avg_pool2d_backward(const T* __restrict__ g, T* __restrict__ dx, int size, int N, int H, int W, int OH,
-                                    int OW, int kh, int kw, int sh, int sw, int ph, int pw, int padded) {
+                                    int OW, int kh, int kw, int sh, int sw, int ph, int pw, int padded, int divisor) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry in = entry(i, H, W, N);
@@ -96,7 +109,8 @@ __global__ void avg_pool2d_backward(const T* __restrict__ g, T* __restrict__ dx,
     T sum = 0;
     for (int h = rows.first; h < rows.last; ++h)
         for (int w = columns.first; w < columns.last; ++w)
-            sum += g[offset(in.c, h, w, in.n, OH, OW, N)] / T(entries(h, w, H, W, kh, kw, sh, sw, ph, pw, padded));
+            sum += g[offset(in.c, h, w, in.n, OH, OW, N)] /
+                   T(entries(h, w, H, W, kh, kw, sh, sw, ph, pw, padded, divisor));
     dx[i] = sum;
 }
 
