@@ -80,7 +80,9 @@ class Scaling:
         skips, meets = skip_edges(graph.nodes), meeting_points(consumers)
         names = []
         for key, name in name_forks(graph.nodes, skips, meets).items():
-            between = between_nodes(consumers, consumers[key], meets[key] or 0)
+            meeting = meets[key]
+            assert meeting is not None  # every fork has one
+            between = between_nodes(consumers, consumers[key], meeting)
             if not own.issuperset(_parameters(source for k in between for source in graph.sources[k].inputs)):
                 continue
             names += [f"{name}.{way}" for way in WAYS]

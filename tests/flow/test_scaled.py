@@ -361,6 +361,20 @@ def test_on_the_cuda_kernels():
         np.testing.assert_allclose(q.grad.numpy(), p.grad.numpy(), rtol=1e-3, atol=1e-5)
 
 
+def test_in_a_captured_training_step():
+    digits = data.digits()[0].subset(32)
+
+    def run(graph):
+        model = net().float().to("cuda-on-cpu")
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        with flow.scaled(model, {"*.skip": 0}):
+            train.fit(model, digits, optimizer, epochs=4, batch_size=32, progress=False, graph=graph)
+        return model.state_dict()
+
+    captured, eager = run(True), run(False)
+    assert all(np.array_equal(captured[name], eager[name]) for name in eager)
+
+
 def test_training_and_what_a_checkpoint_knows(tmp_path):
     digits = data.digits()[0].subset(128)
 
