@@ -5,6 +5,7 @@ import os
 import time
 
 from .alarms import alarms
+from .bridge import bridge
 from .checks import checks
 from .exported import onnx
 from .harness import PYTHONS, Plan
@@ -19,7 +20,7 @@ PAGES = {
     page.__name__: page
     for page in (
         *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, engine, checks, alarms, onnx, science, tune, readme),
+        *(depth1202, recording, bridge, engine, checks, alarms, onnx, science, tune, readme),
     )
 }
 LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name

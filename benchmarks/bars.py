@@ -27,3 +27,4 @@ MEMORY = Bar(0.8, 0.6)
 NUMPY_PEERS = Bar(1 / 4, 1 / 8)
 SGEMM_MUST, SGEMM_AIM = 0.45, 0.7  # fraction of the machine's own sgemm rate reached by the ResNet-56 step
 STRAIGHT = 0.15  # largest relative distance from the straight line
+BRIDGE = 1.8  # most times the bare PyTorch step that a recorded one may take

@@ -1,7 +1,7 @@
 """Markdown to reStructuredText, for the part of Markdown that the lessons use; the site reads nothing else.
 
 Paragraphs, headings, lists with ``-`` and ``1.``, **bold**, *emphasis*, ``code``, links, formulas in ``$…$``, and
-displayed ones in ``$$…$$`` on lines of their own, and tables with a heading.
+displayed ones in ``$$…$$`` on lines of their own, tables with a heading, and blocks of code between lines of ```.
 """
 
 import re
@@ -21,6 +21,9 @@ def rst(markdown: str) -> str:
         if text.strip().startswith("$$"):
             formula = re.sub(r"\s*\n\s*", "\n" + indent + "   ", text.strip().strip("$").strip())
             out.append(f"{indent}.. math::\n\n{indent}   {formula}")
+        elif block[0].startswith("```"):
+            code = "\n".join(f"   {line}".rstrip() for line in block[1:])
+            out.append(f".. code-block:: {block[0][3:] or 'text'}\n\n{code}")
         elif block[0].startswith("|"):
             out.append(_table(block))
         elif heading := re.match(r"(#+) +(.*)", text):
@@ -79,12 +82,18 @@ def _link(label: str, target: str) -> str:
 
 
 def _blocks(lines: list[str]) -> list[list[str]]:
-    """Headings, displayed formulas, list items and paragraphs."""
+    """Headings, displayed formulas, blocks of code (without the line that ends them), list items and paragraphs."""
     blocks: list[list[str]] = []
-    fresh, formula = True, False
+    fresh, formula, code = True, False, False
     for line in lines:
         starts = line.strip().startswith("$$")
-        if formula:
+        if code or line.startswith("```"):
+            if not code:
+                blocks.append([line])
+            elif line != "```":
+                blocks[-1].append(line)
+            code, fresh = not code or line != "```", True
+        elif formula:
             blocks[-1].append(line)
             formula = not line.rstrip().endswith("$$")
             fresh = not formula

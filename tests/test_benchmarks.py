@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import bars, harness, kernels as kernels_page, readme, scaling
+from benchmarks import bars, bridge, harness, kernels as kernels_page, readme, scaling
 from benchmarks.workers import common
 from minires import cuda_on_cpu, kernels, models
 from minires.creation import randn
@@ -42,6 +42,28 @@ def test_a_straight_line_is_found_and_a_bend_is_seen():
     line = scaling.straight_line(x, 3 + 2 * x)
     assert line == pytest.approx({"start": 3, "slope": 2, "distance": 0}, abs=1e-9)
     assert scaling.straight_line(x, (3 + 2 * x) * [1, 1.5, 1, 1])["distance"] > bars.STRAIGHT
+
+
+def test_a_recorded_step_is_judged_as_if_only_the_bare_one_gained_from_threads():
+    assert bridge.at_most(bare=100, recorded=130, threads=2) == pytest.approx(1.6)  # 50 ms and 80 ms
+    step = {"ms": 50.0, "ms_range": [40, 60], "cpu_ms": 100.0, "cpu_ms_range": [90, 110], "peak_mb": 9.0, "threads": 2}
+    recorded = step | {"ms": 80.0, "cpu_ms": 130.0}
+    steps = {"not recorded": step, "recorded": recorded, "recorded, with arrays": recorded | {"cpu_ms": 300.0}}
+    text = bridge.cost(steps, steps, load=1)
+    assert "a load of 40" in bridge.cost(steps, steps, load=40) and "a load of" not in text
+    assert "| recorded | 80 ms (40–60) | 1.60 × |" in text and "at most 1.60 times" in text and "(met: ≤ 1.8)" in text
+    rows = [
+        {
+            "case": "a",
+            "minires": None,
+            "bridge": 2,
+            "hand": 2,
+            "to_minires": None,
+            "to_hand": 2e-16,
+            "notes": ["w: used 2 times"],
+        }
+    ]
+    assert "| a |  | 2 | 2 |  | 2e-16 | weights used twice |" in bridge.table_of_forks(rows)
 
 
 def test_verdicts():

@@ -57,7 +57,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="one warm-up, one measurement")
     parser.add_argument("--channels-last", action="store_true", help="PyTorch's other memory format")
     parser.add_argument("--recompute-every", type=int, default=0, help="minires: recompute this many blocks at a time")
-    parser.add_argument("--recording", choices=["norms", "arrays"], help="minires: record the gradient on every edge")
+    parser.add_argument("--recording", choices=["norms", "arrays"], help="record the gradient on every edge")
     arguments = parser.parse_args()
     arguments.case = CASES[arguments.name]
     if arguments.width:
@@ -116,7 +116,8 @@ def measure(step, arguments, most=15, seconds=4.0):
 
     A step of more than three seconds is warmed up once: what takes so long has found its memory by then.
 
-    Returns ms (median) of this process, its peak memory, and what it had before the first step, in MB.
+    Returns ms (median) and the processor time of all threads, cpu_ms (median), of this process, its peak memory, and
+    what it had before the first step, in MB.
     """
     base = peak_mb()
     for _ in range(1 if arguments.quick else 2):
@@ -124,12 +125,20 @@ def measure(step, arguments, most=15, seconds=4.0):
         step()
         if time.perf_counter() - start > 3:
             break
-    times = []
+    times, cpu_times = [], []
     while not times or (not arguments.quick and len(times) < most and sum(times) < seconds):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         step()
         times.append(time.perf_counter() - start)
-    return {"ms": 1e3 * statistics.median(times), "peak_mb": peak_mb(), "base_mb": base, "threads": arguments.threads}
+        cpu_times.append(time.process_time() - cpu_start)
+    cpu_ms = 1e3 * statistics.median(cpu_times)
+    return {
+        "ms": 1e3 * statistics.median(times),
+        "cpu_ms": cpu_ms,
+        "peak_mb": peak_mb(),
+        "base_mb": base,
+        "threads": arguments.threads,
+    }
 
 
 def peak_mb():

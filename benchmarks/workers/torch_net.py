@@ -1,9 +1,11 @@
-"""The same in PyTorch, eager, on the CPU; ``--channels-last`` for its other memory format."""
+"""The same in PyTorch, eager, on the CPU; ``--channels-last`` for its other memory format, ``--recording`` as above."""
 
 from common import arguments, blocks, measure, report
 
 options = arguments()
 case = options.case
+
+import contextlib  # noqa: E402
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
@@ -66,10 +68,20 @@ y = torch.arange(case.batch) % 10
 optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
 
 
+def recording():
+    """Watches a step, if that was asked for."""
+    if not options.recording:
+        return contextlib.nullcontext()
+    from minires.flow import torch as flow_torch  # the bare step does without minires
+
+    return flow_torch.recording(model, arrays=options.recording == "arrays")
+
+
 def step():
     optimizer.zero_grad()
-    loss = F.cross_entropy(model(x), y)
-    loss.backward()
+    with recording():
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
     optimizer.step()
     return loss.item()
 

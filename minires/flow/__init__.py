@@ -9,12 +9,14 @@ from .jacobian import Jacobian, jacobian, jacobians
 from .keeping import keeping
 from .landscape import Landscape, landscape
 from .lesion import Lesion, lesion, shortcut_alone
-from .node import Node
+from .node import Node, Scaling, Source
 from .paths import PathSpectrum, path_spectrum
-from .recording import Layer, Recording, record, recording
+from .recorder import record, recording
+from .recording import Layer, Recording
 from .responses import Responses, responses
 from .scaled import scaled
 from .shattering import Shattering, gradient_correlation, shattering
+from .summands import Measured, measure_summands
 from .variance import VarianceProfile, variance_profile
 
 History = FlowHistory  # its name until there was also a history of training, train.History
@@ -27,11 +29,14 @@ __all__ = [
     "Landscape",
     "Layer",
     "Lesion",
+    "Measured",
     "Node",
     "PathSpectrum",
     "Recording",
     "Responses",
+    "Scaling",
     "Shattering",
+    "Source",
     "VarianceProfile",
     "gradient_correlation",
     "is_due",
@@ -40,6 +45,7 @@ __all__ = [
     "keeping",
     "landscape",
     "lesion",
+    "measure_summands",
     "path_spectrum",
     "record",
     "recording",

@@ -1,8 +1,20 @@
-"""`Node`: what a recording keeps of one tensor."""
+"""`Source`: which tensor a gradient came back to. `Node`: what a recording keeps of it."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Source(NamedTuple):
+    """A tensor of an engine's graph: the output of an op, or a leaf tensor, whose op is ""."""
+
+    number: int  # of the op, the same in every pass: from 0, larger than those of its inputs; of a leaf: negative
+    op: str  # its class name; forks end at those called "Add", gates are those called "Mul"
+    shape: tuple[int, ...]
+    scope: str = ""  # the module in which the op ran, such as "layer1.0"
+    name: str = ""  # a leaf's own, such as "layer1.0.conv1.weight"
+    role: str = ""  # of a leaf without a name: what it was used for, such as "weight"
+    parameter: bool = False
 
 
 class Scaling(NamedTuple):

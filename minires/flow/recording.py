@@ -1,29 +1,22 @@
 """Recording: the gradient on every edge of the graph, and the forks at which a shortcut and its branch part.
 
-`record` runs a model once and returns the recording; `recording` records whatever runs inside a ``with`` block.
+minires's own engine fills one through `recorder.FlowRecorder`, PyTorch's through `flow.torch`. An engine of your own
+can fill one too: all it has to call are the four methods of `Recording` under "to fill one".
 """
 
-import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import autograd
-from ..autograd import Edge
-from ..nn import Module, functional as F
-from ..state import state
-from ..tensor import Tensor
 from . import export, naming
 from .forks import Fork, find_forks
-from .inside import as_input
-from .keeping import keeping
-from .node import Node, edge_scaling
-from .recorder import FlowRecorder, leaf_identity
+from .node import Node, Scaling, Source, edge_scaling
+from .summands import Measured
 
 
 class Summand(NamedTuple):
@@ -61,22 +54,117 @@ class Layer:
     pass_: int = 1
 
 
-class Recording(FlowRecorder):
+class Recording:
     """What backward did to every edge of the graph. Made by `recording` or `record`.
 
     A recording may hold several passes: calls of backward, which add up in ``.grad``, and of `grad`, which do not.
     They are kept apart, in order, and all but the first are named: "conv1: Conv2d (backward 2)".
     passes: "backward" or "grad" for each. loss: its value, if `record` made the recording.
+
+    To fill one by hand, for (eˣ + x).sum(): the walk back, latest op first, tells of every tensor what came back to it.
+
+    >>> from minires.flow import Source, measure_summands
+    >>> x, one = np.array([0.0, 1.0]), np.ones(2)
+    >>> recording = Recording()
+    >>> recording.begin("backward")
+    >>> for source, ends, grads in [
+    ...     (Source(3, "Sum", ()), [(None, 0)], [np.ones(())]),  # what backward started with: no consumer
+    ...     (Source(2, "Add", (2,)), [(3, 0)], [one]),
+    ...     (Source(1, "Exp", (2,)), [(2, 0)], [one]),
+    ...     (Source(-1, "", (2,), name="x"), [(1, 0), (2, 1)], [np.exp(x), one]),
+    ... ]:
+    ...     recording.add_gradient(source, ends, measure_summands(grads, sum(grads)))
+    >>> [(fork.name, fork.skip, fork.branch) for fork in recording.forks] == [("Add", 2**0.5, (1 + np.e**2) ** 0.5)]
+    True
     """
 
     loss: float | None = None
 
-    def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
-        """Keep one tensor's gradient; discard what was derived without it."""
-        super().backward(source, edges, total)
+    def __init__(self, identify: Callable[[Any], int | None] = lambda tensor: None):
+        """identify: for a tensor of the engine's, the number that its `Source` has; for `edges`."""
+        self.passes: list[str] = []
+        self._identify = identify
+        self._nodes: list[Node] = []  # in the order they came, and not yet numbered
+        self._numbers: dict[int, int] = {}  # key -> number of the source, the same in every pass
+        self._roles: dict[int, str] = {}  # key of a leaf tensor without a name -> what it was used for
+        self._statistics: dict[int, tuple[float, float, float]] = {}  # number -> (mean, std, fraction of zeros)
+        self._notes: list[tuple[str, int | None, str]] = []  # (text, number of the op it is about, label of that op)
+        self._call: str | None = None  # the walk that has begun, until its first gradient arrives
+        self._offset = self._next = 0  # an op's key in this pass less its number; one more than the largest key so far
+        self._leaves = 0
+
+    # ── to fill one ──
+    def begin(self, call: str) -> None:
+        """Start a walk back, by a call of "backward" or "grad": the gradients that follow belong to it."""
+        self._call = call
+
+    def add_gradient(
+        self,
+        source: Source,
+        ends: Sequence[tuple[int | None, int]],
+        measured: Measured,
+        grads: Sequence[Any] = (),
+        scaling: Scaling | None = None,
+    ) -> None:
+        """Add one tensor's gradient, which is complete. Tensors may come in any order.
+
+        ends: for each summand, the number of the op that sent it and which of its inputs the tensor was, in forward
+        order; last, None and 0 for a gradient that the walk started with. An op's number is larger than those of its
+        inputs. measured: norms and angles of the summands, in the same order; see `measure_summands`. grads: the
+        arrays, if they are to be kept. scaling: if summands have been multiplied on their way, by what, and what they
+        were before; measured and grads are of the products.
+        Raises ValueError if the ends are not in forward order.
+        """
+        after = source.number if source.op else -1
+        if [*ends] != sorted(ends, key=_in_forward_order) or (ends and _in_forward_order(ends[0])[0] <= after):
+            raise ValueError(
+                f"add_gradient: got ends {list(ends)} for {source}; expected (number, slot) in forward order, all "
+                "numbers larger than the source's: give later ops larger numbers, and sort what came back"
+            )
+        if self._call is not None or not self.passes:
+            self.passes.append(self._call or "backward")
+            self._call, self._offset = None, self._next
+        if source.op:
+            key = source.number + self._offset
+            self._next = max(self._next, key + 1)
+        else:
+            self._leaves += 1
+            key = -self._leaves
+            if not source.name:
+                self._roles[key] = source.role
+        self._numbers[key] = source.number
+        by_ops = [(number, slot) for number, slot in ends if number is not None]
+        self._nodes.append(
+            Node(
+                key=key,
+                name=naming.label(source.scope, source.op) if source.op else source.name,
+                op=source.op,
+                scope=source.scope,
+                shape=source.shape,
+                parameter=source.parameter,
+                consumers=tuple(number + self._offset for number, _ in by_ops),
+                slots=tuple(slot for _, slot in by_ops),
+                edge_norms=measured.norms,
+                cosines=measured.cosines,
+                others=measured.others,
+                norm=measured.norm,
+                sum_error=measured.error,
+                grads=tuple(grads),
+                pass_=len(self.passes),
+                scaling=scaling,
+            )
+        )
         if {"_names", "forks"} & vars(self).keys():  # every derived value needs one of these two
             for derived in ("nodes", "by_key", "forks", "layers", "_names"):
                 vars(self).pop(derived, None)
+
+    def add_statistics(self, number: int, mean: float, std: float, zeros: float) -> None:
+        """Add what is known of an op's output: mean and standard deviation, and the fraction that is exactly 0."""
+        self._statistics[number] = mean, std, zeros
+
+    def add_note(self, text: str, number: int | None = None, label: str = "") -> None:
+        """Add a note; on request, about the op of that number: its name comes first, or the label if it has none."""
+        self._notes.append((text, number, label))
 
     # ── what was recorded ──
     @cached_property
@@ -98,7 +186,7 @@ class Recording(FlowRecorder):
 
     @cached_property
     def _names(self) -> dict[int, naming.Name]:
-        return naming.find_names(sorted(self._nodes, key=_position), self.passes, self._identity, self._roles)
+        return naming.find_names(sorted(self._nodes, key=_position), self.passes, self._numbers, self._roles)
 
     @cached_property
     def by_key(self) -> dict[int, Node]:
@@ -130,7 +218,7 @@ class Recording(FlowRecorder):
                     (node.scope or node.op) + again + name.suffix,
                     node.op,
                     node.shape,
-                    *self._statistics.get(self._identity[node.key], unknown),
+                    *self._statistics.get(self._numbers[node.key], unknown),
                     output_gradient=node.norm,
                     weight_gradient=weight.norm if weight else None,
                     weight_shape=weight.shape if weight else (),
@@ -153,12 +241,9 @@ class Recording(FlowRecorder):
     def notes(self) -> list[str]:
         """What a reader of the numbers should know, such as a module that was called twice."""
         found = []
-        names = {self._identity[key]: name.base for key, name in self._names.items() if key >= 0}
-        for serial, label in self._without_gradient:
-            found.append(
-                f"{names.get(serial, label)}: one summand carries no gradient (was it detached, or made under no_grad? "
-                "Or is it an input without requires_grad?), so there is no fork before it"
-            )
+        names = {self._numbers[key]: name.base for key, name in self._names.items() if key >= 0}
+        for text, number, label in self._notes:
+            found.append(text if number is None else f"{names.get(number, label)}: {text}")
         for node in self.nodes if self._nodes else ():
             if node.parameter and len(node.consumers) > 1:
                 found.append(
@@ -181,12 +266,13 @@ class Recording(FlowRecorder):
             )
         return found
 
-    def edges(self, tensor: Tensor | str) -> list[Summand]:
+    def edges(self, tensor: Any) -> list[Summand]:
         """What each consumer sent back to a tensor, in forward order.
 
-        tensor: a Tensor, or a name in `nodes`. All passes that reached it are listed; a name that ends in a pass, such
-        as " (backward 2)", selects that pass. Over all calls of backward, the summands of a leaf tensor add up to what
-        was added to its ``.grad``. The gradient that a call started with is listed as "the start of backward".
+        tensor: a tensor of the engine's, or a name in `nodes`. All passes that reached it are listed; a name that ends
+        in a pass, such as " (backward 2)", selects that pass. Over all calls of backward, the summands of a leaf tensor
+        add up to what was added to its ``.grad``. The gradient that a call started with is listed as "the start of
+        backward".
         Raises KeyError if the tensor is not part of the recording.
         """
         found = []
@@ -201,20 +287,20 @@ class Recording(FlowRecorder):
             found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads, factors, came)]
         return found
 
-    def _find(self, tensor: Tensor | str) -> list[Node]:
+    def _find(self, tensor: Any) -> list[Node]:
         """The nodes of a tensor, one for each pass that reached it."""
         if isinstance(tensor, str):
             exact = [node for node in self.nodes if node.name == tensor and self._names[node.key].suffix]
             if exact:
                 return exact
-            named = (self._identity[node.key] for node in self.nodes if self._names[node.key].base == tensor)
+            named = (self._numbers[node.key] for node in self.nodes if self._names[node.key].base == tensor)
             wanted = next(named, None)
         else:
-            wanted = tensor.op.serial if tensor.op else leaf_identity(tensor)
-        found = [node for node in self.nodes if self._identity[node.key] == wanted]
+            wanted = self._identify(tensor)
+        found = [node for node in self.nodes if self._numbers[node.key] == wanted]
         if found:
             return found
-        what = repr(tensor) if isinstance(tensor, str) else f"a tensor of shape {tensor.shape}"
+        what = repr(tensor) if isinstance(tensor, str) else f"a tensor of shape {tuple(tensor.shape)}"
         known = ", ".join(repr(node.name) for node in self.nodes[:4])
         raise KeyError(f"edges: got {what}, which no gradient reached in this recording; there are {known}, …")
 
@@ -242,46 +328,12 @@ class Recording(FlowRecorder):
         return plots.recording(self)
 
 
+def _in_forward_order(end: tuple[int | None, int]) -> tuple[float, int]:
+    """Where an edge stands among those of its tensor; the gradient that a walk started with is last."""
+    number, slot = end
+    return math.inf if number is None else number, slot
+
+
 def _position(node: Node) -> tuple[int, float]:
     """Where a node stands within its pass: an op's output by its key, a leaf tensor just before its first use."""
     return node.pass_, node.key if node.key >= 0 else min(node.consumers, default=math.inf) - 0.5
-
-
-@contextlib.contextmanager
-def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Recording]:
-    """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
-
-    ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
-    """
-    recorder = Recording(model, arrays)
-    before = state.get()
-    try:
-        autograd.switch(recorder=recorder).__enter__()
-        yield recorder
-    finally:
-        state.set(before)  # one C call: no interrupt comes in the middle of it (see `minires.threads`)
-
-
-def record(
-    model: Module, x: Any, target: Any, loss: Callable[..., Tensor] = F.cross_entropy, arrays: bool = False
-) -> Recording:
-    """Run the model forward and backward once, and return the recording; the model is left exactly as it was.
-
-    x (N, …) and target are what ``loss(model(x), target)`` takes, tensors or arrays. The model's mode is used as it is.
-    A block fed by x itself is a fork only if x is a tensor that requires grad.
-
-    >>> import minires as mr
-    >>> model = mr.models.resnet_cifar(8, in_channels=1)
-    >>> recording = mr.flow.record(model, mr.ones(2, 1, 8, 8), mr.tensor([3, 7]))
-    >>> [fork.name for fork in recording.forks]
-    ['layer1.0', 'layer2.0', 'layer3.0']
-    >>> bool(recording.sum_error < 1e-5)  # at each, skip + branch is the gradient that was passed on
-    True
-    """
-    x = as_input("record", model, x, requires_grad=getattr(x, "requires_grad", False))
-    target = as_input("record", model, target)
-    with keeping(model), recording(model, arrays) as recorder:
-        value = loss(model(x), target)
-        value.backward()
-    recorder.loss = value.item()
-    return recorder

@@ -88,13 +88,14 @@ def test_every_norm_cosine_and_error_is_that_of_exact_arithmetic(arrays, right):
 def edges_of(grads, total):
     """A node of a recording with these gradients on its edges."""
     from minires.autograd import Edge
+    from minires.flow.recorder import FlowRecorder
     from minires.ops.arithmetic import Add
 
     source, consumer = Add(), Add()
     source.serial, consumer.serial, source.shape = 1, 2, total.shape
-    recording = flow.Recording()
-    recording.backward(source, [Edge(source, consumer, i, g) for i, g in enumerate(grads)], total)
-    return recording.nodes[0]
+    recorder = FlowRecorder()
+    recorder.backward(source, [Edge(source, consumer, i, g) for i, g in enumerate(grads)], total)
+    return recorder.recording.nodes[0]
 
 
 def test_large_edges_that_cancel_stay_finite():

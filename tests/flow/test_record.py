@@ -85,14 +85,15 @@ def test_fork_sums_are_exact_to_rounding(dtype, bound):
 def test_a_wrong_sum_would_show():
     """The error is measured against the edges, not defined to be zero."""
     from minires.autograd import Edge
+    from minires.flow.recorder import FlowRecorder
     from minires.ops.arithmetic import Add
 
     source, consumer = Add(), Add()
     source.serial, consumer.serial, source.shape = 1, 2, (2,)
     edges = [Edge(source, consumer, i, np.array([1.0, 2.0])) for i in range(2)]
-    recording = flow.Recording()
-    recording.backward(source, edges, np.array([2.0, 3.0]))
-    assert recording.nodes[0].sum_error == pytest.approx(1 / np.sqrt(13))
+    recorder = FlowRecorder()
+    recorder.backward(source, edges, np.array([2.0, 3.0]))
+    assert recorder.recording.nodes[0].sum_error == pytest.approx(1 / np.sqrt(13))
 
 
 def test_user_written_blocks_scaled_and_with_several_branches():

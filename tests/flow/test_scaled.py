@@ -435,7 +435,7 @@ def test_a_block_that_is_dropped_now_and_then():
         ({"*.skip": math.inf}, "got inf"),
         ({"*.skip": "half"}, "expected a fork's name and a number"),
         ({0: 0}, "expected a fork's name and a number"),
-        ("*.skip", "expected a model and a dict"),
+        ("*.skip", "expected a model of minires and a dict"),
     ],
 )
 def test_mistakes_are_said(factors, message):

@@ -34,3 +34,14 @@ def test_a_letter_begins_no_list_within_a_list_item(rst, start):
 def test_bold_code_and_formulas(rst):
     found = html(rst("**Bold**, `code` and $W_{hh}$.\n\n$$y = F(x) + x$$"))
     assert "<strong>Bold</strong>" in found and "code</" in found and "W_{hh}" in found and "F(x) + x" in found
+
+
+def test_blocks_of_code_are_left_as_they_are(rst):
+    found = rst("Look:\n\n```python\nx = 1  # *one*\n\n\n- x\n```\nThen text.")
+    assert found == "Look:\n\n.. code-block:: python\n\n   x = 1  # *one*\n\n\n   - x\n\nThen text.\n"
+    assert "<em>" not in html(found) and "Then text." in html(found)
+
+
+def test_the_page_about_a_network_of_your_own_becomes_a_page(rst):
+    found = html(rst((FOLDER / "your_network.md").read_text("utf-8")))
+    assert found.count("<pre") == 4 and "<li>" in found and "```" not in found
