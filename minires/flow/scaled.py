@@ -60,8 +60,8 @@ class Scaling:
     def __init__(self, model: Module, factors: Mapping[str, float], outer: "Scaling | None" = None):
         if not isinstance(model, Module) or not isinstance(factors, Mapping):
             raise TypeError(
-                f"scaled: got a {type(model).__name__} and a {type(factors).__name__}; expected a model of minires and a dict, "
-                'such as {"layer1.0.skip": 0}'
+                f"scaled: got a {type(model).__name__} and a {type(factors).__name__}; expected a model of minires and "
+                'a dict such as {"layer1.0.skip": 0}'
             )
         self.model, self.outer = model, outer
         self.patterns = {pattern: _checked(pattern, factor) for pattern, factor in factors.items()}
