@@ -9,8 +9,11 @@ First-order only, by choice, so that the backward methods stay plain array code.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import writes
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
+from .missing import not_offered
 from .ops import Op
 from .ops.arithmetic import add
 from .state import current, switch
@@ -45,6 +48,8 @@ class Edge(NamedTuple):
     consumer: Op | None  # the op that used the tensor; None for the gradient that backward was started with
     slot: int  # and which of its inputs it was
     grad: Any  # the array that came back
+    factor: float = 1.0  # what `minires.flow.scaled` multiplied it by: grad is then what was passed on
+    came: Any = None  # and this is what had come back; None where nothing was multiplied
 
 
 class Recorder:
@@ -97,6 +102,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """Vector–Jacobian product of the piece of graph between ``inputs`` and ``outputs``; ``.grad`` is left alone.
@@ -106,6 +112,8 @@ def grad(
     (``allow_unused=True`` returns None for it instead).
     """
     check_first_order("grad", create_graph)
+    if not only_inputs:
+        raise ValueError("grad: got only_inputs=False; grad leaves .grad alone, use backward(inputs=...)")
     inputs = as_list(inputs)
     wanted = {t.op or t for t in inputs}
     walk = _walk(as_list(outputs), grad_outputs, wanted, bool(retain_graph), "grad")
@@ -115,16 +123,22 @@ def grad(
     return tuple(t.wrap(found[t.op or t]) if (t.op or t) in found else None for t in inputs)
 
 
+def Variable(data: Any, requires_grad: bool = False) -> Any:
+    """PyTorch's name of a tensor before version 0.4: the tensor itself, over the same memory."""
+    return data.detach().requires_grad_(requires_grad)
+
+
 def _walk(outputs, grads, wanted, retain_graph, call):
     """Yield every node behind the outputs, its gradient, and whether that array may be kept as it is."""
     seeds = [None] * len(outputs) if grads is None else as_list(grads)
     if len(seeds) != len(outputs):
         raise ValueError(f"{call}: got {len(seeds)} gradients for {len(outputs)} outputs; give one for each")
     now = current()
-    sums = _Sums(now.recorder, call)
+    order = ops_latest_first([t.op for t in outputs if t.op], wanted)
+    sums = _Sums(now.recorder, call, edge_factors(outputs))
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))
-    for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
+    for op in order:
         if op in sums.totals:  # and complete, as all its consumers have had their turn
             total, _ = sums.pop(op)
             yield op, total, False
@@ -142,8 +156,8 @@ def _walk(outputs, grads, wanted, retain_graph, call):
 class _Sums:
     """The gradients that are not complete yet: for each node, the sum of the edges seen so far."""
 
-    def __init__(self, recorder, call):
-        self.recorder = recorder
+    def __init__(self, recorder, call, factors):
+        self.recorder, self.factors = recorder, factors
         if recorder is not None:
             recorder.begin(call)
         self.edges = {}  # node -> its edges, kept only for a recorder
@@ -151,8 +165,12 @@ class _Sums:
         self.ours = set()  # nodes whose running sum is an array made here, safe to add to in place
 
     def add(self, source, consumer, slot, g):
+        factor, came = 1.0, None
+        if self.factors and (consumer, slot) in self.factors:
+            factor, came = self.factors[consumer, slot], g
+            g = times(came, factor)
         if self.recorder is not None:
-            self.edges.setdefault(source, []).append(Edge(source, consumer, slot, g))
+            self.edges.setdefault(source, []).append(Edge(source, consumer, slot, g, factor, came))
         totals = self.totals
         if source not in totals:
             totals[source] = g
@@ -170,6 +188,17 @@ class _Sums:
         for hook in node.hooks:
             total, ours = hook(total), False
         return total, ours
+
+
+def edge_factors(outputs):
+    """{(consumer, slot): factor} of the edges behind tensors whose gradient is to be multiplied, see `flow.scaled`."""
+    scaling = current().scaling
+    return {} if scaling is None else scaling.factors(outputs)
+
+
+def times(g, factor):
+    """A gradient times a number; 0 leaves nothing of it, not even of an infinity or a NaN."""
+    return as_array(g * factor) if factor else np.zeros_like(g)
 
 
 def gradients(op, total):
@@ -204,3 +233,7 @@ def ops_latest_first(roots, wanted):
                 leading.add(op)
         order = [op for op in order if not leading.isdisjoint(op.inputs)]
     return reversed(order)
+
+
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.autograd", name)

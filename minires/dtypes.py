@@ -14,14 +14,28 @@ import numpy as np
 from .ops import Op
 from .ops.shape import Cast
 
+REAL = "biuf"  # the kinds of dtypes that tensors have
+
+
+def real_dtype(function: str, dtype: Any) -> np.dtype:
+    """The NumPy dtype that is meant. Raises TypeError for anything that is none, or not of real numbers."""
+    try:
+        found = np.dtype("none" if dtype is None else dtype)  # NumPy would take None for float64
+    except TypeError:
+        found = None
+    if found is None or found.kind not in REAL:
+        raise TypeError(f"{function}: got dtype={dtype!r:.60}; expected a type of numbers, such as float32 or int64")
+    return found
+
+
 RANK = {"b": 0, "u": 1, "i": 1, "f": 2}  # of a dtype's kind; a lower one gives way
 
 
-def check_kinds(op: Op | type[Op], arrays: Any) -> None:
-    """Raise TypeError for an array of a kind that the op does not take."""
+def check_kinds(op: Op | type[Op], arrays: Any, name: str = "") -> None:
+    """Raise TypeError, in the op's name if none is given, for an array of a kind that the op does not take."""
     for a in arrays:
         if hasattr(a, "dtype") and a.dtype.kind not in op.kinds:
-            name = (op.name if isinstance(op, Op) else op.__name__).lower()
+            name = name or (op.name if isinstance(op, Op) else op.__name__).removesuffix("Tensor").lower()
             wanted = "floating point" if op.kinds == "f" else "numbers, not truth values"
             raise TypeError(
                 f"{name}: got an input of dtype {a.dtype}, expected {wanted}; convert it first: x.float() or x.long()"

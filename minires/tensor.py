@@ -1,24 +1,27 @@
 """`Tensor`, an array that remembers how it was computed, and `apply`, which runs an op and adds it to the graph.
 
-The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's. Those that run no
-op of their own are inherited: those that write from `tensor_in_place`, those that rearrange from `tensor_shape`, and
-other names for what is here from `tensor_names`.
+The methods are one-liners over the ops of `minires.ops`; names, arguments and defaults are PyTorch's. Most are
+inherited, each family from a file of its own: `tensor_elementwise`, `tensor_reduce`, `tensor_shape` (those that
+rearrange), `tensor_in_place` (those that write), and `tensor_names` (other names for what the rest can do).
 """
 
-import math
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import autograd, dtypes, kernels
+from .arguments import check_operand, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
-from .ops import Op, activation, arithmetic, elementwise, reduce, shape
+from .missing import not_offered
+from .ops import Op, arithmetic, elementwise, shape
 from .ops.op import serials
 from .state import current, scope
+from .tensor_elementwise import Elementwise
 from .tensor_in_place import InPlace
-from .tensor_names import Names
+from .tensor_names import FORMATS, Names, checked_format
+from .tensor_reduce import Reductions
 from .tensor_shape import Shapes
 from .writes import wrote
 
@@ -91,7 +94,7 @@ def _common_dtype(op, inputs, arrays):
                     f"{t.dtype} {f'{t.shape} ' * shapes}on {t.device}" for t in inputs if isinstance(t, Tensor)
                 )
                 raise TypeError(
-                    f"{op.name}: got inputs of {got}; all must have one dtype and one device. "
+                    f"{op.name.removesuffix('Tensor')}: got inputs of {got}; all must have one dtype and one device. "
                     "Convert one of them: x.to(y.dtype) or x.to(y.device)"
                 )
         elif t is not None and not isinstance(t, int | float | np.generic):
@@ -103,14 +106,7 @@ def _common_dtype(op, inputs, arrays):
     return dtype
 
 
-class Extreme(NamedTuple):
-    """What ``x.max(dim)`` and ``x.min(dim)`` return."""
-
-    values: "Tensor"
-    indices: "Tensor"
-
-
-class Tensor(InPlace, Names, Shapes):
+class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     """An array that remembers how it was computed.
 
     array: its values, an array of its device, such as a NumPy or CuPy ndarray: what ops work on. A list becomes
@@ -135,7 +131,7 @@ class Tensor(InPlace, Names, Shapes):
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
         if type(data) is not np.ndarray:
-            data = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
+            data = _numbers(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
         self.array, self.requires_grad, self.op = data, requires_grad, op
@@ -149,7 +145,7 @@ class Tensor(InPlace, Names, Shapes):
 
     @data.setter
     def data(self, data: Any) -> None:
-        self.array = data if type(data) is np.ndarray else _plain_array(data)
+        self.array = data if type(data) is np.ndarray else _numbers(data)
 
     @property
     def grad(self) -> "Tensor | None":
@@ -235,18 +231,34 @@ class Tensor(InPlace, Names, Shapes):
         self.op, self.requires_grad = None, False
         return self
 
-    def clone(self) -> "Tensor":
-        """A copy, through which gradients flow."""
-        return apply(shape.Clone, self)
+    def clone(self, *, memory_format: Any = None) -> "Tensor":
+        """A copy, through which gradients flow; memory_format=`minires.contiguous_format` lays it out row by row."""
+        return apply(shape.Clone, self, order="C" if checked_format("clone", memory_format) == FORMATS[0] else "K")
 
-    def contiguous(self) -> "Tensor":
-        """The values row by row in memory: a copy, unless they are already."""
+    def contiguous(self, memory_format: Any = None) -> "Tensor":
+        """The values row by row in memory: a copy, unless they are already. A ``memory_format`` has no effect."""
+        checked_format("contiguous", memory_format)
         return self if self.array.flags.c_contiguous else apply(shape.Clone, self, order="C")
 
-    def new_zeros(self, *sizes: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
+    def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
         """Zeros of this shape, with the dtype and device of this tensor if none is given."""
-        zeros = np.zeros_like(self.array, dtype, "C", shape=_sizes(sizes))
-        return Tensor(kernels.to_device(zeros, device or self.device), requires_grad)
+        return self._new("new_zeros", size, 0, dtype, device, requires_grad)
+
+    def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> "Tensor":
+        """Ones of this shape, with the dtype and device of this tensor if none is given."""
+        return self._new("new_ones", size, 1, dtype, device, requires_grad)
+
+    def new_full(
+        self, size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    ) -> "Tensor":
+        """``fill_value`` in this shape, with the dtype and device of this tensor if none is given."""
+        return self._new("new_full", size, fill_value, dtype, device, requires_grad)
+
+    def _new(self, function, size, value, dtype, device, requires_grad):
+        dtype = self.dtype if dtype is None else dtypes.real_dtype(function, dtype)
+        value = np.asarray(number(function, "fill_value", value)).astype(dtype)
+        filled = np.full_like(self.array, value, dtype, "C", shape=new_sizes(function, size))
+        return Tensor(kernels.to_device(filled, device or self.device), requires_grad)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
         """Switch ``requires_grad`` of a leaf tensor."""
@@ -266,13 +278,24 @@ class Tensor(InPlace, Names, Shapes):
         return self.array.item()
 
     def to(
-        self, target: Any = None, dtype: Any = None, non_blocking: Any = False, copy: Any = False, *, device: Any = None
+        self,
+        target: Any = None,
+        dtype: Any = None,
+        non_blocking: Any = False,
+        copy: Any = False,
+        *,
+        device: Any = None,
+        memory_format: Any = None,
     ) -> "Tensor":
         """The same values in another dtype (``to(float64)``), on another device (``to("gpu")``), or as another tensor.
 
-        ``to("gpu", float64)`` does both; ``copy=True`` makes a new tensor in any case; ``non_blocking`` has no effect.
+        ``to("gpu", float64)`` does both; ``copy=True`` makes a new tensor in any case. ``non_blocking`` has no effect,
+        nor has ``memory_format``: convolutions lay images out as they need them.
         Raises ValueError for an unknown target, and RuntimeError, with what to do, for a device that cannot be used.
         """
+        checked_format("to", memory_format)
+        if isinstance(dtype, bool):  # to(float64, non_blocking, copy)
+            dtype, copy = None, copy or non_blocking
         if isinstance(target, Tensor):
             device, dtype = target.device, target.dtype
         elif kernels.is_device(target):
@@ -288,11 +311,11 @@ class Tensor(InPlace, Names, Shapes):
 
     def _cast(self, target):
         try:
-            dtype = np.dtype(target if target is not None else "none")  # NumPy would take None for float64
+            dtype = dtypes.real_dtype("to", target)
         except TypeError:
             devices = ", ".join(kernels.DEVICES)
             raise ValueError(
-                f"to: got {target!r}; expected a dtype such as float64 or one of the devices {devices}"
+                f"to: got {target!r:.60}; expected a dtype such as float64 or one of the devices {devices}"
             ) from None
         if dtype == self.dtype:
             return self
@@ -302,6 +325,10 @@ class Tensor(InPlace, Names, Shapes):
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __array_function__(self, function, types, args, kwargs):
+        """NumPy's functions, such as np.max(x), work on the values."""
+        return function(*_arrays(args), **_arrays(kwargs))
+
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("len: got a tensor of shape (), which has no length")
@@ -309,6 +336,11 @@ class Tensor(InPlace, Names, Shapes):
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
+
+    if not TYPE_CHECKING:  # a type checker is to know what is missing
+
+        def __getattr__(self, name):
+            raise not_offered("Tensor", name, self)
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -320,7 +352,7 @@ class Tensor(InPlace, Names, Shapes):
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if spec and self.ndim == 0 else str(self), spec)
+        return format(self.item() if self.ndim == 0 else str(self), spec)
 
     def __repr__(self) -> str:
         body = np.array2string(self.numpy(), precision=4, separator=", ", prefix="tensor(")
@@ -371,83 +403,46 @@ class Tensor(InPlace, Names, Shapes):
         return apply(elementwise.Abs, self)
 
     # comparisons: no gradient
-    def _compare(self, compare: Callable, other: Any) -> "Tensor":
-        return Tensor(compare(self.array, other.array if isinstance(other, Tensor) else _plain(other)))
+    def _compare(self, function: str, compare: Callable, other: Any) -> Any:
+        if not isinstance(other, Tensor):
+            other = _plain(other)
+        if isinstance(other, Tensor):
+            if other.array.shape != self.array.shape:
+                check_broadcast(function, self, other)
+            return Tensor(compare(self.array, other.array))
+        return Tensor(compare(self.array, other)) if isinstance(other, int | float) else NotImplemented
 
     def __eq__(self, other):  # type: ignore[override]
-        return self._compare(np.equal, other)
+        return self._compare("eq", np.equal, other)
 
-    def __ne__(self, other):  # type: ignore[override]
-        return self._compare(np.not_equal, other)
+    def __ne__(self, other):
+        return self._compare("ne", np.not_equal, other)
 
     def __lt__(self, other):
-        return self._compare(np.less, other)
+        return self._compare("lt", np.less, other)
 
     def __le__(self, other):
-        return self._compare(np.less_equal, other)
+        return self._compare("le", np.less_equal, other)
 
     def __gt__(self, other):
-        return self._compare(np.greater, other)
+        return self._compare("gt", np.greater, other)
 
     def __ge__(self, other):
-        return self._compare(np.greater_equal, other)
+        return self._compare("ge", np.greater_equal, other)
 
     __hash__ = object.__hash__
 
-    def all(self, dim=None, keepdim=False):
-        """Whether all values hold (are not 0), or those along ``dim``."""
-        return self._holds("all", dim, keepdim)
-
-    def any(self, dim=None, keepdim=False):
-        """Whether any value holds (is not 0), or one of those along ``dim``."""
-        return self._holds("any", dim, keepdim)
-
-    def _holds(self, name, dim, keepdim):
-        axes = reduce.axes_of(name, self.ndim, dim)
-        return Tensor(getattr(self.array, name)(axes, keepdims=keepdim))
-
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
-        """Index of the (first) largest value, among all or along ``dim``."""
-        return self._first("argmax", dim, keepdim)
-
-    def argmin(self, dim: int | None = None, keepdim: bool = False) -> "Tensor":
-        """Index of the (first) smallest value, among all or along ``dim``."""
-        return self._first("argmin", dim, keepdim)
-
-    def _first(self, kernel, dim, keepdim):
-        if self.dtype.kind == "b":
-            raise TypeError(f"{kernel}: got a bool tensor; convert it first: x.long()")
-        dim = None if dim is None else reduce.axis_of(kernel, self.ndim, dim)
-        if self.ndim and not (self.numel() if dim is None else self.shape[dim]):
-            raise ValueError(f"{kernel}: got an empty tensor of shape {self.shape}; it has no extreme value")
-        return Tensor(getattr(kernels.of(self.array), kernel)(self.array, dim, keepdim))
-
-    # elementwise functions
-    def neg(self):
-        """−x."""
-        return -self
-
-    def exp(self):
-        """eˣ."""
-        return apply(elementwise.Exp, self)
-
-    def log(self):
-        """Natural logarithm."""
-        return apply(elementwise.Log, self)
-
-    def sqrt(self):
-        """Square root; its derivative at 0 is infinite."""
-        return apply(elementwise.Sqrt, self)
-
-    def abs(self):
-        """|x|; the derivative at 0 is 0."""
-        return apply(elementwise.Abs, self)
-
+    # of several operands
     def clamp(self, min=None, max=None):
         """min(max(x, min), max): numbers or tensors, at least one of them."""
-        if isinstance(min, Tensor | np.ndarray) or isinstance(max, Tensor | np.ndarray):
-            return apply(elementwise.Clamp, *_promoted("clamp", self, min, max))
-        return apply(elementwise.Clamp, self, _plain(min), _plain(max))
+        low, high = _plain(min), _plain(max)
+        for bound in (low, high):
+            if bound is not None:
+                check_operand("clamp", bound)
+        check_broadcast("clamp", self, low, high)
+        if isinstance(low, Tensor) or isinstance(high, Tensor):
+            return apply(elementwise.Clamp, *_promoted("clamp", self, low, high))
+        return apply(elementwise.Clamp, self, low, high)
 
     def masked_fill(self, mask, value):
         """x, with ``value`` where the bool ``mask`` holds."""
@@ -456,120 +451,53 @@ class Tensor(InPlace, Names, Shapes):
             raise TypeError(f"masked_fill: got a mask {mask!r:.60}, expected a bool tensor, such as x > 0")
         if not isinstance(value, Tensor | int | float) or Tensor(value).dtype.kind == "c" or np.ndim(value):
             raise TypeError(f"masked_fill: got a value {value!r:.60}, expected a single real number; use where")
+        check_broadcast("masked_fill", self, mask)
+        if self.dtype.kind == "b" and not isinstance(value, Tensor):
+            value = bool(value)
         filled = apply(elementwise.Where, mask, *_promoted("masked_fill", value, self))
         if filled.dtype != self.dtype:
             raise TypeError(f"masked_fill: got a value that {self.dtype} cannot hold; convert the tensor: x.float()")
         return filled
 
-    def relu(self):
-        """max(x, 0); the derivative at 0 is 0."""
-        return apply(activation.ReLU, self)
+    def maximum(self, other):
+        """The larger of the two, elementwise; NaN if either is, and then the gradient goes to both."""
+        return _both(elementwise.Maximum, self, other)
 
-    def sigmoid(self):
-        """1/(1 + e⁻ˣ)."""
-        return apply(activation.Sigmoid, self)
+    def minimum(self, other):
+        """The smaller of the two, elementwise; NaN if either is, and then the gradient goes to both."""
+        return _both(elementwise.Minimum, self, other)
 
-    def tanh(self):
-        """tanh x."""
-        return apply(activation.Tanh, self)
-
-    # reductions
-    def sum(self, dim=None, keepdim=False):
-        """Sum of all entries, or along ``dim``, one or several."""
-        return apply(reduce.Sum, self, axis=dim, keepdims=keepdim)
-
-    def mean(self, dim=None, keepdim=False):
-        """Mean of all entries, or along ``dim``, one or several."""
-        return apply(reduce.Mean, self, axis=dim, keepdims=keepdim)
-
-    def prod(self, dim=None, keepdim=False):
-        """Product of all entries, or along ``dim``."""
-        return apply(reduce.Prod, self, axis=dim, keepdims=keepdim)
-
-    def cumsum(self, dim):
-        """Sums of the first 1, 2, 3, … entries along ``dim``."""
-        return apply(reduce.Cumsum, self, axis=dim)
-
-    def norm(self, p="fro", dim=None, keepdim=False):
-        """‖x‖ of all entries, or along ``dim``: p = 2 (or "fro"), 1 or inf."""
-        if p in ("fro", 2):
-            return apply(reduce.Norm, self, axis=dim, keepdims=keepdim)
-        if p not in (1, math.inf):
-            raise ValueError(f"norm: got p={p!r}; expected 1, 2 or inf; another one is (x.abs() ** p).sum() ** (1 / p)")
-        return self.abs().sum(dim, keepdim) if p == 1 else self.abs().amax(dim, keepdim)
-
-    def var(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
-        """Variance, Σ(x − x̄)²/(n − correction), where unbiased=True is correction=1."""
-        return self._spread(reduce.Var, dim, unbiased, keepdim, correction)
-
-    def std(self, dim=None, unbiased=True, keepdim=False, *, correction=None):
-        """Standard deviation, the square root of `var`."""
-        return self._spread(reduce.Std, dim, unbiased, keepdim, correction)
-
-    def _spread(self, op_class, dim, unbiased, keepdim, correction):
-        if isinstance(dim, bool) and unbiased is True:  # var(False) is PyTorch's short form of var(unbiased=False)
-            dim, unbiased = None, dim
-        if not isinstance(unbiased, bool):
-            name = op_class.__name__.lower()
-            raise TypeError(f"{name}: got unbiased={unbiased!r}, expected True or False; dims go in a tuple")
-        correction = int(unbiased) if correction is None else correction
-        return apply(op_class, self, axis=dim, keepdims=keepdim, correction=correction)
-
-    def argsort(self, dim=-1, descending=False, stable=False):
-        """The indices that sort the values; equal ones keep their order, as with ``stable=True`` in PyTorch."""
-        dim, flipped = reduce.axis_of("argsort", self.ndim, dim), slice(None, None, -1 if descending else 1)
-        if not self.ndim:
-            return Tensor(np.zeros_like(self.array, np.int64))
-        rows = np.moveaxis(self.array, dim, -1)[..., flipped]
-        order = np.argsort(rows, -1, kind="stable")[..., flipped]
-        return Tensor(np.moveaxis(rows.shape[-1] - 1 - order if descending else order, -1, dim))
-
-    def amax(self, dim=None, keepdim=False):
-        """Largest value of all entries, or along ``dim``, one or several; equal ones share the gradient."""
-        return apply(reduce.Amax, self, axis=dim, keepdims=keepdim)
-
-    def amin(self, dim=None, keepdim=False):
-        """Smallest value of all entries, or along ``dim``, one or several; equal ones share the gradient."""
-        return apply(reduce.Amin, self, axis=dim, keepdims=keepdim)
-
-    def max(self, dim=None, keepdim=False):
-        """Largest value; along ``dim`` with its (first) index, which gets the gradient; `maximum` of a tensor."""
-        if dim is None:
-            return apply(reduce.Amax, self, of_nan=True)
-        if isinstance(dim, Tensor):  # x.max(y) is maximum(x, y)
-            return _binary(elementwise.Maximum, self, dim)
-        return self._extreme(reduce.Max, dim, keepdim)
-
-    def min(self, dim=None, keepdim=False):
-        """Smallest value; along ``dim`` with its (first) index, which gets the gradient; `minimum` of a tensor."""
-        if dim is None:
-            return apply(reduce.Amin, self, of_nan=True)
-        if isinstance(dim, Tensor):  # x.min(y) is minimum(x, y)
-            return _binary(elementwise.Minimum, self, dim)
-        return self._extreme(reduce.Min, dim, keepdim)
-
-    def _extreme(self, op_class, dim, keepdim):
-        values = apply(op_class, self, axis=dim, keepdims=keepdim)
-        return Extreme(values, Tensor(getattr(kernels.of(self.array), op_class.place)(self.array, dim, keepdim)))
+    _run = staticmethod(apply)  # for the methods that are inherited, whose files are below this one
 
     # shape
-    def reshape(self, *sizes):
+    def reshape(self, *size):
         """The same entries in another shape; one size may be −1."""
-        return apply(shape.Reshape, self, shape=_sizes(sizes))
+        return apply(shape.Reshape, self, shape=sizes("reshape", size))
 
     view = reshape  # an array that cannot be viewed in the new shape is copied
 
     def permute(self, *dims):
         """The axes in another order."""
-        return apply(shape.Permute, self, axes=_sizes(dims))
+        return apply(shape.Permute, self, axes=sizes("permute", dims))
 
-    def expand(self, *sizes):
+    def expand(self, *size):
         """A view with axes of size 1 repeated, and axes put in front; −1 leaves a size as it is."""
-        return apply(shape.Expand, self, shape=_sizes(sizes))
+        return apply(shape.Expand, self, shape=sizes("expand", size))
 
     def __getitem__(self, key):
         keys = key if isinstance(key, tuple) else (key,)
         return apply(shape.Index, self, key=tuple([k.array if isinstance(k, Tensor) else k for k in keys]))
+
+
+def _numbers(data):
+    """What a Tensor holds of anything but a NumPy array. Raises TypeError for what is no number."""
+    try:
+        array = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"Tensor: got {data!r:.60}, of which NumPy makes no array of numbers: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"Tensor: got {data!r:.60}; expected numbers")
+    return array
 
 
 def _plain_array(data):
@@ -580,6 +508,15 @@ def _plain_array(data):
     if isinstance(data, np.generic | np.ndarray) and kernels.device_of(data).is_cpu:  # a scalar, or a memmap
         return np.asarray(data)
     return data.array if isinstance(data, Tensor) else data
+
+
+def _arrays(given):
+    """Tensors in arguments of a NumPy function as NumPy arrays, also in lists, tuples and dicts."""
+    if isinstance(given, list | tuple):
+        return [_arrays(x) for x in given] if isinstance(given, list) else tuple(map(_arrays, given))
+    if isinstance(given, dict):
+        return {name: _arrays(x) for name, x in given.items()}
+    return given.numpy() if isinstance(given, Tensor) else given
 
 
 def _binary(op_class, a, b):
@@ -603,16 +540,31 @@ def _binary(op_class, a, b):
             "convert the tensor: x.long() or x.float()"
         ) from None
     except ValueError:
-        if op_class is arithmetic.MatMul or _broadcast(np.shape(a), np.shape(b)):
-            raise
-        raise ValueError(
-            f"{function}: got shapes {np.shape(a)} and {np.shape(b)}, which do not broadcast: counted "
-            "from the last, axes must be equal or 1. A shortcut must have the shape of its branch: project or pad it"
-        ) from None
+        if op_class is not arithmetic.MatMul:
+            check_broadcast(function, a, b)
+        raise
 
 
-def _broadcast(a, b):
-    return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b)))
+def _both(op_class, a, b):
+    """The same for a function, which has no second operand to ask. Raises TypeError for anything else."""
+    result = _binary(op_class, a, b)
+    if result is NotImplemented:
+        other = b if isinstance(a, Tensor) else a
+        function = op_class.__name__.removesuffix("Tensor").lower()
+        raise TypeError(f"{function}: got a {type(other).__name__}; expected tensors or numbers, such as tensor(x)")
+    return result
+
+
+def check_broadcast(function: str, *operands: Any) -> None:
+    """Raise ValueError unless the shapes of the operands broadcast; numbers and None have none."""
+    shapes = [x.shape for x in operands if isinstance(x, Tensor)]
+    for i, a in enumerate(shapes):
+        for b in shapes[:i]:
+            if not arithmetic.broadcast(a, b):
+                raise ValueError(
+                    f"{function}: got shapes {' and '.join(map(str, shapes))}, which do not broadcast: counted from "
+                    "the last, axes must be equal or 1. A shortcut must have the shape of its branch: project or pad it"
+                )
 
 
 def _promoted(function, *operands, fractional=False):
@@ -635,9 +587,3 @@ def _promoted(function, *operands, fractional=False):
 def _plain(x):
     """A NumPy scalar as the Python number it holds (which never changes a dtype); an array as a tensor."""
     return x.item() if isinstance(x, np.generic) else Tensor(x) if isinstance(x, np.ndarray) else x
-
-
-def _sizes(sizes: Iterable) -> tuple:
-    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
-    sizes = tuple(sizes)
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes

@@ -8,6 +8,7 @@ used the memory is in `minires.writes`.
 import numpy as np
 
 from . import kernels
+from .arguments import number
 from .ops.shape import BASIC, position
 from .random import generator
 from .state import current
@@ -38,12 +39,14 @@ class InPlace:
         keys = [_array(k) for k in (key if isinstance(key, tuple) else (key,))]
         _put("setitem", self, tuple([k if type(k) in BASIC else position(k, self.array) for k in keys]), values)
 
-    def add_(self, other, *, alpha=1):
+    def add_(self, other, *old, alpha=1):
         """x += alpha · other."""
+        _check_new_form("add_", old)
         return _overwritten("add_", self, self.add(other, alpha=alpha))
 
-    def sub_(self, other, *, alpha=1):
+    def sub_(self, other, *old, alpha=1):
         """x −= alpha · other."""
+        _check_new_form("sub_", old)
         return _overwritten("sub_", self, self.sub(other, alpha=alpha))
 
     def mul_(self, other):
@@ -68,11 +71,22 @@ class InPlace:
 
     def normal_(self, mean=0.0, std=1.0):
         """Draw every entry from a normal distribution."""
+        mean, std = number("normal_", "mean", mean), number("normal_", "std", std)
         return _put("normal_", self, ..., mean + std * generator().standard_normal(self.shape, np.float64))
 
     def uniform_(self, low=0.0, high=1.0):
         """Draw every entry uniformly from [low, high)."""
+        low, high = number("uniform_", "low", low), number("uniform_", "high", high)
         return _put("uniform_", self, ..., low + (high - low) * generator().random(self.shape, np.float64))
+
+
+def _check_new_form(function, old):
+    """Raise TypeError for ``x.add_(-lr, g)``, as it was written until 2020."""
+    if old:
+        raise TypeError(
+            f"{function}: got {1 + len(old)} values; the factor, which PyTorch once took first, is an argument by "
+            f"name: x.{function}(y, alpha=-lr)"
+        )
 
 
 def _array(x):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import kernels
+from .arguments import check_tensor, new_sizes, sizes as _sizes, whole
 from .ops import reduce
 
 
@@ -51,6 +52,11 @@ class Shapes:
         dim = reduce.axis_of("unsqueeze", self.ndim + 1, dim)
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
+    def flip(self, *axes, dims=None):
+        """The order of the entries along these axes reversed: ``flip(0, 1)`` or ``flip(dims=(0, 1))``."""
+        axes = reduce.axes_of("flip", self.ndim, _sizes("flip", axes if dims is None else dims))
+        return self[tuple([slice(None, None, -1 if i in axes else None) for i in range(self.ndim)])]
+
     def t(self):
         """The transpose of a matrix."""
         if self.ndim > 2:
@@ -59,15 +65,17 @@ class Shapes:
 
     def expand_as(self, other):
         """`expand` to the shape of another tensor."""
+        check_tensor("expand_as", other)
         return self.expand(*other.shape)
 
     def view_as(self, other):
         """`reshape` to the shape of another tensor."""
+        check_tensor("view_as", other)
         return self.view(*other.shape)
 
     def repeat(self, *sizes):
         """Copies side by side: ``sizes`` says how many along each axis."""
-        sizes = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        sizes = new_sizes("repeat", sizes)
         if len(sizes) < self.ndim:
             raise ValueError(f"repeat: got {len(sizes)} numbers for shape {self.shape}; give one for each dimension")
         shape = (1,) * (len(sizes) - self.ndim) + self.shape  # as many entries as sizes
@@ -93,7 +101,8 @@ class Shapes:
         """Parts of this size, the last one perhaps smaller, or of these sizes."""
         dim = reduce.axis_of("split", self.ndim, dim)
         n = self.shape[dim] if self.ndim else 0
-        sizes = list(split_size) if isinstance(split_size, tuple | list) else pieces(n, split_size)
+        sizes = [whole("split", size) for size in split_size] if isinstance(split_size, tuple | list) else None
+        sizes = pieces(n, split_size) if sizes is None else sizes
         if not self.ndim or sum(sizes) != n or min(sizes, default=0) < 0:
             raise ValueError(
                 f"split: got {split_size} for dim={dim} of shape {self.shape}; the parts must add up to it"
@@ -118,7 +127,10 @@ class Shapes:
 
     def gather(self, dim, index):
         """Along ``dim`` the entries that ``index`` names: for dim 0, y[i, j] = x[index[i, j], j]."""
+        check_tensor("gather", index)
         dim, sizes = reduce.axis_of("gather", self.ndim, dim), index.shape
+        if 0 in sizes:
+            return self.flatten()[:0].reshape(sizes)
         if not self.ndim and len(sizes) < 2:
             return self.reshape(1).gather(0, index.reshape(-1)).reshape(sizes)
         small = len(sizes) == self.ndim and all(i == dim or m <= n for i, (m, n) in enumerate(zip(sizes, self.shape)))
@@ -127,7 +139,7 @@ class Shapes:
                 f"gather: got a {index.dtype} index of shape {sizes} for shape {self.shape}; expected whole numbers, "
                 f"and, except along dim={dim}, at most as many as the tensor has"
             )
-        if math.prod(sizes) and not 0 <= int(index.array.min()) <= int(index.array.max()) < self.shape[dim]:
+        if not 0 <= int(index.array.min()) <= int(index.array.max()) < self.shape[dim]:
             raise IndexError(f"gather: got indices outside of dim={dim} of shape {self.shape}")
         places = [
             kernels.to_device(np.arange(n), self.device).reshape(-1, *(1,) * (len(sizes) - 1 - i))
@@ -158,11 +170,3 @@ def pieces(n, size):
     if size < 0 or (size == 0 and n):
         raise ValueError(f"split: got a size of {size} for {n} entries; expected a positive one")
     return [size] * (n // size) + [n % size] * (n % size > 0) if n else [0]
-
-
-def whole(function, x):
-    """A whole number, which may be in a tensor of shape (). Raises TypeError for anything else."""
-    array = x.array if hasattr(x, "requires_grad") else x
-    if isinstance(x, bool) or np.ndim(array) or not np.issubdtype(getattr(array, "dtype", type(array)), np.integer):
-        raise TypeError(f"{function}: got {x!r:.60}, expected a whole number")
-    return int(array)

@@ -28,7 +28,7 @@ class ResidualRNN(nn.RNN):
         super().__init__(input_size, hidden_size, num_layers, nonlinearity, bias, batch_first, dropout)
         self.scale = scale
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: int) -> tuple[Tensor, ...]:
+    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: str) -> tuple[Tensor, ...]:
         """One step: (h_{t−1},) -> (h_t,)."""
         (h,) = state
         return (h + self.scale * self.candidate(x, h, layer),)

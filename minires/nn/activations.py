@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import check_tensor, number
 from ..creation import where
 from ..ops import activation
 from ..tensor import Tensor, apply
@@ -17,37 +18,38 @@ from .module import Module, Parameter
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), with derivative 0 at 0 and 1 at NaN. ``inplace`` is accepted and has no effect."""
-    check_input("relu", input)
+    check_input("relu", input, whole=True)
     return apply(activation.ReLU, input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x for x > 0, else negative_slope·x."""
     check_input("leaky_relu", input)
-    return apply(activation.LeakyReLU, input, slope=float(negative_slope))
+    return apply(activation.LeakyReLU, input, slope=number("leaky_relu", "negative_slope", negative_slope))
 
 
 def sigmoid(input: Tensor) -> Tensor:
     """1/(1 + e⁻ˣ)."""
+    check_tensor("sigmoid", input)
     return input.sigmoid()
 
 
 def tanh(input: Tensor) -> Tensor:
     """tanh x."""
+    check_tensor("tanh", input)
     return input.tanh()
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6), with derivative 0 at 0 and at 6, and 1 at NaN; Krizhevsky 2010."""
-    check_input("relu6", input)
-    outside = (input <= 0).array | (input >= 6).array
-    return where(outside, input.detach().clamp(0, 6), input)
+    check_input("relu6", input, whole=True)
+    return where((input <= 0) | (input >= 6), input.detach().clamp(0, 6), input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x for x > 0, else α(eˣ − 1); Clevert, Unterthiner & Hochreiter 2016 (arXiv 1511.07289)."""
     check_input("elu", input)
-    return apply(activation.ELU, input, alpha=float(alpha))
+    return apply(activation.ELU, input, alpha=number("elu", "alpha", alpha))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -56,6 +58,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     ``approximate="tanh"`` replaces Φ(x) by (1 + tanh(√(2/π)·(x + 0.044715·x³)))/2, which is within 5e-4 of it.
     """
     check_input("gelu", input)
+    if not isinstance(approximate, str):
+        raise TypeError(f'gelu: got approximate={approximate!r:.60}; expected "none" or "tanh"')
     if approximate == "none":
         return apply(activation.GELU, input)
     if approximate != "tanh":
@@ -72,7 +76,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x·relu6(x + 3)/6, a swish of straight lines; Howard et al. 2019 (arXiv 1905.02244), section 5.2."""
     check_input("hardswish", input)
-    return input * relu6(input + 3) / 6
+    return apply(activation.Hardswish, input)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -88,16 +92,16 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return where(input > 0, input, slopes * where(input > 0, 0.0, input))  # not slopes · input: 0 · ∞ is NaN
 
 
-def softmax(input: Tensor, dim: int) -> Tensor:
-    """eˣ / Σeˣ along ``dim``."""
-    check_input("softmax", input)
-    return apply(activation.Softmax, input, axis=dim)
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """eˣ / Σeˣ along ``dim``, which must be given; in another ``dtype``, if it is. ``_stacklevel`` has no effect."""
+    check_input("softmax", input, whole=dtype is not None)
+    return input.softmax(dim, dtype)
 
 
-def log_softmax(input: Tensor, dim: int) -> Tensor:
-    """x − log Σeˣ along ``dim``, without overflow."""
-    check_input("log_softmax", input)
-    return apply(activation.LogSoftmax, input, axis=dim)
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """x − log Σeˣ along ``dim``, without overflow; arguments as `softmax`."""
+    check_input("log_softmax", input, whole=dtype is not None)
+    return input.log_softmax(dim, dtype)
 
 
 class _InPlace(Module):
@@ -114,15 +118,15 @@ class _InPlace(Module):
 class ReLU(_InPlace):
     """max(x, 0)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return relu(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return relu(input)
 
 
 class ReLU6(_InPlace):
     """min(max(x, 0), 6)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return relu6(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return relu6(input)
 
 
 class LeakyReLU(_InPlace):
@@ -132,8 +136,8 @@ class LeakyReLU(_InPlace):
         super().__init__(inplace)
         self.negative_slope = negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        return leaky_relu(x, self.negative_slope)
+    def forward(self, input: Tensor) -> Tensor:
+        return leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
@@ -142,15 +146,15 @@ class LeakyReLU(_InPlace):
 class Sigmoid(Module):
     """1/(1 + e⁻ˣ)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return sigmoid(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return sigmoid(input)
 
 
 class Tanh(Module):
     """tanh x."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return tanh(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return tanh(input)
 
 
 class ELU(_InPlace):
@@ -160,8 +164,8 @@ class ELU(_InPlace):
         super().__init__(inplace)
         self.alpha = alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        return elu(x, self.alpha)
+    def forward(self, input: Tensor) -> Tensor:
+        return elu(input, self.alpha)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
@@ -174,8 +178,8 @@ class GELU(Module):
         super().__init__()
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
-        return gelu(x, self.approximate)
+    def forward(self, input: Tensor) -> Tensor:
+        return gelu(input, self.approximate)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -184,15 +188,15 @@ class GELU(Module):
 class SiLU(_InPlace):
     """x·σ(x), also called swish."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return silu(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return silu(input)
 
 
 class Hardswish(_InPlace):
     """x·relu6(x + 3)/6."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return hardswish(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return hardswish(input)
 
     def extra_repr(self) -> str:
         return ""  # as PyTorch's
@@ -207,8 +211,8 @@ class PReLU(Module):
         self.num_parameters, self.init = num_parameters, init
         self.weight = Parameter(np.full(num_parameters, init, np.float32))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return prelu(x, self.weight)
+    def forward(self, input: Tensor) -> Tensor:
+        return prelu(input, self.weight)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
@@ -228,12 +232,12 @@ class _AlongDim(Module):
 class Softmax(_AlongDim):
     """eˣ / Σeˣ along ``dim``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return softmax(x, self.dim)
+    def forward(self, input: Tensor) -> Tensor:
+        return softmax(input, self.dim)
 
 
 class LogSoftmax(_AlongDim):
     """x − log Σeˣ along ``dim``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return log_softmax(x, self.dim)
+    def forward(self, input: Tensor) -> Tensor:
+        return log_softmax(input, self.dim)

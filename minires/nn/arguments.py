@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..arguments import check_tensor
 
 Size = int | tuple[int, int]
 
@@ -30,16 +30,10 @@ def single(value: Any, name: str, function: str) -> int:
     return int(values[0])
 
 
-def check_tensor(function: str, x: Any) -> None:
-    """Raise TypeError unless x is a Tensor."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
-
-
-def check_input(function: str, x: Any) -> None:
-    """Raise TypeError unless x is a Tensor of floating-point numbers."""
+def check_input(function: str, x: Any, whole: bool = False) -> None:
+    """Raise TypeError unless x is a Tensor of floating-point numbers, or, if ``whole``, of any numbers."""
     check_tensor(function, x)
-    if x.dtype.kind != "f":
+    if x.dtype.kind != "f" and not whole:
         raise TypeError(
             f"{function}: got an input of dtype {x.dtype}, expected floating point; convert it first, for example "
             "x = images.float() / 255"

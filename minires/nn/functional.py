@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import check_tensor, flag, number, whole
 from ..creation import tensor
+from ..missing import not_offered
 from ..ops import elementwise, linear as linear_op, loss
+from ..ops.op import wide
 from ..random import generator
 from ..tensor import Tensor, apply
 from .activations import (  # noqa: F401
@@ -84,7 +87,7 @@ def interpolate(
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x·Wᵀ + b: input (…, in), weight (out, in), bias (out) -> (…, out)."""
-    check_input("linear", input)
+    check_input("linear", input, whole=getattr(weight, "dtype", None) == getattr(input, "dtype", None))
     return apply(linear_op.Linear, input, weight, bias)
 
 
@@ -110,6 +113,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 
 def _dropped(function: str, input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
     """The input times a mask of this shape, of zeros and 1/(1 − p)."""
+    p, training = number(function, "p", p), flag(function, "training", training)
     if not 0 <= p <= 1:
         raise ValueError(f"{function}: got p={p}; expected a probability between 0 and 1")
     if not training or p == 0:
@@ -120,7 +124,8 @@ def _dropped(function: str, input: Tensor, p: float, training: bool, shape: tupl
 
 def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:
     """Class indices (…) -> int64 (…, K) with a single 1; K defaults to the largest index + 1."""
-    indices = target.array
+    check_tensor("one_hot", target)
+    indices, num_classes = target.array, whole("one_hot", num_classes)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"one_hot: got class indices of dtype {indices.dtype}; expected whole numbers: target.long()")
     if num_classes == 0 or num_classes < -1 or (num_classes == -1 and not indices.size):
@@ -144,100 +149,186 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """−log softmax(input)[target]: input (N, K, …) logits; target (N, …) class indices or (N, K, …) probabilities.
+    """−log softmax(input)[target]: input (N, K, …) or (K) logits; target (N, …) class indices, or probabilities.
 
-    ``weight`` (K) scales the classes (the mean is then weighted), ``label_smoothing`` mixes in 1/K of every class.
-    Positions whose target is ``ignore_index`` do not count.
-    Raises ValueError or TypeError for targets out of range or of the wrong dtype or shape.
+    Probabilities have the shape of the input, and may require a gradient.
+    ``weight`` (K) scales the classes (for class indices, the mean is then weighted), ``label_smoothing`` mixes in 1/K
+    of every class. Positions whose target is ``ignore_index`` do not count; the mean of no position is NaN.
+    ``size_average`` and ``reduce`` are old names for the reductions. Raises ValueError or TypeError for targets out of
+    range or of the wrong dtype or shape.
     """
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: got label_smoothing={label_smoothing}; expected a number between 0 and 1")
-    z = _checked_logits("cross_entropy", input, weight)
-    target = target if isinstance(target, Tensor) else tensor(target)
-    classes = z.shape[1]
-    if target.dtype.kind == "f":
-        if target.shape != z.shape:
-            raise ValueError(
-                f"cross_entropy: got floating-point targets of shape {target.shape} for logits {z.shape}; "
-                "probabilities need the same shape. Class indices are whole numbers: target.long()"
-            )
-        if target.requires_grad:
-            raise ValueError("cross_entropy: got a target that requires grad; the target is a constant: use detach()")
-        q = target.array.astype(z.dtype)
-        normaliser = z.size / classes
+    smoothing = number("cross_entropy", "label_smoothing", label_smoothing)
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"cross_entropy: got label_smoothing={smoothing}; expected a number between 0 and 1")
+    reduction = _reduction("cross_entropy", reduction, size_average, reduce)
+    single = np.ndim(input) == 1
+    input, target = _batched("cross_entropy", input, target, weight, probabilities=True)
+    classes, given = input.shape[1], target.dtype.kind == "f"
+    if given:
+        if type(ignore_index) is int and ignore_index >= 0:
+            raise ValueError(f"cross_entropy: got ignore_index={ignore_index} with probabilities; it is for indices")
+        q, normaliser = target.to(input.dtype), math.prod(input.shape[:1] + input.shape[2:])
     else:
-        q, weights = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)
-        normaliser = weights.sum()
-    if label_smoothing:
-        kept = True if target.dtype.kind == "f" else np.expand_dims(target.array != ignore_index, 1)
-        q = (1 - label_smoothing) * q + label_smoothing / classes * kept
+        hot, _, normaliser = _one_hot_targets("cross_entropy", input, target, weight, ignore_index)
+        q = Tensor(hot)
+    if smoothing:
+        kept = 1 if given else Tensor(np.expand_dims(target.array != ignore_index, 1).astype(input.dtype))
+        q = q * (1 - smoothing) + kept * (smoothing / classes)
     if weight is not None:
-        q = q * _class_shape(weight.array, z.ndim)
-    losses = apply(loss.CrossEntropy, input, Tensor(q.astype(z.dtype, copy=False)))
-    return _reduce("cross_entropy", losses, reduction, normaliser)
+        q = q * weight.detach().to(input.dtype).reshape(1, -1, *(1,) * (input.ndim - 2))
+    if q.requires_grad:
+        losses = -(log_softmax(input, 1) * q).sum(1)
+    else:
+        losses = apply(loss.CrossEntropy, input, q)
+    return _reduced(losses.squeeze(0) if single else losses, reduction, normaliser)
 
 
 def nll_loss(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    size_average: bool | None = None,
     ignore_index: int = -100,
+    reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """−input[target]: input (N, K, …) log-probabilities, target (N, …) class indices."""
-    log_p = _checked_logits("nll_loss", input, weight)
-    target = target if isinstance(target, Tensor) else tensor(target)
-    q, weights = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
+    """−input[target]: input (N, K, …) or (K) log-probabilities, target (N, …) class indices. As `cross_entropy`."""
+    reduction = _reduction("nll_loss", reduction, size_average, reduce)
+    single = np.ndim(input) == 1
+    input, target = _batched("nll_loss", input, target, weight)
+    q, weights, normaliser = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
     chosen = apply(elementwise.Where, Tensor(q != 0), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
-    losses = -chosen * Tensor(weights.astype(log_p.dtype))
-    return _reduce("nll_loss", losses, reduction, weights.sum())
+    losses = -chosen * Tensor(weights.astype(input.dtype))
+    return _reduced(losses.squeeze(0) if single else losses, reduction, normaliser)
 
 
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """(input − target)². Raises ValueError unless the shapes are equal."""
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """weight · (input − target)²; the mean is then weighted. Raises ValueError unless the shapes are equal."""
     check_input("mse_loss", input)
-    target = target if isinstance(target, Tensor) else tensor(target)
-    if input.shape != target.shape:
-        raise ValueError(f"mse_loss: got shapes {input.shape} and {target.shape}; they must be equal (use reshape)")
+    reduction = _reduction("mse_loss", reduction, size_average, reduce)
+    target = _as_tensor("mse_loss", "target", target)
+    if input.shape != target.shape or (weight is not None and np.shape(weight) != input.shape):
+        shapes = " and ".join(str(np.shape(x)) for x in (input, target, weight) if x is not None)
+        raise ValueError(f"mse_loss: got shapes {shapes}; they must be equal (use reshape)")
+    if target.dtype.kind == "b":
+        raise TypeError("mse_loss: got targets of dtype bool; convert them first: target.float()")
     difference = input - target
-    return _reduce("mse_loss", difference * difference, reduction, input.numel())
+    squares = difference * difference
+    if weight is None:
+        return squares.mean() if reduction == "mean" else _reduced(squares, reduction, 1)
+    weight = _as_tensor("mse_loss", "weight", weight)
+    squares = squares * weight
+    return squares.sum() / weight.sum() if reduction == "mean" else _reduced(squares, reduction, 1)
 
 
-def _checked_logits(function: str, input: Tensor, weight: Tensor | None) -> np.ndarray:
-    """The array (N, K, …) of the logits, if they and the class weights have a legal shape."""
+def _reduction(function: str, reduction: Any, size_average: bool | None, reduce: bool | None) -> str:
+    """The reduction, which PyTorch's older arguments, if given, say in two truth values."""
+    if size_average is not None or reduce is not None:
+        if not all(isinstance(x, bool | None) for x in (size_average, reduce)):
+            raise TypeError(
+                f"{function}: got size_average={size_average!r:.60}, reduce={reduce!r:.60}, old truth values; by name: "
+                'reduction="sum"'
+            )
+        return "none" if reduce is False else "sum" if size_average is False else "mean"
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'{function}: got reduction={reduction!r:.60}; expected "mean", "sum" or "none"')
+    return reduction
+
+
+def _reduced(losses: Tensor, reduction: str, normaliser: Any) -> Tensor:
+    """The losses, their sum, or their mean: the sum divided by ``normaliser``, a number or array.
+
+    Without a normaliser, or if it is 0, the mean is NaN; without one, its gradient is that of the sum, as in PyTorch.
+    """
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    total = losses.sum(dtype=np.float32) if losses.dtype == np.float16 else losses.sum()
+    if normaliser is None:
+        mean = total + math.nan
+    elif not kernels.device_of(losses.array).is_cpu and hasattr(normaliser, "dtype"):
+        mean = total / Tensor(normaliser.astype(total.dtype))  # it stays there: a captured step runs the same kernels
+    else:
+        mean = total / (float(normaliser) or math.nan)
+    return mean if mean.dtype == losses.dtype else mean.to(losses.dtype)
+
+
+def _as_tensor(function: str, name: str, x: Any) -> Tensor:
+    """A tensor of a target or weight, which may be an array or a list. Raises TypeError for anything else."""
+    if isinstance(x, Tensor):
+        return x
+    if not isinstance(x, np.ndarray | list | tuple | int | float):
+        raise TypeError(f"{function}: got a {type(x).__name__} as {name}; expected a Tensor, made with tensor(x)")
+    try:
+        return tensor(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{function}: got a {name} that is no tensor and makes none: {error}") from None
+
+
+def _batched(
+    function: str, input: Tensor, target: Any, weight: Any, probabilities: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The logits (N, K, …), and the targets: class indices (N, …), or ``probabilities``, if allowed, of their shape.
+
+    A single sample (K) and its target, which lack N, become a batch of one. Raises ValueError or TypeError for shapes,
+    dtypes or devices that do not fit.
+    """
     check_input(function, input)
-    z = input.array
-    if z.ndim < 2 or z.size == 0:
-        raise ValueError(f"{function}: got an input of shape {z.shape}; expected a non-empty (N, K, …), K classes")
-    if weight is not None and (not isinstance(weight, Tensor) or weight.shape != (z.shape[1],)):
+    target, single = _as_tensor(function, "target", target), input.ndim == 1
+    if single and target.ndim < 2:
+        input, target = input.unsqueeze(0), target.unsqueeze(0) if target.shape != (1,) else target
+    if input.ndim < 2:
+        raise ValueError(f"{function}: got an input of shape {input.shape}; expected (N, K, …) or (K), for K classes")
+    classes, positions = input.shape[1], (input.shape[0], *input.shape[2:])
+    if weight is not None and (not isinstance(weight, Tensor) or weight.shape != (classes,)):
         raise ValueError(
-            f"{function}: got {type(weight).__name__} weight of shape {np.shape(weight)} for {z.shape[1]} classes; "
-            f"expected a Tensor of shape ({z.shape[1]},), one weight per class"
+            f"{function}: got {type(weight).__name__} weight of shape {np.shape(weight)} for {classes} classes; "
+            f"expected a Tensor of shape ({classes},), one weight per class"
         )
-    return z
+    if target.device != input.device:
+        raise TypeError(
+            f"{function}: got an input of shape {input.shape} on {input.device} and targets of shape {target.shape} on "
+            f"{target.device}; move one of them: target.to(input.device)"
+        )
+    if target.dtype.kind == "f" and probabilities:
+        if target.shape != input.shape:
+            raise ValueError(
+                f"{function}: got floating-point targets of shape {target.shape} for logits {input.shape}; "
+                "probabilities need the same shape. Class indices are whole numbers: target.long()"
+            )
+    elif target.dtype.kind not in "iu":
+        raise TypeError(f"{function}: got targets of dtype {target.dtype}; class indices are integers: target.long()")
+    elif target.shape != positions:
+        raise ValueError(
+            f"{function}: got targets of shape {target.shape} for input {input.shape}; expected {positions}, one class "
+            "index per position"
+        )
+    return input, target
 
 
 def _one_hot_targets(
     function: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
-) -> tuple[Any, Any]:
-    """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored, and the weight of each position (N, …)."""
+) -> tuple[Any, Any, Any]:
+    """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored; the weight of each position (N, …); their sum.
+
+    The sum is None if all are ignored.
+    """
     z, indices, classes = input.array, target.array, input.shape[1]
-    if target.device != input.device:
-        raise TypeError(
-            f"{function}: got an input of shape {z.shape} on {input.device} and targets of shape {indices.shape} on "
-            f"{target.device}; move one of them: target.to(input.device)"
-        )
-    if indices.dtype.kind not in "iu":
-        raise TypeError(f"{function}: got targets of dtype {indices.dtype}; class indices are integers: target.long()")
-    if indices.shape != (z.shape[0], *z.shape[2:]):
-        raise ValueError(
-            f"{function}: got targets of shape {indices.shape} for input {z.shape}; expected "
-            f"{(z.shape[0], *z.shape[2:])}, one class index per position"
-        )
+    ignore_index = whole(function, ignore_index)
     kept = indices != ignore_index
     # In a CUDA graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
     if not kernels.device_of(indices).capturing and ((indices < 0) | (indices >= classes))[kept].any():
@@ -246,27 +337,12 @@ def _one_hot_targets(
             f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
             "Labels that start at 1 need target - 1"
         )
-    weights = kept if weight is None else kept * weight.array[np.where(kept, indices, 0)]
-    return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights
+    weights = kept if weight is None else kept * wide(weight.array)[np.where(kept, indices, 0)]
+    total = weights.sum()
+    if not kernels.device_of(indices).capturing and total == 0 and not kept.any():
+        total = None
+    return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights, total
 
 
-def _class_shape(values: Any, ndim: int) -> Any:
-    """(K,) -> (1, K, 1, …)."""
-    return values.reshape(1, -1, *(1,) * (ndim - 2))
-
-
-def _reduce(function: str, losses: Tensor, reduction: str, normaliser: Any) -> Tensor:
-    if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return losses.sum()
-    if reduction == "mean":
-        on = kernels.device_of(losses.array)
-        if not on.capturing and normaliser == 0:
-            raise ValueError(
-                f"{function}: got no target that counts (all are ignored or of weight 0, or there is none), so no mean"
-            )
-        if not on.is_cpu and hasattr(normaliser, "dtype"):  # it stays there: a captured step runs the same kernels
-            return losses.sum() / Tensor(normaliser.astype(losses.dtype))
-        return losses.sum() / float(normaliser)
-    raise ValueError(f'{function}: got reduction={reduction!r}; expected "mean", "sum" or "none"')
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.nn.functional", name)

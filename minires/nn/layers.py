@@ -20,8 +20,8 @@ def _empty(*shape: int) -> Parameter:
 class Identity(Module):
     """Returns its input: the identity shortcut."""
 
-    def forward(self, x: Any) -> Any:
-        return x
+    def forward(self, input: Tensor) -> Tensor:
+        return input
 
 
 class Linear(Module):
@@ -35,8 +35,8 @@ class Linear(Module):
         self.weight = init.uniform_(_empty(out_features, in_features), -bound, bound)
         self.bias = init.uniform_(_empty(out_features), -bound, bound) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -49,8 +49,8 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(self.start_dim, self.end_dim)
+    def forward(self, input: Tensor) -> Tensor:
+        return input.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
@@ -63,9 +63,9 @@ class Unflatten(Module):
         super().__init__()
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        dim = axis_of("unflatten", x.ndim, self.dim)
-        return x.reshape(*x.shape[:dim], *self.unflattened_size, *x.shape[dim + 1 :])
+    def forward(self, input: Tensor) -> Tensor:
+        dim = axis_of("unflatten", input.ndim, self.dim)
+        return input.reshape(*input.shape[:dim], *self.unflattened_size, *input.shape[dim + 1 :])
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
@@ -114,53 +114,65 @@ class _Dropout(Module):
 class Dropout(_Dropout):
     """Zero each value with probability p in training, and scale the rest by 1/(1 − p). ``inplace`` has no effect."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.p, self.training)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout(input, self.p, self.training)
 
 
 class Dropout2d(_Dropout):
     """Zero each channel of (N, C, H, W) with probability p in training, and scale the rest by 1/(1 − p)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout2d(x, self.p, self.training)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout2d(input, self.p, self.training)
 
 
 class CrossEntropyLoss(Module):
-    """Softmax and negative log-likelihood of logits (N, K, …), see `functional.cross_entropy`."""
+    """Softmax and negative log-likelihood of logits (N, K, …) or (K), see `functional.cross_entropy`."""
 
     def __init__(
         self,
         weight: Tensor | None = None,
+        size_average: bool | None = None,
         ignore_index: int = -100,
+        reduce: bool | None = None,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ):
         super().__init__()
         self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+        self.reduction = F._reduction("CrossEntropyLoss", reduction, size_average, reduce)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+        options: Any = dict(ignore_index=self.ignore_index, reduction=self.reduction)
+        return F.cross_entropy(input, target, self.weight, label_smoothing=self.label_smoothing, **options)
 
 
 class NLLLoss(Module):
-    """Negative log-likelihood of log-probabilities (N, K, …), see `functional.nll_loss`."""
+    """Negative log-likelihood of log-probabilities (N, K, …) or (K), see `functional.nll_loss`."""
 
-    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"):
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ):
         super().__init__()
         self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction = ignore_index, reduction
+        self.reduction = F._reduction("NLLLoss", reduction, size_average, reduce)
+        self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
+        return F.nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
 
 class MSELoss(Module):
     """Mean squared error."""
 
-    def __init__(self, reduction: str = "mean"):
+    def __init__(self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"):
         super().__init__()
-        self.reduction = reduction
+        self.reduction = F._reduction("MSELoss", reduction, size_average, reduce)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(input, target, self.reduction)
+        return F.mse_loss(input, target, reduction=self.reduction)

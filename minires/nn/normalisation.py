@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import flag, number, sizes
 from ..ops import batchnorm
+from ..ops.op import wide
 from ..state import current
 from ..tensor import Tensor, apply
 from .arguments import check_counts, check_input
@@ -35,6 +37,7 @@ def batch_norm(
     running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
     """
     check_input("batch_norm", input)
+    training, momentum, eps = _options("batch_norm", training, momentum, eps)
     running_mean, running_var = _arrays("batch_norm", running_mean, running_var)
     if not training:
         if running_mean is None:
@@ -45,7 +48,7 @@ def batch_norm(
     batchnorm.check_batch_norm(input.array, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and not current().recomputing:
+    if running_mean is not None and statistics and not current().recomputing:
         count = input.array.size // input.shape[1]
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
@@ -61,7 +64,8 @@ def group_norm(
     weight and bias (C). Raises ValueError unless num_groups divides C, and for a single value in each group.
     """
     check_input("group_norm", input)
-    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+    eps = number("group_norm", "eps", eps)
+    if input.ndim < 2 or type(num_groups) is not int or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(
             f"group_norm: got num_groups={num_groups} for input {input.shape}; expected (N, C, …) with C a multiple "
             "of num_groups"
@@ -70,7 +74,9 @@ def group_norm(
         raise ValueError(f"group_norm: got one value per group, input shape {input.shape}; its variance is 0")
     groups = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
     x = _standardised(groups, (2,), eps).reshape(input.shape)
-    return _affine("group_norm", x, weight, bias, (input.shape[1],), (-1, *(1,) * (input.ndim - 2)))
+    channels = input.shape[1:2]
+    y = _affine("group_norm", x, weight, bias, channels, (*channels, *(1,) * (input.ndim - 2)))
+    return y if y.dtype == input.dtype else y.to(input.dtype)
 
 
 def layer_norm(
@@ -85,11 +91,13 @@ def layer_norm(
     weight and bias have that shape too. Raises ValueError unless the input's shape ends in it.
     """
     check_input("layer_norm", input)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    eps = number("layer_norm", "eps", eps)
+    shape = sizes("layer_norm", normalized_shape)
     if not shape or input.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: got normalized_shape {shape} for input {input.shape}; expected its last sizes")
     x = _standardised(input, tuple(range(-len(shape), 0)), eps)
-    return _affine("layer_norm", x, weight, bias, shape, shape)
+    y = _affine("layer_norm", x, weight, bias, shape, shape)
+    return y if y.dtype == input.dtype else y.to(input.dtype)
 
 
 def instance_norm(
@@ -108,11 +116,12 @@ def instance_norm(
     without it, they are used instead. Raises ValueError for a single value per channel.
     """
     check_input("instance_norm", input)
+    use_input_stats, momentum, eps = _options("instance_norm", use_input_stats, momentum, eps)
     running_mean, running_var = _arrays("instance_norm", running_mean, running_var)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     values = math.prod(input.shape[2:])
-    if input.ndim < 3 or values == 1:
+    if input.ndim < 3 or (values == 1 and input.numel()):
         raise ValueError(
             f"instance_norm: got an input of shape {input.shape}; expected (N, C, …) with more than one value per "
             "channel of a sample, or its variance is 0"
@@ -125,15 +134,17 @@ def instance_norm(
         )
     samples = input.reshape(*input.shape[:2], values)
     x = _standardised(samples, (2,), eps).reshape(input.shape)
-    y = _affine("instance_norm", x, weight, bias, per_channel, (-1, *(1,) * (input.ndim - 2)))
-    if running_mean is not None and not current().recomputing:
-        mean, var = samples.array.mean(2).mean(0), samples.array.var(2).mean(0)
+    y = _affine("instance_norm", x, weight, bias, per_channel, (*per_channel, *(1,) * (input.ndim - 2)))
+    if running_mean is not None and input.numel() and not current().recomputing:
+        wide_samples = wide(samples.array)
+        mean, var = wide_samples.mean(2).mean(0), wide_samples.var(2).mean(0)
         kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, values)
-    return y
+    return y.to(input.dtype)
 
 
 def _standardised(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
-    """(x − μ)/√(σ² + ε), with μ and σ² over the axes."""
+    """(x − μ)/√(σ² + ε), with μ and σ² over the axes; of float16 in float32, in which squares do not overflow."""
+    x = x.float() if x.dtype == np.float16 else x
     centred = x - x.mean(axes, keepdim=True)
     return centred / ((centred * centred).mean(axes, keepdim=True) + eps).sqrt()
 
@@ -148,14 +159,29 @@ def _affine(
                 f"{function}: got {type(given).__name__} {name} of shape {np.shape(given)} for input {x.shape}; "
                 f"expected a Tensor of shape {expected}"
             )
-    x = x if weight is None else x * weight.reshape(stretched)
-    return x if bias is None else x + bias.reshape(stretched)
+    x = x if weight is None else x * _widened(weight, x).reshape(stretched)
+    return x if bias is None else x + _widened(bias, x).reshape(stretched)
+
+
+def _widened(weight: Tensor, x: Tensor) -> Tensor:
+    """A float16 weight in the float32 of x; any other as it is, so that types which do not belong together meet."""
+    return weight.to(x.dtype) if weight.dtype == np.float16 else weight
+
+
+def _options(function: str, training: Any, momentum: Any, eps: Any) -> tuple[bool, float, float]:
+    """The options of batch and instance norm, if they are what they must be."""
+    return flag(function, "training", training), number(function, "momentum", momentum), number(function, "eps", eps)
 
 
 def _arrays(function: str, running_mean: Any, running_var: Any) -> tuple[Any, Any]:
     """The arrays of the running statistics, which may be Tensors. Raises ValueError for one without the other."""
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{function}: got only one of running_mean and running_var; give both or neither")
+    for given in (running_mean, running_var):
+        if given is not None and not hasattr(given, "ndim"):
+            raise TypeError(
+                f"{function}: got a {type(given).__name__} as running statistics; expected Tensors or arrays"
+            )
     return _array(running_mean), _array(running_var)
 
 
@@ -223,24 +249,24 @@ class _BatchNorm(_RunningNorm):
     ):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in self.axes:
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in self.axes:
             raise ValueError(
-                f"{type(self).__name__}: got an input of shape {x.shape}; expected "
+                f"{type(self).__name__}: got an input of shape {input.shape}; expected "
                 f"{' or '.join(str(n) for n in self.axes)} dimensions with {self.num_features} channels on axis 1"
             )
         mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
         if self.training and not self.track_running_stats:
             mean = var = count = None
         use_batch, momentum = self.training or mean is None, self.momentum
-        if use_batch and not self.training and x.numel() == x.size(1):
+        if use_batch and not self.training and input.numel() == input.size(1):
             raise ValueError(
-                f"{type(self).__name__}: got one value per channel, input shape {x.shape}, in evaluation without "
+                f"{type(self).__name__}: got one value per channel, input shape {input.shape}, in evaluation without "
                 "running statistics to normalise it with; use track_running_stats=True, or a larger batch"
             )
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        y = batch_norm(x, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
         if self.training and count is not None and not current().recomputing:
             self.num_batches_tracked += 1
         return y
@@ -273,18 +299,18 @@ class InstanceNorm2d(_RunningNorm):
     ):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4) or x.shape[-3] != self.num_features:
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in (3, 4) or input.shape[-3] != self.num_features:
             raise ValueError(
-                f"InstanceNorm2d: got an input of shape {x.shape}; expected (N, C, H, W) or (C, H, W) with "
+                f"InstanceNorm2d: got an input of shape {input.shape}; expected (N, C, H, W) or (C, H, W) with "
                 f"C = {self.num_features}"
             )
         use_input_stats, momentum = self.training or not self.track_running_stats, self.momentum or 0.0
-        samples = x if x.ndim == 4 else x.unsqueeze(0)
+        samples = input if input.ndim == 4 else input.unsqueeze(0)
         y = instance_norm(
             samples, self.running_mean, self.running_var, self.weight, self.bias, use_input_stats, momentum, self.eps
         )
-        return y if x.ndim == 4 else y.squeeze(0)
+        return y if input.ndim == 4 else y.squeeze(0)
 
 
 class GroupNorm(Module):
@@ -304,8 +330,8 @@ class GroupNorm(Module):
         self.weight = Parameter(np.ones(num_channels, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_channels, np.float32)) if affine and bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+    def forward(self, input: Tensor) -> Tensor:
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return (
@@ -334,8 +360,8 @@ class LayerNorm(Module):
         self.weight = Parameter(np.ones(sizes, np.float32)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(sizes, np.float32)) if elementwise_affine and bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input: Tensor) -> Tensor:
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return (

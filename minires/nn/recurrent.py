@@ -5,12 +5,13 @@ time is nothing new: the graph of L steps is a network of L layers that share th
 adds to its gradient. Each step adds a few ops to the graph, and a recording shows them one by one.
 """
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 
-from ..creation import stack
+from ..creation import cat, stack
 from ..tensor import Tensor
 from . import functional as F, init
 from .arguments import check_counts, check_input
@@ -27,32 +28,49 @@ class _Recurrent(Module):
     states = 1
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int, bias: bool, batch_first: bool, dropout: float
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int = 0,
     ):
         super().__init__()
         name = type(self).__name__
         check_counts(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"{name}: got dropout={dropout}; expected a probability between 0 and 1")
+        if not isinstance(proj_size, int) or not 0 <= proj_size < hidden_size or (proj_size and name != "LSTM"):
+            raise ValueError(
+                f"{name}: got proj_size={proj_size!r}; expected 0, or, of an LSTM, less than hidden_size={hidden_size}"
+            )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        self.bidirectional, self.proj_size = bidirectional, proj_size
+        self.directions = ("", "_reverse") if bidirectional else ("",)  # what the names of the weights end in
+        self.output_size = proj_size or hidden_size  # of one direction
         rows, bound = self.gates * hidden_size, 1 / math.sqrt(hidden_size)
-        for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size
-            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, hidden_size)}
+        for layer, direction in itertools.product(range(num_layers), self.directions):
+            width = input_size if layer == 0 else self.output_size * len(self.directions)
+            shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, self.output_size)}
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+            if proj_size:
+                shapes |= {"weight_hr": (proj_size, hidden_size)}
             for what, shape in shapes.items():
                 weight = Parameter(np.empty(shape, np.float32))
-                setattr(self, f"{what}_l{layer}", init.uniform_(weight, -bound, bound))
+                setattr(self, f"{what}_l{layer}{direction}", init.uniform_(weight, -bound, bound))
 
-    def weights(self, layer: int) -> tuple[Any, Any, Any, Any]:
-        """weight_ih, weight_hh, bias_ih and bias_hh of one layer; the biases are None without ``bias``."""
+    def weights(self, layer: str) -> tuple[Any, Any, Any, Any]:
+        """weight_ih, weight_hh, bias_ih and bias_hh of one layer, "0" or "0_reverse"; no ``bias``: these are None."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         w_ih, w_hh, b_ih, b_hh = (getattr(self, f"{name}_l{layer}", None) for name in names)
         return w_ih, w_hh, b_ih, b_hh
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: int) -> tuple[Tensor, ...]:
+    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: str) -> tuple[Tensor, ...]:
         """From x_t (N, input) and the state at t − 1 to the state at t; its first tensor is the output (N, hidden)."""
         raise TypeError(f"{type(self).__name__}: a recurrent layer must define step(self, x, state, layer)")
 
@@ -69,26 +87,33 @@ class _Recurrent(Module):
         batched = input.ndim == 3
         time = 1 if batched and self.batch_first else 0
         n = (input.shape[1 - time],) if batched else ()
-        expected = (self.num_layers, *n, self.hidden_size)
+        count = self.num_layers * len(self.directions)
+        sizes = (self.output_size, self.hidden_size)[: self.states]
         if starts is None:
-            starts = tuple(Tensor(np.zeros(expected, input.dtype)) for _ in range(self.states))
-        for start in starts:
+            starts = tuple(input.new_zeros(count, *n, size) for size in sizes)
+        for start, size in zip(starts, sizes):
+            expected = (count, *n, size)
             if not isinstance(start, Tensor) or start.shape != expected:
                 got = start.shape if isinstance(start, Tensor) else type(start).__name__
                 raise ValueError(
-                    f"{name}: got a start state of shape {got}; expected (num_layers, N, hidden) = {expected}"
+                    f"{name}: got a start state of shape {got}; expected (layers · directions, N, hidden) = {expected}"
                     + ("; it stays layers first with batch_first too" if self.batch_first else "")
                 )
         steps = [input[:, t] if time else input[t] for t in range(input.shape[time])]
-        ends = []
+        ends: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
-            state = tuple(start[layer] for start in starts)
-            for t, x in enumerate(steps):
-                if layer and self.dropout:
-                    x = F.dropout(x, self.dropout, self.training)
-                state = self.step(x, state, layer)
-                steps[t] = state[0]
-            ends.append(state)
+            if layer and self.dropout:
+                steps = [F.dropout(x, self.dropout, self.training) for x in steps]
+            outputs = []
+            for direction in self.directions:
+                state = tuple(start[len(ends)] for start in starts)
+                there = []
+                for x in reversed(steps) if direction else steps:
+                    state = self.step(x, state, f"{layer}{direction}")
+                    there.append(state[0])
+                ends.append(state)
+                outputs.append(there[::-1] if direction else there)
+            steps = outputs[0] if len(outputs) == 1 else [cat(both, -1) for both in zip(*outputs)]
         return stack(steps, time), tuple(stack(end) for end in zip(*ends))
 
     def extra_repr(self) -> str:
@@ -96,7 +121,8 @@ class _Recurrent(Module):
         text += f", num_layers={self.num_layers}" if self.num_layers != 1 else ""
         text += "" if self.bias else ", bias=False"
         text += ", batch_first=True" if self.batch_first else ""
-        return text + (f", dropout={self.dropout}" if self.dropout else "")
+        text += f", dropout={self.dropout}" if self.dropout else ""
+        return text + (", bidirectional=True" if self.bidirectional else "")
 
 
 class RNN(_Recurrent):
@@ -105,7 +131,9 @@ class RNN(_Recurrent):
     input (L, N, input_size), (N, L, input_size) with ``batch_first``, or (L, input_size); h_0 (num_layers, N,
     hidden_size), zeros if not given -> output of the last layer, in the input's order with hidden_size as the last
     axis, and h_n (num_layers, N, hidden_size). Each layer takes the outputs of the one below it, with ``dropout`` in
-    between. Weights start uniform within ±1/√hidden_size. Raises ValueError or TypeError for shapes that do not fit.
+    between. A ``bidirectional`` layer also walks from the end to the start, with weights "…_reverse": its outputs are
+    both, 2·hidden_size, and its states are two, so that h_n has 2·num_layers rows. Weights start uniform within
+    ±1/√hidden_size. Raises ValueError or TypeError for shapes that do not fit.
     """
 
     def __init__(
@@ -117,19 +145,22 @@ class RNN(_Recurrent):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        proj_size: int = 0,
     ):
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f'{type(self).__name__}: got nonlinearity={nonlinearity!r}; expected "tanh" or "relu"')
         self.nonlinearity = nonlinearity
 
-    def candidate(self, x: Tensor, h: Tensor, layer: int) -> Tensor:
+    def candidate(self, x: Tensor, h: Tensor, layer: str) -> Tensor:
         """The nonlinearity of W_ih·x + b_ih + W_hh·h + b_hh."""
         w_ih, w_hh, b_ih, b_hh = self.weights(layer)
         a = F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh)
         return a.tanh() if self.nonlinearity == "tanh" else a.relu()
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: int) -> tuple[Tensor, ...]:
+    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: str) -> tuple[Tensor, ...]:
         """One step: (h_{t−1},) -> (h_t,)."""
         return (self.candidate(x, state[0], layer),)
 
@@ -158,10 +189,12 @@ class GRU(_Recurrent):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
     ):
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: int) -> tuple[Tensor, ...]:
+    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: str) -> tuple[Tensor, ...]:
         """One step: (h_{t−1},) -> (h_t,)."""
         w_ih, w_hh, b_ih, b_hh = self.weights(layer)
         a, b, n = F.linear(x, w_ih, b_ih), F.linear(state[0], w_hh, b_hh), self.hidden_size
@@ -180,7 +213,8 @@ class LSTM(_Recurrent):
 
     The gates i, f, o are sigmoids, g is a tanh, of W_ih·x_t + b_ih + W_hh·h_{t−1} + b_hh, whose rows hold i, f, g, o
     in this order. Along c the gradient is multiplied by f alone: a gated shortcut through time.
-    Shapes as in `RNN`; the state is a pair (h, c), so that ``output, (h_n, c_n) = lstm(input, (h_0, c_0))``.
+    Shapes as in `RNN`; the state is a pair (h, c), so that ``output, (h_n, c_n) = lstm(input, (h_0, c_0))``. With a
+    ``proj_size``, h is W_hr·(o·tanh(c_t)) of that size (Sak, Senior & Beaufays 2014, arXiv 1402.1128).
     """
 
     gates = 4
@@ -194,17 +228,20 @@ class LSTM(_Recurrent):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
     ):
-        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size)
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: int) -> tuple[Tensor, ...]:
+    def step(self, x: Tensor, state: tuple[Tensor, ...], layer: str) -> tuple[Tensor, ...]:
         """One step: (h_{t−1}, c_{t−1}) -> (h_t, c_t)."""
         h, c = state
         w_ih, w_hh, b_ih, b_hh = self.weights(layer)
         a, n = F.linear(x, w_ih, b_ih) + F.linear(h, w_hh, b_hh), self.hidden_size
         i, f, g, o = a[..., :n], a[..., n : 2 * n], a[..., 2 * n : 3 * n], a[..., 3 * n :]
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * c.tanh(), c
+        h = o.sigmoid() * c.tanh()
+        return F.linear(h, getattr(self, f"weight_hr_l{layer}")) if self.proj_size else h, c
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if hx is not None and (not isinstance(hx, tuple | list) or len(hx) != 2):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import kernels
-from .op import Op
+from .op import Op, wide
 from .reduce import axis_of
 
 
@@ -75,6 +75,20 @@ class ELU(Op):
         return np.where(self.below, grad_output * (self.y + self.alpha), grad_output)
 
 
+class Hardswish(Op):
+    """x·min(max(x + 3, 0), 6)/6: the derivative is 0 for x ≤ −3, 1 for x ≥ 3, else x/3 + ½."""
+
+    kinds = "f"
+
+    def forward(self, x):
+        self.x = x
+        return x * np.clip(x + 3, 0, 6) / 6
+
+    def backward(self, grad_output):
+        inside = grad_output * (self.x / 3 + 0.5)
+        return np.where(self.x <= -3, np.zeros_like(inside), np.where(self.x >= 3, grad_output, inside))
+
+
 class GELU(Op):
     """x·Φ(x), where Φ(x) = (1 + erf(x/√2))/2 is the normal distribution: the derivative is Φ(x) + x·φ(x)."""
 
@@ -112,13 +126,14 @@ class Softmax(Op):
         if not x.size:  # there is no largest value
             self.y = x.copy()
             return self.y
-        exps = np.exp(x - of.reduce_max(x, self.axes, keepdims=True))
-        self.y = exps / of.reduce_sum(exps, self.axes, keepdims=True)
+        exps = np.exp(wide(x) - of.reduce_max(x, self.axes, keepdims=True))
+        self.y = (exps / of.reduce_sum(exps, self.axes, keepdims=True)).astype(x.dtype, copy=False)
         return self.y
 
     def backward(self, grad_output):
-        inner = kernels.of(grad_output).reduce_sum(grad_output * self.y, self.axes, keepdims=True)
-        return self.y * (grad_output - inner)
+        g, y = wide(grad_output), wide(self.y)
+        inner = kernels.of(g).reduce_sum(g * y, self.axes, keepdims=True)
+        return (y * (g - inner)).astype(grad_output.dtype, copy=False)
 
 
 class LogSoftmax(Op):
@@ -131,10 +146,12 @@ class LogSoftmax(Op):
         if not x.size:
             self.y = x.copy()
             return self.y
-        shifted = x - of.reduce_max(x, self.axes, keepdims=True)
-        self.y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
+        shifted = wide(x) - of.reduce_max(x, self.axes, keepdims=True)
+        y = shifted - np.log(of.reduce_sum(np.exp(shifted), self.axes, keepdims=True))
+        self.y = y.astype(x.dtype, copy=False)
         return self.y
 
     def backward(self, grad_output):
-        total = kernels.of(grad_output).reduce_sum(grad_output, self.axes, keepdims=True)
-        return grad_output - np.exp(self.y) * total
+        g = wide(grad_output)
+        total = kernels.of(g).reduce_sum(g, self.axes, keepdims=True)
+        return (g - np.exp(wide(self.y)) * total).astype(grad_output.dtype, copy=False)

@@ -3,6 +3,8 @@
 Operands broadcast. Backward returns gradients of the output's shape, and the engine sums them to the operands' shapes.
 """
 
+import math
+
 import numpy as np
 
 from .. import kernels
@@ -91,6 +93,8 @@ class PowTensor(Op):
     def forward(self, a, b):
         if b.dtype.kind != "f":
             a = whole_base(a, b)
+            if b.dtype.kind == "i" and np.result_type(a, b).kind != "f" and np.any(b < 0):  # 1/aⁿ, rounded to 0
+                return np.where((b < 0) & (np.abs(a) != 1), 0, np.power(a, np.abs(b)))
         self.y = np.power(a, b)  # a ** b would be the square root where b is 0.5 and of shape ()
         self.a = a if hasattr(a, "dtype") else self.y.dtype.type(a)
         self.b = b
@@ -122,6 +126,11 @@ class MatMul(Op):
                 f"matmul: got shapes {a.shape} @ {b.shape}; the last axis of the left operand must equal the "
                 f"{'second-to-last' if b.ndim > 1 else 'only'} axis of the right one. Is a transpose missing?"
             )
+        if a.ndim > 2 and b.ndim > 2 and not broadcast(a.shape[:-2], b.shape[:-2]):
+            raise ValueError(
+                f"matmul: got shapes {a.shape} @ {b.shape}, whose batch axes do not broadcast: counted from the last, "
+                "all axes but the last two must be equal or 1"
+            )
         self.a_shape, self.b_shape = a.shape, b.shape
         # a vector on the left is a one-row matrix, on the right a one-column matrix
         self.a, self.b = (a[None, :] if a.ndim == 1 else a), (b[:, None] if b.ndim == 1 else b)
@@ -140,17 +149,16 @@ class MatMul(Op):
 
 
 class Einsum(Op):
-    """Sums of products: "ij,jk->ik" is a matrix product. An operand's gradient is the einsum of grad and the others."""
+    """Sums of products: "ij,jk->ik" is a matrix product. An operand's gradient is the einsum of grad and the others.
 
-    kinds = "f"
+    terms and result: the letters of each operand's axes and of the result's, none twice in one of them.
+    """
 
-    def forward(self, *arrays, equation):
-        terms, arrow, result = equation.replace(" ", "").partition("->")
-        self.arrays, self.terms = arrays, terms.split(",")
-        labels = "".join(self.terms)
-        self.result = result if arrow else "".join(sorted(c for c in labels if labels.count(c) == 1))
-        check_equation(equation, [a.shape for a in arrays], self.terms, self.result)
-        return contracted(self.terms, arrays, self.result)
+    kinds = "fui"
+
+    def forward(self, *arrays, terms, result):
+        self.arrays, self.terms, self.result = arrays, terms, result
+        return contracted(terms, arrays, result)
 
     def backward(self, grad_output):
         return [self.gradient(i, grad_output) if self.needs[i] else None for i in range(len(self.arrays))]
@@ -165,24 +173,42 @@ class Einsum(Op):
 
 
 def contracted(terms, arrays, result):
-    """The einsum of arrays. What one of them alone is summed over comes first: NumPy's would add it one by one."""
-    once = {c for c in "".join(terms) if c not in result and "".join(terms).count(c) == 1}
-    alone = [tuple(axis for axis, c in enumerate(term) if c in once) for term in terms]
-    arrays = [kernels.of(a).reduce_sum(a, axes) if axes else a for a, axes in zip(arrays, alone)]
-    left = ["".join(c for c in term if c not in once) for term in terms]
-    return np.einsum(f"{','.join(left)}->{result}", *arrays, optimize=True)
+    """The einsum of arrays: two at a time are multiplied, and summed over the letters that nothing else needs."""
+    (term, *terms), (product, *arrays) = terms, arrays
+    for i, (other, array) in enumerate(zip(terms, arrays)):
+        left = "".join(c for c in dict.fromkeys(term + other) if c in "".join((result, *terms[i + 1 :])))
+        term, product = left, pair_contracted(term, product, other, array, left)
+    once = tuple(axis for axis, c in enumerate(term) if c not in result)
+    product = summed(product, once)
+    kept = [c for c in term if c in result]
+    return product.transpose([kept.index(c) for c in result])
 
 
-def check_equation(equation, shapes, terms, result):
-    """Raise ValueError unless each operand has a letter for each axis, and no letter has two sizes."""
-    named = [(c, n) for term, shape in zip(terms, shapes) for c, n in zip(term, shape)]
-    fits = [len(term) for term in terms] == [len(shape) for shape in shapes] and len(set(named)) == len(dict(named))
-    once = all(len(set(term)) == len(term) and (not term or term.isalpha()) for term in (*terms, result))
-    if not (fits and once and set(result) <= set("".join(terms))):
-        raise ValueError(
-            f"einsum: got {equation!r} for shapes {shapes}; expected a letter for each axis, one size for each letter, "
-            "and none twice in a term. Without a diagonal or ..., which it does not take, as in: ij,jk->ik"
-        )
+def summed(array, axes):
+    """Σ over the axes; of whole numbers in int64."""
+    total = kernels.of(array).reduce_sum(array, axes) if axes else array
+    return total if total is array or total.dtype.kind == "f" else total.astype(np.int64)
+
+
+def pair_contracted(term_a, a, term_b, b, result):
+    """The einsum of two arrays, as a product of stacks of matrices (B, M, K) @ (B, K, P)."""
+    needed_a, needed_b = term_b + result, term_a + result  # a letter that the other has not is summed over first
+    a = summed(a, tuple(axis for axis, c in enumerate(term_a) if c not in needed_a))
+    b = summed(b, tuple(axis for axis, c in enumerate(term_b) if c not in needed_b))
+    term_a, term_b = ("".join(filter(needed.__contains__, t)) for t, needed in ((term_a, needed_a), (term_b, needed_b)))
+    shared = [c for c in term_a if c in term_b]
+    stack, inner = [c for c in shared if c in result], [c for c in shared if c not in result]
+    rows, columns = [c for c in term_a if c not in shared], [c for c in term_b if c not in shared]
+    sizes = dict(zip(term_a + term_b, a.shape + b.shape))
+
+    def arranged(array, term, *groups):
+        lying = array.transpose([term.index(c) for group in groups for c in group])
+        return lying.reshape([math.prod(sizes[c] for c in group) for group in groups])
+
+    a, b = arranged(a, term_a, stack, rows, inner), arranged(b, term_b, stack, inner, columns)
+    c = kernels.of(a).matmul(a, b) if inner else a * b
+    order = stack + rows + columns
+    return c.reshape([sizes[c] for c in order]).transpose([order.index(c) for c in result])
 
 
 def add(a, b):
@@ -193,14 +219,19 @@ def add(a, b):
 def whole_base(a, b):
     """The base of a ** b if neither is a floating-point array; a bool to the power of a whole number is whole.
 
-    Raises TypeError if both are bools, ValueError for whole numbers to a negative power.
+    Raises TypeError if both are bools, ValueError for whole numbers to a power that is a negative number.
     """
     common = np.result_type(*(getattr(x, "dtype", x) for x in (a, b)))
     if common.kind == "b":
         raise TypeError("pow: got bools as base and exponent; convert the base first: x.long() or x.float()")
-    if common.kind != "f" and np.any(np.less(b, 0)):
+    if common.kind != "f" and not hasattr(b, "dtype") and b < 0:
         raise ValueError("pow: got whole numbers to a negative power; convert the base first: x.float()")
     return a.astype(common) if hasattr(a, "dtype") and a.dtype.kind == "b" else a
+
+
+def broadcast(a, b):
+    """Whether arrays of these two shapes broadcast."""
+    return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b)))
 
 
 def sum_to(array, shape):

@@ -31,6 +31,60 @@ class Log(Op):
         return grad_output / self.x
 
 
+class Log1p(Op):
+    """log(1 + x), exact for small x: 1/(1 + x)."""
+
+    fractional = True
+
+    def forward(self, x):
+        self.x = x
+        return np.log1p(x)
+
+    def backward(self, grad_output):
+        return grad_output / (1 + self.x)
+
+
+class Flat(Op):
+    """Base of the functions that are constant between their jumps: the gradient is 0 everywhere, as in PyTorch."""
+
+    def backward(self, grad_output):
+        return np.zeros_like(grad_output)
+
+
+class Sign(Flat):
+    """−1, 0 or 1; 0 at NaN."""
+
+    def forward(self, x):
+        return x.copy() if x.dtype.kind == "b" else np.where(x == x, np.sign(x), np.zeros_like(x))
+
+
+class Floor(Flat):
+    """The largest whole number that is not above x."""
+
+    kinds = "fui"
+
+    def forward(self, x):
+        return np.floor(x) if x.dtype.kind == "f" else x.copy()
+
+
+class Ceil(Flat):
+    """The smallest whole number that is not below x."""
+
+    kinds = "fui"
+
+    def forward(self, x):
+        return np.ceil(x) if x.dtype.kind == "f" else x.copy()
+
+
+class Round(Flat):
+    """The nearest number of so many decimals; of two, the one whose last digit is even."""
+
+    kinds = "fui"
+
+    def forward(self, x, decimals=0):
+        return np.round(x, decimals)
+
+
 class Sqrt(Op):
     """√x: 1 / (2√x)."""
 

@@ -1,7 +1,9 @@
 """Losses that are ops of their own: cross-entropy."""
 
+import numpy as np
+
 from .. import kernels
-from .op import Op
+from .op import Op, wide
 
 
 class CrossEntropy(Op):
@@ -14,9 +16,16 @@ class CrossEntropy(Op):
     kinds = "f"
 
     def forward(self, logits, q):
-        loss, self.p = kernels.of(logits).cross_entropy(logits, q)
-        self.q = q
-        return loss
+        self.q, classless = q, logits.shape[:1] + logits.shape[2:]
+        if not logits.size:
+            self.p = logits
+            return np.zeros_like(logits, shape=classless)
+        loss, self.p = kernels.of(logits).cross_entropy(wide(logits), wide(q))
+        return loss.astype(logits.dtype, copy=False)
 
     def backward(self, grad_output):
-        return kernels.of(grad_output).cross_entropy_backward(grad_output, self.p, self.q), None
+        if not self.p.size:
+            return self.p.copy(), None
+        wide_arrays = wide(grad_output), self.p, wide(self.q)
+        grad = kernels.of(grad_output).cross_entropy_backward(*wide_arrays)
+        return grad.astype(grad_output.dtype, copy=False), None

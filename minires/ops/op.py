@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 serials = itertools.count()  # the next op's place in the order of creation
 
 
@@ -88,6 +90,11 @@ class Op:
     def __repr__(self) -> str:
         where = f" in {self.scope}" if self.scope else ""
         return f"<{self.name}{where}, output {self.shape}>"
+
+
+def wide(array: Any) -> Any:
+    """float16 as float32, in which sums and exponentials neither overflow nor lose their digits; the rest as it is."""
+    return array.astype(np.float32) if getattr(array, "dtype", None) == np.float16 else array
 
 
 SET_BY_THE_ENGINE = frozenset(Op.__annotations__)

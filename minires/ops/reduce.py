@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import kernels
-from .op import Op
+from .op import Op, wide
 
 
 def axes_of(op, ndim, axis):
@@ -37,14 +37,24 @@ def axis_of(op, ndim, axis):
     return (*axes_of(op, ndim, axis), 0)[0]
 
 
+def check_not_empty(function, shape, axes):
+    """Raise ValueError for the largest or smallest of no values."""
+    if 0 in [shape[axis] for axis in axes] or (0 in shape and len(axes) == len(shape)):
+        raise ValueError(f"{function}: got an empty tensor of shape {shape}; it has no extreme value")
+
+
+def check_keepdim(function, keepdim):
+    """Raise TypeError for anything but True or False."""
+    if not isinstance(keepdim, bool | np.bool_):
+        raise TypeError(f"{function}: got keepdim={keepdim!r:.60}, expected True or False; dims go in a tuple")
+
+
 class Reduce(Op):
     """What the reductions share: which axes go, and how a reduced array is stretched to the input's shape again."""
 
     def setup(self, x, axis, keepdims):
-        if not isinstance(keepdims, bool | np.bool_):
-            raise TypeError(
-                f"{self.name.lower()}: got keepdim={keepdims!r}, expected True or False; dims go in a tuple"
-            )
+        if type(keepdims) is not bool:
+            check_keepdim(self.name.lower(), keepdims)
         self.axes = axes_of(self.name.lower(), x.ndim, axis) or tuple(range(x.ndim))  # () means all, as in PyTorch
         self.in_shape, self.keepdims = x.shape, keepdims
         self.kept_shape = tuple(1 if i in self.axes else n for i, n in enumerate(x.shape))  # (…, 1, …)
@@ -74,35 +84,39 @@ class Mean(Reduce):
 
     def forward(self, x, axis=None, keepdims=False):
         self.setup(x, axis, keepdims)
-        if self.count == 0:
-            raise ValueError(f"mean: got an empty tensor of shape {x.shape}; a mean needs at least one value")
-        wide = x.astype(np.float32) if x.dtype == np.float16 else x  # whose sums overflow beyond 65,504
-        return (kernels.of(x).reduce_sum(wide, self.axes, keepdims) / self.count).astype(x.dtype, copy=False)
+        total = kernels.of(x).reduce_sum(wide(x), self.axes, keepdims)
+        return (total / (self.count or np.nan)).astype(x.dtype, copy=False)  # the mean of nothing is NaN
 
     def backward(self, grad_output):
-        return self.spread(grad_output / self.count)
+        return self.spread(grad_output / (self.count or 1))
 
 
 class Var(Reduce):
-    """Σ(x − x̄)²/(n − correction), computed in float64: dx = 2(x − x̄)/(n − correction)·g."""
+    """Σ(x − x̄)²/(n − correction), computed in float64: dx = 2(x − x̄)/(n − correction)·g.
+
+    Where n is not above the correction, the divisor is 0, as in PyTorch: the variance of one value is NaN.
+    """
 
     kinds = "f"
 
     def forward(self, x, axis=None, keepdims=False, correction=1):
         self.setup(x, axis, keepdims)
-        if self.count <= correction:
-            raise ValueError(
-                f"{self.name.lower()}: got {self.count} value(s) per result with correction={correction}, which "
-                "divides by zero; use correction=0 (unbiased=False) or reduce over more values"
-            )
-        self.divisor = self.count - correction
-        total, wide = kernels.of(x).reduce_sum, x.astype(np.float64)
-        wide -= total(wide, self.axes, keepdims=True) / self.count
-        self.centred = wide.astype(x.dtype)
-        return (total(wide * wide, self.axes, keepdims) / self.divisor).astype(x.dtype)
+        self.divisor = max(self.count - correction, 0)
+        total, centred = kernels.of(x).reduce_sum, x.astype(np.float64)
+        centred -= total(centred, self.axes, keepdims=True) / (self.count or 1)
+        self.centred = centred.astype(x.dtype)
+        squares = total(centred * centred, self.axes, keepdims)
+        return (squares / self.divisor if self.divisor else zero_divided(squares)).astype(x.dtype)
 
     def backward(self, grad_output):
+        if not self.divisor:
+            return zero_divided(abs(self.centred)) * self.spread(grad_output)
         return self.centred * self.spread(grad_output * (2 / self.divisor))
+
+
+def zero_divided(x):
+    """x/0 for x ≥ 0: infinite, or NaN where x is 0. (Without NumPy's warning: a count has said so.)"""
+    return np.where(x > 0, np.inf, np.nan).astype(x.dtype)
 
 
 class Amax(Reduce):
@@ -115,8 +129,8 @@ class Amax(Reduce):
 
     def forward(self, x, axis=None, keepdims=False, of_nan=False):
         self.setup(x, axis, keepdims)
-        if self.count == 0:
-            raise ValueError(f"{self.name.lower()}: got an empty tensor of shape {x.shape}; it has no extreme value")
+        if not x.size:
+            check_not_empty(self.name.lower(), x.shape, self.axes)
         y = getattr(kernels.of(x), self.extreme)(x, self.axes, keepdims=True)
         self.attained = (x == y) | ((x != x) & (y != y)) if of_nan else x == y
         return y if keepdims else y.squeeze(self.axes)
@@ -142,8 +156,8 @@ class Max(Reduce):
         self.setup(x, axis_of(self.name.lower(), x.ndim, axis), keepdims)
         if not x.ndim:
             return x.copy()
-        if self.count == 0:
-            raise ValueError(f"{self.name.lower()}: got an empty tensor of shape {x.shape}; it has no extreme value")
+        if not x.size:
+            check_not_empty(self.name.lower(), x.shape, self.axes)
         self.first = getattr(kernels.of(x), self.place)(x, self.axes[0], keepdims=True)
         y = np.take_along_axis(x, self.first, self.axes[0])
         return y if keepdims else y.squeeze(self.axes)
@@ -170,21 +184,38 @@ class Std(Var):
         return self.y
 
     def backward(self, grad_output):
+        if not self.divisor:
+            return self.spread(grad_output * np.nan)
         return super().backward(grad_output / np.where(self.y == 0, np.inf, 2 * self.y))
 
 
 class Norm(Reduce):
-    """√Σx²: dx = x/norm·g, and 0 where all values are 0 (PyTorch's convention)."""
+    """(Σ|x|ᵖ)^(1/p): dx = sign(x)·(|x|/norm)ᵖ⁻¹·g, and 0 where the norm is 0 or, for p < 1, x (PyTorch's convention).
+
+    p = 0 counts the values that are not 0, and has no gradient.
+    """
 
     kinds = "f"
 
-    def forward(self, x, axis=None, keepdims=False):
+    def forward(self, x, axis=None, keepdims=False, p=2):
         self.setup(x, axis, keepdims)
-        self.x, self.y = x, np.sqrt(kernels.of(x).reduce_sum(x * x, self.axes, keepdims))
+        self.x, self.p, total, inside = x, p, kernels.of(x).reduce_sum, wide(x)
+        if p == 2:
+            y = np.sqrt(total(inside * inside, self.axes, keepdims))
+        elif p == 0:
+            y = total((inside != 0).astype(inside.dtype), self.axes, keepdims)
+        else:
+            y = total(np.abs(inside) ** p, self.axes, keepdims) ** (1 / p)
+        self.y = y.astype(x.dtype, copy=False)
         return self.y
 
     def backward(self, grad_output):
-        return self.x * self.spread(grad_output / np.where(self.y == 0, np.inf, self.y))
+        x, p = self.x, self.p
+        if p == 2:
+            return x * self.spread(grad_output / np.where(self.y == 0, np.inf, self.y))
+        skipped = (x == 0) | self.spread(self.y == 0) if p < 1 else self.spread(self.y == 0)
+        shares = np.where(skipped, 1, np.abs(x) / self.spread(np.where(self.y == 0, 1, self.y))) ** (p - 1)
+        return np.where(skipped, 0, np.sign(x) * shares * self.spread(grad_output)).astype(x.dtype, copy=False)
 
 
 class Prod(Reduce):
@@ -193,7 +224,8 @@ class Prod(Reduce):
     def forward(self, x, axis=None, keepdims=False):
         self.setup(x, axis if axis is None else axis_of("prod", x.ndim, axis), keepdims)
         self.x, self.axis = x, axis
-        return np.prod(x, self.axes, None if x.dtype.kind == "f" else np.int64, keepdims=keepdims)
+        product = np.prod(wide(x), self.axes, None if x.dtype.kind == "f" else np.int64, keepdims=keepdims)
+        return product.astype(x.dtype, copy=False) if x.dtype.kind == "f" else product
 
     def backward(self, grad_output):
         all_of_them = self.axis is None or not self.x.ndim

@@ -1,5 +1,7 @@
 """Shape: ops that move numbers without computing anything. Backward moves the gradients back."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import kernels
@@ -95,10 +97,12 @@ def position(key, x):
 
 
 class Cat(Op):
-    """Join along an existing axis; backward cuts the gradient at the joints."""
+    """Join along an existing axis; backward cuts the gradient at the joints. A tensor of shape (0,) joins anything."""
 
     def forward(self, *arrays, axis=0):
-        shapes = [a.shape for a in arrays]
+        joined: Any = [a for a in arrays if a.shape != (0,)] or arrays
+        self.empty = [i for i, a in enumerate(arrays) if a.shape == (0,)] if len(joined) < len(arrays) else []
+        arrays, shapes = joined, [a.shape for a in joined]
         if not shapes or () in shapes:
             raise ValueError(f"cat: got shapes {shapes}; expected one tensor at least, and all with an axis to join")
         axis = axis_of("cat", len(shapes[0]), axis)
@@ -109,7 +113,10 @@ class Cat(Op):
         return np.concatenate(arrays, axis)
 
     def backward(self, grad_output):
-        return tuple(np.split(grad_output, self.joints, self.axis))
+        grads = np.split(grad_output, self.joints, self.axis)
+        for i in self.empty:
+            grads.insert(i, np.zeros_like(grad_output, shape=(0,)))
+        return grads
 
 
 class Stack(Op):
@@ -157,6 +164,35 @@ class Clone(Op):
 
     def backward(self, grad_output):
         return grad_output
+
+
+class Gate(Op):
+    """Lets arrays pass unchanged; backward gives all their gradients to ``through``, and sends on what that returns.
+
+    One array passes by itself. Of several, since an op has one output, each passes in a `Passed` of its own, which
+    leaves its gradient in ``grads`` on the way back; this op then comes last, and its own output is empty.
+    """
+
+    def forward(self, *arrays, through, grads):
+        self.through, self.grads, self.several = through, grads, len(arrays) > 1
+        return np.empty_like(arrays[0], shape=(0,)) if self.several else arrays[0][...]
+
+    def backward(self, grad_output):
+        found = dict(self.grads) if self.several else {0: grad_output}
+        self.grads.clear()  # the graph may be walked again
+        return tuple(self.through(found))
+
+
+class Passed(Op):
+    """Array number ``slot`` of those that pass a `Gate`."""
+
+    def forward(self, gate, array, slot, grads):
+        self.gate, self.slot, self.grads = gate, slot, grads
+        return array[...]
+
+    def backward(self, grad_output):
+        self.grads[self.slot] = grad_output
+        return self.gate  # empty
 
 
 class Cast(Op):

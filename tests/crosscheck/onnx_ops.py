@@ -336,52 +336,58 @@ def BatchNormalization(x, scale, bias, mean, var, *, epsilon=1e-5, momentum=0.9,
     return y, mean, None  # ONNX's running variance is biased
 
 
-def recurrent(layer, rows, x, w, r, b, lengths, starts, layout):
+def recurrent(layer, rows, x, w, r, b, lengths, starts, layout, direction):
     """Run one layer with ONNX's weights, its gates in the order ``rows`` of blocks; Y, Y_h and, of an LSTM, Y_c."""
-    unless(w.shape[0] == 1, "two directions")
     unless(lengths is None or bool((lengths == x.shape[0]).numpy().all()), "sequences of several lengths")
+    hidden, directions = r.shape[-1], len(w)
 
-    def arranged(a):
-        return np.concatenate([np.split(a.numpy()[0], len(rows))[i] for i in rows])
+    def arranged(a, i):
+        return np.concatenate([np.split(a[i], len(rows))[row] for row in rows])
 
-    hidden = r.shape[-1]
-    both = mr.zeros(1, 2 * len(rows) * hidden) if b is None else b
-    biases = np.split(both.numpy(), 2, axis=1)
-    weights = {"weight_ih_l0": arranged(w), "weight_hh_l0": arranged(r)}
-    weights |= {f"bias_{n}_l0": arranged(mr.Tensor(bias)) for n, bias in zip(("ih", "hh"), biases)}
-    layer.load_state_dict(weights)
-    y, ends = layer(x.transpose(0, 1) if layout else x, starts)
+    both = np.zeros((directions, 2 * len(rows) * hidden), np.float32) if b is None else b.numpy()
+    parts = {"weight_ih": w.numpy(), "weight_hh": r.numpy()}
+    parts |= dict(zip(("bias_ih", "bias_hh"), np.split(both, 2, axis=1)))
+    ends_of_names = ("", "_reverse")[:directions]
+    layer.load_state_dict(
+        {f"{name}_l0{end}": arranged(a, i) for name, a in parts.items() for i, end in enumerate(ends_of_names)}
+    )
+    x, backwards = x.transpose(0, 1) if layout else x, direction == b"reverse"
+    y, ends = layer(x.flip(0) if backwards else x, starts)
+    y = y.flip(0) if backwards else y
+    y = y.reshape(*y.shape[:2], directions, hidden)
     ends = ends if isinstance(ends, tuple) else (ends,)
     if layout:
-        return y.transpose(0, 1).unsqueeze(2), *(end.transpose(0, 1) for end in ends)
-    return y.unsqueeze(1), *ends
+        return y.transpose(0, 1), *(end.transpose(0, 1) for end in ends)
+    return y.transpose(1, 2), *ends
 
 
 def RNN(
     x, w, r, b=None, lengths=None, start=None, *, hidden_size, activations=(b"Tanh",), direction=b"forward", layout=0
 ):
-    unless(direction == b"forward" and len(activations) == 1, f"direction {direction.decode()}")
-    layer = nn.RNN(w.shape[-1], hidden_size, nonlinearity=activations[0].decode().lower())
-    return recurrent(layer, [0], x, w, r, b, lengths, start, layout)
+    unless(len(set(activations)) == 1, "two nonlinearities")
+    how = activations[0].decode().lower()
+    layer = nn.RNN(w.shape[-1], hidden_size, nonlinearity=how, bidirectional=len(w) == 2)
+    return recurrent(layer, [0], x, w, r, b, lengths, start, layout, direction)
 
 
 def LSTM(
     x, w, r, b=None, lengths=None, start_h=None, start_c=None, peepholes=None, *, hidden_size, direction=b"forward",
     layout=0,
 ):  # fmt: skip
-    unless(direction == b"forward", f"direction {direction.decode()}")
     unless(peepholes is None, "peepholes")
     unless((start_h is None) == (start_c is None), "one start state of two")
     starts = None if start_h is None else (start_h, start_c)
-    return recurrent(nn.LSTM(w.shape[-1], hidden_size), [0, 2, 3, 1], x, w, r, b, lengths, starts, layout)
+    layer = nn.LSTM(w.shape[-1], hidden_size, bidirectional=len(w) == 2)
+    return recurrent(layer, [0, 2, 3, 1], x, w, r, b, lengths, starts, layout, direction)
 
 
 # ── losses ──
 
 
 def NegativeLogLikelihoodLoss(x, target, weight=None, *, reduction=b"mean", ignore_index=-100):
-    return F.nll_loss(x, target, weight, ignore_index, reduction.decode())
+    return F.nll_loss(x, target, weight, ignore_index=ignore_index, reduction=reduction.decode())
 
 
 def SoftmaxCrossEntropyLoss(x, target, weight=None, *, reduction=b"mean", ignore_index=-100):
-    return F.cross_entropy(x, target, weight, ignore_index, reduction.decode()), F.log_softmax(x, 1)
+    losses = F.cross_entropy(x, target, weight, ignore_index=ignore_index, reduction=reduction.decode())
+    return losses, F.log_softmax(x, 1)

@@ -87,7 +87,7 @@ def refused(name, *types):
         return False
     if len(floats) > 1:  # floating-point types do not mix
         return True
-    if name in ("F.relu", "F.dropout", "F.max_pool2d", "F.avg_pool2d", "F.linear", "F.mse_loss"):
+    if name in ("F.dropout", "F.max_pool2d", "F.avg_pool2d", "F.mse_loss"):
         return bool(whole)  # layers take floating point
     return name in ("pow", "ipow") and types[0] == "bool" and isinstance(types[1], bool)
 

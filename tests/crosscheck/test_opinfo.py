@@ -95,8 +95,8 @@ def verdicts(cell: Cell, thorough: bool = True) -> Iterator[Verdict]:
         chosen = random.Random(0).sample(chosen, min(MOST, len(chosen)))
     for sample in chosen:
         args = (sample.input, *sample.args)
-        if ours.__module__ == "_operator" and not any(isinstance(a, torch.Tensor) for a in args):
-            continue  # Python adds its own numbers
+        if ours.__module__ == "_operator" and (sample.kwargs or not any(isinstance(a, torch.Tensor) for a in args)):
+            continue  # Python adds its own numbers, and an operator takes no keywords
         if is_method(ours) and not isinstance(sample.input, torch.Tensor):
             continue  # a number has no such method
         verdict = judge(info.op, ours, args, sample.kwargs, cell.names)

@@ -15,15 +15,10 @@ torch.set_num_threads(1)
 
 # What PyTorch's samples spell out although it is the default.
 DEFAULTS = {
-    "bidirectional": False,
     "ceil_mode": False,
-    "copy": False,
     "device": "cpu",
     "dilation": 1,
     "divisor_override": None,
-    "memory_format": torch.preserve_format,
-    "non_blocking": False,
-    "proj_size": 0,
     "requires_grad": False,
     "return_indices": False,
 }
@@ -91,6 +86,8 @@ class Copies:
             if id(value) not in self.made:
                 self.made[id(value)] = mr.Tensor(array(copied(value)), requires_grad=value.requires_grad)
             return self.made[id(value)]
+        if isinstance(value, torch.memory_format):
+            return getattr(mr, str(value).removeprefix("torch."))
         if isinstance(value, torch.dtype):
             name = str(value).removeprefix("torch.")
             return np.dtype(name) if name in np.sctypeDict else value
@@ -178,8 +175,8 @@ def gradients_differ(got: Any, expected: Any, pairs: list) -> str | None:
     wanted = [(theirs, ours) for theirs, ours in pairs if theirs.requires_grad]
     outputs = [(b, a) for a, b in zip(leaves(got), leaves(expected)) if isinstance(b, torch.Tensor) and b.requires_grad]
     if not wanted or not outputs:
-        needless = any(isinstance(a, mr.Tensor) and a.requires_grad for a in leaves(got))
-        return "requires a gradient, expected none" if needless else None
+        theirs, ours = (any(getattr(a, "requires_grad", False) for a in leaves(found)) for found in (expected, got))
+        return "requires a gradient, expected none" if ours and not theirs else None
     rng = np.random.default_rng(0)
     cotangents = [np.asarray(rng.standard_normal(b.shape), array(b).dtype) for b, _ in outputs]
     try:

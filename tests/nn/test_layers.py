@@ -184,9 +184,13 @@ def test_losses_call_their_functions():
     z, y, w = mr.randn(4, 3), mr.tensor([0, 2, 1, 1]), mr.tensor([1.0, 2.0, 3.0])
     assert nn.CrossEntropyLoss()(z, y).item() == F.cross_entropy(z, y).item()
     loss = nn.CrossEntropyLoss(w, ignore_index=1, reduction="sum", label_smoothing=0.1)
-    assert loss(z, y).item() == F.cross_entropy(z, y, w, 1, "sum", 0.1).item()
-    assert nn.NLLLoss(w, 1, "sum")(z, y).item() == F.nll_loss(z, y, w, 1, "sum").item()
-    assert nn.MSELoss("sum")(z, z + 1).item() == pytest.approx(12)
+    assert loss(z, y).item() == F.cross_entropy(z, y, w, None, 1, None, "sum", 0.1).item()
+    assert nn.NLLLoss(w, None, 1, None, "sum")(z, y).item() == F.nll_loss(z, y, w, None, 1, None, "sum").item()
+    assert (
+        nn.MSELoss(size_average=False)(z, z + 1).item()
+        == nn.MSELoss(reduction="sum")(z, z + 1).item()
+        == pytest.approx(12)
+    )
 
 
 def test_class_weights_move_with_the_loss():

@@ -46,3 +46,9 @@ def test_the_functions_are_the_methods(shape, seed):
     x = mr.tensor(apart(shape, seed))
     for name in ("relu", "sigmoid", "tanh"):
         np.testing.assert_array_equal(getattr(F, name)(x).array, getattr(x, name)().array)
+
+
+def test_hardswish_passes_no_infinite_gradient_below_minus_3():
+    x = mr.tensor([-4.0, -3.0, 0.0, 3.0, 4.0], requires_grad=True)
+    F.hardswish(x).backward(mr.full((5,), np.inf))
+    assert x.grad.tolist() == [0, 0, np.inf, np.inf, np.inf]

@@ -212,11 +212,49 @@ def test_einsum_of_one_and_of_three(rng):
 
 
 @pytest.mark.parametrize(
-    "equation", ["ij,jk->il", "ii,jk->ik", "...j,jk->k", "ij->j", "ij,kj->ik", "i,jk->k", "ij,jk->kk"]
+    "equation", ["ij,jk->il", "ii,jk->ik", "...ijk,jk->k", "ij->j", "ij,kj->ik", "i,jk->k", "ij,jk->kk", "i1,jk->i"]
 )
 def test_einsum_says_what_it_takes(equation):
     with pytest.raises(ValueError, match=r"einsum: got .* for shapes .*expected a letter for each axis"):
         mr.einsum(equation, mr.ones(3, 4), mr.ones(4, 5))
+
+
+@pytest.mark.parametrize(
+    "equation, shapes",
+    [
+        ("iij->j", [(3, 3, 4)]),
+        ("ii", [(3, 3)]),
+        ("iji->ij", [(2, 3, 2)]),
+        ("...ij,...jk->...ik", [(2, 3, 4), (4, 5)]),
+        ("i...->...", [(3, 4, 2)]),
+        ("ij...,j->i...", [(3, 4, 2), (4,)]),
+        ("ij,jk,ik->j", [(2, 3), (3, 4), (2, 4)]),
+        ("i,j->ij", [(3,), (4,)]),
+        ("ij,ij->", [(3, 4), (3, 4)]),
+        ("bij,bjk->bik", [(2, 3, 4), (1, 4, 5)]),
+        ("...,...->...", [(2, 1, 3), (4, 3)]),
+    ],
+)
+def test_einsum_is_numpys(equation, shapes, rng):
+    arrays = [rng.standard_normal(shape) for shape in shapes]
+    np.testing.assert_allclose(mr.einsum(equation, *map(mr.tensor, arrays)).data, np.einsum(equation, *arrays))
+    check_gradient(lambda *a: mr.einsum(equation, *a), *arrays)
+
+
+def test_the_gradient_of_an_outer_product_rounds_little(rng):
+    a, b = (rng.standard_normal(n).astype(np.float32) for n in (2000, 3000))
+    g = rng.standard_normal((2000, 3000)).astype(np.float32)
+    x = mr.tensor(a, requires_grad=True)
+    mr.einsum("i,j->ij", x, mr.tensor(b)).backward(g)
+    exact = g.astype(np.float64) @ b
+    assert np.abs(np.asarray(x.grad) - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+def test_batch_axes_that_do_not_broadcast():
+    with pytest.raises(
+        ValueError, match=r"matmul: got shapes \(2, 3, 4\) @ \(3, 4, 5\), whose batch axes do not broadcast"
+    ):
+        mr.ones(2, 3, 4) @ mr.ones(3, 4, 5)
 
 
 def test_products_that_want_vectors_or_matrices(rng):

@@ -46,7 +46,9 @@ def test_nll_loss_gradient(case, reduction):
 @given(shapes(), seeds, reductions)
 def test_mse_loss_gradient(shape, seed, reduction):
     rng = np.random.default_rng(seed)
-    check_gradient(lambda x, y: F.mse_loss(x, y, reduction), rng.standard_normal(shape), rng.standard_normal(shape))
+    check_gradient(
+        lambda x, y: F.mse_loss(x, y, reduction=reduction), rng.standard_normal(shape), rng.standard_normal(shape)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

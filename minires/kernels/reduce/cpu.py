@@ -30,6 +30,8 @@ def reduce_sum(x, axes, keepdims=False):
     """`definition.reduce_sum`: Σ x over the axes. The axes of the result keep the order that x's have in memory."""
     if math.prod([x.shape[axis] for axis in axes]) <= FEW or x.dtype.kind != "f":
         return np.add.reduce(x, tuple(axes), keepdims=keepdims)
+    if x.dtype == np.float16:  # whose partial sums would overflow
+        return reduce_sum(x.astype(np.float32), axes, keepdims).astype(x.dtype)
     if x.size <= SMALL:
         return np.add.reduce(x, tuple(axes), np.float64, keepdims=keepdims).astype(x.dtype)
     order = sorted(range(x.ndim), key=lambda axis: (x.shape[axis] > 1, -abs(x.strides[axis])))

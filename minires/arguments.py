@@ -1,0 +1,70 @@
+"""What functions check about their arguments. Every error names the function, what it got and what it expected.
+
+``x`` may be of Python, of NumPy, or a tensor of shape () where a number is meant.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def check_tensor(function: str, x: Any) -> None:
+    """Raise TypeError for anything but a tensor."""
+    if not hasattr(x, "requires_grad"):
+        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
+
+
+def check_operand(function: str, x: Any) -> None:
+    """Raise TypeError for anything that cannot stand beside a tensor: tensors, arrays and numbers can."""
+    if not hasattr(x, "dtype") and not isinstance(x, int | float):
+        raise TypeError(f"{function}: got a {type(x).__name__}; expected a tensor or a number, such as tensor(x)")
+
+
+def number(function: str, name: str, x: Any) -> Any:
+    """A Python number, which may be in an array or a tensor of one value. Raises TypeError for anything else."""
+    if type(x) in (int, float):
+        return x
+    value = x.item() if hasattr(x, "dtype") and np.size(_array(x)) == 1 else x
+    if not isinstance(value, int | float):
+        raise TypeError(f"{function}: got {name}={x!r:.60}; expected a number")
+    return value
+
+
+def whole(function: str, x: Any) -> int:
+    """A whole number, which may be in a tensor of shape (). Raises TypeError for anything else."""
+    array = _array(x)
+    if isinstance(x, bool) or np.ndim(array) or not np.issubdtype(getattr(array, "dtype", type(array)), np.integer):
+        raise TypeError(f"{function}: got {x!r:.60}, expected a whole number")
+    return int(array)
+
+
+def flag(function: str, name: str, x: Any) -> bool:
+    """A truth value. Raises TypeError for anything but True and False, or a number, as Python takes one for another."""
+    if type(x) is bool:
+        return x
+    if not isinstance(x, np.bool_ | int | float | None):
+        raise TypeError(f"{function}: got {name}={x!r:.60}; expected True or False")
+    return bool(x)
+
+
+def sizes(function: str, given: Any) -> tuple[int, ...]:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same. Raises TypeError for anything but whole numbers."""
+    given = given if isinstance(given, tuple | list) else (given,)
+    given = tuple(given[0]) if len(given) == 1 and isinstance(given[0], tuple | list) else tuple(given)
+    for n in given:
+        if type(n) is not int:
+            return tuple([whole(function, m) for m in given])
+    return given
+
+
+def new_sizes(function: str, given: Any) -> tuple[int, ...]:
+    """The same for something new. Raises ValueError for a negative size."""
+    found = sizes(function, given)
+    if min(found, default=0) < 0:
+        raise ValueError(f"{function}: got size {found}; expected whole numbers of at least 0")
+    return found
+
+
+def _array(x: Any) -> Any:
+    """The array of a tensor; anything else as it is."""
+    return x.array if hasattr(x, "requires_grad") else x
