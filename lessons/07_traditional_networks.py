@@ -43,15 +43,19 @@ digits, test = data.digits()
 # of at most $\sqrt{1/3} = 0.58$) and as Xavier proposes.
 
 # %%
-def gradient_through_depth(init, seed):
-    """‖∂L/∂h‖ of tanh convolutions without batch norm and shortcuts, from the last back to the first; last = 1."""
+def tanh_convolutions(init, seed):
+    """A network without batch norm and shortcuts."""
     mr.manual_seed(seed)
     layers = []
     for channels in (1, *[16] * (DEPTH - 1)):
         layers += [nn.Conv2d(channels, 16, 3, padding=1), nn.Tanh()]
         init(layers[-2].weight)
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
-    recorded = flow.record(model, *digits[:64]).layers
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+
+
+def gradient_through_depth(init, seed):
+    """‖∂L/∂h‖ of every layer, from the last back to the first; last = 1."""
+    recorded = flow.record(tanh_convolutions(init, seed), *digits[:64]).layers
     norms = np.array([layer.output_gradient for layer in recorded if layer.op == "Tanh"][::-1])
     return norms / norms[0]
 
@@ -63,6 +67,49 @@ claim("default start: less than 0.7 of the gradient is left per layer", max(defa
 claim("Xavier's start keeps between 0.8 and 1.2", 0.8 < min(xavier) and max(xavier) < 1.2, xavier)
 
 # %% [markdown]
+# ## The forum's picture
+#
+# Ask on PyTorch's forum whether a network's gradient vanishes, and you are shown a function of RoshanRane's from 2018.
+# After `loss.backward()`, it draws the mean and the largest $|\partial L/\partial w|$ of every weight. `p.grad` is a
+# tensor here too, so that such code runs with only its import changed.
+
+# %%
+def plot_grad_flow(named_parameters):
+    """Bars of the mean and the largest |∂L/∂w| of every weight; ours, after the forum's."""
+    layers, mean, largest = [], [], []
+    for name, p in named_parameters:
+        if p.requires_grad and "bias" not in name:
+            layers.append(name.removesuffix(".weight"))
+            mean.append(p.grad.abs().mean())
+            largest.append(p.grad.abs().max())
+    plt.bar(range(len(layers)), largest, color="#56B4E9", label="largest")
+    plt.bar(range(len(layers)), mean, color="#0072B2", label="mean")
+    plt.xticks(range(len(layers)), layers, rotation="vertical")
+    plt.gca().set(xlabel="layer, from input to output", ylabel="|∂L/∂w|", title="plot_grad_flow: the default start")
+    plt.legend(frameon=False)
+    return np.array(mean, float)
+
+
+model = tanh_convolutions(starts["default"], seed=0)
+with flow.recording() as recording:
+    F.cross_entropy(model(Tensor(digits[:64][0])), Tensor(digits[:64][1])).backward()
+picture, (bars_ax, edges_ax) = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained")
+plt.sca(bars_ax)
+bars = plot_grad_flow(model.named_parameters())
+claim("half of the bars are below a hundredth of the tallest", np.median(bars) < 0.01 * bars.max(), np.median(bars))
+tanhs = [layer for layer in recording.layers if layer.op == "Tanh"]
+edges_ax.semilogy([layer.output_gradient for layer in tanhs], "o-", color="#D55E00", label="‖∂L/∂h‖ of each output")
+edges_ax.semilogy([layer.std for layer in tanhs], "o-", color="#009E73", label="standard deviation of h")
+edges_ax.set(xlabel="layer, from input to output", xticks=range(0, DEPTH, 5), title="flow.recording: the same step")
+edges_ax.legend(frameon=False)
+show(picture, "07-the-forums-picture")
+
+# %% [markdown]
+# Left: most bars cannot be seen. On its linear axis the picture *cannot tell* a thousandth from nothing. It cannot tell
+# why a bar is low, for $\partial L/\partial W_l$ is a product of what comes back to layer $l$ and what went into it. And
+# where a tensor has two consumers, such as a branch and a skip (lesson 9), it shows only what their sum leads to. `flow`
+# records what comes back on every edge, beside what went in: on the right, the fault is all on the way back.
+#
 # ## Through time
 #
 # A recurrent network (Elman 1990) is a layer that is used again at every step $t$ of a sequence:
@@ -225,6 +272,8 @@ claim("two steps without clipping, and far more states are stuck", stuck[np.inf]
 #
 # ## Common mistakes
 #
+# - **Reading an invisible bar as a zero.** In the forum's picture, half of the layers seem to get no gradient. They
+#   get one, and it shrinks by the same factor from layer to layer; a logarithmic axis shows it.
 # - **Expecting clipping to cure a vanishing gradient.** It only ever shortens. In the middle panel, a bound of
 #   1 would cut off the grey line and leave the red one as it is.
 # - **An LSTM with the default biases on a long wait.** In the middle panel its line is nearly as steep as the RNN's,
@@ -242,6 +291,7 @@ claim("two steps without clipping, and far more states are stuck", stuck[np.inf]
 # - J. Elman, *Finding structure in time*, Cognitive Science 14, 1990.
 # - S. Hochreiter, *Untersuchungen zu dynamischen neuronalen Netzen*, diploma thesis, TU München 1991; Y. Bengio, P.
 #   Simard, P. Frasconi, *Learning long-term dependencies with gradient descent is difficult*, 1994.
+# - RoshanRane, in *Check gradient flow in network*, PyTorch Forums, thread 15063, 2018.
 # - R. Pascanu, T. Mikolov, Y. Bengio, *On the difficulty of training recurrent neural networks*, 2013, arXiv 1211.5063.
 # - S. Hochreiter, J. Schmidhuber, *Long short-term memory*, 1997; the forget gate: F. Gers, J. Schmidhuber, F. Cummins,
 #   *Learning to forget: continual prediction with LSTM*, 2000.

@@ -122,6 +122,7 @@ from .functions import (
 )
 from .installed import warn_of_other_package
 from .kernels import exact
+from .missing import NotOfferedError, not_offered
 from .nn.weights import load_weights, save_weights
 from .ops import Op
 from .random import manual_seed
@@ -283,7 +284,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Say what to do about PyTorch's functions that are only methods here."""
+    """Say what to do about PyTorch's functions that are only methods here, or not here."""
     if not name.startswith("_") and callable(getattr(Tensor, name, None)):
-        raise AttributeError(f"minires has no function {name}; it is a method of a tensor: x.{name}(…)")
-    raise AttributeError(f"module 'minires' has no attribute {name!r}")
+        raise NotOfferedError(f"minires.{name}: there is no such function; it is a method of a tensor: x.{name}(…)")
+    raise not_offered("minires", name)

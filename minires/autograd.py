@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from . import writes
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
+from .missing import not_offered
 from .ops import Op
 from .ops.arithmetic import add
-from .state import state, switch
+from .state import current, switch
 
 
 def no_grad(function: Callable[..., Any] | None = None) -> Any:
@@ -97,6 +98,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """Vector–Jacobian product of the piece of graph between ``inputs`` and ``outputs``; ``.grad`` is left alone.
@@ -106,6 +108,8 @@ def grad(
     (``allow_unused=True`` returns None for it instead).
     """
     check_first_order("grad", create_graph)
+    if not only_inputs:
+        raise ValueError("grad: got only_inputs=False; grad leaves .grad alone, use backward(inputs=...)")
     inputs = as_list(inputs)
     wanted = {t.op or t for t in inputs}
     walk = _walk(as_list(outputs), grad_outputs, wanted, bool(retain_graph), "grad")
@@ -115,12 +119,17 @@ def grad(
     return tuple(t.wrap(found[t.op or t]) if (t.op or t) in found else None for t in inputs)
 
 
+def Variable(data: Any, requires_grad: bool = False) -> Any:
+    """PyTorch's name of a tensor before version 0.4: the tensor itself, over the same memory."""
+    return data.detach().requires_grad_(requires_grad)
+
+
 def _walk(outputs, grads, wanted, retain_graph, call):
     """Yield every node behind the outputs, its gradient, and whether that array may be kept as it is."""
     seeds = [None] * len(outputs) if grads is None else as_list(grads)
     if len(seeds) != len(outputs):
         raise ValueError(f"{call}: got {len(seeds)} gradients for {len(outputs)} outputs; give one for each")
-    now = state.get()
+    now = current()
     sums = _Sums(now.recorder, call)
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))
@@ -204,3 +213,7 @@ def ops_latest_first(roots, wanted):
                 leading.add(op)
         order = [op for op in order if not leading.isdisjoint(op.inputs)]
     return reversed(order)
+
+
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.autograd", name)

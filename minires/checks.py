@@ -115,14 +115,14 @@ def checked_output(op: Any, data: Any) -> Any:
     return as_array(data)
 
 
-def checked_hook(found: Any, gradient: Any) -> Any:
-    """The array of what a hook of `Tensor.register_hook` made of a gradient. Raises TypeError, ValueError."""
+def checked_hook(found: Any, gradient: Any, kind: str = "register_hook") -> Any:
+    """The array of what a hook of this kind made of a gradient. Raises TypeError, ValueError."""
     if not hasattr(found, "requires_grad"):
-        raise TypeError(f"register_hook: got a {type(found).__name__} back from the hook; expected None or a Tensor")
+        raise TypeError(f"{kind}: got a {type(found).__name__} back from the hook; expected None or a Tensor")
     array = found.array
     if (type(array), array.shape, array.dtype) != (type(gradient), gradient.shape, gradient.dtype):
         raise ValueError(
-            f"register_hook: got a {array.dtype} tensor of shape {array.shape} back from the hook, which was given a "
+            f"{kind}: got a {array.dtype} tensor of shape {array.shape} back from the hook, which was given a "
             f"{gradient.dtype} gradient of shape {gradient.shape}; it must be like that"
         )
     return array

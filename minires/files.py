@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .blocks import contextmanager
+
 try:
     import fcntl
 except ImportError:  # on Windows, where a file cannot be removed while it is open; or in a browser
@@ -25,7 +27,7 @@ except ImportError:  # on Windows, where a file cannot be removed while it is op
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
 
 
-@contextlib.contextmanager
+@contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path in the same folder; the file written there replaces ``path`` if the block succeeds.
 
@@ -82,7 +84,7 @@ def remove_abandoned(path: str | os.PathLike) -> None:
                     _remove_unless_held(entry.path)
 
 
-@contextlib.contextmanager
+@contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
     """Hold the lock file ``path`` against all other processes and threads; print ``waiting`` if that takes a wait.
 

@@ -1,5 +1,7 @@
 """The library's random numbers: one generator, seeded by `manual_seed`, whose state can be saved and restored."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,11 @@ def set_state(state: dict[str, Any]) -> None:
     """Continue exactly where `get_state` was taken. Raises ValueError, and changes nothing, for anything else."""
     check_state(state)
     _generator.bit_generator.state = state
+
+
+def restorer() -> Callable[[], None]:
+    """A C function that goes back to where the generator now is: an interrupt comes before it or after."""
+    return functools.partial(setattr, _generator.bit_generator, "state", get_state())
 
 
 def check_state(state: dict[str, Any]) -> None:

@@ -10,13 +10,15 @@ same order, and hand what they saved to those of the first. The graph itself is 
 the same sums in the same order, so gradients are equal bit for bit, and a recording sees what it always sees.
 """
 
+import functools
+import operator
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from . import random, writes
 from .ops import Op
-from .state import scope, state, switch
+from .state import current, scope, switch
 
 
 def checkpoint(function: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
@@ -43,7 +45,7 @@ class Segment:
         self.call = function, inputs, options
         self.ops: list[weakref.ref[Op]] = []  # weak: the ops hold the segment, and unneeded ops may go
         self.random, self.scope, self.started = random.get_state(), scope.get(), writes.latest
-        self.outer, self.complete = state.get().segment, False  # the outer call, while this one runs
+        self.outer, self.complete = current().segment, False  # the outer call, while this one runs
 
     def joined(self, op: Op) -> None:
         """List an op that has just joined the graph, and let it forget what it saved."""
@@ -69,15 +71,15 @@ class Segment:
                     "place since, so it would compute something else. Call backward first, or write to a copy"
                 )
         again = SecondRun()
-        before = random.get_state(), scope.get()
+        calls: list[Callable[[], Any]] = [functools.partial(scope.set, scope.get()), random.restorer()]
+        restore = map(operator.call, calls)
         try:
             random.set_state(self.random)
             scope.set(self.scope)
             with switch(grad_enabled=True, recorder=None, segment=again, recomputing=True):
                 function(*inputs, **options)
         finally:
-            random.set_state(before[0])
-            scope.set(before[1])
+            list(restore)  # in one C call, so that no interrupt comes between
         first = [reference() for reference in self.ops]
         _check_same(function, first, again.ops)
         for segment in {op.segment for op in again.ops} - {None}:  # nested calls: their ops are those of the first run

@@ -6,7 +6,7 @@ rearrange), `tensor_in_place` (those that write), and `tensor_names` (other name
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from . import autograd, dtypes, kernels
 from .arguments import check_operand, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
+from .missing import not_offered
 from .ops import Op, arithmetic, elementwise, shape
 from .ops.op import serials
-from .state import scope, state
+from .state import current, scope
 from .tensor_elementwise import Elementwise
 from .tensor_in_place import InPlace
 from .tensor_names import FORMATS, Names, checked_format
@@ -31,7 +32,7 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     The result's dtype follows the rules in `minires.dtypes`. Raises TypeError if the inputs mix floating-point types or
     devices, or are of a kind that the op does not take, or if the op changes the type.
     """
-    op, now = op_class(), state.get()
+    op, now = op_class(), current()
     arrays, op.needs, dtype = _unwrapped(op, inputs, now.grad_enabled)
     data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:
@@ -324,6 +325,10 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __array_function__(self, function, types, args, kwargs):
+        """NumPy's functions, such as np.max(x), work on the values."""
+        return function(*_arrays(args), **_arrays(kwargs))
+
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("len: got a tensor of shape (), which has no length")
@@ -331,6 +336,11 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
+
+    if not TYPE_CHECKING:  # a type checker is to know what is missing
+
+        def __getattr__(self, name):
+            raise not_offered("Tensor", name, self)
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -342,7 +352,7 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item() if spec and self.ndim == 0 else str(self), spec)
+        return format(self.item() if self.ndim == 0 else str(self), spec)
 
     def __repr__(self) -> str:
         body = np.array2string(self.numpy(), precision=4, separator=", ", prefix="tensor(")
@@ -502,6 +512,15 @@ def _plain_array(data):
     if isinstance(data, np.generic | np.ndarray) and kernels.device_of(data).is_cpu:  # a scalar, or a memmap
         return np.asarray(data)
     return data.array if isinstance(data, Tensor) else data
+
+
+def _arrays(given):
+    """Tensors in arguments of a NumPy function as NumPy arrays, also in lists, tuples and dicts."""
+    if isinstance(given, list | tuple):
+        return [_arrays(x) for x in given] if isinstance(given, list) else tuple(map(_arrays, given))
+    if isinstance(given, dict):
+        return {name: _arrays(x) for name, x in given.items()}
+    return given.numpy() if isinstance(given, Tensor) else given
 
 
 def _binary(op_class, a, b):

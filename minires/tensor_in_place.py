@@ -11,7 +11,7 @@ from . import kernels
 from .arguments import number
 from .ops.shape import BASIC, position
 from .random import generator
-from .state import state
+from .state import current
 from .writes import put, write
 
 
@@ -39,12 +39,14 @@ class InPlace:
         keys = [_array(k) for k in (key if isinstance(key, tuple) else (key,))]
         _put("setitem", self, tuple([k if type(k) in BASIC else position(k, self.array) for k in keys]), values)
 
-    def add_(self, other, *, alpha=1):
+    def add_(self, other, *old, alpha=1):
         """x += alpha · other."""
+        _check_new_form("add_", old)
         return _overwritten("add_", self, self.add(other, alpha=alpha))
 
-    def sub_(self, other, *, alpha=1):
+    def sub_(self, other, *old, alpha=1):
         """x −= alpha · other."""
+        _check_new_form("sub_", old)
         return _overwritten("sub_", self, self.sub(other, alpha=alpha))
 
     def mul_(self, other):
@@ -76,6 +78,15 @@ class InPlace:
         """Draw every entry uniformly from [low, high)."""
         low, high = number("uniform_", "low", low), number("uniform_", "high", high)
         return _put("uniform_", self, ..., low + (high - low) * generator().random(self.shape, np.float64))
+
+
+def _check_new_form(function, old):
+    """Raise TypeError for ``x.add_(-lr, g)``, as it was written until 2020."""
+    if old:
+        raise TypeError(
+            f"{function}: got {1 + len(old)} values; the factor, which PyTorch once took first, is an argument by "
+            f"name: x.{function}(y, alpha=-lr)"
+        )
 
 
 def _array(x):
@@ -130,7 +141,7 @@ def _put(function, x, key, values):
 
 def _check_no_graph(function, x, values):
     """Raise RuntimeError if a graph is being built and one of the two belongs to it."""
-    if state.get().grad_enabled and (x.requires_grad or getattr(values, "requires_grad", False)):
+    if current().grad_enabled and (x.requires_grad or getattr(values, "requires_grad", False)):
         raise RuntimeError(
             f"{function}: got a tensor of shape {x.shape}, or values for it, in a graph, which cannot hold old and new "
             "values of one tensor. Make a new one, with x = x + y or where(mask, y, x), or write under no_grad()"

@@ -20,7 +20,7 @@ from minires.checks import (
     NoGradientError,
 )
 from minires.nn import functional as F
-from minires.state import scope, state
+from minires.state import current, scope
 from minires.testing.errors import kind_of_error
 
 
@@ -784,7 +784,7 @@ def test_detect_anomaly_is_quiet_when_all_is_finite():
     x = leaf([1.0, 2.0])
     with mr.detect_anomaly():
         (x.exp() + mr.tensor([1, 2])).sum().backward()
-    assert not state.get().anomaly
+    assert not current().anomaly
 
 
 # ── bad input ──

@@ -25,7 +25,7 @@ import numpy as np
 import threadpoolctl
 import minires as mr
 from minires import flow, models, optim, threads
-from minires.state import scope
+from minires.state import current, scope
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits it as ignored
 threads.set_num_threads(2)
@@ -47,6 +47,8 @@ def gradients(model):
 
 def train():
     while True:
+        with mr.no_grad():
+            trained(x)
         with flow.recording(trained):
             gradients(trained)
         optimizer.step()
@@ -54,10 +56,9 @@ def train():
 def state():
     barrier = threading.Barrier(2, timeout=10)
     threads.parallel(lambda run: barrier.wait(), range(2))  # raises if one thread does everything
+    settings = repr(current()), scope.get()
     numbers = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in gradients(fixed))).hexdigest()
-    # Not the settings: an interrupt exactly where a with block begins or ends can leave a recording on, as it can
-    # leave any file open that Python's with block should have closed. It changes no number.
-    return numbers[:16], [b.num_threads for b in blas], scope.get(), threads._crew.callers
+    return numbers[:16], [b.num_threads for b in blas], settings, threads._crew.callers
 """
 STUCK = 20  # seconds without an answer
 

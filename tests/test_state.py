@@ -9,11 +9,11 @@ from hypothesis import given, strategies as st
 
 import minires as mr
 from minires import nn
-from minires.state import State, scope, state, switch
+from minires.state import State, current, scope, switch
 
 
 def grads_on():
-    return state.get().grad_enabled
+    return current().grad_enabled
 
 
 def builds_a_graph():
@@ -56,16 +56,16 @@ def test_switches_that_end_in_any_order_leave_what_those_still_on_say(steps):
         expected = {"grad_enabled": True, "anomaly": False}
         for j in on:
             expected |= switches[j].settings
-        assert (state.get().grad_enabled, state.get().anomaly) == tuple(expected.values())
+        assert (current().grad_enabled, current().anomaly) == tuple(expected.values())
     for i in on:
         switches[i].__exit__(None, None, None)
-    assert state.get() == State()
+    assert current() == State()
 
 
 def test_a_setting_that_does_not_exist_is_an_error_and_changes_nothing():
     with pytest.raises((ValueError, TypeError), match="grad_enable"), switch(grad_enable=False):  # by Python version
         pass
-    assert state.get() == State()
+    assert current() == State()
 
 
 # ── decorated functions ──
@@ -159,13 +159,13 @@ def test_a_generator_inherits_what_its_caller_sets_meanwhile():
     @switch(anomaly=True)
     def watched():
         while True:
-            yield state.get()[:2]
+            yield current()[:2]
 
     running = watched()
     assert next(running) == (True, True)
     with mr.no_grad():
         assert next(running) == (False, True)
-        assert state.get()[:2] == (False, False)
+        assert current()[:2] == (False, False)
     assert next(running) == (True, True)
 
 
@@ -173,9 +173,9 @@ def test_decorators_of_generators_can_be_stacked():
     @mr.no_grad()
     @mr.detect_anomaly()
     def both():
-        yield state.get()[:2]
+        yield current()[:2]
 
-    assert list(both()) == [(False, True)] and state.get() == State()
+    assert list(both()) == [(False, True)] and current() == State()
 
 
 def test_a_decorated_coroutine_keeps_its_setting_across_await():
@@ -245,7 +245,7 @@ def test_one_tasks_settings_do_not_reach_another_across_await():
         await asyncio.gather(evaluates(), records(), trains())
 
     asyncio.run(main())
-    assert seen == ["Exp"] * 3 and state.get() == State()
+    assert seen == ["Exp"] * 3 and current() == State()
 
 
 def test_a_task_starts_with_the_settings_of_the_code_that_made_it():
@@ -292,12 +292,45 @@ def test_a_block_that_ends_in_another_context_changes_nothing_there():
         await asyncio.create_task(anext_of(running))
         assert grads_on()
         await running.aclose()
-        assert state.get() == State()
+        assert current() == State()
 
     async def anext_of(generator):
         return await anext(generator)
 
     asyncio.run(main())
+
+
+def test_an_asynchronous_generator_that_another_task_closes_leaves_nothing_behind():
+    """As the event loop closes one whose caller has lost interest."""
+
+    async def evaluating():
+        with mr.no_grad():
+            yield 1
+
+    async def main():
+        running = evaluating()
+        await anext(running)
+        assert not grads_on()  # its body runs in the context of its caller
+        await asyncio.create_task(running.aclose())
+        assert grads_on() and current() == State()
+
+    asyncio.run(main())
+
+
+def test_a_task_made_inside_a_block_keeps_its_settings_and_one_made_behind_it_has_none():
+    async def child():
+        seen = [grads_on()]
+        await asyncio.sleep(0)
+        return [*seen, grads_on()]
+
+    async def main():
+        with mr.no_grad():
+            inside = asyncio.create_task(child())
+            await asyncio.sleep(0)
+        behind = asyncio.create_task(child())
+        return await inside, await behind
+
+    assert asyncio.run(main()) == ([False, False], [True, True])
 
 
 def test_the_scope_of_an_op_is_its_own_tasks_module():
@@ -341,7 +374,7 @@ def test_set_grad_enabled_holds_from_now_on():
     with switch():
         for _ in range(3):
             mr.set_grad_enabled(False)
-        assert not builds_a_graph() and len(state.get().switches) == 2  # they do not pile up
+        assert not builds_a_graph() and len(current().uses) == 2  # they do not pile up
         with mr.enable_grad():
             assert builds_a_graph()
         assert not builds_a_graph()
@@ -354,7 +387,7 @@ def test_set_grad_enabled_in_a_block_ends_with_it():
         mr.set_grad_enabled(True)
         assert builds_a_graph()
         mr.set_grad_enabled(False)
-    assert builds_a_graph() and state.get() == State()
+    assert builds_a_graph() and current() == State()
 
 
 def test_set_grad_enabled_as_a_decorator_is_in_force_only_when_the_function_runs():

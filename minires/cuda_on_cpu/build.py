@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..blocks import contextmanager
 from ..files import cache_folder
 
 HERE = Path(__file__).resolve().parent
@@ -99,7 +100,7 @@ def _texts(names: tuple[str, ...]) -> list[str]:
     return [(HERE / name).read_text(encoding="utf-8") for name in names]
 
 
-@contextlib.contextmanager
+@contextmanager
 def _building(stem: str, variant: str, parts: list[str]) -> Iterator[tuple[Path | None, Path]]:
     """Yield the folder to build in, None if nothing is to be built, and the path where the library will be."""
     key = hashlib.sha256("\0".join([*parts, *_machine()]).encode()).hexdigest()[:20]

@@ -1,6 +1,5 @@
 """A stand-in for `cupy.RawModule`: the same calls, on NumPy arrays, with checks that CuPy leaves out."""
 
-import contextlib
 import ctypes
 import itertools
 import os
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..blocks import contextmanager
 from . import build
 from .watch import Watch, observed
 
@@ -42,7 +42,7 @@ _variant = os.environ.get("MINIRES_CUDA_ON_CPU", "plain")
 _watches: list[Watch] = []
 
 
-@contextlib.contextmanager
+@contextmanager
 def thread_order(order: str) -> Iterator[None]:
     """Run the threads of a block in the order "forward" or "reverse" inside a ``with`` block.
 
@@ -58,7 +58,7 @@ def thread_order(order: str) -> Iterator[None]:
         _reversed = before
 
 
-@contextlib.contextmanager
+@contextmanager
 def watching(arithmetic: bool = False) -> Iterator[Watch]:
     """Count the bytes that kernels load and store inside a ``with`` block, and report races between their threads.
 
@@ -69,8 +69,8 @@ def watching(arithmetic: bool = False) -> Iterator[Watch]:
     global _variant
     watch = Watch()
     before, _variant = _variant, "count" if arithmetic else "watch"
-    _watches.append(watch)
     try:
+        _watches.append(watch)
         yield watch
     finally:
         _variant = before

@@ -1,12 +1,13 @@
 """What was seen of kernels that ran under `watching`: bytes moved, operations, and races between threads."""
 
-import contextlib
 import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from ..blocks import contextmanager
 
 
 class _Range(ctypes.Structure):
@@ -46,7 +47,7 @@ class Watch:
     also: list[np.ndarray] = field(default_factory=list)
 
 
-@contextlib.contextmanager
+@contextmanager
 def observed(
     library: ctypes.CDLL, kernel: str, args: Sequence[Any], watches: Sequence[Watch], variant: str
 ) -> Iterator[None]:

@@ -1,11 +1,13 @@
 """What the probes share: a network's blocks, what passes through them, and input of the network's own type."""
 
-import contextlib
+import itertools
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..blocks import contextmanager
 from ..nn import Module
 from ..nn.examples import fit_to
 from ..tensor import Tensor
@@ -43,7 +45,7 @@ def find_blocks(function: str, model: Module, blocks: Iterable[Module | str] | N
     return found
 
 
-@contextlib.contextmanager
+@contextmanager
 def passages(blocks: dict[str, Module]) -> Iterator[list[tuple[str, Tensor, Tensor]]]:
     """Collect (name, input, output) of every call of a block, in the order of the calls; the second is ``name#2``."""
     seen: list[tuple[str, Tensor, Tensor]] = []
@@ -53,11 +55,13 @@ def passages(blocks: dict[str, Module]) -> Iterator[list[tuple[str, Tensor, Tens
         calls[name] += 1
         seen.append((name if calls[name] == 1 else f"{name}#{calls[name]}", first_of(inputs, options), y))
 
-    with contextlib.ExitStack() as hooks:
+    restore = itertools.starmap(operator.setitem, [(vars(block), "_hooks", block._hooks) for block in blocks.values()])
+    try:
         for name, block in blocks.items():
-            hook = block.register_forward_hook(lambda block, *call, name=name: note(name, *call), with_kwargs=True)
-            hooks.enter_context(hook)
+            block.register_forward_hook(lambda block, *call, name=name: note(name, *call), with_kwargs=True)
         yield seen
+    finally:
+        list(restore)  # in one C call, so that no interrupt comes between
 
 
 def first_of(inputs: tuple, options: dict[str, Any]) -> Any:

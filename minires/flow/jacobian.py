@@ -75,12 +75,12 @@ def jacobian(
             block.double().requires_grad_(False)
             f, start = _from_host(block, _device(block, x)), _array(x).astype(np.float64)
             return one_blas_thread(_jacobian, f, start, count, iterations, tolerance, vectors, seed)
-    state = random.get_state()
+    restore = random.restorer()
     try:
         f, start = _from_host(block, Tensor(x).device), _array(x)
         return one_blas_thread(_jacobian, f, start, count, iterations, tolerance, vectors, seed)
     finally:
-        random.set_state(state)
+        restore()
 
 
 def jacobians(

@@ -3,8 +3,7 @@
 `record` runs a model once and returns the recording; `recording` records whatever runs inside a ``with`` block.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from ..blas import one_blas_thread
 from ..nn import Module, Parameter, functional as F
 from ..norms import mean_and_std, zeros
 from ..ops import Op
-from ..state import state
 from ..tensor import Tensor
 from . import naming
 from .inside import as_input
@@ -82,19 +80,18 @@ def _position(edge: Edge) -> tuple[float, int]:
     return (edge.consumer.serial if edge.consumer is not None else np.inf, edge.slot)
 
 
-@contextlib.contextmanager
-def recording(model: Module | None = None, arrays: bool = False) -> Iterator[Recording]:
+class recording(autograd.switch):
     """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
 
     ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
     """
-    recorder = FlowRecorder(model, arrays)
-    before = state.get()
-    try:
-        autograd.switch(recorder=recorder).__enter__()
-        yield recorder.recording
-    finally:
-        state.set(before)  # one C call: no interrupt comes in the middle of it (see `minires.threads`)
+
+    def __init__(self, model: Module | None = None, arrays: bool = False):
+        super().__init__(recorder=FlowRecorder(model, arrays))
+
+    def __enter__(self) -> Recording:
+        super().__enter__()
+        return self.settings["recorder"].recording
 
 
 def record(

@@ -5,14 +5,14 @@ definitions.
 ``of(x).conv2d(x, …)`` runs the kernel for x's device; ``with use(conv2d=mine):`` puts a learner's own in its place.
 """
 
-import contextlib
 import functools
+import itertools
+import operator
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
+from ..blocks import contextmanager
 from . import augment, batchnorm, conv, elementwise, loss, pool, product, reduce, textbook
 from .conv.cpu import exact
 from .devices import CPU, DEVICES, Device, device, device_of, is_device, to_device
@@ -68,10 +68,9 @@ def table(on: Device) -> dict[str, Callable]:
     }
 
 
-_tables: dict[type, dict[str, Callable]] = {np.ndarray: table(CPU)}  # the kernels for each type of array …
-_swapped: list[dict[str, Callable]] = []  # … what `use` puts in their place, outermost first …
-_in_force: dict[type, SimpleNamespace] = {np.ndarray: SimpleNamespace(**_tables[np.ndarray])}  # … and the outcome
-cpu = SimpleNamespace(**_tables[np.ndarray])  # NumPy's kernels, whatever `use` has swapped
+_swapped: dict[object, dict[str, Callable]] = {}  # what each open `use` puts in the place of others, outermost first …
+_in_force: dict[type, SimpleNamespace] = {}  # … and the outcome for each type of array that was seen since
+cpu = SimpleNamespace(**table(CPU))  # NumPy's kernels, whatever `use` has swapped
 
 
 def of(array: Any) -> SimpleNamespace:
@@ -80,13 +79,14 @@ def of(array: Any) -> SimpleNamespace:
         return _in_force[type(array)]
     except KeyError:
         on = device_of(array, "kernels.of")
-    if on.array_type not in _tables:
-        _tables[on.array_type] = table(on)
-        _refresh()
-    return _in_force[on.array_type]
+    swapped = None
+    while swapped != (swapped := list(_swapped.values())):  # again if another thread has swapped meanwhile
+        kernels = SimpleNamespace(**functools.reduce(operator.or_, swapped, table(on)))
+        _in_force[type(array)] = kernels
+    return kernels
 
 
-@contextlib.contextmanager
+@contextmanager
 def use(**swaps: Callable) -> Iterator[None]:
     """Replace kernels with your own inside a ``with`` block: ``with kernels.use(conv2d=my_conv2d): train()``.
 
@@ -96,18 +96,11 @@ def use(**swaps: Callable) -> Iterator[None]:
     for name in swaps:
         if name not in NAMES:
             raise ValueError(f"kernels.use: got {name!r}, which is no kernel; there are {', '.join(NAMES)}")
-    _swapped.append(swaps)
+    block = object()
+    end = itertools.starmap(operator.call, [(_swapped.pop, block, None), (_in_force.clear,)])
     try:
-        _refresh()
+        _swapped[block] = swaps
+        _in_force.clear()
         yield
     finally:
-        _swapped[:] = [other for other in _swapped if other is not swaps]
-        _refresh()
-
-
-def _refresh() -> None:
-    """Bring what is in force up to date with the tables and the swaps."""
-    for array_type, kernels in _tables.items():
-        vars(_in_force.setdefault(array_type, SimpleNamespace())).update(kernels)
-        for swaps in _swapped:
-            vars(_in_force[array_type]).update(swaps)
+        list(end)  # in one C call, so that no interrupt comes between

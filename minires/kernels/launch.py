@@ -4,11 +4,11 @@ A function in a family's ``gpu.py`` computes sizes, grid and workspace, and laun
 is its first argument: a GPU, or the CPU runner of `minires.cuda_on_cpu`. That is how tests without a GPU run all of it.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from ..state import current, switch
 
 TILES = ((16, 128, 4, 4), (32, 128, 4, 8), (64, 64, 8, 4))  # BM, BP, TM, TP of product.cuh, 128 threads each
 BLOCK = 256  # threads of an elementwise block
@@ -62,31 +62,19 @@ def runs(on: Any, rows: int, length: int) -> tuple[int, int]:
     return cut(length, per_run), per_run
 
 
-class _Switches:
-    tf32 = False
-
-
-_switches = _Switches()
-
-
-@contextlib.contextmanager
-def allow_tf32(allowed: bool = True) -> Iterator[None]:
+def allow_tf32(allowed: bool = True) -> switch:
     """Let float32 products (convolutions, linear layers, ``@``) run on tensor cores inside a ``with`` block.
 
     Tensor cores round their operands to TF32, which has 10 bits of mantissa instead of 23: several times faster on
     large layers, with a relative error of about 5e-4 in each product. Off by default; no effect on the device "cpu".
     """
-    before, _switches.tf32 = _switches.tf32, allowed
-    try:
-        yield
-    finally:
-        _switches.tf32 = before
+    return switch(tf32=allowed)
 
 
 def tile_for(dtype: np.dtype, rows: int) -> tuple[tuple[int, int, int, int], bool]:
     """(tile, TF32) for a product with this many rows: a tile no taller than needed. float64 has only one."""
     if dtype == np.float64:
         return TILES[0], False
-    if _switches.tf32:
+    if current().tf32:
         return TILES[-1], True
     return next((tile for tile in TILES if tile[0] >= rows), TILES[-1]), False

@@ -1,5 +1,8 @@
 """Neural-network modules, with PyTorch's names."""
 
+from typing import Any
+
+from ..missing import not_offered
 from . import functional, init, utils
 from .activations import ELU, GELU, Hardswish, LeakyReLU, LogSoftmax, PReLU, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
 from .containers import ModuleDict, ModuleList, ParameterList, Sequential
@@ -89,3 +92,7 @@ __all__ = [
     "summary",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.nn", name)

@@ -12,6 +12,7 @@ import numpy as np
 from .. import kernels
 from ..arguments import check_tensor, flag, number, whole
 from ..creation import tensor
+from ..missing import not_offered
 from ..ops import elementwise, linear as linear_op, loss
 from ..ops.op import wide
 from ..random import generator
@@ -341,3 +342,7 @@ def _one_hot_targets(
     if not kernels.device_of(indices).capturing and total == 0 and not kept.any():
         total = None
     return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights, total
+
+
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.nn.functional", name)

@@ -4,10 +4,12 @@ For a weight (out, in, …), fan_in = in·(kernel size) counts the inputs of one
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from .. import kernels
+from ..missing import NotOfferedError, not_offered
 from ..random import generator
 from ..tensor import Tensor
 from ..writes import wrote
@@ -92,6 +94,28 @@ def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
     return uniform_(t, -bound, bound)
 
 
+def trunc_normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Tensor:
+    """Normal, with what lies outside [a, b] drawn again."""
+    if not mean - 5 * std < b or not mean + 5 * std > a or a >= b:
+        raise ValueError(f"trunc_normal_: got a={a}, b={b} for mean={mean}, std={std}; nothing would be drawn there")
+    values = mean + std * generator().standard_normal(t.shape, np.float64)
+    while (outside := (values < a) | (values > b)).any():
+        values[outside] = mean + std * generator().standard_normal(int(outside.sum()), np.float64)
+    return _fill(t, values)
+
+
+def orthogonal_(t: Tensor, gain: float = 1.0) -> Tensor:
+    """A random matrix with orthogonal rows or columns, whichever are fewer; of (out, in, …), out rows.
+
+    Saxe et al. 2013, arXiv 1312.6120.
+    """
+    fans(t.shape)  # raises for fewer than two dimensions
+    rows, columns = len(t), t.numel() // len(t)
+    q, r = np.linalg.qr(generator().standard_normal((max(rows, columns), min(rows, columns)), np.float64))
+    q = q * np.sign(np.diag(r))  # so that every such matrix is equally likely
+    return _fill(t, gain * (q if rows >= columns else q.T).reshape(t.shape))
+
+
 def _fill(t: Tensor, values: np.ndarray) -> Tensor:
     t.array[...] = kernels.to_device(values, t.device)
     wrote(t.array)
@@ -102,3 +126,9 @@ def _fan(function: str, t: Tensor, mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f'{function}: got mode={mode!r}; expected "fan_in" or "fan_out"')
     return fans(t.shape)[mode == "fan_out"]
+
+
+def __getattr__(name: str) -> Any:
+    if f"{name}_" in globals():
+        raise NotOfferedError(f"init.{name}: it fills in place, and is called init.{name}_")
+    raise not_offered("minires.nn.init", name)

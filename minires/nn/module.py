@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from .. import kernels
 from ..hooks import RemovableHandle
-from ..state import scope, state
+from ..missing import WAYS, not_offered
+from ..state import current, scope
 from ..tensor import Tensor
 from ..writes import wrote
 from .foreign import to_numpy
@@ -29,6 +30,12 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        missing, unexpected = self
+        if not (missing or unexpected):
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={missing}, unexpected_keys={unexpected})"
 
 
 class _Running(threading.local):
@@ -72,9 +79,15 @@ class Module:
             )
         self.__dict__[name] = value
 
-    if TYPE_CHECKING:  # a model's attributes are known only when it runs
-
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:
+        """An attribute that Python has not found, or that somebody asks for by this name, as some networks do."""
+        if name in self.__dict__:
+            return self.__dict__[name]
+        if f"Module.{name}" in WAYS:
+            raise not_offered("Module", name, self)
+        error = AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        error.name, error.obj = name, self
+        raise error
 
     def __delattr__(self, name: str) -> None:
         if name not in self.__dict__:
@@ -121,19 +134,19 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        now = state.get()
+        now = current()
         if not (now.grad_enabled or now.anomaly):  # no node is made that would need a name
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         before, outermost = scope.get(), _running.names is None
-        if outermost:
-            _running.names = {module: path for path, module in self.named_modules()}
-        scope.set(_running.names.get(self, before))  # type: ignore[union-attr]
         try:
+            if outermost:
+                _running.names = {module: path for path, module in self.named_modules()}
+            scope.set(_running.names.get(self, before))  # type: ignore[union-attr]
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         finally:
-            scope.set(before)
             if outermost:
                 _running.names = None
+            scope.set(before)  # last: an interrupt may come after a call, not after an assignment
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -143,7 +156,7 @@ class Module:
         ``with_kwargs=True``: call ``hook(module, args, kwargs)``, which returns None or (args, kwargs).
         ``prepend=True``: before the existing hooks. Returns a handle with ``remove()``, and for ``with``.
         """
-        return RemovableHandle(self, Hook(hook, True, with_kwargs), "_hooks", prepend)
+        return RemovableHandle(self, Hook(hook, "before", with_kwargs), "_hooks", prepend)
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
@@ -160,7 +173,32 @@ class Module:
         ...     y = layer(mr.ones(4, 3))
         (4, 3) -> (4, 2)
         """
-        return RemovableHandle(self, Hook(hook, False, with_kwargs, always_call), "_hooks", prepend)
+        return RemovableHandle(self, Hook(hook, "after", with_kwargs, always_call), "_hooks", prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` whenever backward has passed the module.
+
+        Both are tuples: the gradients of the positional inputs and of the outputs, Tensors, None where there is none. A
+        tuple returned replaces grad_input. That is what the module itself sends back; if its input also goes to a skip,
+        the skip's share is not in it. `minires.flow.recording` shows both, and all other edges, without hooks.
+        ``prepend=True``: before the existing hooks. Returns a handle with ``remove()``, and for ``with``.
+
+        >>> import minires as mr
+        >>> layer, x = mr.nn.Linear(3, 2), mr.ones(4, 3, requires_grad=True)
+        >>> def show(module, grad_input, grad_output):
+        ...     print(grad_output[0].shape, "->", grad_input[0].shape)
+        >>> with layer.register_full_backward_hook(show):
+        ...     (layer(x).sum() + x.sum()).backward()
+        (4, 2) -> (4, 3)
+        """
+        return RemovableHandle(self, Hook(hook, "back out"), "_hooks", prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_output)`` before backward enters the module; a tuple returned replaces grad_output.
+
+        See `register_full_backward_hook`; `minires.flow.recording` shows the gradients without hooks.
+        """
+        return RemovableHandle(self, Hook(hook, "back in"), "_hooks", prepend)
 
     # ── walking ──
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
@@ -258,13 +296,20 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(self, target: Any) -> Self:
+    def to(self, target: Any = None, dtype: Any = None, non_blocking: Any = False, *, device: Any = None) -> Self:
         """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves integers alone.
+
+        ``to("gpu", float64)`` does both; ``non_blocking`` has no effect.
 
         An optimiser that has taken steps keeps its state where it was: move the model first, then build the optimiser.
         Raises TypeError for a dtype that is not floating point, ValueError for an unknown target, RuntimeError for a
         device that cannot be used here.
         """
+
+        if dtype is not None or device is not None:
+            for one in (device, target, dtype):
+                self if one is None else self.to(one)
+            return self
 
         def convert(array: Any) -> Any:
             converted = Tensor(array).to(target).array
@@ -282,6 +327,10 @@ class Module:
                     array = convert(_array(buffer))
                     setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         return self
+
+    def half(self) -> Self:
+        """To float16, in place."""
+        return self.to(np.float16)
 
     def double(self) -> Self:
         """To float64, in place."""

@@ -15,7 +15,7 @@ from .. import kernels
 from ..arguments import flag, number, sizes
 from ..ops import batchnorm
 from ..ops.op import wide
-from ..state import state
+from ..state import current
 from ..tensor import Tensor, apply
 from .arguments import check_counts, check_input
 from .module import Module, Parameter, _array
@@ -48,7 +48,7 @@ def batch_norm(
     batchnorm.check_batch_norm(input.array, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
     y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and statistics and not state.get().recomputing:
+    if running_mean is not None and statistics and not current().recomputing:
         count = input.array.size // input.shape[1]
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
@@ -135,7 +135,7 @@ def instance_norm(
     samples = input.reshape(*input.shape[:2], values)
     x = _standardised(samples, (2,), eps).reshape(input.shape)
     y = _affine("instance_norm", x, weight, bias, per_channel, (*per_channel, *(1,) * (input.ndim - 2)))
-    if running_mean is not None and input.numel() and not state.get().recomputing:
+    if running_mean is not None and input.numel() and not current().recomputing:
         wide_samples = wide(samples.array)
         mean, var = wide_samples.mean(2).mean(0), wide_samples.var(2).mean(0)
         kernels.of(running_mean).running_update(running_mean, running_var, mean, var, momentum, values)
@@ -267,7 +267,7 @@ class _BatchNorm(_RunningNorm):
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
         y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
-        if self.training and count is not None and not state.get().recomputing:
+        if self.training and count is not None and not current().recomputing:
             self.num_batches_tracked += 1
         return y
 

@@ -1,6 +1,7 @@
 """Summary: what a network consists of, layer by layer, with parameters and multiply-adds."""
 
-import contextlib
+import itertools
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +52,8 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     """
     rows: list[Row] = []
     counted: set[Module] = set()
-    modes = {m: m.training for m in model.modules()}
+    before = [(vars(m), name, getattr(m, name)) for m in model.modules() for name in ("training", "_hooks")]
+    restore = itertools.starmap(operator.setitem, before)
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
 
     def add_row(name: str, module: Module, args: tuple, y: Any) -> None:
@@ -60,17 +62,14 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
         shape = y.shape if isinstance(y, Tensor) else ()
         rows.append(Row(name, type(module).__name__, shape[1:], own, _macs(module, args, shape)))
 
-    with contextlib.ExitStack() as hooks:
+    try:
         for name, module in model.named_modules():
             if [*module.parameters(recurse=False)] or not [*module.children()]:
-                hook = module.register_forward_hook(lambda module, args, y, name=name: add_row(name, module, args, y))
-                hooks.enter_context(hook)
-        try:
-            with switch(grad_enabled=False):
-                model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))
-        finally:
-            for module, training in modes.items():
-                module.__dict__["training"] = training
+                module.register_forward_hook(lambda module, args, y, name=name: add_row(name, module, args, y))
+        with switch(grad_enabled=False):
+            model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))
+    finally:
+        list(restore)  # in one C call, so that no interrupt comes between
     return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.macs for row in rows))
 
 

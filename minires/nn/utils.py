@@ -12,6 +12,7 @@ import numpy as np
 from .. import norms
 from ..blas import one_blas_thread
 from ..creation import cat
+from ..missing import not_offered
 from ..tensor import Tensor
 from ..writes import write
 from .arguments import check_input
@@ -144,3 +145,7 @@ def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndar
                 p.grad = p.grad.clone()
             found[id(p)] = p.grad.array
     return list(found.values())
+
+
+def __getattr__(name: str) -> Any:
+    raise not_offered("minires.nn.utils", name)

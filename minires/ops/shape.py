@@ -166,6 +166,35 @@ class Clone(Op):
         return grad_output
 
 
+class Gate(Op):
+    """Lets arrays pass unchanged; backward gives all their gradients to ``through``, and sends on what that returns.
+
+    One array passes by itself. Of several, since an op has one output, each passes in a `Passed` of its own, which
+    leaves its gradient in ``grads`` on the way back; this op then comes last, and its own output is empty.
+    """
+
+    def forward(self, *arrays, through, grads):
+        self.through, self.grads, self.several = through, grads, len(arrays) > 1
+        return np.empty_like(arrays[0], shape=(0,)) if self.several else arrays[0][...]
+
+    def backward(self, grad_output):
+        found = dict(self.grads) if self.several else {0: grad_output}
+        self.grads.clear()  # the graph may be walked again
+        return tuple(self.through(found))
+
+
+class Passed(Op):
+    """Array number ``slot`` of those that pass a `Gate`."""
+
+    def forward(self, gate, array, slot, grads):
+        self.gate, self.slot, self.grads = gate, slot, grads
+        return array[...]
+
+    def backward(self, grad_output):
+        self.grads[self.slot] = grad_output
+        return self.gate  # empty
+
+
 class Cast(Op):
     """The same numbers in another floating-point type; the gradient is cast back."""
 

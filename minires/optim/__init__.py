@@ -12,6 +12,7 @@ array([ 0.8, -1.6], dtype=float32)
 
 from typing import Any
 
+from ..missing import NotOfferedError
 from . import lr_scheduler
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .lr_scheduler import (
@@ -74,10 +75,6 @@ NOT_OFFERED = {
     "Rprop": "it is made for the gradient of all the data; use RMSprop, which takes its idea to batches",
     "SparseAdam": "gradients are never sparse here; use Adam",
 }
-
-
-class NotOfferedError(NotImplementedError, AttributeError):
-    """An optimiser of PyTorch that is not here. To ``hasattr`` it is simply a missing attribute, as it should be."""
 
 
 def __getattr__(name: str) -> Any:

@@ -3,9 +3,10 @@
 A subject is a pair of plain functions, an op class, or a function of Tensors (with the parameters of a module).
 """
 
-import contextlib
 import functools
 import inspect
+import itertools
+import operator
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd, random
+from ..blocks import contextmanager
 from ..checks import broadcasts
 from ..nn import Module
 from ..ops import Op
@@ -54,14 +56,14 @@ class Subject:
         """Whether one backward does it all, as far as can be seen."""
         return True
 
-    @contextlib.contextmanager
+    @contextmanager
     def borrowed(self) -> Iterator[None]:
         """Restore everything when the block ends."""
-        state = random.get_state()
+        restore = random.restorer()
         try:
             yield
         finally:
-            random.set_state(state)
+            restore()
 
 
 class PlainPair(Subject):
@@ -197,19 +199,18 @@ class Graph(Subject):
             self.build(arrays)
         return seen
 
-    @contextlib.contextmanager
+    @contextmanager
     def borrowed(self):
-        before = [(p, p.array, p.grad, p.requires_grad) for p in self.parameters.values()]
+        slots = "array", "_grad", "requires_grad"
+        calls: list[tuple] = [(setattr, p, name, getattr(p, name)) for p in self.parameters.values() for name in slots]
+        calls += [(setattr, t, "array", data) for t, data in self.outside]
+        calls += [(operator.setitem, vars(module), name, buffer) for module, name, buffer in self.buffers]
+        restore = itertools.starmap(operator.call, calls)
         with super().borrowed():
             try:
                 yield
             finally:
-                for p, data, grad, requires_grad in before:
-                    p.array, p.grad, p.requires_grad = data, grad, requires_grad
-                for t, data in self.outside:
-                    t.array = data
-                for module, name, buffer in self.buffers:
-                    setattr(module, name, buffer)
+                list(restore)  # in one C call, so that no interrupt comes between
 
 
 class _Decisions(autograd.Recorder):

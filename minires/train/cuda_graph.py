@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .. import kernels, random
+from ..blocks import contextmanager
 from ..kernels.devices import Device
 from ..nn import Module
 from ..nn.examples import share_right
@@ -95,7 +96,7 @@ class GraphedStep:
                 "would repeat in every step; use graph=False"
             )
 
-    @contextlib.contextmanager
+    @contextmanager
     def _own_launches(self) -> Iterator[None]:
         """The optimiser's tables hold addresses: the CUDA graph has separate ones, which eager steps do not change."""
         before, self.optimizer.launches = self.optimizer.launches, self.launches
@@ -105,7 +106,7 @@ class GraphedStep:
             self.optimizer.launches = before
 
 
-@contextlib.contextmanager
+@contextmanager
 def _capturing(on: Device) -> Iterator[None]:
     """Inside, nothing can be sent to the device; what was to be sent is sent at the end."""
     on.capturing = True
@@ -131,7 +132,7 @@ class _CudaGraph:
         self.stream, self.pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
         self.graph: Any = None
 
-    @contextlib.contextmanager
+    @contextmanager
     def active(self) -> Iterator[None]:
         """Work inside goes to this stream, after the work already on the caller's, and takes memory from this pool."""
         ready = self.cupy.cuda.get_current_stream().record()

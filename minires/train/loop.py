@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import itertools
+import operator
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..autograd import no_grad
+from ..blocks import contextmanager
 from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
 from ..files import remove_abandoned, writable_folder
@@ -201,16 +203,15 @@ def fit(
 # ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@contextlib.contextmanager
+@contextmanager
 def _mode(model: Module, training: bool) -> Iterator[None]:
     """Put every module in training or evaluation mode inside the block; each gets back the mode it had."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
+    before = itertools.starmap(operator.setitem, [(vars(m), "training", m.training) for m in model.modules()])
     try:
+        model.train(training)
         yield
     finally:
-        for module, mode in before:
-            module.training = mode
+        list(before)  # in one C call, so that no interrupt comes between
 
 
 def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume):

@@ -7,13 +7,13 @@
 Only this package of minires imports PyTorch, and only if it is used. Made for PyTorch 2.13.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from ...blocks import contextmanager
 from ..recording import Recording
 from . import notes
 from .keeping import keeping
@@ -22,7 +22,7 @@ from .ledger import Ledger
 __all__ = ["keeping", "record", "recording"]
 
 
-@contextlib.contextmanager
+@contextmanager
 def recording(model: torch.nn.Module | None = None, arrays: bool = False) -> Iterator[Recording]:
     """Record forward and backward inside the ``with`` block; give the model so that scopes and parameters have names.
 

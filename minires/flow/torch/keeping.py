@@ -1,18 +1,17 @@
 """Look without touching: a PyTorch model is run and left exactly as it was."""
 
-import contextlib
-import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..keeping import Kept, Restore, keep_contents, restoring
+from ...blocks import contextmanager
+from ..keeping import Kept, keep_contents, restoring
 
 
-@contextlib.contextmanager
+@contextmanager
 def keeping(model: torch.nn.Module) -> Iterator[None]:
     """When the block ends, restore all that the model holds, and the random states. Inside, gradients start as None.
 
@@ -22,8 +21,11 @@ def keeping(model: torch.nn.Module) -> Iterator[None]:
     """
     numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002 (the one that modules draw from)
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
-    with restoring(model, _pytorchs), torch.random.fork_rng(devices):
+    with restoring(model, _pytorchs) as kept, torch.random.fork_rng(devices):
         try:
+            for thing in kept:
+                if isinstance(thing, torch.Tensor) and thing.is_leaf:
+                    thing.grad = None
             yield
         finally:
             np.random.set_state(numpys)  # noqa: NPY002
@@ -35,16 +37,14 @@ def _pytorchs(thing: Any) -> Kept | None:
     if isinstance(thing, torch.nn.Module):
         return keep_contents(vars(thing))
     if isinstance(thing, torch.Generator):
-        return (), functools.partial(thing.set_state, thing.get_state())
-    return ((), _keep_tensor(thing)) if isinstance(thing, torch.Tensor) else None
+        return (), [(thing.set_state, thing.get_state())]
+    return ((), [(_tensor_restorer(thing),)]) if isinstance(thing, torch.Tensor) else None
 
 
-def _keep_tensor(tensor: torch.Tensor) -> Restore:
+def _tensor_restorer(tensor: torch.Tensor) -> Callable[[], None]:
     """How to restore a tensor, by ``data``: an earlier graph that has saved it stays valid, as it is what it was."""
     memory, values = tensor.data, tensor.data.clone()
     grad, requires_grad = (tensor.grad, tensor.requires_grad) if tensor.is_leaf else (None, None)
-    if grad is not None:
-        tensor.grad = None
 
     def restore() -> None:
         if not torch.equal(memory, values):

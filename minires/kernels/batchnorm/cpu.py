@@ -12,7 +12,7 @@ import numpy as np
 
 from ...blas import one_blas_thread
 from ...threads import over_channels
-from ..elementwise.cpu import short_rows
+from ..elementwise.cpu import for_short_rows
 from ..layout import channel_rows, from_channel_rows
 from ..reduce.cpu import row_products, row_sums
 
@@ -27,24 +27,23 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
     count = rows.shape[1]
 
     def work(blocks):
-        with short_rows(rows):
-            for c in blocks:
-                block, out = rows[c], y[c]
-                mean[c] = centre = row_sums(block) / count  # (C), in float64
-                square = centre * centre
-                variance = row_products(block, block) / count - square
-                large = square > LARGE_MEAN * variance
-                if np.count_nonzero(large):
-                    block, centre = _nearer(block, centre, large, out)
-                    variance = np.maximum(row_products(block, block) / count - centre * centre, 0)
-                var[c] = variance
-                scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
-                if weight is not None:
-                    scale *= weight[c]
-                shift = centre.astype(x.dtype) * -scale
-                _affine(block, scale, shift if bias is None else shift + bias[c], out)
+        for c in blocks:
+            block, out = rows[c], y[c]
+            mean[c] = centre = row_sums(block) / count  # (C), in float64
+            square = centre * centre
+            variance = row_products(block, block) / count - square
+            large = square > LARGE_MEAN * variance
+            if np.count_nonzero(large):
+                block, centre = _nearer(block, centre, large, out)
+                variance = np.maximum(row_products(block, block) / count - centre * centre, 0)
+            var[c] = variance
+            scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
+            if weight is not None:
+                scale *= weight[c]
+            shift = centre.astype(x.dtype) * -scale
+            _affine(block, scale, shift if bias is None else shift + bias[c], out)
 
-    over_channels(work, rows)
+    over_channels(for_short_rows(work, rows), rows)
     return from_channel_rows(y, x.shape), mean, var
 
 
@@ -60,21 +59,20 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
     scale = inv_std if weight is None else inv_std * weight
 
     def work(blocks):
-        with short_rows(x_rows):
-            for c in blocks:
-                g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
-                large = centre * centre > LARGE_MEAN * var[c]
-                if np.count_nonzero(large):
-                    block, centre = _nearer(block, centre, large, out)
-                grad_bias[c] = total = row_sums(g)  # (C), in float64
-                grad_weight[c] = (row_products(g, block) - centre * total) * inv_std[c]
-                if needs[0]:
-                    slope = inv_std[c] * grad_weight[c] / -count
-                    _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
-                    out += g
-                    out *= scale[c, None]
+        for c in blocks:
+            g, block, out, centre = g_rows[c], x_rows[c], out_rows[c], mean[c]
+            large = centre * centre > LARGE_MEAN * var[c]
+            if np.count_nonzero(large):
+                block, centre = _nearer(block, centre, large, out)
+            grad_bias[c] = total = row_sums(g)  # (C), in float64
+            grad_weight[c] = (row_products(g, block) - centre * total) * inv_std[c]
+            if needs[0]:
+                slope = inv_std[c] * grad_weight[c] / -count
+                _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
+                out += g
+                out *= scale[c, None]
 
-    over_channels(work, x_rows)
+    over_channels(for_short_rows(work, x_rows), x_rows)
     grads = from_channel_rows(out_rows, x.shape), grad_weight, grad_bias
     return tuple(grad if need else None for grad, need in zip(grads, needs))
 
@@ -87,11 +85,10 @@ def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
     shift = -mean * scale if bias is None else bias - mean * scale
 
     def work(blocks):
-        with short_rows(rows):
-            for c in blocks:
-                _affine(rows[c], scale[c], shift[c], y[c])
+        for c in blocks:
+            _affine(rows[c], scale[c], shift[c], y[c])
 
-    over_channels(work, rows)
+    over_channels(for_short_rows(work, rows), rows)
     return from_channel_rows(y, x.shape)
 
 

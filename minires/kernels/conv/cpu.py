@@ -30,13 +30,12 @@ The definition is in `definition`. Four ideas make it fast:
    where it overflows, the result is computed again without it.
 """
 
-import contextlib
 import itertools
 import math
-from contextvars import ContextVar
 
 import numpy as np
 
+from ...state import current, switch
 from ...threads import plus
 from ..layout import batch_first, batch_last, copy_pixels, out_sizes
 from ..memory import keep_freed_memory
@@ -49,10 +48,7 @@ from .winograd import Tiles
 FEW = 50_000  # with no more weights than this, they stay in the cache in whatever order they are read
 
 
-_exact = ContextVar("minires.exact", default=0)  # how many `exact` blocks are open
-
-
-class exact(contextlib.ContextDecorator):
+class exact(switch):
     """Convolve directly inside ``with exact(): …`` or ``@exact()``, forward and backward: slower, but exactly local.
 
     Otherwise, in float32 and on the device "cpu", 3×3 convolutions of many channels use Winograd's algorithm, in tiles
@@ -61,11 +57,8 @@ class exact(contextlib.ContextDecorator):
     nothing outside the receptive field counts at all, as is always so in float64 and on a GPU.
     """
 
-    def __enter__(self):
-        _exact.set(_exact.get() + 1)
-
-    def __exit__(self, *error):
-        _exact.set(_exact.get() - 1)
+    def __init__(self):
+        super().__init__(exact=True)
 
 
 def conv2d(x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
@@ -115,7 +108,7 @@ def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1)
     """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products."""
     multiply_adds = products * math.prod(weight_shape) * math.prod(y_shape[1:])
     geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
-    ways = () if _exact.get() else (Tiles, Planes) if x.dtype == np.float32 else (Planes,)
+    ways = () if current().exact else (Tiles, Planes) if x.dtype == np.float32 else (Planes,)
     for how in ways:
         if how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
             return how(x, geometry, multiply_adds)
