@@ -9,6 +9,8 @@ First-order only, by choice, so that the backward methods stay plain array code.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import writes
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
 from .missing import not_offered
@@ -46,6 +48,8 @@ class Edge(NamedTuple):
     consumer: Op | None  # the op that used the tensor; None for the gradient that backward was started with
     slot: int  # and which of its inputs it was
     grad: Any  # the array that came back
+    factor: float = 1.0  # what `minires.flow.scaled` multiplied it by: grad is then what was passed on
+    came: Any = None  # and this is what had come back; None where nothing was multiplied
 
 
 class Recorder:
@@ -130,10 +134,11 @@ def _walk(outputs, grads, wanted, retain_graph, call):
     if len(seeds) != len(outputs):
         raise ValueError(f"{call}: got {len(seeds)} gradients for {len(outputs)} outputs; give one for each")
     now = current()
-    sums = _Sums(now.recorder, call)
+    order = ops_latest_first([t.op for t in outputs if t.op], wanted)
+    sums = _Sums(now.recorder, call, edge_factors(outputs))
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))
-    for op in ops_latest_first([t.op for t in outputs if t.op], wanted):
+    for op in order:
         if op in sums.totals:  # and complete, as all its consumers have had their turn
             total, _ = sums.pop(op)
             yield op, total, False
@@ -151,8 +156,8 @@ def _walk(outputs, grads, wanted, retain_graph, call):
 class _Sums:
     """The gradients that are not complete yet: for each node, the sum of the edges seen so far."""
 
-    def __init__(self, recorder, call):
-        self.recorder = recorder
+    def __init__(self, recorder, call, factors):
+        self.recorder, self.factors = recorder, factors
         if recorder is not None:
             recorder.begin(call)
         self.edges = {}  # node -> its edges, kept only for a recorder
@@ -160,8 +165,12 @@ class _Sums:
         self.ours = set()  # nodes whose running sum is an array made here, safe to add to in place
 
     def add(self, source, consumer, slot, g):
+        factor, came = 1.0, None
+        if self.factors and (consumer, slot) in self.factors:
+            factor, came = self.factors[consumer, slot], g
+            g = times(came, factor)
         if self.recorder is not None:
-            self.edges.setdefault(source, []).append(Edge(source, consumer, slot, g))
+            self.edges.setdefault(source, []).append(Edge(source, consumer, slot, g, factor, came))
         totals = self.totals
         if source not in totals:
             totals[source] = g
@@ -179,6 +188,17 @@ class _Sums:
         for hook in node.hooks:
             total, ours = hook(total), False
         return total, ours
+
+
+def edge_factors(outputs):
+    """{(consumer, slot): factor} of the edges behind tensors whose gradient is to be multiplied, see `flow.scaled`."""
+    scaling = current().scaling
+    return {} if scaling is None else scaling.factors(outputs)
+
+
+def times(g, factor):
+    """A gradient times a number; 0 leaves nothing of it, not even of an infinity or a NaN."""
+    return as_array(g * factor) if factor else np.zeros_like(g)
 
 
 def gradients(op, total):

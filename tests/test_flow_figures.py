@@ -78,9 +78,24 @@ def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path, flow):
     assert figures(tmp_path / "step-0") == ALWAYS - {"profile"}
 
 
+def test_cut_and_scaled_gradients(tmp_path, flow):
+    options = ["--cut", "layer1.*.skip", "--scale", "layer3.0.branch=-0.5"]
+    code, _, err = flow(*SMALL, "--epochs", 1, *options, "--out", tmp_path)
+    assert code == 0 and err == ""
+    for step in (0, 22):
+        forks = json.loads((tmp_path / f"step-{step}" / "recording-residual.json").read_text())["forks"]
+        assert [(fork["skip_factor"], fork["branch_factor"]) for fork in forks] == [(0, 1), (1, 1), (1, -0.5)]
+        assert forks[0]["skip"] == 0 < forks[0]["skip_came"] and forks[0]["total"] == forks[0]["branch"]
+    plain = json.loads((tmp_path / "step-0" / "recording-plain.json").read_text())
+    assert {edge["factor"] for edge in plain["graph"]["edges"]} == {1}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--cut", "layer9.*.skip"], "'layer9.*.skip' matches no skip and no branch of this ResNet; the nearest of"),
+        (["--plain", "--scale", "*.skip=0.5"], "it has no fork"),
+        (["--scale", "*.skip=nan"], "got nan for '*.skip'; expected a finite number"),
         (["--model", "nothing"], "got model 'nothing'; expected twins or one of residual"),
         (["--model", "skipinit", "--plain"], "got model 'skipinit' with --plain"),
         (["--depth", "9"], "legal depths are 6n+2"),
@@ -91,6 +106,12 @@ def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path, flow):
 def test_bad_settings_are_reported_in_one_line(tmp_path, flow, options, message):
     code, out, err = flow("--out", tmp_path, *options)
     assert code == 1 and message in err and err.count("\n") == 1 and out == "", err
+
+
+def test_a_scale_without_a_number_is_a_mistake_in_the_command_line(capfd):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["flow", "--scale", "layer1.*.skip"])
+    assert "expected a pattern and a number, such as" in capfd.readouterr().err
 
 
 def test_help_has_examples_and_lists_the_models():

@@ -1,6 +1,7 @@
 """``minires flow``: all figures of the gradient-flow instrument, for a pair of twins or a network of your choice."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ..tensor import Tensor
 PROBE_IMAGES = 64  # images that the recordings and probes look at
 JACOBIAN_IMAGES = 4
 BATCH_SIZE = 64  # of the training
+FORWARD = "variance", "jacobian"  # figures that do not depend on how gradients are scaled, until they have trained
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Settings:
     width: int = 8
     epochs: int = 5
     init_only: bool = False
+    scale: tuple[tuple[str, float], ...] = ()  # (pattern, factor) of what `flow.scaled` multiplies
     data: str = "digits"
     root: str | None = None
     seed: int = 0
@@ -53,7 +56,8 @@ def add_parser(commands: Any) -> None:
         "  minires flow                               plain and residual twins of 20 layers, on handwritten digits\n"
         "  minires flow --init-only --depth 56        nothing is trained: what the papers say about initialisation\n"
         "  minires flow --plain --depth 20            the plain network alone\n"
-        "  minires flow --model skipinit              one of the models below\n\n"
+        "  minires flow --model skipinit              one of the models below\n"
+        "  minires flow --cut 'layer1.*.skip'         no gradient passes along the first stage's skips\n\n"
         "models:\n" + "\n".join(f"  {name:<24}{variant.description}" for name, variant in models.VARIANTS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,6 +73,22 @@ def add_parser(commands: Any) -> None:
     training = parser.add_argument_group("training")
     training.add_argument("--init-only", action="store_true", help="draw the networks as they start; train nothing")
     training.add_argument("--epochs", type=int, default=defaults.epochs, help="default: 5")
+    training.add_argument(
+        "--cut",
+        dest="scale",
+        metavar="PATTERN",
+        action="append",
+        type=lambda pattern: (pattern, 0.0),
+        help="let no gradient pass along these skips or branches, in training and in the figures, while forward stays "
+        "as it is: '*.skip', 'layer1.0.branch' (may be repeated)",
+    )
+    training.add_argument(
+        "--scale",
+        metavar="PATTERN=FACTOR",
+        action="append",
+        type=_factor,
+        help="multiply the gradient along these by a number: 'layer2.*.skip=0.5' (may be repeated)",
+    )
     training.add_argument("--data", choices=["digits", "cifar10"], default=defaults.data, help="default: digits")
     training.add_argument("--root", metavar="DIR", help="folder with CIFAR-10 (default: the user cache)")
     training.add_argument("--seed", type=int, default=defaults.seed, help="of weights and order of images (default 0)")
@@ -77,9 +97,19 @@ def add_parser(commands: Any) -> None:
     output.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
+def _factor(text: str) -> tuple[str, float]:
+    pattern, equals, factor = text.rpartition("=")
+    try:
+        if equals:
+            return pattern, float(factor)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"got {text!r}; expected a pattern and a number, such as 'layer2.*.skip=0.5'")
+
+
 def run(**options: Any) -> int:
     """Draw every figure, print their paths, and return the exit code."""
-    settings = Settings(**options)
+    settings = Settings(**options | {"scale": tuple(options["scale"] or ())})
     try:
         for path in draw(settings):
             print(path)
@@ -98,18 +128,22 @@ def draw(settings: Settings) -> list[Path]:
         raise ValueError(f"flow: got epochs={settings.epochs}; expected at least 1 (--init-only trains nothing)")
     manual_seed(settings.seed)
     networks = build(settings, CHANNELS.get(settings.data, 1))
-    folder = writable_folder(settings.out, "flow")
-    train, test = load_data(settings.data, settings.root, progress=not settings.quiet)
-    figures = _Figures(networks, train, test, settings.quiet)
-    paths = figures.draw(folder / "step-0", "step 0", trained=False)
-    if settings.init_only:
+    with contextlib.ExitStack() as scaling:
+        for model in networks.values():
+            if settings.scale and (model.residual or settings.plain):
+                scaling.enter_context(flow.scaled(model, dict(settings.scale)))
+        folder = writable_folder(settings.out, "flow")
+        train, test = load_data(settings.data, settings.root, progress=not settings.quiet)
+        figures = _Figures(networks, train, test, settings)
+        paths = figures.draw(folder / "step-0", "step 0", trained=False)
+        if settings.init_only:
+            return paths
+        steps = settings.epochs * data.batch_count(train, BATCH_SIZE, drop_last=True)
+        runners = {name: Runner.start(model, steps) for name, model in networks.items()}
+        _train(runners, train, settings, steps)
+        paths += figures.draw(folder / f"step-{steps}", f"step {steps}", trained=True)
+        paths += _draw_training(folder, runners, settings)
         return paths
-    steps = settings.epochs * data.batch_count(train, BATCH_SIZE, drop_last=True)
-    runners = {name: Runner.start(model, steps) for name, model in networks.items()}
-    _train(runners, train, settings, steps)
-    paths += figures.draw(folder / f"step-{steps}", f"step {steps}", trained=True)
-    paths += _draw_training(folder, runners)
-    return paths
 
 
 def build(settings: Settings, in_channels: int) -> dict[str, ResNet]:
@@ -135,7 +169,13 @@ def _train(runners: Mapping[str, Runner], train: data.Dataset, settings: Setting
                 bar.update()
 
 
-def _draw_training(folder: Path, runners: Mapping[str, Runner]) -> list[Path]:
+def _scaling(settings: Settings) -> str:
+    """What is cut or scaled, for the figures' titles."""
+    ways = (f"{pattern} {'cut' if factor == 0 else f'×{factor:g}'}" for pattern, factor in dict(settings.scale).items())
+    return f"\ngradient: {', '.join(ways)}" if settings.scale else ""
+
+
+def _draw_training(folder: Path, runners: Mapping[str, Runner], settings: Settings) -> list[Path]:
     """Depth × step heatmaps on one colour scale, and the training curves."""
     plt, plots = _matplotlib()
     scale = plots.colour_scale(np.concatenate([r.history.convolution_norms.ravel() for r in runners.values()]))
@@ -144,17 +184,20 @@ def _draw_training(folder: Path, runners: Mapping[str, Runner]) -> list[Path]:
         plots.heatmap(ax, runner.history.steps, runner.history.convolution_norms, scale, name)
     axes[-1, 0].set_xlabel("convolution, from input to output")
     figure.colorbar(axes[0, 0].collections[0], ax=list(axes[:, 0]), label="‖∂L/∂W‖", extend="both")
+    figure.suptitle(plots.style.plain(_scaling(settings).strip()), size=11)
     heatmap = _save(figure, folder / "heatmap.png", plt)
     figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
     plots.training(ax, {name: runner.losses for name, runner in runners.items()})
+    ax.set_title(plots.style.plain(ax.get_title() + _scaling(settings)), size=11)
     return [heatmap, _save(figure, folder / "training.png", plt)]
 
 
 class _Figures:
     """The figures that show networks at one moment."""
 
-    def __init__(self, networks: Mapping[str, ResNet], train: data.Dataset, test: data.Dataset, quiet: bool):
-        self.networks, self.test, self.quiet = networks, test, quiet
+    def __init__(self, networks: Mapping[str, ResNet], train: data.Dataset, test: data.Dataset, settings: Settings):
+        self.networks, self.test, self.quiet = networks, test, settings.quiet
+        self.scaling = _scaling(settings)
         self.x, self.y = train[:PROBE_IMAGES]
         self.residual = {name: model for name, model in networks.items() if model.residual}
 
@@ -190,7 +233,8 @@ class _Figures:
         with tqdm(figures.items(), desc=f"figures at {when}", disable=self.quiet, unit="figure") as bar:
             for name, function in bar:
                 bar.set_postfix_str(name)
-                paths.append(_save(function(plt, plots, when), folder / f"{name}.png", plt))
+                note = self.scaling if trained or name not in FORWARD else ""
+                paths.append(_save(function(plt, plots, when + note), folder / f"{name}.png", plt))
         return paths
 
     def profile(self, plt: Any, plots: Any, when: str) -> Any:

@@ -9,11 +9,12 @@ from .jacobian import Jacobian, jacobian, jacobians
 from .keeping import keeping
 from .landscape import Landscape, landscape
 from .lesion import Lesion, lesion, shortcut_alone
-from .node import Node, Source
+from .node import Node, Scaling, Source
 from .paths import PathSpectrum, path_spectrum
 from .recorder import record, recording
 from .recording import Layer, Recording
 from .responses import Responses, responses
+from .scaled import scaled
 from .shattering import Shattering, gradient_correlation, shattering
 from .summands import Measured, measure_summands
 from .variance import VarianceProfile, variance_profile
@@ -33,6 +34,7 @@ __all__ = [
     "PathSpectrum",
     "Recording",
     "Responses",
+    "Scaling",
     "Shattering",
     "Source",
     "VarianceProfile",
@@ -48,6 +50,7 @@ __all__ = [
     "record",
     "recording",
     "responses",
+    "scaled",
     "shattering",
     "shortcut_alone",
     "variance_profile",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..files import replacing, write_csv
 from .forks import Fork, skip_edges
-from .node import Node
+from .node import Node, edge_scaling
 
 VERSION = 1  # of the schema; it changes when a field changes its meaning or is removed
 
@@ -19,9 +19,10 @@ def graph(nodes: Sequence[Node]) -> dict[str, Any]:
 
     version: 1. nodes: tensors in forward order, each {id, name, op, scope, shape, parameter, norm, pass}; op is "" for
     a leaf tensor, norm that of its gradient, pass the number of the walk back. edges: in forward direction, each
-    {source, consumer, slot, norm, role}: tensor ``source`` was input number ``slot`` of the op that made tensor
-    ``consumer``, and norm is that of the gradient that came back along this edge; role is "skip" or "branch" at a fork,
-    else null. Passes share no nodes and have no edges between them.
+    {source, consumer, slot, norm, role, factor, came}: tensor ``source`` was input number ``slot`` of the op that made
+    tensor ``consumer``; came is the norm of the gradient that came back along this edge, factor what `scaled`
+    multiplied it by, else 1, and norm that of the product; role is "skip" or "branch" at a fork, else null. Passes
+    share no nodes and have no edges between them.
     """
     described = [
         {
@@ -42,9 +43,11 @@ def graph(nodes: Sequence[Node]) -> dict[str, Any]:
 def _edges(nodes: Sequence[Node]) -> Iterator[dict[str, Any]]:
     skips = skip_edges({node.key: node for node in nodes})
     for node in nodes:
-        for i, (consumer, slot, norm) in enumerate(zip(node.consumers, node.slots, node.edge_norms)):
+        edges = zip(node.consumers, node.slots, node.edge_norms, *edge_scaling(node))
+        for i, (consumer, slot, norm, factor, came) in enumerate(edges):
             role = None if node.key not in skips else "skip" if i == skips[node.key] else "branch"
-            yield {"source": node.key, "consumer": consumer, "slot": slot, "norm": norm, "role": role}
+            edge = {"source": node.key, "consumer": consumer, "slot": slot, "norm": norm, "role": role}
+            yield {**edge, "factor": factor, "came": norm if came is None else came}
 
 
 def to_json(
@@ -87,14 +90,20 @@ def _finite(value: Any) -> Any:
 
 
 def to_csv(path: str | os.PathLike, nodes: Sequence[Node]) -> None:
-    """Write a row for every edge with `write_csv`: source, consumer, slot, role, gradient_norm, pass."""
+    """Write a row for every edge with `write_csv`: source, consumer, slot, role, gradient_norm, pass, factor, came.
+
+    They are those of `graph`, gradient_norm being its norm.
+    """
     names = {node.key: node.name for node in nodes}
     passes = {node.key: node.pass_ for node in nodes}
     rows = (
-        [names[e["source"]], names[e["consumer"]], e["slot"], e["role"] or "none", e["norm"], passes[e["source"]]]
+        [
+            *(names[e["source"]], names[e["consumer"]], e["slot"], e["role"] or "none", e["norm"]),
+            *(passes[e["source"]], e["factor"], e["came"]),
+        ]
         for e in _edges(nodes)
     )
-    write_csv(path, ["source", "consumer", "slot", "role", "gradient_norm", "pass"], rows)
+    write_csv(path, ["source", "consumer", "slot", "role", "gradient_norm", "pass", "factor", "came"], rows)
 
 
 def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> str:
@@ -104,6 +113,10 @@ def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[s
     for f in forks:
         norms = f"{f.skip:>11.3e}{f.branch:>11.3e}{f.total:>11.3e}"
         lines.append(f"{f.name:<{width}}{norms}{short(f.ratio):>10}{short(f.cosine):>10}{f.sum_error:>11.0e}")
+        came = {"skip": f.skip_came, "branch": f.branch_came}
+        parts = [f"{way} {came[way]:.3e} × {factor:g}" for way, factor in f.scaled_ways()]
+        if parts:
+            lines.append(f"{'':<{width}}  came back: {', '.join(parts)}")
     if not forks:
         lines.append("(no fork: no tensor's consumers meet again at an addition)")
     if not weight_layers:

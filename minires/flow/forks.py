@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from . import naming
-from .node import Node
+from .node import Node, Scaling
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Fork:
     """A tensor at which a shortcut and a branch start, to meet again at an addition.
 
     skip, branch, total: Euclidean norms of the gradient that came back along each, and of what was passed on.
+    skip_factor, branch_factor: what `scaled` multiplied the two by. skip and branch, and all that is derived from them,
+    are of the products, which add up to the total; skip_came and branch_came are the norms of what had come back, None
+    where nothing was multiplied.
     cosine: between skip and branch; 0 if one of them is 0. sum_error: ‖total − (skip + branch)‖ / ‖total‖, in float64;
     0 if both are 0. skip_grad, branch_grad: the arrays themselves, if the recording keeps arrays, else None.
     pass_: which walk back of the recording it belongs to, from 1.
@@ -34,6 +37,15 @@ class Fork:
     skip_grad: Any = field(default=None, repr=False)
     branch_grad: Any = field(default=None, repr=False)
     pass_: int = 1
+    skip_factor: float = 1.0
+    branch_factor: float = 1.0
+    skip_came: float | None = None
+    branch_came: float | None = None
+
+    def scaled_ways(self) -> list[tuple[str, float]]:
+        """("skip", factor) and ("branch", factor), of each only if `scaled` multiplied it."""
+        ways = ("skip", self.skip_factor, self.skip_came), ("branch", self.branch_factor, self.branch_came)
+        return [(way, factor) for way, factor, came in ways if came is not None]
 
     @property
     def ratio(self) -> float:
@@ -60,24 +72,33 @@ class Fork:
 
 
 def find_forks(nodes: Mapping[int, Node], passes: Sequence[str]) -> list[Fork]:
-    """The forks among recorded nodes (by key), pass by pass in forward order.
+    """The forks among recorded nodes (by key), pass by pass in forward order; the name of the pass ends theirs."""
+    skips = skip_edges(nodes)
+    names = name_forks(nodes, skips, meeting_points({key: node.consumers for key, node in nodes.items()}))
+    return [
+        _fork(nodes[key], skips[key], name + naming.pass_suffix(passes, nodes[key].pass_))
+        for key, name in names.items()
+        if len(nodes[key].edge_norms) == len(nodes[key].consumers)  # else backward was started here too
+    ]
+
+
+def name_forks(
+    nodes: "Mapping[int, GraphNode]", skips: Mapping[int, int], meets: Mapping[int, int | None]
+) -> dict[int, str]:
+    """{key: name} of forks, pass by pass in forward order.
 
     A fork is named by the scope of its addition, or by the addition itself where it has none. "#2" follows for a second
-    such fork in the same pass, and the name of the pass comes last.
+    such fork in the same pass.
     """
-    meets = meeting_points({key: node.consumers for key, node in nodes.items()})
-    found = []
+    names = {}
     used: Counter[tuple[int, str]] = Counter()
-    for key, skip in sorted(skip_edges(nodes).items(), key=lambda item: (nodes[item[0]].pass_, item[0])):
-        node, meeting = nodes[key], meets[key]
-        if len(node.edge_norms) > len(node.consumers):
-            continue  # backward was started here too, so skip and branch are not all of the gradient
+    for key in sorted(skips, key=lambda key: (nodes[key].pass_, key)):
+        meeting, pass_ = meets[key], nodes[key].pass_
         assert meeting is not None  # every fork has one
         name = nodes[meeting].scope or nodes[meeting].op
-        used[node.pass_, name] += 1
-        name = naming.numbered(name, used[node.pass_, name]) + naming.pass_suffix(passes, node.pass_)
-        found.append(_fork(node, skip, name))
-    return found
+        used[pass_, name] += 1
+        names[key] = naming.numbered(name, used[pass_, name])
+    return names
 
 
 def _fork(node: Node, skip: int, name: str) -> Fork:
@@ -95,15 +116,31 @@ def _fork(node: Node, skip: int, name: str) -> Fork:
         skip_grad=node.grads[skip] if node.grads else None,
         branch_grad=sum(others[1:], start=others[0]) if node.grads else None,
         pass_=node.pass_,
+        **({} if node.scaling is None else _scaling(node.scaling, skip)),
     )
 
 
+def _scaling(scaling: Scaling, skip: int) -> dict[str, float]:
+    """The fields of a fork that say what its edges were multiplied by; of each way, only if it was."""
+    others = {factor for i, factor in enumerate(scaling.factors) if i != skip}
+    found: dict[str, float] = {}
+    if scaling.factors[skip] != 1:
+        found |= {"skip_factor": scaling.factors[skip], "skip_came": scaling.norms[skip]}
+    if others != {1}:  # several branches have one factor, unless their edges are those of another fork too
+        found |= {"branch_factor": others.pop() if len(others) == 1 else math.nan, "branch_came": scaling.others[skip]}
+    return found
+
+
 class GraphNode(Protocol):
-    """What `skip_edges` needs to know about a tensor."""
+    """What must be known about a tensor to find forks and name them."""
 
     @property
     def op(self) -> str:
         """Class name of the op that made it, "" for a leaf."""
+
+    @property
+    def scope(self) -> str:
+        """The module in which that op ran."""
 
     @property
     def parameter(self) -> bool:
@@ -112,6 +149,10 @@ class GraphNode(Protocol):
     @property
     def consumers(self) -> Sequence[int]:
         """Keys of the ops that used it, one per edge."""
+
+    @property
+    def pass_(self) -> int:
+        """Which walk back of a recording it belongs to, from 1."""
 
 
 def skip_edges(nodes: Mapping[int, GraphNode]) -> dict[int, int]:

@@ -219,7 +219,7 @@ class _LinearMap:
 
     def vj(self, u: np.ndarray) -> np.ndarray:
         """Jᵀu for the columns of u (m, k) -> (n, k), by the engine."""
-        with autograd.switch(recorder=None):
+        with autograd.switch(recorder=None, scaling=None):  # J is that of the forward pass
             seeds = [column.reshape(self.y.shape).astype(self.x.dtype) for column in u.T]
             grads = [autograd.grad(self.y, self.input, seed, retain_graph=True)[0] for seed in seeds]
         columns = np.stack([np.asarray(g, np.float64).ravel() for g in grads], axis=1)

@@ -17,9 +17,19 @@ class Source(NamedTuple):
     parameter: bool = False
 
 
+class Scaling(NamedTuple):
+    """What the edges of a node were multiplied by, see `flow.scaled`, and what had come back along them before that."""
+
+    factors: tuple[float, ...]
+    norms: tuple[float, ...]
+    others: tuple[float, ...]  # for each edge: ‖sum of all the others‖
+    grads: tuple[Any, ...] = ()  # if arrays were requested
+
+
 class Node(NamedTuple):
     """A tensor as one pass of backward saw it: what made it, what used it, and the gradient each user sent back.
 
+    Where edges were multiplied (``scaling``), all numbers are of the products, which add up to what was passed on.
     If the pass started at this tensor, the last edge is the gradient that it started with, and has no consumer.
     """
 
@@ -38,9 +48,18 @@ class Node(NamedTuple):
     sum_error: float  # ‖passed on − Σ edges‖ / ‖passed on‖, in float64; 0 if both are 0
     grads: tuple[Any, ...] = ()  # the edges' gradients, if arrays were requested
     pass_: int = 1  # which walk back of the recording it belongs to, from 1
+    scaling: Scaling | None = None  # None where nothing was multiplied
 
     @property
     def gram(self) -> np.ndarray:
         """Inner products of the edges' gradients (edges, edges); 0 or inf where float64 cannot hold one."""
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             return np.outer(self.edge_norms, self.edge_norms) * self.cosines
+
+
+def edge_scaling(node: Node) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
+    """For each edge, its factor, and the norm of what had come back; 1 and None where nothing was multiplied."""
+    if node.scaling is None:
+        return (1.0,) * len(node.edge_norms), (None,) * len(node.edge_norms)
+    factors = node.scaling.factors
+    return factors, tuple(None if f == 1 else norm for f, norm in zip(factors, node.scaling.norms))

@@ -9,16 +9,17 @@ the shortcut and B the branch. This is exact; no path is sampled, and ΣG[k] is 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from .. import autograd
-from ..nn import Module, Parameter, functional as F
+from ..nn import Module, functional as F
 from ..norms import exact_sum, norm, relative
 from ..ops import Op
 from ..tensor import Tensor
+from .behind import Behind
 from .forks import skip_edges
 from .inside import as_input
 from .keeping import keeping
@@ -78,8 +79,9 @@ def path_spectrum(
     """The exact path spectrum of the gradient with respect to the first residual block's input.
 
     Takes any network whose blocks add a shortcut and a branch: identity or projected, pre- or post-activation, ours or
-    yours. A shortcut, projected or not, counts as no branch crossed. x (N, …) and target are what
-    ``loss(model(x), target)`` takes. ``samples`` single paths for every k give Veit's estimate as well.
+    yours. A shortcut, projected or not, counts as no branch crossed. Inside `scaled`, it is the spectrum of the scaled
+    gradient. x (N, …) and target are what ``loss(model(x), target)`` takes. ``samples`` single paths for every k give
+    Veit's estimate as well.
     The model is left exactly as it was; n blocks cost about as much as n/2 backward passes.
     Raises ValueError if the network has no fork.
 
@@ -112,36 +114,15 @@ def path_spectrum(
     )
 
 
-class _Node(NamedTuple):
-    """A tensor of the graph in the form that `skip_edges` takes."""
-
-    op: str
-    parameter: bool
-    consumers: list[int]
-
-
 class Paths:
     """The graph behind a loss with its forks marked, and backward walks that tell skip from branch."""
 
     def __init__(self, loss: Tensor):
         """Find the forks of the graph behind a scalar loss. Raises ValueError if there is none."""
         ops = list(autograd.ops_latest_first([loss.op] if loss.op else [], None))
-        edges: dict[Any, list[tuple[Op, int]]] = {op: [] for op in reversed(ops)}  # source -> (consumer, slot)
-        for op in reversed(ops):
-            for slot, source in enumerate(op.inputs):
-                if source is not None:
-                    edges.setdefault(source, []).append((op, slot))
-        keys = {source: source.serial if isinstance(source, Op) else -1 - i for i, source in enumerate(edges)}
-        sources = {key: source for source, key in keys.items()}
-        nodes = {
-            key: _Node(
-                source.name if isinstance(source, Op) else "",
-                isinstance(source, Parameter),
-                [consumer.serial for consumer, _ in edges[source]],
-            )
-            for key, source in sources.items()
-        }
-        skips = skip_edges(nodes)
+        graph = Behind(ops[::-1])
+        edges, sources = graph.edges, graph.sources
+        skips = skip_edges(graph.nodes)
         if not skips:
             raise ValueError(
                 "path_spectrum: found no fork in this network: no tensor's consumers meet again at an addition. "
@@ -154,6 +135,7 @@ class Paths:
         for block, (key, skip) in enumerate(skips.items()):
             for i, (consumer, slot) in enumerate(edges[sources[key]]):
                 self.route[sources[key], consumer, slot] = block, i != skip
+        self.factors = autograd.edge_factors([loss])
         self.loss: Any = loss.op
         self.seed = np.ones_like(loss.array)
         reach = {self.first}  # only ops between the first fork and the loss matter, and only gradients along them
@@ -214,6 +196,8 @@ class Paths:
                     if more is not None:
                         parts = totals.setdefault(source, {})
                         g = autograd.checked(grads[slot], op, slot)
+                        if (op, slot) in self.factors:
+                            g = autograd.times(g, self.factors[op, slot])
                         parts[k + more] = parts[k + more] + g if k + more in parts else g
             if op in self.forks:
                 on_block()

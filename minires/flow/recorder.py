@@ -3,6 +3,8 @@
 `record` runs a model once and returns the recording; `recording` records whatever runs inside a ``with`` block.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ from ..tensor import Tensor
 from . import naming
 from .inside import as_input
 from .keeping import keeping
-from .node import Source
+from .node import Scaling, Source
 from .recording import Recording
 from .summands import measure_summands, on_cpu
 
@@ -67,7 +69,18 @@ class FlowRecorder(Recorder):
         grads = [edge.grad for edge in used]
         measured = one_blas_thread(measure_summands, grads, total)  # BLAS's threads would get in the kernels' way
         ends = [(edge.consumer.serial if edge.consumer is not None else None, edge.slot) for edge in used]
-        self.recording.add_gradient(what, ends, measured, grads if self._arrays else ())
+        self.recording.add_gradient(what, ends, measured, grads if self._arrays else (), self._scaling(used))
+
+    def _scaling(self, edges: Sequence[Edge]) -> Scaling | None:
+        """What `flow.scaled` multiplied the edges by, and the size of what had come back along them."""
+        if all(edge.came is None for edge in edges):
+            return None
+        came = [edge.grad if edge.came is None else edge.came for edge in edges]
+        measured = one_blas_thread(measure_summands, came, functools.reduce(operator.add, came))
+        others = tuple(norm for norm, _ in measured.others)
+        return Scaling(
+            tuple(edge.factor for edge in edges), measured.norms, others, tuple(came) if self._arrays else ()
+        )
 
 
 def number_of(tensor: Tensor) -> int:

@@ -15,16 +15,22 @@ import numpy as np
 
 from . import export, naming
 from .forks import Fork, find_forks
-from .node import Node, Source
+from .node import Node, Scaling, Source, edge_scaling
 from .summands import Measured
 
 
 class Summand(NamedTuple):
-    """One consumer's share of a tensor's gradient: its norm, and the array itself if the recording keeps arrays."""
+    """One consumer's share of a tensor's gradient: its norm, and the array itself if the recording keeps arrays.
+
+    factor: what `scaled` multiplied it by; came: the norm of what had come back before that, None if nothing was
+    multiplied.
+    """
 
     consumer: str
     norm: float
     grad: Any = None
+    factor: float = 1.0
+    came: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +99,20 @@ class Recording:
         self._call = call
 
     def add_gradient(
-        self, source: Source, ends: Sequence[tuple[int | None, int]], measured: Measured, grads: Sequence[Any] = ()
+        self,
+        source: Source,
+        ends: Sequence[tuple[int | None, int]],
+        measured: Measured,
+        grads: Sequence[Any] = (),
+        scaling: Scaling | None = None,
     ) -> None:
         """Add one tensor's gradient, which is complete. Tensors may come in any order.
 
         ends: for each summand, the number of the op that sent it and which of its inputs the tensor was, in forward
         order; last, None and 0 for a gradient that the walk started with. An op's number is larger than those of its
         inputs. measured: norms and angles of the summands, in the same order; see `measure_summands`. grads: the
-        arrays, if they are to be kept.
+        arrays, if they are to be kept. scaling: if summands have been multiplied on their way, by what, and what they
+        were before; measured and grads are of the products.
         Raises ValueError if the ends are not in forward order.
         """
         after = source.number if source.op else -1
@@ -139,6 +151,7 @@ class Recording:
                 sum_error=measured.error,
                 grads=tuple(grads),
                 pass_=len(self.passes),
+                scaling=scaling,
             )
         )
         if {"_names", "forks"} & vars(self).keys():  # every derived value needs one of these two
@@ -237,6 +250,13 @@ class Recording:
                     f"{node.name}: used {len(node.consumers)} times (a module called again, or a shared weight); its "
                     "gradient is the sum of all uses, and its norm stands with the first"
                 )
+        forks = self.forks if self._nodes else []
+        multiplied = Counter(f"{way} × {factor:g}" for fork in forks for way, factor in fork.scaled_ways())
+        for what, count in multiplied.items():
+            found.append(
+                f"{what} at {count} of {len(forks)} forks (flow.scaled); norms, cosines and shares are of the product, "
+                "which was passed on"
+            )
         if len(self.passes) > 1:
             calls = ", ".join(f"{count} of {call}" for call, count in Counter(self.passes).items())
             rest = "; what grad returned does not" if "grad" in self.passes else ""
@@ -263,7 +283,8 @@ class Recording:
                 len(node.edge_norms) - len(consumers)
             )
             grads = node.grads or (None,) * len(consumers)
-            found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads)]
+            factors, came = edge_scaling(node)
+            found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads, factors, came)]
         return found
 
     def _find(self, tensor: Any) -> list[Node]:

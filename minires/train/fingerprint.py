@@ -21,6 +21,7 @@ from .. import kernels
 from ..data.dataset import Dataset
 from ..nn import Module
 from ..optim import LRScheduler, Optimizer
+from ..state import current
 from ..tensor import Tensor
 from .archive import digest_of, to_json
 
@@ -101,6 +102,7 @@ def of_run(
         ],
         "loss": function(loss),
         "augment": function(augment),
+        "gradients scaled": None if (scaling := current().scaling) is None else scaling.described(),
     }
     return json.loads(to_json(run))
 

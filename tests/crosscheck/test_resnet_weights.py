@@ -5,6 +5,7 @@ import pytest
 
 import minires as mr
 from minires import models
+from minires.nn import functional as F
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is needed only to compare with it")
 torch.set_num_threads(1)
@@ -159,3 +160,32 @@ def test_gradients_of_a_small_resnet_in_training_mode():
         np.testing.assert_allclose(p.grad, expected[name], rtol=1e-7, atol=1e-9 * scale, err_msg=name)
     for name, a in ours.state_dict().items():
         np.testing.assert_allclose(a, theirs.state_dict()[name].numpy(), rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+class Detached(Basic):
+    """Basic, with the gradient of its skip and of its branch multiplied."""
+
+    skip, branch = 0.0, 1.0
+
+    def forward(self, x):
+        s, b = (x.detach() if f == 0 else f * x + (1 - f) * x.detach() for f in (self.skip, self.branch))
+        y = self.bn2(self.conv2(self.bn1(self.conv1(b)).relu()))
+        return (y + (self.downsample(s) if self.downsample else s)).relu()
+
+
+def test_scaled_gradients_of_a_resnet_18_are_those_of_a_detach_in_pytorch():
+    theirs = TorchResNet(Detached, [2, 2, 2, 2], 10).double()
+    theirs.layer2[1].skip, theirs.layer3[0].skip, theirs.layer4[1].branch = 1.0, 0.5, -2.0
+    state = random_state({n: tuple(a.shape) for n, a in theirs.state_dict().items()})
+    theirs.load_state_dict({n: torch.tensor(a) for n, a in state.items()})
+    ours = models.resnet18(num_classes=10).double()
+    ours.load_state_dict(state)
+    x, labels = np.random.default_rng(1).standard_normal((3, 3, 64, 64)), np.arange(3)
+    torch.nn.functional.cross_entropy(theirs(torch.tensor(x)), torch.tensor(labels)).backward()
+    factors = {"*.skip": 0, "layer2.1.skip": 1, "layer3.0.skip": 0.5, "layer4.1.branch": -2}
+    with mr.flow.scaled(ours, factors):
+        F.cross_entropy(ours(mr.tensor(x)), mr.tensor(labels)).backward()
+    expected = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
+    for name, p in ours.named_parameters():
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(p.grad.numpy(), expected[name], rtol=1e-9, atol=1e-10 * scale, err_msg=name)

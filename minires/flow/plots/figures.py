@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .panels import fork_strip, heatmap, profile, strip_axes, training
+from .panels import fork_strip, fork_title, heatmap, profile, strip_axes, training
 from .style import colour_scale, plain
 
 STYLES = ["-", ":", "--", "-."]  # one for each pass of a recording
@@ -31,7 +31,7 @@ def recording(rec: Any) -> Figure:
         figure.text(0.5, 0.5, "nothing to draw: no layer has a weight, and no fork was found", ha="center", size=9)
     if rec.forks:
         fork_strip(*strip_axes(parts[-1]), rec.forks)
-        parts[-1].suptitle("What came back at each fork: skip (blue), branch (orange)", size=10)
+        parts[-1].suptitle(f"{fork_title(rec.forks)}: skip (blue), branch (orange)", size=10)
     return figure
 
 

@@ -30,11 +30,12 @@ def graph(
     """The network as boxes and wires: skips (blue) run above the main line, branches (orange) through their boxes.
 
     graph: what `Recording.graph()` returns, or the same read back from JSON. A wire is as wide as the logarithm of the
-    norm of the gradient that came back along it; dotted where it is 0. ``limits`` are the norms of the thinnest and the
-    thickest wire. ``detail``: "ops" draws each op, "blocks" each block as one box, "auto" the ops where they can be
-    read at the size of the axes. ``scale`` shrinks the drawing, unless it is that small already. Two networks side by
-    side take the same limits, the `graph_limits` of both, and the same detail and scale, the smaller `graph_scale`.
-    ``pass_``: which walk back to draw of a recording that holds several, the first if not given.
+    norm of the gradient that came back along it, or of what `scaled` made of that; dotted where it is 0. ``limits`` are
+    the norms of the thinnest and the thickest wire. ``detail``: "ops" draws each op, "blocks" each block as one box,
+    "auto" the ops where they can be read at the size of the axes. ``scale`` shrinks the drawing, unless it is that
+    small already. Two networks side by side take the same limits, the `graph_limits` of both, and the same detail and
+    scale, the smaller `graph_scale`. ``pass_``: which walk back to draw of a recording that holds several, the first if
+    not given.
     Raises ValueError for anything but such a graph.
     """
     graph, pass_, several = _one_pass(graph, detail, pass_)
@@ -60,7 +61,8 @@ def graph(
     for label, x, y in drawing.rows:
         ax.text(x, y, plain(label), size=text, weight="bold", ha="left", va="center")
     _name_ways(ax, drawing, text)
-    _key(ax, limits, min(scale, 1.0), text)
+    came = "passed on" if any(wire.factor != 1 for wire in drawing.wires) else "that came back"
+    _key(ax, limits, min(scale, 1.0), text, f"line width: ‖gradient‖ {came} along it")
     return ax
 
 
@@ -171,24 +173,30 @@ def _draw_box(ax: Axes, box: Any, text: float) -> None:
 
 
 def _name_ways(ax: Axes, drawing: Drawing, text: float) -> None:
-    """Write "skip" and "branch" with their norms; only at the first fork where there is no room for more."""
+    """Write "skip" and "branch" with their norms; only at the first fork where there is no room for more.
+
+    Where `flow.scaled` multiplied a way, it says what came back and by what, at every fork: "skip 0.3 ×0".
+    """
     style: dict[str, Any] = {"size": text * 0.9, "zorder": 5}
     named: set[str | None] = set()
     for wire in drawing.wires:
-        if wire.label is None or (len(drawing.wires) > 100 and wire.role in named):
+        crowded = len(drawing.wires) > 100 and wire.role in named
+        factor = "" if wire.factor == 1 else f"×{wire.factor:g}"
+        if wire.label is None or (crowded and not factor):
             continue
         named.add(wire.role)
         x, y = wire.label
+        label = factor if crowded else f"{wire.role} {wire.came:.2g} {factor}".rstrip()
         if wire.role == "skip":
-            ax.text(x, y + 0.05, f"skip {wire.norm:.2g}", ha="center", va="bottom", **style)
+            ax.text(x, y + 0.05, label, ha="center", va="bottom", **style)
         else:
-            ax.text(x, y - 0.03, f"branch {wire.norm:.2g}", ha="left", va="top", **style)
+            ax.text(x, y - 0.03, label, ha="left", va="top", **style)
 
 
-def _key(ax: Axes, limits: tuple[float, float], scale: float, text: float) -> None:
+def _key(ax: Axes, limits: tuple[float, float], scale: float, text: float, meaning: str) -> None:
     """Say under the drawing what the widths mean."""
     low, high = limits
-    ax.text(0, -0.25, "line width: ‖gradient‖ that came back along it", size=text, va="center")
+    ax.text(0, -0.25, meaning, size=text, va="center")
     for i, norm in enumerate((low, math.sqrt(low) * math.sqrt(high), high)):
         x = 3.1 + i
         ax.plot([x, x + 0.35], [-0.25, -0.25], color=TOTAL, lw=_width(norm, limits) * scale, solid_capstyle="butt")

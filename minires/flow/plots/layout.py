@@ -28,6 +28,8 @@ class Wire:
     norm: float
     role: str | None
     label: tuple[float, float] | None = None  # where its name goes, if it leaves a fork: above a skip, below a branch
+    factor: float = 1.0  # what `flow.scaled` multiplied the gradient by; norm is that of the product,
+    came: float = 0.0  # and this is that of what had come back
 
 
 @dataclass
@@ -203,7 +205,9 @@ class _Placing:
             label = ((points[-3][0] + b.x) / 2, y) if lane != b.lane else (b.x, b.y + b.height / 2)
         elif e["role"] == "branch":
             label = into, min(b.y, y) - b.height / 2
-        self.drawing.wires.append(Wire(points, _number(e["norm"]), role, label))
+        self.drawing.wires.append(
+            Wire(points, _number(e["norm"]), role, label, e.get("factor", 1.0), _number(e.get("came", e["norm"])))
+        )
 
     def _connect(self, a: Box, row: int, dot: Box, edges, margin) -> None:
         """From the end of one row to the start of a later one, along the right margin and back between the rows."""

@@ -83,6 +83,7 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     """Shares of ‖g‖² that came back through skip and branch, one bar per fork; beneath, the cosine between them.
 
     A share too small to be seen is written into the bar, and a fork through which nothing came, or NaN, has no bar.
+    Where `scaled` multiplied a way, the bar says by what, "×0", and its shares are of what was passed on.
     Several passes stand side by side.
     """
     x = np.arange(1, len(forks) + 1)
@@ -108,8 +109,14 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     bar = strip.figure.colorbar(image, ax=[ax, strip], fraction=0.03, pad=0.02, ticks=[-1, 0, 1])
     bar.ax.set_title("cos", fontsize="small")
     if when:
-        ax.set_title(plain(f"What came back at each fork, {when}"), size=11)
+        ax.set_title(plain(f"{fork_title(forks)}, {when}"), size=11)
     return ax, strip
+
+
+def fork_title(forks: Sequence[Fork]) -> str:
+    """What the bars of the fork strip show."""
+    multiplied = any(fork.scaled_ways() for fork in forks)
+    return f"What {'was passed on' if multiplied else 'came back'} at each fork"
 
 
 def _name_ways(ax: Axes, forks: Sequence[Fork]) -> None:
@@ -118,11 +125,13 @@ def _name_ways(ax: Axes, forks: Sequence[Fork]) -> None:
     if number is None:
         return
     fork, middle = forks[number - 1], max(float(number), 0.4 + 0.03 * len(forks))  # of the bar, or right of the edge
+    factors = dict(fork.scaled_ways())
     for name, share, colour, height in (
         ("branch", fork.share, BRANCH, 1 - fork.share / 2),
         ("skip", fork.skip_share, SKIP, fork.skip_share / 2),
     ):
-        text = f"{name}\n{_small(share)}" if share < SMALL else name
+        said = name + _times(factors.get(name))
+        text = f"{said}\n{_small(share)}" if share < SMALL and factors.get(name) != 0 else said
         box = {"boxstyle": "round", "fc": "white", "ec": colour, "alpha": 0.85}
         inside = min(max(height, 0.09), 0.91)
         ax.text(middle, inside, text, color="black", ha="center", va="center", size=9, bbox=box, zorder=5)
@@ -134,7 +143,7 @@ def _first_bar(forks: Sequence[Fork]) -> int | None:
 
 
 def _write_small_shares(ax: Axes, forks: Sequence[Fork]) -> None:
-    """Write every share below `SMALL` into its bar, at the end where it belongs, in letters that fit its width."""
+    """Write every factor, and every share below `SMALL`, into its bar, where it belongs, in letters that fit."""
     points = 72 * ax.get_window_extent().width / ax.figure.dpi / (len(forks) + 0.2)  # from bar to bar
     paper = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85}
     style: dict[str, Any] = {"color": "black", "size": min(8.0, 0.75 * points), "rotation": 90, "bbox": paper}
@@ -144,9 +153,20 @@ def _write_small_shares(ax: Axes, forks: Sequence[Fork]) -> None:
             why = "no gradient" if fork.skip == fork.branch == 0 else "not finite"
             ax.text(number, 0.5, why, ha="center", va="center", zorder=4, **style)
         elif number != named:  # there the names say it
-            for share, height, va in ((fork.share, 0.985, "top"), (fork.skip_share, 0.015, "bottom")):
-                if share < SMALL:
-                    ax.text(number, height, _small(share), ha="center", va=va, zorder=4, **style)
+            factors = dict(fork.scaled_ways())
+            for way, share, height, va in (
+                ("branch", fork.share, 0.985, "top"),
+                ("skip", fork.skip_share, 0.015, "bottom"),
+            ):
+                small = _small(share) if share < SMALL and factors.get(way) != 0 else ""
+                text = f"{small} {_times(factors.get(way))}".strip()
+                if text:
+                    ax.text(number, height, text, ha="center", va=va, zorder=4, **style)
+
+
+def _times(factor: float | None) -> str:
+    """The factor of a way that `scaled` multiplied, and nothing of another."""
+    return "" if factor is None else f" ×{factor:g}"
 
 
 def _small(share: float) -> str:
