@@ -449,7 +449,11 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
         mask, value = _plain(mask), _plain(value)
         if not isinstance(mask, Tensor) or mask.dtype.kind != "b":
             raise TypeError(f"masked_fill: got a mask {mask!r:.60}, expected a bool tensor, such as x > 0")
-        if not isinstance(value, Tensor | int | float) or Tensor(value).dtype.kind == "c" or np.ndim(value):
+        if (
+            not isinstance(value, Tensor | int | float)
+            or np.result_type(getattr(value, "dtype", value)).kind == "c"
+            or np.ndim(value)
+        ):
             raise TypeError(f"masked_fill: got a value {value!r:.60}, expected a single real number; use where")
         check_broadcast("masked_fill", self, mask)
         if self.dtype.kind == "b" and not isinstance(value, Tensor):

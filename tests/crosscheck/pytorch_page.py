@@ -23,7 +23,7 @@ PAGE = TESTS.parent / "minires" / "PYTORCH.md"
 PYTORCH = "2.13.0"
 REFUSED_CALLS = [
     'F.interpolate(x, scale_factor=2, mode="bilinear")',
-    "logits.norm(3)",
+    'logits.norm("nuc")',
     "criterion(model(x), y).backward(create_graph=True)",
     "optim.SGD(model.parameters(), lr=0.1, differentiable=True)",
     "optim.Adam(model.parameters(), lr=torch.tensor(0.1))",

@@ -13,8 +13,6 @@ UPDATE = "run: python tests/crosscheck/pytorch_page.py"
 IDIOMS = [(section, idiom) for section, idioms in SECTIONS.items() for idiom in idioms]
 KNOWN = {  # errors of others, and why
     "exponential moving average with copy_": "a state_dict holds NumPy arrays, copies",
-    "a bidirectional LSTM with states of zeros": "an argument not taken yet",
-    "features from a forward hook": "mean(axis=...), an argument not taken yet",
     "a state dict compared entry by entry": "a state_dict holds NumPy arrays, copies",
 }
 
