@@ -27,6 +27,10 @@ class Names:
         """To float64."""
         return self.to(np.float64, memory_format=memory_format)
 
+    def short(self, memory_format=None):
+        """To int16."""
+        return self.to(np.int16, memory_format=memory_format)
+
     def int(self, memory_format=None):
         """To int32."""
         return self.to(np.int32, memory_format=memory_format)

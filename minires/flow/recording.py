@@ -15,22 +15,19 @@ import numpy as np
 
 from . import export, naming
 from .forks import Fork, find_forks
-from .node import Node, Scaling, Source, edge_scaling
+from .node import Node, Scaling, Source
 from .summands import Measured
 
 
 class Summand(NamedTuple):
     """One consumer's share of a tensor's gradient: its norm, and the array itself if the recording keeps arrays.
 
-    factor: what `scaled` multiplied it by; came: the norm of what had come back before that, None if nothing was
-    multiplied.
+    Where `scaled` multiplied it, both are of the product; ``scaling`` of the node says what had come back.
     """
 
     consumer: str
     norm: float
     grad: Any = None
-    factor: float = 1.0
-    came: float | None = None
 
 
 @dataclass(frozen=True)
@@ -283,8 +280,7 @@ class Recording:
                 len(node.edge_norms) - len(consumers)
             )
             grads = node.grads or (None,) * len(consumers)
-            factors, came = edge_scaling(node)
-            found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads, factors, came)]
+            found += [Summand(*summand) for summand in zip(consumers, node.edge_norms, grads)]
         return found
 
     def _find(self, tensor: Any) -> list[Node]:

@@ -226,6 +226,8 @@ class _Decisions(autograd.Recorder):
         self.indexes |= op.name == "Index"
         if op.name in ("ReLU", "LeakyReLU", "Abs"):
             self.found.append(inputs[0] > 0)
+        elif op.name == "Hardswish":
+            self.found += [inputs[0] > -3, inputs[0] > 3]
         elif op.name in ("Maximum", "Minimum"):
             self.found.append(np.asarray(inputs[0]) > np.asarray(inputs[1]))
         for name, saved in vars(op).items():  # a mask of Clamp, Where, Amax, …; the place that MaxPool2d or Max took

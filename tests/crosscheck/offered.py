@@ -167,6 +167,7 @@ OPS = {
     "double": [Tensor.double],
     "long": [Tensor.long],
     "half": [Tensor.half],
+    "short": [Tensor.short],
     "int": [Tensor.int],
     "bool": [Tensor.bool],
     "clone": [Tensor.clone, mr.clone],

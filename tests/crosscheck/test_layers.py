@@ -159,7 +159,7 @@ def test_arguments_have_the_names_order_and_defaults_of_pytorch(name):
         found = inspect.signature(cls).parameters.values()
         return [(p.name, p.default) for p in found if p.kind is p.POSITIONAL_OR_KEYWORD]
 
-    theirs = [p for p in positional(getattr(torch.nn, name)) if p[0] not in ("size_average", "reduce")]
+    theirs = positional(getattr(torch.nn, name))
     ours = positional(getattr(nn, name))
     assert ours == theirs[: len(ours)]
 

@@ -51,7 +51,7 @@ def raising(error):
         (raising(ValueError("halve: got a tensor, expected another")), UNCLEAR, "halve"),
         (raising(KeyError("double: a key")), UNCLEAR, "KeyError"),
         (raising(ValueError("operands could not be broadcast together")), UNCLEAR, "operands"),
-        (lambda x: x.no_such_method(), UNCLEAR, "AttributeError"),
+        (lambda x: object().no_such_method(), UNCLEAR, "AttributeError"),
         (lambda: None, NOT_TAKEN, "positional arguments"),
     ],
 )
