@@ -32,6 +32,8 @@ def number(function: str, name: str, x: Any) -> Any:
 
 def whole(function: str, x: Any) -> int:
     """A whole number, which may be in a tensor of shape (). Raises TypeError for anything else."""
+    if type(x) is int:
+        return x
     array = _array(x)
     if isinstance(x, bool) or np.ndim(array) or not np.issubdtype(getattr(array, "dtype", type(array)), np.integer):
         raise TypeError(f"{function}: got {x!r:.60}, expected a whole number")

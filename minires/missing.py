@@ -40,6 +40,7 @@ WAYS = {
     "Tensor.grad_fn": "the op that made a tensor is x.op",
     "Tensor.lerp_": "write x.mul_(1 - weight).add_(end, alpha=weight)",
     "Tensor.new_empty": "use new_zeros, or minires.zeros(shape, dtype=x.dtype)",
+    "Tensor.reshape_as": "use view_as",
     "Tensor.new_tensor": "use minires.tensor(data, dtype=x.dtype, device=x.device)",
     "Tensor.scatter_": "write x[rows, columns] = values under no_grad()",
 }
@@ -55,3 +56,24 @@ def not_offered(owner: str, name: str, instance: Any = None) -> NotOfferedError:
     error = NotOfferedError(f"{owner}.{name}: there is no such name here; {way}")
     error.name, error.obj = name, instance
     return error
+
+
+class Absent:
+    """A name that a class has not. A ``__getattr__`` would make every other name of the class slower to find."""
+
+    def __init__(self, owner: str, name: str):
+        self.owner, self.name = owner, name
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        raise not_offered(self.owner, self.name, instance)
+
+
+class NotInTensor:
+    """What `minires.Tensor` inherits of PyTorch's names: those in `WAYS`, whose error names the way."""
+
+    __slots__ = ()
+
+
+for _owner, _, _name in (path.rpartition(".") for path in WAYS):
+    if _owner == "Tensor":
+        setattr(NotInTensor, _name, Absent(_owner, _name))

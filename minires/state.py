@@ -45,7 +45,7 @@ def _for_good() -> bool:
     return True
 
 
-_state: ContextVar[State] = ContextVar("minires.state", default=State())  # noqa: B039 (a tuple)
+latest: ContextVar[State] = ContextVar("minires.state", default=State())  # noqa: B039 (a tuple); see `current`
 _next: ContextVar[Callable[[], _Use | None]] = ContextVar("minires.next", default=lambda: None)  # now beginning
 _place: ContextVar[None] = ContextVar("minires.place", default=None)  # by its tokens one context knows another
 scope: ContextVar[str] = ContextVar("minires.scope", default="")  # name of the module now running; nn.Module sets it
@@ -53,11 +53,11 @@ scope: ContextVar[str] = ContextVar("minires.scope", default="")  # name of the 
 
 def current() -> State:
     """The settings of the code now running."""
-    now = _state.get()
+    now = latest.get()
     for use in now.uses:
         if use.alive() is None:
             now = _without(now, [use for use in now.uses if use.alive() is None])
-            _state.set(now)
+            latest.set(now)
             break
     return now
 
@@ -98,15 +98,15 @@ def _exit(use: _Use, *error: Any) -> None:
         return
     except RuntimeError:  # it has ended before
         return
-    now = _without(_state.get(), [use])
+    now = _without(latest.get(), [use])
     use.alive = _for_good  # for tasks that began inside the block; nothing can come between this and the next call
-    _state.set(now)
+    latest.set(now)
 
 
 def _exit_by_hand(switch: "switch", *error: Any) -> None:
     """End the switch's latest use that began with a call of ``__enter__``, not with a ``with`` statement."""
     now = current()
-    _state.set(_without(now, [use for use in now.uses if use.switch is switch and use.alive is _for_good][-1:]))
+    latest.set(_without(now, [use for use in now.uses if use.switch is switch and use.alive is _for_good][-1:]))
 
 
 class switch:
@@ -126,7 +126,7 @@ class switch:
         if use is None or use.switch is not self or use.begun or use.alive() is None:
             use = _Use(self)  # called by hand, not by a ``with`` statement
         use.begun = _place.set(None)
-        _state.set(_state_of([*current().uses, use]))
+        latest.set(_state_of([*current().uses, use]))
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isclass(function) or inspect.isasyncgenfunction(function) or not callable(function):
@@ -175,12 +175,12 @@ class set_grad_enabled(switch):
         super().__init__(grad_enabled=bool(mode))
         uses = current().uses
         uses = uses[:-1] if uses and uses[-1].until_the_end else uses
-        _state.set(_state_of([*uses, _Use(self, until_the_end=True)]))
+        latest.set(_state_of([*uses, _Use(self, until_the_end=True)]))
 
     def __enter__(self) -> None:
         super().__enter__()
         now = current()  # what __init__ began ends
-        _state.set(_without(now, [use for use in now.uses if use.switch is self and use.until_the_end]))
+        latest.set(_without(now, [use for use in now.uses if use.switch is self and use.until_the_end]))
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         with self:  # which ends what __init__ began: as a decorator, it is in force only while the function runs

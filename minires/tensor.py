@@ -6,7 +6,7 @@ rearrange), `tensor_in_place` (those that write), and `tensor_names` (other name
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from . import autograd, dtypes, kernels
 from .arguments import check_operand, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
-from .missing import not_offered
+from .missing import NotInTensor
 from .ops import Op, arithmetic, elementwise, shape
 from .ops.op import serials
-from .state import current, scope
+from .state import current, latest, scope
 from .tensor_elementwise import Elementwise
 from .tensor_in_place import InPlace
 from .tensor_names import FORMATS, Names, checked_format
@@ -32,7 +32,8 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     The result's dtype follows the rules in `minires.dtypes`. Raises TypeError if the inputs mix floating-point types or
     devices, or are of a kind that the op does not take, or if the op changes the type.
     """
-    op, now = op_class(), current()
+    op, now = op_class(), latest.get()
+    now = current() if now.uses else now  # a call spared, once for each op
     arrays, op.needs, dtype = _unwrapped(op, inputs, now.grad_enabled)
     data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:
@@ -106,7 +107,7 @@ def _common_dtype(op, inputs, arrays):
     return dtype
 
 
-class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
+class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
     """An array that remembers how it was computed.
 
     array: its values, an array of its device, such as a NumPy or CuPy ndarray: what ops work on. A list becomes
@@ -337,11 +338,6 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
-    if not TYPE_CHECKING:  # a type checker is to know what is missing
-
-        def __getattr__(self, name):
-            raise not_offered("Tensor", name, self)
-
     def __bool__(self) -> bool:
         return bool(self.item())
 
@@ -404,13 +400,16 @@ class Tensor(Elementwise, InPlace, Names, Reductions, Shapes):
 
     # comparisons: no gradient
     def _compare(self, function: str, compare: Callable, other: Any) -> Any:
+        if type(other) in (int, float):
+            return Tensor(compare(self.array, other))
+        other = other if isinstance(other, Tensor) else _plain(other)
         if not isinstance(other, Tensor):
-            other = _plain(other)
-        if isinstance(other, Tensor):
-            if other.array.shape != self.array.shape:
-                check_broadcast(function, self, other)
+            return Tensor(compare(self.array, other)) if isinstance(other, int | float) else NotImplemented
+        try:
             return Tensor(compare(self.array, other.array))
-        return Tensor(compare(self.array, other)) if isinstance(other, int | float) else NotImplemented
+        except ValueError:  # NumPy's, for shapes that do not broadcast
+            check_broadcast(function, self, other)
+            raise
 
     def __eq__(self, other):  # type: ignore[override]
         return self._compare("eq", np.equal, other)

@@ -73,6 +73,7 @@ STACK_METHODS = {"bmm": (mr.ones(2, 3, 2),)}
 PLAIN = {  # methods whose only argument is the tensor
     "abs", "bool", "ceil", "clone", "contiguous", "cpu", "cuda", "detach", "detach_", "dim", "double", "exp",
     "float", "floor", "half", "int", "isfinite", "isinf", "isnan", "item", "log", "log1p", "logical_not", "long",
+    "short",
     "neg", "numel", "numpy", "reciprocal", "relu", "requires_grad_", "retain_grad", "round", "rsqrt", "sigmoid",
     "sign", "sqrt", "square", "t", "tanh", "tolist", "zero_", "backward", "ravel", "register_hook", "receive", "wrap",
 }  # fmt: skip

@@ -167,7 +167,7 @@ def cross_entropy(
     if not 0 <= smoothing <= 1:
         raise ValueError(f"cross_entropy: got label_smoothing={smoothing}; expected a number between 0 and 1")
     reduction = _reduction("cross_entropy", reduction, size_average, reduce)
-    single = np.ndim(input) == 1
+    single = getattr(input, "ndim", 0) == 1
     input, target = _batched("cross_entropy", input, target, weight, probabilities=True)
     classes, given = input.shape[1], target.dtype.kind == "f"
     if given:
@@ -200,7 +200,7 @@ def nll_loss(
 ) -> Tensor:
     """−input[target]: input (N, K, …) or (K) log-probabilities, target (N, …) class indices. As `cross_entropy`."""
     reduction = _reduction("nll_loss", reduction, size_average, reduce)
-    single = np.ndim(input) == 1
+    single = getattr(input, "ndim", 0) == 1
     input, target = _batched("nll_loss", input, target, weight)
     q, weights, normaliser = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
     chosen = apply(elementwise.Where, Tensor(q != 0), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
@@ -257,7 +257,7 @@ def _reduced(losses: Tensor, reduction: str, normaliser: Any) -> Tensor:
         return losses
     if reduction == "sum":
         return losses.sum()
-    total = losses.sum(dtype=np.float32) if losses.dtype == np.float16 else losses.sum()
+    total = losses.sum(dtype=np.float32) if losses.dtype.char == "e" else losses.sum()
     if normaliser is None:
         mean = total + math.nan
     elif not kernels.device_of(losses.array).is_cpu and hasattr(normaliser, "dtype"):
@@ -331,7 +331,8 @@ def _one_hot_targets(
     ignore_index = whole(function, ignore_index)
     kept = indices != ignore_index
     # In a CUDA graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
-    if not kernels.device_of(indices).capturing and ((indices < 0) | (indices >= classes))[kept].any():
+    readable = not kernels.device_of(indices).capturing
+    if readable and ((indices < 0) | (indices >= classes))[kept].any():
         wrong = indices[kept & ((indices < 0) | (indices >= classes))].reshape(-1)[0]
         raise ValueError(
             f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
@@ -339,7 +340,7 @@ def _one_hot_targets(
         )
     weights = kept if weight is None else kept * wide(weight.array)[np.where(kept, indices, 0)]
     total = weights.sum()
-    if not kernels.device_of(indices).capturing and total == 0 and not kept.any():
+    if readable and total == 0 and not kept.any():
         total = None
     return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights, total
 
