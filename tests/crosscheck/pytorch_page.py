@@ -120,6 +120,7 @@ def public(place: Any) -> list[str]:
         for name in sorted(names or dir(place), key=lambda name: (name.lower(), name))
         if not name.startswith("_")
         and (name != "Tensor" or place.__name__ in ("minires", "torch"))
+        and hasattr(place, name)  # not only to say that it is missing
         and not inspect.ismodule(getattr(place, name))
         and getattr(getattr(place, name), "__module__", "minires").split(".")[0] in ("minires", "builtins", "numpy")
     ]
