@@ -78,6 +78,7 @@ def test_a_network_whose_gradient_starts_at_zero_is_said_to(tmp_path, flow):
     assert figures(tmp_path / "step-0") == ALWAYS - {"profile"}
 
 
+@pytest.mark.slow
 def test_cut_and_scaled_gradients(tmp_path, flow):
     options = ["--cut", "layer1.*.skip", "--scale", "layer3.0.branch=-0.5"]
     code, _, err = flow(*SMALL, "--epochs", 1, *options, "--out", tmp_path)

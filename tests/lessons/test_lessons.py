@@ -12,6 +12,7 @@ from minires.commands.lessons import FOLDER, index, read_lessons
 from minires.kernels.devices import why_no_gpu
 
 LESSONS = read_lessons()
+FAST = 0, 1, 3, 4, 9  # those whose quick versions run in the short suite, too
 
 
 def each_lesson(test):
@@ -49,7 +50,13 @@ def claims_of(lesson, printed, quick):
     return count
 
 
-@each_lesson
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        pytest.param(lesson, marks=[] if lesson.number in FAST else pytest.mark.slow, id=lesson.path.stem)
+        for lesson in LESSONS
+    ],
+)
 def test_the_quick_version_keeps_its_claims(lesson, tmp_path):
     run(lesson, tmp_path, "--quick")
 

@@ -23,12 +23,14 @@ def test_few_paths_are_short():
     assert found["off the binomial"].max() == 0
 
 
+@pytest.mark.slow
 def test_every_branch_multiplies_a_path_s_gradient_by_the_same_small_factor():
     """Veit et al. 2016, section 5 and figure 6: it falls exponentially with the length of the path."""
     found = over_seeds(paths.branch_cost, samples=8)  # 40 paths of each length in all
     assert (found["factor"] < 0.7).all() and (found["R²"] > 0.98).all()
 
 
+@pytest.mark.slow
 def test_the_effective_length_follows_from_the_ratios_at_the_forks_and_is_short():
     """Veit et al. 2016, section 5: the paths that carry gradient are relatively shallow."""
     found = over_seeds(paths.effective_length)
@@ -51,6 +53,7 @@ def test_batch_norm_makes_the_gradient_of_plain_networks_explode():
     assert ((0.9 < found["without"]) & (found["without"] < 1.1)).all()
 
 
+@pytest.mark.slow
 def test_without_batch_norm_the_gradient_of_plain_networks_is_log_normal():
     """Hanin & Nica 2018 (arXiv 1812.05994): ln‖Jᵀu‖² ~ N(−β/2, β), β = 5L/n; L = 56, n = 64, 80 networks a seed."""
     found = over_seeds(initialisation.log_normal_gradient, networks=80)  # in all as many as `benchmarks science` a seed
