@@ -4,6 +4,7 @@ The experiments are in `minires.experiments`; ``python -m benchmarks science`` p
 """
 
 import numpy as np
+import pytest
 
 from minires.experiments import initialisation, paths, shattering
 from minires.experiments.seeds import over_seeds
