@@ -5,7 +5,7 @@
 Names follow PyTorch wherever it has an equivalent.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy import bool_, float16, float32, float64, inf, int8, int16, int32, int64, nan, pi, uint8
 
@@ -41,7 +41,6 @@ from .creation import (
     zeros_like,
 )
 from .einsum import einsum
-from .export import export_onnx
 from .functions import (
     abs,
     add,
@@ -135,6 +134,9 @@ from .threads import get_num_threads, set_num_threads
 half, float, double = float16, float32, float64  # PyTorch's names of dtypes …
 short, int, long, bool = int16, int32, int64, bool_
 contiguous_format, preserve_format, channels_last, channels_last_3d = FORMATS  # … and of layouts in memory
+if TYPE_CHECKING:
+    from .export import export_onnx
+
 __version__ = "0.3.0"
 warn_of_other_package()
 
@@ -284,7 +286,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Say what to do about PyTorch's functions that are only methods here, or not here."""
+    """Import what few need when it is asked for; say what to do about PyTorch's names that are not here."""
+    if name == "export_onnx":
+        from .export import export_onnx
+
+        return export_onnx
     if not name.startswith("_") and callable(getattr(Tensor, name, None)):
         raise NotOfferedError(f"minires.{name}: there is no such function; it is a method of a tensor: x.{name}(…)")
     raise not_offered("minires", name)
