@@ -238,7 +238,7 @@ def common_constant(node: Node, a: Any, b: Any) -> Any:
     raise ValueError(
         f"export_onnx: {node.where}: a constant of shape {np.shape(a)} is another one for {RUNS[1]} samples of other "
         "values; it was computed from the input, or from the size of the batch, where no graph was built: under "
-        "no_grad(), by detach(), by a comparison (as in relu6, prelu and hardswish), or at random"
+        "no_grad(), by detach(), by a comparison (as in relu6 and prelu), or at random"
     )
 
 

@@ -130,6 +130,8 @@ OPS = {
     "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, (3, 2)), (), (2, 7, 8)),
     "relu": (lambda x: x.relu(), (), (9,)),
     "leaky_relu": (lambda x: F.leaky_relu(x, 0.2), (), (9,)),
+    "hardswish": (lambda x: F.hardswish(3 * x), (), (9,)),
+    "sign, floor and ceil": (lambda x: x.sign() + x.floor() * 3 + x.ceil() * 7, (), (9,)),
     "sigmoid": (lambda x: x.sigmoid(), (), (9,)),
     "tanh": (lambda x: x.tanh(), (), (9,)),
     "elu": (lambda x: F.elu(x, 0.7), (), (9,)),
