@@ -13,6 +13,7 @@ IN_HALF = {
     "layer_norm": lambda x: F.layer_norm(x, (200,)),
     "group_norm": lambda x: F.group_norm(x, 2),
     "instance_norm": lambda x: F.instance_norm(x),
+    "relu": lambda x: x.relu(),
     "mean": lambda x: x.mean(),
     "mean along an axis": lambda x: x.mean((0, 2)),
     "var": lambda x: x.var(0),

@@ -23,7 +23,7 @@ BUFFER = 512  # elements in NumPy's own buffer, where rows are short
 MANY = 50_000  # elements that an array must have for the smaller buffer to be faster
 PARALLEL_SIZE = 700_000  # elements; below this a second thread costs more than it saves
 
-BITS = {4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
+BITS = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
 
 
 def relu(x):
