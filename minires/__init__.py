@@ -5,6 +5,7 @@
 Names follow PyTorch wherever it has an equivalent.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from numpy import bool_, float16, float32, float64, inf, int8, int16, int32, int64, nan, pi, uint8
@@ -122,7 +123,6 @@ from .functions import (
 from .installed import warn_of_other_package
 from .kernels import exact
 from .missing import NotOfferedError, not_offered
-from .nn.weights import load_weights, save_weights
 from .ops import Op
 from .random import manual_seed
 from .recompute import checkpoint
@@ -134,9 +134,11 @@ from .threads import get_num_threads, set_num_threads
 half, float, double = float16, float32, float64  # PyTorch's names of dtypes …
 short, int, long, bool = int16, int32, int64, bool_
 contiguous_format, preserve_format, channels_last, channels_last_3d = FORMATS  # … and of layouts in memory
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what few need is imported when it is asked for, see `__getattr__`
     from .export import export_onnx
+    from .nn.weights import load_weights, save_weights
 
+LATER = {"export_onnx": ".export", "load_weights": ".nn.weights", "save_weights": ".nn.weights"}
 __version__ = "0.3.0"
 warn_of_other_package()
 
@@ -287,10 +289,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what few need when it is asked for; say what to do about PyTorch's names that are not here."""
-    if name == "export_onnx":
-        from .export import export_onnx
-
-        return export_onnx
+    if name in LATER:
+        return getattr(import_module(LATER[name], __name__), name)
     if not name.startswith("_") and callable(getattr(Tensor, name, None)):
         raise NotOfferedError(f"minires.{name}: there is no such function; it is a method of a tensor: x.{name}(…)")
     raise not_offered("minires", name)

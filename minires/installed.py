@@ -4,9 +4,9 @@ That one, a reservoir simulator, has the same import name. Installed into the sa
 ``__init__.py``, or stands beside it, and which of the two ``import minires`` finds depends on the folder and the order.
 """
 
+import os
 import sys
 import warnings
-from importlib import metadata
 
 CURE = "`python -m pip uninstall minires minires-lab`, then `python -m pip install -e .` in this library's checkout"
 
@@ -21,6 +21,10 @@ def other_package() -> str | None:
             "this library's own __init__.py is gone: the package `minires` of the public index, a reservoir simulator, "
             f"is or was installed over it. Remove both and install again: {CURE}"
         )
+    if not _has_metadata():
+        return None
+    from importlib import metadata  # only now: it is slow to import
+
     try:
         other = metadata.distribution("minires")
     except metadata.PackageNotFoundError:
@@ -33,6 +37,14 @@ def other_package() -> str | None:
         f'"{summary}" Which of the two a program gets depends on the folder it starts in. Keep them '
         f"in separate environments: {CURE}"
     )
+
+
+def _has_metadata() -> bool:
+    """Whether a folder on the path holds the metadata of a distribution called minires."""
+    folders = (folder or os.curdir for folder in sys.path)
+    readable = (folder for folder in folders if os.path.isdir(folder) and os.access(folder, os.R_OK))
+    names = (name.lower() for folder in readable for name in os.listdir(folder))
+    return any(name.startswith("minires-") and name.endswith((".dist-info", ".egg-info")) for name in names)
 
 
 def version() -> str:

@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tqdm import tqdm
-
 from minires.data import checksums
+from minires.progress import tqdm
 
 CHUNK = 1 << 18  # bytes between two updates of the progress bar
 RANGE_NOT_SATISFIABLE = 416

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import autograd, kernels, random
 from ..blas import one_blas_thread
 from ..nn import Module
 from ..norms import norm, relative, scaled
+from ..progress import tqdm
 from ..tensor import Tensor
 from .chain import Chain, Function, chain_of
 from .keeping import keeping

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import autograd
 from ..nn import Module, functional as F
 from ..norms import norm
+from ..progress import tqdm
 from ..tensor import Tensor
 from .keeping import keeping
 from .measure import measure, pairs_of

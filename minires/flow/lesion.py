@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import autograd
 from ..models import PadShortcut
 from ..nn import Module, functional as F
 from ..ops.activation import ReLU
+from ..progress import tqdm
 from ..tensor import Tensor
 from .export import short
 from .inside import check_all_ran, find_blocks, first_of, passages

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .. import autograd
 from ..nn import Module, functional as F
 from ..norms import exact_sum, norm, relative
 from ..ops import Op
+from ..progress import tqdm
 from ..tensor import Tensor
 from .behind import Behind
 from .forks import skip_edges

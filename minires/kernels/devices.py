@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import cuda_on_cpu
-from ..cuda_on_cpu.array import CudaOnCpuArray
 from .launch import check_size
 from .load import Loader, Source, instance, read as packaged
 
@@ -130,6 +128,9 @@ def to_device(array: Any, name: str) -> Any:
 
 def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int = 4) -> Device:
     """The device for learning and testing; ``read`` gives a kernel file's text. Raises RuntimeError without g++."""
+    from .. import cuda_on_cpu
+    from ..cuda_on_cpu.array import CudaOnCpuArray
+
     if not cuda_on_cpu.available():
         raise RuntimeError(f"device cuda-on-cpu: {cuda_on_cpu.why_not()}")
     return Device(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from ..autograd import no_grad
 from ..blocks import contextmanager
@@ -23,6 +22,7 @@ from ..files import remove_abandoned, writable_folder
 from ..nn import Module, functional as F
 from ..nn.examples import accuracy, fit_to
 from ..optim import LRScheduler, Optimizer
+from ..progress import tqdm
 from ..tensor import Tensor
 from . import fingerprint
 from .checkpoint import START_ANEW, WEIGHTS_ALONE, Checkpoint, CheckpointError

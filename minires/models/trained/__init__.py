@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ... import random
-from ...nn.weights import load_weights
 from ..resnet import ResNet, resnet_cifar
 
 FOLDER = Path(__file__).parent
@@ -61,6 +60,8 @@ def trained(name: str) -> ResNet:
     """
     if name not in NETWORKS:
         raise ValueError(f"trained: got {name!r}; expected one of {', '.join(NETWORKS)}")
+    from ...nn.weights import load_weights  # only now: `import minires` is to stay quick
+
     before = random.get_state()
     model = build(NETWORKS[name])
     random.set_state(before)
