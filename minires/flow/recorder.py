@@ -12,9 +12,8 @@ import numpy as np
 
 from .. import autograd
 from ..autograd import Edge, Recorder
-from ..blas import one_blas_thread
 from ..nn import Module, Parameter, functional as F
-from ..norms import mean_and_std, zeros
+from ..norms import moments
 from ..ops import Op
 from ..tensor import Tensor
 from . import naming
@@ -44,9 +43,7 @@ class FlowRecorder(Recorder):
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
-        values = on_cpu(output)
-        mean, std = one_blas_thread(mean_and_std, values)
-        self.recording.add_statistics(op.serial, mean, std, zeros(values))
+        self.recording.add_statistics(op.serial, *moments(on_cpu(output)))
         if op.name == "Add":
             for array, need in zip(inputs, op.needs):
                 if not need and getattr(array, "shape", None) == output.shape:
@@ -67,7 +64,7 @@ class FlowRecorder(Recorder):
             role = "" if name else naming.role(used[0], parameter)
             what = Source(number_of(source), "", tuple(source.shape), "", name, role, parameter)
         grads = [edge.grad for edge in used]
-        measured = one_blas_thread(measure_summands, grads, total)  # BLAS's threads would get in the kernels' way
+        measured = measure_summands(grads, total)
         ends = [(edge.consumer.serial if edge.consumer is not None else None, edge.slot) for edge in used]
         self.recording.add_gradient(what, ends, measured, grads if self._arrays else (), self._scaling(used))
 
@@ -76,7 +73,7 @@ class FlowRecorder(Recorder):
         if all(edge.came is None for edge in edges):
             return None
         came = [edge.grad if edge.came is None else edge.came for edge in edges]
-        measured = one_blas_thread(measure_summands, came, functools.reduce(operator.add, came))
+        measured = measure_summands(came, functools.reduce(operator.add, came))
         others = tuple(norm for norm, _ in measured.others)
         return Scaling(
             tuple(edge.factor for edge in edges), measured.norms, others, tuple(came) if self._arrays else ()

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import autograd
 from ..nn import Module
-from ..norms import mean_and_std
+from ..norms import moments
 from ..ops import Op
 from ..ops.batchnorm import BatchNorm, BatchNormEval
 from ..ops.conv import Conv2d
@@ -94,4 +94,4 @@ class _Listener(autograd.Recorder):
 
 
 def _std(array: Any) -> float:
-    return mean_and_std(on_cpu(array).astype(np.float64))[1]
+    return moments(on_cpu(array).astype(np.float64)).std

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ...blas import one_blas_thread
-from ...norms import mean_and_std, relative, zeros
+from ...norms import moments, relative
 from ..summands import Measured, measure_summands
 
 
@@ -52,7 +51,7 @@ def kept(tensor: torch.Tensor) -> Any:
 def measure(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Callable[[], Measured]:
     """What `measure_summands` says of the gradients and the total that they were added up to, to be had later."""
     if in_memory(total):
-        measured = one_blas_thread(measure_summands, [as_array(g) for g in grads], as_array(total))
+        measured = measure_summands([as_array(g) for g in grads], as_array(total))
         return lambda: measured
     return on_device(grads, total).get
 
@@ -60,8 +59,7 @@ def measure(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Callable[[], 
 def statistics(values: torch.Tensor) -> Callable[[], tuple[float, float, float]]:
     """Mean, standard deviation and fraction of zeros, to be had later."""
     if in_memory(values):
-        array = as_array(values)
-        found = *one_blas_thread(mean_and_std, array), zeros(array)
+        found = moments(as_array(values))
         return lambda: found
     values = real(values).double()
     count = max(values.numel(), 1)
