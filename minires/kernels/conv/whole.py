@@ -52,8 +52,8 @@ class Whole:
         return [one_blas_thread(work, [None])]
 
     def weights(self, w):
-        """(B, A, kh, kw) -> (H′·W′·B, H·W·A): at (h′, w′, b, h, w, a), the weight b, a of tap (h, w) − s·(h′, w′) + p."""
-        rows, channels, kh, kw = w.shape
+        """(B, A, kh, kw) -> (H′·W′·B, H·W·A): at (h′, w′, b, h, w, a), weight b, a of tap (h, w) − s·(h′, w′) + p."""
+        rows, channels, _, kw = w.shape
         by_tap = np.ascontiguousarray(w.transpose(2, 3, 0, 1))  # (kh, kw, B, A)
         tap, line = rows * channels, kw * rows * channels
         (sh, sw), (top, left) = self.stride, self.padding
