@@ -16,12 +16,12 @@ from ..nn import Module, Parameter, functional as F
 from ..norms import moments
 from ..ops import Op
 from ..tensor import Tensor
-from . import naming
+from . import naming, on_device
 from .inside import as_input
 from .keeping import keeping
 from .node import Scaling, Source
 from .recording import Recording
-from .summands import measure_summands, on_cpu
+from .summands import Measured, measure_summands
 
 WITHOUT_GRADIENT = (
     "one summand carries no gradient (was it detached, or made under no_grad? Or is it an input without "
@@ -39,11 +39,13 @@ class FlowRecorder(Recorder):
         self.recording = Recording(number_of)
         self._known = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
         self._arrays = arrays
+        self._unread = on_device.Unread()
         self._leaves: list[Any] = []  # kept alive, so that no later tensor gets the id of one
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
-        self.recording.add_statistics(op.serial, *moments(on_cpu(output)))
+        known = moments(output) if type(output) is np.ndarray else on_device.moments(self._unread, output)
+        self.recording.add_statistics(op.serial, known)
         if op.name == "Add":
             for array, need in zip(inputs, op.needs):
                 if not need and getattr(array, "shape", None) == output.shape:
@@ -64,20 +66,29 @@ class FlowRecorder(Recorder):
             role = "" if name else naming.role(used[0], parameter)
             what = Source(number_of(source), "", tuple(source.shape), "", name, role, parameter)
         grads = [edge.grad for edge in used]
-        measured = measure_summands(grads, total)
+        measured = self._measure(grads, total)
         ends = [(edge.consumer.serial if edge.consumer is not None else None, edge.slot) for edge in used]
         self.recording.add_gradient(what, ends, measured, grads if self._arrays else (), self._scaling(used))
 
-    def _scaling(self, edges: Sequence[Edge]) -> Scaling | None:
+    def _scaling(self, edges: Sequence[Edge]) -> Callable[[], Scaling] | None:
         """What `flow.scaled` multiplied the edges by, and the size of what had come back along them."""
         if all(edge.came is None for edge in edges):
             return None
         came = [edge.grad if edge.came is None else edge.came for edge in edges]
-        measured = measure_summands(came, functools.reduce(operator.add, came))
-        others = tuple(norm for norm, _ in measured.others)
-        return Scaling(
-            tuple(edge.factor for edge in edges), measured.norms, others, tuple(came) if self._arrays else ()
-        )
+        measured = self._measure(came, functools.reduce(operator.add, came))
+        factors, kept = tuple(edge.factor for edge in edges), tuple(came) if self._arrays else ()
+
+        def scaling() -> Scaling:
+            known = measured() if callable(measured) else measured
+            return Scaling(factors, known.norms, tuple(norm for norm, _ in known.others), kept)
+
+        return scaling
+
+    def _measure(self, summands: Sequence[Any], total: Any) -> Measured | Callable[[], Measured]:
+        """What `measure_summands` says: on a device, to be read later."""
+        if type(total) is np.ndarray:
+            return measure_summands(summands, total)
+        return on_device.measure_summands(self._unread, summands, total)
 
 
 def number_of(tensor: Tensor) -> int:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from . import export, naming
 from .forks import Fork, find_forks
 from .node import Node, Scaling, Source
 from .summands import Measured
+
+T = TypeVar("T")
+Later: TypeAlias = T | Callable[[], T]  # a value, or a function that returns it
 
 
 class Summand(NamedTuple):
@@ -83,7 +86,7 @@ class Recording:
         self.passes: list[str] = []
         self._identify = identify
         self._told: list[_Told] = []  # in the order they came
-        self._statistics: dict[int, tuple[float, float, float]] = {}  # number -> (mean, std, fraction of zeros)
+        self._statistics: dict[int, Later[tuple[float, float, float]]] = {}  # number -> (mean, std, fraction of zeros)
         self._notes: list[tuple[str, int | None, str]] = []  # (text, number of the op it is about, label of that op)
         self._call: str | None = None  # the walk that has begun, until its first gradient arrives
 
@@ -96,9 +99,9 @@ class Recording:
         self,
         source: Source,
         ends: Sequence[tuple[int | None, int]],
-        measured: Measured,
+        measured: Later[Measured],
         grads: Sequence[Any] = (),
-        scaling: Scaling | None = None,
+        scaling: Later[Scaling | None] = None,
     ) -> None:
         """Add one tensor's gradient, which is complete. Tensors may come in any order.
 
@@ -106,7 +109,8 @@ class Recording:
         order; last, None and 0 for a gradient that the walk started with. An op's number is larger than those of its
         inputs. measured: norms and angles of the summands, in the same order; see `measure_summands`. grads: the
         arrays, if they are to be kept. scaling: if summands have been multiplied on their way, by what, and what they
-        were before; measured and grads are of the products.
+        were before; measured and grads are of the products. What is still on its way from a device may be given as a
+        function that returns it, here and in `add_statistics`: it is called when somebody asks.
         Raises ValueError if the ends are not in forward order.
         """
         if not _are_in_forward_order(source, ends):
@@ -122,9 +126,9 @@ class Recording:
             for derived in ("_known", "nodes", "by_key", "forks", "layers", "_names"):
                 vars(self).pop(derived, None)
 
-    def add_statistics(self, number: int, mean: float, std: float, zeros: float) -> None:
+    def add_statistics(self, number: int, moments: Later[tuple[float, float, float]]) -> None:
         """Add what is known of an op's output: mean and standard deviation, and the fraction that is exactly 0."""
-        self._statistics[number] = mean, std, zeros
+        self._statistics[number] = moments
 
     def add_note(self, text: str, number: int | None = None, label: str = "") -> None:
         """Add a note; on request, about the op of that number: its name comes first, or the label if it has none."""
@@ -179,12 +183,15 @@ class Recording:
                 continue
             weight, name = weights.get(node.key), self._names[node.key]
             again = "".join(name.base.partition("#")[1:])
+            mean, std, zeros = _now(self._statistics.get(self._known.numbers[node.key], unknown))
             found.append(
                 Layer(
                     (node.scope or node.op) + again + name.suffix,
                     node.op,
                     node.shape,
-                    *self._statistics.get(self._known.numbers[node.key], unknown),
+                    mean,
+                    std,
+                    zeros,
                     output_gradient=node.norm,
                     weight_gradient=weight.norm if weight else None,
                     weight_shape=weight.shape if weight else (),
@@ -301,9 +308,9 @@ class _Told(NamedTuple):
     pass_: int
     source: Source
     ends: Sequence[tuple[int | None, int]]
-    measured: Measured
+    measured: Later[Measured]
     grads: Sequence[Any]
-    scaling: Scaling | None
+    scaling: Later[Scaling | None]
 
 
 class _Known(NamedTuple):
@@ -336,7 +343,7 @@ def _number(told: Sequence[_Told]) -> _Known:
             if not source.name:
                 roles[key] = source.role
         numbers[key] = source.number
-        by_ops = [(number, slot) for number, slot in ends if number is not None]
+        by_ops, measured = [(number, slot) for number, slot in ends if number is not None], _now(measured)
         nodes.append(
             Node(
                 key=key,
@@ -354,10 +361,15 @@ def _number(told: Sequence[_Told]) -> _Known:
                 sum_error=measured.error,
                 grads=tuple(grads),
                 pass_=pass_,
-                scaling=scaling,
+                scaling=_now(scaling),
             )
         )
     return _Known(nodes, numbers, roles)
+
+
+def _now(value: Any) -> Any:
+    """A value that may still be on its way."""
+    return value() if callable(value) else value
 
 
 def _are_in_forward_order(source: Source, ends: Sequence[tuple[int | None, int]]) -> bool:

@@ -99,7 +99,8 @@ def _products(*blocks: np.ndarray) -> list[float]:
     *summands, total = blocks
     gram = [float(a.dot(b)) if j <= i else 0.0 for i, a in enumerate(summands) for j, b in enumerate(summands)]
     whole = square_sum(total)
-    return [*gram, whole, _rest_of_two(*summands, total, whole) if len(summands) == 2 else _rest(summands, total)]
+    two = len(summands) == 2
+    return [*gram, whole, _rest_of_two(summands[0], summands[1], total, whole) if two else _rest(summands, total)]
 
 
 def _rest_of_two(a: np.ndarray, b: np.ndarray, total: np.ndarray, whole: float) -> float:
@@ -172,9 +173,7 @@ class _Part:
 
     def cosine(self, other: "_Part") -> float:
         """The cosine of the angle to another; 0 if one of the two is 0, NaN if one is not finite."""
-        if not (math.isfinite(self.size) and math.isfinite(other.size)):
-            return math.nan
-        return _cosine(float(self.array @ other.array) / self.size / other.size) if self.size and other.size else 0.0
+        return _ratio(float(self.array @ other.array), self.size, other.size)
 
 
 def _sum(parts: Iterable[_Part]) -> _Part:
@@ -184,6 +183,29 @@ def _sum(parts: Iterable[_Part]) -> _Part:
         return parts[0]
     scale = max(part.scale for part in parts)
     return _Part(exact_sum(part.array * (part.scale / scale) for part in parts), scale)
+
+
+def from_products(scale: float, whole: float, products: Sequence[float], error: float, count: int) -> Measured:
+    """`Measured` from sums of products in float64, of arrays that were divided by ``scale``.
+
+    whole: ‖total‖². products: of each two of the ``count`` summands, row by row; then, if there are several, for each
+    ‖rest‖² and ⟨summand, rest⟩, where the rest is the sum of all others. error: ‖total − Σ summands‖².
+    """
+    gram = np.array(products[: count**2]).reshape(count, count)
+    sizes = np.sqrt(gram.diagonal())
+    cosines = np.array([[_ratio(gram[i, j], sizes[i], sizes[j]) for j in range(count)] for i in range(count)])
+    others = list(NO_OTHERS) * count
+    for i, (square, product) in enumerate(zip(products[count**2 :: 2], products[count**2 + 1 :: 2])):
+        others[i] = math.sqrt(square) * scale, _ratio(product, float(sizes[i]), math.sqrt(square))
+    norms, size = tuple(float(s) * scale for s in sizes), math.sqrt(whole)
+    return Measured(norms, cosines, tuple(others), size * scale, relative(math.sqrt(error), size))
+
+
+def _ratio(product: float, a: float, b: float) -> float:
+    """A cosine, from the product and the two sizes; 0 if one of these is 0, NaN if one is not finite."""
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.nan
+    return _cosine(float(product) / a / b) if a and b else 0.0
 
 
 def _cosine(value: float) -> float:
