@@ -10,6 +10,13 @@ from collections import Counter, defaultdict
 import torch
 
 
+def flat(tensor):
+    """All entries in one row, without a copy in either memory format."""
+    if tensor.dim() == 4 and not tensor.is_contiguous():
+        tensor = tensor.permute(0, 2, 3, 1)
+    return tensor.reshape(-1)
+
+
 class Hooks:
     """``with Hooks(model) as hooks: loss = …; hooks.watch(loss); loss.backward()``, then ``hooks.numbers()``."""
 
@@ -36,8 +43,10 @@ class Hooks:
     @torch.no_grad()
     def forward(self, module, inputs, output):
         """Mean, standard deviation, zeros."""
-        variance, mean = torch.var_mean(output, dim=None, correction=0)
-        self.statistics.append((mean, variance, torch.count_nonzero(output)))
+        values = flat(output)
+        mean = values.mean()
+        variance = values @ values / values.numel() - mean * mean
+        self.statistics.append((mean, variance, torch.count_nonzero(values == 0)))
 
     def watch(self, loss):
         """Put a hook on every node behind the loss."""
@@ -57,21 +66,22 @@ class Hooks:
 
     @torch.no_grad()
     def sent(self, grads, to, uses):
-        """What a node has sent back: the norm on each edge; those that meet others wait for them."""
+        """What a node has sent back: the square of the norm on each edge; those that meet others wait for them."""
         for grad, after in zip(grads, to):
             if grad is None or after is None:
                 continue
             if uses[after] > 1:
                 self.arrived[after].append(grad)
             else:
-                self.edges.append(torch.linalg.vector_norm(grad))
+                grad = flat(grad)
+                self.edges.append(grad @ grad)
 
     @torch.no_grad()
     def total(self, node, total):
         """What has come back to a node along two edges: their inner products, and the error of the sum."""
-        a, b = (grad.reshape(-1) for grad in self.arrived.pop(node))
-        total = total.reshape(-1)
-        rest = total.double() - a.double() - b.double()
+        a, b, total = map(flat, (*self.arrived.pop(node), total))
+        virtual = total - a  # Knuth's two-sum: a float32 is enough for what the sum has rounded off
+        rest = (a - (total - virtual)) + (b - virtual)
         self.forks.append((a @ a, a @ b, b @ b, total @ total, rest @ rest))
 
     def numbers(self):
