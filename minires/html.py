@@ -69,10 +69,8 @@ def _row(cells: Sequence[str], sides: Sequence[str], tag: str = "td") -> str:
 
 def fold(summary: str, inside: Iterable[str], open: bool = False) -> str:
     """A line that unfolds into what is inside it."""
-    return (
-        f"<details{' open' if open else ''}><summary>{escape(summary)}</summary>"
-        f'<div style="padding-left:1.4em">{"".join(inside)}</div></details>'
-    )
+    start = '<details open="">' if open else "<details>"
+    return f'{start}<summary>{escape(summary)}</summary><div style="padding-left:1em">{"".join(inside)}</div></details>'
 
 
 def profile(

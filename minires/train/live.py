@@ -48,16 +48,17 @@ class Live:
             self._next = time.monotonic() + EVERY
 
     def _draw(self) -> None:
+        line = sparklines(self._history, shutil.get_terminal_size().columns)
         if not self._notebook:
-            self._line.set_description_str(sparklines(self._history, shutil.get_terminal_size().columns))
+            self._line.set_description_str(line)
             return
-        from IPython.display import HTML, display
+        from IPython.display import display
 
-        drawing = HTML(block(self._history.curves(self._steps, self._epochs)))
+        drawing = {"text/html": block(self._history.curves(self._steps, self._epochs)), "text/plain": line}
         if self._shown is None:
-            self._shown = display(drawing, display_id=True)
+            self._shown = display(drawing, raw=True, display_id=True)
         else:
-            self._shown.update(drawing)
+            self._shown.update(drawing, raw=True)
 
 
 def sparklines(history: History, columns: int) -> str:
