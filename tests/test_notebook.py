@@ -199,7 +199,7 @@ def outputs(tmp_path_factory):
         "PYTHONPATH": str(ROOT),
         "MINIRES_LESSON_OUTPUT": str(tmp_path_factory.mktemp("figures")),
     }
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute(env=environment)
+    nbclient.NotebookClient(notebook, timeout=240, startup_timeout=240, kernel_name="python3").execute(env=environment)
     return {
         name: [(out.output_type, out.get("data", out.get("text"))) for out in cell.outputs]
         for name, cell in zip(CELLS, notebook.cells)
