@@ -293,7 +293,7 @@ class Recording:
         export.to_csv(path, self.nodes)
 
     def __repr__(self) -> str:
-        if not self._nodes:
+        if not self._told:
             return "Recording(nothing yet)"
         parts = [f"{len(self.forks)} forks, {len(self.weight_layers)} weight layers"]
         parts += [f"{len(self.passes)} passes"] if len(self.passes) > 1 else []
@@ -301,7 +301,7 @@ class Recording:
         return f"Recording({', '.join(parts)})"
 
     def _repr_html_(self) -> str | None:
-        return export.notebook(repr(self), self.forks, self.weight_layers, self.notes) if self._nodes else None
+        return export.notebook(repr(self), self.forks, self.weight_layers, self.notes) if self._told else None
 
     def table(self) -> Text:
         """Forks, weight layers and notes as text."""

@@ -43,9 +43,11 @@ class Live:
     def update(self, history: History) -> None:
         """Draw, unless it is too soon."""
         self._history = history
-        if time.monotonic() >= self._next:
+        start = time.monotonic()
+        if start >= self._next:
             self._draw()
-            self._next = time.monotonic() + EVERY
+            end = time.monotonic()
+            self._next = end + max(EVERY, 50 * (end - start))  # a fiftieth of the time at most, in long runs
 
     def _draw(self) -> None:
         line = sparklines(self._history, shutil.get_terminal_size().columns)
