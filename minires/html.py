@@ -39,7 +39,7 @@ def line(text: str, pale: bool = False) -> str:
 
 def text(lines: str) -> str:
     """Several lines of text, in columns."""
-    return f'<pre style="margin:.4em 0">{escape(lines)}</pre>'
+    return f'<pre style="margin:.4em 0;font-family:monospace">{escape(lines)}</pre>'
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], whole: str, words: int = 1, most: int = 12) -> str:

@@ -230,7 +230,8 @@ class TestNotebook:
         assert "counting:   0%" in text and "arn" not in text and "ipywidgets" not in text
 
     def test_training_is_drawn_while_it_runs_in_one_place(self, outputs):
-        ((_, shown),) = (out for out in outputs["fit"] if out[0] == "display_data")
+        (kind, shown), *bar = outputs["fit"]
+        assert kind == "display_data" and {kind for kind, _ in bar} == {"stream"}
         assert shown["text/html"].count("<svg") == 2 and shown["text/html"].count("<circle") == 8 + 2
         assert "accuracy" in shown["text/plain"]
 

@@ -32,6 +32,8 @@ class Live:
         self._history = History()
 
     def __enter__(self) -> Self:
+        if self._notebook:
+            self._draw()  # at once, so that the bar comes below it
         return self
 
     def __exit__(self, *error: Any) -> None:
