@@ -32,15 +32,28 @@ WITHOUT_GRADIENT = (
 class FlowRecorder(Recorder):
     """Fills ``recording`` with every tensor that a gradient reached, and with statistics of every op's output.
 
-    model: gives parameters their names. arrays: whether to keep the gradient arrays of all edges.
+    model: gives parameters their names, and so do networks that run. arrays: whether to keep all edges' gradients.
     """
 
     def __init__(self, model: Module | None = None, arrays: bool = False):
         self.recording = Recording(number_of)
-        self._known = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
+        self._known: dict[int, str] = {}
+        self._networks: dict[Module, None] = {}  # kept alive, for the same reason as the leaves
+        if model is not None:
+            self._learn_names(model)
         self._arrays = arrays
         self._unread = on_device.Unread()
         self._leaves: list[Any] = []  # kept alive, so that no later tensor gets the id of one
+
+    def network(self, module: Module) -> None:
+        """Learn a network's names for its parameters; those of a layer that runs alone say less than their roles."""
+        if any(module.children()):
+            self._learn_names(module)
+
+    def _learn_names(self, module: Module) -> None:
+        if module not in self._networks:
+            self._networks[module] = None
+            self._known = {id(p): name for name, p in module.named_parameters()} | self._known
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
@@ -102,7 +115,9 @@ def _position(edge: Edge) -> tuple[float, int]:
 
 
 class recording(autograd.switch):
-    """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
+    """Record forward and backward inside the ``with`` block.
+
+    Parameters have the names that the networks which run there give them. Give the model if only pieces of it run.
 
     ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
     """

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..html import Text
 from . import export, naming
 from .forks import Fork, find_forks
 from .node import Node, Scaling, Source
@@ -291,7 +292,18 @@ class Recording:
         """Write one row for every edge: source, consumer, slot, role, gradient norm."""
         export.to_csv(path, self.nodes)
 
-    def table(self) -> str:
+    def __repr__(self) -> str:
+        if not self._told:
+            return "Recording(nothing yet)"
+        parts = [f"{len(self.forks)} forks, {len(self.weight_layers)} weight layers"]
+        parts += [f"{len(self.passes)} passes"] if len(self.passes) > 1 else []
+        parts += [] if self.loss is None else [f"loss {self.loss:.4g}"]
+        return f"Recording({', '.join(parts)})"
+
+    def _repr_html_(self) -> str | None:
+        return export.notebook(repr(self), self.forks, self.weight_layers, self.notes) if self._told else None
+
+    def table(self) -> Text:
         """Forks, weight layers and notes as text."""
         return export.table(self.forks, self.weight_layers, self.notes)
 
