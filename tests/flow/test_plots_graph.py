@@ -223,9 +223,15 @@ def test_wider_wires_for_larger_gradients_on_a_scale_that_can_be_shared():
     assert widths[0] - widths[1] == pytest.approx(widths[1] - widths[2])
 
 
+def place(figure, ax, text):
+    """Where the drawing writes this, in inches: (left, bottom, width, height)."""
+    box = next(each for each in ax.texts if each.get_text() == text).get_window_extent()
+    return np.array(box.bounds) / figure.dpi
+
+
 def test_two_networks_can_be_drawn_alike_in_size():
     graphs = {name: graph_of(name) for name in ("ResNet-8", "plain")}
-    _, axes = plt.subplots(2, 1, figsize=(9, 8))
+    figure, axes = plt.subplots(2, 1, figsize=(9, 8))
     scales = [plots.graph_scale(ax, graph, "ops") for ax, graph in zip(axes, graphs.values())]
     assert scales[0] < scales[1]
     for ax, graph in zip(axes, graphs.values()):
@@ -234,12 +240,9 @@ def test_two_networks_can_be_drawn_alike_in_size():
     assert sizes[0] == sizes[1]
     inches = [ax.get_window_extent().height / (ax.get_ylim()[1] - ax.get_ylim()[0]) for ax in axes]
     assert inches[0] == pytest.approx(inches[1], rel=0.01)
-
-
-def place(figure, ax, text):
-    """Where the drawing writes this, in inches: (left, bottom, width, height)."""
-    box = next(each for each in ax.texts if each.get_text() == text).get_window_extent()
-    return np.array(box.bounds) / figure.dpi
+    axes[1].set_position((0.1, 0.1, 0.8, 0.2))  # as a layout engine may
+    figure.canvas.draw()
+    assert place(figure, axes[1], "input")[0] == pytest.approx(0.9, abs=0.02)  # still at the left edge
 
 
 @pytest.mark.parametrize("depth", [8, 20, 56])
