@@ -144,7 +144,8 @@ def jacobian(results: Mapping[str, Sequence[Any]], product: bool) -> str:
         elif product:
             said[name] = number(values[-1])
         else:
-            said[name] = f"from {number(values.min())} to {number(values.max())}"
+            low, high = number(values.min()), number(values.max())
+            said[name] = low if low == high else f"from {low} to {high}"
     return f"{'After all blocks the' if product else 'The'} largest singular value is {_each(said)}."
 
 
@@ -154,8 +155,9 @@ def lesion(results: Mapping[str, Any]) -> str:
     for name, result in results.items():
         middle, worst = (100 * float(value) for value in (np.median(result.drop), result.drop.max()))
         near = ", guessing even when whole" if result.intact_accuracy < 1.5 / result.classes else ""
-        said[name] = f"{_points(middle)} and {_points(worst)}{near}"
-    return f"The median and the costliest block cost, in points of accuracy: {_each(said)}."
+        cost = "nothing, nor does any other" if worst <= 0 else f"{_points(middle)}, and the costliest {_points(worst)}"
+        said[name] = cost + near
+    return f"The median block costs, in points of accuracy, {_each(said)}."
 
 
 def landscape(results: Mapping[str, Any]) -> str:
@@ -165,9 +167,11 @@ def landscape(results: Mapping[str, Any]) -> str:
         here = result.loss[tuple(length // 2 for length in result.loss.shape)]
         highest = np.max(result.loss)  # NaN if any is
         far = number(highest) if math.isfinite(highest) else "more than float32 holds"
-        said[name] = f"from {number(here)} to {far}"
+        flat = here > 0 and highest / here < ALIKE
+        said[name] = f"stays near {number(here)}" if flat else f"rises from {number(here)} to {far}"
     span = max(float(np.max(result.steps)) for result in results.values())
-    return f"Within {number(span)} filter norm{'' if span == 1 else 's'} of the network the loss rises {_each(said)}."
+    norms = "one filter norm" if span == 1 else f"{number(span)} filter norms"
+    return f"Within {norms} of the network the loss {_each(said)}."
 
 
 def training(ends: Mapping[str, float], window: int) -> str:
@@ -200,15 +204,17 @@ def _change(norms: Sequence[float]) -> str:
         return "is not finite"
     if zeros:
         return f"is exactly 0 (▼) at {'all' if zeros == len(values) else f'{zeros} of'} {len(values)}"
-    ratio = values[0] / values[-1]
-    if 1 / ALIKE < ratio < ALIKE:
-        return "keeps its size"
-    return f"grows {fold(ratio)}-fold" if ratio > 1 else f"shrinks {fold(1 / ratio)}-fold"
+    ratio, spread = values[0] / values[-1], values.max() / values.min()
+    factor = max(ratio, 1 / ratio)
+    way = "keeps its size" if factor < ALIKE else f"{'grows' if ratio > 1 else 'shrinks'} {fold(factor)}-fold"
+    return way if spread < 10 * factor else f"{way} but spans a factor of {fold(spread)}"
 
 
 def _each(said: Mapping[str, str]) -> str:
     """Every network's part of a sentence, with its name."""
-    same = next((verb for verb in ("grows ", "shrinks ") if all(text.startswith(verb) for text in said.values())), "")
+    same = next(
+        (verb for verb in ("grows ", "shrinks ", "rises ") if all(text.startswith(verb) for text in said.values())), ""
+    )
     parts = [f"{text.removeprefix(same)} ({name})" if name else text.removeprefix(same) for name, text in said.items()]
     parts[0] = same + parts[0]
     if len(parts) < 3:
@@ -225,4 +231,4 @@ def _percent(share: float) -> str:
 
 
 def _points(value: float) -> str:
-    return "not known" if math.isnan(value) else "none" if value <= 0 else f"{value:.1f}"
+    return "not known" if math.isnan(value) else "nothing" if value <= 0 else f"{value:.1f}"
