@@ -16,9 +16,9 @@ from .style import plain
 STYLES = ["-", ":", "--", "-."]  # one for each pass of a recording
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
     """A figure that a notebook shows once, as the value of a cell, and not a second time because it is open."""
-    figure = plt.figure(figsize=(width, height), layout="constrained")
+    figure = plt.figure(figsize=(width, height), layout=layout)
     if "inline" in plt.get_backend():
         plt.close(figure)
     return figure

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +13,7 @@ from matplotlib.path import Path
 
 from . import sentences
 from .axes import say, start_panel
+from .figures import new_figure
 from .layout import Drawing, Wire, layout, norms
 from .style import BRANCH, SKIP, TOTAL, nonempty, plain
 
@@ -73,7 +73,7 @@ def graphs(graphs: Mapping[str, Mapping[str, Any]], when: str = "", *, width: fl
     sizes = [_size(drawing) for drawing in drawings.values()]
     across = max(width for width, _ in sizes) + 2 * MARGIN
     high = sum(height + HEADING for _, height in sizes)
-    figure, limits, top = plt.figure(figsize=(across, high)), graph_limits(list(chosen.values())), high
+    figure, limits, top = new_figure(across, high, layout=None), graph_limits(list(chosen.values())), high
     for (name, drawing), (_, height) in zip(drawings.items(), sizes):
         top -= height + HEADING
         place = MARGIN / across, top / high, 1 - 2 * MARGIN / across, height / high
