@@ -153,7 +153,7 @@ ax.hlines(0.1, 0, counts[-1], color="#999999", ls=":", lw=1.2)
 ax.set(xlim=(-0.2, 1.45 * counts[-1]), ylim=(0, 1.03), xticks=list(counts), ylabel="test accuracy")
 ax.set_xlabel("residual blocks deleted at once")
 ax.set_title("Deleting blocks at random; the band spans the seeds", size=11)
-plots.style.label_ends(ax, counts[-1] + 0.12, ends, ha="left")
+plots.style.label_ends(ax, ends)
 show(figure, "15-responses")
 
 kept = {name: float(curves[:, -1].mean()) for name, curves in robust.items()}
