@@ -141,9 +141,9 @@ mean = {name: float(np.mean(found)) for name, found in final.items()}
 figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
 plots.variance(axes[0], variance, "at initialisation", theory={label: theory for _, label, theory in settings.values()})
 for x, (name, found) in enumerate(final.items()):
-    axes[1].bar(x, mean[name], width=0.6, color="#009E73" if name in KEEP_BN else "#0072B2", alpha=0.4)
+    axes[1].bar(x, mean[name], width=0.6, color="#008661" if name in KEEP_BN else "#007BC0", alpha=0.4)
     axes[1].plot([x] * len(found), found, "o", color="#222222", ms=6)
-axes[1].axhline(GUESSING, color="#999999", ls=":", lw=1.5)
+axes[1].axhline(GUESSING, color="#757575", ls=":", lw=1.5)
 axes[1].text(len(final) - 0.45, 1.04 * GUESSING, "guessing", ha="right", va="bottom", color="#666666")
 axes[1].set_xticks(range(len(final)), [name.replace(", ", "\n") for name in final])
 axes[1].set(yscale="log", ylim=(min(map(min, final.values())) / 2, 5), ylabel="training loss at the end (last 20 steps)")

@@ -25,11 +25,12 @@ def say(ax: Axes, sentence: str, loc: Any = "center") -> None:
     words = plain(sentence).split(" ")
     label.set_text(" ".join(words))
     whole = label.get_window_extent().width
-    width = 1.1 * whole / math.ceil(whole / extent.width)  # lines of equal length, not one word on the last
+    most = 1.15 * extent.width  # layout engines mostly make axes wider than they are now
+    width = min(1.1 * whole / math.ceil(1.05 * whole / most), most)  # lines of one length, not a word on the last
     lines = words[:1]
     for word in words[1:]:
         label.set_text(f"{lines[-1]} {word}")
-        if label.get_window_extent().width <= min(width, extent.width):
+        if label.get_window_extent().width <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

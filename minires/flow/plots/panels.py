@@ -109,8 +109,17 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     ax.set_ylabel("share of ‖g‖²")
     ax.set_xticks([])
     ax.set_xlim(0.4, len(forks) + 0.6)
-    cosines = np.array([[fork.cosine for fork in forks]])
+    known = np.array([fork.skip > 0 and fork.branch > 0 and math.isfinite(fork.cosine) for fork in forks])
+    cosines = np.ma.masked_where(~known[None], [[fork.cosine for fork in forks]])
     image = strip.pcolormesh(np.arange(len(forks) + 1) + 0.5, [0, 1], cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+    strip.set_facecolor("#DDDDDD")  # of forks where one way returned nothing
+    if not known.any():
+        why = (
+            "not defined: one way returned 0"
+            if any(fork.skip > 0 or fork.branch > 0 for fork in forks)
+            else "not defined"
+        )
+        strip.text((len(forks) + 1) / 2, 0.5, why, color="black", size=9, ha="center", va="center")
     strip.set_yticks([0.5], ["cosine"])
     strip.set_xlim(ax.get_xlim())
     within = [[fork.pass_ for fork in forks[: i + 1]].count(fork.pass_) for i, fork in enumerate(forks)]

@@ -51,9 +51,12 @@ def forks(forks: Sequence[Any]) -> str:
     silent = sum(fork.skip == fork.branch == 0 for fork in forks)
     if not shares:
         return "No gradient came back at any fork." if silent == len(forks) else "The gradient is not finite."
+    nothing = f"; at {silent} of {len(forks)} forks nothing came back" if silent else ""
+    if max(shares) == 0 or min(shares) == 1:
+        way, other = ("skip", "branch") if max(shares) == 0 else ("branch", "skip")
+        return f"All of the gradient came back along the {way}, none along the {other}{nothing}."
     share = f"{_percent(float(np.median(shares)))} of ‖skip‖² + ‖branch‖²"
     among = f" at the median fork, from {_percent(min(shares))} to {_percent(max(shares))}" if len(forks) > 1 else ""
-    nothing = f"; at {silent} of {len(forks)} forks nothing came back" if silent else ""
     return f"The branch returned {share}{among}{nothing}."
 
 
@@ -103,23 +106,32 @@ def variance(results: Mapping[str, Any], gradient: bool = False) -> str:
 
 def shattering(curves: Mapping[str, np.ndarray]) -> str:
     """How far along the line the gradient still resembles itself: {name: mean autocorrelation, (lags,)}."""
-    said = {}
+    said, constant = {}, [name for name, curve in curves.items() if np.isnan(curve).all()]
     for name, curve in curves.items():
         below = np.flatnonzero(curve < FOLLOWED)
-        steps = _count(int(below[0]), "grid point") if below.size else f"more than {len(curve) - 1} grid points"
-        said[name] = "an unknown number, being constant" if np.isnan(curve).all() else steps
-    return f"The gradient's autocorrelation falls below ½ after {_each(said)}."
+        if name not in constant:
+            said[name] = (
+                _count(int(below[0]), "grid point") if below.size else f"more than {len(curve) - 1} grid points"
+            )
+    return _unless_constant("The gradient's autocorrelation falls below ½ after", said, constant)
 
 
 def input_gradient(results: Mapping[str, Any]) -> str:
     """How often the gradient crosses its mean along the line."""
-    said = {}
+    said, constant = {}, [name for name, result in results.items() if not np.ptp(result.gradient)]
     for name, result in results.items():
         above = result.gradient > result.gradient.mean()
-        crossings = int((above[1:] != above[:-1]).sum())
-        said[name] = _count(crossings, "time") if np.ptp(result.gradient) else "never, being constant"
+        if name not in constant:
+            said[name] = _count(int((above[1:] != above[:-1]).sum()), "time")
     points = max(len(result.points) for result in results.values())
-    return f"Over {points} points the gradient crosses its mean {_each(said)}."
+    return _unless_constant(f"Over {points} points the gradient crosses its mean", said, constant)
+
+
+def _unless_constant(start: str, said: Mapping[str, str], constant: Sequence[str]) -> str:
+    without = "constant along the line" + (f" ({', '.join(constant)})" if any(constant) else "")
+    if not said:
+        return f"The gradient is {without}."
+    return f"{start} {_each(said)}{f'; it is {without}' if constant else ''}."
 
 
 def jacobian(results: Mapping[str, Sequence[Any]], product: bool) -> str:
@@ -128,7 +140,7 @@ def jacobian(results: Mapping[str, Sequence[Any]], product: bool) -> str:
     for name, jacobians in results.items():
         values = np.array([jacobian.values[0] for jacobian in jacobians])
         if np.abs(values - 1).max(initial=0) < 1e-3:
-            said[name] = "1, as the identity's"
+            said[name] = "1, the identity's"
         elif product:
             said[name] = number(values[-1])
         else:
@@ -187,7 +199,7 @@ def _change(norms: Sequence[float]) -> str:
     if not values.size or not np.isfinite(values).all():
         return "is not finite"
     if zeros:
-        return f"is exactly 0 at {'all' if zeros == len(values) else f'{zeros} of'} {len(values)}"
+        return f"is exactly 0 (▼) at {'all' if zeros == len(values) else f'{zeros} of'} {len(values)}"
     ratio = values[0] / values[-1]
     if 1 / ALIKE < ratio < ALIKE:
         return "keeps its size"
@@ -196,7 +208,9 @@ def _change(norms: Sequence[float]) -> str:
 
 def _each(said: Mapping[str, str]) -> str:
     """Every network's part of a sentence, with its name."""
-    parts = [f"{text} ({name})" if name else text for name, text in said.items()]
+    same = next((verb for verb in ("grows ", "shrinks ") if all(text.startswith(verb) for text in said.values())), "")
+    parts = [f"{text.removeprefix(same)} ({name})" if name else text.removeprefix(same) for name, text in said.items()]
+    parts[0] = same + parts[0]
     if len(parts) < 3:
         return " and ".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
@@ -207,7 +221,7 @@ def _count(count: int, what: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share == 0 or share >= 0.005 else f"{100 * share:.0e} %"
+    return f"{share:.0%}" if share == 0 or share >= 0.005 else f"{100 * share:.0e}%"
 
 
 def _points(value: float) -> str:
