@@ -150,7 +150,7 @@ for name, look in plots.style.looks(robust).items():
     ax.plot(counts, curves.mean(0), **look, ms=5)
     ends.append((curves[:, -1].mean(), name, look["color"]))
 ax.hlines(0.1, 0, counts[-1], color="#757575", ls=":", lw=1.2)
-ax.set(xlim=(-0.2, 1.45 * counts[-1]), ylim=(0, 1.03), xticks=list(counts), ylabel="test accuracy")
+ax.set(xlim=(-0.2, counts[-1] + 0.2), ylim=(0, 1.03), xticks=list(counts), ylabel="test accuracy")
 ax.set_xlabel("residual blocks deleted at once")
 ax.set_title("Deleting blocks at random; the band spans the seeds", size=11)
 plots.style.label_ends(ax, ends)

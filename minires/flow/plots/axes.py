@@ -18,14 +18,15 @@ SPAN = 10.0  # a logarithmic axis shows at least this factor: on less, rounding 
 def say(ax: Axes, sentence: str, loc: Any = "center") -> None:
     """Write one sentence, the takeaway, under the panel's title, broken into lines that fit.
 
-    It is the label of an axis on top, which titles and layout engines keep clear of.
+    It is the label of an axis on top, which titles and layout engines keep clear of. Call it after `label_ends`.
     """
     top, extent = _top(ax), ax.get_window_extent()
-    label = top.set_xlabel("", size=8.5, loc=loc, color=rcParams["text.color"])
+    label = top.set_xlabel("", size=8.5, loc=loc, labelpad=6, color=rcParams["text.color"])
     words = plain(sentence).split(" ")
     label.set_text(" ".join(words))
     whole = label.get_window_extent().width
-    most = 1.15 * extent.width  # layout engines mostly make axes wider than they are now
+    engine = ax.figure.get_layout_engine() is not None
+    most = (1.12 if engine else 1.0) * extent.width  # engines mostly make axes wider than they are now
     width = min(1.1 * whole / math.ceil(1.05 * whole / most), most)  # lines of one length, not a word on the last
     lines = words[:1]
     for word in words[1:]:
@@ -68,23 +69,24 @@ def shade_stages(ax: Axes, layers: Sequence[str]) -> None:
         _top(ax).set_xticks([(a + b + 1) / 2 for a, b in named], [plain(stages[a]) for a, _ in named])
 
 
-def start_panel(ax: Axes, names: Sequence[str], what: str, when: str, sentence: str = "") -> None:
-    """Set the title and the takeaway under it, and shade the stages if there are several."""
+def start_panel(ax: Axes, names: Sequence[str], what: str, when: str) -> None:
+    """Set the title, and shade the stages if there are several."""
     if len({name.split(".")[0] for name in names}) > 1:
         shade_stages(ax, names)
     ax.set_title(plain(f"{what}, {when}" if when else what), size=11)
-    if sentence:
-        say(ax, sentence)
 
 
-def finish_panel(ax: Axes, xlabel: str, first: int, last: int, ends: list[tuple[float, str, str]]) -> Axes:
-    """Set limits and ticks of x from ``first`` to ``last``, and write the labels ``ends`` beside the axes."""
+def finish_panel(
+    ax: Axes, xlabel: str, first: int, last: int, ends: list[tuple[float, str, str]], sentence: str
+) -> Axes:
+    """Set limits and ticks of x from ``first`` to ``last``; write ``ends`` beside the axes, and the takeaway."""
     ax.set_xlim(first - 0.5, last + 0.5)
     length = last - first + 1
     step = 1 if length <= 13 else 5 if length <= 31 else 10
     ax.set_xticks(sorted({first, *range(-(-first // step) * step, last + 1, step)}))
-    label_ends(ax, ends)
     ax.set_xlabel(xlabel)
+    label_ends(ax, ends)
+    say(ax, sentence)
     return ax
 
 

@@ -19,7 +19,7 @@ from .style import BRANCH, SKIP, TOTAL, nonempty, plain
 
 COLOUR = {"skip": SKIP, "branch": BRANCH, None: TOTAL}
 WIDTHS = 0.8, 5.5  # of the thinnest and the thickest wire, in points
-READABLE = 0.85  # below this scale, single ops are too small to read
+READABLE = 0.8  # below this scale, single ops are too small to read
 TALL = 7.5  # above this height in inches, `graphs` draws blocks
 MARGIN, HEADING = 0.15, 0.6  # of `graphs`, in inches: beside the drawings, and above each for title and takeaway
 
@@ -52,7 +52,8 @@ def graph(
     drawing = _fit(graph, detail, size)
     width, height = _size(drawing)
     largest = min(size[0] / width, size[1] / height)
-    start_panel(ax, [], "Gradient along the graph", when, sentences.graph(_wired(graph)))
+    start_panel(ax, [], "Gradient along the graph", when)
+    say(ax, sentences.graph(_wired(graph)))
     return _paint(ax, drawing, size, min(largest, scale or largest), limits or graph_limits([graph]))
 
 
@@ -64,9 +65,9 @@ def graphs(graphs: Mapping[str, Mapping[str, Any]], when: str = "", *, width: fl
     """
     nonempty("graphs", graphs)
     chosen = {name: _one_pass(graph, "auto", None)[0] for name, graph in graphs.items()}
-    drawings = {name: _within(graph, "ops", width) for name, graph in chosen.items()}
-    if max(_size(drawing)[1] for drawing in drawings.values()) > TALL:
-        drawings = {name: _within(graph, "blocks", width) for name, graph in chosen.items()}
+    lowest = max(_size(layout(graph, "ops", 36))[1] for graph in chosen.values())
+    detail = "ops" if lowest <= TALL else "blocks"
+    drawings = {name: _within(graph, detail, width) for name, graph in chosen.items()}
     sizes = [_size(drawing) for drawing in drawings.values()]
     across = max(width for width, _ in sizes) + 2 * MARGIN
     high = sum(height + HEADING for _, height in sizes)
@@ -110,7 +111,7 @@ def _paint(ax: Axes, drawing: Drawing, size: Sequence[float], scale: float, limi
         ax.text(x, y, plain(label), size=text, weight="bold", ha="left", va="center")
     _name_ways(ax, drawing, text)
     came = "passed on" if any(wire.factor != 1 for wire in drawing.wires) else "that came back"
-    _key(ax, limits, min(scale, 1.0), text, f"line width: ‖gradient‖ {came}, the way the arrows point")
+    _key(ax, limits, min(scale, 1.0), text, f"width: ‖gradient‖ {came}, as arrows point")
     return ax
 
 
@@ -158,7 +159,7 @@ def _check(graph: Mapping[str, Any], detail: str) -> None:
 
 def _size(drawing: Drawing) -> tuple[float, float]:
     """Width and height of the drawing with the key beneath it, in inches."""
-    return max(drawing.width, 7.2), drawing.height + 0.4
+    return max(drawing.width, 6.0), drawing.height + 0.4
 
 
 def _fit(graph: Mapping[str, Any], detail: str, size: Sequence[float]) -> Drawing:
@@ -252,6 +253,6 @@ def _key(ax: Axes, limits: tuple[float, float], scale: float, text: float, meani
     low, high = limits
     ax.text(0, -0.25, meaning, size=text, va="center")
     for i, norm in enumerate((low, math.sqrt(low) * math.sqrt(high), high)):
-        x = 4.2 + i
+        x = 3.1 + i
         ax.plot([x, x + 0.35], [-0.25, -0.25], color=TOTAL, lw=_width(norm, limits) * scale, solid_capstyle="butt")
         ax.text(x + 0.42, -0.25, f"{norm:.1g}", size=text, va="center")

@@ -23,7 +23,7 @@ def jacobian(ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = ""
         raise ValueError("plots.jacobian: got no Jacobians; pass {'residual': flow.jacobians(model, x)}")
     count = max(len(jacobian.values) for jacobians in results.values() for jacobian in jacobians)
     what = "∏J, the Jacobian of blocks 1 … i" if product else "J, the Jacobian of block i alone"
-    start_panel(ax, [], what, when, sentences.jacobian(results, product))
+    start_panel(ax, [], what, when)
     ax.hlines(1, 0.5, longest + 0.5, color=TOTAL, ls=":", lw=1.6)
     ends = [(1.0, "1 (identity)", rcParams["text.color"])]
     for network, look in looks(results).items():
@@ -37,4 +37,5 @@ def jacobian(ax: Axes, results: Mapping[str, Sequence[Jacobian]], when: str = ""
     log_scale(ax)
     index = str(count).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
     ax.set_ylabel(f"singular values σ₁ (markers) … σ{index}" if count > 1 else "largest singular value σ₁")
-    return finish_panel(ax, "block i, from input to output", 1, longest, ends)
+    sentence = sentences.jacobian(results, product)
+    return finish_panel(ax, "block i, from input to output", 1, longest, ends, sentence)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from ..landscape import Landscape
 from . import sentences
-from .axes import log_scale, start_panel
+from .axes import log_scale, say, start_panel
 from .style import NETWORK, label_ends, looks, nonempty
 
 
@@ -18,7 +18,7 @@ def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axe
     """
     for result in nonempty("landscape", results):
         _check_dimensions("landscape", result, 1)
-    start_panel(ax, [], "Loss along a random direction", when, sentences.landscape(results))
+    start_panel(ax, [], "Loss along a random direction", when)
     ends = []
     for network, look in looks(results).items():
         result = results[network]
@@ -31,6 +31,7 @@ def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axe
     ax.margins(x=0.02)
     ax.set_xticks(np.linspace(left, right, 5))
     label_ends(ax, ends)
+    say(ax, sentences.landscape(results))
     ax.set_xlabel("step, in norms of the filters")
     return ax
 
@@ -55,7 +56,8 @@ def landscape_2d(
     ax.plot(0, 0, "+", color=NETWORK["plain"], ms=11, mew=2)
     ax.set_aspect("equal")
     what = f"{network}, loss" if network else "Loss over two random directions"
-    start_panel(ax, [], what, when, sentences.landscape({network: result}))
+    start_panel(ax, [], what, when)
+    say(ax, sentences.landscape({network: result}))
     ticks = np.linspace(result.steps[0], result.steps[-1], 5)
     ax.set_xticks(ticks)
     ax.set_yticks(ticks)

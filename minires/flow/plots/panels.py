@@ -44,7 +44,8 @@ def profile(
         positive = np.where(values > 0, values, np.nan)
         marker = MARKER.get(network, "^")
         ax.plot(x[along], positive[along], style, color=colour, marker=marker, ms=3.5, mfc=face, lw=1.4)
-        ax.plot(x[~along], positive[~along], "*", color=colour, ms=9, mfc=face)
+        if apart:
+            ax.plot(x[~along], positive[~along], "*", color=colour, ms=9, mfc=face)
         mark_zeros(ax, x, values, colour)
         said[label] = values[along]
         ends.append((next((value for value in values[along][::-1] if not math.isnan(value)), math.nan), label, colour))

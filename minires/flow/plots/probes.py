@@ -18,7 +18,7 @@ from ..responses import Responses
 from ..shattering import Shattering
 from ..variance import VarianceProfile
 from . import sentences
-from .axes import finish_panel, log_scale, mark_zeros, nothing, start_panel
+from .axes import finish_panel, log_scale, mark_zeros, nothing, say, start_panel
 from .style import TOTAL, label_ends, looks, nonempty
 
 
@@ -28,7 +28,7 @@ def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
     The figure of Veit et al. 2016 (arXiv 1605.06431, fig. 3), with accuracy in place of error.
     """
     longest = max((result.names for result in nonempty("lesion", results)), key=len)
-    start_panel(ax, longest, "One block deleted", when, sentences.lesion(results))
+    start_panel(ax, longest, "One block deleted", when)
     width, ends = (0.5, len(longest) + 0.5), []
     for network, look in looks(results).items():
         result, colour = results[network], look["color"]
@@ -44,7 +44,9 @@ def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel("accuracy")
-    return finish_panel(ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends)
+    return finish_panel(
+        ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends, sentences.lesion(results)
+    )
 
 
 def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ranked: bool = False) -> Axes:
@@ -54,7 +56,7 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
     """
     longest = max((result.names for result in nonempty("responses", results)), key=len)
     what = "Layer responses" + (", ranked" if ranked else "")
-    start_panel(ax, [] if ranked else longest, what, when, sentences.responses(results))
+    start_panel(ax, [] if ranked else longest, what, when)
     ends = []
     for network, look in looks(results).items():
         std = results[network].ranked if ranked else results[network].std
@@ -62,7 +64,8 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
         ends.append((std[-1], network, look["color"]))
     ax.set_ylim(0, 1.08 * max(result.std.max() for result in results.values()) or 1.0)
     ax.set_ylabel("std of the response")
-    return finish_panel(ax, "rank" if ranked else "convolution, from input to output", 1, len(longest), ends)
+    xlabel = "rank" if ranked else "convolution, from input to output"
+    return finish_panel(ax, xlabel, 1, len(longest), ends, sentences.responses(results))
 
 
 def variance(
@@ -84,7 +87,7 @@ def variance(
             raise ValueError(
                 f"plots.variance: got no gradient for {network!r}; record it: variance_profile(…, backward=loss)"
             )
-    start_panel(ax, longest, f"Variance of the {what}", when, sentences.variance(results, gradient))
+    start_panel(ax, longest, f"Variance of the {what}", when)
     for label, expected in (theory or {}).items():
         ax.plot(np.arange(len(expected)), expected, ":", color=TOTAL, lw=1.6, zorder=3)
         here = 3 * len(expected) // 4
@@ -98,7 +101,8 @@ def variance(
         ends.append((values[-1], network, look["color"]))
     log_scale(ax, base=2)
     ax.set_ylabel(f"variance of the {what}")
-    return finish_panel(ax, "block ℓ, from input to output", 0, len(longest), ends)
+    sentence = sentences.variance(results, gradient)
+    return finish_panel(ax, "block ℓ, from input to output", 0, len(longest), ends, sentence)
 
 
 def shattering(
@@ -114,9 +118,10 @@ def shattering(
         for network, found in results.items()
     }
     means = {network: curves.mean(0) for network, curves in runs.items()}
-    start_panel(ax, [], "Shattering of the gradient", when, sentences.shattering(means))
+    start_panel(ax, [], "Shattering of the gradient", when)
     known = {network: mean for network, mean in means.items() if not np.isnan(mean).all()}
     if not known:
+        say(ax, sentences.shattering(means))
         return nothing(ax, "The gradient is the same all along the line:\nit has no autocorrelation.")
     ax.hlines(0, -0.5, lags + 0.5, color=TOTAL, ls=":", lw=1.4)
     ends = [(0.0, "white noise", rcParams["text.color"])]
@@ -131,7 +136,7 @@ def shattering(
         ends.append((mean[-1], network, look["color"]))
     ax.set_ylim(min(ax.get_ylim()[0], -0.12), 1.04)
     ax.set_ylabel("autocorrelation of df/dt")
-    return finish_panel(ax, "lag, in grid points", 0, lags, ends)
+    return finish_panel(ax, "lag, in grid points", 0, lags, ends, sentences.shattering(means))
 
 
 def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") -> Axes:
@@ -140,7 +145,7 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
     Fig. 1 of Balduzzi et al. 2017 (arXiv 1702.08591).
     """
     nonempty("input_gradient", results)
-    start_panel(ax, [], "Gradient along a line of inputs", when, sentences.input_gradient(results))
+    start_panel(ax, [], "Gradient along a line of inputs", when)
     middles, ends = [], []
     for i, (network, look) in enumerate(looks(results).items()):
         result = results[network]
@@ -157,6 +162,7 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
     ax.set_ylabel("df/dt, mean 0 and std 1")
     ax.margins(x=0.02)
     label_ends(ax, ends)
+    say(ax, sentences.input_gradient(results))
     return ax
 
 

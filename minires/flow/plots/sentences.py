@@ -89,12 +89,11 @@ def graph(edges: Sequence[Mapping[str, Any]]) -> str:
 
 
 def responses(results: Mapping[str, Any]) -> str:
-    """Each network's median response, and the range."""
-    ranges = {
-        name: [number(value) for value in np.quantile(result.std, [0.5, 0, 1])] for name, result in results.items()
-    }
-    said = {name: f"{middle} (from {low} to {high})" for name, (middle, low, high) in ranges.items()}
-    return f"The median convolution's response has a standard deviation of {_each(said)}."
+    """Each network's median response, and the range of all."""
+    medians = {name: number(np.median(result.std)) for name, result in results.items()}
+    every = np.concatenate([result.std for result in results.values()])
+    reach = f"all are between {number(every.min())} and {number(every.max())}"
+    return f"The median convolution's response has a standard deviation of {_each(medians)}; {reach}."
 
 
 def variance(results: Mapping[str, Any], gradient: bool = False) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..paths import PathSpectrum
 from . import sentences
-from .axes import nothing, start_panel
+from .axes import nothing, say, start_panel
 from .style import TOTAL, looks, nonempty, plain
 
 HATCH = ["", "///", "...", "xxx"]
@@ -27,7 +27,8 @@ def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], 
     if isinstance(results, PathSpectrum):
         results = {"": results}
     nonempty("path_spectrum", results)
-    start_panel(ax, [], "Path spectrum", when, sentences.path_spectrum(results))
+    start_panel(ax, [], "Path spectrum", when)
+    say(ax, sentences.path_spectrum(results))
     if not any(np.any(result.norms) for result in results.values()):
         return nothing(ax, "No gradient came back along any path.")
     networks = looks(network or "residual" for network in results)
