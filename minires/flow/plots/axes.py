@@ -20,22 +20,26 @@ def say(ax: Axes, sentence: str, loc: Any = "center") -> None:
 
     It is the label of an axis on top, which titles and layout engines keep clear of. Call it after `label_ends`.
     """
-    top, extent = _top(ax), ax.get_window_extent()
+    top, words, engine = _top(ax), plain(sentence).split(" "), ax.figure.get_layout_engine() is not None
+    most = (1.12 if engine else 1.0) * ax.get_window_extent().width  # engines mostly make axes wider than they are now
     label = top.set_xlabel("", size=8.5, loc=loc, labelpad=6, color=rcParams["text.color"])
-    words = plain(sentence).split(" ")
-    label.set_text(" ".join(words))
-    whole = label.get_window_extent().width
-    engine = ax.figure.get_layout_engine() is not None
-    most = (1.12 if engine else 1.0) * extent.width  # engines mostly make axes wider than they are now
-    width = min(1.1 * whole / math.ceil(1.05 * whole / most), most)  # lines of one length, not a word on the last
-    lines = words[:1]
-    for word in words[1:]:
-        label.set_text(f"{lines[-1]} {word}")
-        if label.get_window_extent().width <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    label.set_text("\n".join(lines))
+
+    def width(text: str) -> float:
+        label.set_text(text)
+        return label.get_window_extent().width
+
+    widths = [width(f"{word} n") - width("n") for word in words]
+    count = math.ceil(sum(widths) / most)
+    for limit in np.linspace(sum(widths) / count, most, 20):  # lines of one length, not a word on the last
+        lines, room = [""], 0.0
+        for word, wide in zip(words, widths):
+            room -= wide
+            if room < 0:
+                lines, room = [*lines, ""], limit - wide
+            lines[-1] += f"{word} "
+        if len(lines) - 1 <= count:
+            break
+    label.set_text("\n".join(line.strip() for line in lines[1:]))
     make_room(ax, top=label.get_window_extent().height)
 
 

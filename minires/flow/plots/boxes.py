@@ -144,6 +144,10 @@ def make_boxes(
         ops.setdefault(node["scope"], set()).add(node["op"])
     for box in boxes:
         box.label = "+" if box.kind == "sum" else _label([nodes[key] for key in box.members], box.segment, ops)
+    for segment in dict.fromkeys(segments.values()):
+        alike = sorted((box for box in boxes if box.label == segment), key=lambda box: -len(box.members))
+        for box in alike[1:]:  # only the longest chain is called as the block
+            box.label = _ends(_names([nodes[key] for key in box.members], segment, ops))
     if len(boxes[-1].members) > 1 and " … " in boxes[-1].label:
         boxes[-1].label = boxes[-1].label.partition(" … ")[0] + " … loss"
     return boxes
@@ -155,18 +159,25 @@ def _is_loss(node: Mapping[str, Any]) -> bool:
 
 def _label(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str, set[str]]) -> str:
     """What is written in a box: the layer's name, the op's where a module runs several, or the block's for a chain."""
-    names = []
-    for node in members:
-        last = node["scope"].rpartition(".")[2]
-        own = node["scope"] not in ("", segment) and not last.isdigit() and len(ops[node["scope"]]) == 1
-        names.append(last if own else _say(node["op"]) or node["name"].partition(" of ")[0])
+    names = _names(members, segment, ops)
     if len(names) == 1 or _is_loss(members[0]):
         return names[0]
     within = {".".join(n["scope"].split(".")[: segment.count(".") + 2]) for n in members}
     if segment and len(within) == 1 and not within & {segment, ""}:
         return within.pop().rpartition(".")[2]  # a module inside the block, such as its downsample
-    if segment and len(names) > 2:
-        return segment
+    return segment if segment and len(names) > 2 else _ends(names)
+
+
+def _names(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str, set[str]]) -> list[str]:
+    names = []
+    for node in members:
+        last = node["scope"].rpartition(".")[2]
+        own = node["scope"] not in ("", segment) and not last.isdigit() and len(ops[node["scope"]]) == 1
+        names.append(last if own else _say(node["op"]) or node["name"].partition(" of ")[0])
+    return names
+
+
+def _ends(names: Sequence[str]) -> str:
     return names[0] if len(set(names)) == 1 else f"{names[0]} … {names[-1]}"
 
 

@@ -68,6 +68,8 @@ def graphs(graphs: Mapping[str, Mapping[str, Any]], when: str = "", *, width: fl
     lowest = max(_size(layout(graph, "ops", 36))[1] for graph in chosen.values())
     detail = "ops" if lowest <= TALL else "blocks"
     drawings = {name: _within(graph, detail, width) for name, graph in chosen.items()}
+    across = max(_size(max(drawings.values(), key=lambda drawing: drawing.height))[0], min(width, 8.0))
+    drawings = {name: _within(graph, detail, across) for name, graph in chosen.items()}  # all as wide as the highest
     sizes = [_size(drawing) for drawing in drawings.values()]
     across = max(width for width, _ in sizes) + 2 * MARGIN
     high = sum(height + HEADING for _, height in sizes)

@@ -55,10 +55,12 @@ def profile(
     log_scale(ax)
     ax.set_xlim(0.5, len(layers) + 0.5)
     ax.set_xticks(numbers(len(layers)))
-    for i in np.flatnonzero(~along):
+    for i in np.flatnonzero(~along).tolist():
         highest = np.nanmax([norms[i] for _, _, norms, _ in lines])
         if highest > 0:
-            ax.annotate(plain(layers[i]), (x[i], highest), (0, 6), textcoords="offset points", ha="center", size=8)
+            ax.annotate(
+                plain(layers[i]), (x[i], highest), (-7, 0), textcoords="offset points", ha="right", va="center", size=8
+            )
     label_ends(ax, ends)
     ax.set_xlabel("convolution, from input to output")
     ax.set_ylabel("‖∂L/∂W‖")
@@ -112,8 +114,8 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     ax.set_xlim(0.4, len(forks) + 0.6)
     known = np.array([fork.skip > 0 and fork.branch > 0 and math.isfinite(fork.cosine) for fork in forks])
     cosines = np.ma.masked_where(~known[None], [[fork.cosine for fork in forks]])
-    image = strip.pcolormesh(np.arange(len(forks) + 1) + 0.5, [0, 1], cosines, cmap="RdBu_r", vmin=-1, vmax=1)
-    strip.set_facecolor("#DDDDDD")  # of forks where one way returned nothing
+    colours = colormaps["RdBu_r"].with_extremes(bad="#DDDDDD")  # where one way returned nothing
+    image = strip.pcolormesh(np.arange(len(forks) + 1) + 0.5, [0, 1], cosines, cmap=colours, vmin=-1, vmax=1)
     if not known.any():
         why = (
             "not defined: one way returned 0"

@@ -22,7 +22,7 @@ def compared(histories: Mapping[str, Any], losses: Mapping[str, Sequence[float]]
     plain, residual = (histories[name].convolution_norms[-1] for name in ("plain", "residual"))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = float(np.median(plain / residual))
-    loss = {name: values[last] for name, values in losses.items() if last < len(values)}
+    loss = {name: values[min(last, len(values) - 1)] for name, values in losses.items() if len(values)}
     if first == last or not 0 < ratio < math.inf or len(loss) < 2:
         return f"{start[:-1]} at step {first}."
     size = (
@@ -72,18 +72,19 @@ def path_spectrum(results: Mapping[str, Any]) -> str:
 def graph(edges: Sequence[Mapping[str, Any]]) -> str:
     """Where more comes back, along skips or branches; without forks, the range of what comes back."""
     ways: dict[Any, dict[str, float]] = {}
-    for edge in edges:
+    norms = [math.nan if edge["norm"] is None else edge["norm"] for edge in edges]
+    for edge, norm in zip(edges, norms):
         if edge["role"]:
-            norms = ways.setdefault(edge["source"], {"skip": 0.0, "branch": 0.0})
-            norms[edge["role"]] = math.hypot(norms[edge["role"]], math.nan if edge["norm"] is None else edge["norm"])
+            fork = ways.setdefault(edge["source"], {"skip": 0.0, "branch": 0.0})
+            fork[edge["role"]] = math.hypot(fork[edge["role"]], norm)
     if ways:
-        more = sum(norms["skip"] > norms["branch"] for norms in ways.values())
+        more = sum(fork["skip"] > fork["branch"] for fork in ways.values())
         where = f"{'none' if more == 0 else 'all' if more == len(ways) else more} of the {_count(len(ways), 'fork')}"
         return f"More gradient comes back along the skip than along the branch at {where}."
-    norms = [edge["norm"] for edge in edges if edge["norm"] is not None and math.isfinite(edge["norm"])]
-    if not any(norms):
+    finite = [norm for norm in norms if math.isfinite(norm)]
+    if not any(finite):
         return "No gradient came back."
-    low, high = min(norms), max(norms)
+    low, high = min(finite), max(finite)
     factor = f", a factor of {fold(high / low)}" if low else ""
     return f"One way, and no skip: along it ‖gradient‖ is between {number(low)} and {number(high)}{factor}."
 
