@@ -56,7 +56,10 @@ def forks(forks: Sequence[Any]) -> str:
         way, other = ("skip", "branch") if max(shares) == 0 else ("branch", "skip")
         return f"All of the gradient came back along the {way}, none along the {other}{nothing}."
     share = f"{_percent(float(np.median(shares)))} of ‖skip‖² + ‖branch‖²"
-    among = f" at the median fork, from {_percent(min(shares))} to {_percent(max(shares))}" if len(forks) > 1 else ""
+    low, high = _percent(min(shares)), _percent(max(shares))
+    among = (
+        "" if len(shares) == 1 else " at every fork" if low == high else f" at the median fork, from {low} to {high}"
+    )
     return f"The branch returned {share}{among}{nothing}."
 
 
