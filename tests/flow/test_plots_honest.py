@@ -203,7 +203,7 @@ def test_sentences_say_what_the_numbers_say():
         sentences.path_spectrum(
             {"a": spectrum([0, 0, 0, 1, *[0] * 6])}
         ): "cross 3.0 (a) branches on average; all paths together 4.5.",
-        sentences.responses(std): "standard deviation of 2.0 (plain); all are between 2.0 and 2.0.",
+        sentences.responses(std): "is 2.0 at the median convolution, from 2.0 to 2.0 (plain).",
         sentences.variance(growth): "through all blocks the variance grows 510-fold (plain).",
         sentences.variance(growth, gradient=True): "back through all blocks the gradient's variance grows 20,000-fold",
         sentences.input_gradient(
@@ -215,12 +215,10 @@ def test_sentences_say_what_the_numbers_say():
         sentences.jacobian({"plain": jacobians([3, 5, 4])}, False): "value is from 3.0 to 5.0 (plain).",
         sentences.jacobian({"plain": jacobians([3, 5, 4])}, True): "After all blocks the largest singular value is 4.0",
         sentences.jacobian({"fixup": jacobians(ROUNDING)}, False): "is 1, the identity's (fixup).",
-        sentences.lesion(
-            {"plain": lesion([0.9] * 8 + [0.4], 0.95)}
-        ): "in points of accuracy, 5.0, and the costliest 55.0 (plain).",
+        sentences.lesion({"plain": lesion([0.9] * 8 + [0.4], 0.95)}): "costs 5.0 at the median, 55.0 at most (plain).",
         sentences.lesion(
             {"plain": lesion([0.1] * 9, 0.1)}
-        ): "nothing, nor does any other, guessing even when whole (plain).",
+        ): "0.0 at the median, 0.0 at most (plain, which guesses even when whole).",
         sentences.landscape(
             hills
         ): "rises from 2.0 to 8.0 (plain) and from 0.25 to more than float32 holds (residual).",

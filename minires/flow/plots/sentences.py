@@ -93,11 +93,12 @@ def graph(edges: Sequence[Mapping[str, Any]]) -> str:
 
 
 def responses(results: Mapping[str, Any]) -> str:
-    """Each network's median response, and the range of all."""
-    medians = {name: number(np.median(result.std)) for name, result in results.items()}
-    every = np.concatenate([result.std for result in results.values()])
-    reach = f"all are between {number(every.min())} and {number(every.max())}"
-    return f"The median convolution's response has a standard deviation of {_each(medians)}; {reach}."
+    """Each network's median response, and the range."""
+    said = {}
+    for name, result in results.items():
+        middle, low, high = (number(value) for value in np.quantile(result.std, [0.5, 0, 1]))
+        said[name] = f"{middle} at the median convolution, from {low} to {high}"
+    return f"The standard deviation of the responses is {_each(said)}."
 
 
 def variance(results: Mapping[str, Any], gradient: bool = False) -> str:
@@ -156,11 +157,10 @@ def lesion(results: Mapping[str, Any]) -> str:
     """What deleting one block costs."""
     said = {}
     for name, result in results.items():
-        middle, worst = (100 * float(value) for value in (np.median(result.drop), result.drop.max()))
-        near = ", guessing even when whole" if result.intact_accuracy < 1.5 / result.classes else ""
-        cost = "nothing, nor does any other" if worst <= 0 else f"{_points(middle)}, and the costliest {_points(worst)}"
-        said[name] = cost + near
-    return f"The median block costs, in points of accuracy, {_each(said)}."
+        middle, worst = (_points(100 * float(value)) for value in (np.median(result.drop), result.drop.max()))
+        whole = f"{name}, which guesses even when whole" if result.intact_accuracy < 1.5 / result.classes else name
+        said[whole] = f"{middle} at the median, {worst} at most"
+    return f"In points of accuracy, deleting one block costs {_each(said)}."
 
 
 def landscape(results: Mapping[str, Any]) -> str:
@@ -234,4 +234,4 @@ def _percent(share: float) -> str:
 
 
 def _points(value: float) -> str:
-    return "not known" if math.isnan(value) else "nothing" if value <= 0 else f"{value:.1f}"
+    return "not known" if math.isnan(value) else f"{max(value, 0):.1f}"
