@@ -146,7 +146,8 @@ for x, (name, found) in enumerate(final.items()):
 axes[1].axhline(GUESSING, color="#757575", ls=":", lw=1.5)
 axes[1].text(len(final) - 0.45, 1.04 * GUESSING, "guessing", ha="right", va="bottom", color="#666666")
 axes[1].set_xticks(range(len(final)), [name.replace(", ", "\n") for name in final])
-axes[1].set(yscale="log", ylim=(min(map(min, final.values())) / 2, 5), ylabel="training loss at the end (last 20 steps)")
+axes[1].set(yscale="log", ylim=(min(map(min, final.values())) / 2, 5), xlim=(-0.5, len(final) - 0.5))
+axes[1].set_ylabel("training loss at the end (last 20 steps)")
 axes[1].set_title(f"{DEPTH} layers, {EPOCHS} epochs: seeds (dots), mean (dash); green has BN", size=11)
 show(figure, "16-without-batch-norm")
 
