@@ -139,9 +139,9 @@ def no_console_errors(chrome):
 def test_numbers_of_random_edges_and_steps_are_those_recorded(chrome, page, small):
     visit(chrome, page.as_uri())
     chooser = random.Random(0)
-    seen = 0
-    while seen < 10:
-        name = chooser.choice(["plain", "residual"])
+    for number_of_edge in range(14):  # ten anywhere, then four at forks
+        at_fork = number_of_edge >= 10
+        name = "residual" if at_fork else chooser.choice(["plain", "residual"])
         step = chooser.randrange(6)
         kept = small.networks[name].edge_history
         press_to = (
@@ -150,7 +150,8 @@ def test_numbers_of_random_edges_and_steps_are_those_recorded(chrome, page, smal
         chrome.execute_script(press_to)
         settle(chrome)
         targets = chrome.find_elements("css selector", f"[data-edge][data-network='{int(name == 'residual')}']")
-        target = chooser.choice(targets)
+        roles = [edge["role"] for edge in kept.graph()["edges"]]
+        target = chooser.choice([t for t in targets if not at_fork or roles[int(t.get_attribute("data-edge"))]])
         chrome.execute_script("arguments[0].focus()", target)
         shown = text(chrome, "div.tip")
         edge = int(target.get_attribute("data-edge"))
@@ -158,13 +159,13 @@ def test_numbers_of_random_edges_and_steps_are_those_recorded(chrome, page, smal
         assert source in shown and kept.names()[edge][1] in shown
         norm = kept.norms[step, edge]
         assert number(re.search(r"‖gradient‖([^a-z ]+)", shown)[1]) == pytest.approx(norm, rel=6e-3)  # three digits
-        if "share" in shown:
+        assert ("share" in shown) == ("cosine" in shown) == bool(roles[edge])
+        if at_fork:
             together = [i for i, other in enumerate(kept.names()) if other[0] == source]
             share = norm**2 / (kept.norms[step, together] ** 2).sum()
             assert float(re.search(r"share([\d.]+) %", shown)[1]) == pytest.approx(100 * share, abs=0.6)
             cosine = float(re.search(r"cosine(−?[\d.]+)", shown)[1].replace("−", "-"))
             assert cosine == pytest.approx(kept.cosines[step, edge], abs=2e-3)
-        seen += 1
 
 
 def test_the_table_holds_every_edge(chrome, page, small):
@@ -175,14 +176,17 @@ def test_the_table_holds_every_edge(chrome, page, small):
         "return [...document.querySelectorAll('tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))"
     )
     expected = [
-        (name, *edge, norm)
+        (name, *edge, norm, cosine)
         for name, history in small.networks.items()
-        for edge, norm in zip(history.edge_history.names(), history.edge_history.norms[4])
+        for kept in [history.edge_history]
+        for edge, norm, cosine in zip(kept.names(), kept.norms[4], kept.cosines[4])
     ]
     assert len(rows) == len(expected)
-    for row, (name, source, consumer, _, norm) in zip(rows, expected):
+    for row, (name, source, consumer, _, norm, cosine) in zip(rows, expected):
         assert (row[0], row[1], row[2]) == (name, consumer, source)
         assert float(row[4]) == pytest.approx(norm, rel=1e-3)
+        assert row[6] == "" or float(row[6].replace("−", "-")) == pytest.approx(cosine, abs=2e-4)
+    assert sum(row[6] != "" for row in rows) == 6 and sum(row[3] == "skip" for row in rows) > 3
 
 
 def test_a_block_shows_its_fork_and_a_cut_what_was_recorded(chrome, page, small):
@@ -228,10 +232,9 @@ def test_keys_move_through_time_and_through_the_blocks(chrome, page):
     from selenium.webdriver.common.keys import Keys
 
     visit(chrome, page.as_uri())
-    press(chrome, Keys.ARROW_RIGHT)
-    press(chrome, Keys.ARROW_RIGHT)
-    press(chrome, Keys.ARROW_LEFT)
-    assert text(chrome, ".now") == "step 1" and "step=1" in chrome.current_url
+    for key in [Keys.ARROW_RIGHT] * 3 + [Keys.ARROW_LEFT]:
+        press(chrome, key)
+    assert text(chrome, ".now") == "step 2" and "step=2" in chrome.current_url
     press(chrome, Keys.SPACE)
     assert find(chrome, ".play").get_attribute("aria-label") == "pause"
     for _ in range(100):
