@@ -50,7 +50,7 @@ def probe(
     >>> model = mr.models.resnet_cifar(8, in_channels=1)
     >>> found = mr.flow.probe(model, mr.ones(2, 1, 8, 8), mr.tensor([3, 7]), progress=False)
     >>> found.cuts[:4], found.edges.norms.shape
-    (['', 'layer1.0.skip', 'layer1.0.branch', 'layer2.0.skip'], (9, 63))
+    (['', 'layer1.0.skip', 'layer1.0.branch', 'layer2.0.skip'], (9, 59))
     """
     whole = record(model, x, target, loss)
     forks = [fork.name for fork in whole.forks]
