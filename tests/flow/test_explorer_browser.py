@@ -377,3 +377,12 @@ def test_deep_networks_are_small_and_quick(chrome, tmp_path, record_property):
     for _ in range(6):
         settle(chrome)
     assert find(chrome, ".choice button").get_attribute("aria-pressed") == "true" and "run=0" in chrome.current_url
+
+
+def test_networks_keep_their_colours_in_any_order(chrome, small, tmp_path):
+    names = ["mine", "residual", "yours", "plain"]
+    flow.explore({name: small.networks["residual"] for name in names}, tmp_path / "four.html")
+    visit(chrome, (tmp_path / "four.html").as_uri(), width=1000)
+    looks = [one.get_attribute("class").split("is-")[1] for one in chrome.find_elements("css selector", ".network")]
+    assert looks == ["other", "second", "other", "first"]
+    assert chrome.execute_script("return document.documentElement.scrollWidth") <= 1000

@@ -1,7 +1,7 @@
 // One block: its formula with the numbers put in, and skip + branch = total as a triangle drawn to scale.
 
 import { html, svg, coloured } from "./dom.js";
-import { short, squared, percent, minus, look } from "./numbers.js";
+import { short, squared, percent, minus } from "./numbers.js";
 import { round } from "./places.js";
 import { forkNumbers } from "./unpack.js";
 
@@ -56,7 +56,7 @@ export function blockCard(run, name, at, theory, cut) {
     const forks = network.forks.filter(({ slot }) => slot === name);
     const shown = forks.map((fork) => residualPart(network, fork, at, theory && !cut, cut));
     if (!forks.length) shown.push(plainPart(network, name, at, cut));
-    return html("div", { class: "network-part" }, html("h3", { class: `is-${look(i)}` }, network.name), ...shown);
+    return html("div", { class: "network-part" }, html("h3", { class: `is-${network.look}` }, network.name), ...shown);
   });
   const twins = run.networks.length === 2 && !run.networks[0].forks.length && run.networks[1].forks.length;
   return [html("h2", {}, name), html("div", { class: `network-parts${twins ? " twins" : ""}` }, ...parts)];

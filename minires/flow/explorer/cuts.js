@@ -1,7 +1,7 @@
 // Cuts and lesions that were measured: which are offered, and what came of them.
 
 import { html, svg, coloured } from "./dom.js";
-import { short, percent, look } from "./numbers.js";
+import { short, percent } from "./numbers.js";
 import { round } from "./places.js";
 import { weightLog } from "./profile.js";
 
@@ -146,7 +146,7 @@ function lesionBars(run, values) {
         return svg(
           "rect",
           {
-            class: `lesion is-${look(i)}${name === values.block ? " chosen" : ""}`,
+            class: `lesion is-${network.look}${name === values.block ? " chosen" : ""}`,
             x: round(names.indexOf(name) * each + each * 0.12),
             y: round(height - tall),
             width: round(each * 0.76),
@@ -163,7 +163,7 @@ function lesionBars(run, values) {
     return html(
       "div",
       { class: "lesions" },
-      html("div", { class: "lesion-name" }, coloured(look(i), network.name), html("span", {}, ...now)),
+      html("div", { class: "lesion-name" }, coloured(network.look, network.name), html("span", {}, ...now)),
       svg(
         "svg",
         {

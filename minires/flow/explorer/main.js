@@ -204,6 +204,7 @@ class Explorer {
       );
     const offered = cutsCard(this.run, this.state);
     cuts.hidden = !offered;
+    block.classList.toggle("wide", !probe && !offered);
     if (offered) cuts.replaceChildren(...offered.filter(Boolean));
     if (focused !== undefined)
       this.root

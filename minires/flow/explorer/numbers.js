@@ -90,5 +90,9 @@ export function ramp(theme) {
 
 export const rgb = ([r, g, b]) => `rgb(${r},${g},${b})`;
 
-// The class of a network's colour.
-export const look = (index) => ["first", "second"][index] ?? "other";
+// The class of each network's colour: plain and residual ones have theirs, as in all figures; others what is left.
+export function looks(names) {
+  const own = names.map((name) => ({ plain: "first", resid: "second" })[name.slice(0, 5)]);
+  const free = ["first", "second"].filter((look) => !own.includes(look));
+  return own.map((look, i) => (look && own.indexOf(look) === i ? look : (free.shift() ?? "other")));
+}

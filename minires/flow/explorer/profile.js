@@ -1,7 +1,7 @@
 // The profile under the networks: the norm of every weight's gradient below the weight itself, a line for each network.
 
 import { svg } from "./dom.js";
-import { share, tick, ticks, look } from "./numbers.js";
+import { share, tick, ticks } from "./numbers.js";
 import { round } from "./places.js";
 
 export const PROFILE = { height: 76, gap: 26 }; // pixels; the gap is above it
@@ -25,7 +25,7 @@ export class Profile {
     }
     const what = "‖∂L/∂W‖ of each weight, log scale";
     group.append(svg("text", { class: "axis", x: left < 60 ? 2 : 6, y: this.top - 10 }, what));
-    const paths = (name) => this.run.networks.map((_, i) => svg("path", { class: `${name} is-${look(i)}` }));
+    const paths = (name) => this.run.networks.map((network) => svg("path", { class: `${name} is-${network.look}` }));
     this.ghosts = paths("profile-line ghost");
     this.lines = paths("profile-line");
     this.dots = paths("profile-dots");
@@ -55,11 +55,12 @@ export class Profile {
       .map(([x, log]) => [round(x), round(this.heightOf(log)), log < this.limits[0] - 0.01]);
   }
 
-  // Circles of the first network, squares of the others; triangles at the foot for what is 0, or below it.
+  // Circles or squares, as its colour is the first or another; triangles at the foot for what is 0, or below it.
   dot(index, [x, y, zero]) {
     const r = this.radius;
     if (zero) return `M${x - 4} ${y - 6}h8l-4 6z`;
-    if (index === 0) return `M${round(x - r)} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
+    if (this.run.networks[index].look === "first")
+      return `M${round(x - r)} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
     return `M${round(x - r)} ${round(y - r)}h${2 * r}v${2 * r}h${-2 * r}z`;
   }
 }

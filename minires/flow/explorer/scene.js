@@ -2,7 +2,7 @@
 // theirs, and under the blocks the profile of the weights' gradients.
 
 import { svg } from "./dom.js";
-import { short, share, limits, rgb, look } from "./numbers.js";
+import { short, share, limits, rgb } from "./numbers.js";
 import { place, round } from "./places.js";
 import { PROFILE, Profile, weightLog, weightLogs } from "./profile.js";
 
@@ -36,7 +36,7 @@ export class Scene {
   draw(width, colours) {
     const narrow = width < 720;
     this.colours = colours;
-    this.left = narrow ? 30 : 96;
+    this.left = narrow ? 38 : 96;
     const { values } = this.state;
     const places = place(this.run, width, values.block ? [values.block] : [], values.zoom, this.left);
     this.places = places;
@@ -93,7 +93,7 @@ export class Scene {
     const group = svg("g", { transform: `translate(0 ${HEAD})`, class: "row" });
     const x = narrow ? 2 : 6;
     group.append(
-      svg("text", { class: `network is-${look(index)}`, x, y: narrow ? row.top + 14 : row.base + 1 }, network.name),
+      svg("text", { class: `network is-${network.look}`, x, y: narrow ? row.top + 14 : row.base + 1 }, network.name),
     );
     if (!narrow) {
       this.lossTexts ??= [];

@@ -1,7 +1,7 @@
 // Time: a slider over the recorded steps with a play button, heatmaps of depth × step to go to a moment in, and curves.
 
 import { html, svg } from "./dom.js";
-import { share, limits, short, percent, nearest, look } from "./numbers.js";
+import { share, limits, short, percent, nearest } from "./numbers.js";
 import { round } from "./places.js";
 import { weightLog } from "./profile.js";
 
@@ -73,7 +73,7 @@ export class Timeline {
     area.addEventListener("pointermove", (event) => event.buttons & 1 && go(event));
     const name = html(
       "div",
-      { class: `track-name is-${look(index)}` },
+      { class: `track-name is-${network.look}` },
       network.name,
       html("small", {}, "↑ input", html("br"), "↓ loss"),
     );
@@ -143,7 +143,7 @@ export class Timeline {
       const path = points(network)
         .filter(([, value]) => Number.isFinite(value))
         .map(([at, value], j) => `${j ? "L" : "M"}${round(this.xOf(at))} ${y(value)}`);
-      drawing.append(svg("path", { class: `profile-line is-${look(i)}`, d: path.join("") }));
+      drawing.append(svg("path", { class: `profile-line is-${network.look}`, d: path.join("") }));
     });
   }
 
@@ -178,7 +178,7 @@ export class Timeline {
     for (const { values, points, write } of this.curves) {
       const shown = this.run.networks.map((network, i) => {
         const known = points(network).filter(([place]) => place <= at);
-        return html("span", { class: `is-${look(i)}` }, known.length ? write(known.at(-1)[1]) : "–");
+        return html("span", { class: `is-${network.look}` }, known.length ? write(known.at(-1)[1]) : "–");
       });
       values.replaceChildren(...shown);
     }

@@ -1,6 +1,6 @@
 // A run as packing.py wrote it: base64, deflated; a JSON document, and arrays of 16-bit codes that it refers to.
 
-import { nearest } from "./numbers.js";
+import { nearest, looks } from "./numbers.js";
 
 const [ZERO, INFINITE, MISSING] = [0, 65534, 65535];
 
@@ -13,6 +13,8 @@ export async function unpack(base64) {
   const bytes = data.subarray(end);
   const scale = { low: document.low, step: document.step };
   const networks = document.networks.map((network) => unpackNetwork(network, bytes, scale));
+  const all = looks(networks.map(({ name }) => name));
+  networks.forEach((network, i) => (network.look = all[i]));
   return { networks, slots: mergeSlots(networks) };
 }
 
