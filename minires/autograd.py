@@ -93,8 +93,12 @@ def backward(
     """
     check_first_order("backward", create_graph)
     outputs, wanted = as_list(tensors), None if inputs is None else {t.op or t: t for t in as_list(inputs)}
+    if wanted == {}:
+        raise ValueError(
+            "backward: got inputs=[]; name the tensors whose .grad is wanted, or leave it out for all leaves"
+        )
     for node, total, ours in _walk(outputs, grad_tensors, wanted, bool(retain_graph), "backward"):
-        tensor = wanted.get(node) if wanted else node.tensor if isinstance(node, Op) else node
+        tensor = wanted.get(node) if wanted is not None else node.tensor if isinstance(node, Op) else node
         if tensor is not None:
             tensor.receive(total, ours)
 

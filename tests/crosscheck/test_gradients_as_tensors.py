@@ -276,6 +276,7 @@ def test_random_numbers_on_data():
         ("p.grad = torch.ones(3)", ValueError, r"grad: got a float32 tensor of shape \(3,\)"),
         ("p -= 0.1 * p.grad", RuntimeError, "in-place: got a leaf .* write under no_grad"),
         ("criterion(model(x), y).backward(create_graph=True)", NotImplementedError, "backward: got create_graph=True"),
+        ("criterion(model(x), y).backward(inputs=[])", ValueError, r"backward: got inputs=\[\]"),
         ("torch.autograd.grad(criterion(model(x), y), p, create_graph=True)", NotImplementedError, "first-order"),
         ("torch.autograd.grad(criterion(model(x), y), p, only_inputs=False)", ValueError, "only_inputs=False"),
         ("p.grad.lerp_(p, 0.1)", NotImplementedError, r"Tensor.lerp_: .* x\.mul_\(1 - weight\)"),
