@@ -232,7 +232,7 @@ def _deaf() -> Iterator[None]:
 
 # ── in each of the processes ────────────────────────────────────────────────────────────────────────────────────────
 
-_channel: tuple[Any, Any] | None = None  # of a process of `Processes`: its messages, and whether to stop
+_channel: Any = None, None  # in a process of `Processes`: its messages, and whether to stop
 
 
 def _prepare(messages: Any, stopping: Any, threads: int) -> None:
@@ -254,8 +254,8 @@ def _end_with_parent() -> None:
 def _work(job: Job, number: int, task: Any) -> tuple[Any, bool]:
     """Run a job to its end; returns its result, and whether it was interrupted."""
     random.manual_seed(0)
-    messages, stopping = _channel or (None, None)
-    if stopping is not None and stopping.is_set():
+    messages, stopping = _channel
+    if messages is not None and stopping.is_set():
         return None, True
     steps = job(task)
     try:

@@ -1,5 +1,6 @@
 """FlowHistory: how the gradient's flow changes while a network learns."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -74,6 +75,12 @@ class FlowHistory:
         norms = self.convolution_norms
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             return norms[:, 0] / norms[:, -1]
+
+    def until(self, step: int) -> "FlowHistory":
+        """What was recorded up to this step, as a history of its own."""
+        history, count = copy.copy(self), sum(recorded <= step for recorded in self.steps)
+        history.steps, history._norms, history.forks = self.steps[:count], self._norms[:count], self.forks[:count]
+        return history
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the history as JSON, whole or not at all (fork arrays, if any were recorded, are left out)."""
