@@ -27,9 +27,13 @@ def add_parser(commands: Any) -> None:
 def run(**options: Any) -> int:
     """Train the networks, print the table, the sentences, and what to do next; returns the exit code."""
     chosen = Settings(**options | {"networks": tuple(options.get("networks", ()))})
-    measured = compare(chosen)
-    if not measured.steps:
-        raise KeyboardInterrupt
+    try:
+        measured = compare(chosen)
+    except KeyboardInterrupt:  # a second one, or before the training
+        measured = None
+    if measured is None or not measured.steps:
+        print("minires: interrupted; nothing was written", file=sys.stderr)
+        return 130
     columns = running.columns(sys.stdout)
     print(f"\n{table(measured)}\n")
     for sentence in sentences(measured):

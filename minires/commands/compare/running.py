@@ -25,8 +25,8 @@ def builder(settings: Settings) -> Callable[[], dict[str, ResNet]]:
     """What makes the two networks, drawing from the generator as it is."""
     shape: dict[str, Any] = dict(depth=settings.depth, width=settings.width, in_channels=CHANNELS.get(settings.data, 1))
     if settings.networks:
-        shortcut = {} if settings.shortcut is None else {"shortcut": settings.shortcut}
-        return partial(pairs.pair, settings.names, **shape, **shortcut)
+        shape |= {} if settings.shortcut is None else {"shortcut": settings.shortcut}
+        return partial(pairs.pair, settings.names, **shape)
     flags = dict(preact=settings.preact, zero_init_residual=settings.zero_init_residual)
     return partial(pairs.twins, shortcut=settings.shortcut or "A", **shape, **flags)
 
