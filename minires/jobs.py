@@ -153,16 +153,16 @@ class Processes(Executor):
 
         spawn = multiprocessing.get_context("spawn")  # the same on every system, and safe where there are threads
         self.messages, self.stopping = spawn.SimpleQueue(), spawn.Event()
-        self.children: set[Any] = set()
+        before = set(multiprocessing.active_children())
         self._pool = ProcessPoolExecutor(count, spawn, _prepare, (self.messages, self.stopping, threads))
+        with _deaf():
+            for _ in range(count + 1):  # each starts a process; the last one makes the pool watch over all of them:
+                self._pool.submit(_nothing)  # up to Python 3.14 it may miss the death of the latest one
+        self.children = set(multiprocessing.active_children()) - before
 
     def submit(self, function: Callable, /, *args: Any, **options: Any) -> Future:
-        """As every executor's. Starts a process if there are fewer than ``count`` and none is idle."""
-        before = set(multiprocessing.active_children())
-        with _deaf():
-            future = self._pool.submit(function, *args, **options)
-        self.children |= set(multiprocessing.active_children()) - before
-        return future
+        """As every executor's."""
+        return self._pool.submit(function, *args, **options)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As every executor's."""
@@ -177,7 +177,7 @@ class Processes(Executor):
 def _side_by_side(job: Job, tasks: Sequence[Any], executor: Executor, progress: Progress | None) -> list[Any]:
     futures: list[Future] = []
 
-    def finish(check: Callable[[Future], Any]) -> None:
+    def finish(check: Callable[[Future], Any], progress: Progress | None) -> None:
         waiting = {future for future in futures if not future.cancelled()}
         while waiting:
             done, waiting = wait(waiting, POLL, FIRST_COMPLETED)
@@ -191,14 +191,14 @@ def _side_by_side(job: Job, tasks: Sequence[Any], executor: Executor, progress: 
     try:
         for number, task in enumerate(tasks):
             futures.append(executor.submit(_work, job, number, task))
-        finish(Future.result)  # raises what the job raised
+        finish(Future.result, progress)  # raises what the job raised
     except BaseException as error:
         try:
             if isinstance(executor, Processes):
                 executor.stopping.set()
             for future in futures:
                 future.cancel()
-            finish(Future.exception)
+            finish(Future.exception, None)
         except BaseException:
             if isinstance(executor, Processes):
                 executor.kill()
@@ -242,6 +242,10 @@ def _prepare(messages: Any, stopping: Any, threads: int) -> None:
     set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _channel = messages, stopping
+
+
+def _nothing() -> None:
+    pass
 
 
 def _end_with_parent() -> None:
