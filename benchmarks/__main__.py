@@ -5,26 +5,28 @@ import os
 import time
 
 from .alarms import alarms
+from .before import before
 from .bridge import bridge
 from .checks import checks
 from .exported import onnx
-from .harness import PYTHONS, Plan
+from .harness import BEFORE, PYTHONS, Plan
 from .kernels import ops
 from .readme import readme
+from .recording import calls, recording
 from .scaling import scaling
 from .science import science
-from .step import depth1202, engine, inference, memory, peers, recording, step
+from .step import depth1202, engine, inference, memory, peers, step
 from .tune import tune
 
 PAGES = {
     page.__name__: page
     for page in (
         *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, bridge, engine, checks, alarms, onnx, science, tune, readme),
+        *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, tune, before, readme),
     )
 }
 LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name
-NEVER_UNASKED = ("tune", "readme")
+NEVER_UNASKED = ("tune", "before", "readme")
 
 
 def main() -> None:
@@ -37,14 +39,19 @@ def main() -> None:
         epilog="A peer that is not installed is named as absent. Peers that need a Python or NumPy of their time may "
         f"live in another environment: --python PATH, or the variable {PYTHONS}.",
     )
-    parser.add_argument("names", nargs="*", choices=[[], *PAGES], help="what to measure (default: all but readme)")
+    parser.add_argument(
+        "names", nargs="*", choices=[[], *PAGES], help="what to measure (default: all but tune, before and readme)"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="new processes for each number (default 7)")
     parser.add_argument("--quick", action="store_true", help="one round of single measurements, just to see it run")
     parser.add_argument("--python", action="append", default=[], help="another interpreter in which peers may be found")
+    parser.add_argument("--before", help="an earlier checkout, for the page before")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds {arguments.rounds}: expected at least 1")
     os.environ[PYTHONS] = os.pathsep.join([*arguments.python, os.environ.get(PYTHONS, "")])
+    if arguments.before:
+        os.environ[BEFORE] = arguments.before
     plan = Plan(1, True) if arguments.quick else Plan(arguments.rounds)
     unasked = [n for n in PAGES if n not in NEVER_UNASKED and not (plan.quick and n in LONG)]
     for name in arguments.names or unasked:

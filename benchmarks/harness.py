@@ -21,6 +21,7 @@ from minires.files import replacing
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+BEFORE = "MINIRES_BENCH_BEFORE"  # environment variable: an earlier checkout
 PYTHONS = "MINIRES_BENCH_PYTHONS"  # environment variable: further interpreters in which a peer may be installed
 
 

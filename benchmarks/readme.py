@@ -128,8 +128,8 @@ def _engine() -> str | None:
     engine, recording = load("engine"), load("recording")
     if not engine or not recording:
         return None
-    modes = recording["modes"]
-    plain, norms, arrays = (modes[name] for name in ("not recording", "norms", "norms and arrays"))
+    modes = recording["cases"]["resnet20"]
+    plain, norms, arrays = (modes[f"minires, {how}"] for how in ("bare", "recorded", "recorded with arrays"))
     more = norms["peak_mb"] - plain["peak_mb"]
     return (
         f"The engine itself costs {engine['forward_us']:.1f} µs forward and {engine['backward_us']:.1f} µs backward an "

@@ -27,8 +27,8 @@ def beside_pytorch(*arguments: Any) -> dict[str, Program]:
     }
 
 
-def rows(title: str, measured: dict[str, dict], bar: bars.Bar) -> list[list[str]]:
-    """A row for each program; the bars are for PyTorch's default format."""
+def rows(title: str, measured: dict[str, dict], held: dict[str, bars.Bar]) -> list[list[str]]:
+    """A row for each program; ``held`` has the bars of those that there are bars for."""
     ours, found = measured["minires"], []
     for label, result in measured.items():
         cells = [title, label, spread(result)]
@@ -36,11 +36,12 @@ def rows(title: str, measured: dict[str, dict], bar: bars.Bar) -> list[list[str]
             cells += ["", "", ""]
         else:
             ratio, memory = ours["ms"] / result["ms"], ours["peak_mb"] / result["peak_mb"]
-            held = label == PYTORCH
+            told = held[label].verdict(ratio) if label in held else f"{ratio:.2f} ×"
+            kept = bars.MEMORY.verdict(memory) if label == PYTORCH else f"{memory:.2f} ×"
             cells += [
-                "" if label == "minires" else bar.verdict(ratio) if held else f"{ratio:.2f} ×",
+                "" if label == "minires" else told,
                 f"{result['peak_mb']:.0f} MB",
-                "" if label == "minires" else bars.MEMORY.verdict(memory) if held else f"{memory:.2f} ×",
+                "" if label == "minires" else kept,
             ]
         found.append(cells)
     return found
@@ -59,7 +60,9 @@ def step(plan: Plan) -> None:
         results[case] = alternate(programs, plan)
         if case == "resnet56":
             roofline = results[case].pop("roofline")
-        table += rows(title(case), results[case], bars.STEP[case])
+        held = {PYTORCH: bars.STEP[case]}
+        held |= {CHANNELS_LAST: bars.CHANNELS_LAST[case]} if case in bars.CHANNELS_LAST else {}
+        table += rows(title(case), results[case], held)
     rate, fraction, of_median = sgemm_fraction(results["resnet56"]["minires"], roofline)
     verdict = "aim met" if fraction >= bars.SGEMM_AIM else "must met" if fraction >= bars.SGEMM_MUST else "missed"
     best, median = roofline["sgemm_gflops"], roofline["sgemm_median_gflops"]
@@ -87,7 +90,7 @@ def inference(plan: Plan) -> None:
     results, table = {}, []
     for batch in (1, 128):
         results[str(batch)] = alternate(beside_pytorch("resnet56", "inference", "--batch", batch), plan)
-        table += rows(title("resnet56", batch), results[str(batch)], bars.INFERENCE)
+        table += rows(title("resnet56", batch), results[str(batch)], {PYTORCH: bars.INFERENCE[batch]})
     everything = [r for m in results.values() for r in m.values()]
     text = f"{markdown(['inference', *HEADER], table)}\n\n{about(plan, everything)}"
     save("inference", plan, {"batches": results}, text)
@@ -114,7 +117,7 @@ def peers(plan: Plan) -> None:
             table.append([title(case), r.get("version", name).split(",")[0], time, slower, memory])
         if times:
             best = min(near, key=lambda name: measured[name]["ms"])
-            verdict = bars.NUMPY_PEERS.verdict(ours["ms"] / measured[best]["ms"])
+            verdict = bars.NUMPY_PEERS[case].verdict(ours["ms"] / measured[best]["ms"])
             verdicts.append(f"- {title(case)}: the fastest of them is {best}; minires takes {verdict}")
     header = ["training step", "program", "median (range)", "times minires", "peak memory"]
     everything = [r for m in results.values() for r in m.values()]
@@ -181,18 +184,6 @@ def depth1202(plan: Plan) -> None:
     row.append("met" if measured["peak_mb"] < 8 * 1024 else "missed")
     table = markdown(["ResNet-1202, batch 128, recompute_every=10", "peak memory", "under 8 GB"], [row])
     save("depth1202", once, {"measured": measured}, f"{table}\n\n{about(once, [measured])}")
-
-
-def recording(plan: Plan) -> None:
-    """What recording the gradient on every edge costs on a ResNet-20 step."""
-    modes = {"not recording": (), "norms": ("--recording", "norms"), "norms and arrays": ("--recording", "arrays")}
-    programs = {label: program("minires_net", "resnet20", "step", *mode) for label, mode in modes.items()}
-    measured = alternate(programs, plan)
-    table = [[label, spread(r), f"{r['peak_mb']:.0f} MB"] for label, r in measured.items()]
-    text = (
-        f"{markdown([title('resnet20'), 'median (range)', 'peak memory'], table)}\n\n{about(plan, measured.values())}"
-    )
-    save("recording", plan, {"modes": measured}, text)
 
 
 def engine(plan: Plan) -> None:

@@ -43,6 +43,8 @@ CONSTANTS = (
     Constant("kernels.conv.winograd", "GAIN", "thresholds"),
     Constant("kernels.conv.winograd", "ROW", "thresholds"),
     Constant("kernels.conv.planes", "ROW", "thresholds"),
+    Constant("kernels.conv.whole", "BATCH", "thresholds"),
+    Constant("kernels.conv.whole", "CHANNELS", "thresholds"),
     Constant("threads", "PARALLEL_WORK", "thresholds"),
     Constant("threads", "RUNS_PER_THREAD", "networks", (0.25, 0.5, 1, 2)),
     Constant("threads", "PARALLEL_BYTES", "rows"),

@@ -66,6 +66,9 @@ class Recorder:
     [('Add', [1.0, 1.0]), ('ReLU', [1.0, 0.0])] [2.0, 1.0]
     """
 
+    def network(self, module: Any) -> None:
+        """A network begins to run, that is a module that no other runs; ops that follow have scopes named by it."""
+
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """An op has joined the graph: its input arrays (numbers and None as they were) and its output array."""
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from . import data, train
 from .files import replacing
+from .progress import in_notebook, tqdm
 
 QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
 OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve().parent.parent / "lessons" / "output")
@@ -22,7 +22,7 @@ OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve(
 _failed: list[str] = []
 
 
-def claim(statement: str, condition: Any, value: Any = None) -> bool:
+def claim(statement: str, condition: Any, value: Any = None) -> None:
     """Print whether a statement holds, with the value that was measured; `finish` fails if one did not hold.
 
     ``claim("the skip carries more than the branch", skip > branch, skip / branch)`` prints
@@ -32,7 +32,6 @@ def claim(statement: str, condition: Any, value: Any = None) -> bool:
     print(f"{'✓' if condition else '✗'} {statement}{measured}")
     if not condition:
         _failed.append(f"{statement}{measured}")
-    return bool(condition)
 
 
 def show(figure: Any, name: str) -> None:
@@ -43,11 +42,17 @@ def show(figure: Any, name: str) -> None:
         figure.savefig(temporary, dpi=120, bbox_inches="tight")
     if not _interactive():
         print(f"figure: {os.path.relpath(path)}")
+    elif in_notebook():
+        import matplotlib.pyplot as plt
+        from IPython.display import display
+
+        if getattr(figure, "number", None) not in plt.get_fignums():  # else it appears because it is open
+            display(figure)
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
-    """The items, with a progress bar if this is a terminal."""
-    return tqdm(items, desc=what, total=total, leave=False, disable=not sys.stderr.isatty())
+    """The items, with a progress bar if this is a terminal or a notebook."""
+    return tqdm(items, desc=what, total=total, leave=False, disable=not (sys.stderr.isatty() or in_notebook()))
 
 
 def fit(model: Any, dataset: data.Dataset, epochs: int, lr: float = 0.1, seed: int = 0) -> np.ndarray:

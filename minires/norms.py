@@ -8,15 +8,20 @@ converted to float64 and multiplied by the power of two that brings its largest 
 Arrays are NumPy's, or another device's that do the same arithmetic.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .blas import ALONE, one_blas_thread
+from .threads import parallel
+
 # If a sum of squares lies within these bounds, no square has overflowed, and those that underflow are below rounding.
 SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e250)}
-BLOCK = 1 << 17  # entries of a piece: of 2²¹ entries, pieces of 2¹⁶ to 2¹⁹ took equally long, of 2¹³ half as long again
+BLOCK = 1 << 16  # entries of a piece that, with what is computed from it, fits a core's second-level cache
+LONG = 1 << 18  # of a piece for one of several threads, which need the interpreter lock between any two calls
 
 
 def is_safe(square: float, dtype: Any) -> bool:
@@ -59,44 +64,86 @@ def norm_of_norms(norms: Iterable[float], p: float = 2.0) -> float:
     return norm(np.array(list(norms), np.float64), p)
 
 
-def mean_and_std(array: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation (over all n entries, not n − 1); NaN for an empty array.
+class Moments(NamedTuple):
+    """Mean and standard deviation (over all n entries, not n − 1), and the fraction of entries that are exactly 0."""
 
-    Computed in the array's own type where that is safe, else in float64; also where the entries hardly differ, because
-    there the rounding of their mean would pass for a deviation.
+    mean: float
+    std: float
+    zeros: float
+
+
+def moments(array: np.ndarray) -> Moments:
+    """The moments of all entries, in one pass, on several threads if it is large; NaN, NaN and 0 for an empty array.
+
+    Computed in the array's own type where that is safe and at most two bits of the variance cancel in Σx²/n − μ².
+    Elsewhere the entries are centred first, and in float64 if they hardly differ, because there the rounding of their
+    mean would pass for a deviation.
     """
     if not array.size:
-        return math.nan, math.nan
+        return Moments(math.nan, math.nan, 0.0)
     values = (array.astype(np.float32) if array.dtype == np.float16 else array).ravel("K")
+    sums = over_blocks(_moments, values)
+    total, square, zeros = sums[0] if len(sums) == 1 else map(sum, zip(*sums))
+    if zeros == values.size:
+        return Moments(0.0, 0.0, 1.0)
+    mean, square = total / values.size, square / values.size
+    variance = square - mean * mean
+    if is_safe(square, values.dtype) and 4 * variance > square:
+        return Moments(mean, math.sqrt(variance), zeros / values.size)
+    return Moments(*_centred(values), zeros / values.size)
+
+
+def _moments(block: np.ndarray) -> tuple[float, float, int]:
+    """Σx, Σx², and how many are 0. Dot products are fast."""
+    ones = _ones(block.dtype)[: block.size]
+    return float(block.dot(ones)), float(block.dot(block)), int(np.count_nonzero(block == 0))
+
+
+@functools.lru_cache
+def _ones(dtype: np.dtype) -> np.ndarray:
+    return np.ones(LONG, dtype)
+
+
+def _centred(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation, by way of the entries' deviations."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         mean = values.mean()
-        square = sum(_square(part - mean) for part in blocks(values)) / values.size
+        square = sum(over_blocks(lambda block: square_sum(block - mean), values)) / values.size
         std = math.sqrt(square) if square >= 0 else math.nan
         if is_safe(square, values.dtype) and std > 1e-3 * abs(mean):
             return float(mean), std
-        if not values.any():
-            return 0.0, 0.0
         values, scale = scaled(values)
         return float(values.mean()) * scale, float(values.std()) * scale
 
 
-def zeros(array: np.ndarray) -> float:
-    """The fraction of entries that are exactly 0; 0 for an empty array."""
-    return sum(int(np.count_nonzero(part == 0)) for part in blocks(array.ravel("K"))) / max(array.size, 1)
+def square_sum(values: np.ndarray) -> float:
+    """Σx² of an array of one axis, in its own type."""
+    return float(values.dot(values))
 
 
-def _square(values: np.ndarray) -> float:
-    return float(values @ values)
-
-
-def blocks(*flat: np.ndarray) -> Iterator[Any]:
-    """An array of one axis in pieces small enough for a core's cache; of several arrays of one size, tuples of pieces.
+def over_blocks(work: Callable[..., Any], *flat: np.ndarray) -> list[Any]:
+    """``work`` on an array of one axis in pieces small enough for a core's cache, or on those of several of one size.
 
     What is computed piece by piece does not go through the machine's memory, which would take longer than computing it.
+    Where there are many pieces, several threads take them; the results come in order, the same for any number of these.
+    No warnings, as numbers that leave the type's range are for the caller to judge.
     """
-    for start in range(0, flat[0].size, BLOCK):
-        pieces = tuple(array[start : start + BLOCK] for array in flat)
-        yield pieces if len(flat) > 1 else pieces[0]
+    size = flat[0].size
+    if size <= BLOCK:
+        return [one_blas_thread(_quietly, work, *flat) if size > ALONE else _quietly(work, *flat)]
+    length = BLOCK if size < 4 * LONG else LONG
+
+    def run(starts: Sequence[int]) -> list[Any]:
+        return [_quietly(work, *(array[start : start + length] for array in flat)) for start in starts]
+
+    starts = range(0, size, length)
+    runs = parallel(run, starts) if length == LONG else [one_blas_thread(run, starts)]
+    return [result for results in runs for result in results]
+
+
+def _quietly(work: Callable[..., Any], *flat: np.ndarray) -> Any:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # each thread has a state of its own
+        return work(*flat)
 
 
 def exact_sum(arrays: Iterable[np.ndarray]) -> np.ndarray:

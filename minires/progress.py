@@ -1,10 +1,25 @@
-"""`tqdm`: the progress bar of the package of that name, imported when one is asked for: it is slow to import."""
+"""`tqdm`: a progress bar, in a notebook one that fits there. `in_notebook`: whether this is one."""
 
+import functools
+import sys
+import warnings
 from typing import Any
 
 
 def tqdm(*args: Any, **options: Any) -> Any:
-    """A progress bar; the arguments are those of ``tqdm.tqdm``."""
-    from tqdm import tqdm as bar
+    """A progress bar; the arguments are those of ``tqdm.auto.tqdm``, which is imported when one is asked for."""
+    return _kind()(*args, **options)
 
-    return bar(*args, **options)
+
+@functools.cache
+def _kind() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # in a notebook without ipywidgets, where bars are then made of text
+        from tqdm.auto import tqdm
+    return tqdm
+
+
+def in_notebook() -> bool:
+    """Whether the running code is in a notebook, which shows HTML."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")

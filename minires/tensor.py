@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd, dtypes, kernels
+from . import autograd, dtypes, html, kernels
 from .arguments import check_operand, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
@@ -355,6 +355,18 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
         extra = "" if self.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.dtype}"
         made = f", op={self.op.name}" if self.op else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({body}{extra}{made})"
+
+    def _repr_html_(self) -> str:
+        made = f"made by {self.op.name}" if self.op else "requires_grad" if self.requires_grad else ""
+        about = filter(None, [f"Tensor {self.shape}", str(self.dtype), self.device, made])
+        array = self.numpy()
+        if array.size > 100:
+            array = array.astype(np.uint8) if array.dtype == bool else array
+            with np.errstate(all="ignore"):
+                shown = f"from {array.min():.4g} to {array.max():.4g}, mean {array.mean(dtype=np.float64):.4g}"
+        else:
+            shown = np.array2string(array, precision=4, separator=", ", threshold=100)
+        return html.block(html.line(" · ".join(about)), html.text(shown))
 
     # arithmetic
     def __add__(self, other):

@@ -7,7 +7,8 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas blocks state | files npz threads random installed norms hooks missing progress | cuda_on_cpu | kernels
+    blas blocks state | files npz threads random installed hooks html missing progress | norms | cuda_on_cpu
+    | kernels
     | ops | arguments dtypes | checks writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor
     | creation einsum functions recompute cuda | nn | data models optim | train | flow | export | minires

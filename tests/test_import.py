@@ -7,6 +7,8 @@ import minires as mr
 
 SLOW = [
     "matplotlib",
+    "IPython",
+    "tqdm",
     "cupy",
     "hypothesis",
     "pytest",

@@ -57,7 +57,9 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="one warm-up, one measurement")
     parser.add_argument("--channels-last", action="store_true", help="PyTorch's other memory format")
     parser.add_argument("--recompute-every", type=int, default=0, help="minires: recompute this many blocks at a time")
-    parser.add_argument("--recording", choices=["norms", "arrays"], help="record the gradient on every edge")
+    parser.add_argument(
+        "--recording", choices=["norms", "arrays", "hooks"], help="record every edge; hooks: PyTorch's own"
+    )
     arguments = parser.parse_args()
     arguments.case = CASES[arguments.name]
     if arguments.width:

@@ -1,4 +1,7 @@
-"""The same in PyTorch, eager, on the CPU; ``--channels-last`` for its other memory format, ``--recording`` as above."""
+"""The same in PyTorch, eager, on the CPU; ``--channels-last`` for its other memory format.
+
+``--recording`` records a step: by minires's bridge (norms, arrays), or by PyTorch's own hooks.
+"""
 
 from common import arguments, blocks, measure, report
 
@@ -10,6 +13,7 @@ import contextlib  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
+from torch_hooks import Hooks  # noqa: E402
 
 
 class Block(nn.Module):
@@ -21,7 +25,7 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu, self.after_sum = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
         self.stride, self.new = stride, outputs - inputs
         if self.new and case.stem == "imagenet":
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
@@ -37,7 +41,7 @@ class Block(nn.Module):
     def forward(self, x):
         branch = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         branch += self.shortcut(x)
-        return self.relu(branch)
+        return self.after_sum(branch)
 
 
 def stem():
@@ -79,9 +83,16 @@ def recording():
 
 def step():
     optimizer.zero_grad()
-    with recording():
-        loss = F.cross_entropy(model(x), y)
-        loss.backward()
+    if options.recording == "hooks":
+        with Hooks(model) as hooks:
+            loss = F.cross_entropy(model(x), y)
+            hooks.watch(loss)
+            loss.backward()
+        hooks.numbers()
+    else:
+        with recording():
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
     optimizer.step()
     return loss.item()
 

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
+from ..progress import tqdm
 from . import initialisation, paths, shattering, trained
 from .seeds import Numbers, over_seeds
 

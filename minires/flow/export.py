@@ -1,4 +1,4 @@
-"""A recording as text, JSON and CSV."""
+"""A recording as text, HTML, JSON and CSV."""
 
 import dataclasses
 import json
@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .. import html
 from ..files import replacing, write_csv
-from .forks import Fork, skip_edges
+from .forks import Fork, as_html, skip_edges
 from .node import Node, edge_scaling
 
 VERSION = 1  # of the schema; it changes when a field changes its meaning or is removed
@@ -106,7 +107,7 @@ def to_csv(path: str | os.PathLike, nodes: Sequence[Node]) -> None:
     write_csv(path, ["source", "consumer", "slot", "role", "gradient_norm", "pass", "factor", "came"], rows)
 
 
-def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> str:
+def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> html.Text:
     """Forks, weight layers and notes as text."""
     width = max(24, *(len(row.name) + 1 for row in (*forks, *weight_layers)), 0)
     lines = [f"{'fork':<{width}}{'skip':>11}{'branch':>11}{'total':>11}{'ratio':>10}{'cosine':>10}{'sum error':>11}"]
@@ -119,17 +120,27 @@ def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[s
             lines.append(f"{'':<{width}}  came back: {', '.join(parts)}")
     if not forks:
         lines.append("(no fork: no tensor's consumers meet again at an addition)")
-    if not weight_layers:
-        return "\n".join([*lines, *_notes(notes)])
-    lines += ["", f"{'layer':<{width}}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}{'mean of y':>11}{'std of y':>11}"]
+    if weight_layers:
+        lines += ["", f"{'layer':<{width}}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}{'mean of y':>11}{'std of y':>11}"]
     for r in weight_layers:
         statistics = f"{r.mean:>11.3e}{r.std:>11.3e}"
         lines.append(f"{r.name:<{width}}{r.weight_gradient:>11.3e}{r.output_gradient:>11.3e}{statistics}")
-    return "\n".join([*lines, *_notes(notes)])
+    return html.Text("\n".join([*lines, *(f"note: {note}" for note in notes)]))
 
 
-def _notes(notes: Sequence[str]) -> Iterator[str]:
-    return (f"note: {note}" for note in notes)
+def notebook(heading: str, forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[str]) -> str:
+    """What a notebook shows: the table of the forks, and the gradient's profile, a line for each pass."""
+    lines: dict[str, list[float]] = {}
+    for layer in weight_layers:
+        lines.setdefault(f"‖dL/dW‖, pass {layer.pass_}", []).append(layer.weight_gradient)
+    if len(lines) == 1:
+        lines = {"‖dL/dW‖": next(iter(lines.values()))}
+    parts = [html.line(heading)]
+    parts += [html.profile(lines, "weight layer, from input to output", log=True)] if lines else []
+    parts += [as_html(forks)] if forks else []
+    parts += [html.line(f"note: {note}", pale=True) for note in notes[:3]]
+    parts += [html.line(f"… {len(notes) - 3} more notes", pale=True)] if len(notes) > 3 else []
+    return html.block(*parts)
 
 
 def short(value: float) -> str:

@@ -7,9 +7,10 @@ tensors have negative keys.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from .. import html
 from . import naming
 from .node import Node, Scaling
 
@@ -34,13 +35,20 @@ class Fork:
     cosine: float
     sum_error: float
     shape: tuple[int, ...]
-    skip_grad: Any = field(default=None, repr=False)
-    branch_grad: Any = field(default=None, repr=False)
+    skip_grad: Any = None
+    branch_grad: Any = None
     pass_: int = 1
     skip_factor: float = 1.0
     branch_factor: float = 1.0
     skip_came: float | None = None
     branch_came: float | None = None
+
+    def __repr__(self) -> str:
+        norms = f"skip {self.skip:.3g}, branch {self.branch:.3g}, total {self.total:.3g}, cosine {self.cosine:.3f}"
+        return f"Fork({self.name}: {norms})"
+
+    def _repr_html_(self) -> str:
+        return html.block(as_html([self]))
 
     def scaled_ways(self) -> list[tuple[str, float]]:
         """("skip", factor) and ("branch", factor), of each only if `scaled` multiplied it."""
@@ -69,6 +77,12 @@ class Fork:
         if not 0 < largest < math.inf:
             return math.nan
         return (part / largest) ** 2 / ((self.skip / largest) ** 2 + (self.branch / largest) ** 2)
+
+
+def as_html(forks: Sequence[Fork]) -> str:
+    """The table of the forks, as a notebook shows it."""
+    rows = [[f.name, *(f"{norm:.3e}" for norm in (f.skip, f.branch, f.total)), f"{f.cosine:.3f}"] for f in forks]
+    return html.table(["fork", "‖skip‖", "‖branch‖", "‖total‖", "cosine"], rows, "table() has all")
 
 
 def find_forks(nodes: Mapping[int, Node], passes: Sequence[str]) -> list[Fork]:

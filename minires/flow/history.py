@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from .. import html
 from ..files import replacing
 from .forks import Fork
 from .recording import Recording
@@ -65,6 +66,19 @@ class FlowHistory:
     def convolution_norms(self) -> np.ndarray:
         """‖∂L/∂W‖ of these convolutions, (steps, convolutions)."""
         return self.norms[:, self._kernels]
+
+    def __repr__(self) -> str:
+        if not self.steps:
+            return "FlowHistory(nothing yet)"
+        when = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}"
+        return f"FlowHistory({when}: {len(self.layers)} weight layers, {len(self.forks[-1])} forks)"
+
+    def _repr_html_(self) -> str | None:
+        if not self.steps:
+            return None
+        ends = {self.steps[0]: self._norms[0], self.steps[-1]: self._norms[-1]}
+        lines = {f"‖dL/dW‖ at step {step}": norms for step, norms in ends.items()}
+        return html.block(html.line(repr(self)), html.profile(lines, "weight layer, from input to output", log=True))
 
     def first_over_last(self) -> np.ndarray:
         """‖∂L/∂W‖ of the first convolution over that of the last, at each recorded step."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, html
 from ..models import PadShortcut
 from ..nn import Module, functional as F
 from ..ops.activation import ReLU
@@ -50,7 +50,28 @@ class Lesion:
         """Accuracy lost with each block, (blocks,)."""
         return self.intact_accuracy - self.accuracy
 
-    def table(self) -> str:
+    def __repr__(self) -> str:
+        what, intact, without = self._measured()
+        rest = f"without one, {without.min():.3g} to {without.max():.3g}"
+        return f"Lesion({len(self.names)} blocks, {what} {intact:.3g}; {rest})"
+
+    def _repr_html_(self) -> str:
+        what, intact, without = self._measured()
+        lines: dict[str, Any] = {f"{what} without the block": without, "intact": [intact] * len(self.names)}
+        rows = [[name, f"{a:.3f}", short(loss)] for name, a, loss in zip(self.names, self.accuracy, self.loss)]
+        return html.block(
+            html.line(repr(self)),
+            html.profile(lines, "deleted block", high=1 if what == "accuracy" else None),
+            html.table(["deleted", "accuracy", "loss"], rows, "table() has all"),
+        )
+
+    def _measured(self) -> tuple[str, float, np.ndarray]:
+        """The accuracy, or the loss where there is none: its name, of the whole network, and without each block."""
+        if np.isnan(self.intact_accuracy):
+            return "loss", self.intact_loss, self.loss
+        return "accuracy", self.intact_accuracy, self.accuracy
+
+    def table(self) -> html.Text:
         """The numbers as text."""
         rows = [f"{'deleted':<24}{'accuracy':>10}{'drop':>9}{'loss':>10}"]
         rows.append(f"{'nothing':<24}{self.intact_accuracy:>10.3f}{'–':>9}{short(self.intact_loss):>10}")
@@ -59,7 +80,7 @@ class Lesion:
         ):
             note = "  changes the shape" if change else ""
             rows.append(f"{name:<24}{accuracy:>10.3f}{drop:>9.3f}{short(loss):>10}{note}")
-        return "\n".join(rows)
+        return html.Text("\n".join(rows))
 
 
 def shortcut_alone(block: Module, x: Tensor) -> Tensor:

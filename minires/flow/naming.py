@@ -2,7 +2,7 @@
 
 - The output of an op: the module it ran in and the op, as in "layer1.0.relu: ReLU"; outside of all modules, the op
   alone. If the same name occurs again in a pass, "#2", "#3" … is appended.
-- A parameter of the recorded model: its name there.
+- A parameter of a network that ran, or of the model that the recording was given: its name there.
 - Any other leaf tensor: its role in the op that used it first, as in "weight of Conv2d#2" or "input of Linear".
 - In the second walk back of a recording, and in later ones, " (backward 2)" or " (grad 2)" is appended to every name.
 """

@@ -8,12 +8,12 @@ the shortcut and B the branch. This is exact; no path is sampled, and ΣG[k] is 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, html
 from ..nn import Module, functional as F
 from ..norms import exact_sum, norm, relative
 from ..ops import Op
@@ -39,7 +39,16 @@ class PathSpectrum:
     counts: np.ndarray
     sum_error: float
     sampled: np.ndarray | None = None
-    arrays: list[Any] | None = field(default=None, repr=False)
+    arrays: list[Any] | None = None
+
+    def __repr__(self) -> str:
+        lengths = f"effective length {self.effective_length:.2f}, mean length {self.mean_length:g}"
+        return f"PathSpectrum({self.blocks} blocks: {lengths})"
+
+    def _repr_html_(self) -> str:
+        lines: dict[str, Any] = {"‖G[k]‖": self.norms} | ({} if self.sampled is None else {"sampled": self.sampled})
+        x = f"branches crossed, k = 0 to {self.blocks}"
+        return html.block(html.line(repr(self)), html.profile(lines, x, log=True))
 
     @property
     def blocks(self) -> int:

@@ -12,17 +12,16 @@ import numpy as np
 
 from .. import autograd
 from ..autograd import Edge, Recorder
-from ..blas import one_blas_thread
 from ..nn import Module, Parameter, functional as F
-from ..norms import mean_and_std, zeros
+from ..norms import moments
 from ..ops import Op
 from ..tensor import Tensor
-from . import naming
+from . import naming, on_device
 from .inside import as_input
 from .keeping import keeping
 from .node import Scaling, Source
 from .recording import Recording
-from .summands import measure_summands, on_cpu
+from .summands import Measured, measure_summands
 
 WITHOUT_GRADIENT = (
     "one summand carries no gradient (was it detached, or made under no_grad? Or is it an input without "
@@ -33,20 +32,33 @@ WITHOUT_GRADIENT = (
 class FlowRecorder(Recorder):
     """Fills ``recording`` with every tensor that a gradient reached, and with statistics of every op's output.
 
-    model: gives parameters their names. arrays: whether to keep the gradient arrays of all edges.
+    model: gives parameters their names, and so do networks that run. arrays: whether to keep all edges' gradients.
     """
 
     def __init__(self, model: Module | None = None, arrays: bool = False):
         self.recording = Recording(number_of)
-        self._known = {id(p): name for name, p in model.named_parameters()} if model is not None else {}
+        self._known: dict[int, str] = {}
+        self._networks: dict[Module, None] = {}  # kept alive, for the same reason as the leaves
+        if model is not None:
+            self._learn_names(model)
         self._arrays = arrays
+        self._unread = on_device.Unread()
         self._leaves: list[Any] = []  # kept alive, so that no later tensor gets the id of one
+
+    def network(self, module: Module) -> None:
+        """Learn a network's names for its parameters; those of a layer that runs alone say less than their roles."""
+        if any(module.children()):
+            self._learn_names(module)
+
+    def _learn_names(self, module: Module) -> None:
+        if module not in self._networks:
+            self._networks[module] = None
+            self._known = {id(p): name for name, p in module.named_parameters()} | self._known
 
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
-        values = on_cpu(output)
-        mean, std = one_blas_thread(mean_and_std, values)
-        self.recording.add_statistics(op.serial, mean, std, zeros(values))
+        known = moments(output) if type(output) is np.ndarray else on_device.moments(self._unread, output)
+        self.recording.add_statistics(op.serial, known)
         if op.name == "Add":
             for array, need in zip(inputs, op.needs):
                 if not need and getattr(array, "shape", None) == output.shape:
@@ -67,20 +79,29 @@ class FlowRecorder(Recorder):
             role = "" if name else naming.role(used[0], parameter)
             what = Source(number_of(source), "", tuple(source.shape), "", name, role, parameter)
         grads = [edge.grad for edge in used]
-        measured = one_blas_thread(measure_summands, grads, total)  # BLAS's threads would get in the kernels' way
+        measured = self._measure(grads, total)
         ends = [(edge.consumer.serial if edge.consumer is not None else None, edge.slot) for edge in used]
         self.recording.add_gradient(what, ends, measured, grads if self._arrays else (), self._scaling(used))
 
-    def _scaling(self, edges: Sequence[Edge]) -> Scaling | None:
+    def _scaling(self, edges: Sequence[Edge]) -> Callable[[], Scaling] | None:
         """What `flow.scaled` multiplied the edges by, and the size of what had come back along them."""
         if all(edge.came is None for edge in edges):
             return None
         came = [edge.grad if edge.came is None else edge.came for edge in edges]
-        measured = one_blas_thread(measure_summands, came, functools.reduce(operator.add, came))
-        others = tuple(norm for norm, _ in measured.others)
-        return Scaling(
-            tuple(edge.factor for edge in edges), measured.norms, others, tuple(came) if self._arrays else ()
-        )
+        measured = self._measure(came, functools.reduce(operator.add, came))
+        factors, kept = tuple(edge.factor for edge in edges), tuple(came) if self._arrays else ()
+
+        def scaling() -> Scaling:
+            known = measured() if callable(measured) else measured
+            return Scaling(factors, known.norms, tuple(norm for norm, _ in known.others), kept)
+
+        return scaling
+
+    def _measure(self, summands: Sequence[Any], total: Any) -> Measured | Callable[[], Measured]:
+        """What `measure_summands` says: on a device, to be read later."""
+        if type(total) is np.ndarray:
+            return measure_summands(summands, total)
+        return on_device.measure_summands(self._unread, summands, total)
 
 
 def number_of(tensor: Tensor) -> int:
@@ -94,7 +115,9 @@ def _position(edge: Edge) -> tuple[float, int]:
 
 
 class recording(autograd.switch):
-    """Record forward and backward inside the ``with`` block; give the model so that parameters have names.
+    """Record forward and backward inside the ``with`` block.
+
+    Parameters have the names that the networks which run there give them. Give the model if only pieces of it run.
 
     ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
     """

@@ -5,18 +5,23 @@ can fill one too: all it has to call are the four methods of `Recording` under "
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..html import Text
 from . import export, naming
 from .forks import Fork, find_forks
 from .node import Node, Scaling, Source
 from .summands import Measured
+
+T = TypeVar("T")
+Later: TypeAlias = T | Callable[[], T]  # a value, or a function that returns it
 
 
 class Summand(NamedTuple):
@@ -81,14 +86,10 @@ class Recording:
         """identify: for a tensor of the engine's, the number that its `Source` has; for `edges`."""
         self.passes: list[str] = []
         self._identify = identify
-        self._nodes: list[Node] = []  # in the order they came, and not yet numbered
-        self._numbers: dict[int, int] = {}  # key -> number of the source, the same in every pass
-        self._roles: dict[int, str] = {}  # key of a leaf tensor without a name -> what it was used for
-        self._statistics: dict[int, tuple[float, float, float]] = {}  # number -> (mean, std, fraction of zeros)
+        self._told: list[_Told] = []  # in the order they came
+        self._statistics: dict[int, Later[tuple[float, float, float]]] = {}  # number -> (mean, std, fraction of zeros)
         self._notes: list[tuple[str, int | None, str]] = []  # (text, number of the op it is about, label of that op)
         self._call: str | None = None  # the walk that has begun, until its first gradient arrives
-        self._offset = self._next = 0  # an op's key in this pass less its number; one more than the largest key so far
-        self._leaves = 0
 
     # ── to fill one ──
     def begin(self, call: str) -> None:
@@ -99,9 +100,9 @@ class Recording:
         self,
         source: Source,
         ends: Sequence[tuple[int | None, int]],
-        measured: Measured,
+        measured: Later[Measured],
         grads: Sequence[Any] = (),
-        scaling: Scaling | None = None,
+        scaling: Later[Scaling | None] = None,
     ) -> None:
         """Add one tensor's gradient, which is complete. Tensors may come in any order.
 
@@ -109,55 +110,26 @@ class Recording:
         order; last, None and 0 for a gradient that the walk started with. An op's number is larger than those of its
         inputs. measured: norms and angles of the summands, in the same order; see `measure_summands`. grads: the
         arrays, if they are to be kept. scaling: if summands have been multiplied on their way, by what, and what they
-        were before; measured and grads are of the products.
+        were before; measured and grads are of the products. What is still on its way from a device may be given as a
+        function that returns it, here and in `add_statistics`: it is called when somebody asks.
         Raises ValueError if the ends are not in forward order.
         """
-        after = source.number if source.op else -1
-        if [*ends] != sorted(ends, key=_in_forward_order) or (ends and _in_forward_order(ends[0])[0] <= after):
+        if not _are_in_forward_order(source, ends):
             raise ValueError(
                 f"add_gradient: got ends {list(ends)} for {source}; expected (number, slot) in forward order, all "
                 "numbers larger than the source's: give later ops larger numbers, and sort what came back"
             )
         if self._call is not None or not self.passes:
             self.passes.append(self._call or "backward")
-            self._call, self._offset = None, self._next
-        if source.op:
-            key = source.number + self._offset
-            self._next = max(self._next, key + 1)
-        else:
-            self._leaves += 1
-            key = -self._leaves
-            if not source.name:
-                self._roles[key] = source.role
-        self._numbers[key] = source.number
-        by_ops = [(number, slot) for number, slot in ends if number is not None]
-        self._nodes.append(
-            Node(
-                key=key,
-                name=naming.label(source.scope, source.op) if source.op else source.name,
-                op=source.op,
-                scope=source.scope,
-                shape=source.shape,
-                parameter=source.parameter,
-                consumers=tuple(number + self._offset for number, _ in by_ops),
-                slots=tuple(slot for _, slot in by_ops),
-                edge_norms=measured.norms,
-                cosines=measured.cosines,
-                others=measured.others,
-                norm=measured.norm,
-                sum_error=measured.error,
-                grads=tuple(grads),
-                pass_=len(self.passes),
-                scaling=scaling,
-            )
-        )
-        if {"_names", "forks"} & vars(self).keys():  # every derived value needs one of these two
-            for derived in ("nodes", "by_key", "forks", "layers", "_names"):
+            self._call = None
+        self._told.append(_Told(len(self.passes), source, ends, measured, grads, scaling))
+        if "_known" in vars(self):  # every derived value needs it
+            for derived in ("_known", "nodes", "by_key", "forks", "layers", "_names"):
                 vars(self).pop(derived, None)
 
-    def add_statistics(self, number: int, mean: float, std: float, zeros: float) -> None:
+    def add_statistics(self, number: int, moments: Later[tuple[float, float, float]]) -> None:
         """Add what is known of an op's output: mean and standard deviation, and the fraction that is exactly 0."""
-        self._statistics[number] = mean, std, zeros
+        self._statistics[number] = moments
 
     def add_note(self, text: str, number: int | None = None, label: str = "") -> None:
         """Add a note; on request, about the op of that number: its name comes first, or the label if it has none."""
@@ -170,20 +142,22 @@ class Recording:
 
         Raises RuntimeError if nothing was recorded.
         """
-        return [node._replace(name=str(self._names[node.key])) for node in sorted(self._recorded(), key=_position)]
+        return [node._replace(name=str(self._names[node.key])) for node in sorted(self._known.nodes, key=_position)]
 
-    def _recorded(self) -> list[Node]:
-        """The nodes in the order they came, not yet numbered. Raises RuntimeError if there are none."""
-        if not self._nodes:
+    @cached_property
+    def _known(self) -> "_Known":
+        """What was told so far, numbered. Raises RuntimeError if that is nothing."""
+        if not self._told:
             raise RuntimeError(
                 "Recording: nothing was recorded yet; run forward and loss.backward() inside `with flow.recording()`, "
                 "not under no_grad()"
             )
-        return self._nodes
+        return _number(self._told)
 
     @cached_property
     def _names(self) -> dict[int, naming.Name]:
-        return naming.find_names(sorted(self._nodes, key=_position), self.passes, self._numbers, self._roles)
+        known = self._known
+        return naming.find_names(sorted(known.nodes, key=_position), self.passes, known.numbers, known.roles)
 
     @cached_property
     def by_key(self) -> dict[int, Node]:
@@ -193,7 +167,7 @@ class Recording:
     @cached_property
     def forks(self) -> list[Fork]:
         """The forks, pass by pass in forward order, named by the scope of their addition; see `forks.skip_edges`."""
-        return find_forks({node.key: node for node in self._recorded()}, self.passes)
+        return find_forks({node.key: node for node in self._known.nodes}, self.passes)
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -210,12 +184,15 @@ class Recording:
                 continue
             weight, name = weights.get(node.key), self._names[node.key]
             again = "".join(name.base.partition("#")[1:])
+            mean, std, zeros = _now(self._statistics.get(self._known.numbers[node.key], unknown))
             found.append(
                 Layer(
                     (node.scope or node.op) + again + name.suffix,
                     node.op,
                     node.shape,
-                    *self._statistics.get(self._numbers[node.key], unknown),
+                    mean,
+                    std,
+                    zeros,
                     output_gradient=node.norm,
                     weight_gradient=weight.norm if weight else None,
                     weight_shape=weight.shape if weight else (),
@@ -238,16 +215,18 @@ class Recording:
     def notes(self) -> list[str]:
         """What a reader of the numbers should know, such as a module that was called twice."""
         found = []
-        names = {self._numbers[key]: name.base for key, name in self._names.items() if key >= 0}
+        names = (
+            {self._known.numbers[key]: name.base for key, name in self._names.items() if key >= 0} if self._told else {}
+        )
         for text, number, label in self._notes:
             found.append(text if number is None else f"{names.get(number, label)}: {text}")
-        for node in self.nodes if self._nodes else ():
+        for node in self.nodes if self._told else ():
             if node.parameter and len(node.consumers) > 1:
                 found.append(
                     f"{node.name}: used {len(node.consumers)} times (a module called again, or a shared weight); its "
                     "gradient is the sum of all uses, and its norm stands with the first"
                 )
-        forks = self.forks if self._nodes else []
+        forks = self.forks if self._told else []
         multiplied = Counter(f"{way} × {factor:g}" for fork in forks for way, factor in fork.scaled_ways())
         for what, count in multiplied.items():
             found.append(
@@ -289,11 +268,11 @@ class Recording:
             exact = [node for node in self.nodes if node.name == tensor and self._names[node.key].suffix]
             if exact:
                 return exact
-            named = (self._numbers[node.key] for node in self.nodes if self._names[node.key].base == tensor)
+            named = (self._known.numbers[node.key] for node in self.nodes if self._names[node.key].base == tensor)
             wanted = next(named, None)
         else:
             wanted = self._identify(tensor)
-        found = [node for node in self.nodes if self._numbers[node.key] == wanted]
+        found = [node for node in self.nodes if self._known.numbers[node.key] == wanted]
         if found:
             return found
         what = repr(tensor) if isinstance(tensor, str) else f"a tensor of shape {tuple(tensor.shape)}"
@@ -313,7 +292,18 @@ class Recording:
         """Write one row for every edge: source, consumer, slot, role, gradient norm."""
         export.to_csv(path, self.nodes)
 
-    def table(self) -> str:
+    def __repr__(self) -> str:
+        if not self._told:
+            return "Recording(nothing yet)"
+        parts = [f"{len(self.forks)} forks, {len(self.weight_layers)} weight layers"]
+        parts += [f"{len(self.passes)} passes"] if len(self.passes) > 1 else []
+        parts += [] if self.loss is None else [f"loss {self.loss:.4g}"]
+        return f"Recording({', '.join(parts)})"
+
+    def _repr_html_(self) -> str | None:
+        return export.notebook(repr(self), self.forks, self.weight_layers, self.notes) if self._told else None
+
+    def table(self) -> Text:
         """Forks, weight layers and notes as text."""
         return export.table(self.forks, self.weight_layers, self.notes)
 
@@ -324,10 +314,85 @@ class Recording:
         return plots.recording(self)
 
 
-def _in_forward_order(end: tuple[int | None, int]) -> tuple[float, int]:
-    """Where an edge stands among those of its tensor; the gradient that a walk started with is last."""
-    number, slot = end
-    return math.inf if number is None else number, slot
+class _Told(NamedTuple):
+    """One call of `Recording.add_gradient`, in the walk back of that number, from 1."""
+
+    pass_: int
+    source: Source
+    ends: Sequence[tuple[int | None, int]]
+    measured: Later[Measured]
+    grads: Sequence[Any]
+    scaling: Later[Scaling | None]
+
+
+class _Known(NamedTuple):
+    """What was told, as nodes, in the order it came, and not yet named.
+
+    numbers: for each key, the number of the source, the same in every pass. roles: for the key of each leaf tensor
+    without a name, what it was used for.
+    """
+
+    nodes: list[Node]
+    numbers: dict[int, int]
+    roles: dict[int, str]
+
+
+def _number(told: Sequence[_Told]) -> _Known:
+    """Give every tensor its key: an op's number, moved behind the keys of the pass before; −1, −2 … for leaves."""
+    nodes: list[Node] = []
+    numbers: dict[int, int] = {}
+    roles: dict[int, str] = {}
+    offset = following = leaves = 0
+    for before, (pass_, source, ends, measured, grads, scaling) in zip((None, *told), told):
+        if before is None or before.pass_ != pass_:
+            offset = following
+        if source.op:
+            key = source.number + offset
+            following = max(following, key + 1)
+        else:
+            leaves += 1
+            key = -leaves
+            if not source.name:
+                roles[key] = source.role
+        numbers[key] = source.number
+        by_ops, measured = [(number, slot) for number, slot in ends if number is not None], _now(measured)
+        nodes.append(
+            Node(
+                key=key,
+                name=naming.label(source.scope, source.op) if source.op else source.name,
+                op=source.op,
+                scope=source.scope,
+                shape=source.shape,
+                parameter=source.parameter,
+                consumers=tuple(number + offset for number, _ in by_ops),
+                slots=tuple(slot for _, slot in by_ops),
+                edge_norms=measured.norms,
+                cosines=measured.cosines,
+                others=measured.others,
+                norm=measured.norm,
+                sum_error=measured.error,
+                grads=tuple(grads),
+                pass_=pass_,
+                scaling=_now(scaling),
+            )
+        )
+    return _Known(nodes, numbers, roles)
+
+
+def _now(value: Any) -> Any:
+    """A value that may still be on its way."""
+    return value() if callable(value) else value
+
+
+def _are_in_forward_order(source: Source, ends: Sequence[tuple[int | None, int]]) -> bool:
+    """Whether the ends come in forward order, all behind the source; the gradient a walk started with is last."""
+    before: tuple[float, int] = (source.number if source.op else -1, sys.maxsize)
+    for number, slot in ends:
+        end = math.inf if number is None else number, slot
+        if end < before:
+            return False
+        before = end
+    return True
 
 
 def _position(node: Node) -> tuple[int, float]:

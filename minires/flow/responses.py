@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, html
 from ..nn import Module
-from ..norms import mean_and_std
+from ..norms import moments
 from ..ops import Op
 from ..ops.batchnorm import BatchNorm, BatchNormEval
 from ..ops.conv import Conv2d
@@ -42,12 +42,19 @@ class Responses:
         """std from the largest to the smallest, as in the lower half of the paper's figure."""
         return np.sort(self.std)[::-1]
 
-    def table(self) -> str:
+    def __repr__(self) -> str:
+        return f"Responses({len(self.names)} convolutions, std {self.std.min():.3g} to {self.std.max():.3g})"
+
+    def _repr_html_(self) -> str:
+        drawn = html.profile({"std": self.std.tolist()}, "convolution, from input to output")
+        return html.block(html.line(repr(self)), drawn)
+
+    def table(self) -> html.Text:
         """The numbers as text."""
         rows = [f"{'convolution':<24}{'std':>9}"]
         for name, std, after_bn in zip(self.names, self.std, self.after_bn):
             rows.append(f"{name:<24}{short(std):>9}{'' if after_bn else '  no BN'}")
-        return "\n".join(rows)
+        return html.Text("\n".join(rows))
 
 
 def responses(model: Module, x: Any) -> Responses:
@@ -94,4 +101,4 @@ class _Listener(autograd.Recorder):
 
 
 def _std(array: Any) -> float:
-    return mean_and_std(on_cpu(array).astype(np.float64))[1]
+    return moments(on_cpu(array).astype(np.float64)).std

@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import kernels
-from ..norms import blocks, exact_sum, is_safe, relative, scaled
+from .. import kernels, norms
+from ..blas import one_blas_thread
+from ..norms import exact_sum, is_safe, over_blocks, relative, scaled, square_sum
+from ..threads import workspace
 
 CANCELLED = 1e-2  # a sum whose square is smaller than this share of its summands' has lost digits to cancellation
 
 
-WITH_ITSELF, NO_OTHERS = np.ones((1, 1)), ((0.0, 0.0),)  # for a gradient with a single summand, as most have
-WITH_ITSELF.flags.writeable = False
+# for a gradient with a single summand, as most have
+WITH_ITSELF, ALL_ZERO, NO_OTHERS = np.ones((1, 1)), np.zeros((1, 1)), ((0.0, 0.0),)
+WITH_ITSELF.flags.writeable = ALL_ZERO.flags.writeable = False
 
 
 class Measured(NamedTuple):
@@ -37,15 +40,18 @@ class Measured(NamedTuple):
 
 def measure_summands(summands: Sequence[Any], total: Any) -> Measured:
     """Measure arrays of one shape and dtype, on any device, and the total that they were added up to."""
+    if len(summands) == 1:
+        return _alone(_flat(on_cpu(total), "K"))
     arrays = [on_cpu(a) for a in (*summands, total)]
     order: Any = "K" if len({a.strides for a in arrays}) == 1 else "C"  # one order for all; "K" avoids copies
-    flat = [a.ravel(order) for a in arrays]
-    if flat[0].dtype == np.float16:
-        flat = [a.astype(np.float32) for a in flat]
+    flat = [_flat(a, order) for a in arrays]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if len(summands) == 1:
-            return _alone(flat[-1])
-        return _in_own_type(flat[:-1], flat[-1]) or _in_float64(flat[:-1], flat[-1])
+        return _in_own_type(flat[:-1], flat[-1]) or one_blas_thread(_in_float64, flat[:-1], flat[-1])
+
+
+def _flat(array: np.ndarray, order: Any) -> np.ndarray:
+    """The entries in one row; in float32 where float16 has too small a range for their products."""
+    return (array.astype(np.float32) if array.dtype == np.float16 else array).ravel(order)
 
 
 def on_cpu(array: Any) -> np.ndarray:
@@ -55,48 +61,75 @@ def on_cpu(array: Any) -> np.ndarray:
 
 def _alone(total: np.ndarray) -> Measured:
     """A gradient with a single summand is that summand."""
-    square = float(total @ total)
+    square = sum(over_blocks(square_sum, total))
     if is_safe(square, total.dtype):
         norm = math.sqrt(square)
     else:
-        total, scale = scaled(total)
-        norm = math.sqrt(float(total @ total)) * scale if total.size else 0.0
+        norm = one_blas_thread(norms.norm, total) if square or total.any() else 0.0
     if not math.isfinite(norm):
         return Measured((norm,), np.full((1, 1), math.nan), NO_OTHERS, norm, math.nan)
-    return Measured((norm,), WITH_ITSELF if norm else np.zeros((1, 1)), NO_OTHERS, norm, 0.0)
+    return Measured((norm,), WITH_ITSELF if norm else ALL_ZERO, NO_OTHERS, norm, 0.0)
 
 
 def _in_own_type(summands: list[np.ndarray], total: np.ndarray) -> Measured | None:
     """Measured in the arrays' own type; None where that would lose digits."""
-    squares = [float(a @ a) for a in summands]
-    whole = float(total @ total)
+    count = len(summands)
+    *products, whole, error = map(sum, zip(*over_blocks(_products, *summands, total)))
+    squares = products[:: count + 1]
     for square, array in zip((*squares, whole), (*summands, total)):
         if not is_safe(square, array.dtype) and (square != 0 or array.any()):
             return None
     if whole < CANCELLED**2 * max(squares):
         return None
     norms, norm = [math.sqrt(square) for square in squares], math.sqrt(whole)
-    count = len(norms)
     cosines = np.zeros((count, count))
     for i in range(count):
         cosines[i, i] = 1.0 if norms[i] else 0.0
         for j in range(i):
             if norms[i] and norms[j]:
-                cosines[i, j] = cosines[j, i] = _cosine(float(summands[i] @ summands[j]) / (norms[i] * norms[j]))
-    others = [(norms[1 - i], cosines[0, 1]) for i in (0, 1)] if count == 2 else _others(norms, cosines)
+                cosines[i, j] = cosines[j, i] = _cosine(products[i * count + j] / (norms[i] * norms[j]))
+    others = [(norms[1 - i], float(cosines[0, 1])) for i in (0, 1)] if count == 2 else _others(norms, cosines)
     if others is None:
         return None
-    error = sum(_rest(total_part, parts) for total_part, *parts in blocks(total, *summands))
     return Measured(tuple(norms), cosines, tuple(others), norm, relative(math.sqrt(error), norm))
 
 
-def _rest(total: np.ndarray, summands: list[np.ndarray]) -> float:
+def _products(*blocks: np.ndarray) -> list[float]:
+    """Of one block of the summands and the total: all inner products of summands, ‖total‖², ‖total − Σ summands‖²."""
+    *summands, total = blocks
+    gram = [float(a.dot(b)) if j <= i else 0.0 for i, a in enumerate(summands) for j, b in enumerate(summands)]
+    whole = square_sum(total)
+    two = len(summands) == 2
+    return [*gram, whole, _rest_of_two(summands[0], summands[1], total, whole) if two else _rest(summands, total)]
+
+
+def _rest_of_two(a: np.ndarray, b: np.ndarray, total: np.ndarray, whole: float) -> float:
+    """‖total − (a + b)‖², as exact as in twice the precision: what a sum rounds off is a number of its own type.
+
+    Knuth's two-sum, as in `norms.exact_sum`. If squares underflow, the rest is first multiplied by a power of two.
+    """
+    virtual, rest = workspace((2, *total.shape), total.dtype)
+    np.subtract(total, a, out=virtual)
+    np.subtract(total, virtual, out=rest)
+    np.subtract(a, rest, out=rest)
+    np.subtract(b, virtual, out=virtual)
+    rest += virtual
+    square = square_sum(rest)
+    if is_safe(square, rest.dtype) or not 0 < whole < math.inf:
+        return square
+    scale = 2.0 ** (24 - math.frexp(math.sqrt(whole / total.size))[1])
+    rest *= total.dtype.type(scale)
+    return square_sum(rest) / scale**2
+
+
+def _rest(summands: list[np.ndarray], total: np.ndarray) -> float:
     """‖total − Σ summands‖², in float64; each is converted first, as NumPy subtracts mixed types at half the speed."""
-    rest, wide = total.astype(np.float64), np.empty(total.size)
+    rest, wide = workspace((2, *total.shape), np.dtype(np.float64))
+    rest[...] = total
     for a in summands:
         wide[...] = a
         rest -= wide
-    return float(rest @ rest)
+    return square_sum(rest)
 
 
 def _others(norms: list[float], cosines: np.ndarray) -> list[tuple[float, float]] | None:
@@ -140,9 +173,7 @@ class _Part:
 
     def cosine(self, other: "_Part") -> float:
         """The cosine of the angle to another; 0 if one of the two is 0, NaN if one is not finite."""
-        if not (math.isfinite(self.size) and math.isfinite(other.size)):
-            return math.nan
-        return _cosine(float(self.array @ other.array) / self.size / other.size) if self.size and other.size else 0.0
+        return _ratio(float(self.array @ other.array), self.size, other.size)
 
 
 def _sum(parts: Iterable[_Part]) -> _Part:
@@ -152,6 +183,29 @@ def _sum(parts: Iterable[_Part]) -> _Part:
         return parts[0]
     scale = max(part.scale for part in parts)
     return _Part(exact_sum(part.array * (part.scale / scale) for part in parts), scale)
+
+
+def from_products(scale: float, whole: float, products: Sequence[float], error: float, count: int) -> Measured:
+    """`Measured` from sums of products in float64, of arrays that were divided by ``scale``.
+
+    whole: ‖total‖². products: of each two of the ``count`` summands, row by row; then, if there are several, for each
+    ‖rest‖² and ⟨summand, rest⟩, where the rest is the sum of all others. error: ‖total − Σ summands‖².
+    """
+    gram = np.array(products[: count**2]).reshape(count, count)
+    sizes = np.sqrt(gram.diagonal())
+    cosines = np.array([[_ratio(gram[i, j], sizes[i], sizes[j]) for j in range(count)] for i in range(count)])
+    others = list(NO_OTHERS) * count
+    for i, (square, product) in enumerate(zip(products[count**2 :: 2], products[count**2 + 1 :: 2])):
+        others[i] = math.sqrt(square) * scale, _ratio(product, float(sizes[i]), math.sqrt(square))
+    norms, size = tuple(float(s) * scale for s in sizes), math.sqrt(whole)
+    return Measured(norms, cosines, tuple(others), size * scale, relative(math.sqrt(error), size))
+
+
+def _ratio(product: float, a: float, b: float) -> float:
+    """A cosine, from the product and the two sizes; 0 if one of these is 0, NaN if one is not finite."""
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.nan
+    return _cosine(float(product) / a / b) if a and b else 0.0
 
 
 def _cosine(value: float) -> float:

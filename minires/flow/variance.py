@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, html
 from ..nn import Module
 from ..tensor import Tensor
 from .inside import as_input, check_all_ran, find_blocks, passages
@@ -48,13 +48,13 @@ class VarianceProfile:
             raise ValueError("gradient_log2_slope: no gradient was recorded; call variance_profile(…, backward=loss)")
         return _slope(_log2(self.gradient))
 
-    def table(self) -> str:
+    def table(self) -> html.Text:
         """The numbers as text."""
         rows = [f"{'block':<24}{'activation':>12}{'gradient':>12}"]
         for i, name in enumerate(self.names):
             gradient = "" if self.gradient is None else f"{self.gradient[i]:>12.4g}"
             rows.append(f"{name:<24}{self.activation[i]:>12.4g}{gradient}")
-        return "\n".join(rows)
+        return html.Text("\n".join(rows))
 
 
 def variance_profile(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from .. import kernels
+from .. import html, kernels
 from ..hooks import RemovableHandle
 from ..missing import WAYS, not_offered
 from ..state import current, scope
@@ -141,6 +141,8 @@ class Module:
         try:
             if outermost:
                 _running.names = {module: path for path, module in self.named_modules()}
+                if now.recorder is not None:
+                    now.recorder.network(self)
             scope.set(_running.names.get(self, before))  # type: ignore[union-attr]
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
         finally:
@@ -409,6 +411,18 @@ class Module:
         if not children and len(lines) == 1:
             return f"{name}({lines[0]})"
         return f"{name}(" + "".join(f"\n  {line}" for line in [*lines, *children] if line) + "\n)"
+
+    def _repr_html_(self) -> str:
+        return html.block(_as_html("", self))
+
+
+def _as_html(name: str, module: Module) -> str:
+    """A line for a module, as a notebook shows it; those inside it unfold. The whole has no name."""
+    inside = [_as_html(f"{below}: ", child) for below, child in module.named_children()]
+    if not inside:
+        return html.line(f"{name}{module}")
+    about = f"{name}{type(module).__name__}, {sum(p.numel() for p in module.parameters()):,} parameters"
+    return html.fold(about, inside, open=not name)
 
 
 def _array(value: Any) -> Any:

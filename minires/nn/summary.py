@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import html
 from ..autograd import switch
 from ..tensor import Tensor
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
@@ -30,10 +31,20 @@ class Summary(NamedTuple):
     parameters: int
     macs: int
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return f"Summary({len(self.rows)} layers, {self.parameters:,} parameters, {self.macs:,} MACs)"
+
+    def _repr_html_(self) -> str:
+        headings, *rows = self._cells()
+        return html.block(html.line(repr(self)), html.table(headings, rows, "print shows all", words=3))
+
+    def _cells(self) -> list[tuple[str, ...]]:
         cells = [("layer", "kind", "output", "parameters", "MACs")]
         cells += [(r.name, r.kind, str(r.output_shape), f"{r.parameters:,}", f"{r.macs:,}") for r in self.rows]
-        cells += [("total", "", "", f"{self.parameters:,}", f"{self.macs:,}")]
+        return [*cells, ("total", "", "", f"{self.parameters:,}", f"{self.macs:,}")]
+
+    def __str__(self) -> str:
+        cells = self._cells()
         widths = [max(len(row[i]) for row in cells) for i in range(5)]
         lines = [
             "  ".join([c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))]).rstrip()

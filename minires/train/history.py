@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .. import html
+
 
 class Result(NamedTuple):
     """Mean loss and accuracy (0 to 1; NaN unless the targets are class indices) over a batch or a data set."""
@@ -70,7 +72,34 @@ class History:
         parts += [f"test {self.test_accuracy[-1]:.1%}"] if self.test_accuracy else []
         return ", ".join([*parts, f"lr {at.lr:.2g}"])
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        last = {name: text.format(values[-1]) for name, (text, values) in self._columns().items()}
+        parts = [f"{name} {value}" for name, value in last.items() if name.startswith(("train", "test"))]
+        return f"History({', '.join([f'{len(self.train_loss)} epochs, {len(self.step_loss)} steps', *parts])})"
+
+    def _repr_html_(self) -> str:
+        columns = self._columns()
+        rows = [
+            [str(i + 1), *(text.format(values[i]) for text, values in columns.values())]
+            for i in range(len(self.train_loss))
+        ]
+        table = html.table(["epoch", *columns], rows, "print shows all") if rows else ""
+        return html.block(html.line(repr(self)), self.curves(), table)
+
+    def curves(self, steps: int = 0, epochs: int = 0) -> str:
+        """Loss over steps, and accuracy over epochs, drawn small, as HTML; with room for so many of them."""
+        each = max(-(-max(steps, len(self.step_loss)) // 200), 1)  # so many steps become one point
+        points = [sum(self.step_loss[i : i + each]) / each for i in range(0, len(self.step_loss) - each + 1, each)]
+        of = f", means of {each}" if each > 1 else ""
+        drawn = [html.profile({"training loss": points}, f"step{of}", width=steps // each)]
+        both = {"training accuracy": self.train_accuracy, "test accuracy": self.test_accuracy}
+        shown = {name: values for name, values in both.items() if not all(map(math.isnan, values))}
+        if shown:
+            drawn.append(html.profile(shown, "epoch", high=1, width=epochs))
+        return "".join(drawn)
+
+    def _columns(self) -> dict[str, tuple[str, list[float]]]:
+        """For each column of the table that has numbers, how they are written, and the numbers."""
         columns = {
             "train loss": ("{:.4f}", self.train_loss),
             "train acc": ("{:.1%}", self.train_accuracy),
@@ -79,7 +108,10 @@ class History:
             "lr": ("{:.3g}", self.lr),
             "seconds": ("{:.1f}", self.seconds),
         }
-        shown = {name: column for name, column in columns.items() if column[1]}
+        return {name: column for name, column in columns.items() if column[1]}
+
+    def __str__(self) -> str:
+        shown = self._columns()
         lines = ["epoch" + "".join(f"{name:>12}" for name in shown)]
         for i in range(len(self.train_loss)):
             cells = "".join(f"{text.format(values[i]):>12}" for text, values in shown.values())

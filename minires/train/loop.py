@@ -28,6 +28,7 @@ from . import fingerprint
 from .checkpoint import START_ANEW, WEIGHTS_ALONE, Checkpoint, CheckpointError
 from .cuda_graph import GraphedStep
 from .history import History, Position, Result, Tally
+from .live import Live
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -89,6 +90,7 @@ def fit(
     checkpoint_every: int | None = None,
     resume: bool | str = True,
     progress: bool = True,
+    live: bool = False,
     on_step: Callable[[Step], Any] | None = None,
     graph: bool = False,
 ) -> History:
@@ -106,6 +108,7 @@ def fit(
     ``resume="weights"`` begins a new run from the weights in the file, which it then overwrites; only names and shapes
     must agree.
 
+    live: draw the curves while training, in a notebook as they are, in a terminal as sparklines, elsewhere not at all.
     graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
     results; for a model on a GPU that draws no random numbers. ``train_data.to("gpu")`` keeps the images there.
 
@@ -153,7 +156,10 @@ def fit(
             saved.restore_weights(model)
         save()
 
-    with tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar:
+    with (
+        Live(live, epochs * steps, epochs, row=int(progress)) as drawing,
+        tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar,
+    ):
         if resumed and progress:
             where = f"goes on at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "is complete"
             bar.write(f"fit: {checkpoint} {where}", file=sys.stderr)
@@ -183,6 +189,7 @@ def fit(
                             save()
                         bar.set_postfix_str(history.brief(at), refresh=False)
                         bar.update()
+                        drawing.update(history)
                 test = None if test_data is None else evaluate(model, test_data, batch_size, loss)
                 at.seconds += time.perf_counter() - clock
                 history.add_epoch(at, test)

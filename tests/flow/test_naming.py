@@ -32,14 +32,37 @@ def test_without_a_model_leaves_are_named_by_what_they_are_used_for():
     assert [edge.consumer for edge in recording.edges(v)] == ["Conv2d#2"]
 
 
-def test_a_model_that_was_not_given_still_names_its_layers():
+def test_a_model_that_was_not_given_names_its_parameters_and_layers():
     random.manual_seed(0)
     model = models.resnet_cifar(8, 4, in_channels=1)
     with flow.recording() as recording:
         F.cross_entropy(model(mr.ones(2, 1, 8, 8)), mr.tensor([3, 7])).backward()
-    assert names(recording)[:3] == ["weight of conv1: Conv2d", "weight of bn1: BatchNorm", "bias of bn1: BatchNorm"]
-    assert len(set(names(recording))) == len(list(model.parameters()))
+    assert sorted(names(recording)) == sorted(name for name, _ in model.named_parameters())
     assert [layer.name for layer in recording.weight_layers][:2] == ["conv1", "layer1.0.conv1"]
+    assert [edge.consumer for edge in recording.edges(model.fc.weight)] == ["fc: Linear"]
+
+
+def test_a_layer_alone_and_a_second_network_have_names_of_their_own():
+    random.manual_seed(0)
+    first, second = (nn.Sequential(nn.Linear(3, 3, bias=False), nn.Tanh()) for _ in range(2))
+    alone = nn.Linear(3, 1, bias=False)
+    with flow.recording() as recording:
+        alone(second(first(mr.ones(2, 3)))).sum().backward()
+    assert names(recording) == ["0.weight", "0.weight#2", "weight of Linear"]
+    with flow.recording(nn.ModuleDict({"head": alone, "body": second})) as recording:
+        alone(second(first(mr.ones(2, 3)))).sum().backward()
+    assert names(recording) == ["0.weight", "body.0.weight", "head.weight"]
+
+
+def test_parameters_of_a_network_that_is_gone_lend_their_names_to_no_other():
+    x = leaf(2, 3)
+    with flow.recording() as recording:
+        for _ in range(50):
+            nn.Sequential(nn.Linear(3, 3)).double()(x.detach())
+            x.relu().sum().backward()
+            w = nn.Parameter(np.ones((3, 3)))
+            (x @ w).sum().backward()
+    assert not any(re.search(r"^0\.", name) for name in names(recording))
 
 
 class Third(mr.Op):

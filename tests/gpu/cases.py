@@ -23,6 +23,7 @@ from minires.kernels.devices import Device
 from minires.kernels.elementwise import gpu as elementwise
 from minires.kernels.launch import allow_tf32
 from minires.kernels.loss import cpu as cpu_loss, gpu as loss
+from minires.kernels.measure import gpu as measure
 from minires.kernels.pool import gpu as pool
 from minires.kernels.product import gpu as linear
 from minires.kernels.reduce import gpu as reduce
@@ -38,6 +39,7 @@ SOURCES = (
     elementwise.ELEMENTWISE,
     loss.LOSS,
     linear.MATMUL,
+    measure.MEASURE,
     pool.POOL,
     reduce.REDUCE,
     update.UPDATE,
@@ -266,6 +268,31 @@ def _matmul(name, dtype, tolerance):
     return Case(name, linear.MATMUL.file, call, expected, tolerance)
 
 
+def _measure(name, dtype, tolerance):
+    a, b = (normal(i, 7, 401, dtype=dtype) for i in range(2))
+    a[::2, ::3] = 0
+    total, largest = a + b, np.array([9.0])
+
+    def call(device):
+        rows = measure.flat(on(device, a, b, total))
+        (unit,) = on(device, largest) if dtype == np.float64 else (None,)
+        found = {"moments": measure.moments(device, rows[0], unit), "inner": measure.inner(device, *rows[:2], unit)}
+        found |= {"pair": measure.pair(device, *rows, unit)[:4]}  # the fifth is a rounding error
+        return found | ({"unit": measure.unit(device, *rows)} if dtype == np.float64 else {})
+
+    def expected():
+        p, q, t = (x.astype(np.float64) for x in (a, b, total))
+        square = 81.0 if dtype == np.float64 else 1.0
+        found = {
+            "moments": np.array([p.mean(), p.std(), np.mean(p == 0)]),
+            "inner": np.array([(p * q).sum()]) / square,
+            "pair": np.array([(p * p).sum(), (p * q).sum(), (q * q).sum(), (t * t).sum()]) / square,
+        }
+        return found | ({"unit": np.array([max(abs(x).max() for x in (p, q, t))])} if dtype == np.float64 else {})
+
+    return Case(name, measure.MEASURE.file, call, expected, tolerance)
+
+
 SHAPES = ((3, 700), (5,), ())
 
 
@@ -390,6 +417,8 @@ CASES: list[Case] = [
     _linear("linear, 70 rows", 70, 33, 131),
     _linear("linear float64", 19, 37, 10, dtype=np.float64, tolerance=1e-14),
     _linear("linear TF32", 19, 37, 10, tf32=True, tolerance=2e-3),
+    _measure("measure float32", np.float32, 1e-12),
+    _measure("measure float64", np.float64, 1e-14),
     _batch_norm("batch norm float32", (7, 3, 15, 13), np.float32, 3e-6),
     _batch_norm("batch norm float64", (7, 3, 15, 13), np.float64, 1e-13),
     _batch_norm("batch norm of features", (33, 40), np.float32, 3e-6),

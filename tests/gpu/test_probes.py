@@ -5,9 +5,12 @@ import pytest
 from gpu.test_training import make, on_every_device
 
 import minires as mr
-from minires import flow
+from minires import cuda_on_cpu, flow, kernels
 from minires.data import digits
+from minires.experiments.watched import Runner
 from minires.nn import functional as F
+
+needs_compiler = pytest.mark.skipif(not cuda_on_cpu.available(), reason=cuda_on_cpu.why_not())
 
 
 def batch(device, dtype="float64"):
@@ -86,3 +89,44 @@ def test_a_probe_sees_there_what_it_sees_on_the_cpu(probe, device):
     host = probe(model, *batch("cpu"))  # input from the CPU is moved to the model
     for a, b in zip(host, there, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """How many numbers each download from the device has brought."""
+    device, counts = kernels.device("cuda-on-cpu"), []
+    download = device.download
+    monkeypatch.setattr(device, "download", lambda array: counts.append(array.size) or download(array))
+    return counts
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_recording_reads_its_numbers_at_once_and_no_array(dtype, downloads):
+    model, _ = make("cpu", dtype)
+    here = flow.record(model, *batch("cpu", dtype))
+    model.to("cuda-on-cpu")
+    x, y = batch("cuda-on-cpu", dtype)
+    with flow.recording(model) as there:
+        F.cross_entropy(model(x), y).backward()
+    during = [*downloads]
+    there.table()
+    (numbers,) = downloads[len(during) :]  # one download
+    assert max(during, default=0) <= 1 and numbers < 10 * len(there.nodes)
+    for a, b in zip(here.forks, there.forks, strict=True):
+        assert (b.skip, b.branch, b.total) == pytest.approx((a.skip, a.branch, a.total), rel=1e-4)
+        assert b.cosine == pytest.approx(a.cosine, abs=1e-4) and b.sum_error < 1e-6
+    for a, b in zip(here.layers, there.layers, strict=True):
+        assert (b.std, b.zeros) == pytest.approx((a.std, a.zeros), rel=1e-4, abs=1e-6)
+
+
+@needs_compiler
+def test_record_and_a_watched_training_read_no_array(downloads):
+    model, _ = make("cpu", "float32")
+    x, y = batch("cuda-on-cpu", "float32")
+    flow.record(model.to("cuda-on-cpu"), x, y).table()
+    assert sum(count > 1 for count in downloads) == 1
+    downloads.clear()
+    runner = Runner.start(model, steps=2, device="cuda-on-cpu")
+    runner.step(x, y, record=True)
+    assert sum(count > 1 for count in downloads) == 1

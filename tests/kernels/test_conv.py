@@ -7,7 +7,7 @@ from strategies import LAYOUTS, Convolution, convolutions, layouts, seeds
 
 from minires import threads as threads_module
 from minires.kernels import cpu, textbook
-from minires.kernels.conv import cpu as conv, im2col, planes, winograd
+from minires.kernels.conv import cpu as conv, im2col, planes, whole, winograd
 from minires.kernels.layout import out_sizes
 from minires.threads import get_num_threads, set_num_threads
 
@@ -138,11 +138,50 @@ def test_equals_its_definition_phase_by_phase(case, seed, dtype, size, threads):
             set_num_threads(before)
 
 
+@st.composite
+def wide_kernels(draw):
+    """Every output sees the whole image: no tap that it could meet a pixel through is missing."""
+
+    def axis():
+        stride, image, out = draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        padding = (out - 1) * stride + draw(st.integers(0, 1))
+        kernel = image + 2 * padding - (out - 1) * stride  # the last output ends with the padding
+        return image, kernel, stride, padding
+
+    (height, kh, sh, top), (width, kw, sw, left) = axis(), axis()
+    case = draw(convolutions())
+    w_shape = *case.w_shape[:2], kh, kw
+    return Convolution((*case.x_shape[:2], height, width), w_shape, (sh, sw), (top, left), (1, 1), case.groups)
+
+
+@settings(max_examples=200)
+@given(wide_kernels(), seeds, dtypes, st.sampled_from([0, 10**9]), st.integers(1, 2))
+def test_equals_its_definition_where_every_output_sees_the_whole_image(case, seed, dtype, parallel_work, threads):
+    before, geometry = get_num_threads(), (case.w_shape[2:], out_of(case), *case.geometry[:3])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole, "BATCH", 1)
+        patch.setattr(whole, "CHANNELS", 10**9)
+        patch.setattr(threads_module, "PARALLEL_WORK", parallel_work)
+        batch, channels, *image = case.x_shape
+        assert whole.Whole.is_faster((channels, *image, batch), case.w_shape[0], geometry, 1)
+        set_num_threads(threads)
+        try:
+            assert_equals_definition(case, seed, dtype)
+        finally:
+            set_num_threads(before)
+
+
+def out_of(case):
+    return out_sizes(case.x_shape[2:], case.w_shape[2:], *case.geometry[:3])
+
+
 @pytest.mark.parametrize(
     ("case", "expected"),
     [
         (Convolution((128, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), winograd.Tiles),
         (Convolution((1, 16, 32, 32), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), 1), planes.Planes),
+        (Convolution((64, 32, 2, 2), (32, 32, 3, 3), (1, 1), (1, 1), (1, 1), 1), whole.Whole),
+        (Convolution((1, 32, 2, 2), (32, 32, 3, 3), (1, 1), (1, 1), (1, 1), 1), planes.Planes),
         (Convolution((128, 16, 32, 32), (32, 16, 3, 3), (2, 2), (1, 1), (1, 1), 1), im2col.Im2col),
         (Convolution((128, 3, 32, 32), (16, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1), im2col.Im2col),
         (Convolution((1, 16, 32, 32), (32, 16, 1, 1), (1, 1), (0, 0), (1, 1), 1), im2col.Im2col),

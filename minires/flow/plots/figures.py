@@ -14,12 +14,20 @@ from .style import colour_scale, plain
 STYLES = ["-", ":", "--", "-."]  # one for each pass of a recording
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """A figure that a notebook shows once, as the value of a cell, and not a second time because it is open."""
+    figure = plt.figure(figsize=(width, height), layout="constrained")
+    if "inline" in plt.get_backend():
+        plt.close(figure)
+    return figure
+
+
 def recording(rec: Any) -> Figure:
     """One `flow.Recording`: profile of all weight layers, one line per pass, and the fork strip if there are forks."""
     network = "residual" if rec.forks else "plain"
     layers, lines = _by_pass(rec, network)
     wide = bool(rec.forks and layers)
-    figure = plt.figure(figsize=(10, 4.2) if wide else (6, 4), layout="constrained")
+    figure = new_figure(10 if wide else 6, 4.2 if wide else 4)
     parts: Any = figure.subfigures(1, 2) if wide else [figure]
     if layers:
         ax = parts[0].subplots()
@@ -56,7 +64,7 @@ def comparison(
 
     histories: a `flow.FlowHistory` of each network, "plain" and "residual".
     """
-    figure = plt.figure(figsize=(13, 9.2), layout="constrained")
+    figure = new_figure(13, 9.2)
     figure.suptitle(plain(title), size=13)
     parts: Any = figure.subfigures(2, 2, wspace=0.02, hspace=0.04)
     (top_left, top_right), (bottom_left, bottom_right) = parts

@@ -12,7 +12,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from ...norms import mean_and_std
+from ...norms import moments
 from ..lesion import Lesion
 from ..responses import Responses
 from ..shattering import Shattering
@@ -130,7 +130,7 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
     middles = []
     for i, (network, look) in enumerate(looks(results).items()):
         result = results[network]
-        mean, std = mean_and_std(result.gradient)
+        mean, std, _ = moments(result.gradient)
         standard = (result.gradient - mean) / (std or 1.0)
         middles.append(-7.0 * i)
         ax.axhline(middles[-1], color=TOTAL, ls=":", lw=0.8)

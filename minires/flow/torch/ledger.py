@@ -107,11 +107,8 @@ class Ledger(TorchFunctionMode):
         if node in new and measurable(tensor):
             get = measure.statistics(tensor)
             while node in new:
-                self._later.append(functools.partial(self._add_statistics, self._found[node].number, get))
+                self._later.append(functools.partial(self.recording.add_statistics, self._found[node].number, get))
                 node = node.next_functions[0][0] if ops.name(node) in ops.REARRANGING else None
-
-    def _add_statistics(self, number: int, get: Callable[[], tuple[float, float, float]]) -> None:
-        self.recording.add_statistics(number, *get())
 
     def _leave(self, module: Any, inputs: Any, output: Any) -> None:
         """Before a module is left, find the nodes that no function told of: those of custom autograd functions."""
@@ -226,7 +223,7 @@ class Ledger(TorchFunctionMode):
         source = Source(number, op, tuple(total.shape), scope, name, role, parameter)
         get = measure.measure(grads, total)
         kept = [measure.kept(grad) for grad in grads] if self._arrays else ()
-        self._later.append(lambda: self.recording.add_gradient(source, ends, get(), kept))
+        self._later.append(lambda: self.recording.add_gradient(source, ends, get, kept))
 
     def _tell(self) -> None:
         """Tell the recording all that has been measured; what is on a GPU is read there now."""

@@ -4,16 +4,14 @@ A number that is read off a GPU makes the program wait for it. So what is measur
 until the walk back has ended.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ...blas import one_blas_thread
-from ...norms import mean_and_std, relative, zeros
-from ..summands import Measured, measure_summands
+from ...norms import moments
+from ..summands import Measured, from_products, measure_summands
 
 
 class Later(NamedTuple):
@@ -52,7 +50,7 @@ def kept(tensor: torch.Tensor) -> Any:
 def measure(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Callable[[], Measured]:
     """What `measure_summands` says of the gradients and the total that they were added up to, to be had later."""
     if in_memory(total):
-        measured = one_blas_thread(measure_summands, [as_array(g) for g in grads], as_array(total))
+        measured = measure_summands([as_array(g) for g in grads], as_array(total))
         return lambda: measured
     return on_device(grads, total).get
 
@@ -60,8 +58,7 @@ def measure(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Callable[[], 
 def statistics(values: torch.Tensor) -> Callable[[], tuple[float, float, float]]:
     """Mean, standard deviation and fraction of zeros, to be had later."""
     if in_memory(values):
-        array = as_array(values)
-        found = *one_blas_thread(mean_and_std, array), zeros(array)
+        found = moments(as_array(values))
         return lambda: found
     values = real(values).double()
     count = max(values.numel(), 1)
@@ -87,27 +84,7 @@ def on_device(grads: Sequence[torch.Tensor], total: torch.Tensor) -> Later:
             error = error - part
         products.append(error @ error)
         count = len(parts)
-        return Later(torch.stack(products), lambda numbers: _measured(numbers, count))
-
-
-def _measured(numbers: list[float], count: int) -> Measured:
-    """`Measured` from the products that `on_device` took of ``count`` summands."""
-    scale, whole, *products, error = numbers
-    gram = np.array(products[: count**2]).reshape(count, count)
-    sizes = np.sqrt(gram.diagonal())
-    cosines = np.array([[_cosine(gram[i, j], sizes[i], sizes[j]) for j in range(count)] for i in range(count)])
-    others = [(0.0, 0.0)] * count
-    if count > 1:
-        for i, (square, product) in enumerate(zip(products[count**2 :: 2], products[count**2 + 1 :: 2])):
-            others[i] = math.sqrt(square) * scale, _cosine(product, float(sizes[i]), math.sqrt(square))
-    size = math.sqrt(whole)
-    return Measured(
-        tuple(float(s) * scale for s in sizes), cosines, tuple(others), size * scale, relative(math.sqrt(error), size)
-    )
-
-
-def _cosine(product: float, a: float, b: float) -> float:
-    """0 if one of the two is 0, NaN if one is not finite."""
-    if not (math.isfinite(a) and math.isfinite(b)):
-        return math.nan
-    return min(max(float(product) / a / b, -1.0), 1.0) if a and b else 0.0
+        return Later(
+            torch.stack(products),
+            lambda numbers: from_products(numbers[0], numbers[1], numbers[2:-1], numbers[-1], count),
+        )

@@ -15,8 +15,9 @@ The definition is in `definition`. Four ideas make it fast:
    are gathered, multiplied, and overwritten by the next.
 
 4. **How columns are gathered depends on the shapes**, and an *arrangement* says how. `Im2col` copies the taps of one
-   block at a time, `Planes` those of whole small images at once, and `Tiles` (Winograd) works with transformed columns,
-   so that 3×3 kernels take half the multiplications. All have the same methods::
+   block at a time, `Planes` those of whole small images at once. `Whole` copies none, where every output sees the whole
+   image; and `Tiles` (Winograd) works with transformed columns, so that 3×3 kernels take half the multiplications. All
+   have the same methods::
 
        weights(w)                     the matrix U of the weights w (B, A, kh, kw)
        gather(block)                  the columns S of a block of positions
@@ -42,6 +43,7 @@ from ..memory import keep_freed_memory
 from ..reduce.cpu import reduce_sum
 from .im2col import Im2col
 from .planes import Planes
+from .whole import Whole
 from .winograd import Tiles
 
 # Found by `python -m benchmarks tune`.
@@ -108,7 +110,7 @@ def arrangement(x, weight_shape, y_shape, stride, padding, dilation, products=1)
     """The fastest arrangement for weights (B, A, kh, kw), x (A, H, W, N), y (B, H′, W′, N), and that many products."""
     multiply_adds = products * math.prod(weight_shape) * math.prod(y_shape[1:])
     geometry = weight_shape[2:], y_shape[1:3], stride, padding, dilation
-    ways = () if current().exact else (Tiles, Planes) if x.dtype == np.float32 else (Planes,)
+    ways = (Whole,) if current().exact else (Whole, Tiles, Planes) if x.dtype == np.float32 else (Whole, Planes)
     for how in ways:
         if how.is_faster(x.shape, weight_shape[0], geometry, multiply_adds):
             return how(x, geometry, multiply_adds)
