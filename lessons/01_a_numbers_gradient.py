@@ -174,7 +174,7 @@ for name, spot in spots.items():
 drawing.text(1, -0.95, f"gradient of x at x = 1:  1 + {slope:.2f} = {1 + slope:.2f}", ha="center", size=11)
 drawing.set(xlim=(-0.8, 2.5), ylim=(-1.1, 1.4), title="What comes back in y = x + tanh x")
 drawing.axis("off")
-for (name, values), colour, marker in zip(gradients.items(), (NETWORK["residual"], "#CC79A7", NETWORK["plain"]), "so^"):
+for (name, values), colour, marker in zip(gradients.items(), (NETWORK["residual"], "#C7438A", NETWORK["plain"]), "so^"):
     ax.semilogy(range(1, BLOCKS + 1), values, marker=marker, color=colour)
     ax.text(BLOCKS + 0.3, values[-1], name, color=colour, va="center", size=10)
 ax.set(xlabel="blocks in a row", ylabel="gradient of x₀", title="Three walks, one is right", xlim=(0.5, BLOCKS * 1.25))

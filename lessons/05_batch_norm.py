@@ -195,7 +195,7 @@ for batch in batches:
 expected = 5 * (1 - 0.9 ** np.arange(1, 61))
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.2), layout="constrained", width_ratios=[1.2, 1])
-looks = (NETWORK["residual"], "-"), (NETWORK["plain"], "--"), ("#56B4E9", ":"), ("#CC79A7", "-.")
+looks = (NETWORK["residual"], "-"), (NETWORK["plain"], "--"), ("#8063CF", ":"), ("#C7438A", "-.")
 for (name, losses), (colour, style) in zip(curves.items(), looks):
     blocks = losses.reshape(SEEDS, 15, -1).mean(2)  # (seeds, fifteenths of the training)
     at = STEPS * (np.arange(15) + 0.5) / 15

@@ -91,7 +91,7 @@ choices = {
     "sigmoid, Xavier": ("sigmoid", 1.0, False),
     "ReLU, batch norm": ("relu", 2.0, True),
 }
-COLOURS = dict(zip(choices, (NETWORK["residual"], NETWORK["plain"], SKIP, BRANCH, "#CC79A7")))
+COLOURS = dict(zip(choices, (NETWORK["residual"], NETWORK["plain"], SKIP, BRANCH, "#C7438A")))
 SEEDS = 2 if QUICK else 5
 profiles, factors = {}, {}
 for name, choice in progress(choices.items(), "profiles"):

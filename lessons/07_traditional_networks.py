@@ -82,8 +82,8 @@ def plot_grad_flow(named_parameters):
             layers.append(name.removesuffix(".weight"))
             mean.append(p.grad.abs().mean())
             largest.append(p.grad.abs().max())
-    plt.bar(range(len(layers)), largest, color="#56B4E9", label="largest")
-    plt.bar(range(len(layers)), mean, color="#0072B2", label="mean")
+    plt.bar(range(len(layers)), largest, color="#8063CF", label="largest")
+    plt.bar(range(len(layers)), mean, color="#007BC0", label="mean")
     plt.xticks(range(len(layers)), layers, rotation="vertical")
     plt.gca().set(xlabel="layer, from input to output", ylabel="|∂L/∂w|", title="plot_grad_flow: the default start")
     plt.legend(frameon=False)
@@ -98,8 +98,8 @@ plt.sca(bars_ax)
 bars = plot_grad_flow(model.named_parameters())
 claim("half of the bars are below a hundredth of the tallest", np.median(bars) < 0.01 * bars.max(), np.median(bars))
 tanhs = [layer for layer in recording.layers if layer.op == "Tanh"]
-edges_ax.semilogy([layer.output_gradient for layer in tanhs], "o-", color="#D55E00", label="‖∂L/∂h‖ of each output")
-edges_ax.semilogy([layer.std for layer in tanhs], "o-", color="#009E73", label="standard deviation of h")
+edges_ax.semilogy([layer.output_gradient for layer in tanhs], "o-", color="#CD4A00", label="‖∂L/∂h‖ of each output")
+edges_ax.semilogy([layer.std for layer in tanhs], "o-", color="#008661", label="standard deviation of h")
 edges_ax.set(xlabel="layer, from input to output", xticks=range(0, DEPTH, 5), title="flow.recording: the same step")
 edges_ax.legend(frameon=False)
 show(picture, "07-the-forums-picture")
@@ -165,8 +165,8 @@ claim("the product of the Jacobians is the engine's gradient", error < 1e-10, er
 # the gradient through.
 
 # %%
-COLOUR = {"RNN": "#D55E00", "RNN, orthogonal": "#E69F00", "RNN, orthogonal × 2": "#777777", "residual RNN": "#009E73",
-          "LSTM": "#CC79A7", "LSTM, gate open": "#0072B2"}  # fmt: skip
+COLOUR = {"RNN": "#CD4A00", "RNN, orthogonal": "#A96600", "RNN, orthogonal × 2": "#757575", "residual RNN": "#008661",
+          "LSTM": "#C7438A", "LSTM, gate open": "#007BC0"}  # fmt: skip
 
 
 class Reader(nn.Module):
@@ -226,13 +226,13 @@ claim("with an unbroken way back it learns", min(accuracy["residual RNN", WAIT])
 figure, (depth_ax, time_ax, accuracy_ax) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
 depth_ax.set(yscale="log", xlabel="layers back from the last", ylabel="‖∂L/∂h‖, last layer = 1")
 depth_ax.set(title=f"Through depth: {DEPTH} tanh convolutions, step 0")
-plots.runs(depth_ax, range(DEPTH), through_depth, {"default": "#D55E00", "Xavier": "#E69F00"}, marker="o")
+plots.runs(depth_ax, range(DEPTH), through_depth, {"default": "#CD4A00", "Xavier": "#A96600"}, marker="o")
 time_ax.set(yscale="log", xlabel="steps back from the last (shaded: the digit's rows)", ylabel="‖∂L/∂x‖, last step = 1")
 time_ax.set(title=f"Through time: {ROWS + WAIT} steps, step 0 of training")
-time_ax.axvspan(WAIT - 0.5, WAIT + ROWS - 0.5, color="#777777", alpha=0.15, lw=0)
+time_ax.axvspan(WAIT - 0.5, WAIT + ROWS - 0.5, color="#757575", alpha=0.15, lw=0)
 plots.runs(time_ax, range(ROWS + WAIT), through_time, COLOUR)
 accuracy_ax.set(ylim=(0, 1), ylabel="test accuracy", xlabel="wait, in steps (dotted: chance)")
-accuracy_ax.hlines(0.1, 0, WAIT, color="#777777", ls=":")
+accuracy_ax.hlines(0.1, 0, WAIT, color="#757575", ls=":")
 trained = {kind: np.transpose([accuracy[kind, wait] for wait in WAITS]) for kind in TRAINED}
 plots.runs(accuracy_ax, WAITS, trained, COLOUR, marker="o").set(xticks=WAITS, title=f"After {EPOCHS} epochs")
 show(figure, "07-traditional-networks")

@@ -120,7 +120,7 @@ claim("after ten it has collapsed, by more than a factor of 10", min(np.divide(s
 claim("plain-8 shows nothing of the kind", 0.1 < np.min(ratios[small]) and np.max(ratios[small]) < 10, ratios[small][0])
 
 # %%
-COLOUR = dict(zip(runs, ("#009E73", "#E69F00", "#D55E00")))
+COLOUR = dict(zip(runs, ("#008661", "#A96600", "#CD4A00")))
 figure, (loss_ax, error_ax, ratio_ax) = plt.subplots(1, 3, figsize=(16, 4.8), layout="constrained")
 loss_ax.set(ylim=(0, 2.5), xlabel="step", ylabel="training loss", title=f"The deeper, the slower ({22 * EPOCHS} steps)")
 thinned = {name: np.reshape(runs, (-1, 22, EPOCHS)).mean(2) for name, runs in losses.items()}
@@ -135,7 +135,7 @@ error_ax.set_xticks(range(3), runs)
 ratio_ax.set(yscale="log", ylabel="‖∂L/∂W first‖ / ‖∂L/∂W last‖", title="The gradient explodes, then collapses")
 plots.runs(ratio_ax, range(len(RECORD)), ratios, COLOUR, middle=np.median, marker="o").set_xlabel("steps done")
 ratio_ax.set_xticks(range(len(RECORD)), RECORD)
-ratio_ax.hlines(1, 0, len(RECORD) - 1, color="#777777", ls=":")
+ratio_ax.hlines(1, 0, len(RECORD) - 1, color="#757575", ls=":")
 show(figure, "08-degradation")
 
 # %% [markdown]

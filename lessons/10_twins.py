@@ -114,7 +114,7 @@ looks = {label: plots.style.looks(runs)[name] | {"ls": "-" if when else ":", "mf
 figure, ax = plt.subplots(figsize=(8.5, 4.6), layout="constrained")
 ax.set(ylim=(0, 1.5), ylabel="‖H(x) − x‖ / ‖x‖", title="Distance of every block from the identity")
 number = np.arange(1, (DEPTH - 2) // 6 + 1)  # ℓ, in the first stage
-ax.plot(number, 1 / np.sqrt(number), color="#777777", lw=5, alpha=0.4)
+ax.plot(number, 1 / np.sqrt(number), color="#757575", lw=5, alpha=0.4)
 lines = {label: (after if when else before)[name] for (name, when), label in names.items()}
 plots.runs(ax, 1 + np.arange(len(before["plain"][0])), lines, looks)
 ax.set_xlabel("block ℓ that keeps the shape (grey: 1/√ℓ)")

@@ -120,7 +120,7 @@ if not QUICK:
 
 # %%
 figure, (clean_ax, loss_ax) = plt.subplots(1, 2, figsize=(13.5, 5), layout="constrained", width_ratios=[1, 1.5])
-colours = dict(zip(clean, ("#D55E00", "#E69F00", "#009E73", "#CC79A7")))
+colours = dict(zip(clean, ("#CD4A00", "#A96600", "#008661", "#C7438A")))
 clean_ax.set(yscale="log", ylabel="‖G₀‖ / ‖∂L/∂x at the end‖", title="What crosses no branch, step 0 (lines: λⁿ)")
 plots.runs(clean_ax, range(10), {f"λ = {scale}": scale ** np.arange(10) for scale in SCALES}, colours, ls=":")
 for name, results in clean.items():
@@ -129,11 +129,11 @@ clean_ax.set(xlabel="blocks n", xticks=LENGTHS)
 order = sorted(NAMES, key=lambda name: -np.nan_to_num(np.mean(loss[name]), nan=np.inf))
 for i, name in enumerate(order):
     shown = np.clip(np.nan_to_num(loss[name], nan=np.inf), 0, 2.6)  # what diverges ends at 2.6
-    colour = "#009E73" if name == "residual" else "#E69F00" if name in TABLE_1 else "#0072B2"
+    colour = "#008661" if name == "residual" else "#A96600" if name in TABLE_1 else "#007BC0"
     loss_ax.barh(i, shown.mean(), color=colour, height=0.6, hatch="///" if name in TABLE_2 else "", edgecolor="white")
     loss_ax.plot(shown, [i] * len(shown), "k.", ms=5)
     loss_ax.text(2.7, i, f"paper: {models.VARIANTS[name].published}", va="center", size=9)
-loss_ax.axvline(np.log(10), color="#777777", ls=":")
+loss_ax.axvline(np.log(10), color="#757575", ls=":")
 loss_ax.set_yticks(range(len(order)), order)
 loss_ax.set(xlim=(0, 3.8), xticks=(0, 0.5, 1, 1.5, 2, 2.5), xlabel="training loss (dotted: chance; dots: seeds)")
 loss_ax.set_title(f"{DEPTH} layers after {22 * EPOCHS} steps (orange: shortcut, hatched: order of BN)", size=11)

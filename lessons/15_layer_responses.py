@@ -141,7 +141,7 @@ for name in progress(["residual", "zero-γ", "stochastic depth"], "deleting"):
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 plots.responses(axes[0], {name: found[0][name] for name in ("plain", "residual", "zero-γ")}, f"after {EPOCHS} epochs")
-axes[0].hlines(1, 1, len(last), color="#999999", ls=":", lw=1.2)
+axes[0].hlines(1, 1, len(last), color="#757575", ls=":", lw=1.2)
 axes[0].set_xlabel("3×3 convolution, from input to output (dotted: where all start)")
 ax, ends = axes[1], [(0.1, "guessing", "#666666")]
 for name, look in plots.style.looks(robust).items():
@@ -149,11 +149,11 @@ for name, look in plots.style.looks(robust).items():
     ax.fill_between(counts, curves.min(0), curves.max(0), color=look["color"], alpha=0.2, lw=0)
     ax.plot(counts, curves.mean(0), **look, ms=5)
     ends.append((curves[:, -1].mean(), name, look["color"]))
-ax.hlines(0.1, 0, counts[-1], color="#999999", ls=":", lw=1.2)
-ax.set(xlim=(-0.2, 1.45 * counts[-1]), ylim=(0, 1.03), xticks=list(counts), ylabel="test accuracy")
+ax.hlines(0.1, 0, counts[-1], color="#757575", ls=":", lw=1.2)
+ax.set(xlim=(-0.2, counts[-1] + 0.2), ylim=(0, 1.03), xticks=list(counts), ylabel="test accuracy")
 ax.set_xlabel("residual blocks deleted at once")
 ax.set_title("Deleting blocks at random; the band spans the seeds", size=11)
-plots.style.label_ends(ax, counts[-1] + 0.12, ends, ha="left")
+plots.style.label_ends(ax, ends)
 show(figure, "15-responses")
 
 kept = {name: float(curves[:, -1].mean()) for name, curves in robust.items()}

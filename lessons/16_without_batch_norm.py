@@ -141,13 +141,13 @@ mean = {name: float(np.mean(found)) for name, found in final.items()}
 figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
 plots.variance(axes[0], variance, "at initialisation", theory={label: theory for _, label, theory in settings.values()})
 for x, (name, found) in enumerate(final.items()):
-    axes[1].bar(x, mean[name], width=0.6, color="#009E73" if name in KEEP_BN else "#0072B2", alpha=0.4)
+    axes[1].plot(x, mean[name], "_", color="#008661" if name in KEEP_BN else "#007BC0", ms=34, mew=4)
     axes[1].plot([x] * len(found), found, "o", color="#222222", ms=6)
-axes[1].axhline(GUESSING, color="#999999", ls=":", lw=1.5)
+axes[1].axhline(GUESSING, color="#757575", ls=":", lw=1.5)
 axes[1].text(len(final) - 0.45, 1.04 * GUESSING, "guessing", ha="right", va="bottom", color="#666666")
 axes[1].set_xticks(range(len(final)), [name.replace(", ", "\n") for name in final])
 axes[1].set(yscale="log", ylim=(min(map(min, final.values())) / 2, 5), ylabel="training loss at the end (last 20 steps)")
-axes[1].set_title(f"{DEPTH} layers, {EPOCHS} epochs; a dot is a seed, green has batch norm", size=11)
+axes[1].set_title(f"{DEPTH} layers, {EPOCHS} epochs: seeds (dots), mean (dash); green has BN", size=11)
 show(figure, "16-without-batch-norm")
 
 answer = "b" if mean["α = 0"] < 0.7 * mean["α = 1"] else "a" if mean["α = 1"] < 0.7 * mean["α = 0"] else "c"
@@ -160,14 +160,14 @@ if not QUICK:  # the quick network is too shallow for it
     claim("at this depth α = 0 beats α = 1", mean["α = 0"] < 0.7 * mean["α = 1"], [mean["α = 0"], mean["α = 1"]])
 
 # %% [markdown]
-# Left: the three fates, measured. Right: one bar per network, on a logarithmic axis, and the dotted line of a network that
-# has learnt nothing. Plain stands exactly there: without batch norm *and* without shortcuts, no signal gets through.
+# Left: the three fates, measured. Right: the mean of each network, on a logarithmic axis, and the dotted line of a network
+# that has learnt nothing. Plain stands exactly there: without batch norm *and* without shortcuts, no signal gets through.
 #
 # Three honest remarks. First, the answer depends on the depth: run the script with `--quick`, which takes 8 layers, and
 # α = 1 wins. Three blocks double the variance only three times, and a branch that is there from the start need not wait
 # for its α. Second, α = 1 is not hopeless here either: look at its two dots. It starts with outputs far too large; some
 # seeds repair that in time, others stay at guessing for good. With 56 layers and CIFAR-10 images it starts at a loss of
-# 14 to 67 and mostly stays at chance (`benchmarks/results/science.md`, row 15). Third, the green bars are the lowest, and
+# 14 to 67 and mostly stays at chance (`benchmarks/results/science.md`, row 15). Third, the green ones are the lowest, and
 # that is no accident: batch norm does more than shrink the branch, and ReZero shows that one may have both.
 #
 # ## Common mistakes
@@ -201,7 +201,7 @@ claim("two zeros: after an epoch every branch still carries nothing", max(shares
 # ## Exercises
 #
 # - `minires new batch_norm`, then train your network without it.
-# - Set `DEPTH = 20`, then 56. Which of the bars change?
+# - Set `DEPTH = 20`, then 56. Which of the losses change?
 # - Scale the branches by $1/\sqrt{\ell}$, as batch norm does, instead of $1/\sqrt n$. What is the variance behind the last
 #   block, and does it train?
 # - `minires flow --model skipinit` draws every figure of the instrument for the network of this lesson.

@@ -113,7 +113,7 @@ claim("ResNet-50 costs at most a fifth more than ResNet-34, in parameters and MA
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", sharey=True)
-colours = ["#999999", "#56B4E9", "#0072B2", "#009E73", "#E69F00", "#CC79A7"]
+colours = ["#757575", "#8063CF", "#007BC0", "#008661", "#A96600", "#C7438A"]
 names = [f"ResNet-{depth}" for depth in PLANS]
 for column, (ax, unit) in enumerate(zip(axes, (1e6, 1e9))):
     costs = np.array([count(depth)[:, column] for depth in PLANS]) / unit  # (networks, stages)

@@ -11,7 +11,7 @@ from .gradcheck import prepare
 from .numeric import EPS, unit_of
 from .report import Failure
 
-RIGHT, WRONG, LINE, NOISE = "#0072B2", "#D55E00", "#777777", "#BBBBBB"  # Okabe & Ito, and greys
+RIGHT, WRONG, LINE, NOISE = "#007BC0", "#CD4A00", "#757575", "#BBBBBB"  # Okabe & Ito, and greys
 MARKERS = "osD^vP*X"
 
 

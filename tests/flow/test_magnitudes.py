@@ -176,7 +176,7 @@ def test_zeros_in_a_profile_and_a_heatmap_are_told_from_tiny_numbers():
     figure, ax = plt.subplots()
     plots.profile(ax, [("net", "residual", [0.0, 1e-30, 1.0], "-")], ["a", "b", "c"])
     assert ax.lines[0].get_ydata()[1] == 1e-30 and ax.get_ylim()[0] < 1e-30
-    assert [text.get_text() for text in ax.texts] == ["0", "net"]
+    assert [text.get_text() for text in ax.texts] == ["exactly 0", "net"]
     norms = np.array([[0.0, 1e-30], [1.0, np.nan]])
     plots.heatmap(ax, [0, 1], norms, plots.colour_scale(norms))
     assert ax.collections[-1].get_array().mask.tolist() == [[True, False], [False, True]]

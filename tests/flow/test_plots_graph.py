@@ -137,7 +137,10 @@ def test_everything_is_inside_and_every_wire_is_there(name, detail):
     for x, y in [point for wire in drawing.wires for point in wire.points]:
         assert 0 <= x <= drawing.width and 0 <= y <= drawing.height
     parameters = {node["id"] for node in graph["nodes"] if node["parameter"]}
+    inside = {key: box.key for box in drawing.boxes for key in box.members}  # the loss is one box
     edges = [edge for edge in graph["edges"] if edge["source"] not in parameters]
+    if detail == "ops":
+        edges = [edge for edge in edges if inside[edge["source"]] != inside[edge["consumer"]]]
     assert len(drawing.wires) >= len(edges) if detail == "ops" else len(drawing.wires) <= 2 * len(edges)
     members = [key for box in drawing.boxes for key in box.members]
     assert sorted(members) == sorted(node["id"] for node in graph["nodes"] if not node["parameter"])
@@ -175,7 +178,8 @@ def test_a_row_for_every_block_or_for_every_stage():
 def test_boxes_bear_the_layers_names():
     labels = [box.label for box in layout(graph_of("ResNet-8"), "ops").boxes]
     assert labels[:3] == ["conv1", "bn1", "relu"]
-    assert {"Index", "Pad", "+", "fc", "loss"} <= set(labels)
+    assert {"slice", "pad", "+", "fc", "loss"} <= set(labels)
+    assert not {"Sum", "sum", "Div", "÷"} & set(labels)  # they are the loss's mean over the examples
 
 
 @pytest.mark.parametrize("style", ["default", "dark_background", "grayscale"])
@@ -230,6 +234,47 @@ def test_two_networks_can_be_drawn_alike_in_size():
     assert sizes[0] == sizes[1]
     inches = [ax.get_window_extent().height / (ax.get_ylim()[1] - ax.get_ylim()[0]) for ax in axes]
     assert inches[0] == pytest.approx(inches[1], rel=0.01)
+
+
+def place(figure, ax, text):
+    """Where the drawing writes this, in inches: (left, bottom, width, height)."""
+    box = next(each for each in ax.texts if each.get_text() == text).get_window_extent()
+    return np.array(box.bounds) / figure.dpi
+
+
+@pytest.mark.parametrize("depth", [8, 20, 56])
+def test_networks_one_above_another_have_one_scale_and_one_left_edge(depth):
+    nets = {"plain": models.resnet_cifar(depth, 2, in_channels=1, residual=False), "residual": resnet(depth)()}
+    x = np.random.default_rng(0).standard_normal((2, 1, 8, 8)).astype(np.float32)
+    figure = plots.graphs({name: flow.record(net, x, np.arange(2)).graph() for name, net in nets.items()}, "step 0")
+    figure.canvas.draw()
+    upper, lower = figure.axes
+    assert {text.get_size() for ax in figure.axes for text in ax.texts} == {8.0, 8.0 * 0.9}  # points, at any depth
+    for ax in figure.axes:
+        units = np.ptp(ax.transData.transform([(0, 0), (1, 1)]), axis=0) / figure.dpi
+        assert units == pytest.approx([1, 1], rel=1e-3)  # data are inches
+    first = "conv1" if depth == 8 else "conv1 … relu"
+    assert place(figure, upper, first)[0] == pytest.approx(place(figure, lower, first)[0], abs=0.01)
+    drawn = [ax.get_window_extent().height / figure.dpi for ax in figure.axes]
+    assert sum(drawn) > figure.get_figheight() - 1.3  # the rest is two headings
+    key = "width: ‖gradient‖ that came back, as arrows point"
+    for ax in figure.axes:  # the drawing reaches from its heading to its key
+        bottom = place(figure, ax, key)[1] - ax.get_window_extent().y0 / figure.dpi
+        assert 0 <= bottom < 0.3
+    assert figure.get_figwidth() <= 13.3
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["plain, step 0", "residual, step 0"]
+
+
+def test_arrows_point_where_the_gradient_goes():
+    _, ax = plt.subplots(figsize=(9, 7))
+    graph = graph_of("ResNet-8")
+    plots.graph(ax, graph, detail="ops")
+    arrows = [line for line in ax.lines if isinstance(line.get_marker(), tuple)]
+    drawing = layout(graph, "ops")
+    assert len(arrows) == sum(wire.norm > 0 for wire in drawing.wires)
+    angles = [line.get_marker()[2] % 360 for line in arrows]  # of a triangle that points up
+    assert angles.count(90) >= sum(len(wire.points) == 2 for wire in drawing.wires) > 20  # to the left, against forward
+    assert angles.count(270) == len({box.row for box in drawing.boxes}) - 1  # from a row's start to the row before
 
 
 def test_a_gradient_of_zero_is_a_dotted_wire():

@@ -34,7 +34,7 @@ def test_plain_and_residual_share_one_logarithmic_axis(style, product):
     assert ax.get_yscale() == "log" and "step 0" in ax.get_title()
     assert ("∏" in ax.get_title()) == product
     texts = " ".join(text.get_text() for text in ax.texts)
-    assert "plain\nσ₁ = 2,187" in texts and "residual\nσ₁ = 5.3" in texts and "identity" in texts
+    assert "plain\nσ₁ = 2,200" in texts and "residual\nσ₁ = 5.3" in texts and "identity" in texts
     assert "σ₃" in ax.get_ylabel()
 
 

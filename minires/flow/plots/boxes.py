@@ -3,6 +3,7 @@
 Parameters have already been left out; nodes and edges are as in the dict that `Recording.graph()` returns.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ..forks import meeting_points
 
 BOX, ROUND = 0.30, 0.22  # height of a box, diameter of a sum, in inches
+SIGNS = {"Mul": "×", "Div": "÷", "Sub": "−", "CrossEntropy": "loss", "Index": "slice"}  # how ops are called
 
 
 @dataclass
@@ -126,10 +128,11 @@ def make_boxes(
     boxes = []
     for key, node in nodes.items():
         before = sources[key]
-        if detail == "blocks" and len(before) == 1 and len(outputs[before[0]]) == 1:
+        if len(before) == 1 and len(outputs[before[0]]) == 1:
             chain = home[before[0]]
             together = segments[key] == chain.segment and ways.lanes.get(key, 0) == chain.lane
-            if together and not (chain.kind == "sum" and key in learned):
+            mean = _is_loss(nodes[chain.key]) and node["op"] in ("Sum", "Div")  # over the examples
+            if together and (mean or (detail == "blocks" and not (chain.kind == "sum" and key in learned))):
                 home[key] = chain
                 chain.members.append(key)
                 continue
@@ -141,23 +144,43 @@ def make_boxes(
         ops.setdefault(node["scope"], set()).add(node["op"])
     for box in boxes:
         box.label = "+" if box.kind == "sum" else _label([nodes[key] for key in box.members], box.segment, ops)
+    for segment in dict.fromkeys(segments.values()):
+        alike = sorted((box for box in boxes if box.label == segment), key=lambda box: -len(box.members))
+        for box in alike[1:]:  # only the longest chain is called as the block
+            box.label = _ends(_names([nodes[key] for key in box.members], segment, ops))
     if len(boxes[-1].members) > 1 and " … " in boxes[-1].label:
         boxes[-1].label = boxes[-1].label.partition(" … ")[0] + " … loss"
     return boxes
 
 
+def _is_loss(node: Mapping[str, Any]) -> bool:
+    return node["op"] == "CrossEntropy"
+
+
 def _label(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str, set[str]]) -> str:
     """What is written in a box: the layer's name, the op's where a module runs several, or the block's for a chain."""
+    names = _names(members, segment, ops)
+    if len(names) == 1 or _is_loss(members[0]):
+        return names[0]
+    within = {".".join(n["scope"].split(".")[: segment.count(".") + 2]) for n in members}
+    if segment and len(within) == 1 and not within & {segment, ""}:
+        return within.pop().rpartition(".")[2]  # a module inside the block, such as its downsample
+    return segment if segment and len(names) > 2 else _ends(names)
+
+
+def _names(members: Sequence[Mapping[str, Any]], segment: str, ops: Mapping[str, set[str]]) -> list[str]:
     names = []
     for node in members:
         last = node["scope"].rpartition(".")[2]
         own = node["scope"] not in ("", segment) and not last.isdigit() and len(ops[node["scope"]]) == 1
-        names.append(last if own else node["op"] or node["name"].partition(" of ")[0])
-    if len(names) == 1:
-        return {"Mul": "×", "CrossEntropy": "loss"}.get(names[0], names[0])
-    within = {".".join(n["scope"].split(".")[: segment.count(".") + 2]) for n in members}
-    if segment and len(within) == 1 and not within & {segment, ""}:
-        return within.pop().rpartition(".")[2]  # a module inside the block, such as its downsample
-    if segment and len(names) > 2:
-        return segment
+        names.append(last if own else _say(node["op"]) or node["name"].partition(" of ")[0])
+    return names
+
+
+def _ends(names: Sequence[str]) -> str:
     return names[0] if len(set(names)) == 1 else f"{names[0]} … {names[-1]}"
+
+
+def _say(op: str) -> str:
+    """The op's name as one reads it: "max pool2d" of MaxPool2d, "×" of Mul."""
+    return SIGNS.get(op, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", op).lower())

@@ -8,8 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from . import sentences
+from .axes import colour_bar, colour_scale
 from .panels import fork_strip, fork_title, heatmap, profile, strip_axes, training
-from .style import colour_scale, plain
+from .style import plain
 
 STYLES = ["-", ":", "--", "-."]  # one for each pass of a recording
 
@@ -27,19 +29,21 @@ def recording(rec: Any) -> Figure:
     network = "residual" if rec.forks else "plain"
     layers, lines = _by_pass(rec, network)
     wide = bool(rec.forks and layers)
-    figure = new_figure(10 if wide else 6, 4.2 if wide else 4)
+    figure = new_figure(11 if wide else 6.4, 4.4 if wide else 4.2)
     parts: Any = figure.subfigures(1, 2) if wide else [figure]
     if layers:
+        shapes = {layer.name: len(layer.weight_shape) for layer in rec.weight_layers}
+        convolutional = any(axes > 2 for axes in shapes.values())
+        apart = [n for n in layers if convolutional and (shapes.get(n, 4) == 2 or ".downsample" in n)]
         ax = parts[0].subplots()
-        profile(ax, lines, layers)
-        if len(lines) == 1:
-            ax.set_xlim(0, len(layers) + 1)  # no room for a name
-        ax.set_xlabel("layer, from input to output")
+        profile(ax, lines, layers, apart=apart)
+        ax.set_xlabel("convolution (★: other layers), from input to output" if apart else "layer, from input to output")
+        ax.set_title("Gradient of each layer's weight", size=11)
     elif not rec.forks:
         figure.text(0.5, 0.5, "nothing to draw: no layer has a weight, and no fork was found", ha="center", size=9)
     if rec.forks:
-        fork_strip(*strip_axes(parts[-1]), rec.forks)
-        parts[-1].suptitle(f"{fork_title(rec.forks)}: skip (blue), branch (orange)", size=10)
+        ax, _ = fork_strip(*strip_axes(parts[-1]), rec.forks)
+        ax.set_title(fork_title(rec.forks), size=11)
     return figure
 
 
@@ -76,8 +80,8 @@ def comparison(
         lines.append((f"{network}, step {first}", network, history.convolution_norms[0], ":"))
         if last > first:
             lines.append((f"{network}, step {last}", network, history.convolution_norms[-1], "-"))
-    profile(top_left.subplots(), lines, layers)
-    top_left.suptitle(f"Gradient over depth, at step {first} (dotted) and step {last} (solid)", size=11)
+    when = f"step {first} (dotted) and step {last} (solid)" if last > first else f"step {first}"
+    profile(top_left.subplots(), lines, layers, when, sentence=sentences.compared(histories, losses))
 
     norms = np.concatenate([history.convolution_norms for history in histories.values()])
     scale = colour_scale(norms)
@@ -85,7 +89,7 @@ def comparison(
     for ax, (network, history) in zip(axes, histories.items()):
         heatmap(ax, history.steps, history.convolution_norms, scale, network)
     axes[1].set_xlabel("convolution, from input to output")
-    top_right.colorbar(axes[0].collections[0], ax=list(axes), label="‖∂L/∂W‖", fraction=0.05, pad=0.02, extend="both")
+    colour_bar(top_right, axes)
     top_right.suptitle("Gradient over depth and training", size=11)
 
     forks = histories["residual"].forks[-1]

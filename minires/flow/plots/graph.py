@@ -1,20 +1,27 @@
 """The panel of the computation graph, with the gradient as the width of its wires."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
+from . import sentences
+from .axes import say, start_panel
 from .layout import Drawing, Wire, layout, norms
-from .style import BRANCH, SKIP, TOTAL, plain
+from .style import BRANCH, SKIP, TOTAL, nonempty, plain
 
 COLOUR = {"skip": SKIP, "branch": BRANCH, None: TOTAL}
 WIDTHS = 0.8, 5.5  # of the thinnest and the thickest wire, in points
-READABLE = 0.68  # below this scale, single ops are too small to read
+READABLE = 0.8  # below this scale, single ops are too small to read
+TALL = 7.5  # above this height in inches, `graphs` draws blocks
+MARGIN, HEADING = 0.15, 0.6  # of `graphs`, in inches: beside the drawings, and above each for title and takeaway
 
 
 def graph(
@@ -45,14 +52,58 @@ def graph(
     drawing = _fit(graph, detail, size)
     width, height = _size(drawing)
     largest = min(size[0] / width, size[1] / height)
-    scale = min(largest, scale or largest)
-    width, height = width * largest / scale, height * largest / scale
-    limits = limits or graph_limits([graph])
-    ax.set_xlim(0, width)
-    ax.set_ylim(drawing.height - height, drawing.height)
-    ax.set_aspect("equal")
+    start_panel(ax, [], "Gradient along the graph", when)
+    say(ax, sentences.graph(_wired(graph)))
+    return _paint(ax, drawing, size, min(largest, scale or largest), limits or graph_limits([graph]))
+
+
+def graphs(graphs: Mapping[str, Mapping[str, Any]], when: str = "", *, width: float = 13.0) -> Figure:
+    """A figure of several networks, {name: graph}, one above another: one scale, one left edge, text of 8 points.
+
+    It is at most ``width`` inches wide and as high as the drawings need: every op is drawn where that is no higher than
+    `TALL`, every block as one box otherwise. For the graphs, see `graph`; of several passes the first is drawn.
+    """
+    nonempty("graphs", graphs)
+    chosen = {name: _one_pass(graph, "auto", None)[0] for name, graph in graphs.items()}
+    lowest = max(_size(layout(graph, "ops", 36))[1] for graph in chosen.values())
+    detail = "ops" if lowest <= TALL else "blocks"
+    drawings = {name: _within(graph, detail, width) for name, graph in chosen.items()}
+    across = max(_size(max(drawings.values(), key=lambda drawing: drawing.height))[0], min(width, 8.0))
+    drawings = {name: _within(graph, detail, across) for name, graph in chosen.items()}  # all as wide as the highest
+    sizes = [_size(drawing) for drawing in drawings.values()]
+    across = max(width for width, _ in sizes) + 2 * MARGIN
+    high = sum(height + HEADING for _, height in sizes)
+    figure, limits, top = plt.figure(figsize=(across, high)), graph_limits(list(chosen.values())), high
+    for (name, drawing), (_, height) in zip(drawings.items(), sizes):
+        top -= height + HEADING
+        place = MARGIN / across, top / high, 1 - 2 * MARGIN / across, height / high
+        ax = figure.add_axes(place)
+        ax.set_title(plain(f"{name}, {when}" if when else name), size=11, loc="left")
+        say(ax, sentences.graph(_wired(chosen[name])), loc="left")
+        ax.set_position(place)  # the heading has its room already
+        _paint(ax, drawing, (across - 2 * MARGIN, height), 1.0, limits)
+    return figure
+
+
+def _wired(graph: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The edges that are drawn: those that do not come from parameters."""
+    parameters = {node["id"] for node in graph["nodes"] if node["parameter"]}
+    return [edge for edge in graph["edges"] if edge["source"] not in parameters]
+
+
+def _within(graph: Mapping[str, Any], detail: str, width: float) -> Drawing:
+    """The lowest layout that is not wider than this, and of those the narrowest, with rows of one length."""
+    drawings = [layout(graph, detail, columns) for columns in range(4, 37)]
+    fitting = [drawing for drawing in drawings if _size(drawing)[0] <= width] or drawings[:1]
+    return min(fitting, key=lambda drawing: (round(drawing.height, 3), drawing.width))
+
+
+def _paint(ax: Axes, drawing: Drawing, size: Sequence[float], scale: float, limits: tuple[float, float]) -> Axes:
+    """Draw into axes of this size in inches, from their upper left corner."""
+    ax.set_xlim(0, size[0] / scale)
+    ax.set_ylim(drawing.height - size[1] / scale, drawing.height)
+    ax.set_aspect("equal", anchor="NW")
     ax.set_axis_off()
-    ax.set_title(plain("Gradient along the graph" + (f", {when}" if when else "")), size=11)
     text = min(scale, 1.15) * 8
     for wire in sorted(drawing.wires, key=lambda wire: wire.role == "skip"):
         _draw_wire(ax, wire, limits, min(scale, 1.0))
@@ -62,7 +113,7 @@ def graph(
         ax.text(x, y, plain(label), size=text, weight="bold", ha="left", va="center")
     _name_ways(ax, drawing, text)
     came = "passed on" if any(wire.factor != 1 for wire in drawing.wires) else "that came back"
-    _key(ax, limits, min(scale, 1.0), text, f"line width: ‖gradient‖ {came} along it")
+    _key(ax, limits, min(scale, 1.0), text, f"width: ‖gradient‖ {came}, as arrows point")
     return ax
 
 
@@ -130,9 +181,15 @@ def _fit(graph: Mapping[str, Any], detail: str, size: Sequence[float]) -> Drawin
 
 def _draw_wire(ax: Axes, wire: Wire, limits: tuple[float, float], scale: float) -> None:
     known = wire.norm > 0 and math.isfinite(wire.norm)
-    style: dict[str, Any] = {"lw": _width(wire.norm, limits) * scale} if known else {"lw": 1.0, "ls": (0, (1, 1.5))}
+    wide = _width(wire.norm, limits) * scale if known else 1.0
+    style: dict[str, Any] = {} if known else {"ls": (0, (1, 1.5))}
     path = _rounded(wire.points, 0.1)
-    ax.add_patch(PathPatch(path, fc="none", ec=COLOUR[wire.role], capstyle="butt", zorder=2, **style))
+    ax.add_patch(PathPatch(path, fc="none", ec=COLOUR[wire.role], lw=wide, capstyle="butt", zorder=2, **style))
+    if known:  # an arrow in the middle of the longest stretch, against forward's direction
+        (x, y), (to_x, to_y) = max(itertools.pairwise(wire.points), key=lambda stretch: math.dist(*stretch))
+        angle = math.degrees(math.atan2(y - to_y, x - to_x)) - 90  # of a triangle that points up
+        arrow: dict[str, Any] = {"marker": (3, 0, angle), "ms": 1.6 * wide + 4 * scale, "mew": 0, "zorder": 3}
+        ax.plot((x + to_x) / 2, (y + to_y) / 2, color=COLOUR[wire.role], **arrow)
 
 
 def _width(norm: float, limits: tuple[float, float]) -> float:

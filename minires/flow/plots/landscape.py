@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..landscape import Landscape
-from .style import label_ends, looks, nonempty, start_panel
+from . import sentences
+from .axes import log_scale, say, start_panel
+from .style import NETWORK, label_ends, looks, nonempty
 
 
 def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axes:
@@ -23,15 +25,13 @@ def landscape(ax: Axes, results: Mapping[str, Landscape], when: str = "") -> Axe
         ax.plot(result.steps, result.loss, **look, ms=3.5, lw=1.5)
         finite = result.loss[np.isfinite(result.loss)]
         ends.append((float(finite[-1]) if finite.size else 1.0, network, look["color"]))
-    ax.set_yscale("log")
+    log_scale(ax)
     ax.set_ylabel("loss")
     left, right = (float(f([f(result.steps) for result in results.values()])) for f in (np.min, np.max))
-    inches = ax.get_window_extent().width / ax.figure.dpi
-    margin = min(0.08 * max(map(len, results)) / inches + 0.04, 0.5)  # of the axes; a character is 0.08 inches wide
-    length = right - left
-    ax.set_xlim(left - 0.02 * length, right + length * margin / (1 - margin))
+    ax.margins(x=0.02)
     ax.set_xticks(np.linspace(left, right, 5))
-    label_ends(ax, right + 0.02 * length, ends, ha="left")
+    label_ends(ax, ends)
+    say(ax, sentences.landscape(results))
     ax.set_xlabel("step, in norms of the filters")
     return ax
 
@@ -53,9 +53,11 @@ def landscape_2d(
         if np.abs(text.get_position()).max() > 0.92 * result.steps[-1]:
             text.remove()  # the edge would cut it
         text.set_bbox({"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75})
-    ax.plot(0, 0, "+", color="#D55E00", ms=11, mew=2)
+    ax.plot(0, 0, "+", color=NETWORK["plain"], ms=11, mew=2)
     ax.set_aspect("equal")
-    start_panel(ax, [], f"{network}, loss" if network else "Loss over two random directions", when)
+    what = f"{network}, loss" if network else "Loss over two random directions"
+    start_panel(ax, [], what, when)
+    say(ax, sentences.landscape({network: result}))
     ticks = np.linspace(result.steps[0], result.steps[-1], 5)
     ax.set_xticks(ticks)
     ax.set_yticks(ticks)

@@ -147,11 +147,12 @@ class _Placing:
             connectors = sum(dot.row == row for dot in self.arriving.values())
             y -= 0.10 * max(connectors, 1) + 0.14
             self.above.append(y)
-            y -= _rise(max(lanes)) + BOX / 2 + (0.24 if max(lanes) else 0.04)
+            y -= _rise(max(lanes)) + BOX / 2 + (0.24 if max(lanes) else 0.12)
             widths: dict[int, float] = {}
             for box in own:
                 widths[box.column] = max(widths.get(box.column, 0), box.width)
             x, centre = indent + 0.2, {}
+            x += 0 if any(box.kind == "dot" for box in own) else 0.08 + GAP  # all rows start below each other
             for column in sorted(widths):
                 centre[column] = x + widths[column] / 2
                 x += widths[column] + GAP

@@ -1,7 +1,7 @@
 """The panels that show a recording, or a history of recordings, of one network or of twins."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,50 +10,63 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from ..forks import Fork
-from .style import (
-    BRANCH,
-    MARKER,
-    NETWORK,
-    OTHER,
-    SKIP,
-    TOTAL,
-    label_ends,
-    mark_zeros,
-    numbers,
-    plain,
-    shade_stages,
-    spread,
-)
+from . import sentences
+from .axes import log_scale, mark_zeros, say, shade_stages
+from .style import BRANCH, MARKER, NETWORK, OTHER, SKIP, TOTAL, label_ends, looks, numbers, plain, spread
 
 SMALL = 0.01  # below this share of its height, a part of a bar can hardly be seen
 
 
 def profile(
-    ax: Axes, lines: Sequence[tuple[str, str, Sequence[float], str]], layers: Sequence[str], when: str = ""
+    ax: Axes,
+    lines: Sequence[tuple[str, str, Sequence[float], str]],
+    layers: Sequence[str],
+    when: str = "",
+    *,
+    apart: Collection[str] = (),
+    sentence: str = "",
 ) -> Axes:
     """Gradient norm against depth: one line for each (label, network, norms, line style), on a log axis.
 
     ``layers`` are the layers' names, from which stages are shaded; ``when`` goes into the title. A norm of 0 is a
-    triangle at the foot of the axis, and NaN leaves a gap.
+    triangle at the foot of the axis, and NaN leaves a gap. Layers ``apart``, such as the fully connected one behind
+    convolutions, are stars beside the line, with their names. ``sentence``: the takeaway, by default how the gradient
+    changes along each line.
     """
     x = np.arange(1, len(layers) + 1)
+    along = np.array([name not in apart for name in layers], bool)
     shade_stages(ax, layers)
     ends: list[tuple[float, str, str]] = []
+    said: dict[str, Sequence[float]] = {}
     for label, network, norms, style in lines:
-        colour = NETWORK.get(network, OTHER[0][0])
+        colour, values = NETWORK.get(network, OTHER[0][0]), np.asarray(norms, float)
         face = colour if style == "-" else "none"
-        positive = np.where(np.asarray(norms, float) > 0, norms, np.nan)
-        ax.plot(x, positive, style, color=colour, marker=MARKER.get(network, "."), ms=3.5, mfc=face, lw=1.4)
-        mark_zeros(ax, x, norms, colour)
-        ends.append((next((norm for norm in norms if not math.isnan(norm)), math.nan), label, colour))
-    ax.set_yscale("log")
-    ax.set_xlim(-0.34 * len(layers), len(layers) + 1)
+        positive = np.where(values > 0, values, np.nan)
+        marker = MARKER.get(network, "^")
+        ax.plot(x[along], positive[along], style, color=colour, marker=marker, ms=3.5, mfc=face, lw=1.4)
+        if apart:
+            ax.plot(x[~along], positive[~along], "*", color=colour, ms=9, mfc=face)
+        mark_zeros(ax, x, values, colour)
+        said[label] = values[along]
+        ends.append((next((value for value in values[along][::-1] if not math.isnan(value)), math.nan), label, colour))
+    if not any(np.any(np.asarray(norms) > 0) for _, _, norms, _ in lines):
+        ax.set_ylim(0.1, 1)
+        ax.set_yticks([])
+    log_scale(ax)
+    ax.set_xlim(0.5, len(layers) + 0.5)
     ax.set_xticks(numbers(len(layers)))
-    label_ends(ax, 0.2, ends, ha="right")
+    for i in np.flatnonzero(~along).tolist():
+        highest = np.nanmax([norms[i] for _, _, norms, _ in lines])
+        if highest > 0:
+            ax.annotate(
+                plain(layers[i]), (x[i], highest), (-7, 0), textcoords="offset points", ha="right", va="center", size=8
+            )
+    label_ends(ax, ends)
     ax.set_xlabel("convolution, from input to output")
     ax.set_ylabel("‖∂L/∂W‖")
+    say(ax, sentence or sentences.profile(said))
     if when:
-        ax.set_title(plain(f"Gradient over depth, {when}"), size=11, pad=18)
+        ax.set_title(plain(f"Gradient over depth, {when}"), size=11)
     return ax
 
 
@@ -75,7 +88,8 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, ne
     ax.set_ylabel("step (thinned out)")
     if network:
         title = plain(f"{network}, steps {steps[0]} to {steps[-1]}")
-        ax.set_title(title, size=10, color=NETWORK.get(network, OTHER[0][0]), loc="left", pad=3)
+        ax.set_title(title, size=10, color=NETWORK.get(network, OTHER[0][0]), loc="left")
+    say(ax, sentences.heatmap(steps, norms), loc="left")
     return ax
 
 
@@ -98,8 +112,17 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     ax.set_ylabel("share of ‖g‖²")
     ax.set_xticks([])
     ax.set_xlim(0.4, len(forks) + 0.6)
-    cosines = np.array([[fork.cosine for fork in forks]])
-    image = strip.pcolormesh(np.arange(len(forks) + 1) + 0.5, [0, 1], cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+    known = np.array([fork.skip > 0 and fork.branch > 0 and math.isfinite(fork.cosine) for fork in forks])
+    cosines = np.ma.masked_where(~known[None], [[fork.cosine for fork in forks]])
+    colours = colormaps["RdBu_r"].with_extremes(bad="#DDDDDD")  # where one way returned nothing
+    image = strip.pcolormesh(np.arange(len(forks) + 1) + 0.5, [0, 1], cosines, cmap=colours, vmin=-1, vmax=1)
+    if not known.any():
+        why = (
+            "not defined: one way returned 0"
+            if any(fork.skip > 0 or fork.branch > 0 for fork in forks)
+            else "not defined"
+        )
+        strip.text((len(forks) + 1) / 2, 0.5, why, color="black", size=9, ha="center", va="center")
     strip.set_yticks([0.5], ["cosine"])
     strip.set_xlim(ax.get_xlim())
     within = [[fork.pass_ for fork in forks[: i + 1]].count(fork.pass_) for i, fork in enumerate(forks)]
@@ -108,6 +131,7 @@ def fork_strip(ax: Axes, strip: Axes, forks: Sequence[Fork], when: str = "") -> 
     strip.set_xlabel("residual block, from input to output")
     bar = strip.figure.colorbar(image, ax=[ax, strip], fraction=0.03, pad=0.02, ticks=[-1, 0, 1])
     bar.ax.set_title("cos", fontsize="small")
+    say(ax, sentences.forks(forks))
     if when:
         ax.set_title(plain(f"{fork_title(forks)}, {when}"), size=11)
     return ax, strip
@@ -188,21 +212,23 @@ def training(
     ax: Axes, losses: dict[str, Sequence[float]], notes: dict[str, str] | None = None, smooth: int = 20
 ) -> Axes:
     """Training loss against step for each network, raw (thin) and a running mean over ``smooth`` steps (thick)."""
-    ends = []
-    for network, loss in losses.items():
-        colour, steps = NETWORK.get(network, OTHER[0][0]), np.arange(len(loss))
-        window = min(smooth, max(len(loss) // 5, 1))
+    ends, means = [], {}
+    window = min(smooth, max(min(map(len, losses.values())) // 5, 1))
+    for network, look in looks(losses).items():
+        loss, colour = losses[network], look["color"]
         mean = np.convolve(loss, np.ones(window) / window, "valid")
-        ax.plot(steps, loss, color=colour, lw=0.5, alpha=0.35)
-        middle = steps[: len(mean)] + (window - 1) / 2
-        ax.plot(middle, mean, color=colour, lw=2, ls="-" if network == "residual" else "--")
+        ax.plot(np.arange(len(loss)), loss, color=colour, lw=0.5, alpha=0.35)
+        ax.plot(np.arange(len(mean)) + (window - 1) / 2, mean, color=colour, lw=2, ls=look["ls"])
+        means[network] = mean[-1]
         ends.append((mean[-1], f"{network}\n{(notes or {}).get(network, '')}".strip(), colour))
-    ax.set_xlim(0, max(len(loss) for loss in losses.values()) * 1.32)
+    longest = max(map(len, losses.values()))
+    ax.set_xlim(0, max(longest - 1, 1))
     ax.set_ylim(bottom=0)
-    label_ends(ax, max(len(loss) for loss in losses.values()) * 1.02, ends, ha="left")
+    label_ends(ax, ends)
     ax.set_xlabel("step")
     ax.set_ylabel("training loss")
-    ax.set_title(f"Training loss, steps 0 to {max(len(loss) for loss in losses.values()) - 1}", size=11)
+    ax.set_title(f"Training loss, steps 0 to {longest - 1}", size=11)
+    say(ax, sentences.training(means, window))
     return ax
 
 

@@ -17,7 +17,9 @@ from ..lesion import Lesion
 from ..responses import Responses
 from ..shattering import Shattering
 from ..variance import VarianceProfile
-from .style import TOTAL, finish_panel, looks, nonempty, plain, start_panel
+from . import sentences
+from .axes import finish_panel, log_scale, mark_zeros, nothing, say, start_panel
+from .style import TOTAL, label_ends, looks, nonempty
 
 
 def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
@@ -42,7 +44,9 @@ def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel("accuracy")
-    return finish_panel(ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends)
+    return finish_panel(
+        ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends, sentences.lesion(results)
+    )
 
 
 def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ranked: bool = False) -> Axes:
@@ -51,7 +55,8 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
     The two halves of fig. 7 of He et al. 2015 (arXiv 1512.03385).
     """
     longest = max((result.names for result in nonempty("responses", results)), key=len)
-    start_panel(ax, [] if ranked else longest, "Layer responses" + (", ranked" if ranked else ""), when)
+    what = "Layer responses" + (", ranked" if ranked else "")
+    start_panel(ax, [] if ranked else longest, what, when)
     ends = []
     for network, look in looks(results).items():
         std = results[network].ranked if ranked else results[network].std
@@ -59,7 +64,8 @@ def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ran
         ends.append((std[-1], network, look["color"]))
     ax.set_ylim(0, 1.08 * max(result.std.max() for result in results.values()) or 1.0)
     ax.set_ylabel("std of the response")
-    return finish_panel(ax, "rank" if ranked else "convolution, from input to output", 1, len(longest), ends)
+    xlabel = "rank" if ranked else "convolution, from input to output"
+    return finish_panel(ax, xlabel, 1, len(longest), ends, sentences.responses(results))
 
 
 def variance(
@@ -76,6 +82,11 @@ def variance(
     """
     longest = max((result.names[1:] for result in nonempty("variance", results)), key=len)
     what = "gradient" if gradient else "activations"
+    for network, result in results.items():
+        if gradient and result.gradient is None:
+            raise ValueError(
+                f"plots.variance: got no gradient for {network!r}; record it: variance_profile(…, backward=loss)"
+            )
     start_panel(ax, longest, f"Variance of the {what}", when)
     for label, expected in (theory or {}).items():
         ax.plot(np.arange(len(expected)), expected, ":", color=TOTAL, lw=1.6, zorder=3)
@@ -84,16 +95,14 @@ def variance(
         ax.annotate(label, at, (-4, 5), textcoords="offset points", ha="right", size=9)
     ends = []
     for network, look in looks(results).items():
-        values = results[network].gradient if gradient else results[network].activation
-        if values is None:
-            raise ValueError(
-                f"plots.variance: got no gradient for {network!r}; record it: variance_profile(…, backward=loss)"
-            )
-        ax.plot(np.arange(len(values)), values, **look, ms=4, lw=1.3)
+        values = np.asarray(results[network].gradient if gradient else results[network].activation)
+        ax.plot(np.arange(len(values)), np.where(values > 0, values, np.nan), **look, ms=4, lw=1.3)
+        mark_zeros(ax, range(len(values)), values, look["color"])
         ends.append((values[-1], network, look["color"]))
-    ax.set_yscale("log", base=2)
+    log_scale(ax, base=2)
     ax.set_ylabel(f"variance of the {what}")
-    return finish_panel(ax, "block ℓ, from input to output", 0, len(longest), ends)
+    sentence = sentences.variance(results, gradient)
+    return finish_panel(ax, "block ℓ, from input to output", 0, len(longest), ends, sentence)
 
 
 def shattering(
@@ -104,20 +113,30 @@ def shattering(
     Fig. 2 of Balduzzi et al. 2017 (arXiv 1702.08591). White noise, the gradient of a shattered network, is 0 (dotted).
     """
     nonempty("shattering", results)
+    runs = {
+        network: np.array([result.autocorrelation[: lags + 1] for result in _as_list(found)])
+        for network, found in results.items()
+    }
+    means = {network: curves.mean(0) for network, curves in runs.items()}
     start_panel(ax, [], "Shattering of the gradient", when)
+    known = {network: mean for network, mean in means.items() if not np.isnan(mean).all()}
+    if not known:
+        say(ax, sentences.shattering(means))
+        return nothing(ax, "The gradient is the same all along the line:\nit has no autocorrelation.")
     ax.hlines(0, -0.5, lags + 0.5, color=TOTAL, ls=":", lw=1.4)
-    ends = []
+    ends = [(0.0, "white noise", rcParams["text.color"])]
     for network, look in looks(results).items():
-        curves = np.array([result.autocorrelation[: lags + 1] for result in _as_list(results[network])])
-        mean, x = curves.mean(0), np.arange(curves.shape[1])
+        if network not in known:
+            continue
+        curves, mean = runs[network], known[network]
+        x = np.arange(len(mean))
         if len(curves) > 1:
             ax.fill_between(x, curves.min(0), curves.max(0), color=look["color"], alpha=0.2, lw=0)
         ax.plot(x, mean, **look, ms=4, lw=1.4)
         ends.append((mean[-1], network, look["color"]))
-    ends.append((0.0, "white noise", rcParams["text.color"]))
     ax.set_ylim(min(ax.get_ylim()[0], -0.12), 1.04)
     ax.set_ylabel("autocorrelation of df/dt")
-    return finish_panel(ax, "lag, in grid points", 0, lags, ends)
+    return finish_panel(ax, "lag, in grid points", 0, lags, ends, sentences.shattering(means))
 
 
 def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") -> Axes:
@@ -127,7 +146,7 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
     """
     nonempty("input_gradient", results)
     start_panel(ax, [], "Gradient along a line of inputs", when)
-    middles = []
+    middles, ends = [], []
     for i, (network, look) in enumerate(looks(results).items()):
         result = results[network]
         mean, std, _ = moments(result.gradient)
@@ -135,14 +154,15 @@ def input_gradient(ax: Axes, results: Mapping[str, Shattering], when: str = "") 
         middles.append(-7.0 * i)
         ax.axhline(middles[-1], color=TOTAL, ls=":", lw=0.8)
         ax.plot(result.points, standard + middles[-1], color=look["color"], lw=1)
-        ax.text(
-            0.01, middles[-1] + 2.6, plain(network), color=look["color"], size=9, transform=ax.get_yaxis_transform()
-        )
+        ends.append((middles[-1], network if std else f"{network}\n(constant)", look["color"]))
     ax.set_yticks(middles, ["0"] * len(middles))
     low, high = ax.get_ylim()  # of all curves
     ax.set_ylim(min(low, middles[-1] - 4), max(high, 4))
     ax.set_xlabel("position t along the line of inputs")
     ax.set_ylabel("df/dt, mean 0 and std 1")
+    ax.margins(x=0.02)
+    label_ends(ax, ends)
+    say(ax, sentences.input_gradient(results))
     return ax
 
 

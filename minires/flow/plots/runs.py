@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from . import style
+from .axes import log_scale
 
 
 def runs(
@@ -41,9 +42,9 @@ def runs(
             ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
         ends.append((height[-1], name, colour))
     first, length = x[0], x[-1] - x[0]
-    inches = ax.get_window_extent().width / ax.figure.dpi
-    room = min(0.075 * max(map(len, lines)) / inches + 0.04, 0.5)  # of the axes; a character is 0.075 inches wide
-    ax.set_xlim(first - 0.02 * length, first + length / (1 - room))
+    ax.set_xlim(first - 0.02 * length, x[-1] + 0.02 * length)
     ax.set_xticks([tick for tick in ax.get_xticks() if first <= tick <= x[-1]])
-    style.label_ends(ax, x[-1] + 0.025 * length, ends, ha="left")
+    if ax.get_yscale() == "log":
+        log_scale(ax)
+    style.label_ends(ax, ends)
     return ax

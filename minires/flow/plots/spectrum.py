@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ..paths import PathSpectrum
-from .style import TOTAL, looks, nonempty, plain, start_panel
+from . import sentences
+from .axes import nothing, say, start_panel
+from .style import TOTAL, looks, nonempty, plain
 
 HATCH = ["", "///", "...", "xxx"]
 
@@ -19,13 +21,17 @@ def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], 
 
     Both are shares, of Σ‖G[k]‖² and of all 2ⁿ paths, so that their shapes can be compared. Dots: the share that Veit's
     sampled estimate gives to k, where paths were sampled. Vertical lines: the mean length that each implies.
-    results: a `PathSpectrum`, or {name of the network: `PathSpectrum`}; several networks stand side by side at each k.
+    results: {name of the network: `PathSpectrum`}, or one `PathSpectrum`, which stays without a name; several networks
+    stand side by side at each k.
     """
     if isinstance(results, PathSpectrum):
-        results = {"residual": results}
+        results = {"": results}
     nonempty("path_spectrum", results)
     start_panel(ax, [], "Path spectrum", when)
-    networks = looks(results)
+    say(ax, sentences.path_spectrum(results))
+    if not any(np.any(result.norms) for result in results.values()):
+        return nothing(ax, "No gradient came back along any path.")
+    networks = looks(network or "residual" for network in results)
     width, text = 0.84 / len(networks), rcParams["text.color"]
     marks: list[tuple[float, str, str, Any]] = []
     for blocks in sorted({result.blocks for result in results.values()}):
@@ -34,15 +40,20 @@ def path_spectrum(ax: Axes, results: PathSpectrum | Mapping[str, PathSpectrum], 
         ax.stairs(*outline, color=TOTAL, alpha=0.2, fill=True, zorder=1)
         ax.stairs(*outline, color=TOTAL, lw=1.6, zorder=3)
         marks.append((blocks / 2, f"all 2$^{{{blocks}}}$ paths (outline)\nmean length {blocks / 2:.1f}", text, ":"))
-    for i, (network, look) in enumerate(networks.items()):
-        result, colour = results[network], look["color"]
+    for i, ((network, result), look) in enumerate(zip(results.items(), networks.values())):
+        colour = look["color"]
         squares = (result.norms / (result.norms.max() or 1.0)) ** 2  # alone they may underflow
         share = squares / (squares.sum() or 1.0)
         x = np.arange(len(share)) + (i - (len(networks) - 1) / 2) * width
         edge = {"edgecolor": rcParams["axes.facecolor"], "lw": 0.5, "hatch": HATCH[i % len(HATCH)]}
         ax.bar(x, share, width, color=colour, zorder=2, **edge)
         marks.append(
-            (result.effective_length, f"{plain(network)} (bars)\nmean {result.effective_length:.1f}", colour, "-")
+            (
+                result.effective_length,
+                f"{plain(network) or 'gradient'} (bars)\nmean {result.effective_length:.1f}",
+                colour,
+                "-",
+            )
         )
         if result.sampled is not None:
             ax.plot(x, result.sampled / result.sampled.sum(), look["marker"], color=colour, mec=text, ms=4.5, zorder=4)
