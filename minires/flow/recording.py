@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import export, naming
+from . import explorer, export, naming
+from .edge_history import EdgeHistory
 from .forks import Fork, find_forks
 from .node import Node, Scaling, Source
 from .summands import Measured
@@ -283,6 +284,21 @@ class Recording:
     def to_csv(self, path: Any) -> None:
         """Write one row for every edge: source, consumer, slot, role, gradient norm."""
         export.to_csv(path, self.nodes)
+
+    @property
+    def edge_history(self) -> EdgeHistory:
+        """All edges, as a history of one step."""
+        history = EdgeHistory()
+        history.add(0, self.nodes)
+        return history
+
+    def to_html(self, path: Any) -> None:
+        """Write the explorer: one HTML page that shows the gradient on every edge."""
+        explorer.explore({"network": self}, path)
+
+    def explore(self) -> Any:
+        """The explorer as a widget for notebooks. Raises ImportError if anywidget is not installed."""
+        return explorer.widget({"network": self})
 
     def table(self) -> str:
         """Forks, weight layers and notes as text."""

@@ -1,0 +1,3 @@
+export function render({ model, el }) {
+  el.textContent = JSON.parse(model.get("document")).title;
+}
