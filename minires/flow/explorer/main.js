@@ -1,3 +1,244 @@
-export function render({ model, el }) {
-  el.textContent = JSON.parse(model.get("document")).title;
+// The explorer: render({model, el}) fills an element from a model whose get("document") is JSON, as an anywidget's is.
+// On a page of its own, keepsHash keeps what is chosen in the address.
+
+import { html, svg, coloured } from "./dom.js";
+import { ramp, decade } from "./numbers.js";
+import { unpack } from "./unpack.js";
+import { State, readHash } from "./state.js";
+import { Scene } from "./scene.js";
+import { Timeline } from "./timeline.js";
+import { Table } from "./table.js";
+import { blockCard, edgeCard, edgeText, describeEdge } from "./block.js";
+import { pathsCard } from "./paths.js";
+import { cutsCard, cutShown, isCut } from "./cuts.js";
+
+const NOTHING = { run: 0, step: 0, block: "", edge: "", cut: "", k: "", zoom: 1, theme: "" };
+
+export async function render({ model, el, keepsHash = false }) {
+  const { title, runs } = JSON.parse(model.get("document"));
+  const state = new State({ ...NOTHING }, keepsHash);
+  const explorer = new Explorer(el, title, runs, state);
+  await explorer.start();
+  return () => explorer.end();
+}
+
+class Explorer {
+  constructor(el, title, runs, state) {
+    Object.assign(this, { title, runs, state, unpacked: new Map() });
+    this.root = html("div", { class: "minires-explorer", tabindex: -1 });
+    el.replaceChildren(this.root);
+    this.tip = html("div", { class: "tip", role: "status", hidden: true });
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+  }
+
+  async start() {
+    this.ending = new AbortController();
+    const { signal } = this.ending;
+    this.state.listeners.push((changed) => this.changed(changed));
+    this.dark.addEventListener("change", () => this.redraw(), { signal });
+    document.addEventListener("keydown", (event) => this.pressed(event), { signal });
+    if (this.state.keepsHash) addEventListener("hashchange", () => this.state.set({ ...NOTHING, ...readHash() }), { signal });
+    await this.show();
+    this.observer = new ResizeObserver(() => this.root.clientWidth !== this.drawnWidth && this.redraw());
+    this.observer.observe(this.root);
+    this.root.dataset.ready = "yes";
+  }
+
+  end() {
+    this.ending.abort();
+    this.observer.disconnect();
+    this.timeline.stop();
+  }
+
+  // Build the page for the chosen run.
+  async show() {
+    const { values } = this.state;
+    values.run = this.runs[values.run] ? values.run : 0;
+    const asked = values.run;
+    if (!this.unpacked.has(asked)) this.unpacked.set(asked, await unpack(this.runs[asked].data));
+    if (asked !== values.run) return; // another was chosen meanwhile
+    this.timeline?.stop();
+    this.run = this.unpacked.get(asked);
+    const { steps } = this.run.networks[0];
+    values.step = Math.min(Math.max(Math.round(values.step) || 0, 0), steps.length - 1);
+    if (!this.run.slots.some(({ name }) => name === values.block)) values.block = "";
+    if (!this.shownBefore && !values.block) values.block = this.interesting();
+    this.shownBefore = true;
+    this.scene = new Scene(this.run, this.state, {
+      hover: (network, edge, target) => this.hover(network, edge, target),
+      leave: () => this.leave(),
+      edge: (network, edge) => this.state.set({ edge: `${network}.${edge}` }),
+      block: (name) => this.state.set({ block: name === values.block ? "" : name, edge: "" }),
+    });
+    this.timeline = new Timeline(this.run, this.state, this.scene.weightLimits);
+    this.table = new Table(this.run, this.state);
+    this.cards = Object.fromEntries(["block", "paths", "cuts"].map((name) => [name, html("section", { class: `card ${name}` })]));
+    this.theme = html("button", { type: "button", class: "theme", "aria-label": "light or dark", onclick: () => this.switchTheme() },
+      svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, svg("path", { d: "M8 1a7 7 0 1 0 0 14zM8 2.5a5.5 5.5 0 0 1 0 11" })));
+    this.scroller = html("div", { class: "scroller" }, this.scene.element);
+    this.root.replaceChildren(
+      html("header", {}, html("h1", {}, this.title), this.switches(), this.legend(), this.zoom(), this.theme),
+      this.scroller,
+      html("div", { class: "cards" }, this.timeline.element, ...Object.values(this.cards)),
+      this.table.element,
+      this.tip,
+    );
+    this.redraw();
+  }
+
+  // The block to begin with: one in the middle that has a fork.
+  interesting() {
+    const forked = this.run.slots.filter(({ name }) => this.run.networks.some(({ forks }) => forks.has(name)));
+    const known = forked.length ? forked : this.run.slots.filter(({ block }) => block);
+    return known[Math.floor((known.length - 1) / 2)]?.name ?? "";
+  }
+
+  // For every setting in which runs differ, a choice of its values; what was not computed is not there.
+  switches() {
+    const settings = this.runs.map((run) => run.settings);
+    const now = settings[this.state.values.run];
+    const alike = (other) => Object.keys(now).filter((key) => other[key] === now[key]).length;
+    const choices = Object.keys(settings[0]).map((key) => {
+      const values = [...new Set(settings.map((one) => one[key]))];
+      if (values.length < 2) return values[0] ? html("span", { class: "setting" }, `${key} ${values[0]}`) : null;
+      const options = values.map((value) => {
+        const able = settings.map((one, i) => [i, one]).filter(([, one]) => one[key] === value);
+        const [best] = able.sort(([, a], [, b]) => alike(b) - alike(a))[0];
+        return html("button", { type: "button", "aria-pressed": now[key] === value, onclick: () => this.state.set({ run: best }) }, value);
+      });
+      return html("span", { class: "choice", role: "group", "aria-label": key }, html("span", {}, key), ...options);
+    });
+    return html("div", { class: "switches" }, ...choices);
+  }
+
+  legend() {
+    const [low, high] = this.scene.wireLimits;
+    const family = (kind, word) => html("span", { class: `family is-${kind}` }, svg("svg", { width: 22, height: 8, "aria-hidden": "true" }, svg("line", { x1: 0, x2: 22, y1: 4, y2: 4 })), word);
+    const wedge = svg("svg", { class: "wedge", width: 64, height: 12, "aria-hidden": "true" }, svg("path", { d: "M0 5.5L64 1V11L0 6.5Z" }));
+    const forked = this.run.networks.some(({ forks }) => forks.size);
+    return html("div", { class: "legend" },
+      forked ? family("skip", "skip") : null, forked ? family("branch", "branch") : null, family("trunk", "main line"),
+      html("span", { class: "widths" }, html("span", {}, "‖gradient‖"), decade(Math.round(low)), wedge, decade(Math.round(high))));
+  }
+
+  zoom() {
+    const button = (factor, sign, label) => html("button", { type: "button", "aria-label": label,
+      onclick: () => this.state.set({ zoom: Math.min(Math.max(Math.round(this.state.values.zoom * factor * 100) / 100, 1), 32) }) }, sign);
+    return html("span", { class: "zoom", role: "group", "aria-label": "zoom" }, button(1 / 1.6, "−", "zoom out"), button(1.6, "+", "zoom in"));
+  }
+
+  isDark() {
+    const { theme } = this.state.values;
+    if (theme) return theme === "dark";
+    const { classList, dataset } = document.body; // of VS Code, and of Jupyter
+    if (classList.contains("vscode-dark") || dataset.jpThemeLight === "false") return true;
+    if (classList.contains("vscode-light") || dataset.jpThemeLight === "true") return false;
+    return this.dark.matches;
+  }
+
+  switchTheme() {
+    this.state.set({ theme: this.isDark() ? "light" : "dark" });
+  }
+
+  redraw() {
+    const width = this.root.clientWidth;
+    if (!width) return;
+    this.drawnWidth = width;
+    this.root.dataset.theme = this.isDark() ? "dark" : "light";
+    if (this.state.keepsHash) document.documentElement.dataset.theme = this.root.dataset.theme;
+    this.root.classList.toggle("narrow", width < 720);
+    const colours = ramp(this.root.dataset.theme);
+    this.scene.draw(this.scroller.clientWidth, colours);
+    this.timeline.draw(colours);
+    this.update();
+  }
+
+  changed(changed) {
+    if (changed.has("run")) return void this.show();
+    const last = this.run.networks[0].steps.length - 1;
+    this.state.values.step = Math.min(Math.max(Math.round(this.state.values.step) || 0, 0), last);
+    if (["block", "zoom", "theme"].some((name) => changed.has(name))) {
+      const focused = document.activeElement?.dataset?.slot;
+      const row = Number(document.activeElement?.dataset?.network);
+      this.redraw();
+      if (focused) this.scene.focus(focused, row);
+      if (changed.has("zoom") || changed.has("block")) this.bringIntoView();
+    } else this.update();
+  }
+
+  bringIntoView() {
+    const slot = this.scene.places.slots.find(({ name }) => name === this.state.values.block);
+    if (!slot || this.scene.places.width <= this.scroller.clientWidth + 1) return;
+    this.scroller.scrollLeft = slot.x + slot.width / 2 - this.scroller.clientWidth / 2;
+  }
+
+  // Put in the numbers of the chosen step.
+  update() {
+    const { values } = this.state;
+    const cut = cutShown(this.run, values);
+    this.scene.update(values.step, cut);
+    for (const wire of this.scene.wires) {
+      const is = cut !== null && wire.network === cut.network && isCut(wire.network, wire.edge, cut.name);
+      if (is !== Boolean(wire.cut)) wire.line.classList.toggle("cut", is);
+      wire.cut = is;
+    }
+    this.timeline.update(values.step);
+    this.table.update(values.step);
+    this.updateCards(cut);
+  }
+
+  updateCards(cut) {
+    const { values } = this.state;
+    const { block, paths, cuts } = this.cards;
+    const focused = document.activeElement?.dataset?.cut ?? document.activeElement?.dataset?.k;
+    const parts = [];
+    if (values.edge) {
+      const [network, edge] = values.edge.split(".").map(Number);
+      const one = this.run.networks[network];
+      if (one?.edges[edge]) parts.push(edgeCard(describeEdge(one, values.step, edge, cut)));
+    }
+    if (values.block) parts.push(...blockCard(this.run, values.block, values.step, this.run.networks[0].steps[values.step] === 0));
+    else parts.push(html("h2", {}, "Block"), html("p", { class: "quiet" }, "click a block"));
+    block.replaceChildren(...parts);
+    const known = this.run.networks.flatMap(({ probes }) => probes.filter((probe) => probe.paths));
+    const probe = known.filter(({ at }) => at <= values.step).at(-1) ?? known[0];
+    paths.hidden = !probe;
+    if (probe) paths.replaceChildren(...pathsCard(probe, this.run.networks[0].steps[probe.at], values.k, (k) => this.state.set({ k })));
+    const offered = cutsCard(this.run, this.state);
+    cuts.hidden = !offered;
+    if (offered) cuts.replaceChildren(...offered.filter(Boolean));
+    if (focused !== undefined) this.root.querySelector(`[data-cut="${CSS.escape(focused)}"], [data-k="${CSS.escape(focused === "" ? "x" : String(values.k))}"]`)?.focus();
+  }
+
+  hover(network, edge, target) {
+    const found = describeEdge(this.run.networks[network], this.state.values.step, edge, cutShown(this.run, this.state.values));
+    target.setAttribute("aria-label", edgeText(found));
+    this.tip.replaceChildren(edgeCard(found));
+    this.tip.hidden = false;
+    const [box, root] = [target.getBoundingClientRect(), this.root.getBoundingClientRect()];
+    const half = this.tip.offsetWidth / 2;
+    const x = Math.min(Math.max(box.left + box.width / 2 - root.left, half + 4), root.width - half - 4);
+    const above = box.top - root.top - this.tip.offsetHeight - 8;
+    this.tip.style.transform = `translate(${x - half}px, ${above > 0 ? above : box.bottom - root.top + 10}px)`;
+  }
+
+  leave() {
+    this.tip.hidden = true;
+  }
+
+  // Arrows and space move through time wherever nothing else takes them.
+  pressed(event) {
+    const inside = this.root.contains(event.target) || (this.state.keepsHash && event.target === document.body);
+    if (!inside || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey) return;
+    const busy = event.target.closest("input, select, button, summary, a, textarea");
+    if (event.key === "Escape") this.state.set({ block: "", edge: "", cut: "" });
+    if (busy) return;
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (move) {
+      this.timeline.stop();
+      this.state.set({ step: this.state.values.step + move });
+    } else if (event.key === " ") this.timeline.toggle();
+    else return;
+    event.preventDefault();
+  }
 }

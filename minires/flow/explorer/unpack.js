@@ -1,0 +1,111 @@
+// A run as packing.py wrote it: base64, deflated; a JSON document, and arrays of 16-bit codes that it refers to.
+
+import { nearest } from "./numbers.js";
+
+const [ZERO, INFINITE, MISSING] = [0, 65534, 65535];
+
+export async function unpack(base64) {
+  const packed = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const data = new Uint8Array(await new Response(stream).arrayBuffer());
+  const end = 4 + new DataView(data.buffer).getUint32(0, true);
+  const document = JSON.parse(new TextDecoder().decode(data.subarray(4, end)));
+  const bytes = data.subarray(end);
+  const scale = { low: document.low, step: document.step };
+  const networks = document.networks.map((network) => unpackNetwork(network, bytes, scale));
+  return { networks, slots: mergeSlots(networks) };
+}
+
+// Codes (rows, columns): each row holds differences from the one before, or from the first.
+function codesOf([offset, rows, columns, fromFirst], bytes) {
+  const size = rows * columns;
+  const codes = new Uint16Array(size);
+  for (let i = 0; i < size; i++) {
+    const before = i < columns ? 0 : codes[fromFirst ? i % columns : i - columns];
+    codes[i] = before + bytes[offset + i] + 256 * bytes[offset + size + i];
+  }
+  return codes;
+}
+
+// Base-10 logarithms: −Infinity for 0, NaN where nothing was recorded.
+function logsOf(where, bytes, { low, step }) {
+  return Float64Array.from(codesOf(where, bytes), (code) => {
+    if (code === ZERO) return -Infinity;
+    if (code === INFINITE) return Infinity;
+    return code === MISSING ? NaN : low + (code - 1) * step;
+  });
+}
+
+function unpackNetwork(raw, bytes, scale) {
+  const count = raw.edges.length;
+  const logs = logsOf(raw.norms, bytes, scale);
+  const totals = logsOf(raw.totals, bytes, scale);
+  const cosines = Float64Array.from(codesOf(raw.cosines, bytes), (code) => (code === MISSING ? NaN : code / 10000 - 1));
+  const edgesOf = raw.tensors.map(() => []);
+  raw.edges.forEach(([source], i) => edgesOf[source].push(i));
+  const angled = new Map(raw.angled.map((edge, i) => [edge, i]));
+  const several = new Map(raw.several.map((tensor, i) => [tensor, i]));
+  const slotOf = new Map();
+  for (const [, , slot, , , members] of raw.boxes.ops) for (const tensor of members) slotOf.set(tensor, raw.slots[slot].name);
+  const network = {
+    ...raw,
+    count,
+    logs,
+    edgesOf,
+    slotOf,
+    log: (at, edge) => logs[at * count + edge],
+    norm: (at, edge) => 10 ** logs[at * count + edge],
+    cosine: (at, edge) => (angled.has(edge) ? cosines[at * angled.size + angled.get(edge)] : 1),
+    // ‖gradient‖ that a tensor passed on, as a logarithm; at the last tensor, the loss, nothing came in along an edge
+    total(at, tensor) {
+      if (several.has(tensor)) return totals[at * several.size + several.get(tensor)];
+      return edgesOf[tensor].length ? logs[at * count + edgesOf[tensor][0]] : NaN;
+    },
+    share(at, edge) {
+      const squares = edgesOf[raw.edges[edge][0]].map((other) => network.norm(at, other) ** 2);
+      return network.norm(at, edge) ** 2 / squares.reduce((sum, square) => sum + square, 0);
+    },
+  };
+  network.probes = raw.probes.map((probe) => {
+    const probed = logsOf(probe.norms, bytes, scale);
+    return { ...probe, at: nearest(raw.steps, probe.step), log: (cut, edge) => probed[cut * count + edge] };
+  });
+  network.forks = findForks(network);
+  return network;
+}
+
+// For every slot the fork whose skip ends there: {tensor, skip, others}, the last two being edges.
+function findForks(network) {
+  const forks = new Map();
+  network.edges.forEach(([source, consumer, , role], edge) => {
+    const slot = network.slotOf.get(consumer);
+    if (role === "s" && !forks.has(slot)) {
+      forks.set(slot, { tensor: source, skip: edge, others: network.edgesOf[source].filter((other) => other !== edge) });
+    }
+  });
+  return forks;
+}
+
+// The slots of all networks in one order: those of the first, with what only others have behind what precedes it there.
+function mergeSlots(networks) {
+  const merged = [];
+  for (const { slots } of networks) {
+    let place = 0;
+    for (const slot of slots) {
+      const known = merged.findIndex(({ name }) => name === slot.name);
+      if (known < 0) merged.splice(place, 0, slot);
+      place = (known < 0 ? place : known) + 1;
+    }
+  }
+  return merged;
+}
+
+// Numbers of a fork: norms of skip, branch and total, and the cosine between skip and branch.
+export function forkNumbers(network, { tensor, skip, others }, at) {
+  const [s, total, cosine] = [network.norm(at, skip), 10 ** network.total(at, tensor), network.cosine(at, skip)];
+  const branch =
+    others.length === 1
+      ? network.norm(at, others[0])
+      : Math.sqrt(Math.max(total ** 2 - s ** 2 * (1 - cosine ** 2), 0)) - s * cosine;
+  return { skip: s, branch, total, cosine };
+}
