@@ -44,7 +44,8 @@ export function blockCard(run, name, at, theory) {
     const head = html("h3", { class: `is-${["first", "second"][i] ?? "other"}` }, network.name);
     return html("div", { class: "network-part" }, head, fork ? residualPart(network, fork, at, theory) : plainPart(network, name, at));
   });
-  return [html("h2", {}, name), html("div", { class: "network-parts" }, ...parts)];
+  const twins = run.networks.length === 2 && !run.networks[0].forks.size && run.networks[1].forks.size;
+  return [html("h2", {}, name), html("div", { class: `network-parts${twins ? " twins" : ""}` }, ...parts)];
 }
 
 function plainPart(network, name, at) {
@@ -52,9 +53,8 @@ function plainPart(network, name, at) {
   if (y === null) return [html("p", { class: "quiet" }, "no such block")];
   return [
     formula("y = F(x)"),
-    html("p", { class: "sum" }, coloured("trunk", short(x)), " = ", short(x / y), " × ", coloured("trunk", short(y))),
-    html("p", { class: "quiet" }, "‖∂L/∂x‖ = gain × ‖∂L/∂y‖"),
-    bar(x, y),
+    bars([["‖∂L/∂y‖", y], ["‖∂L/∂x‖", x]]),
+    html("p", { class: "sum" }, "× ", short(x / y)),
   ];
 }
 
@@ -67,14 +67,13 @@ function ends(network, name, at) {
   return [y, entering.length ? 10 ** network.total(at, entering[0][0]) : NaN];
 }
 
-// Two bars: what came in at the output, and what went out at the input.
-function bar(x, y) {
-  const largest = Math.max(x, y) || 1;
-  const row = (label, value, at) => [
-    svg("text", { class: "tick-in start", x: 0, y: at + 9 }, label),
-    svg("rect", { class: "gain", x: 22, y: at, width: Number.isFinite(value) ? round(150 * (value / largest)) : 0, height: 11, rx: 2 }),
-  ];
-  return svg("svg", { class: "gains", viewBox: "0 0 180 34", width: 180, height: 34, "aria-hidden": "true" }, ...row("∂y", y, 2), ...row("∂x", x, 20));
+// A bar for each [name, value], on one scale.
+function bars(rows) {
+  const largest = Math.max(...rows.map(([, value]) => value)) || 1;
+  const width = (value) => (Number.isFinite(value) ? `${(100 * value) / largest}%` : "0");
+  return html("div", { class: "bars" }, ...rows.map(([name, value]) =>
+    html("div", {}, html("div", { class: "bar-text" }, html("span", {}, name), html("strong", {}, short(value))),
+      html("div", { class: "gain", style: `width: ${width(value)}` }))));
 }
 
 const formula = (...parts) => html("p", { class: "formula" }, ...parts);
@@ -90,18 +89,17 @@ function residualPart(network, fork, at, theory) {
     html("p", { class: "sum" },
       coloured("skip", short(skip)), " ⊕ ", coloured("branch", short(branch)), " = ", coloured("total", short(total))),
     html("p", { class: "quiet" },
-      "‖skip + branch‖² = ", coloured("skip", short(skip), "²"), " + ", coloured("branch", short(branch), "²"),
+      coloured("total", short(total), "²"), " = ", coloured("skip", short(skip), "²"), " + ", coloured("branch", short(branch), "²"),
       both ? ` + 2·${short(skip)}·${short(branch)}·cos ${angle.toFixed(0)}°` : ""),
-    html("p", { class: "quiet" }, "share of the branch ", coloured("branch", percent(branch ** 2 / (skip ** 2 + branch ** 2)))),
+    html("p", { class: "quiet" }, "the branch has ", coloured("branch", percent(branch ** 2 / (skip ** 2 + branch ** 2))), " of the two squares"),
     theory && both ? html("p", { class: "theory" },
-      `theory at step 0: nothing ties the two together, so 90° and ${short(Math.hypot(skip, branch))}; `,
-      `measured ${angle.toFixed(0)}° and ${short(total)}`) : null,
+      `at random weights, theory: 90° and ${short(Math.hypot(skip, branch))}; measured: ${angle.toFixed(0)}° and ${short(total)}`) : null,
   ];
 }
 
 // Skip to the right, branch from its end at the angle measured, and the total from start to end, all on one scale.
 function triangle({ skip, branch, total, cosine }) {
-  const [width, height] = [190, 104];
+  const [width, height] = [200, 92];
   const sine = Math.sqrt(Math.max(1 - cosine * cosine, 0));
   const points = [[0, 0], [skip, 0], [skip + branch * cosine, branch * sine]];
   const xs = points.map(([x]) => x);

@@ -75,14 +75,11 @@ function words(name) {
 // What is left of the gradient that reaches the first weight.
 function outcome(run, { values }) {
   const shown = cutShown(run, values);
-  if (!shown) {
-    const missing = values.cut ? "recorded at the steps above only" : "the first layer's gradient, with and without";
-    return html("p", { class: "quiet" }, missing);
-  }
+  if (!shown) return values.cut ? html("p", { class: "quiet" }, "recorded at these steps only") : null;
   const [first] = shown.network.weights;
   const whole = 10 ** weightLog(shown.network, 0, first, { ...shown, number: 0 });
   const left = 10 ** weightLog(shown.network, 0, first, shown);
-  return html("p", { class: "sum" }, "first layer: ", short(whole), " → ", html("strong", {}, short(left)), ` (× ${short(left / whole)})`);
+  return html("p", {}, "first layer ", short(whole), " → ", html("strong", {}, short(left)), ` (×\u00a0${short(left / whole)})`);
 }
 
 // Accuracy without each block in turn, a row of bars for each network.
@@ -90,10 +87,12 @@ function lesionBars(run, values) {
   const [width, height] = [300, 30];
   const names = run.slots.filter(({ block }) => block).map(({ name }) => name);
   const each = width / names.length;
+  let last = 0;
   const rows = run.networks.map((network, i) => {
     const known = network.probes.filter(({ lesion }) => lesion);
-    const probe = known.filter(({ at }) => at <= values.step).at(-1) ?? known[0];
+    const probe = known.at(-1);
     if (!probe) return null;
+    last = network.steps[probe.at];
     const look = ["first", "second"][i] ?? "other";
     const bars = names.filter((name) => name in probe.lesion).map((name) => {
       const accuracy = probe.lesion[name];
@@ -109,5 +108,5 @@ function lesionBars(run, values) {
         svg("rect", { class: "ground", x: 0, y: 0, width, height }), ...bars,
         svg("line", { class: "intact", x1: 0, x2: width, y1: round(intact), y2: round(intact) })));
   });
-  return html("div", {}, html("p", { class: "quiet" }, "test accuracy without the block"), ...rows);
+  return html("div", {}, html("p", { class: "quiet" }, `test accuracy without the block, step ${last}`), ...rows);
 }

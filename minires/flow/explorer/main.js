@@ -2,7 +2,7 @@
 // On a page of its own, keepsHash keeps what is chosen in the address.
 
 import { html, svg, coloured } from "./dom.js";
-import { ramp, decade } from "./numbers.js";
+import { ramp, tick } from "./numbers.js";
 import { unpack } from "./unpack.js";
 import { State, readHash } from "./state.js";
 import { Scene } from "./scene.js";
@@ -36,6 +36,9 @@ class Explorer {
     const { signal } = this.ending;
     this.state.listeners.push((changed) => this.changed(changed));
     this.dark.addEventListener("change", () => this.redraw(), { signal });
+    for (const type of ["beforeprint", "afterprint"]) {
+      addEventListener(type, () => { this.printing = type === "beforeprint"; this.redraw(); }, { signal });
+    }
     document.addEventListener("keydown", (event) => this.pressed(event), { signal });
     if (this.state.keepsHash) addEventListener("hashchange", () => this.state.set({ ...NOTHING, ...readHash() }), { signal });
     await this.show();
@@ -118,7 +121,7 @@ class Explorer {
     const forked = this.run.networks.some(({ forks }) => forks.size);
     return html("div", { class: "legend" },
       forked ? family("skip", "skip") : null, forked ? family("branch", "branch") : null, family("trunk", "main line"),
-      html("span", { class: "widths" }, html("span", {}, "‖gradient‖"), decade(Math.round(low)), wedge, decade(Math.round(high))));
+      html("span", { class: "widths" }, html("span", {}, "‖gradient‖"), tick(10 ** low), wedge, tick(10 ** high)));
   }
 
   zoom() {
@@ -129,6 +132,7 @@ class Explorer {
 
   isDark() {
     const { theme } = this.state.values;
+    if (this.printing) return false; // on paper
     if (theme) return theme === "dark";
     const { classList, dataset } = document.body; // of VS Code, and of Jupyter
     if (classList.contains("vscode-dark") || dataset.jpThemeLight === "false") return true;
@@ -147,6 +151,7 @@ class Explorer {
     this.root.dataset.theme = this.isDark() ? "dark" : "light";
     if (this.state.keepsHash) document.documentElement.dataset.theme = this.root.dataset.theme;
     this.root.classList.toggle("narrow", width < 720);
+    this.root.classList.toggle("medium", width >= 720 && width < 1150);
     const colours = ramp(this.root.dataset.theme);
     this.scene.draw(this.scroller.clientWidth, colours);
     this.timeline.draw(colours);

@@ -16,7 +16,23 @@ export const plainNumber = (value) => (Number.isFinite(value) ? (value === 0 ? "
 export const percent = (share) =>
   Number.isFinite(share) ? `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %` : "–";
 export const minus = (text) => String(text).replace("-", "−");
-export const decade = (exponent) => (exponent >= -2 && exponent <= 3 ? String(10 ** exponent).slice(0, 4) : `10${power(exponent)}`);
+
+// Round numbers within these limits of the logarithm: whole decades, or between them too where there are few.
+export function ticks([low, high]) {
+  const every = Math.max(Math.ceil((high - low) / 4), 1);
+  const found = [];
+  for (let exponent = Math.floor(low); exponent <= high; exponent += every) {
+    found.push(...(high - low < 2.2 ? [1, 2, 5] : [1]).map((digit) => digit * 10 ** exponent));
+  }
+  return found.filter((value) => Math.log10(value) >= low && Math.log10(value) <= high);
+}
+
+// A number of one digit: 0.02, 100, 10⁻⁴.
+export function tick(value) {
+  if (value >= 0.0095 && value < 9999) return String(Number(value.toPrecision(1)));
+  const [digit, exponent] = value.toExponential(0).split("e");
+  return `${digit === "1" ? "" : `${digit}×`}10${power(Number(exponent))}`;
+}
 
 function power(exponent) {
   return (exponent < 0 ? "⁻" : "") + [...String(Math.abs(exponent))].map((digit) => SUPERSCRIPTS[digit]).join("");

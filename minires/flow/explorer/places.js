@@ -1,8 +1,8 @@
 // Where everything stands: slots from left to right, a row for each network, boxes in columns and lanes, wires between.
 
-const COLUMN = 50; // of an unfolded block, and
+const COLUMN = 48; // of an unfolded block, and
 const PADDING = 26; // what it has more
-export const LANE = 46; // from lane to lane
+const LANE = 46; // from lane to lane, at most
 const FOLDED = { narrowest: 13, widest: 124 };
 const LEVEL = { true: "ops", false: "folded" };
 
@@ -17,6 +17,7 @@ export function place(run, width, open, zoom, left) {
   let opened = new Set(open.filter((name) => names.includes(name)));
   const fits = (set) => names.reduce((sum, name) => sum + (set.has(name) ? unfolded(name) : 56), 0) <= room;
   if (zoom === 1 && fits(new Set(blocks.length ? blocks : names))) opened = new Set(blocks.length ? blocks : names);
+  else if (zoom === 1) opened = new Set([...opened].filter((name) => unfolded(name) + (names.length - 1) * FOLDED.narrowest <= room));
   const folded = names.filter((name) => !opened.has(name));
   const rest = room - [...opened].reduce((sum, name) => sum + unfolded(name), 0);
   const each = Math.min(Math.max(rest / (folded.length || 1), FOLDED.narrowest), FOLDED.widest) * zoom;
@@ -24,7 +25,8 @@ export function place(run, width, open, zoom, left) {
   let x = left;
   const slots = run.slots.map(({ name, block }) => {
     const isOpen = opened.has(name);
-    const slot = { name, block, open: isOpen, x, width: isOpen ? unfolded(name) : each, columns: columns(name, LEVEL[isOpen]) };
+    const lane = isOpen ? LANE : Math.min(Math.max(0.9 * each, 18), LANE);
+    const slot = { name, block, open: isOpen, lane, x, width: isOpen ? unfolded(name) : each, columns: columns(name, LEVEL[isOpen]) };
     x += slot.width;
     return slot;
   });
@@ -52,8 +54,8 @@ function placeRow(network, slots, top, each) {
   const lanes = boxes.map((box) => box.lane);
   const arcs = network.edges.some((edge) => edge[3] === "s");
   const above = Math.max(0, ...lanes, arcs ? 1 : 0);
-  const base = top + 40 + above * LANE;
-  for (const box of boxes) box.y = base - box.lane * LANE;
+  const base = top + 40 + above * Math.max(...[...slots.values()].map(({ lane }) => lane));
+  for (const box of boxes) box.y = base - box.lane * box.slot.lane;
   const wires = [];
   network.edges.forEach(([source, consumer, , role], edge) => {
     const [a, b] = [home.get(source), home.get(consumer)];
@@ -90,7 +92,7 @@ function route(a, b, role, boxes, above) {
       const [from, to] = [a.x + a.width / 2, b.x - b.width / 2];
       return { path: `M${round(from)} ${round(a.y)}H${round(to)}`, middle: [(from + to) / 2, a.y], long: to - from };
     }
-    const peak = a.y - LANE * Math.max(above - a.lane, 1);
+    const peak = a.y - b.slot.lane * Math.max(above - a.lane, 1);
     const control = top(a) - (4 / 3) * (top(a) - peak);
     const from = Math.min(leave, b.x - 4);
     return {

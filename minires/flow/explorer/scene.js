@@ -2,11 +2,11 @@
 // theirs, and under the blocks the profile of the weights' gradients.
 
 import { svg } from "./dom.js";
-import { short, share, limits, rgb, decade } from "./numbers.js";
+import { short, share, limits, rgb, tick, ticks } from "./numbers.js";
 import { place, round } from "./places.js";
 
 const HEAD = 34; // pixels above the networks, for names of stages and blocks
-const PROFILE = { height: 104, gap: 30 };
+const PROFILE = { height: 76, gap: 26 };
 const ARROW = "M-4 0L3 -4.5V4.5Z"; // points to the left, where the gradient goes
 
 export class Scene {
@@ -32,7 +32,7 @@ export class Scene {
     const { values } = this.state;
     const places = place(this.run, width, values.block ? [values.block] : [], values.zoom, this.left);
     this.places = places;
-    this.widest = Math.min(Math.max(places.each * 0.17, 3.2), 10);
+    this.widest = Math.min(Math.max(places.each * 0.22, 3.6), 11);
     const bottom = HEAD + places.bottom + PROFILE.gap + PROFILE.height + 16;
     this.element.replaceChildren();
     this.element.setAttribute("width", places.width);
@@ -46,7 +46,7 @@ export class Scene {
   }
 
   drawHead() {
-    const { slots, bottom, width } = this.places;
+    const { slots, bottom } = this.places;
     const stages = [];
     for (const slot of slots) {
       const stage = slot.block ? slot.name.slice(0, Math.max(slot.name.lastIndexOf("."), 0)) : "";
@@ -59,14 +59,14 @@ export class Scene {
       if (i % 2 === 0) this.element.append(svg("rect", { class: "stage", x: round(start), y: 16, width: round(end - start), height }));
       this.element.append(svg("text", { class: "stage-name", x: round((start + end) / 2), y: 11 }, stage));
     });
-    const first = slots[0];
-    const last = slots.at(-1);
-    slots.forEach((slot, i) => {
+    const right = slots.at(-1).x + slots.at(-1).width;
+    if (slots[0].width > 44) this.element.append(svg("text", { class: "way start", x: round(slots[0].x + 4), y: 11 }, "forward →"));
+    this.element.append(svg("text", { class: "way end", x: round(right), y: 11 }, "← gradient"));
+    for (const slot of slots) {
       const label = slot.block ? slot.name.slice(slot.name.lastIndexOf(".") + 1) : slot.name;
       const fits = label.length * 7 < slot.width;
       if (fits) this.element.append(svg("text", { class: "slot-name", x: round(slot.x + slot.width / 2), y: 28 }, label));
-    });
-    void [first, last, width];
+    }
   }
 
   drawRow(row, index, narrow) {
@@ -144,11 +144,10 @@ export class Scene {
     this.heightOf = (log) => (log === -Infinity ? top + height : top + height - height * share(log, [low, high]));
     const group = svg("g", { class: "profile" });
     const right = this.places.slots.at(-1).x + this.places.slots.at(-1).width;
-    const every = Math.max(Math.ceil((high - low) / 4), 1);
-    for (let exponent = Math.ceil(low); exponent <= high; exponent += every) {
-      const y = round(this.heightOf(exponent));
+    for (const value of ticks([low, high])) {
+      const y = round(this.heightOf(Math.log10(value)));
       group.append(svg("line", { class: "grid", x1: this.left - 4, x2: round(right), y1: y, y2: y }));
-      group.append(svg("text", { class: "tick", x: this.left - 8, y: y + 3.5 }, decade(exponent)));
+      group.append(svg("text", { class: "tick", x: this.left - 8, y: y + 3.5 }, tick(value)));
     }
     group.append(svg("text", { class: "axis", x: this.left < 60 ? 2 : 6, y: top - 10 }, "‖∂L/∂W‖ of each convolution, log scale"));
     this.ghosts = this.run.networks.map((_, i) => svg("path", { class: `profile-line ghost is-${["first", "second"][i] ?? "other"}` }));

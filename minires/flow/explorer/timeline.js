@@ -6,7 +6,7 @@ import { round } from "./places.js";
 import { weightLog } from "./scene.js";
 
 const FRAME = 170; // milliseconds a recorded step is shown while playing
-const CURVE = 76; // pixels
+const CURVE = 56; // pixels
 
 export class Timeline {
   constructor(run, state, weightLimits) {
@@ -51,7 +51,7 @@ export class Timeline {
     area.addEventListener("pointerdown", (event) => { area.setPointerCapture?.(event.pointerId); go(event); });
     area.addEventListener("pointermove", (event) => event.buttons & 1 && go(event));
     const look = ["first", "second"][index] ?? "other";
-    const name = html("div", { class: `track-name is-${look}` }, network.name, html("small", {}, "input at the top, loss below"));
+    const name = html("div", { class: `track-name is-${look}` }, network.name, html("small", {}, "↑ input", html("br"), "↓ loss"));
     return { element: html("div", { class: "track" }, name, area), canvas, cursor, network, area };
   }
 
