@@ -90,16 +90,16 @@ function residualPart(network, fork, at, theory) {
       coloured("skip", short(skip)), " ⊕ ", coloured("branch", short(branch)), " = ", coloured("total", short(total))),
     html("p", { class: "quiet" },
       coloured("total", short(total), "²"), " = ", coloured("skip", short(skip), "²"), " + ", coloured("branch", short(branch), "²"),
-      both ? ` + 2·${short(skip)}·${short(branch)}·cos ${angle.toFixed(0)}°` : ""),
-    html("p", { class: "quiet" }, "the branch has ", coloured("branch", percent(branch ** 2 / (skip ** 2 + branch ** 2))), " of the two squares"),
+      both ? ` + 2·${short(skip)}·${short(branch)}·cos\u00a0${angle.toFixed(0)}°` : ""),
+    html("p", { class: "quiet" }, "branch: ", coloured("branch", percent(branch ** 2 / (skip ** 2 + branch ** 2))), " of both squares"),
     theory && both ? html("p", { class: "theory" },
-      `at random weights, theory: 90° and ${short(Math.hypot(skip, branch))}; measured: ${angle.toFixed(0)}° and ${short(total)}`) : null,
+      `theory at random weights: 90°, ${short(Math.hypot(skip, branch))}`, html("br"), `measured: ${angle.toFixed(0)}°, ${short(total)}`) : null,
   ];
 }
 
 // Skip to the right, branch from its end at the angle measured, and the total from start to end, all on one scale.
 function triangle({ skip, branch, total, cosine }) {
-  const [width, height] = [200, 92];
+  const [width, height] = [200, 84];
   const sine = Math.sqrt(Math.max(1 - cosine * cosine, 0));
   const points = [[0, 0], [skip, 0], [skip + branch * cosine, branch * sine]];
   const xs = points.map(([x]) => x);

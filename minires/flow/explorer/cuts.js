@@ -36,7 +36,7 @@ export function cutsCard(run, state) {
   const probes = (network ?? run.networks.find(({ probes }) => probes.length)).probes;
   const probe = probes.filter(({ at }) => at <= values.step).at(-1) ?? probes[0];
   return [
-    html("h2", {}, "Cut", html("small", {}, `step ${run.networks[0].steps[probe.at]}`)),
+    html("h2", {}, `Cut ${network && values.block ? values.block : ""}`, html("small", {}, `step ${run.networks[0].steps[probe.at]}`)),
     network ? ways(network, probes, probe, state) : null,
     network ? outcome(run, state) : null,
     lesions ? lesionBars(run, values) : null,
@@ -54,7 +54,7 @@ function ways(network, probes, probe, state) {
     html("label", { class: `way is-${kind}` },
       html("input", { type: "checkbox", "data-cut": name, checked: values.cut === name, onchange: (event) => take(name, event.target.checked) }),
       html("span", {}, label));
-  const single = ["skip", "branch"].filter((way) => offered.includes(`${values.block}.${way}`)).map((way) => box(`${values.block}.${way}`, way, `${way} of ${values.block}`));
+  const single = ["skip", "branch"].filter((way) => offered.includes(`${values.block}.${way}`)).map((way) => box(`${values.block}.${way}`, way, way));
   const groups = offered.filter((name) => name.includes("*"));
   return html("div", { class: "ways" },
     ...(single.length ? single : [html("span", { class: "quiet" }, "choose a block, or")]),
@@ -108,5 +108,5 @@ function lesionBars(run, values) {
         svg("rect", { class: "ground", x: 0, y: 0, width, height }), ...bars,
         svg("line", { class: "intact", x1: 0, x2: width, y1: round(intact), y2: round(intact) })));
   });
-  return html("div", {}, html("p", { class: "quiet" }, `test accuracy without the block, step ${last}`), ...rows);
+  return html("div", {}, html("p", { class: "quiet" }, `accuracy without the block, step ${last}`), ...rows);
 }

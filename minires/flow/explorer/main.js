@@ -103,7 +103,7 @@ class Explorer {
     const alike = (other) => Object.keys(now).filter((key) => other[key] === now[key]).length;
     const choices = Object.keys(settings[0]).map((key) => {
       const values = [...new Set(settings.map((one) => one[key]))];
-      if (values.length < 2) return values[0] ? html("span", { class: "setting" }, `${key} ${values[0]}`) : null;
+      if (values.length < 2) return values[0] !== "no" ? html("span", { class: "setting" }, `${key} ${values[0]}`) : null;
       const options = values.map((value) => {
         const able = settings.map((one, i) => [i, one]).filter(([, one]) => one[key] === value);
         const [best] = able.sort(([, a], [, b]) => alike(b) - alike(a))[0];

@@ -29,6 +29,10 @@ def pack(run: Any) -> str:
     histories = {name: _edges_of(name, network) for name, network in run.networks.items()}
     if not histories:
         raise ValueError('explore: got no networks; expected a dict such as {"plain": history, "residual": history}')
+    steps = list(dict.fromkeys(step for h in histories.values() for step in h.steps))
+    steps = [step for step in steps if all(step in h.steps for h in histories.values())]
+    if not steps:
+        raise ValueError("explore: got networks without a common step; expected histories recorded at the same steps")
     arrays = _Arrays()
     probed = [p.edges.norms for probes in run.probes.values() for p in probes.values()]
     arrays.set_scale([*(h.norms for h in histories.values()), *(h.totals for h in histories.values()), *probed])
@@ -36,7 +40,7 @@ def pack(run: Any) -> str:
     for name, history in histories.items():
         for pass_ in sorted({n["pass"] for n in history.graph()["nodes"]}):
             label = name if pass_ == 1 else f"{name} (pass {pass_})"
-            networks.append(_network(label, name, history, pass_, run, arrays))
+            networks.append(_network(label, name, history, pass_, steps, run, arrays))
     return arrays.finish({"low": arrays.low, "step": arrays.step, "networks": networks})
 
 
@@ -52,8 +56,11 @@ def _edges_of(name: str, network: Any) -> Any:
     return history
 
 
-def _network(label: str, name: str, history: Any, pass_: int, run: Any, arrays: "_Arrays") -> dict[str, Any]:
+def _network(
+    label: str, name: str, history: Any, pass_: int, steps: Sequence[int], run: Any, arrays: "_Arrays"
+) -> dict[str, Any]:
     """One network as the page takes it; places of tensors and edges are counted within the pass."""
+    rows = [history.steps.index(step) for step in steps]
     graph = history.graph()
     place_of = {n["id"]: i for i, n in enumerate(graph["nodes"])}
     tensors = [i for i, n in enumerate(graph["nodes"]) if n["pass"] == pass_]
@@ -71,7 +78,7 @@ def _network(label: str, name: str, history: Any, pass_: int, run: Any, arrays: 
     accuracies = run.accuracies.get(name, {})
     return {
         "name": label,
-        "steps": history.steps,
+        "steps": steps,
         "tensors": [[n["name"], n["shape"], int(n["parameter"]), n["scope"]] for n in part["nodes"]],
         "edges": [[here[e["source"]], here[e["consumer"]], e["slot"], _letter(e["role"])] for e in part["edges"]],
         "families": "".join(_letter(role) or "-" for role in shown["roles"]),
@@ -80,10 +87,10 @@ def _network(label: str, name: str, history: Any, pass_: int, run: Any, arrays: 
         "weights": _weights(part, here),
         "several": several,
         "angled": angled,
-        "norms": arrays.norms(history.norms[:, ends]),
-        "totals": arrays.norms(history.totals[:, tensors][:, several]),
-        "cosines": arrays.cosines(history.cosines[:, ends][:, angled]),
-        "losses": _means(losses, history.steps),
+        "norms": arrays.norms(history.norms[rows][:, ends]),
+        "totals": arrays.norms(history.totals[rows][:, tensors][:, several]),
+        "cosines": arrays.cosines(history.cosines[rows][:, ends][:, angled]),
+        "losses": _means(losses, steps),
         "accuracies": [[int(step), _digits(value)] for step, value in sorted(accuracies.items())],
         "probes": [_probe(step, p, history, ends, arrays) for step, p in sorted(run.probes.get(name, {}).items())],
     }

@@ -3,7 +3,7 @@
 const COLUMN = 48; // of an unfolded block, and
 const PADDING = 26; // what it has more
 const LANE = 46; // from lane to lane, at most
-const FOLDED = { narrowest: 13, widest: 124 };
+const FOLDED = { narrowest: 10.5, widest: 124 };
 const LEVEL = { true: "ops", false: "folded" };
 
 // open: names of unfolded slots. Returns {slots, rows, width}; everything in pixels.

@@ -60,8 +60,9 @@ export class Scene {
       this.element.append(svg("text", { class: "stage-name", x: round((start + end) / 2), y: 11 }, stage));
     });
     const right = slots.at(-1).x + slots.at(-1).width;
-    if (slots[0].width > 44) this.element.append(svg("text", { class: "way start", x: round(slots[0].x + 4), y: 11 }, "forward →"));
-    this.element.append(svg("text", { class: "way end", x: round(right), y: 11 }, "← gradient"));
+    const narrow = this.left < 60;
+    if (slots[0].width > 44) this.element.append(svg("text", { class: "start", x: round(slots[0].x + 4), y: 11 }, "forward →"));
+    this.element.append(svg("text", { class: "end", x: round(right), y: narrow ? HEAD + 14 : 11 }, "← gradient"));
     for (const slot of slots) {
       const label = slot.block ? slot.name.slice(slot.name.lastIndexOf(".") + 1) : slot.name;
       const fits = label.length * 7 < slot.width;
