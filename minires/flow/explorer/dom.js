@@ -9,7 +9,10 @@ export const svg = (tag, attributes, ...children) => fill(document.createElement
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (name.startsWith("aria-")) element.setAttribute(name, String(value));
+    else if (value !== null && value !== undefined && value !== false) {
+      element.setAttribute(name, value === true ? "" : value);
+    }
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;

@@ -62,8 +62,7 @@ class Explorer {
     if (asked !== values.run) return; // another was chosen meanwhile
     this.timeline?.stop();
     this.run = this.unpacked.get(asked);
-    const { steps } = this.run.networks[0];
-    values.step = Math.min(Math.max(Math.round(values.step) || 0, 0), steps.length - 1);
+    this.tidy();
     if (!this.run.slots.some(({ name }) => name === values.block)) values.block = "";
     if (!this.shownBefore && !values.block) values.block = this.interesting();
     this.shownBefore = true;
@@ -87,6 +86,17 @@ class Explorer {
       this.tip,
     );
     this.redraw();
+    this.bringIntoView();
+  }
+
+  // Numbers from the address, or beyond the last step, to ones that exist.
+  tidy() {
+    const { values } = this.state;
+    const last = this.run.networks[0].steps.length - 1;
+    values.step = Math.min(Math.max(Math.round(values.step) || 0, 0), last);
+    values.zoom = Math.min(Math.max(values.zoom || 1, 1), 32);
+    if (values.k !== "" && !(values.k >= 0)) values.k = "";
+    if (!["light", "dark"].includes(values.theme)) values.theme = "";
   }
 
   // The block to begin with: one in the middle that has a fork.
@@ -126,7 +136,7 @@ class Explorer {
 
   zoom() {
     const button = (factor, sign, label) => html("button", { type: "button", "aria-label": label,
-      onclick: () => this.state.set({ zoom: Math.min(Math.max(Math.round(this.state.values.zoom * factor * 100) / 100, 1), 32) }) }, sign);
+      onclick: () => this.state.set({ zoom: Math.round(this.state.values.zoom * factor * 100) / 100 }) }, sign);
     return html("span", { class: "zoom", role: "group", "aria-label": "zoom" }, button(1 / 1.6, "−", "zoom out"), button(1.6, "+", "zoom in"));
   }
 
@@ -160,8 +170,7 @@ class Explorer {
 
   changed(changed) {
     if (changed.has("run")) return void this.show();
-    const last = this.run.networks[0].steps.length - 1;
-    this.state.values.step = Math.min(Math.max(Math.round(this.state.values.step) || 0, 0), last);
+    this.tidy();
     if (["block", "zoom", "theme"].some((name) => changed.has(name))) {
       const focused = document.activeElement?.dataset?.slot;
       const row = Number(document.activeElement?.dataset?.network);
@@ -190,6 +199,8 @@ class Explorer {
     this.timeline.update(values.step);
     this.table.update(values.step);
     this.updateCards(cut);
+    if (this.pointedAt?.[2].isConnected) this.hover(...this.pointedAt);
+    else this.leave();
   }
 
   updateCards(cut) {
@@ -202,7 +213,9 @@ class Explorer {
       const one = this.run.networks[network];
       if (one?.edges[edge]) parts.push(edgeCard(describeEdge(one, values.step, edge, cut)));
     }
-    if (values.block) parts.push(...blockCard(this.run, values.block, values.step, this.run.networks[0].steps[values.step] === 0));
+    const { steps } = this.run.networks[0];
+    const atStart = steps.length > 1 && steps[values.step] === 0; // a single recording may be of a trained network
+    if (values.block) parts.push(...blockCard(this.run, values.block, values.step, atStart));
     else parts.push(html("h2", {}, "Block"), html("p", { class: "quiet" }, "click a block"));
     block.replaceChildren(...parts);
     const known = this.run.networks.flatMap(({ probes }) => probes.filter((probe) => probe.paths));
@@ -216,6 +229,7 @@ class Explorer {
   }
 
   hover(network, edge, target) {
+    this.pointedAt = [network, edge, target];
     const found = describeEdge(this.run.networks[network], this.state.values.step, edge, cutShown(this.run, this.state.values));
     target.setAttribute("aria-label", edgeText(found));
     this.tip.replaceChildren(edgeCard(found));
@@ -228,6 +242,7 @@ class Explorer {
   }
 
   leave() {
+    this.pointedAt = null;
     this.tip.hidden = true;
   }
 

@@ -33,7 +33,7 @@ def pack(run: Any) -> str:
     steps = [step for step in steps if all(step in h.steps for h in histories.values())]
     if not steps:
         raise ValueError("explore: got networks without a common step; expected histories recorded at the same steps")
-    arrays = _Arrays()
+    arrays = Arrays()
     probed = [p.edges.norms for probes in run.probes.values() for p in probes.values()]
     arrays.set_scale([*(h.norms for h in histories.values()), *(h.totals for h in histories.values()), *probed])
     networks = []
@@ -57,7 +57,7 @@ def _edges_of(name: str, network: Any) -> Any:
 
 
 def _network(
-    label: str, name: str, history: Any, pass_: int, steps: Sequence[int], run: Any, arrays: "_Arrays"
+    label: str, name: str, history: Any, pass_: int, steps: Sequence[int], run: Any, arrays: "Arrays"
 ) -> dict[str, Any]:
     """One network as the page takes it; places of tensors and edges are counted within the pass."""
     rows = [history.steps.index(step) for step in steps]
@@ -120,7 +120,7 @@ def _means(losses: Sequence[float], steps: Sequence[int]) -> list[float | None]:
     return found
 
 
-def _probe(step: int, probe: Any, history: Any, ends: Sequence[int], arrays: "_Arrays") -> dict[str, Any]:
+def _probe(step: int, probe: Any, history: Any, ends: Sequence[int], arrays: "Arrays") -> dict[str, Any]:
     """What `flow.probe` measured; its edges in the order of the history's."""
     places = {edge: i for i, edge in enumerate(probe.edges.names())}
     names = history.names()
@@ -145,7 +145,7 @@ def _digits(value: float) -> float | None:
     return float(f"{float(value):.5g}") if math.isfinite(value) else None
 
 
-class _Arrays:
+class Arrays:
     """Collects arrays as codes of 16 bits; norms as logarithms on one scale."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ export function place(run, width, open, zoom, left) {
   const slots = run.slots.map(({ name, block }) => {
     const isOpen = opened.has(name);
     const lane = isOpen ? LANE : Math.min(Math.max(0.9 * each, 18), LANE);
-    const slot = { name, block, open: isOpen, lane, x, width: isOpen ? unfolded(name) : each, columns: columns(name, LEVEL[isOpen]) };
+    const slot = { name, block, open: isOpen, lane, x, width: isOpen ? unfolded(name) : block ? each : Math.min(each, FOLDED.widest), columns: columns(name, LEVEL[isOpen]) };
     x += slot.width;
     return slot;
   });
@@ -76,7 +76,7 @@ function placeBox([label, kind, , column, lane, members], slot, network) {
   let [width, height] = [0, 0];
   if (kind === "sum") width = height = slot.open ? 20 : Math.min(Math.max(slot.width * 0.2, 5), 18);
   else if (slot.open) [width, height] = [COLUMN - 12, 26];
-  else [width, height] = [Math.min(slot.width * (slot.columns === 1 ? 0.66 : 0.5), 58), small ? 16 : 26];
+  else [width, height] = [Math.min(slot.width * ([0, 0.66, 0.5][slot.columns] ?? 0.7 / slot.columns), 58), small ? 16 : 26];
   if (lane && !slot.open) [width, height] = [Math.min(width, 12), 10]; // a projection or padding on the way of the skip
   const weights = network.weights.filter((tensor) => members.includes(network.edges[network.edgesOf[tensor][0]]?.[1]));
   return { label, kind, slot, lane, members, x, width, height, weights };

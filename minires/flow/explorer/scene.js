@@ -130,12 +130,12 @@ export class Scene {
       const left = x - width / 2 + inset + i * (each + gap);
       const cell = svg("rect", { class: "cell", x: round(left), y: round(y - height / 2 + inset), width: round(Math.max(each, 1)), height: height - 2 * inset, rx: 1.5 });
       group.append(cell);
-      this.cells.push({ index, tensor, cell, x: left + each / 2, label: null });
+      this.cells.push({ index, tensor, cell, x: left + each / 2, lane: box.lane });
     });
     if (!box.slot.open || height < 20) return;
     const text = box.label.length > 7 ? `${box.label.slice(0, 6)}…` : box.label;
-    const label = svg("text", { class: "op", x: round(x), y: round(y + height / 2 + 12) }, text);
-    group.append(label);
+    const inside = text.length === 1;
+    group.append(svg("text", { class: "op", x: round(x), y: round(inside ? y + 4 : y + height / 2 + 12) }, text));
   }
 
   drawProfile() {
@@ -185,9 +185,13 @@ export class Scene {
     });
   }
 
+  // Weights on the main line, from left to right.
+  mainCells(index) {
+    return this.cells.filter((cell) => cell.index === index && cell.lane === 0).sort((a, b) => a.x - b.x);
+  }
+
   profilePath(index, at, cut) {
-    const points = this.cells.filter((cell) => cell.index === index);
-    return points
+    return this.mainCells(index)
       .map(({ tensor, x }) => [x, weightLog(this.run.networks[index], at, tensor, cut)])
       .filter(([, log]) => !Number.isNaN(log))
       .map(([x, log], i) => `${i ? "L" : "M"}${round(x)} ${round(this.heightOf(log))}`)
@@ -197,8 +201,7 @@ export class Scene {
   // Circles of the first network, squares of the others; triangles at the foot for what is exactly 0.
   profileDots(index, at, cut) {
     const r = this.places.each < 24 ? 1.7 : 2.6;
-    return this.cells
-      .filter((cell) => cell.index === index)
+    return this.mainCells(index)
       .map(({ tensor, x }) => [round(x), weightLog(this.run.networks[index], at, tensor, cut)])
       .filter(([, log]) => !Number.isNaN(log))
       .map(([x, log]) => {
