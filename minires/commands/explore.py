@@ -71,7 +71,7 @@ def combinations(
     depth: list[int], data: list[str], preact: str, zero_init_residual: str, **common: Any
 ) -> list[dict[str, Any]]:
     """The settings of every run: all depths, data sets and switches. Raises ValueError for numbers out of range."""
-    if common["epochs"] is not None and common["epochs"] < 1 or common["batch_size"] < 2 or common["lr"] <= 0:
+    if (common["epochs"] is not None and common["epochs"] < 1) or common["batch_size"] < 2 or common["lr"] <= 0:
         raise ValueError(
             f"explore: got epochs={common['epochs']}, batch_size={common['batch_size']}, lr={common['lr']}; expected "
             "at least 1 epoch, batches of at least 2 and a positive learning rate"

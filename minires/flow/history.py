@@ -28,8 +28,8 @@ VERSION = 2  # of the saved form; 1 had no edges
 class FlowHistory:
     """Gradient norms of all weight layers, the forks, and all edges, at some steps of a training run.
 
-    edge_history: the norm on every edge at every step, an `EdgeHistory`. Histories saved before version 0.4 have none; steps
-    added to them later do.
+    edge_history: the norm on every edge at every step, an `EdgeHistory`. In histories that an older version saved it is
+    empty; steps added later are in it.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""probe: what happens when a skip or a branch is cut, which paths the gradient takes, and what each block is needed for.
+"""probe: what cutting each skip and branch does, which paths the gradient takes, and what each block is needed for.
 
 All three are measured at one moment, for the explorer.
 """

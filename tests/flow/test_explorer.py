@@ -1,4 +1,4 @@
-"""The explorer's data and page: nothing is lost or changed on the way, names stay text, the same run gives the same bytes."""
+"""The explorer's data and page: numbers arrive as they were, names stay text, the same run gives the same bytes."""
 
 import base64
 import json
@@ -118,7 +118,9 @@ def test_the_history_keeps_what_the_recording_shows(twins):
     for fork in recording.forks:
         place = next(i for i, n in enumerate(graph["nodes"]) if n["norm"] == fork.total and n["op"])
         skip = next(
-            i for i, e in enumerate(graph["edges"]) if e["source"] == graph["nodes"][place]["id"] and e["role"] == "skip"
+            i
+            for i, e in enumerate(graph["edges"])
+            if e["source"] == graph["nodes"][place]["id"] and e["role"] == "skip"
         )
         assert history.cosines[0, skip] == fork.cosine
 

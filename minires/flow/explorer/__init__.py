@@ -1,7 +1,7 @@
 """The explorer: one HTML page, or a widget, that shows measured gradients on every edge, network below network.
 
 `structure` says what is drawn where, `packing` turns the numbers into few bytes, `page` puts the files of this folder
-together: page.html, explorer.css and the JavaScript modules, which begin with main.js.
+together: page.html, the style sheets and the JavaScript modules, which begin with main.js.
 """
 
 import os
@@ -44,7 +44,7 @@ def explore(
 ) -> None:
     """Write the explorer of networks that were trained side by side: one HTML page that needs no other file.
 
-    The arguments are those of `Run`; what is not given is not offered on the page. The same numbers give the same bytes.
+    The arguments are those of `Run`; what is not given is not on the page. The same numbers give the same bytes.
     Raises ValueError for networks without recorded edges, and for losses, accuracies or probes of unknown networks.
 
     >>> import minires as mr
@@ -59,7 +59,7 @@ def explore(
 
 
 def explore_runs(runs: Iterable[Run], path: str | os.PathLike, *, title: str = "") -> None:
-    """Write the explorer of several runs; its switches choose between their settings. Raises ValueError as `explore`."""
+    """Write the explorer of several runs, whose settings its switches choose from. Raises ValueError as `explore`."""
     text = page(_document(runs, title))
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode())

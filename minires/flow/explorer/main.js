@@ -1,8 +1,9 @@
 // The explorer: render({model, el}) fills an element from a model whose get("document") is JSON, as an anywidget's is.
 // On a page of its own, keepsHash keeps what is chosen in the address.
 
-import { html, svg, coloured } from "./dom.js";
-import { ramp, tick } from "./numbers.js";
+import { html } from "./dom.js";
+import { ramp } from "./numbers.js";
+import { head } from "./head.js";
 import { unpack } from "./unpack.js";
 import { State, readHash } from "./state.js";
 import { Scene } from "./scene.js";
@@ -37,10 +38,18 @@ class Explorer {
     this.state.listeners.push((changed) => this.changed(changed));
     this.dark.addEventListener("change", () => this.redraw(), { signal });
     for (const type of ["beforeprint", "afterprint"]) {
-      addEventListener(type, () => { this.printing = type === "beforeprint"; this.redraw(); }, { signal });
+      addEventListener(
+        type,
+        () => {
+          this.printing = type === "beforeprint";
+          this.redraw();
+        },
+        { signal },
+      );
     }
     document.addEventListener("keydown", (event) => this.pressed(event), { signal });
-    if (this.state.keepsHash) addEventListener("hashchange", () => this.state.set({ ...NOTHING, ...readHash() }), { signal });
+    if (this.state.keepsHash)
+      addEventListener("hashchange", () => this.state.set({ ...NOTHING, ...readHash() }), { signal });
     await this.show();
     this.observer = new ResizeObserver(() => this.root.clientWidth !== this.drawnWidth && this.redraw());
     this.observer.observe(this.root);
@@ -74,12 +83,12 @@ class Explorer {
     });
     this.timeline = new Timeline(this.run, this.state, this.scene.weightLimits);
     this.table = new Table(this.run, this.state);
-    this.cards = Object.fromEntries(["block", "paths", "cuts"].map((name) => [name, html("section", { class: `card ${name}` })]));
-    this.theme = html("button", { type: "button", class: "theme", "aria-label": "light or dark", onclick: () => this.switchTheme() },
-      svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, svg("path", { d: "M8 1a7 7 0 1 0 0 14zM8 2.5a5.5 5.5 0 0 1 0 11" })));
+    this.cards = Object.fromEntries(
+      ["block", "paths", "cuts"].map((name) => [name, html("section", { class: `card ${name}` })]),
+    );
     this.scroller = html("div", { class: "scroller" }, this.scene.element);
     this.root.replaceChildren(
-      html("header", {}, html("h1", {}, this.title), this.switches(), this.legend(), this.zoom(), this.theme),
+      head(this.title, this.runs, this.run, this.state, this.scene.wireLimits, () => this.switchTheme()),
       this.scroller,
       html("div", { class: "cards" }, this.timeline.element, ...Object.values(this.cards)),
       this.table.element,
@@ -104,40 +113,6 @@ class Explorer {
     const forked = this.run.slots.filter(({ name }) => this.run.networks.some(({ forks }) => forks.has(name)));
     const known = forked.length ? forked : this.run.slots.filter(({ block }) => block);
     return known[Math.floor((known.length - 1) / 2)]?.name ?? "";
-  }
-
-  // For every setting in which runs differ, a choice of its values; what was not computed is not there.
-  switches() {
-    const settings = this.runs.map((run) => run.settings);
-    const now = settings[this.state.values.run];
-    const alike = (other) => Object.keys(now).filter((key) => other[key] === now[key]).length;
-    const choices = Object.keys(settings[0]).map((key) => {
-      const values = [...new Set(settings.map((one) => one[key]))];
-      if (values.length < 2) return values[0] !== "no" ? html("span", { class: "setting" }, `${key} ${values[0]}`) : null;
-      const options = values.map((value) => {
-        const able = settings.map((one, i) => [i, one]).filter(([, one]) => one[key] === value);
-        const [best] = able.sort(([, a], [, b]) => alike(b) - alike(a))[0];
-        return html("button", { type: "button", "aria-pressed": now[key] === value, onclick: () => this.state.set({ run: best }) }, value);
-      });
-      return html("span", { class: "choice", role: "group", "aria-label": key }, html("span", {}, key), ...options);
-    });
-    return html("div", { class: "switches" }, ...choices);
-  }
-
-  legend() {
-    const [low, high] = this.scene.wireLimits;
-    const family = (kind, word) => html("span", { class: `family is-${kind}` }, svg("svg", { width: 22, height: 8, "aria-hidden": "true" }, svg("line", { x1: 0, x2: 22, y1: 4, y2: 4 })), word);
-    const wedge = svg("svg", { class: "wedge", width: 64, height: 12, "aria-hidden": "true" }, svg("path", { d: "M0 5.5L64 1V11L0 6.5Z" }));
-    const forked = this.run.networks.some(({ forks }) => forks.size);
-    return html("div", { class: "legend" },
-      forked ? family("skip", "skip") : null, forked ? family("branch", "branch") : null, family("trunk", "main line"),
-      html("span", { class: "widths" }, html("span", {}, "‖gradient‖"), tick(10 ** low), wedge, tick(10 ** high)));
-  }
-
-  zoom() {
-    const button = (factor, sign, label) => html("button", { type: "button", "aria-label": label,
-      onclick: () => this.state.set({ zoom: Math.round(this.state.values.zoom * factor * 100) / 100 }) }, sign);
-    return html("span", { class: "zoom", role: "group", "aria-label": "zoom" }, button(1 / 1.6, "−", "zoom out"), button(1.6, "+", "zoom in"));
   }
 
   isDark() {
@@ -215,22 +190,35 @@ class Explorer {
     }
     const { steps } = this.run.networks[0];
     const atStart = steps.length > 1 && steps[values.step] === 0; // a single recording may be of a trained network
-    if (values.block) parts.push(...blockCard(this.run, values.block, values.step, atStart));
+    if (values.block) parts.push(...blockCard(this.run, values.block, values.step, atStart, cut));
     else parts.push(html("h2", {}, "Block"), html("p", { class: "quiet" }, "click a block"));
     block.replaceChildren(...parts);
     const known = this.run.networks.flatMap(({ probes }) => probes.filter((probe) => probe.paths));
     const probe = known.filter(({ at }) => at <= values.step).at(-1) ?? known[0];
     paths.hidden = !probe;
-    if (probe) paths.replaceChildren(...pathsCard(probe, this.run.networks[0].steps[probe.at], values.k, (k) => this.state.set({ k })));
+    if (probe)
+      paths.replaceChildren(
+        ...pathsCard(probe, this.run.networks[0].steps[probe.at], values.k, (k) => this.state.set({ k })),
+      );
     const offered = cutsCard(this.run, this.state);
     cuts.hidden = !offered;
     if (offered) cuts.replaceChildren(...offered.filter(Boolean));
-    if (focused !== undefined) this.root.querySelector(`[data-cut="${CSS.escape(focused)}"], [data-k="${CSS.escape(focused === "" ? "x" : String(values.k))}"]`)?.focus();
+    if (focused !== undefined)
+      this.root
+        .querySelector(
+          `[data-cut="${CSS.escape(focused)}"], [data-k="${CSS.escape(focused === "" ? "x" : String(values.k))}"]`,
+        )
+        ?.focus();
   }
 
   hover(network, edge, target) {
     this.pointedAt = [network, edge, target];
-    const found = describeEdge(this.run.networks[network], this.state.values.step, edge, cutShown(this.run, this.state.values));
+    const found = describeEdge(
+      this.run.networks[network],
+      this.state.values.step,
+      edge,
+      cutShown(this.run, this.state.values),
+    );
     target.setAttribute("aria-label", edgeText(found));
     this.tip.replaceChildren(edgeCard(found));
     this.tip.hidden = false;

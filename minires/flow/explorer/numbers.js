@@ -12,7 +12,10 @@ export function short(value) {
   return `${minus(digits)}×10${power(Number(exponent))}`;
 }
 
-export const plainNumber = (value) => (Number.isFinite(value) ? (value === 0 ? "0" : value.toPrecision(4)) : short(value));
+export const squared = (value) => (short(value).includes("×") ? `(${short(value)})²` : `${short(value)}²`);
+export const count = (value) => (value < 10000 ? String(value) : short(value));
+export const plainNumber = (value) =>
+  Number.isFinite(value) ? (value === 0 ? "0" : value.toPrecision(4)) : short(value);
 export const percent = (share) =>
   Number.isFinite(share) ? `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %` : "–";
 export const minus = (text) => String(text).replace("-", "−");
@@ -58,8 +61,22 @@ export function limits(logs, outside = 0, least = 1) {
 
 // A ramp from faint to strong through these colours (red, green, blue), in 256 steps.
 const RAMPS = {
-  light: [[238, 241, 246], [184, 205, 226], [122, 160, 205], [86, 105, 178], [72, 48, 132], [45, 14, 76]],
-  dark: [[38, 43, 56], [58, 62, 112], [112, 76, 148], [186, 92, 142], [242, 138, 112], [255, 222, 150]],
+  light: [
+    [238, 241, 246],
+    [184, 205, 226],
+    [122, 160, 205],
+    [86, 105, 178],
+    [72, 48, 132],
+    [45, 14, 76],
+  ],
+  dark: [
+    [38, 43, 56],
+    [58, 62, 112],
+    [112, 76, 148],
+    [186, 92, 142],
+    [242, 138, 112],
+    [255, 222, 150],
+  ],
 };
 
 export function ramp(theme) {
@@ -72,3 +89,6 @@ export function ramp(theme) {
 }
 
 export const rgb = ([r, g, b]) => `rgb(${r},${g},${b})`;
+
+// The class of a network's colour.
+export const look = (index) => ["first", "second"][index] ?? "other";

@@ -46,7 +46,7 @@ def pack(run: Any) -> str:
 
 def _edges_of(name: str, network: Any) -> Any:
     """The `EdgeHistory` of a history or a recording."""
-    history = getattr(network, "edge_history", None)
+    history: Any = getattr(network, "edge_history", None)
     if not hasattr(history, "norms"):
         raise ValueError(f"explore: got a {type(network).__name__} as {name!r}; expected a FlowHistory or a Recording")
     if not len(history.steps):
@@ -74,6 +74,8 @@ def _network(
     several = [i for i in range(len(tensors)) if uses[i] > 1]  # for the others, the total is that of the only edge
     angled = [i for i, e in enumerate(part["edges"]) if uses[here[e["source"]]] > 1]
     shown = structure(part)
+    weights = _weights(part, here)
+    drawn = [i for i, e in enumerate(part["edges"]) if e["source"] >= 0 or here[e["source"]] in weights]
     losses = run.losses.get(name, ())
     accuracies = run.accuracies.get(name, {})
     return {
@@ -84,7 +86,8 @@ def _network(
         "families": "".join(_letter(role) or "-" for role in shown["roles"]),
         "slots": shown["slots"],
         "boxes": shown["boxes"],
-        "weights": _weights(part, here),
+        "weights": weights,
+        "drawn": drawn,
         "several": several,
         "angled": angled,
         "norms": arrays.norms(history.norms[rows][:, ends]),
@@ -92,7 +95,10 @@ def _network(
         "cosines": arrays.cosines(history.cosines[rows][:, ends][:, angled]),
         "losses": _means(losses, steps),
         "accuracies": [[int(step), _digits(value)] for step, value in sorted(accuracies.items())],
-        "probes": [_probe(step, p, history, ends, arrays) for step, p in sorted(run.probes.get(name, {}).items())],
+        "probes": [
+            _probe(step, p, (history, tensors, ends), (drawn, several, angled), arrays)
+            for step, p in sorted(run.probes.get(name, {}).items())
+        ],
     }
 
 
@@ -120,16 +126,23 @@ def _means(losses: Sequence[float], steps: Sequence[int]) -> list[float | None]:
     return found
 
 
-def _probe(step: int, probe: Any, history: Any, ends: Sequence[int], arrays: "Arrays") -> dict[str, Any]:
-    """What `flow.probe` measured; its edges in the order of the history's."""
-    places = {edge: i for i, edge in enumerate(probe.edges.names())}
-    names = history.names()
-    norms = np.full((len(probe.cuts), len(ends)), np.nan)
-    measured = probe.edges.norms
-    for column, end in enumerate(ends):
-        if names[end] in places:
-            norms[:, column] = measured[:, places[names[end]]]
-    found: dict[str, Any] = {"step": int(step), "cuts": probe.cuts, "norms": arrays.norms(norms, reference=True)}
+def _probe(step: int, probe: Any, network: tuple[Any, Any, Any], shown: tuple[Any, Any, Any], arrays: "Arrays") -> Any:
+    """What `flow.probe` measured, of what is shown, in the order of the network's own edges and tensors.
+
+    network: its history, and the places of the tensors and edges of this pass. shown: which of these, as in `_network`.
+    """
+    history, tensors, ends = network
+    drawn, several, angled = shown
+    edges = _places(probe.edges.names(), [history.names()[i] for i in ends])
+    names = [[node["name"] for node in one.graph()["nodes"]] for one in (probe.edges, history)]
+    found: dict[str, Any] = {
+        "step": int(step),
+        "cuts": probe.cuts,
+        "norms": arrays.norms(_taken(probe.edges.norms, [edges[i] for i in drawn]), reference=True),
+    }
+    totals = _places(names[0], [names[1][tensors[i]] for i in several])
+    found["totals"] = arrays.norms(_taken(probe.edges.totals, totals), reference=True)
+    found["cosines"] = arrays.cosines(_taken(probe.edges.cosines, [edges[i] for i in angled]), reference=True)
     if probe.spectrum is not None:
         found["paths"] = [_digits(value) for value in probe.spectrum.norms]
         found["counts"] = [float(count) for count in probe.spectrum.counts]
@@ -138,6 +151,18 @@ def _probe(step: int, probe: Any, history: Any, ends: Sequence[int], arrays: "Ar
         found["lesion"] = {name: _digits(accuracy) for name, accuracy in accuracies}
         found["intact"] = _digits(probe.lesion.intact_accuracy)
     return found
+
+
+def _places(known: Sequence[Any], wanted: Sequence[Any]) -> list[int | None]:
+    """Where each of the wanted stands among the known; None if it does not."""
+    places = {one: i for i, one in enumerate(known)}
+    return [places.get(one) for one in wanted]
+
+
+def _taken(rows: np.ndarray, columns: Sequence[int | None]) -> np.ndarray:
+    """These columns, NaN where there is none."""
+    padded = np.hstack([rows, np.full((len(rows), 1), np.nan)])
+    return padded[:, [-1 if column is None else column for column in columns]]
 
 
 def _digits(value: float) -> float | None:
@@ -168,10 +193,10 @@ class Arrays:
         codes[usual] = 1 + np.rint((np.log10(norms[usual]) - self.low) / self.step)
         return self._add(codes, reference)
 
-    def cosines(self, cosines: np.ndarray) -> list[int]:
-        """Add cosines (rows, columns)."""
+    def cosines(self, cosines: np.ndarray, reference: bool = False) -> list[int]:
+        """Add cosines (rows, columns), NaN kept; returns the same."""
         codes = np.where(np.isnan(cosines), MISSING, np.rint((np.nan_to_num(cosines) + 1) * COSINE))
-        return self._add(codes.astype(np.int64), False)
+        return self._add(codes.astype(np.int64), reference)
 
     def _add(self, codes: np.ndarray, reference: bool) -> list[int]:
         """Differences of each row from the one before, or, with a reference, from the first."""

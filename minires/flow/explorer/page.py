@@ -23,8 +23,8 @@ def page(document: dict[str, Any]) -> str:
 
 
 def style() -> str:
-    """The style sheet."""
-    return (FOLDER / "explorer.css").read_text("utf-8")
+    """The style sheets as one."""
+    return "".join((FOLDER / name).read_text("utf-8") for name in ("cards.css", "explorer.css"))
 
 
 def script() -> str:

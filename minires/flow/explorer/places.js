@@ -17,7 +17,8 @@ export function place(run, width, open, zoom, left) {
   let opened = new Set(open.filter((name) => names.includes(name)));
   const fits = (set) => names.reduce((sum, name) => sum + (set.has(name) ? unfolded(name) : 56), 0) <= room;
   if (zoom === 1 && fits(new Set(blocks.length ? blocks : names))) opened = new Set(blocks.length ? blocks : names);
-  else if (zoom === 1) opened = new Set([...opened].filter((name) => unfolded(name) + (names.length - 1) * FOLDED.narrowest <= room));
+  else if (zoom === 1)
+    opened = new Set([...opened].filter((name) => unfolded(name) + (names.length - 1) * FOLDED.narrowest <= room));
   const folded = names.filter((name) => !opened.has(name));
   const rest = room - [...opened].reduce((sum, name) => sum + unfolded(name), 0);
   const each = Math.min(Math.max(rest / (folded.length || 1), FOLDED.narrowest), FOLDED.widest) * zoom;
@@ -26,7 +27,15 @@ export function place(run, width, open, zoom, left) {
   const slots = run.slots.map(({ name, block }) => {
     const isOpen = opened.has(name);
     const lane = isOpen ? LANE : Math.min(Math.max(0.9 * each, 18), LANE);
-    const slot = { name, block, open: isOpen, lane, x, width: isOpen ? unfolded(name) : block ? each : Math.min(each, FOLDED.widest), columns: columns(name, LEVEL[isOpen]) };
+    const slot = {
+      name,
+      block,
+      open: isOpen,
+      lane,
+      x,
+      width: isOpen ? unfolded(name) : block ? each : Math.min(each, FOLDED.widest),
+      columns: columns(name, LEVEL[isOpen]),
+    };
     x += slot.width;
     return slot;
   });
@@ -76,7 +85,11 @@ function placeBox([label, kind, , column, lane, members], slot, network) {
   let [width, height] = [0, 0];
   if (kind === "sum") width = height = slot.open ? 20 : Math.min(Math.max(slot.width * 0.2, 5), 18);
   else if (slot.open) [width, height] = [COLUMN - 12, 26];
-  else [width, height] = [Math.min(slot.width * ([0, 0.66, 0.5][slot.columns] ?? 0.7 / slot.columns), 58), small ? 16 : 26];
+  else
+    [width, height] = [
+      Math.min(slot.width * ([0, 0.66, 0.5][slot.columns] ?? 0.7 / slot.columns), 58),
+      small ? 16 : 26,
+    ];
   if (lane && !slot.open) [width, height] = [Math.min(width, 12), 10]; // a projection or padding on the way of the skip
   const weights = network.weights.filter((tensor) => members.includes(network.edges[network.edgesOf[tensor][0]]?.[1]));
   return { label, kind, slot, lane, members, x, width, height, weights };
@@ -104,10 +117,18 @@ function route(a, b, role, boxes, above) {
   const [from, to] = [a.x + a.width / 2, b.x - b.width / 2];
   if (Math.abs(b.lane) > Math.abs(a.lane)) {
     const start = b.lane > a.lane ? top(a) : a.y + a.height / 2;
-    return { path: `M${round(leave)} ${round(start)}Q${round(leave)} ${round(b.y)} ${round(to)} ${round(b.y)}`, middle: [0, 0], long: 0 };
+    return {
+      path: `M${round(leave)} ${round(start)}Q${round(leave)} ${round(b.y)} ${round(to)} ${round(b.y)}`,
+      middle: [0, 0],
+      long: 0,
+    };
   }
   const end = a.lane > b.lane ? top(b) : b.y + b.height / 2;
-  return { path: `M${round(from)} ${round(a.y)}Q${round(b.x)} ${round(a.y)} ${round(b.x)} ${round(end)}`, middle: [0, 0], long: 0 };
+  return {
+    path: `M${round(from)} ${round(a.y)}Q${round(b.x)} ${round(a.y)} ${round(b.x)} ${round(end)}`,
+    middle: [0, 0],
+    long: 0,
+  };
 }
 
 export const round = (value) => Math.round(value * 10) / 10;

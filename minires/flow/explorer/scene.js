@@ -2,11 +2,11 @@
 // theirs, and under the blocks the profile of the weights' gradients.
 
 import { svg } from "./dom.js";
-import { short, share, limits, rgb, tick, ticks } from "./numbers.js";
+import { short, share, limits, rgb, look } from "./numbers.js";
 import { place, round } from "./places.js";
+import { PROFILE, Profile, weightLog, weightLogs } from "./profile.js";
 
 const HEAD = 34; // pixels above the networks, for names of stages and blocks
-const PROFILE = { height: 76, gap: 26 };
 const ARROW = "M-4 0L3 -4.5V4.5Z"; // points to the left, where the gradient goes
 
 export class Scene {
@@ -15,8 +15,16 @@ export class Scene {
     Object.assign(this, { run, state, ask });
     this.element = svg("svg", { class: "scene", role: "group", "aria-label": "the networks, from input to loss" });
     const data = (network) => network.logs.filter((_, i) => !network.tensors[network.edges[i % network.count][0]][2]);
-    this.wireLimits = limits(run.networks.flatMap((n) => [...data(n)]), 0.003, 1);
-    this.weightLimits = limits(run.networks.flatMap((n) => weightLogs(n)), 0, 1);
+    this.wireLimits = limits(
+      run.networks.flatMap((n) => [...data(n)]),
+      0.003,
+      1,
+    );
+    this.weightLimits = limits(
+      run.networks.flatMap((n) => weightLogs(n)),
+      0,
+      1,
+    );
     for (const type of ["pointerover", "focusin"]) this.element.addEventListener(type, (event) => this.pointed(event));
     this.element.addEventListener("pointerleave", () => ask.leave());
     this.element.addEventListener("focusout", () => ask.leave());
@@ -42,7 +50,9 @@ export class Scene {
     this.wires = [];
     this.cells = [];
     places.rows.forEach((row, i) => this.drawRow(row, i, narrow));
-    this.drawProfile();
+    this.profile = new Profile(this.run, this.cells, this.weightLimits, HEAD + places.bottom + PROFILE.gap);
+    const { x, width: last } = places.slots.at(-1);
+    this.element.append(this.profile.draw(this.left, x + last, places.each));
   }
 
   drawHead() {
@@ -54,28 +64,36 @@ export class Scene {
       if (stage && last?.stage === stage) last.end = slot.x + slot.width;
       else stages.push({ stage, start: slot.x, end: slot.x + slot.width });
     }
-    stages.filter(({ stage }) => stage).forEach(({ stage, start, end }, i) => {
-      const height = HEAD + bottom + PROFILE.gap + PROFILE.height - 16;
-      if (i % 2 === 0) this.element.append(svg("rect", { class: "stage", x: round(start), y: 16, width: round(end - start), height }));
-      this.element.append(svg("text", { class: "stage-name", x: round((start + end) / 2), y: 11 }, stage));
-    });
+    stages
+      .filter(({ stage }) => stage)
+      .forEach(({ stage, start, end }, i) => {
+        const height = HEAD + bottom + PROFILE.gap + PROFILE.height - 16;
+        if (i % 2 === 0)
+          this.element.append(
+            svg("rect", { class: "stage", x: round(start), y: 16, width: round(end - start), height }),
+          );
+        this.element.append(svg("text", { class: "stage-name", x: round((start + end) / 2), y: 11 }, stage));
+      });
     const right = slots.at(-1).x + slots.at(-1).width;
     const narrow = this.left < 60;
-    if (slots[0].width > 44) this.element.append(svg("text", { class: "start", x: round(slots[0].x + 4), y: 11 }, "forward →"));
+    if (slots[0].width > 44)
+      this.element.append(svg("text", { class: "start", x: round(slots[0].x + 4), y: 11 }, "forward →"));
     this.element.append(svg("text", { class: "end", x: round(right), y: narrow ? HEAD + 14 : 11 }, "← gradient"));
     for (const slot of slots) {
       const label = slot.block ? slot.name.slice(slot.name.lastIndexOf(".") + 1) : slot.name;
       const fits = label.length * 7 < slot.width;
-      if (fits) this.element.append(svg("text", { class: "slot-name", x: round(slot.x + slot.width / 2), y: 28 }, label));
+      if (fits)
+        this.element.append(svg("text", { class: "slot-name", x: round(slot.x + slot.width / 2), y: 28 }, label));
     }
   }
 
   drawRow(row, index, narrow) {
     const { network } = row;
     const group = svg("g", { transform: `translate(0 ${HEAD})`, class: "row" });
-    const look = index === 0 ? "first" : index === 1 ? "second" : "other";
     const x = narrow ? 2 : 6;
-    group.append(svg("text", { class: `network is-${look}`, x, y: narrow ? row.top + 14 : row.base + 1 }, network.name));
+    group.append(
+      svg("text", { class: `network is-${look(index)}`, x, y: narrow ? row.top + 14 : row.base + 1 }, network.name),
+    );
     if (!narrow) {
       this.lossTexts ??= [];
       this.lossTexts[index] = svg("text", { class: "loss", x, y: row.base + 17 }, "");
@@ -93,7 +111,12 @@ export class Scene {
     for (const wire of this.wires.filter((one) => one.index === index)) {
       const inside = wire.slots.includes(this.state.values.block);
       const target = svg("path", {
-        class: "target", d: wire.path, "data-network": index, "data-edge": wire.edge, tabindex: inside ? 0 : -1, role: "img",
+        class: "target",
+        d: wire.path,
+        "data-network": index,
+        "data-edge": wire.edge,
+        tabindex: inside ? 0 : -1,
+        role: "img",
       });
       wire.target = target;
       group.append(target);
@@ -105,8 +128,15 @@ export class Scene {
     const chosen = slot.name === this.state.values.block;
     return svg("rect", {
       class: `slot${chosen ? " chosen" : ""}`,
-      x: round(slot.x + 1), y: row.top + 8, width: round(slot.width - 2), height: row.bottom - row.top - 12, rx: 6,
-      "data-slot": slot.name, "data-network": index, role: "button", "aria-pressed": chosen,
+      x: round(slot.x + 1),
+      y: row.top + 8,
+      width: round(slot.width - 2),
+      height: row.bottom - row.top - 12,
+      rx: 6,
+      "data-slot": slot.name,
+      "data-network": index,
+      role: "button",
+      "aria-pressed": chosen,
       "aria-label": `${row.network.name}, ${slot.name}`,
       tabindex: chosen || (!this.state.values.block && slot === this.places.slots[0]) ? 0 : -1,
     });
@@ -117,10 +147,22 @@ export class Scene {
     if (kind === "sum") {
       const size = Math.min(height * 0.28, 5);
       group.append(svg("circle", { class: "sum", cx: round(x), cy: round(y), r: round(height / 2) }));
-      if (height > 9) group.append(svg("path", { class: "plus", d: `M${round(x - size)} ${round(y)}h${round(2 * size)}M${round(x)} ${round(y - size)}v${round(2 * size)}` }));
+      if (height > 9)
+        group.append(
+          svg("path", {
+            class: "plus",
+            d: `M${round(x - size)} ${round(y)}h${round(2 * size)}M${round(x)} ${round(y - size)}v${round(2 * size)}`,
+          }),
+        );
       return;
     }
-    const outline = { x: round(x - width / 2), y: round(y - height / 2), width: round(width), height, rx: Math.min(4, width / 4) };
+    const outline = {
+      x: round(x - width / 2),
+      y: round(y - height / 2),
+      width: round(width),
+      height,
+      rx: Math.min(4, width / 4),
+    };
     group.append(svg("rect", { class: `box${box.weights.length ? "" : " empty"}`, ...outline }));
     box.weights.forEach((tensor, i) => {
       const inset = width > 12 ? 2.5 : 1.5;
@@ -128,7 +170,14 @@ export class Scene {
       const room = width - 2 * inset - gap * (box.weights.length - 1);
       const each = room / box.weights.length;
       const left = x - width / 2 + inset + i * (each + gap);
-      const cell = svg("rect", { class: "cell", x: round(left), y: round(y - height / 2 + inset), width: round(Math.max(each, 1)), height: height - 2 * inset, rx: 1.5 });
+      const cell = svg("rect", {
+        class: "cell",
+        x: round(left),
+        y: round(y - height / 2 + inset),
+        width: round(Math.max(each, 1)),
+        height: height - 2 * inset,
+        rx: 1.5,
+      });
       group.append(cell);
       this.cells.push({ index, tensor, cell, x: left + each / 2, lane: box.lane });
     });
@@ -136,26 +185,6 @@ export class Scene {
     const text = box.label.length > 7 ? `${box.label.slice(0, 6)}…` : box.label;
     const inside = text.length === 1;
     group.append(svg("text", { class: "op", x: round(x), y: round(inside ? y + 4 : y + height / 2 + 12) }, text));
-  }
-
-  drawProfile() {
-    const top = HEAD + this.places.bottom + PROFILE.gap;
-    const { height } = PROFILE;
-    const [low, high] = this.weightLimits;
-    this.heightOf = (log) => (log === -Infinity ? top + height : top + height - height * share(log, [low, high]));
-    const group = svg("g", { class: "profile" });
-    const right = this.places.slots.at(-1).x + this.places.slots.at(-1).width;
-    for (const value of ticks([low, high])) {
-      const y = round(this.heightOf(Math.log10(value)));
-      group.append(svg("line", { class: "grid", x1: this.left - 4, x2: round(right), y1: y, y2: y }));
-      group.append(svg("text", { class: "tick", x: this.left - 8, y: y + 3.5 }, tick(value)));
-    }
-    group.append(svg("text", { class: "axis", x: this.left < 60 ? 2 : 6, y: top - 10 }, "‖∂L/∂W‖ of each convolution, log scale"));
-    this.ghosts = this.run.networks.map((_, i) => svg("path", { class: `profile-line ghost is-${["first", "second"][i] ?? "other"}` }));
-    this.lines = this.run.networks.map((_, i) => svg("path", { class: `profile-line is-${["first", "second"][i] ?? "other"}` }));
-    this.dots = this.run.networks.map((_, i) => svg("path", { class: `profile-dots is-${["first", "second"][i] ?? "other"}` }));
-    group.append(...this.ghosts, ...this.lines, ...this.dots);
-    this.element.append(group);
   }
 
   // Numbers of one step, or with a cut in place of them. Touches attributes only.
@@ -169,7 +198,10 @@ export class Scene {
       wire.zero = zero;
       if (!wire.arrow) continue;
       const size = zero ? 0 : 0.62 + width * 0.11;
-      wire.arrow.setAttribute("transform", `translate(${round(wire.middle[0])} ${round(wire.middle[1])})scale(${size.toFixed(3)})`);
+      wire.arrow.setAttribute(
+        "transform",
+        `translate(${round(wire.middle[0])} ${round(wire.middle[1])})scale(${size.toFixed(3)})`,
+      );
     }
     for (const { index, tensor, cell } of this.cells) {
       const network = this.run.networks[index];
@@ -177,52 +209,22 @@ export class Scene {
       const at255 = Number.isFinite(log) ? Math.round(255 * share(log, this.weightLimits)) : 0;
       cell.setAttribute("fill", rgb(this.colours[at255]));
     }
+    this.profile.update(at, cut);
     this.run.networks.forEach((network, i) => {
-      this.lines[i].setAttribute("d", this.profilePath(i, at, cut));
-      this.dots[i].setAttribute("d", this.profileDots(i, at, cut));
-      this.ghosts[i].setAttribute("d", cut?.network === network ? this.profilePath(i, at, null) : "");
-      if (this.lossTexts?.[i]) this.lossTexts[i].textContent = network.losses.length ? `loss ${short(network.losses[at])}` : "";
+      if (this.lossTexts?.[i])
+        this.lossTexts[i].textContent = network.losses.length ? `loss ${short(network.losses[at])}` : "";
     });
   }
 
-  // Weights on the main line, from left to right.
-  mainCells(index) {
-    return this.cells.filter((cell) => cell.index === index && cell.lane === 0).sort((a, b) => a.x - b.x);
-  }
-
-  profilePath(index, at, cut) {
-    return this.mainCells(index)
-      .map(({ tensor, x }) => [x, weightLog(this.run.networks[index], at, tensor, cut)])
-      .filter(([, log]) => !Number.isNaN(log))
-      .map(([x, log], i) => `${i ? "L" : "M"}${round(x)} ${round(this.heightOf(log))}`)
-      .join("");
-  }
-
-  // Circles of the first network, squares of the others; triangles at the foot for what is exactly 0.
-  profileDots(index, at, cut) {
-    const r = this.places.each < 24 ? 1.7 : 2.6;
-    return this.mainCells(index)
-      .map(({ tensor, x }) => [round(x), weightLog(this.run.networks[index], at, tensor, cut)])
-      .filter(([, log]) => !Number.isNaN(log))
-      .map(([x, log]) => {
-        const y = round(this.heightOf(log));
-        if (log === -Infinity) return `M${x - 4} ${y - 6}h8l-4 6z`;
-        if (index === 0) return `M${round(x - r)} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
-        return `M${round(x - r)} ${round(y - r)}h${2 * r}v${2 * r}h${-2 * r}z`;
-      })
-      .join("");
-  }
-
   pointed(event) {
-    const { edge, network, slot } = event.target.dataset;
+    const { edge, network } = event.target.dataset;
     this.hovered?.line.classList.remove("hovered");
     this.hovered = null;
     if (edge !== undefined) {
       this.hovered = this.wires.find((wire) => wire.index === Number(network) && wire.edge === Number(edge));
       this.hovered?.line.classList.add("hovered");
       this.ask.hover(Number(network), Number(edge), event.target);
-    } else if (slot === undefined) this.ask.leave();
-    else this.ask.leave();
+    } else this.ask.leave();
   }
 
   chosen(event) {
@@ -259,13 +261,3 @@ export class Scene {
 // The logarithm of the norm on an edge, or that which was recorded under a cut of this network.
 export const logUnder = (network, at, edge, cut) =>
   cut?.network === network ? cut.probe.log(cut.number, edge) : network.log(at, edge);
-
-// Of the gradient of a weight: what its uses sent back, together.
-export function weightLog(network, at, tensor, cut) {
-  if (cut?.network !== network) return network.total(at, tensor);
-  return cut.probe.log(cut.number, network.edgesOf[tensor][0]);
-}
-
-export function weightLogs(network) {
-  return network.steps.flatMap((_, at) => network.weights.map((tensor) => network.total(at, tensor)));
-}

@@ -47,7 +47,8 @@ export class State {
 export function readHash() {
   const found = {};
   for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
-    if (KEPT.includes(name)) found[name] = name === "step" || name === "k" || name === "run" || name === "zoom" ? Number(value) : value;
+    if (KEPT.includes(name))
+      found[name] = name === "step" || name === "k" || name === "run" || name === "zoom" ? Number(value) : value;
   }
   return found;
 }

@@ -1,7 +1,7 @@
 """What the explorer draws where: blocks in a row, and in each the boxes of its ops, far out and unfolded.
 
-Lanes, blocks and boxes are those of the figure, `plots.boxes`; here every block becomes a slot, in which the networks of
-a run stand one below the other.
+Lanes, blocks and boxes are those of the figure, `plots.boxes`; here every block becomes a slot, in which the networks
+of a run stand one below the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,9 @@ def _slots(
             slot_of[key] = len(slots) - 1
         else:
             slot_of[key] = known[segment] = len(slots)
-            slots.append({"name": segment or ("stem" if not slots else "head"), "block": bool(is_block[segment] and segment)})
+            slots.append(
+                {"name": segment or ("stem" if not slots else "head"), "block": bool(is_block[segment] and segment)}
+            )
         last = segment
     between = [slot for slot in slots[:-1] if slot["name"] == "head"]
     for number, slot in enumerate(between, start=1):

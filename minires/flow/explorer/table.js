@@ -13,8 +13,13 @@ export class Table {
     this.copy = html("button", { type: "button", class: "copy", onclick: () => this.copyAll() }, "copy");
     const head = html("thead", {}, html("tr", {}, ...HEADER.map((name) => html("th", { scope: "col" }, name))));
     this.table = html("table", {}, this.caption, head, this.body);
-    this.element = html("details", { class: "numbers", ontoggle: () => this.update(state.values.step) },
-      html("summary", {}, "All numbers as a table"), this.copy, html("div", { class: "scroll" }, this.table));
+    this.element = html(
+      "details",
+      { class: "numbers", ontoggle: () => this.update(state.values.step) },
+      html("summary", {}, "All numbers as a table"),
+      this.copy,
+      html("div", { class: "scroll" }, this.table),
+    );
   }
 
   // Only while it is open: it has a row for every edge.
@@ -22,7 +27,9 @@ export class Table {
     if (!this.element.open || this.shown === at) return;
     this.shown = at;
     this.caption.textContent = `Gradients at step ${this.run.networks[0].steps[at]}`;
-    this.body.replaceChildren(...this.rows(at).map((row) => html("tr", {}, ...row.map((cell) => html("td", {}, cell)))));
+    this.body.replaceChildren(
+      ...this.rows(at).map((row) => html("tr", {}, ...row.map((cell) => html("td", {}, cell)))),
+    );
   }
 
   rows(at) {
@@ -31,9 +38,14 @@ export class Table {
         const [name, shape] = network.tensors[source];
         const several = network.edgesOf[source].length > 1;
         return [
-          network.name, network.tensors[consumer][0], name, { s: "skip", b: "branch", "-": "" }[network.families[edge]],
-          plainNumber(network.norm(at, edge)), several ? network.share(at, edge).toFixed(4) : "",
-          several ? minus(network.cosine(at, edge).toFixed(4)) : "", shape.join("×"),
+          network.name,
+          network.tensors[consumer][0],
+          name,
+          { s: "skip", b: "branch", "-": "" }[network.families[edge]],
+          plainNumber(network.norm(at, edge)),
+          several ? network.share(at, edge).toFixed(4) : "",
+          several ? minus(network.cosine(at, edge).toFixed(4)) : "",
+          shape.join("×"),
         ];
       }),
     );

@@ -1,9 +1,9 @@
 // Time: a slider over the recorded steps with a play button, heatmaps of depth × step to go to a moment in, and curves.
 
 import { html, svg } from "./dom.js";
-import { share, limits, short, percent, nearest } from "./numbers.js";
+import { share, limits, short, percent, nearest, look } from "./numbers.js";
 import { round } from "./places.js";
-import { weightLog } from "./scene.js";
+import { weightLog } from "./profile.js";
 
 const FRAME = 170; // milliseconds a recorded step is shown while playing
 const CURVE = 56; // pixels
@@ -14,15 +14,27 @@ export class Timeline {
     this.steps = run.networks[0].steps;
     const last = this.steps.length - 1;
     this.slider = html("input", {
-      type: "range", min: 0, max: last, step: 1, "aria-label": "training step",
-      oninput: () => { this.stop(); state.set({ step: Number(this.slider.value) }); },
+      type: "range",
+      min: 0,
+      max: last,
+      step: 1,
+      "aria-label": "training step",
+      oninput: () => {
+        this.stop();
+        state.set({ step: Number(this.slider.value) });
+      },
     });
     this.icon = svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, svg("path", {}));
-    this.button = html("button", { class: "play", type: "button", "aria-label": "play", onclick: () => this.toggle() }, this.icon);
+    this.button = html(
+      "button",
+      { class: "play", type: "button", "aria-label": "play", onclick: () => this.toggle() },
+      this.icon,
+    );
     this.now = html("output", { class: "now" });
     this.heatmaps = run.networks.map((network, i) => this.heatmap(network, i));
     this.curves = [];
-    if (run.networks.some(({ losses }) => losses.length)) this.curves.push(this.curve("loss", (n) => n.losses.map((v, i) => [i, v]), null, short));
+    if (run.networks.some(({ losses }) => losses.length))
+      this.curves.push(this.curve("loss", (n) => n.losses.map((v, i) => [i, v]), null, short));
     if (run.networks.some(({ accuracies }) => accuracies.length > 1)) {
       const points = (n) => n.accuracies.map(([step, value]) => [nearest(n.steps, step), value]);
       this.curves.push(this.curve("test accuracy", points, [0, 1], percent));
@@ -30,7 +42,9 @@ export class Timeline {
     this.cursors = [...this.heatmaps, ...this.curves].map(({ cursor }) => cursor);
     this.axis = svg("svg", { class: "axis-steps", height: 18, "aria-hidden": "true" });
     const rows = [...this.heatmaps, ...this.curves].map(({ element }) => element);
-    this.element = html("section", { class: "card time", "aria-label": "training" },
+    this.element = html(
+      "section",
+      { class: "card time", "aria-label": "training" },
       html("div", { class: "player" }, this.button, this.slider, this.now),
       html("div", { class: "tracks" }, ...rows, this.axis),
     );
@@ -39,7 +53,11 @@ export class Timeline {
   }
 
   heatmap(network, index) {
-    const canvas = html("canvas", { class: "heat", role: "img", "aria-label": `${network.name}: gradient of every weight over the steps` });
+    const canvas = html("canvas", {
+      class: "heat",
+      role: "img",
+      "aria-label": `${network.name}: gradient of every weight over the steps`,
+    });
     const cursor = html("div", { class: "cursor" });
     const area = html("div", { class: "area" }, canvas, cursor);
     const go = (event) => {
@@ -48,10 +66,17 @@ export class Timeline {
       this.stop();
       this.state.set({ step: Math.min(Math.max(at, 0), this.steps.length - 1) });
     };
-    area.addEventListener("pointerdown", (event) => { area.setPointerCapture?.(event.pointerId); go(event); });
+    area.addEventListener("pointerdown", (event) => {
+      area.setPointerCapture?.(event.pointerId);
+      go(event);
+    });
     area.addEventListener("pointermove", (event) => event.buttons & 1 && go(event));
-    const look = ["first", "second"][index] ?? "other";
-    const name = html("div", { class: `track-name is-${look}` }, network.name, html("small", {}, "↑ input", html("br"), "↓ loss"));
+    const name = html(
+      "div",
+      { class: `track-name is-${look(index)}` },
+      network.name,
+      html("small", {}, "↑ input", html("br"), "↓ loss"),
+    );
     return { element: html("div", { class: "track" }, name, area), canvas, cursor, network, area };
   }
 
@@ -63,7 +88,15 @@ export class Timeline {
     const [low, high] = fixed ?? [0, limits(all, 0.02, 0)[1] || 1];
     const name = html("div", { class: "track-name" }, title, values);
     const area = html("div", { class: "area" }, drawing, cursor);
-    return { element: html("div", { class: "track" }, name, area), drawing, cursor, points, range: [low, high], values, write };
+    return {
+      element: html("div", { class: "track" }, name, area),
+      drawing,
+      cursor,
+      points,
+      range: [low, high],
+      values,
+      write,
+    };
   }
 
   // Canvases and curves at the size they have on the page.
@@ -98,11 +131,19 @@ export class Timeline {
     const y = (value) => round(CURVE - 8 - (CURVE - 16) * share(value, range));
     for (const value of range) {
       drawing.append(svg("line", { class: "grid", x1: 0, x2: this.width, y1: y(value), y2: y(value) }));
-      drawing.append(svg("text", { class: "tick-in", x: this.width - 3, y: y(value) + (value === range[0] ? -3 : 11) }, write(value)));
+      drawing.append(
+        svg(
+          "text",
+          { class: "tick-in", x: this.width - 3, y: y(value) + (value === range[0] ? -3 : 11) },
+          write(value),
+        ),
+      );
     }
     this.run.networks.forEach((network, i) => {
-      const path = points(network).filter(([, value]) => Number.isFinite(value)).map(([at, value], j) => `${j ? "L" : "M"}${round(this.xOf(at))} ${y(value)}`);
-      drawing.append(svg("path", { class: `profile-line is-${["first", "second"][i] ?? "other"}`, d: path.join("") }));
+      const path = points(network)
+        .filter(([, value]) => Number.isFinite(value))
+        .map(([at, value], j) => `${j ? "L" : "M"}${round(this.xOf(at))} ${y(value)}`);
+      drawing.append(svg("path", { class: `profile-line is-${look(i)}`, d: path.join("") }));
     });
   }
 
@@ -115,9 +156,16 @@ export class Timeline {
       const text = String(step);
       const half = 3.6 * text.length;
       const wanted = at === 0 || at === this.steps.length - 1 || /^[125]0*$/.test(text);
-      if (!wanted || x - half < free || (at < this.steps.length - 1 && x + half > this.width - 9 * String(this.steps.at(-1)).length)) return;
+      if (
+        !wanted ||
+        x - half < free ||
+        (at < this.steps.length - 1 && x + half > this.width - 9 * String(this.steps.at(-1)).length)
+      )
+        return;
       free = x + half + 6;
-      this.axis.append(svg("text", { class: "step-tick", x: round(Math.min(Math.max(x, half), this.width - half)), y: 13 }, text));
+      this.axis.append(
+        svg("text", { class: "step-tick", x: round(Math.min(Math.max(x, half), this.width - half)), y: 13 }, text),
+      );
     });
   }
 
@@ -130,7 +178,7 @@ export class Timeline {
     for (const { values, points, write } of this.curves) {
       const shown = this.run.networks.map((network, i) => {
         const known = points(network).filter(([place]) => place <= at);
-        return html("span", { class: `is-${["first", "second"][i] ?? "other"}` }, known.length ? write(known.at(-1)[1]) : "–");
+        return html("span", { class: `is-${look(i)}` }, known.length ? write(known.at(-1)[1]) : "–");
       });
       values.replaceChildren(...shown);
     }

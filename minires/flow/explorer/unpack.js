@@ -36,17 +36,21 @@ function logsOf(where, bytes, { low, step }) {
   });
 }
 
+const cosinesOf = (where, bytes) =>
+  Float64Array.from(codesOf(where, bytes), (code) => (code === MISSING ? NaN : code / 10000 - 1));
+
 function unpackNetwork(raw, bytes, scale) {
   const count = raw.edges.length;
   const logs = logsOf(raw.norms, bytes, scale);
   const totals = logsOf(raw.totals, bytes, scale);
-  const cosines = Float64Array.from(codesOf(raw.cosines, bytes), (code) => (code === MISSING ? NaN : code / 10000 - 1));
+  const cosines = cosinesOf(raw.cosines, bytes);
   const edgesOf = raw.tensors.map(() => []);
   raw.edges.forEach(([source], i) => edgesOf[source].push(i));
   const angled = new Map(raw.angled.map((edge, i) => [edge, i]));
   const several = new Map(raw.several.map((tensor, i) => [tensor, i]));
   const slotOf = new Map();
-  for (const [, , slot, , , members] of raw.boxes.ops) for (const tensor of members) slotOf.set(tensor, raw.slots[slot].name);
+  for (const [, , slot, , , members] of raw.boxes.ops)
+    for (const tensor of members) slotOf.set(tensor, raw.slots[slot].name);
   const network = {
     ...raw,
     count,
@@ -66,9 +70,19 @@ function unpackNetwork(raw, bytes, scale) {
       return network.norm(at, edge) ** 2 / squares.reduce((sum, square) => sum + square, 0);
     },
   };
+  const drawn = new Map(raw.drawn.map((edge, i) => [edge, i])); // the others are not in probes
   network.probes = raw.probes.map((probe) => {
-    const probed = logsOf(probe.norms, bytes, scale);
-    return { ...probe, at: nearest(raw.steps, probe.step), log: (cut, edge) => probed[cut * count + edge] };
+    const [norms, sums] = [logsOf(probe.norms, bytes, scale), logsOf(probe.totals, bytes, scale)];
+    const angles = cosinesOf(probe.cosines, bytes);
+    const log = (cut, edge) => (drawn.has(edge) ? norms[cut * drawn.size + drawn.get(edge)] : NaN);
+    return {
+      ...probe,
+      log,
+      at: nearest(raw.steps, probe.step),
+      total: (cut, tensor) =>
+        several.has(tensor) ? sums[cut * several.size + several.get(tensor)] : log(cut, edgesOf[tensor][0]),
+      cosine: (cut, edge) => angles[cut * angled.size + angled.get(edge)],
+    };
   });
   network.forks = findForks(network);
   return network;
@@ -80,7 +94,11 @@ function findForks(network) {
   network.edges.forEach(([source, consumer, , role], edge) => {
     const slot = network.slotOf.get(consumer);
     if (role === "s" && !forks.has(slot)) {
-      forks.set(slot, { tensor: source, skip: edge, others: network.edgesOf[source].filter((other) => other !== edge) });
+      forks.set(slot, {
+        tensor: source,
+        skip: edge,
+        others: network.edgesOf[source].filter((other) => other !== edge),
+      });
     }
   });
   return forks;
@@ -100,12 +118,11 @@ function mergeSlots(networks) {
   return merged;
 }
 
-// Numbers of a fork: norms of skip, branch and total, and the cosine between skip and branch.
-export function forkNumbers(network, { tensor, skip, others }, at) {
-  const [s, total, cosine] = [network.norm(at, skip), 10 ** network.total(at, tensor), network.cosine(at, skip)];
-  const branch =
-    others.length === 1
-      ? network.norm(at, others[0])
-      : Math.sqrt(Math.max(total ** 2 - s ** 2 * (1 - cosine ** 2), 0)) - s * cosine;
-  return { skip: s, branch, total, cosine };
+// Numbers of a fork, at a step or under a cut of this network: norms of skip, branch and total, and the cosine between.
+export function forkNumbers(network, { tensor, skip, others }, at, cut) {
+  const under = cut?.network === network;
+  const [from, row] = under ? [cut.probe, cut.number] : [network, at];
+  const [s, total, cosine] = [10 ** from.log(row, skip), 10 ** from.total(row, tensor), from.cosine(row, skip)];
+  const several = Math.sqrt(Math.max(total ** 2 - s ** 2 * (1 - cosine ** 2), 0)) - s * cosine;
+  return { skip: s, branch: others.length === 1 ? 10 ** from.log(row, others[0]) : several, total, cosine };
 }
