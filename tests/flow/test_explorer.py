@@ -102,7 +102,14 @@ def test_every_edge_is_in_the_page_with_its_numbers(twins):
     assert residual["accuracies"] == [[0, 0.1], [5, 0.5]] and residual["losses"] == []
     (probe,) = residual["probes"]
     measured = twins.probes["residual"][5]
-    np.testing.assert_allclose(norms_of(document, codes(probe["norms"])), measured.edges.norms, rtol=6e-4)
+    drawn, angled, several = residual["drawn"], residual["angled"], residual["several"]
+    np.testing.assert_allclose(norms_of(document, codes(probe["norms"])), measured.edges.norms[:, drawn], rtol=6e-4)
+    np.testing.assert_allclose(norms_of(document, codes(probe["totals"])), measured.edges.totals[:, several], rtol=6e-4)
+    np.testing.assert_allclose(codes(probe["cosines"]) / 10_000 - 1, measured.edges.cosines[:, angled], atol=1e-4)
+    undrawn = {residual["tensors"][residual["edges"][i][0]][0] for i in range(len(residual["edges"]))} - {
+        residual["tensors"][residual["edges"][i][0]][0] for i in drawn
+    }
+    assert all(name.endswith((".bias", ".weight")) for name in undrawn) and "conv1.weight" not in undrawn
     assert probe["cuts"] == measured.cuts and probe["intact"] == pytest.approx(measured.lesion.intact_accuracy)
     np.testing.assert_allclose(probe["paths"], measured.spectrum.norms, rtol=1e-4)
 
