@@ -18,13 +18,13 @@ def page(document: dict[str, Any]) -> str:
         "DATA": inside_script(document),
         "SCRIPT": script(),
     }
-    template = (FOLDER / "page.html").read_text("utf-8")
+    template = (FOLDER / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
 
 
 def style() -> str:
     """The style sheets as one."""
-    return "".join((FOLDER / name).read_text("utf-8") for name in ("cards.css", "explorer.css"))
+    return "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("cards.css", "explorer.css"))
 
 
 def script() -> str:
@@ -33,14 +33,14 @@ def script() -> str:
 
     def visit(name: str) -> None:
         if name not in order:
-            for needed in IMPORT.findall((FOLDER / name).read_text("utf-8")):
+            for needed in IMPORT.findall((FOLDER / name).read_text(encoding="utf-8")):
                 visit(needed)
             order.append(name)
 
     visit("main.js")
     parts = []
     for name in order:
-        source = IMPORT.sub("", (FOLDER / name).read_text("utf-8"))
+        source = IMPORT.sub("", (FOLDER / name).read_text(encoding="utf-8"))
         if name != "main.js":
             source = re.sub(r"^export ", "", source, flags=re.MULTILINE)
         parts.append(f"// ── {name} ──\n{source}")
