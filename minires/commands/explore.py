@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options to the parser of ``minires``."""
     parser = commands.add_parser(
         "explore",
-        help="write a page that shows the gradient on every edge, plain below residual",
+        help="write a page that shows the gradient on every edge, plain above residual",
         description="Train plain and residual twins, and write one HTML page, which needs no other file: the gradient "
         "on every edge over the training, what cutting a skip does, and the paths that the gradient takes. Several "
         "depths, or both values of a switch, are trained one after the other; the page chooses between them.",

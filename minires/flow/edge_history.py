@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .forks import skip_edges
+from .forks import meeting_points, name_forks, skip_edges
 from .node import Node
 
 ARRAYS = "norms", "cosines", "totals"
@@ -111,7 +111,8 @@ class EdgeHistory:
         """The graph: what `Recording.graph` returns, without norms.
 
         nodes: {id, name, op, scope, shape, parameter, pass}, in the order of `totals`. edges: {source, consumer, slot,
-        role}, in the order of `norms`. An op's id is larger than those of its inputs, a leaf tensor's is negative.
+        role}, in the order of `norms`. forks: {source, name}, in forward order. An op's id is larger than those of its
+        inputs, a leaf tensor's is negative.
         """
         ids = self._ids()
         tensors = {}
@@ -124,8 +125,9 @@ class EdgeHistory:
             used.sort()
             consumers, slots = tuple(consumer for consumer, _ in used), tuple(slot for _, slot in used)
             tensors[key] = tensors[key]._replace(consumers=consumers, slots=slots)
-        skips = {(key, *ends[key][i]) for key, i in skip_edges(tensors).items()}
-        forks = {key for key, _, _ in skips}
+        forks = skip_edges(tensors)
+        names = name_forks(tensors, forks, meeting_points({key: tensor.consumers for key, tensor in tensors.items()}))
+        skips = {(key, *ends[key][i]) for key, i in forks.items()}
         nodes = [
             {"id": t.key, "name": t.name, "op": t.op, "scope": t.scope, "shape": list(t.shape)}
             | {"parameter": t.parameter, "pass": t.pass_}
@@ -136,7 +138,7 @@ class EdgeHistory:
             edge = ids[source], ids[consumer], slot
             role = None if edge[0] not in forks else "skip" if edge in skips else "branch"
             edges.append({"source": edge[0], "consumer": edge[1], "slot": slot, "role": role})
-        return {"nodes": nodes, "edges": edges}
+        return {"nodes": nodes, "edges": edges, "forks": [{"source": key, "name": name} for key, name in names.items()]}
 
     def _ids(self) -> list[int]:
         """An id for every tensor: ops in an order in which each follows its inputs, leaves counting down from −1."""

@@ -53,16 +53,12 @@ export function edgeCard(found) {
 // The card's contents for the chosen slot: a part for each network, plain blocks without a skip.
 export function blockCard(run, name, at, theory, cut) {
   const parts = run.networks.map((network, i) => {
-    const fork = network.forks.get(name);
-    const head = html("h3", { class: `is-${look(i)}` }, network.name);
-    return html(
-      "div",
-      { class: "network-part" },
-      head,
-      fork ? residualPart(network, fork, at, theory && !cut, cut) : plainPart(network, name, at, cut),
-    );
+    const forks = network.forks.filter(({ slot }) => slot === name);
+    const shown = forks.map((fork) => residualPart(network, fork, at, theory && !cut, cut));
+    if (!forks.length) shown.push(plainPart(network, name, at, cut));
+    return html("div", { class: "network-part" }, html("h3", { class: `is-${look(i)}` }, network.name), ...shown);
   });
-  const twins = run.networks.length === 2 && !run.networks[0].forks.size && run.networks[1].forks.size;
+  const twins = run.networks.length === 2 && !run.networks[0].forks.length && run.networks[1].forks.length;
   return [html("h2", {}, name), html("div", { class: `network-parts${twins ? " twins" : ""}` }, ...parts)];
 }
 

@@ -22,15 +22,11 @@ export function isCut(network, edge, name) {
   const [source, , , role] = network.edges[edge];
   if (!role) return false;
   const way = { s: "skip", b: "branch" }[role];
-  const fork = [...network.forks].find(([, { tensor }]) => tensor === source);
+  const fork = network.forks.find(({ tensor }) => tensor === source);
   if (!fork) return false;
-  const pattern = new RegExp(
-    `^${name
-      .split("*")
-      .map((part) => part.replace(/[.+?^$()|[\]{}\\]/g, "\\$&"))
-      .join(".*")}$`,
-  );
-  return pattern.test(`${fork[0]}.${way}`);
+  const parts = name.split("*").map((part) => part.replace(/[.+?^$()|[\]{}\\]/g, "\\$&"));
+  const pattern = new RegExp(`^${parts.join(".*")}$`);
+  return [fork.name, fork.name.split("#")[0]].some((one) => pattern.test(`${one}.${way}`)); // as flow.scaled has it
 }
 
 export function cutsCard(run, state) {
@@ -72,9 +68,12 @@ function ways(network, probes, probe, state) {
       }),
       html("span", {}, label),
     );
-  const single = ["skip", "branch"]
-    .filter((way) => offered.includes(`${values.block}.${way}`))
-    .map((way) => box(`${values.block}.${way}`, way, way));
+  const forks = network.forks.filter(({ slot }) => slot === values.block).map(({ name }) => name);
+  const single = forks.flatMap((name, i) =>
+    ["skip", "branch"]
+      .filter((way) => offered.includes(`${name}.${way}`))
+      .map((way) => box(`${name}.${way}`, way, i ? `${way} ${i + 1}` : way)),
+  );
   const groups = offered.filter((name) => name.includes("*"));
   return html(
     "div",

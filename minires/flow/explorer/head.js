@@ -39,7 +39,7 @@ function legend(run, [low, high]) {
     return html("span", { class: `family is-${kind}` }, svg("svg", { width: 22, height: 8, ...hidden }, line), word);
   };
   const wedge = svg("path", { d: "M0 5.5L64 1V11L0 6.5Z" });
-  const forked = run.networks.some(({ forks }) => forks.size);
+  const forked = run.networks.some(({ forks }) => forks.length);
   return html(
     "div",
     { class: "legend" },

@@ -110,7 +110,9 @@ class Explorer {
 
   // The block to begin with: one in the middle that has a fork.
   interesting() {
-    const forked = this.run.slots.filter(({ name }) => this.run.networks.some(({ forks }) => forks.has(name)));
+    const forked = this.run.slots.filter(({ name }) =>
+      this.run.networks.some(({ forks }) => forks.some((fork) => fork.slot === name)),
+    );
     const known = forked.length ? forked : this.run.slots.filter(({ block }) => block);
     return known[Math.floor((known.length - 1) / 2)]?.name ?? "";
   }

@@ -25,7 +25,7 @@ export function ticks([low, high]) {
   const every = Math.max(Math.ceil((high - low) / 4), 1);
   const found = [];
   for (let exponent = Math.floor(low); exponent <= high; exponent += every) {
-    found.push(...(high - low < 2.2 ? [1, 2, 5] : [1]).map((digit) => digit * 10 ** exponent));
+    found.push(...(high - low < 1.4 ? [1, 2, 5] : [1]).map((digit) => digit * 10 ** exponent));
   }
   return found.filter((value) => Math.log10(value) >= low && Math.log10(value) <= high);
 }

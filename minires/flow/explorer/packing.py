@@ -84,6 +84,7 @@ def _network(
         "tensors": [[n["name"], n["shape"], int(n["parameter"]), n["scope"]] for n in part["nodes"]],
         "edges": [[here[e["source"]], here[e["consumer"]], e["slot"], _letter(e["role"])] for e in part["edges"]],
         "families": "".join(_letter(role) or "-" for role in shown["roles"]),
+        "forks": [[here[fork["source"]], fork["name"]] for fork in graph["forks"] if fork["source"] in here],
         "slots": shown["slots"],
         "boxes": shown["boxes"],
         "weights": weights,

@@ -23,7 +23,7 @@ export class Profile {
       group.append(svg("line", { class: "grid", x1: left - 4, x2: round(right), y1: y, y2: y }));
       group.append(svg("text", { class: "tick", x: left - 8, y: y + 3.5 }, tick(value)));
     }
-    const what = "‖∂L/∂W‖ of each convolution, log scale";
+    const what = "‖∂L/∂W‖ of each weight, log scale";
     group.append(svg("text", { class: "axis", x: left < 60 ? 2 : 6, y: this.top - 10 }, what));
     const paths = (name) => this.run.networks.map((_, i) => svg("path", { class: `${name} is-${look(i)}` }));
     this.ghosts = paths("profile-line ghost");

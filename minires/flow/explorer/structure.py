@@ -26,7 +26,7 @@ def structure(graph: Mapping[str, Any]) -> dict[str, Any]:
     ways = boxes.find_ways(nodes, edges)
     segments = boxes.find_segments(nodes, ways)
     if not any(segments.values()):  # no blocks: every module is one
-        segments = {key: node["scope"] or node["op"] for key, node in nodes.items()}
+        segments = {key: node["scope"] for key, node in nodes.items()}
         is_block = dict.fromkeys(segments.values(), False)
     else:
         is_block = dict.fromkeys(segments.values(), True)

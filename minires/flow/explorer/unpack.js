@@ -88,20 +88,15 @@ function unpackNetwork(raw, bytes, scale) {
   return network;
 }
 
-// For every slot the fork whose skip ends there: {tensor, skip, others}, the last two being edges.
+// [{name, slot in which the skip ends, tensor, skip, others}], the last two being edges.
 function findForks(network) {
-  const forks = new Map();
-  network.edges.forEach(([source, consumer, , role], edge) => {
-    const slot = network.slotOf.get(consumer);
-    if (role === "s" && !forks.has(slot)) {
-      forks.set(slot, {
-        tensor: source,
-        skip: edge,
-        others: network.edgesOf[source].filter((other) => other !== edge),
-      });
-    }
+  return network.forks.flatMap(([tensor, name]) => {
+    const edges = network.edgesOf[tensor];
+    const skip = edges.find((edge) => network.edges[edge][3] === "s");
+    if (skip === undefined) return [];
+    const slot = network.slotOf.get(network.edges[skip][1]);
+    return [{ name, slot, tensor, skip, others: edges.filter((edge) => edge !== skip) }];
   });
-  return forks;
 }
 
 // The slots of all networks in one order: those of the first, with what only others have behind what precedes it there.
