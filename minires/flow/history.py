@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +87,10 @@ class FlowHistory:
     def to_html(self, path: str | os.PathLike) -> None:
         """Write the explorer: one HTML page that shows the gradient on every edge over the recorded steps."""
         explorer.explore({"network": self}, path)
+
+    def explore(self) -> Any:
+        """The explorer as a widget for notebooks. Raises ImportError if anywidget is not installed."""
+        return explorer.widget({"network": self})
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the history as JSON, whole or not at all (fork arrays, if any were recorded, are left out)."""
