@@ -3,6 +3,8 @@
 The figures are in `minires.flow.plots`, which is imported only when one is drawn, because it needs matplotlib.
 """
 
+from .edge_history import EdgeHistory
+from .explorer import Run, explore, explore_runs
 from .forks import Fork
 from .history import FlowHistory, is_due
 from .jacobian import Jacobian, jacobian, jacobians
@@ -11,6 +13,7 @@ from .landscape import Landscape, landscape
 from .lesion import Lesion, lesion, shortcut_alone
 from .node import Node, Scaling, Source
 from .paths import PathSpectrum, path_spectrum
+from .probe import Probe, probe
 from .recorder import record, recording
 from .recording import Layer, Recording
 from .responses import Responses, responses
@@ -22,6 +25,7 @@ from .variance import VarianceProfile, variance_profile
 History = FlowHistory  # its name until there was also a history of training, train.History
 
 __all__ = [
+    "EdgeHistory",
     "FlowHistory",
     "Fork",
     "History",
@@ -32,12 +36,16 @@ __all__ = [
     "Measured",
     "Node",
     "PathSpectrum",
+    "Probe",
     "Recording",
     "Responses",
+    "Run",
     "Scaling",
     "Shattering",
     "Source",
     "VarianceProfile",
+    "explore",
+    "explore_runs",
     "gradient_correlation",
     "is_due",
     "jacobian",
@@ -47,6 +55,7 @@ __all__ = [
     "lesion",
     "measure_summands",
     "path_spectrum",
+    "probe",
     "record",
     "recording",
     "responses",

@@ -5,11 +5,14 @@ import dataclasses
 import json
 import math
 import os
+from typing import Any
 
 import numpy as np
 
 from .. import html
 from ..files import replacing
+from . import explorer
+from .edge_history import EdgeHistory
 from .forks import Fork
 from .recording import Recording
 
@@ -22,11 +25,15 @@ def is_due(step: int, last: int | None = None, dense: int = 10, per_decade: int 
     return step == round(10 ** (nearest / per_decade))
 
 
-VERSION = 1  # of the saved form
+VERSION = 2  # of the saved form; 1 had no edges
 
 
 class FlowHistory:
-    """Gradient norms of all weight layers, and the forks, at some steps of a training run."""
+    """Gradient norms of all weight layers, the forks, and all edges, at some steps of a training run.
+
+    edge_history: the norm on every edge at every step, an `EdgeHistory`. In histories that an older version saved it is
+    empty; steps added later are in it.
+    """
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -34,6 +41,7 @@ class FlowHistory:
         self._norms: list[list[float]] = []
         self._kernels: list[bool] = []
         self.forks: list[list[Fork]] = []
+        self.edge_history = EdgeHistory()
         self.sum_error = 0.0  # the largest seen at any fork
 
     def add(self, step: int, recording: Recording) -> None:
@@ -50,6 +58,7 @@ class FlowHistory:
         self.steps.append(step)
         self._norms.append([layer.weight_gradient or 0.0 for layer in recording.weight_layers])
         self.forks.append(recording.forks)
+        self.edge_history.add(step, recording.nodes)
         self.sum_error = float(np.max([self.sum_error, recording.sum_error]))  # NaN stays NaN
 
     @property
@@ -94,7 +103,16 @@ class FlowHistory:
         """What was recorded up to this step, as a history of its own."""
         history, count = copy.copy(self), sum(recorded <= step for recorded in self.steps)
         history.steps, history._norms, history.forks = self.steps[:count], self._norms[:count], self.forks[:count]
+        history.edge_history = self.edge_history.until(step)
         return history
+
+    def to_html(self, path: str | os.PathLike) -> None:
+        """Write the explorer: one HTML page that shows the gradient on every edge over the recorded steps."""
+        explorer.explore({"network": self}, path)
+
+    def explore(self) -> Any:
+        """The explorer as a widget for notebooks. Raises ImportError if anywidget is not installed."""
+        return explorer.widget({"network": self})
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the history as JSON, whole or not at all (fork arrays, if any were recorded, are left out)."""
@@ -107,6 +125,7 @@ class FlowHistory:
             "norms": self._norms,
             "forks": [[{name: getattr(fork, name) for name in scalars} for fork in forks] for forks in self.forks],
             "sum_error": self.sum_error,
+            "edges": self.edge_history.to_document(),
         }
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
@@ -117,8 +136,8 @@ class FlowHistory:
         try:
             with open(path, encoding="utf-8") as file:
                 document = json.load(file)
-            if document["version"] != VERSION:
-                raise ValueError(f"version {document['version']}, expected {VERSION}")
+            if document["version"] not in (1, VERSION):
+                raise ValueError(f"version {document['version']}, expected 1 or {VERSION}")
             history = cls()
             history.steps, history.layers = list(document["steps"]), list(document["layers"])
             history._kernels, history._norms = list(document["kernels"]), [list(row) for row in document["norms"]]
@@ -126,6 +145,8 @@ class FlowHistory:
                 [Fork(**{**fork, "shape": tuple(fork["shape"])}) for fork in forks] for forks in document["forks"]
             ]
             history.sum_error = float(document["sum_error"])
+            if document["version"] > 1:
+                history.edge_history = EdgeHistory.from_document(document["edges"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"FlowHistory.load: {path} is not a history written by FlowHistory.save ({error})"

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from ..html import Text
-from . import export, naming
+from . import explorer, export, naming
+from .edge_history import EdgeHistory
 from .forks import Fork, find_forks
 from .node import Node, Scaling, Source
 from .summands import Measured
@@ -302,6 +303,21 @@ class Recording:
 
     def _repr_html_(self) -> str | None:
         return export.notebook(repr(self), self.forks, self.weight_layers, self.notes) if self._told else None
+
+    @property
+    def edge_history(self) -> EdgeHistory:
+        """All edges, as a history of one step."""
+        history = EdgeHistory()
+        history.add(0, self.nodes)
+        return history
+
+    def to_html(self, path: Any) -> None:
+        """Write the explorer: one HTML page that shows the gradient on every edge."""
+        explorer.explore({"network": self}, path)
+
+    def explore(self) -> Any:
+        """The explorer as a widget for notebooks. Raises ImportError if anywidget is not installed."""
+        return explorer.widget({"network": self})
 
     def table(self) -> Text:
         """Forks, weight layers and notes as text."""

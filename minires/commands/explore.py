@@ -1,0 +1,159 @@
+"""``minires explore``: train twins, and write the page that shows the gradient on every edge while they learn."""
+
+import argparse
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .. import data, flow, models
+from ..experiments.watched import CHANNELS, Runner, load_data
+from ..files import writable_folder
+from ..random import manual_seed
+from ..tensor import Tensor
+from ..train import evaluate
+
+PROBE_IMAGES = 64  # on which cuts and paths are measured
+EPOCHS = {"digits": 10, "cifar10": 1}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options to the parser of ``minires``."""
+    parser = commands.add_parser(
+        "explore",
+        help="write a page that shows the gradient on every edge, plain above residual",
+        description="Train plain and residual twins, and write one HTML page, which needs no other file: the gradient "
+        "on every edge over the training, what cutting a skip does, and the paths that the gradient takes. Several "
+        "depths, or both values of a switch, are trained one after the other; the page chooses between them.",
+        epilog="examples:\n"
+        "  minires explore --open                      depth 20 on handwritten digits, about a minute\n"
+        "  minires explore --depth 8 20 56             three depths on one page\n"
+        "  minires explore --zero-init-residual both   with γ of every branch starting at 1, and at 0\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    network = parser.add_argument_group("the twins")
+    network.add_argument("--depth", type=int, nargs="+", default=[20], help="layers, 6n+2: 8, 14, 20, … (default 20)")
+    network.add_argument("--width", type=int, default=8, help="channels of the first stage (default 8)")
+    network.add_argument("--shortcut", choices="ABC", default="A", help="as of minires compare (default A)")
+    switch = {"nargs": "?", "choices": ["no", "yes", "both"], "const": "yes", "default": "no"}
+    network.add_argument("--preact", **switch, help="BN and ReLU before each convolution; both: with and without")
+    network.add_argument("--zero-init-residual", **switch, help="start every residual block as its shortcut; or both")
+    training = parser.add_argument_group("training")
+    training.add_argument("--data", nargs="+", choices=list(EPOCHS), default=["digits"], help="default: digits")
+    training.add_argument("--root", metavar="DIR", help="folder with CIFAR-10 (default: the user cache)")
+    training.add_argument("--download", action="store_true", help="download CIFAR-10 (170 MB) if it is not there")
+    epochs = ", ".join(f"{n} for {name}" for name, n in EPOCHS.items())
+    training.add_argument("--epochs", type=int, help=f"passes over the training images (default: {epochs})")
+    training.add_argument("--batch-size", type=int, default=64, help="default: 64")
+    training.add_argument("--lr", type=float, default=0.1, help="learning rate (default 0.1)")
+    training.add_argument("--seed", type=int, default=0, help="of weights and order of images (default 0)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FILE", default="explorer.html", help="default: explorer.html")
+    output.add_argument("--open", action="store_true", help="open the page in the browser")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(out: str, open: bool, quiet: bool, **options: Any) -> int:
+    """Train, write the page, say where it is, and return the exit code."""
+    path = Path(out)
+    writable_folder(path.parent, "explore")
+    runs = [trained(**settings, quiet=quiet) for settings in combinations(**options)]
+    flow.explore_runs(runs, path)
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB; open it in a browser, choose a block, move through the steps")
+    if open:
+        webbrowser.open(path.resolve().as_uri())
+    return 0
+
+
+def combinations(
+    depth: list[int], data: list[str], preact: str, zero_init_residual: str, **common: Any
+) -> list[dict[str, Any]]:
+    """The settings of every run: all depths, data sets and switches. Raises ValueError for numbers out of range."""
+    if (common["epochs"] is not None and common["epochs"] < 1) or common["batch_size"] < 2 or common["lr"] <= 0:
+        raise ValueError(
+            f"explore: got epochs={common['epochs']}, batch_size={common['batch_size']}, lr={common['lr']}; expected "
+            "at least 1 epoch, batches of at least 2 and a positive learning rate"
+        )
+    sides = {"no": [False], "yes": [True], "both": [False, True]}
+    found = [
+        {**common, "depth": one, "name": name, "preact": before, "zero_init_residual": zero}
+        for name in dict.fromkeys(data)
+        for one in dict.fromkeys(depth)
+        for before in sides[preact]
+        for zero in sides[zero_init_residual]
+    ]
+    for settings in found:
+        build(**settings)  # a depth that cannot be built fails before anything is trained
+    return found
+
+
+def build(
+    depth: int, width: int, name: str, shortcut: str, preact: bool, zero_init_residual: bool, seed: int, **_: Any
+) -> dict[str, Any]:
+    """The twins, by name."""
+    manual_seed(seed)
+    options: dict[str, Any] = {"shortcut": shortcut, "preact": preact, "zero_init_residual": zero_init_residual}
+    return dict(zip(("plain", "residual"), models.twins(depth, width, in_channels=CHANNELS[name], **options)))
+
+
+def trained(
+    name: str,
+    root: str | None,
+    download: bool,
+    epochs: int | None,
+    batch_size: int,
+    lr: float,
+    quiet: bool,
+    **network: Any,
+) -> flow.Run:
+    """Train the twins, recorded on the log schedule and probed before the first step and after the last.
+
+    After an interrupt, what was recorded until then is returned; KeyboardInterrupt is raised if that is nothing.
+    """
+    train, test = load_data(name, root, download, progress=not quiet)
+    epochs = EPOCHS[name] if epochs is None else epochs
+    steps = epochs * data.batch_count(train, batch_size, drop_last=True)
+    networks = build(name=name, **network)
+    runners = {kind: Runner.start(model, steps, lr) for kind, model in networks.items()}
+    accuracies: dict[str, dict[int, float]] = {kind: {} for kind in networks}
+    probes: dict[str, dict[int, flow.Probe]] = {kind: {} for kind in networks}
+    images = train[:PROBE_IMAGES]
+
+    def probe(step: int) -> None:
+        for kind, model in networks.items():
+            probes[kind][step] = flow.probe(model, *images, test, progress=not quiet)
+
+    label = f"depth {network['depth']}, {name}"
+    with tqdm(total=steps, desc=label, disable=quiet, unit="step") as bar:
+        probe(0)
+        step = 0
+        try:
+            for epoch in range(epochs):
+                for x, y in data.batches(train, batch_size, seed=network["seed"], epoch=epoch, drop_last=True):
+                    due = flow.is_due(step, last=steps - 1)
+                    for kind, runner in runners.items():
+                        if due:
+                            accuracies[kind][step] = evaluate(runner.model, test)[1]
+                        runner.step(Tensor(x), Tensor(y), record=due)
+                    step += 1
+                    bar.update()
+            probe(steps - 1)
+        except KeyboardInterrupt:
+            if not all(runner.history.steps for runner in runners.values()):
+                raise
+            tqdm.write(f"explore: interrupted after {step} of {steps} steps; the page shows those")
+    words = {False: "no", True: "yes"}
+    return flow.Run(
+        {kind: runner.history for kind, runner in runners.items()},
+        {
+            "data": name,
+            "depth": network["depth"],
+            "pre-activation": words[network["preact"]],
+            "γ = 0": words[network["zero_init_residual"]],
+        },
+        {kind: runner.losses for kind, runner in runners.items()},
+        accuracies,
+        probes,
+    )

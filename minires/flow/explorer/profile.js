@@ -1,0 +1,77 @@
+// The profile under the networks: the norm of every weight's gradient below the weight itself, a line for each network.
+
+import { svg } from "./dom.js";
+import { share, tick, ticks, look } from "./numbers.js";
+import { round } from "./places.js";
+
+export const PROFILE = { height: 76, gap: 26 }; // pixels; the gap is above it
+
+export class Profile {
+  // cells: {index of the network, tensor, x, lane} of every weight that is drawn
+  constructor(run, cells, limits, top) {
+    Object.assign(this, { run, limits, top });
+    this.cells = run.networks.map((_, i) =>
+      cells.filter(({ index, lane }) => index === i && lane === 0).sort((a, b) => a.x - b.x),
+    );
+  }
+
+  draw(left, right, each) {
+    this.radius = each < 24 ? 1.7 : 2.6;
+    const group = svg("g", { class: "profile" });
+    for (const value of ticks(this.limits)) {
+      const y = round(this.heightOf(Math.log10(value)));
+      group.append(svg("line", { class: "grid", x1: left - 4, x2: round(right), y1: y, y2: y }));
+      group.append(svg("text", { class: "tick", x: left - 8, y: y + 3.5 }, tick(value)));
+    }
+    const what = "‖∂L/∂W‖ of each weight, log scale";
+    group.append(svg("text", { class: "axis", x: left < 60 ? 2 : 6, y: this.top - 10 }, what));
+    const paths = (name) => this.run.networks.map((_, i) => svg("path", { class: `${name} is-${look(i)}` }));
+    this.ghosts = paths("profile-line ghost");
+    this.lines = paths("profile-line");
+    this.dots = paths("profile-dots");
+    group.append(...this.ghosts, ...this.lines, ...this.dots);
+    return group;
+  }
+
+  // With a cut, the line without it stays as a ghost.
+  update(at, cut) {
+    this.run.networks.forEach((network, i) => {
+      const points = this.points(i, at, cut);
+      this.lines[i].setAttribute("d", line(points));
+      this.dots[i].setAttribute("d", points.map((point) => this.dot(i, point)).join(""));
+      this.ghosts[i].setAttribute("d", cut?.network === network ? line(this.points(i, at, { ...cut, number: 0 })) : "");
+    });
+  }
+
+  heightOf(log) {
+    return this.top + PROFILE.height * (1 - (log === -Infinity ? 0 : share(log, this.limits)));
+  }
+
+  // [x, y, whether it is 0, or too small for the scale]
+  points(index, at, cut) {
+    return this.cells[index]
+      .map(({ tensor, x }) => [x, weightLog(this.run.networks[index], at, tensor, cut)])
+      .filter(([, log]) => !Number.isNaN(log))
+      .map(([x, log]) => [round(x), round(this.heightOf(log)), log < this.limits[0] - 0.01]);
+  }
+
+  // Circles of the first network, squares of the others; triangles at the foot for what is 0, or below it.
+  dot(index, [x, y, zero]) {
+    const r = this.radius;
+    if (zero) return `M${x - 4} ${y - 6}h8l-4 6z`;
+    if (index === 0) return `M${round(x - r)} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
+    return `M${round(x - r)} ${round(y - r)}h${2 * r}v${2 * r}h${-2 * r}z`;
+  }
+}
+
+const line = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x} ${y}`).join("");
+
+// The logarithm of the gradient of a weight: what its uses sent back, together; or that under a cut.
+export function weightLog(network, at, tensor, cut) {
+  if (cut?.network !== network) return network.total(at, tensor);
+  return cut.probe.log(cut.number, network.edgesOf[tensor][0]);
+}
+
+export function weightLogs(network) {
+  return network.steps.flatMap((_, at) => network.weights.map((tensor) => network.total(at, tensor)));
+}
