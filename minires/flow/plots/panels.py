@@ -19,7 +19,7 @@ SMALL = 0.01  # below this share of its height, a part of a bar can hardly be se
 
 def profile(
     ax: Axes,
-    lines: Sequence[tuple[str, str, Sequence[float], str]],
+    lines: Sequence[tuple[str, str, Any, str]],
     layers: Sequence[str],
     when: str = "",
     *,
