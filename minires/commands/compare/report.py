@@ -54,13 +54,17 @@ def sentences(measured: Comparison) -> list[str]:
 
 
 def headline(measured: Comparison) -> str:
-    """One line for the top of the figure: the gradient at the start, and what the training came to."""
+    """One line or two for the top of the figure: the gradient at the start, and what the training came to."""
     networks = measured.networks
     first = min(next(iter(networks.values())).ends)
     starts = [f"{name} {_ends([run.ends[first] for run in network.runs])}" for name, network in networks.items()]
     ends = [f"{name} {_loss(network.train_loss)}" for name, network in networks.items()]
     tie = ", a tie" if _verdict(measured)[0] is None else ""
-    return f"first/last gradient at step {first}: {', '.join(starts)}; training loss at the end: {', '.join(ends)}{tie}"
+    parts = (
+        f"first/last gradient at step {first}: {', '.join(starts)}",
+        f"training loss at the end: {', '.join(ends)}{tie}",
+    )
+    return ("; " if sum(map(len, parts)) < 100 else "\n").join(parts)
 
 
 def wrapped(sentence: str, columns: int, bullet: str = "• ") -> str:

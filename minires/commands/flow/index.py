@@ -41,9 +41,9 @@ def write(path: Path, title: str, drawn: Sequence[Drawn]) -> None:
         text = {
             "name": escape(name.capitalize().replace("step-", "step ")),
             "id": escape(relative.with_suffix("").as_posix()),
+            "sentences": escape(" ".join(figure.sentences)),
         }
-        sentences = escape(" ".join(figure.sentences))
-        shown.append(FIGURE.format(**text, path=quote(relative.as_posix()), sentences=sentences))
+        shown.append(FIGURE.format(**text, path=quote(relative.as_posix())))
         links.append(f'<a href="#{text["id"]}">{text["name"]}</a>')
     page = PAGE.format(title=escape(title), links=" · ".join(links), figures="".join(shown))
     with replacing(path) as temporary:

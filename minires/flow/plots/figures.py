@@ -85,7 +85,7 @@ def comparison(histories: dict[str, Any], losses: dict[str, Any], accuracy: dict
             lines.append((f"{network}, step {last}", network, next(ends), "-"))
     when = f"step {first} (dotted) and step {last} (solid)" if last > first else f"step {first}"
     seeds = len(next(iter(runs.values())))
-    band = f", median and range of {seeds} seeds" if seeds > 1 else ""
+    band = f", {seeds} seeds" if seeds > 1 else ""
     first_losses = {name: loss[0] if seeds > 1 else loss for name, loss in losses.items()}
     sentence = "" if seeds > 1 else sentences.compared(one, first_losses)
     profile(top_left.subplots(), lines, layers, when + band, sentence=sentence)

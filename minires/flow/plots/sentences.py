@@ -31,7 +31,11 @@ def compared(histories: Mapping[str, Any], losses: Mapping[str, Sequence[float]]
         if max(ratio, 1 / ratio) < ALIKE
         else f"{fold(max(ratio, 1 / ratio))} times " + ("smaller than" if ratio > 1 else "larger than")
     )
-    both = ("the residual network's", "the plain one's") if (one, two) == ("plain", "residual") else (two, one)
+    both = (
+        ("the residual network's", "the plain one's")
+        if (one, two) == ("plain", "residual")
+        else (f"{two}'s", f"{one}'s")
+    )
     return (
         f"{start[:-1]} at step {first}; at step {last} {both[0]} is {size} {both[1]} at the median convolution, at a "
         f"loss of {number(loss[two])} against {number(loss[one])}."
