@@ -28,12 +28,17 @@ class Runner:
     schedule: optim.LRScheduler
     losses: list[float] = field(default_factory=list)
     history: flow.FlowHistory = field(default_factory=flow.FlowHistory)
+    layers: dict[str, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # shapes of all weights with several axes, by layer
     correct: float = 0.0  # running mean of the batch accuracy, for the progress bar
 
     @classmethod
     def start(cls, model: ResNet, steps: int, lr: float = 0.1, dtype: Any = "float32", device: str = "cpu") -> "Runner":
         """Move the network to the dtype and device, and prepare `train.recipe` for this many steps."""
-        return cls(model.to(dtype).to(device), *recipe(model, steps, lr))
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if len(p.shape) > 1}
+        layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
+        return cls(model.to(dtype).to(device), *recipe(model, steps, lr), layers=layers)
 
     def step(self, x: Tensor, y: Tensor, record: bool) -> None:
         """One training step, with its gradient flow recorded or not (recording changes no bit of the result)."""
@@ -41,7 +46,7 @@ class Runner:
         if record:
             with flow.recording(self.model) as recorder:
                 logits, loss = self._forward_backward(x, y)
-            self.history.add(len(self.losses), recorder)
+            self.history.add(len(self.losses), recorder, self.layers)
         else:
             logits, loss = self._forward_backward(x, y)
         self.optimizer.step()
