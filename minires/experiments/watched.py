@@ -28,9 +28,7 @@ class Runner:
     schedule: optim.LRScheduler
     losses: list[float] = field(default_factory=list)
     history: flow.FlowHistory = field(default_factory=flow.FlowHistory)
-    layers: dict[str, tuple[int, ...]] = field(
-        default_factory=dict
-    )  # shapes of all weights with several axes, by layer
+    layers: dict[str, tuple[int, ...]] = field(default_factory=dict)  # shapes of all weights with axes, by layer
     correct: float = 0.0  # running mean of the batch accuracy, for the progress bar
 
     @classmethod

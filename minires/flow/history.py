@@ -76,7 +76,7 @@ class FlowHistory:
 
     @property
     def convolutions(self) -> list[str]:
-        """Names of the convolutions among the layers, without those in shortcuts and gates, so that twins share them."""
+        """Names of the convolutions among the layers, without those in shortcuts and gates: twins share these."""
         return [name for name, kernel in zip(self.layers, self._kernels) if kernel]
 
     @property
