@@ -187,11 +187,10 @@ def test_a_process_that_dies_is_reported_and_nothing_is_written(tmp_path):
 
 def children(parent):
     """The processes that compute for this one: the others only watch."""
-    listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = (line.split(maxsplit=2) for line in listed.splitlines())
-    return [int(pid) for pid, of, args in rows if int(of) == parent and "spawn_main" in args]
+    columns = ["-o", "pid=", "-o", "ppid=", "-o", "args="]
+    listed = subprocess.run(["ps", "-A", "-ww", *columns], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()]
+    return [int(row[0]) for row in rows if int(row[1]) == parent and "spawn_main" in row[2]]
 
 
 @pytest.mark.parametrize("kind", [name for name in pairs.KINDS if name not in ("plain", "residual")])
