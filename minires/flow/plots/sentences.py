@@ -22,7 +22,7 @@ def compared(histories: Mapping[str, Any], losses: Mapping[str, Sequence[float]]
     start = profile({name: history.convolution_norms[0] for name, history in histories.items()})
     norms = {name: history.convolution_norms[-1] for name, history in histories.items()}
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(np.median(norms[one] / norms[two]))
+        ratio = float(np.median(norms[one]) / np.median(norms[two]))
     loss = {name: values[min(last, len(values) - 1)] for name, values in losses.items() if len(values)}
     if first == last or not 0 < ratio < math.inf or len(loss) < 2:
         return f"{start[:-1]} at step {first}."
