@@ -2,6 +2,7 @@
 
 import argparse
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,18 @@ from tqdm import tqdm
 from .. import data, flow, models
 from ..experiments.watched import CHANNELS, Runner, load_data
 from ..files import writable_folder
+from ..nn import init as initialisers
 from ..random import manual_seed
 from ..tensor import Tensor
 from ..train import evaluate
 
 PROBE_IMAGES = 64  # on which cuts and paths are measured
 EPOCHS = {"digits": 10, "cifar10": 1}
+INITS: dict[str, Callable[[Any], Any]] = {
+    "he": initialisers.kaiming_normal_,
+    "xavier": initialisers.xavier_normal_,
+    "orthogonal": initialisers.orthogonal_,
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +32,7 @@ def add_parser(commands: Any) -> None:
         help="write a page that shows the gradient on every edge, plain above residual",
         description="Train plain and residual twins, and write one HTML page, which needs no other file: the gradient "
         "on every edge over the training, what cutting a skip does, and the paths that the gradient takes. Several "
-        "depths, or both values of a switch, are trained one after the other; the page chooses between them.",
+        "depths or starts, or both values of a switch, are trained one after the other; the page chooses between them.",
         epilog="examples:\n"
         "  minires explore --open                      depth 20 on handwritten digits, about a minute\n"
         "  minires explore --depth 8 20 56             three depths on one page\n"
@@ -40,6 +47,8 @@ def add_parser(commands: Any) -> None:
     switch = {"nargs": "?", "choices": ["no", "yes", "both"], "const": "yes", "default": "no"}
     network.add_argument("--preact", **switch, help="BN and ReLU before each convolution; both: with and without")
     network.add_argument("--zero-init-residual", **switch, help="start every residual block as its shortcut; or both")
+    starts = "how the convolutions start: he (default), xavier, orthogonal; several to choose between them"
+    network.add_argument("--init", nargs="+", choices=list(INITS), default=["he"], help=starts)
     training = parser.add_argument_group("training")
     training.add_argument("--data", nargs="+", choices=list(EPOCHS), default=["digits"], help="default: digits")
     training.add_argument("--root", metavar="DIR", help="folder with CIFAR-10 (default: the user cache)")
@@ -68,7 +77,7 @@ def run(out: str, open: bool, quiet: bool, **options: Any) -> int:
 
 
 def combinations(
-    depth: list[int], data: list[str], preact: str, zero_init_residual: str, **common: Any
+    depth: list[int], data: list[str], preact: str, zero_init_residual: str, init: list[str], **common: Any
 ) -> list[dict[str, Any]]:
     """The settings of every run: all depths, data sets and switches. Raises ValueError for numbers out of range."""
     if (common["epochs"] is not None and common["epochs"] < 1) or common["batch_size"] < 2 or common["lr"] <= 0:
@@ -78,11 +87,12 @@ def combinations(
         )
     sides = {"no": [False], "yes": [True], "both": [False, True]}
     found = [
-        {**common, "depth": one, "name": name, "preact": before, "zero_init_residual": zero}
+        {**common, "depth": one, "name": name, "preact": before, "zero_init_residual": zero, "init": start}
         for name in dict.fromkeys(data)
         for one in dict.fromkeys(depth)
         for before in sides[preact]
         for zero in sides[zero_init_residual]
+        for start in dict.fromkeys(init)
     ]
     for settings in found:
         build(**settings)  # a depth that cannot be built fails before anything is trained
@@ -90,12 +100,28 @@ def combinations(
 
 
 def build(
-    depth: int, width: int, name: str, shortcut: str, preact: bool, zero_init_residual: bool, seed: int, **_: Any
+    depth: int,
+    width: int,
+    name: str,
+    shortcut: str,
+    preact: bool,
+    zero_init_residual: bool,
+    init: str,
+    seed: int,
+    **_: Any,
 ) -> dict[str, Any]:
-    """The twins, by name."""
+    """The twins, by name: from the same weights."""
     manual_seed(seed)
     options: dict[str, Any] = {"shortcut": shortcut, "preact": preact, "zero_init_residual": zero_init_residual}
-    return dict(zip(("plain", "residual"), models.twins(depth, width, in_channels=CHANNELS[name], **options)))
+    plain, residual = models.twins(depth, width, in_channels=CHANNELS[name], **options)
+    if init != "he":  # which is how `models` starts them
+        shared = dict(plain.named_parameters())
+        for parameter_name, parameter in residual.named_parameters():
+            if parameter.ndim == 4:
+                INITS[init](parameter)
+                if parameter_name in shared:
+                    shared[parameter_name].data = parameter.array.copy()
+    return {"plain": plain, "residual": residual}
 
 
 def trained(
@@ -152,6 +178,7 @@ def trained(
             "depth": network["depth"],
             "pre-activation": words[network["preact"]],
             "γ = 0": words[network["zero_init_residual"]],
+            "initialisation": network["init"],
         },
         {kind: runner.losses for kind, runner in runners.items()},
         accuracies,

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 import minires as mr
 from minires import flow, models, nn
+from minires.commands import explore
 from minires.flow import EdgeHistory, FlowHistory, Run
 from minires.flow.explorer.packing import Arrays, pack
 from minires.flow.explorer.structure import structure
@@ -300,3 +301,18 @@ def test_the_command_writes_a_page_with_a_switch(tmp_path, capsys):
     assert main(["explore", "--depth", "9", "--out", str(page)]) == 1
     assert main(["explore", "--epochs", "0", "--out", str(page)]) == 1
     assert [path.name for path in Path(page.parent).iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_twins_start_alike_however_they_start(shortcut):
+    kernels = {}
+    for init in ("he", "xavier", "orthogonal"):
+        settings = {"preact": False, "zero_init_residual": True, "init": init, "seed": 0}
+        twins = explore.build(depth=8, width=4, name="digits", shortcut=shortcut, **settings)
+        plain, residual = (dict(twins[name].named_parameters()) for name in ("plain", "residual"))
+        for name in plain:
+            if plain[name].ndim == 4:
+                np.testing.assert_array_equal(plain[name].numpy(), residual[name].numpy())
+        kernels[init] = plain["layer1.0.conv1.weight"].numpy().reshape(4, -1)
+    assert not np.allclose(kernels["he"], kernels["xavier"])
+    np.testing.assert_allclose(kernels["orthogonal"] @ kernels["orthogonal"].T, np.eye(4), atol=1e-5)
