@@ -137,7 +137,7 @@ def classroom50(result: Result) -> str:
         raise ValueError(
             f"classroom50: got no {', '.join(missing)} in the environment; expected what Classroom 50's runner sets"
         )
-    scale = next(n for n in range(1, 1001) if all((n * t.points).is_integer() for t in result.assignment.tests))
+    scale = next(n for n in range(1, 1001) if all(float(n * t.points).is_integer() for t in result.assignment.tests))
     tests: list[dict[str, Any]] = [
         {
             "test-name": f"{test.number} {test.test.part}: {test.title}",

@@ -36,6 +36,7 @@ PROCESSES = 64  # of the user a submission runs as, if not this one
 _libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
+import faulthandler; faulthandler.dump_traceback_later(12)
 def main(fd: int, folders: str) -> None:
     """Obey the grader until it closes the socket."""
     control = socket.socket(fileno=fd)
@@ -71,7 +72,9 @@ def main(fd: int, folders: str) -> None:
         if not line:
             remove(folders)
             return
-        control.sendall(json.dumps(report).encode() + b"\n")
+        with contextlib.suppress(OSError):  # the grader is gone, which the next turn finds out
+            with contextlib.suppress(OSError):  # the grader is gone, which the next turn finds out
+            control.sendall(json.dumps(report).encode() + b"\n")
 
 
 def _become_test(control: socket.socket, fds: list[int], folder: str, order: dict[str, Any]) -> None:

@@ -7,36 +7,55 @@ import os
 def remove(folder: str) -> None:
     """Remove a folder in which a submission wrote, however deep and with whatever permissions.
 
-    Each folder's own folders are moved up before it is removed, so no path gets long.
+    It is walked down and up again by handles, two at a time, so no path gets long; no link is followed.
     """
-    root = os.geteuid() == 0  # who needs no permissions
     with contextlib.suppress(OSError):
-        while folders := [e.path for e in os.scandir(folder) if not _unlinked(e)]:
-            for inner in folders:
-                if not root:
-                    os.chmod(inner, 0o700)
-                for entry in os.scandir(inner):
-                    if not _unlinked(entry):
-                        if not root:
-                            os.chmod(entry.path, 0o700)
-                        os.rename(entry.path, os.path.join(folder, f"removing-{os.urandom(8).hex()}"))
-                os.rmdir(inner)
+        here = _open(folder, None)
+        levels = [_clear(here)]  # the folders left at each level, the one that is open last
+        names: list[str] = []
+        while True:
+            if levels[-1]:
+                names.append(levels[-1].pop())
+                there = _open(names[-1], here)
+                levels.append(_clear(there))
+            elif names:
+                there = _open("..", here)
+                os.rmdir(names.pop(), dir_fd=there)
+                levels.pop()
+            else:
+                break
+            os.close(here)
+            here = there
+        os.close(here)
         os.rmdir(folder)
 
 
-def _unlinked(entry: os.DirEntry) -> bool:
-    """Remove an entry unless it is a folder; whether it was removed."""
-    if entry.is_dir(follow_symlinks=False):
-        return False
-    os.unlink(entry.path)
-    return True
+def _open(name: str, inside: int | None) -> int:
+    """A handle to a folder that may be read and changed."""
+    if os.geteuid() != 0 and name != "..":  # root needs no permissions
+        os.chmod(name, 0o700, dir_fd=inside)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
+
+
+def _clear(handle: int) -> list[str]:
+    """Remove all but folders; the names of those."""
+    folders = []
+    for entry in list(os.scandir(handle)):
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+        else:
+            os.unlink(entry.name, dir_fd=handle)
+    return folders
 
 
 def remove_files_of(uid: int, since: float) -> None:
     """Remove what a user has left since this time where all users write; the next submission runs as the same one."""
     for place in ("/tmp", "/var/tmp", "/dev/shm"):
         with contextlib.suppress(OSError):
-            for entry in os.scandir(place):
+            for entry in list(os.scandir(place)):
                 about = entry.stat(follow_symlinks=False)
-                if about.st_uid == uid and about.st_ctime >= since - 1 and not _unlinked(entry):
-                    remove(entry.path)
+                if about.st_uid == uid and about.st_ctime >= since - 1:
+                    if entry.is_dir(follow_symlinks=False):
+                        remove(entry.path)
+                    else:
+                        os.unlink(entry.path)

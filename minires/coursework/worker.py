@@ -143,7 +143,7 @@ def attempt(action: Callable[[], Any], file: str) -> dict[str, Any]:
 
 def explain(error: BaseException, file: str) -> tuple[str, str]:
     """The kind of trouble, and what there is to say about it."""
-    kind = type.__getattribute__(type(error), "__name__")
+    kind = name_of(error)
     if isinstance(error, _DoesNotFit):
         return "signature", said(error)
     if isinstance(error, SyntaxError):
@@ -169,8 +169,12 @@ def said(error: BaseException) -> str:
     try:
         return shortened(str(error))
     except BaseException as trouble:
-        kind = type.__getattribute__(type(trouble), "__name__")
-        return f"(its message cannot be shown: __str__ raises {kind})"
+        return f"(its message cannot be shown: __str__ raises {name_of(trouble)})"
+
+
+def name_of(error: BaseException) -> str:
+    """The name of the error's type, whatever its metaclass says."""
+    return type.__dict__["__name__"].__get__(type(error))
 
 
 def shortened(text: str) -> str:
