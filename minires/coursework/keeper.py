@@ -31,12 +31,12 @@ from .messages import framed, pack
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 FILES = 32 * 2**20  # bytes a file may grow to
+AT_ONCE = 2.0  # seconds for removing what a test has left; the rest goes at the end
 PROCESSES = 64  # of the user a submission runs as, if not this one
 
 _libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-import faulthandler; faulthandler.dump_traceback_later(12)
 def main(fd: int, folders: str) -> None:
     """Obey the grader until it closes the socket."""
     control = socket.socket(fileno=fd)
@@ -45,36 +45,38 @@ def main(fd: int, folders: str) -> None:
     data.digits()  # another user may not be able to import what reading them needs
     gc.freeze()  # pages that no child touches stay shared
     pid, began = 0, 0.0
-    folder, user = "", None
+    folder, user = "", -1  # of the test that runs, or ran last
     report: dict[str, Any] = {}
     while True:
         line, fds, _, _ = socket.recv_fds(control, 65536, 2)
         order = json.loads(line) if line else {"do": "end"}
+        ended = False
         try:
             if order["do"] == "start":
-                user, began = order["user"], time.time()
+                user, began = (order["user"] or [-1])[0], time.time()
                 folder = tempfile.mkdtemp(prefix="test-", dir=folders)
                 pid = os.fork()
                 if pid == 0:
                     _become_test(control, fds, folder, order)
                 report = {"pid": pid}
             elif pid:
-                report = end(pid, bool(order.get("gone")))
-                pid = 0
-                remove(folder)
-                if user is not None:
-                    remove_files_of(user[0], began)
+                report, ended = end(pid, bool(order.get("gone"))), True
         except OSError as error:
             report = {"cannot": str(error)}
         finally:
             for fd in fds:
                 os.close(fd)
+        if line:
+            with contextlib.suppress(OSError):  # the grader is gone, which the next turn finds out
+                control.sendall(json.dumps(report).encode() + b"\n")
+        if ended:  # after the answer: removing can take longer than the test
+            pid = 0
+            remove(folder, AT_ONCE)
+            if user >= 0:
+                remove_files_of(user, began)
         if not line:
             remove(folders)
             return
-        with contextlib.suppress(OSError):  # the grader is gone, which the next turn finds out
-            with contextlib.suppress(OSError):  # the grader is gone, which the next turn finds out
-            control.sendall(json.dumps(report).encode() + b"\n")
 
 
 def _become_test(control: socket.socket, fds: list[int], folder: str, order: dict[str, Any]) -> None:

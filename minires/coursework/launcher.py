@@ -139,7 +139,7 @@ class Keeper:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             try:
-                self._process.wait(10)
+                self._process.wait(END)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -1,19 +1,23 @@
 """What submissions leave on the disk, and its removal: whatever they have made of it."""
 
 import contextlib
+import math
 import os
+import time
 
 
-def remove(folder: str) -> None:
-    """Remove a folder in which a submission wrote, however deep and with whatever permissions.
+def remove(folder: str, seconds: float = math.inf) -> None:
+    """Remove a folder in which a submission wrote, however deep and with whatever permissions, or begin to.
 
-    It is walked down and up again by handles, two at a time, so no path gets long; no link is followed.
+    After this many seconds the rest is left for a later call. It is walked down and up again by handles, two at a time,
+    so no path gets long; no link is followed.
     """
+    until = time.monotonic() + seconds
     with contextlib.suppress(OSError):
         here = _open(folder, None)
         levels = [_clear(here)]  # the folders left at each level, the one that is open last
         names: list[str] = []
-        while True:
+        while time.monotonic() < until:
             if levels[-1]:
                 names.append(levels[-1].pop())
                 there = _open(names[-1], here)
@@ -23,11 +27,11 @@ def remove(folder: str) -> None:
                 os.rmdir(names.pop(), dir_fd=there)
                 levels.pop()
             else:
+                os.rmdir(folder)
                 break
             os.close(here)
             here = there
         os.close(here)
-        os.rmdir(folder)
 
 
 def _open(name: str, inside: int | None) -> int:

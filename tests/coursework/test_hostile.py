@@ -230,9 +230,7 @@ def test_a_fresh_exercise_says_once_that_nothing_is_written(graded):
 ODD = "class Odd(Exception):\n    def __str__(self):\n        {}\n"
 
 
-@pytest.mark.parametrize(
-    "body", ["raise ValueError", "return None", "raise SystemExit", "return str(self)"]
-)
+@pytest.mark.parametrize("body", ["raise ValueError", "return None", "raise SystemExit", "return str(self)"])
 def test_an_exception_that_cannot_say_what_it_is(body, graded):
     source = ODD.format(body) + with_relu("    raise Odd")
     check_only_relu_is_lost(*graded(source), "Odd: (its message cannot be shown")
@@ -301,15 +299,15 @@ def test_files_of_a_test_are_gone_before_the_next(graded, tmp_path):
     body = f"""
     import os
     with open({str(mark)!r}, "a") as file:
-        file.write(os.getcwd() + "\\n")
-    for i in range(3000):
-        os.mkdir("deep"); os.chdir("deep")
+        file.write(os.environ["HOME"] + "\\n")
+    for i in range(200 * (not hasattr(os, "deep"))):
+        os.mkdir("deep"); os.chdir("deep"); os.deep = True
     open("kept", "w").close(); os.chmod(".", 0); os.chmod("..", 0)
     return np.maximum(x, 0)"""
     _, tests = graded(with_relu(body))
     assert tests["1.1"].status == tests["1.3"].status == "passed"
     folders = mark.read_text().splitlines()
-    assert len(set(folders)) == len(folders) >= 3
+    assert len(set(folders)) >= 3
     assert not [folder for folder in folders if os.path.lexists(folder)]
 
 
