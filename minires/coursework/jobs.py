@@ -1,7 +1,4 @@
-"""The processes that grade a class: each grades one submission after the other, with one keeper for all of them.
-
-python -m minires.coursework.jobs FD      FD: a socket on which the class says what to grade, a line each
-"""
+"""The processes that grade a class: each grades one submission after the other, with one keeper for all of them."""
 
 import contextlib
 import json
@@ -41,7 +38,7 @@ def start(user: str | int | None) -> Job:
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "minires.coursework.batch", str(theirs.fileno())],
+            [sys.executable, "-P", "-c", f"from minires.coursework.jobs import main; main({theirs.fileno()})"],
             pass_fds=[theirs.fileno()],
             env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
@@ -99,11 +96,8 @@ def users(user: str | int | None, count: int) -> list[str | int | None]:
     return [user, *free[: count - 1]]
 
 
-# ── in the process that grades ──────────────────────────────────────────────────────────────────────────────────────
-
-
 def main(fd: int) -> None:
-    """Grade what is asked for until the socket is closed."""
+    """In the process that grades: grade what the class asks for, a line each, until the socket is closed."""
     control = socket.socket(fileno=fd)
     with Keeper() as keeper, control.makefile("rb") as orders:
         for line in orders:
@@ -120,7 +114,3 @@ def main(fd: int) -> None:
                 control.sendall(json.dumps(reply).encode() + b"\n")
             except OSError:
                 return
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

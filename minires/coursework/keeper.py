@@ -37,23 +37,23 @@ PROCESSES = 64  # of the user a submission runs as, if not this one
 _libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def main(fd: int, folders: str) -> None:
+def main(control_fd: int, folders: str) -> None:
     """Obey the grader until it closes the socket."""
-    control = socket.socket(fileno=fd)
+    control = socket.socket(fileno=control_fd)
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     data.digits()  # another user may not be able to import what reading them needs
     gc.freeze()  # pages that no child touches stay shared
     pid, began = 0, 0.0
-    folder, user = "", -1  # of the test that runs, or ran last
+    folder, user = "", -1  # of the test that runs, or ran last; -1: this process's own user
     report: dict[str, Any] = {}
     while True:
         line, fds, _, _ = socket.recv_fds(control, 65536, 2)
-        order = json.loads(line) if line else {"do": "end"}
+        order: dict[str, Any] = json.loads(line) if line else {"do": "end"}
         ended = False
         try:
             if order["do"] == "start":
-                user, began = (order["user"] or [-1])[0], time.time()
+                user, began = (order["user"] or (-1, -1))[0], time.time()
                 folder = tempfile.mkdtemp(prefix="test-", dir=folders)
                 pid = os.fork()
                 if pid == 0:

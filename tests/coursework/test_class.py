@@ -1,5 +1,6 @@
 """Grading a class: a line for each as it ends, reports, a table, a page; and it goes on where it was interrupted."""
 
+import contextlib
 import csv
 import os
 import signal
@@ -37,6 +38,16 @@ def folder(tmp_path):
     return tmp_path / "class"
 
 
+def processes_that_name(path):
+    """The processes with this path on their command line or in their environment (Linux)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.name != str(os.getpid()) and str(path).encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+    return found
+
+
 def table(out):
     """Row by submission."""
     with open(out / "grades.csv", encoding="utf-8") as file:
@@ -53,14 +64,15 @@ def test_a_class_is_graded_and_what_is_there_is_kept(folder, capsys):
     points = {name: float(row["score"]) for name, row in rows.items()}
     assert points.pop("ada") == float(rows["ada"]["points"]) > 10
     assert 0 < points["ben <b>"] < 12 and 0 < points["'=dora"] < 12
-    assert points["cem"] == points["fay"] == points["gus"] == points["e\N{REPLACEMENT CHARACTER}[1m"] == 0
+    assert points["cem"] == points["fay"] == points["gus"] == 0
+    assert points["e\N{REPLACEMENT CHARACTER}[1m"] < 4  # its first test may end before its signal arrives
     assert rows["ben <b>"]["remark"] == "graded: hw.py" and "is a link" in rows["gus"]["remark"]
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "ben &lt;b&gt;" in page and "ben <b>" not in page and "<script" not in page
     assert len(list((out / "reports").iterdir())) == 7
     assert "hint:" in next((out / "reports").glob("ben*")).read_text(encoding="utf-8")
     printed = capsys.readouterr().out
-    assert printed.count(" of 13 ") >= 7 and "7/7" in printed and "\x1b" not in printed
+    assert printed.count(" of 12 ") >= 7 and "7/7" in printed and "\x1b" not in printed
 
     (folder / "fay" / "broadcasting.py").write_text(SOURCE)
     assert main(["grade", *options]) == 0
@@ -79,17 +91,18 @@ def test_an_interrupted_class_goes_on_and_leaves_no_process(folder, tmp_path):
         tmp_path / "out",
         os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)},
     )
-    command = [sys.executable, "-m", "minires", "grade", str(folder), "--assignment", "broadcasting", "--timeout", "1.5",
-               "--out", str(out), "--jobs", "2"]  # fmt: skip
+    command = [sys.executable, "-m", "minires", "grade", str(folder), "--assignment", "broadcasting"]
+    command += ["--timeout", "1.5", "--out", str(out), "--jobs", "2"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
-    while len(list(out.glob("records/*.json"))) < 3 and time.monotonic() < until:
+    while len(list(out.glob("records/[!.]*.json"))) < 3 and time.monotonic() < until:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
-    first = len(list(out.glob("records/*.json")))
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    first = len(list(out.glob("records/[!.]*.json")))
     assert 3 <= first < len(CLASS) + 7 and (out / "grades.csv").exists()
-    assert not list(tmp_path.glob("minires-tests-*"))
+    assert not list(tmp_path.glob("minires-tests-*")) and not processes_that_name(tmp_path)
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0 and f"{first} of 13 submissions are graded already" in again.stdout
     assert len(table(out)) == 13 and not list(tmp_path.glob("minires-tests-*"))
