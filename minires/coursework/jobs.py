@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -76,10 +77,12 @@ def hear(job: Job) -> dict[str, Any] | None:
 
 
 def stop(job: Job, now: bool = False) -> None:
-    """End a job, and with its socket the keeper that it started; ``now``: also in the midst of its work."""
+    """End a job, and with it the keeper that it started; ``now``: in the midst of its work."""
     job.control.close()
+    if now:
+        job.process.terminate()
     try:
-        job.process.wait(0.0 if now else 15.0)
+        job.process.wait(15.0)
     except subprocess.TimeoutExpired:
         job.process.kill()
         job.process.wait()
@@ -99,6 +102,7 @@ def users(user: str | int | None, count: int) -> list[str | int | None]:
 def main(fd: int) -> None:
     """In the process that grades: grade what the class asks for, a line each, until the socket is closed."""
     control = socket.socket(fileno=fd)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # on the way out, the keeper ends
     with Keeper() as keeper, control.makefile("rb") as orders:
         for line in orders:
             order = json.loads(line)
