@@ -19,8 +19,8 @@ def add_parser(commands: Any) -> None:
         description="Run the tests of an exercise on your file, each in a separate process, and report what "
         "passed, what failed, and a hint. A file, a folder, a zip archive or a notebook is graded; a folder of "
         "several such folders is a class, of which all are graded, into a folder of reports with an overview.",
-        epilog="The exit code is 0 for full marks in all tests that ran (and for a class), 3 if points are missing, "
-        "1 if the machine could not grade: then there is no score.\n\n"
+        epilog="The exit code is 0 for full marks in all tests that ran (and for a class), 3 if points are missing (0 "
+        "with --format classroom50), 1 if the machine could not grade: then there is no score.\n\n"
         "examples:\n"
         "  minires grade conv2d.py\n"
         "  minires grade mine.py --assignment conv2d --format junit --out conv2d.xml\n"
@@ -74,7 +74,7 @@ def run(
         records = coursework.grade_class(file, assignment, out, at_once=jobs, format=format, again=again, **options)
         return 1 if any("cannot" in record for record in records) else 0
     result = coursework.grade_to(file, format, out, assignment=assignment, **options)
-    return 0 if result.score == result.points else 3
+    return 0 if result.score == result.points or format == "classroom50" else 3  # which takes others for a breakdown
 
 
 def seed_from(text: str | None) -> int:
