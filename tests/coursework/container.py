@@ -33,6 +33,8 @@ class Container:
     def __enter__(self) -> "Container":
         try:
             for group, limits in self.groups.items():
+                if "memory.max" in limits:  # version 2: a group gets the controllers that its parent hands down
+                    (group.parent / "cgroup.subtree_control").write_text("+memory +cpu")
                 group.mkdir()
                 for file, value in limits.items():
                     (group / file).write_text(value)
