@@ -20,7 +20,8 @@ th, td { text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid #dd
 th { border-bottom: 2px solid #888; } .n { text-align: right; white-space: nowrap; }
 .bar { background: #eee; width: 9rem; height: 0.8rem; margin-top: 0.35rem; } .bar i { display: block; height: 100%; }
 .lost { background: #c2452d; } .won { background: #2f7d5b; } .grey { color: #666; } a { color: #1d5fa8; }
-svg { max-width: 100%; height: auto; } @media (max-width: 40rem) { .bar { width: 4rem; } }
+svg { max-width: 100%; height: auto; } 
+@media (max-width: 40rem) { .bar { width: 2rem; } th.n { white-space: normal; } td, th { padding: 0.25rem 0.3rem; } }
 """
 
 
@@ -88,7 +89,7 @@ def write(target: Path, assignment: Assignment, records: list[dict[str, Any]], c
 def page(assignment: Assignment, records: list[dict[str, Any]], count: int) -> str:
     """The overview as one page that needs no other file."""
     graded = [r for r in records if "cannot" not in r]
-    title = html.escape(f"{assignment.name}: {len(records)} submissions")
+    title = html.escape(f"{assignment.name}: {count} submissions")
     sections = [f"<h1>{title}</h1><p>{html.escape(summary(records, count))}</p>"]
     if graded:
         sections += [

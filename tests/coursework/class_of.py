@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -110,7 +111,9 @@ def main(count: int, options: list[str]) -> None:
         seconds = time.monotonic() - started
         time.sleep(0.5)
         print(Path(work, "log").read_text()[-1500:])
-        print(f"{count} submissions: {seconds:.0f} s, at most {peak / 1024:.0f} MB, exit code {process.returncode}")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(f"{count} submissions: {seconds:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of computing, at most "
+              f"{peak / 1024:.0f} MB, exit code {process.returncode}")  # fmt: skip
         print(f"left behind: {len(processes(str(own)))} processes, {len(list(own.iterdir()))} files")
 
 
