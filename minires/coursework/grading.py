@@ -5,7 +5,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +122,7 @@ def grade(
         raise ValueError(f"grade: got visibility={visibility!r}; expected one of {', '.join(VISIBILITIES)}")
     if not hasattr(os, "fork"):
         raise OSError("grade: needs fork to give each test a process; use Linux, macOS, or WSL on Windows")
-    limits = Limits(timeout, memory, None if user is None else find_user(user))
+    limits = Limits(timeout, memory, None if user is None else find_user(user), tuple(chosen.off_limits))
     started = time.perf_counter()
     file, source, trouble = read_submission(Path(path), chosen.name)
     result = Result(chosen, file, hidden, number_tests(chosen, hidden), visibility)
@@ -143,7 +143,7 @@ def grade(
 def run_test(result: TestResult, keeper: Keeper, source: str, name: str, limits: Limits, seed: int) -> None:
     """Run one test and record what came of it."""
     test = result.test
-    limits = Limits(limits.seconds * test.patience, limits.memory, limits.user)
+    limits = replace(limits, seconds=limits.seconds * test.patience)
     rng = np.random.default_rng([zlib.crc32(f"{test.part}/{test.name}".encode()), seed if test.hidden else 0])
     started = time.perf_counter()
     learner = Learner(keeper, source, name, limits)

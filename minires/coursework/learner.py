@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,17 @@ from typing import Any
 from .messages import LARGEST, LENGTH, MessageError, Other, framed, pack, unpack
 
 OUTPUT_KEPT = 4000  # characters of what a test prints
+TROUBLES = {  # what a hidden test may say of the kinds of trouble that a submission's process reports
+    "raises": "raises",
+    "unwritten": "not written yet",
+    "missing": "a function is missing",
+    "signature": "other parameters",
+    "syntax": "Python cannot read the file",
+    "exit": "the code calls exit",
+    "memory": "out of memory",
+    "library": "the library's own answer is called",
+}
+Answers = Mapping[str, Callable[..., Any]]
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
 
 
@@ -30,11 +42,15 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one test may use: seconds (of waiting for the submission), MB of memory, and (uid, gid) it runs as."""
+    """What one test may use: seconds (of waiting for the submission), MB of memory, and (uid, gid) it runs as.
+
+    off_limits: what of the library the submission may not call, as `watch.Watch` takes it.
+    """
 
     seconds: float = 30.0
     memory: int = 512
     user: tuple[int, int] | None = None
+    off_limits: tuple[str, ...] = ()
 
 
 class Keeper:
@@ -144,7 +160,8 @@ class Learner:
     def __enter__(self) -> "Learner":
         self._channel, self._output = self.keeper.start(self.limits)
         try:
-            self._answer({"source": self.source, "name": self.name}, "when your file was loaded")
+            first = {"source": self.source, "name": self.name, "off_limits": self.limits.off_limits}
+            self._answer(first, "when your file was loaded")
         except BaseException:
             self._end()
             raise
@@ -167,28 +184,45 @@ class Learner:
             raise self._wrong(f"{function} wrote into its input {', '.join(changed)}: work on a copy", "input changed")
         return reply.get("value")
 
-    def drive(self, driver: str, *arguments: Any, **options: Any) -> Any:
-        """What a function of `drivers`, run beside the submission, returns. Raises Wrong as `call` does."""
-        return self._request(driver, True, arguments, options).get("value")
+    def drive(self, driver: str, *arguments: Any, answers: Answers | None = None, **options: Any) -> Any:
+        """What a function of `drivers`, run beside the submission, returns. Raises Wrong as `call` does.
 
-    def _request(self, name: str, driver: bool, arguments: tuple, options: dict) -> dict[str, Any]:
+        answers: functions that run here, by the names under which the driver may `ask` for them. Their time counts.
+        """
+        return self._request(driver, True, arguments, options, answers or {}).get("value")
+
+    def _request(
+        self, name: str, driver: bool, arguments: tuple, options: dict, answers: Answers | None = None
+    ) -> dict[str, Any]:
         request = {"name": name, "driver": driver, "arguments": arguments, "options": options}
-        return self._answer(request, "" if driver else f"in {name}")
+        return self._answer(request, "" if driver else f"in {name}", answers or {})
 
-    def _answer(self, message: dict[str, Any], when: str) -> dict[str, Any]:
+    def _answer(self, message: dict[str, Any], when: str, answers: Answers | None = None) -> dict[str, Any]:
         """The reply to a message; Wrong if there is none, or if it reports trouble."""
         if self.trouble is not None:
             raise self.trouble
         try:
             reply = unpack(self._exchange(framed(pack(message)), when))
+            while isinstance(reply, dict) and "ask" in reply:
+                reply = unpack(self._exchange(framed(pack(self._asked(reply, answers or {}))), when))
             if not isinstance(reply, dict):
                 raise MessageError("not a reply")
         except MessageError as error:
             raise self._wrong(f"what came back {when} is not a result ({error})") from None
         if "trouble" in reply:
-            brief = {"raises": "raises", "unwritten": "not written yet"}.get(str(reply["trouble"]), "")
-            raise self._wrong(f"{when}{': ' if when else ''}{reply.get('text')}", brief or str(reply["trouble"]))
+            brief = TROUBLES.get(str(reply["trouble"]), "trouble")
+            raise self._wrong(f"{when}{': ' if when else ''}{reply.get('text')}", brief)
         return reply
+
+    def _asked(self, question: dict[str, Any], answers: Answers) -> dict[str, Any]:
+        """The answer to a question from beside the submission."""
+        started = time.monotonic()
+        try:
+            return {"value": answers[question["ask"]](*question["arguments"])}
+        except Exception as error:  # whatever was asked
+            return {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            self.left -= time.monotonic() - started
 
     def _wrong(self, text: str, brief: str = "") -> Wrong:
         self.trouble = Wrong(text.strip(), brief)

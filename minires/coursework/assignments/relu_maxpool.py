@@ -8,6 +8,7 @@ from ...kernels import cpu, textbook
 from ..assignment import Assignment, Check, Test
 from ..judge import draw_shape, judge, judge_gradient, parts
 from ..learner import Learner, Wrong
+from ..watch import KERNELS
 from .training import trains
 
 Pair = tuple[int, int]
@@ -159,6 +160,12 @@ ASSIGNMENT = Assignment(
         Test("max pool's gradient", "stride 1", 1, pool_gradient(ONE_BY_ONE), ADD),
         Test("max pool's gradient", "other sizes", 1, pool_gradient(None), ADD, hidden=True),
         Test("max pool's gradient", "other sizes, again", 1, pool_gradient(None), ADD, hidden=True),
-        *trains(("relu", "max_pool2d"), ("relu_backward", "max_pool2d_backward"), pool=True),
+        *trains(
+            [("relu", 0, rectified(EDGES)), ("relu", 0, rectified(None, nan=True)), ("max_pool2d", 0, pooled(None)),
+             ("max_pool2d", 0, pooled(None, "ties"))],
+            [("relu_backward", 0, relu_gradient(True)), ("max_pool2d_backward", 0, pool_gradient(None))],
+            pool=True,
+        ),
     ],
+    off_limits=KERNELS,
 )  # fmt: skip

@@ -12,7 +12,7 @@ from .. import networks
 from ..assignment import Assignment, Check, Test
 from ..judge import agree, draw_shape, judge
 from ..learner import Learner, Wrong
-from .training import judge_training
+from .training import also_right, judge_training
 
 Shape = tuple[int, ...] | str  # in_channels, channels, stride; letters: sizes that are drawn
 
@@ -126,6 +126,8 @@ def in_a_network(learner: Learner, rng: np.random.Generator) -> None:
     losses = networks.train_on(networks.resnet8(seed=1), batches[:1])
     if not agree(np.asarray(learned[0][0]), np.asarray(losses[0]), 0.5):
         raise Wrong(f"the first loss is {learned[0][0]:.2f}, the library's {losses[0]:.2f}", "another network")
+    for shape in ("cc1", "cd2"):
+        also_right("block", computes(shape, "gradients", image="hw"), learner, rng)
 
 
 SAME: Shape = (3, 3, 1)
@@ -152,4 +154,5 @@ ASSIGNMENT = Assignment(
         Test("training", "a ResNet-8 of your blocks", 4, in_a_network, "right output and right gradients suffice",
              patience=3),
     ],
+    off_limits=["minires.models"],
 )  # fmt: skip
