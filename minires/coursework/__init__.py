@@ -10,5 +10,17 @@ from .assignments import ASSIGNMENTS
 from .formats import FORMATS
 from .grading import Result, TestResult, grade
 from .handout import grade_to, new
+from .tryout import try_out
 
-__all__ = ["ASSIGNMENTS", "FORMATS", "Assignment", "Result", "Test", "TestResult", "grade", "grade_to", "new"]
+__all__ = [
+    "ASSIGNMENTS",
+    "FORMATS",
+    "Assignment",
+    "Result",
+    "Test",
+    "TestResult",
+    "grade",
+    "grade_to",
+    "new",
+    "try_out",
+]

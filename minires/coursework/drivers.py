@@ -148,6 +148,22 @@ def forks(submission: ModuleType, depth: int, seed: int, x: np.ndarray, y: np.nd
     return submission.fork_norms(networks.twin("residual", depth, seed), x, y)
 
 
+def on_block(
+    submission: ModuleType,
+    function: str,
+    kind: str,
+    shape: tuple[int, int, int],
+    weights: dict[str, np.ndarray],
+    x: np.ndarray,
+    grad_output: np.ndarray,
+    training: bool,
+) -> Any:
+    """What a function of the submission says of a residual block with given weights."""
+    block = networks.BLOCKS[kind](*shape).double()
+    block.load_state_dict(weights)
+    return getattr(submission, function)(block.train(training), x, grad_output)
+
+
 def answer(submission: ModuleType, question: str) -> Any:
     """The submission's answer to a question of assignment gradient_flow."""
     return submission.ANSWERS[question]

@@ -17,10 +17,10 @@ from .training import also_right, judge_training
 Shape = tuple[int, ...] | str  # in_channels, channels, stride; letters: sizes that are drawn
 
 
-def library_block(shape: tuple[int, ...], rng: np.random.Generator) -> models.ResidualBlock:
+def library_block(shape: tuple[int, ...], rng: np.random.Generator, kind: Any = models.ResidualBlock) -> Any:
     """The right block, in float64, no parameter and no buffer at its starting value."""
     in_channels, channels, stride = shape
-    block = models.ResidualBlock(in_channels, channels, stride).double()
+    block = kind(in_channels, channels, stride).double()
     state = block.state_dict()
     drawn = {
         name: a if a.dtype.kind != "f" else rng.uniform(0.5, 1.5, a.shape) * (0.2 if a.ndim == 4 else 1)

@@ -55,6 +55,8 @@ def update_running(running_mean, running_var, mean, var, count, momentum=0.1):
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     x, gamma, beta = (rng.standard_normal(shape) for shape in [(4, 3, 3, 3), (3,), (3,)])
 
@@ -62,7 +64,13 @@ if __name__ == "__main__":
         return batch_norm(x, gamma, beta)[0]
 
     def backward(grad_y, x, gamma, beta):
-        _, mean, var = batch_norm(x)
-        return batch_norm_backward(grad_y, x, gamma, mean, var, 1e-5)
+        return batch_norm_backward(grad_y, x, gamma, x.mean((0, 2, 3)), x.var((0, 2, 3)), 1e-5)
 
-    print(gradcheck((forward, backward), x, gamma, beta))
+    try_out(
+        {
+            "mean and variance of y, to be 0 and 1": lambda: (batch_norm(x)[0].mean(), batch_norm(x)[0].var()),
+            "gradients": lambda: gradcheck((forward, backward), x, gamma, beta),
+            "evaluation, to be about 2": lambda: batch_norm_eval(np.ones((1, 1)), np.ones(1), np.ones(1), *np.eye(2)),
+            "running statistics, to be 1 and 2": lambda: update_running(*np.zeros((2, 1)), 10.0, 18.0, 10),
+        }
+    )

@@ -38,8 +38,18 @@ def conv2d_backward(grad_y, x, weight, stride=(1, 1), padding=(0, 0), dilation=(
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(shape) for shape in [(2, 3, 6, 5), (4, 3, 3, 3), (4,)])
     options = dict(stride=(2, 1), padding=(1, 1))
     pair = (lambda x, w, b: conv2d(x, w, b, **options), lambda g, x, w, b: conv2d_backward(g, x, w, **options))
-    print(gradcheck(pair, x, weight, bias))
+    ones = np.ones((1, 1, 3, 3))
+    try_out(
+        {
+            "forward, to be 4, 6, 4, 6, 9, 6, 4, 6, 4": lambda: conv2d(ones, ones, padding=(1, 1)).ravel().tolist(),
+            "gradient of x": lambda: gradcheck(pair, x, weight, bias, only=0),
+            "gradient of weight": lambda: gradcheck(pair, x, weight, bias, only=1),
+            "gradient of bias": lambda: gradcheck(pair, x, weight, bias, only=2),
+        }
+    )

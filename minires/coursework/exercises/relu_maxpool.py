@@ -42,6 +42,8 @@ def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 3, 7, 6))
     geometry = (3, 3), (2, 2), (1, 1)
@@ -49,5 +51,10 @@ if __name__ == "__main__":
     def backward(grad_y, x):
         return (max_pool2d_backward(grad_y, max_pool2d(x, *geometry)[1], x.shape, *geometry),)
 
-    print(gradcheck((relu, lambda g, x: (relu_backward(g, relu(x)),)), x))
-    print(gradcheck((lambda x: max_pool2d(x, *geometry)[0], backward), x))
+    try_out(
+        {
+            "relu": lambda: gradcheck((relu, lambda g, x: (relu_backward(g, relu(x)),)), x),
+            "max pool, to be 4 and 3": lambda: max_pool2d(np.arange(1.0, 5).reshape(1, 1, 2, 2), (2, 2), (2, 2)),
+            "max pool's gradient": lambda: gradcheck((lambda x: max_pool2d(x, *geometry)[0], backward), x),
+        }
+    )

@@ -33,7 +33,17 @@ class ResidualBlock(nn.Module):
 
 
 if __name__ == "__main__":
-    block, library = ResidualBlock(2, 4, 2), mr.models.ResidualBlock(2, 4, 2)
-    block.load_state_dict(library.state_dict())
-    x = mr.tensor(np.random.default_rng(0).standard_normal((3, 2, 8, 8)).astype(np.float32))
-    print("largest difference from the library's block:", (block(x) - library(x)).abs().max().item())
+    from minires.coursework import try_out
+
+    def difference(*arguments):
+        block, library = ResidualBlock(*arguments), mr.models.ResidualBlock(*arguments)
+        block.load_state_dict(library.state_dict())
+        x = mr.tensor(np.random.default_rng(0).standard_normal((3, 2, 8, 8)).astype(np.float32))
+        return (block(x) - library(x)).abs().max().item()
+
+    try_out(
+        {
+            "identity shortcut, largest difference from the library's block": lambda: difference(2, 2),
+            "projection shortcut, largest difference": lambda: difference(2, 4, 2),
+        }
+    )
