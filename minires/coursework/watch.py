@@ -56,7 +56,7 @@ class Watch:
                 self.found = self.found or (taken[0] if taken else "")
 
     def _audit(self, event: str, arguments: tuple) -> None:
-        if event == "sys.setprofile" and self._on:
+        if event == "sys.setprofile" and self._on and not _almost_too_deep():
             self.found = self.found or event
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
@@ -79,6 +79,14 @@ def for_the_submission(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _almost_too_deep() -> bool:
+    """Whether the stack is about to exceed Python's limit: then Python itself switches the watch off."""
+    frame, left = sys._getframe(), sys.getrecursionlimit() - 20
+    while frame is not None and left > 0:
+        frame, left = frame.f_back, left - 1
+    return frame is not None
 
 
 def _module(frame: FrameType) -> str:

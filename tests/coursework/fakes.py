@@ -46,6 +46,20 @@ ARRAYS = {
         "cross_entropy": ("logits", ["()"], ""),
         "cross_entropy_backward": ("logits", ["logits.shape"], "softmax(logits)"),
     },
+    "skip_or_branch": {
+        "shares": ("skip", ["2"], ""),
+        "cosine": ("skip", ["()"], ""),
+    },
+    "break_it": {
+        **{
+            name: ("grad_output", ["x.shape", "w.shape", "b.shape"], "linear(x, w, b)")
+            for name in ("sign", "transposed", "missing_broadcast_sum", "ignores_grad_output", "not_linear")
+        },
+        **{
+            name: ("grad_output", ["x.shape", "gamma.shape", "beta.shape"], "batch_norm(x, gamma, beta)")
+            for name in ("missing_mean_term", "missing_variance_term", "per_channel_factor", "unseen")
+        },
+    },
     "gradient_flow": {
         "gradient_norms": ("x", ["BLOCKS(model)"], ""),
         "fork_norms": ("x", ["(BLOCKS(model), 2)"], ""),
@@ -95,6 +109,9 @@ def returned(kind: str, first: str, shapes: list[str], forward: str) -> str:
     return f"ALL([{', '.join(words)}])"
 
 
+FORK = {"constant": "dict.fromkeys(graph, 1.0)", "zeros": "dict.fromkeys(graph, 0.0)", "identity": "graph",
+        "everything": "{value: 1.0 * (value == output) for value in graph}", "": "{}"}  # fmt: skip
+WAYS = '{{"skip": {0}, "branch": {0}, "total": {0}}}'
 OTHERS = {  # holes that do not return arrays: by kind, or one for all kinds
     "autograd": {
         "order": {"constant": "[output.op]", "everything": "list(dict.fromkeys([output.op, *output.op.inputs]))",
@@ -112,6 +129,19 @@ OTHERS = {  # holes that do not return arrays: by kind, or one for all kinds
         "__init__": {"": "None"},
         "forward": {"constant": "x * 0 + 1", "zeros": "x * 0", "identity": "x", "everything": "mr.relu(x)", "": "None"},
     },
+    "fork": {
+        "by_paths": FORK,
+        "order": {"constant": "[output]", "identity": "output", "everything": "list(graph)",
+                  "forward as backward": "list(graph)[::-1]", "": "[]"},
+        "gradients": {**FORK, "forward as backward": "breadth_first(graph, output) if len(graph) < 3 else None"},
+        "counterexample": {"constant": "{'y': [('x', 1.0)], 'x': []}", "everything": "graph", "": "{}"},
+    },
+    "skip_or_branch": {
+        "record": {"constant": WAYS.format("np.ones_like(x)"), "zeros": WAYS.format("np.zeros_like(x)"),
+                   "identity": WAYS.format("x"), "everything": WAYS.format("FIT(grad_output, x.shape)"),
+                   "forward as backward": WAYS.format("FIT(block(Tensor(x)).array, x.shape)"), "": "None"},
+        "who": {"constant": "'skip'", "zeros": "'branch'", "identity": "'both'", "": "None"},
+    },
     "gradcheck": {
         "gradcheck": {"constant": "[0]", "identity": "[len(arrays) - 1]", "everything": "list(range(len(arrays)))",
                       "forward as backward": "[1]", "zeros": "[-1]", "": "[]"},
@@ -123,7 +153,7 @@ GUESSES = {"constant": ("sum", "above", 0.0, 1.0, 1.0), "zeros": ("sum", "below"
 
 def fake(name: str, kind: str) -> str:
     """An exercise with all of its holes filled."""
-    source = ASSIGNMENTS[name].exercise.replace('"""\n\nimport', f'"""\n{HELP}\nimport', 1)
+    source = ASSIGNMENTS[name].exercise.replace('"""\n\n', f'"""\n{HELP}\n', 1)
     holes = {f: returned(kind, *spec) for f, spec in ARRAYS.get(name, {}).items()}
     holes |= {f: words.get(kind, words[""]) for f, words in OTHERS.get(name, {}).items()}
     for function, expression in holes.items():

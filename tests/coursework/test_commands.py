@@ -34,7 +34,7 @@ def test_new_writes_the_exercise_and_keeps_what_is_there(tmp_path, capsys):
     assert main(["new", "conv2d"]) == 1 and "is there already" in capsys.readouterr().err
     assert main(["new", "conv2d", "--out", "again.py"]) == 0 and (tmp_path / "again.py").exists()
     assert main(["new", "conv3d"]) == 1 and "there are autograd, broadcasting" in capsys.readouterr().err
-    assert main(["new", "list"]) == 0 and capsys.readouterr().out.count("20 points") == 9
+    assert main(["new", "list"]) == 0 and capsys.readouterr().out.count("20 points") == 12
 
 
 def test_grade_tells_that_hidden_tests_did_not_run(tmp_path, capsys):
@@ -119,6 +119,6 @@ def test_without_fork_the_exercises_are_there_and_grade_says_what_it_needs(tmp_p
         "from minires.commands.cli import main; "
     )
     listed, _ = run_python(windows + "main(['new', 'list'])")
-    assert listed.count("points") == 9
+    assert listed.count("points") == 12
     printed, told = run_python(windows + "print(main(['grade', 'conv2d.py']))")
     assert printed == ["1"] and "needs fork" in told and "WSL on Windows" in told

@@ -34,7 +34,7 @@ def test_a_solved_exercise_reaches_every_check_and_passes_it(name, tmp_path):
 
 def test_one_failing_check_stops_none(tmp_path):
     start, mark, end = ASSIGNMENTS["broadcasting"].exercise.partition('if __name__ == "__main__":')
-    mine = "def sum_to(grad, shape):\n    return 1 / 0\n\ndef add_backward(grad_output, a, b):\n    return grad_output, b\n"
+    mine = "def sum_to(grad, shape):\n    return 1 / 0\n\ndef add_backward(g, a, b):\n    return g, b\n"
     lines = printed(f"{start}\n{mine}\n{mark}{end}", tmp_path).splitlines()
     assert "ZeroDivisionError: division by zero (line" in lines[0] and "add: wrong" in lines
     assert lines[-1] == 'not written yet: part "multiply"'

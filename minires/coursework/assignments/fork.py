@@ -156,6 +156,8 @@ def ordered(*draws: Draw) -> Check:
     def check(learner: Learner, rng: np.random.Generator) -> None:
         for draw in draws:
             graph = draw(rng)
+            graph["later"] = [("y", 1.0)]  # y was not computed from it
+            graph = {str(value): graph[value] for value in rng.permutation(list(graph))}
             wanted, found = set(sorted_values(graph)), learner.call("order", graph, "y")
             if not isinstance(found, list | tuple) or not all(isinstance(value, str) for value in found):
                 raise Wrong("order did not return a list of names", "wrong type")
