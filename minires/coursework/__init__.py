@@ -2,7 +2,8 @@
 
 ``minires new conv2d`` writes an exercise file; ``minires grade conv2d.py`` reports what passed and failed, with hints.
 The grader judges: it draws the inputs, sends them to a process that runs the submission, and compares what comes back
-with its own answers (`judge`). Each test has a process to itself, with limits (`keeper`, `worker`).
+with its own answers (`judge`). Each test has a process to itself, with limits (`keeper`, `worker`). What a dishonest
+submission can and cannot do is in lessons/exercises/honesty.md.
 """
 
 from .assignment import Assignment, Test

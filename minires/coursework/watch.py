@@ -48,16 +48,17 @@ class Watch:
             threading.setprofile(None)
 
     def look_at(self, submission: ModuleType) -> None:
-        """Look for classes that inherit from what is off limits."""
-        for value in list(vars(submission).values()):
-            if isinstance(value, type) and value.__module__ == submission.__name__:
-                names = [f"{base.__module__}.{base.__qualname__}" for base in value.__mro__[1:]]
+        """Look for classes that are off limits, under their own names, or inherit from what is."""
+        for name, value in list(vars(submission).items()):
+            if isinstance(value, type) and (value.__module__ == submission.__name__ or value.__name__ == name):
+                names = [f"{base.__module__}.{base.__qualname__}" for base in value.__mro__]
                 taken = [name for name in names if f"{name}.".startswith(self.off_limits)]
                 self.found = self.found or (taken[0] if taken else "")
 
     def _audit(self, event: str, arguments: tuple) -> None:
         if event == "sys.setprofile" and self._on and not _almost_too_deep():
-            self.found = self.found or event
+            if _module(sys._getframe(1)) != "threading":  # a new thread: the watch is passed on to it
+                self.found = self.found or event
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
         if event == "call" and not self.found:

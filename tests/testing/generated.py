@@ -120,7 +120,7 @@ def verdicts() -> Counter:
         kinds = {failure.kind for failure in report.failures} or {"accepted"}
         said.update(kinds)
         if "partly_wrong" in kinds:
-            print(f"{name:<60} {[f.likely for f in report.failures if f.kind == 'partly_wrong'][0]}")
+            print(f"{name:<60} {next(f.likely for f in report.failures if f.kind == 'partly_wrong')}")
     return said
 
 

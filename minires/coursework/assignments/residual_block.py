@@ -154,5 +154,5 @@ ASSIGNMENT = Assignment(
         Test("training", "a ResNet-8 of your blocks", 4, in_a_network, "right output and right gradients suffice",
              patience=3),
     ],
-    off_limits=["minires.models"],
+    off_limits=["minires.models.blocks"],
 )  # fmt: skip
