@@ -84,7 +84,8 @@ def for_the_submission(frame: FrameType | None) -> bool:
 
 def _almost_too_deep() -> bool:
     """Whether the stack is about to exceed Python's limit: then Python itself switches the watch off."""
-    frame, left = sys._getframe(), sys.getrecursionlimit() - 20
+    frame: FrameType | None = sys._getframe()
+    left = sys.getrecursionlimit() - 20
     while frame is not None and left > 0:
         frame, left = frame.f_back, left - 1
     return frame is not None

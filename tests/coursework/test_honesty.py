@@ -1,13 +1,22 @@
 """What lessons/exercises/honesty.md claims, tried: what a dishonest submission can and cannot do."""
 
-import numpy as np
+import dataclasses
+
 import pytest
 from coursework.conftest import solution
 
-from minires.coursework import ASSIGNMENTS, drivers, mutants
-from minires.coursework.learner import Keeper, Learner, Limits, Wrong
+from minires.coursework import ASSIGNMENTS, drivers
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+SHORT = {"relu_maxpool": [0, 3, 4], "residual_block": [4], "autograd": [4], "gradcheck": [0, 11], "gradient_flow": [0]}
+
+
+@pytest.fixture(autouse=True)
+def _few_tests(monkeypatch):
+    """Of each exercise, the tests that are needed here."""
+    for name, places in SHORT.items():
+        whole = ASSIGNMENTS[name]
+        monkeypatch.setitem(ASSIGNMENTS, name, dataclasses.replace(whole, tests=[whole.tests[i] for i in places]))
+
 
 RELU = "    return np.maximum(x, 0)"
 BLOCK = solution("residual_block").partition("class ResidualBlock")[0]
@@ -51,7 +60,7 @@ IN_A_THREAD = """
         ("residual_block", "from minires.models import ResidualBlock", "minires.models"),
         ("autograd", f"{WALK}def backward(output, g):\n    output.backward(Tensor(g))", "tensor.Tensor.backward"),
         ("gradcheck", CHECK, "minires.testing"),
-        ("gradient_flow", "import minires as mr\ndef gradient_norms(*given):\n    mr.flow.record(*given)", "minires.flow"),
+        ("gradient_flow", "import minires as mr\ndef gradient_norms(*given):\n    mr.flow.record(*given)", "flow"),
     ],
 )  # fmt: skip
 def test_calls_of_the_librarys_own_answer_are_found(name, source, word, graded):
@@ -106,25 +115,17 @@ def test_right_and_wrong_callables_look_alike(graded):
     assert all("alike" in t.message for t in tests.values()), tests["1.1"].message
 
 
-def ask(source, function, answers=None):
-    """What a submission's gradcheck says of a pair."""
-    arrays = [np.ones((2, 3))]
-    with Keeper() as keeper, Learner(keeper, source, "x.py", Limits()) as learner:
-        return learner.drive("check_pair", arrays, 0, answers=answers or {"forward": function, "backward": function})
+BENT = """
+def gradcheck(forward, backward, arrays, seed=0):
+    return forward(*[a[..., :1] for a in arrays])
+"""
 
 
-def test_what_runs_in_the_grader_takes_only_what_it_should():
-    def refuse(*arrays):
-        raise ValueError("got three")
-
-    source = "def gradcheck(forward, backward, arrays, seed=0):\n    forward(*arrays)\n    return []"
-    with pytest.raises(Wrong, match="got three"):
-        ask(source, refuse)
-    source = "def gradcheck(forward, backward, arrays, seed=0):\n    return [int(2 * forward(*arrays).sum())]"
-    assert ask(source, lambda a: a) == [12]
+def test_what_runs_in_the_grader_takes_only_arrays_of_the_right_shapes(graded):
+    _, tests = graded(BENT, "gradcheck")
+    assert all("ValueError: got arrays of shapes" in t.message for t in tests.values()), tests["1.1"].message
     with pytest.raises(RuntimeError, match="no grader"):
         drivers.ask("forward")
-    assert all(pair.right in mutants.MUTANTS for pair in mutants.MUTANTS.values() if pair.right)
 
 
 SPEAK = """
@@ -137,9 +138,3 @@ def test_a_hidden_test_shows_only_words_of_the_graders(graded):
     _, tests = graded(relu(SPEAK), hidden=True)
     hidden = [t for t in tests.values() if t.test.hidden and t.status == "failed"]
     assert hidden and not any("the input was" in t.told for t in hidden)
-
-
-def test_a_guess_that_was_not_measured_earns_nothing(graded):
-    source = ASSIGNMENTS["gradient_flow"].exercise.replace('"at a fork": "?"', '"at a fork": "sum"')
-    result, _ = graded(source.replace('"zero branches": None', '"zero branches": 0.0'), "gradient_flow")
-    assert result.score == 0

@@ -36,7 +36,7 @@ def drawn(size: int) -> Draw:
         graph: Graph = {}
         for i, name in enumerate(names):
             later = names[i + 1 : i + 7]
-            chosen = rng.choice(later, min(len(later), int(rng.integers(1, 4)))) if later else []
+            chosen: Any = rng.choice(later, min(len(later), int(rng.integers(1, 4)))) if later else []
             graph[name] = [(str(source), float(rng.uniform(-2, 2))) for source in chosen]
         graph["unused"] = [(names[-1], 1.0)]
         return {str(name): graph[name] for name in rng.permutation(list(graph))}

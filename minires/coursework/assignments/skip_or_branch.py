@@ -30,9 +30,9 @@ def draw(rng: np.random.Generator, kind: str, shape: Shape, image: str | tuple[i
 def ways(block: Any, x: np.ndarray, g: np.ndarray) -> dict[str, np.ndarray]:
     """skip, branch and total, each from a leaf of its own."""
     left, right, both = (Tensor(x, requires_grad=True) for _ in range(3))
-    autograd.backward(F.relu(block.branch(left) + block.shortcut(right)), Tensor(g))
-    autograd.backward(block(both), Tensor(g))
-    return {"skip": right.grad.numpy(), "branch": left.grad.numpy(), "total": both.grad.numpy()}
+    branch, skip = autograd.grad(F.relu(block.branch(left) + block.shortcut(right)), [left, right], g)
+    (total,) = autograd.grad(block(both), [both], g)
+    return {"skip": np.array(skip), "branch": np.array(branch), "total": np.array(total)}
 
 
 def shares_of(skip: np.ndarray, branch: np.ndarray) -> tuple[float, float]:

@@ -59,6 +59,7 @@ if __name__ == "__main__":
 
     rng = np.random.default_rng(0)
     x, gamma, beta = (rng.standard_normal(shape) for shape in [(4, 3, 3, 3), (3,), (3,)])
+    one = np.ones(1)
 
     def forward(x, gamma, beta):
         return batch_norm(x, gamma, beta)[0]
@@ -70,7 +71,7 @@ if __name__ == "__main__":
         {
             "mean and variance of y, to be 0 and 1": lambda: (batch_norm(x)[0].mean(), batch_norm(x)[0].var()),
             "gradients": lambda: gradcheck((forward, backward), x, gamma, beta),
-            "evaluation, to be about 2": lambda: batch_norm_eval(np.ones((1, 1)), np.ones(1), np.ones(1), *np.eye(2)),
-            "running statistics, to be 1 and 2": lambda: update_running(*np.zeros((2, 1)), 10.0, 18.0, 10),
+            "evaluation, to be about 2": lambda: batch_norm_eval(np.ones((1, 1)), one, one, 0 * one, one),
+            "running statistics, to be 1 and 2": lambda: update_running(0 * one, 0 * one, 10 * one, 18 * one, 10),
         }
     )
