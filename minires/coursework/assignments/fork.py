@@ -38,6 +38,7 @@ def drawn(size: int) -> Draw:
             later = names[i + 1 : i + 7]
             chosen: Any = rng.choice(later, min(len(later), int(rng.integers(1, 4)))) if later else []
             graph[name] = [(str(source), float(rng.uniform(-2, 2))) for source in chosen]
+        graph["y"].append((graph["y"][0][0], float(rng.uniform(1, 2))))  # the same source twice
         graph["unused"] = [(names[-1], 1.0)]
         return {str(name): graph[name] for name in rng.permutation(list(graph))}
 
