@@ -61,7 +61,10 @@ def relu_gradient(at_zero: bool) -> Check:
             x = np.round(rng.standard_normal(draw_shape(rng, "nchw")))
             y, g = textbook.relu(x), rng.standard_normal(x.shape)
             got = learner.call("relu_backward", g, y)
-            known = [("the gradient at x = 0 is passed on; it is 0 there", g), ("grad_y is not used", (y > 0) * 1.0)]
+            known = [
+                ("grad_y comes back as it is; where y is 0, so is the gradient: multiply by (y > 0)", g),
+                ("grad_y is not used", (y > 0) * 1.0),
+            ]
             judge("relu_backward, zeros among the inputs", got, textbook.relu_backward(g, y), known)
             return
         y = textbook.relu(x)

@@ -11,7 +11,8 @@ Part "gradient of x" (5 points), "gradients of γ and β" (2 points): batch_norm
 Part "evaluation" (2 points): batch_norm_eval.
 Part "running statistics" (2 points): update_running.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits; the
-library's stay in place of what you have not written.
+library's stay in place of what you have not written. What you have written must be right: networks train with many a
+wrong gradient. The points for backward need the gradient of x.
 
 Inputs have 2 axes (N, C), or 4 (N, C, H, W). Run this file to check yourself;
 ``minires grade batch_norm.py`` for points.

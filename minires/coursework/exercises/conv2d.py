@@ -9,8 +9,9 @@ Part "forward" (5 points): conv2d.
 Part "gradient of x" (4 points), "gradient of weight" (4 points), "gradient of bias" (2 points): conv2d_backward. A
 gradient that you leave as None costs only the points of its own part.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits with
-them; the library's stay in place of what you have not written. This needs speed: loop over the positions (i, j) of the
-kernel, and let NumPy take whole arrays at a time.
+them; the library's stay in place of what you have not written. What you have written must be right: networks train
+with many a wrong gradient. The points for backward need the gradient of x or of weight. This needs speed: loop over the
+positions (i, j) of the kernel, and let NumPy take whole arrays at a time.
 
 ``dilation``, ``groups`` and ``needs`` are there because the library passes them, always 1, 1 and True here: ignore
 them.

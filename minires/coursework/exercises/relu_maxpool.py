@@ -5,8 +5,9 @@ Part "max pool" (5 points): max_pool2d. Padding is −∞, never the maximum.
 Part "max pool's gradient" (6 points): max_pool2d_backward. Windows may overlap: an entry that is the maximum of two
 windows gets two gradients.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 with a max pool after its
-first ReLU learns to read digits; the library's stay in place of what you have not written. This needs speed: loop over
-the kh·kw positions in the window, not over the pixels.
+first ReLU learns to read digits; the library's stay in place of what you have not written. What you have written must
+be right: networks train with many a wrong gradient. This needs speed: loop over the kh·kw positions in the window, not
+over the pixels.
 
 Run this file to check yourself; ``minires grade relu_maxpool.py`` for points.
 """

@@ -10,7 +10,7 @@ convolution with the same stride and no bias, and a batch norm. Everywhere else 
 Part "parameters" (4 points): the layers, under the names conv1, bn1, conv2, bn2, and for the projection
 ``downsample`` = nn.Sequential(convolution, batch norm), or None.
 Part "identity shortcut" (6 points), "projection shortcut" (6 points): forward, and through it the gradients.
-Part "training" (4 points): a ResNet-8 made of your blocks learns to read digits.
+Part "training" (4 points): a ResNet-8 made of your blocks learns to read digits, and the blocks are right.
 
 Run this file to check yourself; ``minires grade residual_block.py`` for points.
 """
