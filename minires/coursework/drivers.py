@@ -15,6 +15,8 @@ from . import networks
 from .graphs import GRAPHS
 from .pieces import train_with
 
+UNWATCHED = "train_network", "train_blocks"  # long; what they use is judged, and watched, in the same test
+
 
 def ask(name: str, *arguments: Any) -> Any:
     """What a function of the grader returns; the worker puts in place of this what does it."""
