@@ -1,12 +1,16 @@
 """``python -m minires flow``, small: once in a real process, the variants and mistakes within this one."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from minires.commands import cli
+from minires.commands.flow import index
+from minires.commands.flow.figures import Drawn
+from minires.commands.flow.settings import Settings
 
 SMALL = ["--depth", "8", "--width", "2", "--quiet"]
 ALWAYS = {"profile", "variance", "shattering", "jacobian", "graph"}
@@ -48,7 +52,33 @@ def test_twins_before_and_after_training(tmp_path):
     recording = json.loads((tmp_path / "step-22" / "recording-residual.json").read_text())
     assert len(recording["forks"]) == 3
     assert (tmp_path / "step-0" / "recording-plain.csv").read_text().startswith("source,consumer,slot,role")
-    assert sorted(done.stdout.split()) == sorted(str(path) for path in tmp_path.rglob("*.png"))
+    *paths, _, last = done.stdout.splitlines()
+    assert sorted(paths) == sorted(str(path) for path in tmp_path.rglob("*.png"))
+    assert last == f"Open {tmp_path / 'index.html'}: all {len(paths)} figures, each with what it says."
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<p>(.+)</p>\n<a href="(.+)"><img src="(.+)" alt="(.+)" ', page)
+    assert sorted(tmp_path / path for _, path, _, _ in pictures) == sorted(tmp_path.rglob("*.png"))
+    assert all(path == shown and sentence == alt and sentence.endswith(".") for sentence, path, shown, alt in pictures)
+
+
+def test_the_page_escapes_what_it_is_told(tmp_path):
+    drawn = Drawn(tmp_path / "step-0" / "a b.png", ["1 < 2 & <script>", 'say "x".'])
+    index.write(tmp_path / "index.html", "<b>", [drawn])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "<b>" not in page and 'src="step-0/a%20b.png"' in page
+    assert "1 &lt; 2 &amp; &lt;script&gt; say &quot;x&quot;." in page
+
+
+def test_the_default_depth_shows_the_effect():
+    assert Settings().depth == 56
+
+
+@pytest.mark.slow
+def test_other_training_on_another_device(tmp_path, flow):
+    options = ["--batch-size", 500, "--lr", 0.01, "--epochs", 1, "--plain", "--device", "cuda-on-cpu"]
+    code, _, err = flow(*SMALL, *options, "--out", tmp_path)
+    assert code == 0 and err == ""
+    assert figures(tmp_path / "step-2") == ALWAYS | TRAINED
 
 
 def test_a_plain_network_at_initialisation(tmp_path, flow):
@@ -101,6 +131,8 @@ def test_cut_and_scaled_gradients(tmp_path, flow):
         (["--model", "skipinit", "--plain"], "got model 'skipinit' with --plain"),
         (["--depth", "9"], "legal depths are 6n+2"),
         (["--epochs", "0"], "epochs=0"),
+        (["--batch-size", "1"], "batch_size=1"),
+        (["--lr", "0"], "lr=0.0"),
         (["--out", "/proc/nowhere"], "cannot write to the folder /proc/nowhere"),
     ],
 )

@@ -4,7 +4,7 @@
 The grader judges: it draws the inputs, sends them to a process that runs the submission, and compares what comes back
 with its own answers (`judge`). Each test has a process to itself, with limits (`keeper`, `worker`). What was handed in
 is found in files, folders, archives and notebooks (`submission`, `texts`); a class is graded by several processes
-(`batch`, `jobs`).
+(`batch`, `jobs`). What a dishonest submission can and cannot do is in lessons/exercises/honesty.md.
 """
 
 from .assignment import Assignment, Test
@@ -15,6 +15,7 @@ from .grading import Result, TestResult, grade
 from .handout import grade_to, new
 from .learner import CannotGrade
 from .submission import read_submission
+from .tryout import try_out
 
 __all__ = [
     "ASSIGNMENTS",
@@ -30,4 +31,5 @@ __all__ = [
     "is_class",
     "new",
     "read_submission",
+    "try_out",
 ]

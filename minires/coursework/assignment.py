@@ -39,10 +39,14 @@ class Test:
 
 @dataclass(frozen=True)
 class Assignment:
-    """An exercise file ``exercises/NAME.py`` and its tests; its parts are the parts of the tests, in order."""
+    """An exercise file ``exercises/NAME.py`` and its tests; its parts are the parts of the tests, in order.
+
+    off_limits: what of the library answers the exercise, so that a submission may not call it (`watch`).
+    """
 
     name: str
     tests: Sequence[Test]
+    off_limits: Sequence[str] = ()
 
     @property
     def exercise(self) -> str:

@@ -5,7 +5,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +132,9 @@ def grade(
     arguments that do not fit, and CannotGrade if the machine cannot run the tests: then there is no score.
     """
     chosen = find_assignment(path, assignment)
-    limits = check_options(timeout, total, memory, seed, user, visibility)
+    limits = replace(
+        check_options(timeout, total, memory, seed, user, visibility), off_limits=tuple(chosen.off_limits)
+    )
     started = time.perf_counter()
     submission = read_submission(path, chosen.name, chosen.asked, beside)
     tests = number_tests(chosen, hidden)
@@ -199,7 +201,7 @@ def run_test(
     rng_seed = [zlib.crc32(f"{test.part}/{test.name}".encode()), seed if test.hidden else 0]
     started = time.perf_counter()
     for _attempt in (1, 2):
-        limits = Limits(min(seconds, max(left - (time.perf_counter() - started), 0.01)), limits.memory, limits.user)
+        limits = replace(limits, seconds=min(seconds, max(left - (time.perf_counter() - started), 0.01)))
         learner = Learner(keeper, submission, limits)
         judge_test(result, learner, np.random.default_rng(rng_seed))
         if result.status == "passed" or not (keeper.lost or result.brief == "process ended"):

@@ -26,11 +26,15 @@ class CannotGrade(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one test may use: seconds (of waiting for the submission), MB of memory, and (uid, gid) it runs as."""
+    """What one test may use: seconds (of waiting for the submission), MB of memory, and (uid, gid) it runs as.
+
+    off_limits: what of the library the submission may not call, as `watch.Watch` takes it.
+    """
 
     seconds: float = 30.0
     memory: int = 512
     user: tuple[int, int] | None = None
+    off_limits: tuple[str, ...] = ()
 
 
 class Keeper:

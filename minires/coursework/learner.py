@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,9 @@ KINDS = {  # of trouble, from a submission's process, and the only words for it 
     "exit": "exit",
     "memory": "memory",
     "raises": "raises",
+    "library": "the library's own answer is called",
 }
+Answers = Mapping[str, Callable[..., Any]]
 OUTPUT_KEPT = 4000  # characters of what a test prints
 TEXT_KEPT = 3000  # characters of what is said about a failure
 
@@ -56,6 +59,7 @@ class Learner:
             self._prepare()
             helpers = {path: as_bytes(text) for path, text in self.submission.helpers.items()}
             first = {"source": as_bytes(self.submission.source), "name": self.submission.file, "helpers": helpers}
+            first["off_limits"] = self.limits.off_limits
             self._answer(first, "when your file was loaded")
             self.loaded = True
         except BaseException:
@@ -90,20 +94,27 @@ class Learner:
             raise self._wrong(f"{function} wrote into its input {', '.join(changed)}: work on a copy", "input changed")
         return reply.get("value")
 
-    def drive(self, driver: str, *arguments: Any, **options: Any) -> Any:
-        """What a function of `drivers`, run beside the submission, returns. Raises Wrong as `call` does."""
-        return self._request(driver, True, arguments, options).get("value")
+    def drive(self, driver: str, *arguments: Any, answers: Answers | None = None, **options: Any) -> Any:
+        """What a function of `drivers`, run beside the submission, returns. Raises Wrong as `call` does.
 
-    def _request(self, name: str, driver: bool, arguments: tuple, options: dict) -> dict[str, Any]:
+        answers: functions that run here, by the names under which the driver may `ask` for them. Their time counts.
+        """
+        return self._request(driver, True, arguments, options, answers or {}).get("value")
+
+    def _request(
+        self, name: str, driver: bool, arguments: tuple, options: dict, answers: Answers | None = None
+    ) -> dict[str, Any]:
         request = {"name": name, "driver": driver, "arguments": arguments, "options": options}
-        return self._answer(request, "" if driver else f"in {name}")
+        return self._answer(request, "" if driver else f"in {name}", answers or {})
 
-    def _answer(self, message: dict[str, Any], when: str) -> dict[str, Any]:
+    def _answer(self, message: dict[str, Any], when: str, answers: Answers | None = None) -> dict[str, Any]:
         """The reply to a message; Wrong if there is none, or if it reports trouble."""
         if self.trouble is not None:
             raise self.trouble
         try:
             reply = unpack(self._exchange(framed(pack(message)), when))
+            while isinstance(reply, dict) and "ask" in reply:
+                reply = unpack(self._exchange(framed(pack(self._asked(reply, answers or {}))), when))
             if not isinstance(reply, dict):
                 raise MessageError("not a reply")
         except MessageError as error:
@@ -113,6 +124,16 @@ class Learner:
             text = str(reply.get("text"))[:TEXT_KEPT]
             raise self._wrong(f"{when}{': ' if when else ''}{text}", brief)
         return reply
+
+    def _asked(self, question: dict[str, Any], answers: Answers) -> dict[str, Any]:
+        """The answer to a question from beside the submission."""
+        started = time.monotonic()
+        try:
+            return {"value": answers[question["ask"]](*question["arguments"])}
+        except Exception as error:  # whatever was asked
+            return {"error": f"{type(error).__name__}: {str(error)[:500]}"}
+        finally:
+            self.left -= time.monotonic() - started
 
     def _wrong(self, text: str, brief: str = "") -> Wrong:
         self.trouble = Wrong(text.strip(), brief)

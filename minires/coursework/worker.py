@@ -24,6 +24,7 @@ import numpy as np
 from .. import random as minires_random
 from . import drivers
 from .messages import LENGTH, MessageError, framed, pack, unpack
+from .watch import Watch
 
 SHOWN = 1500  # characters of one message
 
@@ -43,9 +44,22 @@ def work(channel: socket.socket) -> None:
         nonlocal submission
         submission = load_module(source, first["name"])
 
-    _send(channel, attempt(load, first["name"]))
+    watch = Watch(first["off_limits"])
+    drivers.ask = partial(_ask, channel, stream)
+    _send(channel, watch.run(lambda: attempt(load, first["name"])))
+    if submission is not None:
+        watch.look_at(submission)
     while (request := _receive(stream)) is not None:
-        _send(channel, attempt(partial(perform, submission, request), first["name"]))
+        action = partial(attempt, partial(perform, submission, request), first["name"])
+        reply = action() if request["driver"] and request["name"] in drivers.UNWATCHED else watch.run(action)
+        _send(channel, off_limits(watch.found) if watch.found else reply)
+
+
+def off_limits(name: str) -> dict[str, Any]:
+    """The reply for a submission that called this function."""
+    if name == "sys.setprofile":
+        return {"trouble": "library", "text": "your code calls sys.setprofile, which the grader needs; leave it out"}
+    return {"trouble": "library", "text": f"your code calls {name}, which answers the exercise; write it yourself"}
 
 
 def load_module(source: str, name: str) -> types.ModuleType:
@@ -193,6 +207,15 @@ def where(error: BaseException, file: str) -> str:
         place = "" if f.filename == file else f" of {f.filename.removeprefix(beside)}"
         told.append(f"\n    line {f.lineno}{place}, in {f.name}: {shortened(f.line or '')}")
     return "".join(told)
+
+
+def _ask(channel: socket.socket, stream: Any, name: str, *arguments: Any) -> Any:
+    """What a function of the grader returns. Raises ValueError if it cannot be called like this."""
+    channel.sendall(framed(pack({"ask": name, "arguments": arguments})))
+    answer = _receive(stream)
+    if answer is None or "error" in answer:
+        raise ValueError("the grader is gone" if answer is None else answer["error"])
+    return answer["value"]
 
 
 def _receive(stream: Any) -> Any:

@@ -1,7 +1,9 @@
 """EdgeHistory: the norm on every edge of the graph, at several moments; the graph itself is kept once."""
 
 import base64
+import copy
 import heapq
+import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -165,6 +167,13 @@ class EdgeHistory:
                 if not waiting[consumer]:
                     heapq.heappush(ready, consumer)
         return [ids[place] for place in range(len(self._tensors))]
+
+    def until(self, step: int) -> "EdgeHistory":
+        """What was kept up to this step, as a history of its own."""
+        history, kept = copy.copy(self), [known <= step for known in self.steps]
+        history.steps = list(itertools.compress(self.steps, kept))
+        history._rows = {name: list(itertools.compress(rows, kept)) for name, rows in self._rows.items()}
+        return history
 
     def to_document(self) -> dict[str, Any]:
         """All of it as what JSON holds; the arrays are exact, deflated, in base64."""

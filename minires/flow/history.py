@@ -1,9 +1,11 @@
 """FlowHistory: how the gradient's flow changes while a network learns."""
 
+import copy
 import dataclasses
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,19 +45,26 @@ class FlowHistory:
         self.edge_history = EdgeHistory()
         self.sum_error = 0.0  # the largest seen at any fork
 
-    def add(self, step: int, recording: Recording) -> None:
-        """Keep the norms of one recording. Raises ValueError if it is of another network."""
-        names = [layer.name for layer in recording.weight_layers]
+    def add(self, step: int, recording: Recording, layers: Mapping[str, Sequence[int]] | None = None) -> None:
+        """Keep the norms of one recording. Raises ValueError if it is of another network.
+
+        layers: {name: shape of the weight} of all weight layers, for a network that leaves some of them out now and
+        then, as stochastic depth does: their norm is 0 then.
+        """
+        norms = {layer.name: layer.weight_gradient or 0.0 for layer in recording.weight_layers}
+        shapes: Mapping[str, Sequence[int]] = {layer.name: layer.weight_shape for layer in recording.weight_layers}
+        if layers is not None and norms.keys() <= layers.keys():
+            shapes = layers
+        names = list(shapes)
         if self.layers and names != self.layers:
             raise ValueError(
                 f"FlowHistory.add: got layers {names[:3]}…, expected {self.layers[:3]}…; one history holds one network"
             )
         self.layers = names
-        self._kernels = [
-            len(layer.weight_shape) == 4 and ".downsample" not in layer.name for layer in recording.weight_layers
-        ]
+        beside = ".downsample", ".gate"  # convolutions beside the layers: projections and gates
+        self._kernels = [len(shape) == 4 and not any(part in name for part in beside) for name, shape in shapes.items()]
         self.steps.append(step)
-        self._norms.append([layer.weight_gradient or 0.0 for layer in recording.weight_layers])
+        self._norms.append([norms.get(name, 0.0) for name in names])
         self.forks.append(recording.forks)
         self.edge_history.add(step, recording.nodes)
         self.sum_error = float(np.max([self.sum_error, recording.sum_error]))  # NaN stays NaN
@@ -67,7 +76,7 @@ class FlowHistory:
 
     @property
     def convolutions(self) -> list[str]:
-        """Names of the convolutions among the layers, without projections in shortcuts, so that twins share them."""
+        """Names of the convolutions among the layers, without those in shortcuts and gates: twins share these."""
         return [name for name, kernel in zip(self.layers, self._kernels) if kernel]
 
     @property
@@ -97,6 +106,13 @@ class FlowHistory:
         norms = self.convolution_norms
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             return norms[:, 0] / norms[:, -1]
+
+    def until(self, step: int) -> "FlowHistory":
+        """What was recorded up to this step, as a history of its own."""
+        history, count = copy.copy(self), sum(recorded <= step for recorded in self.steps)
+        history.steps, history._norms, history.forks = self.steps[:count], self._norms[:count], self.forks[:count]
+        history.edge_history = self.edge_history.until(step)
+        return history
 
     def to_html(self, path: str | os.PathLike) -> None:
         """Write the explorer: one HTML page that shows the gradient on every edge over the recorded steps."""

@@ -149,7 +149,7 @@ def test_compare_runs_there(tmp_path, capsys, monkeypatch):
     for device in ("cpu", DEVICE):
         assert main([*arguments, "--device", device, "--out", str(tmp_path / device)]) == 0
         lines = capsys.readouterr().out.splitlines()
-        runs[device] = [line for line in lines if line.startswith(("final", "parameters"))]
+        runs[device] = [line for line in lines if line.startswith(("training loss", "parameters"))]
     assert runs["cpu"] == runs[DEVICE] != []
 
 

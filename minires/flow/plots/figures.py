@@ -1,7 +1,6 @@
 """Whole figures, put together from panels."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from . import sentences
 from .axes import colour_bar, colour_scale
 from .panels import fork_strip, fork_title, heatmap, profile, strip_axes, training
-from .style import plain
+from .style import looks, plain
 
 STYLES = ["-", ":", "--", "-."]  # one for each pass of a recording
 
@@ -61,40 +60,52 @@ def _by_pass(rec: Any, network: str) -> tuple[list[str], list[tuple[str, str, li
     return names, lines
 
 
-def comparison(
-    histories: dict[str, Any], losses: dict[str, Sequence[float]], accuracy: dict[str, float], title: str
-) -> Figure:
+def comparison(histories: dict[str, Any], losses: dict[str, Any], accuracy: dict[str, float], title: str) -> Figure:
     """The four panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves.
 
-    histories: a `flow.FlowHistory` of each network, "plain" and "residual".
+    histories: a `flow.FlowHistory` of each of two networks, or a list of them, one for each of several runs; then
+    profile and training curves are medians with bands, and the others show the first run. losses: likewise.
     """
+    runs = {name: history if isinstance(history, list) else [history] for name, history in histories.items()}
+    one = {name: several[0] for name, several in runs.items()}
+    colours = {name: look["color"] for name, look in looks(runs).items()}
     figure = new_figure(13, 9.2)
     figure.suptitle(plain(title), size=13)
     parts: Any = figure.subfigures(2, 2, wspace=0.02, hspace=0.04)
     (top_left, top_right), (bottom_left, bottom_right) = parts
-    first, last = (histories["plain"].steps[i] for i in (0, -1))
-    layers = histories["plain"].convolutions
+    layers = max((history.convolutions for history in one.values()), key=len)
+    count = min(len(history.steps) for several in runs.values() for history in several)  # fewer if interrupted
+    first, last = (next(iter(one.values())).steps[i] for i in (0, count - 1))
 
     lines = []
-    for network, history in histories.items():
-        lines.append((f"{network}, step {first}", network, history.convolution_norms[0], ":"))
+    for network, several in runs.items():
+        ends = (np.array([history.convolution_norms[i] for history in several]) for i in (0, count - 1))
+        lines.append((f"{network}, step {first}", network, next(ends), ":"))
         if last > first:
-            lines.append((f"{network}, step {last}", network, history.convolution_norms[-1], "-"))
+            lines.append((f"{network}, step {last}", network, next(ends), "-"))
     when = f"step {first} (dotted) and step {last} (solid)" if last > first else f"step {first}"
-    profile(top_left.subplots(), lines, layers, when, sentence=sentences.compared(histories, losses))
+    seeds = len(next(iter(runs.values())))
+    band = f", {seeds} seeds" if seeds > 1 else ""
+    first_losses = {name: loss[0] if seeds > 1 else loss for name, loss in losses.items()}
+    sentence = "" if seeds > 1 else sentences.compared(one, first_losses)
+    profile(top_left.subplots(), lines, layers, when + band, sentence=sentence)
 
-    norms = np.concatenate([history.convolution_norms for history in histories.values()])
-    scale = colour_scale(norms)
+    scale = colour_scale(np.concatenate([history.convolution_norms.ravel() for history in one.values()]))
     axes = top_right.subplots(2, 1, sharex=True)
-    for ax, (network, history) in zip(axes, histories.items()):
-        heatmap(ax, history.steps, history.convolution_norms, scale, network)
+    for ax, (network, history) in zip(axes, one.items()):
+        heatmap(ax, history.steps, history.convolution_norms, scale, network, colours[network])
     axes[1].set_xlabel("convolution, from input to output")
     colour_bar(top_right, axes)
-    top_right.suptitle("Gradient over depth and training", size=11)
+    of_first = " of the first seed" if seeds > 1 else ""
+    top_right.suptitle(f"Gradient over depth and training{of_first}", size=11)
 
-    forks = histories["residual"].forks[-1]
-    fork_strip(*strip_axes(bottom_left), forks, f"residual network, step {last}")
+    forked = [network for network, history in one.items() if history.forks[-1]]
+    rows: Any = bottom_left.subfigures(len(forked), 1, squeeze=False) if forked else []
+    for (part,), network in zip(rows, forked):
+        name = "residual network" if network == "residual" else network
+        fork_strip(*strip_axes(part), one[network].forks[-1], f"{name}, step {one[network].steps[-1]}{of_first}")
 
     notes = {network: f"test {100 * value:.1f} %" for network, value in accuracy.items()}
-    training(bottom_right.subplots(), losses, notes)
+    ax = training(bottom_right.subplots(), losses, notes)
+    ax.set_title(ax.get_title() + band, size=11)
     return figure

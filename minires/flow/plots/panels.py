@@ -12,14 +12,14 @@ from matplotlib.colors import LogNorm
 from ..forks import Fork
 from . import sentences
 from .axes import log_scale, mark_zeros, say, shade_stages
-from .style import BRANCH, MARKER, NETWORK, OTHER, SKIP, TOTAL, label_ends, looks, numbers, plain, spread
+from .style import BRANCH, SKIP, TOTAL, label_ends, looks, numbers, plain, spread
 
 SMALL = 0.01  # below this share of its height, a part of a bar can hardly be seen
 
 
 def profile(
     ax: Axes,
-    lines: Sequence[tuple[str, str, Sequence[float], str]],
+    lines: Sequence[tuple[str, str, Any, str]],
     layers: Sequence[str],
     when: str = "",
     *,
@@ -28,6 +28,7 @@ def profile(
 ) -> Axes:
     """Gradient norm against depth: one line for each (label, network, norms, line style), on a log axis.
 
+    Norms are (layers,), or (runs, layers) for the median of several runs with a band from the lowest to the highest.
     ``layers`` are the layers' names, from which stages are shaded; ``when`` goes into the title. A norm of 0 is a
     triangle at the foot of the axis, and NaN leaves a gap. Layers ``apart``, such as the fully connected one behind
     convolutions, are stars beside the line, with their names. ``sentence``: the takeaway, by default how the gradient
@@ -38,11 +39,16 @@ def profile(
     shade_stages(ax, layers)
     ends: list[tuple[float, str, str]] = []
     said: dict[str, Sequence[float]] = {}
+    found = looks(dict.fromkeys(network for _, network, _, _ in lines))
     for label, network, norms, style in lines:
-        colour, values = NETWORK.get(network, OTHER[0][0]), np.asarray(norms, float)
+        colour, runs = found[network]["color"], np.atleast_2d(np.asarray(norms, float))
+        values = np.median(runs, 0)
         face = colour if style == "-" else "none"
         positive = np.where(values > 0, values, np.nan)
-        marker = MARKER.get(network, "^")
+        if len(runs) > 1:
+            low, high = np.where(runs > 0, runs, np.nan).min(0), runs.max(0)
+            ax.fill_between(x[along], low[along], high[along], color=colour, alpha=0.2, lw=0)
+        marker = found[network]["marker"]
         ax.plot(x[along], positive[along], style, color=colour, marker=marker, ms=3.5, mfc=face, lw=1.4)
         if apart:
             ax.plot(x[~along], positive[~along], "*", color=colour, ms=9, mfc=face)
@@ -56,7 +62,7 @@ def profile(
     ax.set_xlim(0.5, len(layers) + 0.5)
     ax.set_xticks(numbers(len(layers)))
     for i in np.flatnonzero(~along).tolist():
-        highest = np.nanmax([norms[i] for _, _, norms, _ in lines])
+        highest = np.nanmax([np.atleast_2d(norms)[:, i].max() for _, _, norms, _ in lines])
         if highest > 0:
             ax.annotate(
                 plain(layers[i]), (x[i], highest), (-7, 0), textcoords="offset points", ha="right", va="center", size=8
@@ -70,11 +76,13 @@ def profile(
     return ax
 
 
-def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, network: str = "") -> Axes:
+def heatmap(
+    ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, network: str = "", colour: str = ""
+) -> Axes:
     """Gradient norm over depth (x) and training step (y, downwards), norms (steps, layers).
 
     norm: the colour scale, one for all networks compared. For a colour bar take ``ax.collections[0]``. What is exactly
-    0, or not finite, is grey.
+    0, or not finite, is grey. colour: of the network's name, by default as in other figures.
     """
     colours = colormaps["viridis"].with_extremes(bad=TOTAL)
     known = np.ma.masked_where(~(np.isfinite(norms) & (norms > 0)), norms)
@@ -88,7 +96,7 @@ def heatmap(ax: Axes, steps: Sequence[int], norms: np.ndarray, norm: LogNorm, ne
     ax.set_ylabel("step (thinned out)")
     if network:
         title = plain(f"{network}, steps {steps[0]} to {steps[-1]}")
-        ax.set_title(title, size=10, color=NETWORK.get(network, OTHER[0][0]), loc="left")
+        ax.set_title(title, size=10, color=colour or looks([network])[network]["color"], loc="left")
     say(ax, sentences.heatmap(steps, norms), loc="left")
     return ax
 
@@ -211,17 +219,26 @@ def _part_passes(ax: Axes, forks: Sequence[Fork]) -> None:
 def training(
     ax: Axes, losses: dict[str, Sequence[float]], notes: dict[str, str] | None = None, smooth: int = 20
 ) -> Axes:
-    """Training loss against step for each network, raw (thin) and a running mean over ``smooth`` steps (thick)."""
+    """Training loss against step for each network, raw (thin) and a running mean over ``smooth`` steps (thick).
+
+    losses: {name: (steps,)}, or {name: (runs, steps)} for the median of several runs' running means with a band from
+    the lowest to the highest.
+    """
     ends, means = [], {}
-    window = min(smooth, max(min(map(len, losses.values())) // 5, 1))
+    runs = {network: np.atleast_2d(np.asarray(loss, float)) for network, loss in losses.items()}
+    longest = max(loss.shape[1] for loss in runs.values())
+    window = min(smooth, max(min(loss.shape[1] for loss in runs.values()) // 5, 1))
     for network, look in looks(losses).items():
-        loss, colour = losses[network], look["color"]
-        mean = np.convolve(loss, np.ones(window) / window, "valid")
-        ax.plot(np.arange(len(loss)), loss, color=colour, lw=0.5, alpha=0.35)
-        ax.plot(np.arange(len(mean)) + (window - 1) / 2, mean, color=colour, lw=2, ls=look["ls"])
+        colour, each = look["color"], [np.convolve(loss, np.ones(window) / window, "valid") for loss in runs[network]]
+        mean = np.median(each, 0)
+        x = np.arange(len(mean)) + (window - 1) / 2
+        if len(each) > 1:
+            ax.fill_between(x, np.min(each, 0), np.max(each, 0), color=colour, alpha=0.2, lw=0)
+        else:
+            ax.plot(np.arange(runs[network].shape[1]), runs[network][0], color=colour, lw=0.5, alpha=0.35)
+        ax.plot(x, mean, color=colour, lw=2, ls=look["ls"])
         means[network] = mean[-1]
         ends.append((mean[-1], f"{network}\n{(notes or {}).get(network, '')}".strip(), colour))
-    longest = max(map(len, losses.values()))
     ax.set_xlim(0, max(longest - 1, 1))
     ax.set_ylim(bottom=0)
     label_ends(ax, ends)

@@ -16,12 +16,13 @@ def profile(lines: Mapping[str, Sequence[float]], layer: str = "convolution") ->
 
 
 def compared(histories: Mapping[str, Any], losses: Mapping[str, Sequence[float]]) -> str:
-    """How the twins' gradients change through depth at the first recorded step, and their sizes at the last."""
-    first, last = (histories["plain"].steps[i] for i in (0, -1))
+    """How two networks' gradients change through depth at the first recorded step, and their sizes at the last."""
+    one, two = histories
+    first, last = (histories[one].steps[i] for i in (0, -1))
     start = profile({name: history.convolution_norms[0] for name, history in histories.items()})
-    plain, residual = (histories[name].convolution_norms[-1] for name in ("plain", "residual"))
+    norms = {name: history.convolution_norms[-1] for name, history in histories.items()}
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = float(np.median(plain / residual))
+        ratio = float(np.median(norms[one] / norms[two]))
     loss = {name: values[min(last, len(values) - 1)] for name, values in losses.items() if len(values)}
     if first == last or not 0 < ratio < math.inf or len(loss) < 2:
         return f"{start[:-1]} at step {first}."
@@ -30,9 +31,14 @@ def compared(histories: Mapping[str, Any], losses: Mapping[str, Sequence[float]]
         if max(ratio, 1 / ratio) < ALIKE
         else f"{fold(max(ratio, 1 / ratio))} times " + ("smaller than" if ratio > 1 else "larger than")
     )
+    both = (
+        ("the residual network's", "the plain one's")
+        if (one, two) == ("plain", "residual")
+        else (f"{two}'s", f"{one}'s")
+    )
     return (
-        f"{start[:-1]} at step {first}; at step {last} the residual network's is {size} the plain one's at the median "
-        f"convolution, at a loss of {number(loss['residual'])} against {number(loss['plain'])}."
+        f"{start[:-1]} at step {first}; at step {last} {both[0]} is {size} {both[1]} at the median convolution, at a "
+        f"loss of {number(loss[two])} against {number(loss[one])}."
     )
 
 

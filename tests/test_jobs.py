@@ -1,0 +1,172 @@
+"""Jobs in this process and in others: the same results, progress, errors, Ctrl-C, and nothing left behind."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+from processes import ENVIRONMENT
+
+from minires import jobs, random, threads
+
+
+def draw(count):
+    """A job that draws numbers."""
+    total = 0.0
+    for i in range(count):
+        total += float(random.generator().standard_normal())
+        yield i
+    return total
+
+
+def ask(_):
+    """A job that says in how many threads it computes."""
+    yield 0
+    return threads.get_num_threads()
+
+
+def fail(kind):
+    """A job that ends badly, or never."""
+    yield 0
+    if kind == "error":
+        raise ValueError("a job failed")
+    if kind == "death":
+        os._exit(9)
+    while True:
+        time.sleep(0.01)
+        yield 0
+
+
+def save(count):
+    """A job that hands over what it has when it is interrupted; at 3 it interrupts itself."""
+    done = 0
+    try:
+        while done < count:
+            done += 1
+            yield done
+            if done == 3:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise jobs.Interrupted(done) from None
+    return done
+
+
+def wait(_):
+    """A job that never ends by itself, and hands over what it has when it is interrupted."""
+    done = 0
+    try:
+        while True:
+            done += 1
+            yield done
+            time.sleep(0.001)
+    except KeyboardInterrupt:
+        raise jobs.Interrupted(done) from None
+
+
+COUNTS = [3, 1, 4]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return [jobs.run(draw, [count])[0] for count in COUNTS]
+
+
+@pytest.mark.parametrize("abreast", [1, 2, 5])
+def test_taking_turns_changes_no_result_and_leaves_the_random_numbers_alone(alone, abreast):
+    heard, before = [], random.get_state()
+    assert jobs.run(draw, COUNTS, abreast=abreast, progress=lambda *message: heard.append(message)) == alone
+    assert random.get_state() == before
+    assert sorted(heard) == [(number, i) for number, count in enumerate(COUNTS) for i in range(count)]
+    assert (heard[:2] == [(0, 0), (0, 1)]) == (abreast == 1)
+
+
+def test_side_by_side_is_the_same(alone):
+    heard = []
+    with jobs.Processes(2) as executor:
+        assert jobs.run(draw, COUNTS, executor=executor, progress=lambda *message: heard.append(message)) == alone
+        assert jobs.run(ask, [None], executor=executor) == [1]
+        with pytest.raises(ValueError, match="a job failed"):
+            jobs.run(fail, ["error", "forever"], executor=executor)
+    assert sorted(heard) == [(number, i) for number, count in enumerate(COUNTS) for i in range(count)]
+    assert multiprocessing.active_children() == []
+
+
+def test_any_executor_of_processes_will_do(alone):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        assert jobs.run(draw, COUNTS, executor=executor) == alone
+        with pytest.raises(jobs.Interrupted) as stopped:
+            jobs.run(save, [2, 5], executor=executor)
+    assert stopped.value.result == [2, 3]
+    with ThreadPoolExecutor(1) as executor, pytest.raises(TypeError, match="share their random numbers"):
+        jobs.run(draw, COUNTS, executor=executor)
+
+
+def test_a_process_that_dies_is_an_error_and_ends_the_others():
+    with jobs.Processes(2) as executor, pytest.raises(RuntimeError, match="a process ended before its job was done"):
+        jobs.run(fail, ["forever", "death"], executor=executor)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_interrupt_in_one_job_lets_the_others_hand_over_what_they_have():
+    with pytest.raises(jobs.Interrupted) as stopped:
+        jobs.run(save, [9, 2, 9, 9], abreast=3)
+    assert stopped.value.result == [3, 2, 3, None]
+
+    def progress(number, message):
+        if number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(jobs.Interrupted) as stopped:
+        jobs.run(save, [9, 9], abreast=2, progress=progress)
+    assert stopped.value.result == [1, 1]
+    with pytest.raises(jobs.Interrupted) as stopped:
+        jobs.run(draw, [5, 5], abreast=2, progress=progress)
+    assert stopped.value.result == [None, None]
+
+
+def test_ctrl_c_here_reaches_the_jobs_there():
+    def progress(number, message):
+        raise KeyboardInterrupt
+
+    with jobs.Processes(1) as executor, pytest.raises(jobs.Interrupted) as stopped:
+        jobs.run(wait, [0, 0], executor=executor, progress=progress)
+    first, second = stopped.value.result
+    assert first >= 1 and second is None
+
+
+PARENT = """
+import sys
+sys.path[:0] = [{folder!r}]
+from test_jobs import fail
+from minires import jobs
+if __name__ == "__main__":
+    with jobs.Processes(1) as executor:
+        def progress(*message):
+            print(*(child.pid for child in executor.children), flush=True)
+        jobs.run(fail, ["forever"], executor=executor, progress=progress)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_when_the_parent_is_killed_its_processes_end(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.format(folder=os.path.dirname(__file__)))
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as parent:
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.send_signal(signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        for _ in range(100):
+            os.kill(child, 0)
+            with contextlib.suppress(FileNotFoundError), open(f"/proc/{child}/stat") as stat:
+                if stat.read().rpartition(")")[2].split()[0] == "Z":  # ended, and nobody asked
+                    return
+            time.sleep(0.1)
+        pytest.fail("the process is still there after 10 s")
