@@ -132,9 +132,7 @@ def grade(
     arguments that do not fit, and CannotGrade if the machine cannot run the tests: then there is no score.
     """
     chosen = find_assignment(path, assignment)
-    limits = replace(
-        check_options(timeout, total, memory, seed, user, visibility), off_limits=tuple(chosen.off_limits)
-    )
+    limits = replace(check_options(timeout, total, memory, seed, user, visibility), off_limits=tuple(chosen.off_limits))
     started = time.perf_counter()
     submission = read_submission(path, chosen.name, chosen.asked, beside)
     tests = number_tests(chosen, hidden)
