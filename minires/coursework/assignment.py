@@ -1,6 +1,7 @@
 """What an assignment is: an exercise file with holes, and tests worth points."""
 
 import ast
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +32,21 @@ class Test:
 
     __test__ = False  # not one of pytest's
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.points) and self.points >= 0):
+            raise ValueError(f"Test {self.name!r}: got points={self.points}; expected a finite number of at least 0")
+
 
 @dataclass(frozen=True)
 class Assignment:
-    """An exercise file ``exercises/NAME.py`` and its tests; its parts are the parts of the tests, in order."""
+    """An exercise file ``exercises/NAME.py`` and its tests; its parts are the parts of the tests, in order.
+
+    off_limits: what of the library answers the exercise, so that a submission may not call it (`watch`).
+    """
 
     name: str
     tests: Sequence[Test]
+    off_limits: Sequence[str] = ()
 
     @property
     def exercise(self) -> str:
@@ -48,6 +57,13 @@ class Assignment:
     def title(self) -> str:
         """The first line of the exercise."""
         return (ast.get_docstring(ast.parse(self.exercise)) or "").partition("\n")[0]
+
+    @property
+    def asked(self) -> list[str]:
+        """The functions, classes and constants that the exercise asks for."""
+        body = ast.parse(self.exercise).body
+        names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        return names + [t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
 
     @property
     def points(self) -> float:

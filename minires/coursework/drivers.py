@@ -3,18 +3,25 @@
 Each driver takes the submission's module first, then arrays and plain values; it returns arrays and plain values.
 """
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .. import kernels, nn
-from ..kernels import cpu
+from .. import nn
 from ..tensor import Tensor
-from . import mutants, networks
+from . import networks
 from .graphs import GRAPHS
+from .pieces import train_with
+
+UNWATCHED = "train_network", "train_blocks"  # long; what they use is judged, and watched, in the same test
+
+
+def ask(name: str, *arguments: Any) -> Any:
+    """What a function of the grader returns; the worker puts in place of this what does it."""
+    raise RuntimeError(f"ask: there is no grader to ask for {name}")
+
 
 # ── autograd ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -45,42 +52,18 @@ def train_network(
     pool: bool,
     weights: dict[str, np.ndarray],
     batches: Sequence[tuple[np.ndarray, np.ndarray]],
-) -> tuple[list[float], dict[str, np.ndarray]]:
-    """Train a ResNet-8 on these batches with the submission's kernels in place; return (losses, final weights).
+) -> tuple[list[float], dict[str, np.ndarray], dict[str, list[int]]]:
+    """Train a ResNet-8 on these batches with the submission's kernels in place; return (losses, final weights, used).
 
-    The library's stands in for a kernel or gradient that is not written. Raises NotImplementedError if none is.
+    The library's stands in for a kernel or gradient that is not written. used: by kernel, the places of the results
+    that were the submission's. Raises NotImplementedError if none is.
     """
     model = networks.resnet8(pool)
     model.load_state_dict(weights)
-    pieces = {name: Piece(getattr(submission, name, None), getattr(cpu, name)) for name in swaps}
-    with kernels.use(**{name: piece.run for name, piece in pieces.items()}):
-        losses = networks.train_on(model, batches)
-    if not any(piece.written for piece in pieces.values()):
+    losses, used = train_with({name: getattr(submission, name, None) for name in swaps}, model, batches)
+    if not any(used.values()):
         raise NotImplementedError(f"nothing of {', '.join(swaps)}")
-    return losses, {name: np.asarray(array) for name, array in model.state_dict().items()}
-
-
-class Piece:
-    """A submission's kernel, and the library's for what it lacks; ``written``: whether any of it was written."""
-
-    def __init__(self, mine: Callable | None, library: Callable):
-        self.mine, self.library, self.written = mine, library, False
-
-    def run(self, *arguments: Any, **options: Any) -> Any:
-        """The submission's result, or the library's for what is not written (NotImplementedError, None)."""
-        found = None
-        if self.mine is not None:
-            with contextlib.suppress(NotImplementedError):
-                found = self.mine(*arguments, **options)
-        parts = found if isinstance(found, tuple) else (found,)
-        missing = [part is None for part in parts]
-        self.written |= not all(missing)
-        if not any(missing):
-            return found
-        theirs = self.library(*arguments, **options)
-        if found is None or len(parts) != len(theirs):
-            return theirs if found is None else found
-        return tuple(his if part is None else part for part, his in zip(parts, theirs))
+    return losses, {name: np.asarray(array) for name, array in model.state_dict().items()}, used
 
 
 # ── the residual block ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,15 +122,19 @@ def train_blocks(
 # ── the gradient checker ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check_mutant(submission: ModuleType, name: str, seeds: Sequence[int]) -> list[list[int]]:
-    """For each seed, the indices of the gradients that the submission's ``gradcheck`` calls wrong."""
-    mutant = mutants.MUTANTS[name]
-    found = []
-    for seed in seeds:
-        arrays = mutant.arrays(np.random.default_rng([seed, 1]))  # not the numbers the checker will draw
-        wrong = submission.gradcheck(mutant.forward, mutant.backward, arrays, seed=int(seed))
-        found.append(sorted(int(i) for i in wrong))
-    return found
+def check_pair(submission: ModuleType, arrays: Sequence[np.ndarray], seed: int) -> list[int]:
+    """The indices of the gradients that the submission's ``gradcheck`` calls wrong.
+
+    Forward and backward run in the grader: here, right and wrong ones look alike.
+    """
+
+    def forward(*arrays: np.ndarray) -> np.ndarray:
+        return ask("forward", *arrays)
+
+    def backward(grad_output: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        return ask("backward", grad_output, *arrays)
+
+    return sorted(int(i) for i in submission.gradcheck(forward, backward, list(arrays), seed=seed))
 
 
 # ── gradient flow ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,6 +148,22 @@ def norms(submission: ModuleType, kind: str, depth: int, seed: int, x: np.ndarra
 def forks(submission: ModuleType, depth: int, seed: int, x: np.ndarray, y: np.ndarray) -> Any:
     """What the submission's ``fork_norms`` measures in a residual network."""
     return submission.fork_norms(networks.twin("residual", depth, seed), x, y)
+
+
+def on_block(
+    submission: ModuleType,
+    function: str,
+    kind: str,
+    shape: tuple[int, int, int],
+    weights: dict[str, np.ndarray],
+    x: np.ndarray,
+    grad_output: np.ndarray,
+    training: bool,
+) -> Any:
+    """What a function of the submission says of a residual block with given weights."""
+    block = networks.BLOCKS[kind](*shape).double()
+    block.load_state_dict(weights)
+    return getattr(submission, function)(block.train(training), x, grad_output)
 
 
 def answer(submission: ModuleType, question: str) -> Any:

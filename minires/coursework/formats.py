@@ -1,7 +1,13 @@
-"""A grading's result as text, Markdown, JUnit XML, or Gradescope's results.json."""
+"""A grading's result as text, Markdown, JUnit XML, or a platform's file of results.
+
+Each platform's field names and rules are the ones it documents or checks itself; `tests/coursework/test_platforms.py`
+says which, and checks them.
+"""
 
 import json
+import os
 import re
+import time
 import xml.etree.ElementTree as xml
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +15,20 @@ from typing import Any
 from .grading import Result, TestResult
 
 MARKS = {"passed": "✓", "failed": "✗", "not run": "·"}
+CLASSROOM50 = {  # field: the variable in which Classroom 50's runner passes it
+    "classroom": "CLASSROOM",
+    "assignment": "ASSIGNMENT",
+    "submission": "SUBMISSION_TAG",
+    "commit": "COMMIT_URL",
+    "release": "RELEASE_URL",
+    "review": "REVIEW_URL",
+}
 
 
 def text(result: Result) -> str:
     """For a terminal: each test, then the points by part and in total."""
-    return "\n".join([*(text_of(test) for test in result.tests), "", text_end(result)])
+    told = [text_of(test) for test in result.tests if not told_once(result, test)]
+    return "\n".join([*told, *[""] * bool(told), text_end(result)])
 
 
 def text_of(test: TestResult) -> str:
@@ -23,13 +38,28 @@ def text_of(test: TestResult) -> str:
     return "\n".join([line, *(f"      {told}" for told in clean(test.told).splitlines())])
 
 
+def told_once(result: Result, test: TestResult) -> bool:
+    """Whether the end says it for all such tests: nothing is written yet, or the whole file cannot be graded."""
+    return test.unwritten or bool(result.trouble and test.message == result.trouble)
+
+
 def text_end(result: Result) -> str:
-    """Points by part, and the summary."""
-    parts = by_part(result)
-    width = max(map(len, parts), default=0)
-    lines = [f"{part:<{width}}  {sum(t.score for t in tests):g} of {sum(t.test.points for t in tests):g}"
-             for part, tests in parts.items()]  # fmt: skip
-    return "\n".join([*lines, "", f"{result.assignment.name}: {result.summary}"])
+    """What concerns several tests, points by part, and the summary."""
+    lines = []
+    if result.trouble:
+        lines += [f"✗ {line}" if i == 0 else f"  {line}" for i, line in enumerate(clean(result.trouble).splitlines())]
+        if printed := clean(next((t.output for t in result.tests if t.output.strip()), "")).strip():
+            lines += ["  your code printed:", *(f"  {line}" for line in printed.splitlines())]
+        lines.append("")
+    if unwritten := [test for test in result.tests if test.unwritten]:
+        worth = sum(test.test.points for test in unwritten)
+        parts = ", ".join(dict.fromkeys(test.test.part for test in unwritten))
+        lines += [f"· not written yet: {parts} ({len(unwritten)} tests, {worth:g} points)", ""]
+    of_parts = by_part(result)
+    width = max(map(len, of_parts), default=0)
+    lines += [f"{part:<{width}}  {sum(t.score for t in tests):g} of {sum(t.test.points for t in tests):g}"
+              for part, tests in of_parts.items()]  # fmt: skip
+    return "\n".join([*lines, "", f"{result.assignment.name}: {clean(result.summary)}"])
 
 
 def markdown(result: Result) -> str:
@@ -94,7 +124,86 @@ def gradescope(result: Result) -> str:
         "stdout_visibility": "hidden",
         "tests": tests,
     }
-    return json.dumps(whole, indent=1) + "\n"
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+def classroom50(result: Result) -> str:
+    """Classroom 50's result.json: whole numbers, so the points of every test are multiplied by the same number.
+
+    What the runner knows is read from the environment. Raises ValueError where it is not set.
+    """
+    missing = [variable for variable in CLASSROOM50.values() if not os.environ.get(variable)]
+    if missing:
+        raise ValueError(
+            f"classroom50: got no {', '.join(missing)} in the environment; expected what Classroom 50's runner sets"
+        )
+    scale = next(n for n in range(1, 1001) if all(float(n * t.points).is_integer() for t in result.assignment.tests))
+    tests: list[dict[str, Any]] = [
+        {
+            "test-name": f"{test.number} {test.test.part}: {test.title}",
+            "passed": test.status == "passed",
+            "score": round(scale * test.score),
+            "max-score": round(scale * test.test.points),
+            "output": clean(test.told),
+        }
+        for test in result.tests
+    ]
+    whole = {
+        "schema": "classroom50/result/v1",
+        **{field: os.environ[variable] for field, variable in CLASSROOM50.items()},
+        "datetime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "score": sum(test["score"] for test in tests),
+        "max-score": sum(test["max-score"] for test in tests),
+        "tests": tests,
+    }
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+def prairielearn(result: Result) -> str:
+    """PrairieLearn's results/results.json: a share from 0 to 1, and the tests for <pl-external-grader-results>."""
+    tests = [
+        {
+            "name": f"{test.number} {test.test.part}: {test.title}",
+            "points": test.score,
+            "max_points": test.test.points,
+            "message": clean(test.told),
+        }
+        for test in result.tests
+    ]
+    whole = {
+        "gradable": True,
+        "score": min(result.score / result.points, 1.0) if result.points else 0.0,
+        "message": clean(f"{result.assignment.name}: {result.summary}"),
+        "tests": tests,
+    }
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+def otter(result: Result) -> str:
+    """The results that Otter-Grader's ``GradingResults.from_ottr_json`` reads: a test file for each part."""
+    files = [
+        {
+            "filename": f"{part}.py",
+            "points": sum(test.test.points for test in tests),
+            "test_case_results": [
+                {
+                    "test_case": {
+                        "name": f"{test.number} {test.title}",
+                        "code": "",
+                        "hidden": test.test.hidden,
+                        "points": test.test.points,
+                        "success_message": None,
+                        "failure_message": test.test.hint,
+                    },
+                    "passed": test.status == "passed",
+                    "error": clean(test.told) or None,
+                }
+                for test in tests
+            ],
+        }
+        for part, tests in by_part(result).items()
+    ]
+    return json.dumps({"test_file_results": files}, indent=1, allow_nan=False) + "\n"
 
 
 FORMATS: dict[str, Callable[[Result], str]] = {
@@ -102,6 +211,9 @@ FORMATS: dict[str, Callable[[Result], str]] = {
     "markdown": markdown,
     "junit": junit,
     "gradescope": gradescope,
+    "classroom50": classroom50,
+    "prairielearn": prairielearn,
+    "otter": otter,
 }
 
 

@@ -1,20 +1,22 @@
 """Grading: each test runs in its own process, one after the other, and the result is complete whatever happens."""
 
-import importlib.util
+import contextlib
 import os
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .assignment import Assignment, Test
 from .assignments import ASSIGNMENTS
-from .learner import Keeper, Learner, Limits, Wrong
+from .learner import CannotGrade, Keeper, Learner, Limits, Wrong
+from .submission import Submission, read_submission
 
-LARGEST_FILE = 2**20  # bytes of a submission
+TIMEOUTS, LEAST_MEMORY = (0.5, 3600.0), 64  # seconds and MB of one test that make sense
+UNWRITTEN = "not written yet"
 VISIBILITIES = "visible", "after_due_date", "after_published", "hidden"  # Gradescope's words
 
 
@@ -39,6 +41,11 @@ class TestResult:
         return self.test.points if self.status == "passed" else 0.0
 
     @property
+    def unwritten(self) -> bool:
+        """Whether the test failed because nothing was written yet."""
+        return self.brief == UNWRITTEN
+
+    @property
     def title(self) -> str:
         """The test's name, unless it is hidden."""
         return "a hidden test" if self.test.hidden else self.test.name
@@ -49,7 +56,9 @@ class TestResult:
         if self.status == "passed":
             return ""
         if self.status == "not run":
-            return "This test did not run to its end."
+            return self.message or "This test did not run to its end."
+        if self.unwritten:
+            return self.brief if self.test.hidden else self.message.partition("\n")[0]
         hint = f"hint: {self.test.hint}"
         if self.test.hidden:
             return "\n".join(filter(None, [self.brief, hint]))
@@ -67,6 +76,8 @@ class Result:
     tests: list[TestResult]
     visibility: str = "visible"
     seconds: float = 0.0
+    note: str = ""  # which file was graded, where that is not plain
+    trouble: str = ""  # what keeps the whole file from being graded, which every test says
 
     @property
     def score(self) -> float:
@@ -80,8 +91,12 @@ class Result:
 
     @property
     def summary(self) -> str:
-        """One sentence that never says more than was tested."""
+        """What was earned, which never says more than was tested."""
         text = f"{self.score:g} of {self.points:g} points"
+        if unreached := sum(test.status == "not run" for test in self.tests):
+            text += f"; {unreached} tests were not run"
+        if self.note:
+            text += f" ({self.note})"
         if self.hidden:
             return f"{text}."
         left = self.assignment.points - self.points
@@ -96,67 +111,122 @@ def grade(
     hidden: bool = False,
     seed: int = 0,
     timeout: float = 30.0,
+    total: float = 540.0,
     memory: int = 512,
-    user: str | None = None,
+    user: str | int | None = None,
     visibility: str = "visible",
+    beside: bool = True,
     on_test: Callable[[Result, TestResult | None], object] | None = None,
+    keeper: Keeper | None = None,
 ) -> Result:
-    """Run an assignment's tests on a submission: a file, or a folder that holds it under the exercise's name.
+    """Run an assignment's tests on a submission: a file, a folder, a zip archive or a notebook (`read_submission`).
 
     assignment: a name from `ASSIGNMENTS` (default: that of the file). hidden: run the hidden tests too, whose shapes
-    and numbers are drawn from ``seed``. timeout, memory: the limits of one test, in seconds and MB. user: run the
-    submission as this user (needs root). visibility: when Gradescope shows a hidden test's score and hint, one of
-    `VISIBILITIES`. on_test: called as ``on_test(result so far, test)`` after each test, and before the first one with
-    None for the test.
+    and numbers are drawn from ``seed``. timeout, memory: the limits of one test, in seconds and MB. total: seconds for
+    all tests together; those that are not reached say so. user: run the submission as this user (needs root).
+    visibility: when Gradescope shows a hidden test's score and hint, one of `VISIBILITIES`. beside: a file may import
+    modules that lie beside it. on_test: called as ``on_test(result so far, test)`` after each test, and before the
+    first one with None for the test. keeper: one to use again, as for a class.
 
-    The submission is never imported here. Raises ValueError or OSError for arguments that do not fit; whatever the
-    submission does ends up in the result.
+    The submission is never imported here. Whatever it does ends up in the result. Raises ValueError or OSError for
+    arguments that do not fit, and CannotGrade if the machine cannot run the tests: then there is no score.
     """
     chosen = find_assignment(path, assignment)
-    if not timeout > 0 or memory < 1 or seed < 0:
-        raise ValueError(
-            f"grade: got timeout={timeout}, memory={memory}, seed={seed}; expected seconds and MB above 0, and a seed "
-            "of at least 0"
-        )
-    if visibility not in VISIBILITIES:
-        raise ValueError(f"grade: got visibility={visibility!r}; expected one of {', '.join(VISIBILITIES)}")
-    if not hasattr(os, "fork"):
-        raise OSError("grade: needs fork to give each test a process; use Linux, macOS, or WSL on Windows")
-    limits = Limits(timeout, memory, None if user is None else find_user(user))
+    limits = replace(check_options(timeout, total, memory, seed, user, visibility), off_limits=tuple(chosen.off_limits))
     started = time.perf_counter()
-    file, source, trouble = read_submission(Path(path), chosen.name)
-    result = Result(chosen, file, hidden, number_tests(chosen, hidden), visibility)
+    submission = read_submission(path, chosen.name, chosen.asked, beside)
+    tests = number_tests(chosen, hidden)
+    result = Result(
+        chosen, submission.file, hidden, tests, visibility, note=submission.note, trouble=submission.trouble
+    )
     if on_test is not None:
         on_test(result, None)
-    with Keeper() as keeper:
-        for test in result.tests:
-            if trouble:
-                test.status, test.message, test.brief = "failed", trouble, trouble
-            else:
-                run_test(test, keeper, source, file, limits, seed)
+    with contextlib.nullcontext(keeper) if keeper is not None else Keeper() as kept:
+        check_machine(kept, chosen, limits)
+        brief = "a file that cannot be graded"
+        for test in tests:
+            left = total - (time.perf_counter() - started)
+            if result.trouble:
+                test.status, test.message, test.brief = "failed", result.trouble, brief
+            elif left <= 0.01:
+                test.message = f"This test was not reached: the {total:g} s for the whole grading were used up before."
+            elif run_test(test, kept, submission, limits, seed, left) and test.status == "failed":
+                result.trouble, brief = test.message, test.brief  # it would fail to load in every test
             result.seconds = time.perf_counter() - started
             if on_test is not None:
                 on_test(result, test)
     return result
 
 
-def run_test(result: TestResult, keeper: Keeper, source: str, name: str, limits: Limits, seed: int) -> None:
-    """Run one test and record what came of it."""
+def check_options(
+    timeout: float, total: float, memory: int, seed: int, user: str | int | None, visibility: str
+) -> Limits:
+    """The limits of a test. Raises ValueError for options under which nothing could be graded, OSError without fork."""
+    low, high = TIMEOUTS
+    if not low <= timeout <= high or not total >= low or not LEAST_MEMORY <= memory <= 2**20 or seed < 0:
+        raise ValueError(
+            f"grade: got timeout={timeout}, total={total}, memory={memory}, seed={seed}; expected a timeout of {low:g} "
+            f"to {high:g} s, a total of at least {low:g} s, at least {LEAST_MEMORY} MB, and a seed of at least 0"
+        )
+    if visibility not in VISIBILITIES:
+        raise ValueError(f"grade: got visibility={visibility!r}; expected one of {', '.join(VISIBILITIES)}")
+    if not hasattr(os, "fork"):
+        raise OSError("grade: needs fork to give each test a process; use Linux, macOS, or WSL on Windows")
+    return Limits(timeout, memory, None if user is None else find_user(user))
+
+
+def check_machine(keeper: Keeper, assignment: Assignment, limits: Limits) -> None:
+    """Load the exercise as it is handed out. Raises CannotGrade if even that fails: then no submission is at fault."""
+    if keeper.checked == (assignment.name, limits):
+        return
+    try:
+        with Learner(keeper, Submission(f"{assignment.name}.py", assignment.exercise), limits):
+            pass
+    except Wrong as wrong:
+        raise CannotGrade(f"grade: this machine cannot run the exercise itself, within these limits: {wrong}") from None
+    keeper.checked = assignment.name, limits
+
+
+def run_test(
+    result: TestResult, keeper: Keeper, submission: Submission, limits: Limits, seed: int, left: float
+) -> bool:
+    """Run one test, in the ``left`` seconds at most, and record what came of it; whether the file failed to load.
+
+    A process that is gone without a word is tried once more: what ended it may have been the machine.
+    """
     test = result.test
-    limits = Limits(limits.seconds * test.patience, limits.memory, limits.user)
-    rng = np.random.default_rng([zlib.crc32(f"{test.part}/{test.name}".encode()), seed if test.hidden else 0])
+    seconds = limits.seconds * test.patience
+    rng_seed = [zlib.crc32(f"{test.part}/{test.name}".encode()), seed if test.hidden else 0]
     started = time.perf_counter()
-    learner = Learner(keeper, source, name, limits)
+    for _attempt in (1, 2):
+        limits = replace(limits, seconds=min(seconds, max(left - (time.perf_counter() - started), 0.01)))
+        learner = Learner(keeper, submission, limits)
+        judge_test(result, learner, np.random.default_rng(rng_seed))
+        if result.status == "passed" or not (keeper.lost or result.brief == "process ended"):
+            break
+    result.seconds, result.peak, result.output = time.perf_counter() - started, learner.peak, learner.output
+    if result.brief == "time limit" and limits.seconds < seconds:
+        result.message += "\nThe time for the whole grading was used up; the tests before took most of it."
+        return False
+    return not learner.loaded
+
+
+def judge_test(result: TestResult, learner: Learner, rng: np.random.Generator) -> None:
+    """Let the test judge the submission. Raises CannotGrade for trouble that is not the submission's."""
     try:
         with learner, np.errstate(all="ignore"):
-            test.check(learner, rng)
-        result.status = "passed"
+            result.test.check(learner, rng)
+        result.status, result.message, result.brief = "passed", "", ""
     except Wrong as wrong:
         result.status, result.message, result.brief = "failed", str(wrong), wrong.brief
+    except CannotGrade:
+        raise
+    except (OSError, MemoryError) as error:
+        raise CannotGrade(f"the grader itself had trouble ({type(error).__name__}: {error})") from error
     except Exception as error:  # what came back is stranger than the test expects
         result.status, result.brief = "failed", "a result that cannot be judged"
-        result.message = f"what came back cannot be judged ({type(error).__name__}: {error}): is it what was asked for?"
-    result.seconds, result.peak, result.output = time.perf_counter() - started, learner.peak, learner.output
+        text = str(error)[:500]
+        result.message = f"what came back cannot be judged ({type(error).__name__}: {text}): is it what was asked for?"
 
 
 def number_tests(assignment: Assignment, hidden: bool) -> list[TestResult]:
@@ -170,30 +240,6 @@ def number_tests(assignment: Assignment, hidden: bool) -> list[TestResult]:
     return results
 
 
-def read_submission(path: Path, name: str) -> tuple[str, str, str]:
-    """(file name, its text, trouble): trouble says what is wrong with it, in words for the learner, or is "".
-
-    Raises OSError if there is nothing at this path.
-    """
-    if not path.exists():
-        raise OSError(f"grade: there is no {path}")
-    wanted = f"{name}.py"
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix == ".py" and p.is_file())
-        named = [p for p in found if p.name == wanted]
-        if not named and len(found) != 1:
-            names = ", ".join(sorted(p.name for p in path.iterdir())[:10]) or "nothing"
-            return wanted, "", f"there is no {wanted} among the submitted files ({names}); submit it under that name"
-        path = (named or found)[0]
-    try:
-        data = path.read_bytes()
-        if len(data) > LARGEST_FILE:
-            return path.name, "", f"{path.name} has {len(data) / 2**20:.0f} MB; is it the file you meant to submit?"
-        return path.name, importlib.util.decode_source(data), ""
-    except (SyntaxError, UnicodeDecodeError, OSError) as error:
-        return path.name, "", f"{path.name} cannot be read as a Python file: {error}"
-
-
 def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
     """The assignment with this name, or the one that the file is named after. Raises ValueError if there is none."""
     wanted = name if name is not None else Path(path).stem
@@ -203,14 +249,16 @@ def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
     return ASSIGNMENTS[wanted]
 
 
-def find_user(name: str) -> tuple[int, int]:
-    """(uid, gid) of a user. Raises ValueError if there is none, or if this process may not become one."""
+def find_user(user: str | int) -> tuple[int, int]:
+    """(uid, gid) of a user, by name or number. Raises ValueError if there is none, or if we may not become one."""
     import pwd  # not there on Windows, where `grade` has reported that by now
 
     if os.geteuid() != 0:
         raise ValueError("grade: only root may run a submission as another user; leave out --user")
+    if isinstance(user, int):
+        return user, user
     try:
-        entry = pwd.getpwnam(name)
+        entry = pwd.getpwnam(user)
     except KeyError:
-        raise ValueError(f"grade: got user={name!r}; there is no such user on this machine") from None
+        raise ValueError(f"grade: got user={user!r}; there is no such user on this machine") from None
     return entry.pw_uid, entry.pw_gid

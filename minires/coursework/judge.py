@@ -129,7 +129,7 @@ def _explain(learner: Learner, what: str, gradients: Callable, forward: Callable
     """Raise Wrong with the checker's diagnosis."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VacuousCheckWarning)
-        pair = (forward, lambda g, *_: tuple(_clean(grad) for grad in gradients(g)))
+        pair = (forward, lambda g, *_: tuple(cleaned(grad) for grad in gradients(g)))
         report = gradcheck(pair, *arrays, only=slot, raise_on_failure=False)
     if learner.trouble is not None:
         raise learner.trouble
@@ -147,7 +147,8 @@ def raise_failure(what: str, failure: Any) -> None:
     raise Wrong(f"{what}:{worst}\n    likely: {failure.likely}", failure.kind.replace("_", " "))
 
 
-def _clean(grad: Any) -> Any:
+def cleaned(grad: Any) -> Any:
+    """What came back for a gradient, or None if it is nothing that the checker could compare."""
     return None if isinstance(grad, Other | str | dict | tuple | list) else grad
 
 

@@ -4,7 +4,8 @@ It has imported the library but never a submission, and it forks: a test starts 
 limits on memory, time and files, in an empty folder. Orphans of a test become the keeper's children (Linux), so even a
 process that left its group is found and killed.
 
-    python -m minires.coursework.keeper FD      FD: a socket on which the grader says "start" and "end"
+    python -m minires.coursework.keeper FD FOLDER   FD: a socket on which the grader says "start" and "end";
+                                                    FOLDER: where each test gets a folder of its own
 """
 
 import contextlib
@@ -13,7 +14,6 @@ import gc
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import sys
@@ -22,57 +22,80 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import data
 from . import worker
+from .leftovers import remove, remove_files_of
+from .messages import framed, pack
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 FILES = 32 * 2**20  # bytes a file may grow to
+AT_ONCE = 2.0  # seconds for removing what a test has left; the rest goes at the end
 PROCESSES = 64  # of the user a submission runs as, if not this one
 
 _libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def main(fd: int) -> None:
+def main(control_fd: int, folders: str) -> None:
     """Obey the grader until it closes the socket."""
-    control = socket.socket(fileno=fd)
+    control = socket.socket(fileno=control_fd)
     if _libc is not None:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     data.digits()  # another user may not be able to import what reading them needs
     gc.freeze()  # pages that no child touches stay shared
-    pid, folder = 0, ""
+    pid, began = 0, 0.0
+    folder, user = "", -1  # of the test that runs, or ran last; -1: this process's own user
+    report: dict[str, Any] = {}
     while True:
         line, fds, _, _ = socket.recv_fds(control, 65536, 2)
-        order = json.loads(line) if line else {"do": "end"}
-        if order["do"] == "start":
-            folder = tempfile.mkdtemp(prefix="minires-test-")
-            pid = os.fork()
-            if pid == 0:
-                _become_test(control, fds, folder, order)
+        order: dict[str, Any] = json.loads(line) if line else {"do": "end"}
+        ended = False
+        try:
+            if order["do"] == "start":
+                user, began = (order["user"] or (-1, -1))[0], time.time()
+                folder = tempfile.mkdtemp(prefix="test-", dir=folders)
+                pid = os.fork()
+                if pid == 0:
+                    _become_test(control, fds, folder, order)
+                report = {"pid": pid}
+            elif pid:
+                report, ended = end(pid, bool(order.get("gone"))), True
+        except OSError as error:
+            report = {"cannot": str(error)}
+        finally:
             for fd in fds:
                 os.close(fd)
-            control.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-        elif pid:
-            report = end(pid, bool(order.get("gone")))
-            shutil.rmtree(folder, ignore_errors=True)
-            pid = 0
-            if line:
+        if line:
+            with contextlib.suppress(OSError):  # the grader is gone, which the next turn finds out
                 control.sendall(json.dumps(report).encode() + b"\n")
+        if ended:  # after the answer: removing can take longer than the test
+            pid = 0
+            remove(folder, AT_ONCE)
+            if user >= 0:
+                remove_files_of(user, began)
         if not line:
+            remove(folders)
             return
 
 
 def _become_test(control: socket.socket, fds: list[int], folder: str, order: dict[str, Any]) -> None:
-    """The forked process: give up what belongs to the keeper, accept the limits, and work. Never returns."""
+    """The forked process: give up what belongs to the keeper, accept the limits, and work. Never returns.
+
+    Until it says that it is ready, nothing of the submission has run; what fails before is the machine's trouble.
+    """
+    channel = socket.socket(fileno=os.dup(fds[0]))
     try:
         os.setsid()
         control.close()
         nothing = os.open(os.devnull, os.O_RDONLY)
-        channel, output = (os.dup(fd) for fd in fds)
+        output = os.dup(fds[1])
         os.dup2(nothing, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.dup2(channel, 3)
-        os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        os.dup2(channel.fileno(), 3)
+        channel = socket.socket(fileno=3)
+        os.closerange(4, max(256, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 2**16)))
         os.chdir(folder)
         limit(order["memory"], order["cpu"], order["user"] is not None)
         if order["user"] is not None:
@@ -81,24 +104,56 @@ def _become_test(control: socket.socket, fds: list[int], folder: str, order: dic
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
+            check_readable(uid)
         os.environ.update(HOME=folder, TMPDIR=folder)
         tempfile.tempdir = None
         if _libc is not None:
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        worker.work(socket.socket(fileno=3))
+        channel.sendall(framed(pack({"ready": True})))
+    except BaseException as error:
+        channel.sendall(framed(pack({"cannot": f"{type(error).__name__}: {error}"})))
+        os._exit(0)
+    try:
+        worker.work(channel)
     finally:
         os._exit(0)
 
 
+def check_readable(uid: int) -> None:
+    """Raise OSError unless this process, now the submission's user, can read Python, NumPy and this library."""
+    for path in (os.__file__, np.__file__, __file__, worker.drivers.__file__):
+        try:
+            open(path, "rb").close()
+            os.scandir(os.path.dirname(path)).close()
+        except OSError as error:
+            raise OSError(
+                f"the user with number {uid} cannot read {path} ({error.strerror}): install Python and minires where "
+                "everyone may read them, or choose another user"
+            ) from None
+
+
 def limit(memory: int, cpu: int, other_user: bool) -> None:
-    """Limits of this process: ``memory`` MB beyond what it has now, ``cpu`` seconds, size of files, no core dumps."""
-    limits = [(resource.RLIMIT_CPU, cpu), (resource.RLIMIT_FSIZE, FILES), (resource.RLIMIT_CORE, 0)]
+    """Limits of this process: ``memory`` MB beyond what it has now, ``cpu`` seconds, size of files, no core dumps.
+
+    Raises OSError if the process that started this one has left it less memory or time than that.
+    """
+    needed = {resource.RLIMIT_CPU: cpu}
     with contextlib.suppress(OSError, ValueError):  # no /proc outside Linux
         used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
-        limits.append((resource.RLIMIT_AS, used + memory * 2**20))
+        needed[resource.RLIMIT_AS] = used + memory * 2**20
+    smaller = {resource.RLIMIT_FSIZE: FILES, resource.RLIMIT_CORE: 0}
     if other_user:
-        limits.append((resource.RLIMIT_NPROC, PROCESSES))
-    for what, value in limits:
+        smaller[resource.RLIMIT_NPROC] = PROCESSES
+    for what, value in (needed | smaller).items():
+        hard = resource.getrlimit(what)[1]
+        if hard != resource.RLIM_INFINITY and hard < value:
+            if what in needed:
+                name, unit = ("CPU seconds", 1) if what == resource.RLIMIT_CPU else ("MB of memory", 2**20)
+                raise OSError(
+                    f"a test may take {value // unit:,} {name} here, but this process was started with a limit of "
+                    f"{hard // unit:,}: raise it (ulimit), or pass a smaller --timeout or --memory"
+                )
+            value = hard
         resource.setrlimit(what, (value, value))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an OSError instead
 
@@ -145,4 +200,4 @@ def children() -> list[int]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

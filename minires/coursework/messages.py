@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-LARGEST = 64 * 2**20  # bytes
+LARGEST = 16 * 2**20  # bytes of a message: several times what any test asks for
+LARGEST_HEADER = 2**18  # bytes of its header, which take many times as much once read
 LENGTH = struct.Struct("!Q")  # precedes each message
 
 
@@ -34,6 +35,8 @@ def pack(value: Any) -> bytes:
     arrays: list[np.ndarray] = []
     described = _describe(value, arrays)
     header = json.dumps([[[a.dtype.str, a.shape] for a in arrays], described]).encode()
+    if len(header) > LARGEST_HEADER:
+        raise MessageError(f"{len(header) / 2**20:.1f} MB of plain values; return arrays")
     return b"".join([LENGTH.pack(len(header)), header, *(a.tobytes() for a in arrays)])
 
 
@@ -41,6 +44,8 @@ def unpack(data: bytes) -> Any:
     """The value that was packed. Raises MessageError for bytes that are no message."""
     try:
         (length,) = LENGTH.unpack_from(data)
+        if length > LARGEST_HEADER:
+            raise ValueError(f"a header of {length} bytes")
         specs, described = json.loads(data[LENGTH.size : LENGTH.size + length])
         arrays, at = [], LENGTH.size + length
         for kind, shape in specs:

@@ -31,6 +31,15 @@ class Mutant:
 
         return Mutant(self.forward, backward, self.arrays, (slot,), right)
 
+    def hopeless(self) -> "Mutant":
+        """This pair with random numbers for gradients, the same ones for the same grad_output."""
+
+        def backward(grad_output, *arrays):
+            rng = np.random.default_rng(grad_output.size)
+            return tuple(rng.standard_normal(a.shape) * grad_output.std() for a in arrays)
+
+        return Mutant(self.forward, backward, self.arrays, tuple(range(6)))
+
 
 def _normal(*shapes: str) -> Callable:
     """Normal arrays whose shapes are drawn too, from their letters."""
@@ -91,13 +100,11 @@ softmax = Mutant(
 relu = Mutant(lambda x: np.maximum(x, 0), lambda g, x: (g * (x > 0),), _away_from_zero)
 product = Mutant(lambda a, b: a * b, lambda g, a, b: (g * b, g * a), _normal("nm", "nm"))
 
+RIGHT = {"linear": linear, "conv2d": conv2d, "batch norm": batch_norm, "softmax": softmax, "relu": relu,
+         "product": product}  # fmt: skip
 MUTANTS: dict[str, Mutant] = {
-    "linear": linear,
-    "conv2d": conv2d,
-    "batch norm": batch_norm,
-    "softmax": softmax,
-    "relu": relu,
-    "product": product,
+    **RIGHT,
+    **{f"{name}, all wrong": pair.hopeless() for name, pair in RIGHT.items()},
     "linear, dx negative": linear.broken("linear", 0, lambda r, g, x, w, b: -r),
     "linear, dW transposed": linear.broken("linear", 1, lambda r, g, x, w, b: r.T),
     "linear, db ignores grad_output": linear.broken("linear", 2, lambda r, g, x, w, b: np.full_like(r, len(x))),

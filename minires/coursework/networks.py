@@ -12,6 +12,8 @@ from ..tensor import Tensor
 STEPS, BATCH, WIDTH, RATE = 60, 32, 8, 0.05
 GOOD = 0.75  # share of the test digits a trained network reads; the reference is above this on every seed tried
 
+BLOCKS: dict[str, Any] = {"basic": models.ResidualBlock, "bottleneck": models.Bottleneck}
+
 
 def resnet8(pool: bool = False, block: Callable[..., nn.Module] = models.ResidualBlock, seed: int = 0) -> models.ResNet:
     """A ResNet-8 of width 8 for digits; with ``pool``, a max pool of size 3 and stride 2 after its first ReLU."""

@@ -10,6 +10,7 @@ import inspect
 import linecache
 import os
 import random
+import re
 import socket
 import sys
 import traceback
@@ -23,12 +24,17 @@ import numpy as np
 from .. import random as minires_random
 from . import drivers
 from .messages import LENGTH, MessageError, framed, pack, unpack
+from .watch import Watch
+
+SHOWN = 1500  # characters of one message
 
 
 def work(channel: socket.socket) -> None:
     """Load the submission, which comes first, then answer requests until the grader closes the channel."""
     stream = channel.makefile("rb")
     first = _receive(stream)
+    source = first["source"].tobytes().decode("utf-8", "surrogatepass")
+    write_helpers({path: text.tobytes().decode() for path, text in first["helpers"].items()})
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (a submission may use it)
     minires_random.manual_seed(0)
@@ -36,11 +42,24 @@ def work(channel: socket.socket) -> None:
 
     def load() -> None:
         nonlocal submission
-        submission = load_module(first["source"], first["name"])
+        submission = load_module(source, first["name"])
 
-    _send(channel, attempt(load, first["name"]))
+    watch = Watch(first["off_limits"])
+    drivers.ask = partial(_ask, channel, stream)
+    _send(channel, watch.run(lambda: attempt(load, first["name"])))
+    if submission is not None:
+        watch.look_at(submission)
     while (request := _receive(stream)) is not None:
-        _send(channel, attempt(partial(perform, submission, request), first["name"]))
+        action = partial(attempt, partial(perform, submission, request), first["name"])
+        reply = action() if request["driver"] and request["name"] in drivers.UNWATCHED else watch.run(action)
+        _send(channel, off_limits(watch.found) if watch.found else reply)
+
+
+def off_limits(name: str) -> dict[str, Any]:
+    """The reply for a submission that called this function."""
+    if name == "sys.setprofile":
+        return {"trouble": "library", "text": "your code calls sys.setprofile, which the grader needs; leave it out"}
+    return {"trouble": "library", "text": f"your code calls {name}, which answers the exercise; write it yourself"}
 
 
 def load_module(source: str, name: str) -> types.ModuleType:
@@ -48,9 +67,41 @@ def load_module(source: str, name: str) -> types.ModuleType:
     module = types.ModuleType("submission")
     module.__file__ = name
     sys.modules["submission"] = module
+    if (stem := name.rpartition(".")[0]).isidentifier():
+        sys.modules.setdefault(stem, module)  # a helper may import what it helps
+    try:
+        code = compile(source, name, "exec")
+    except SyntaxError:
+        plain = without_magics(source)
+        if plain == source:
+            raise
+        source, code = plain, compile(plain, name, "exec")
     linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
-    exec(compile(source, name, "exec"), module.__dict__)
+    module.__dict__["get_ipython"] = _NoNotebook  # in scripts exported from a notebook
+    exec(code, module.__dict__)
     return module
+
+
+def write_helpers(helpers: dict[str, str]) -> None:
+    """The modules beside the submission, in this test's own folder, from which they can be imported."""
+    for path, source in helpers.items():
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(source)
+    if helpers:
+        sys.path.insert(0, os.getcwd())
+
+
+def without_magics(source: str) -> str:
+    """The text with ``pass`` for lines that only a notebook understands: ``%matplotlib``, ``!pip``, ``sum?``."""
+    return re.sub(r"^([ \t]*)([%!?].*|\S+\?{1,2}[ \t]*)$", r"\1pass  # \2", source, flags=re.M)
+
+
+class _NoNotebook:
+    """What ``get_ipython()`` gives outside a notebook: every method does nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **options: None
 
 
 def perform(submission: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
@@ -96,31 +147,75 @@ def attempt(action: Callable[[], Any], file: str) -> dict[str, Any]:
     """What an action returned, or what went wrong, in words for the author of the file."""
     try:
         return action() or {"value": None}
-    except _DoesNotFit as error:
-        return {"trouble": "signature", "text": str(error)}
-    except SyntaxError as error:
-        line = f"line {error.lineno} of {os.path.basename(error.filename or file)}"
-        shown = f"\n    {error.text.strip()}" if error.text else ""
-        return {"trouble": "syntax", "text": f"Python cannot read {line}: {error.msg}{shown}"}
-    except NotImplementedError as error:
-        text = f"not written yet{f': {error}' if str(error) else ''}"
-        return {"trouble": "unwritten", "text": text + where(error, file)}
-    except SystemExit as error:
-        return {"trouble": "exit", "text": f"the code called exit({error.code!r}); remove it{where(error, file)}"}
-    except MemoryError as error:
-        text = f"out of memory{f': {error}' if str(error) else ''}. Does an array have the size it should?"
-        return {"trouble": "memory", "text": text + where(error, file)}
-    except RecursionError as error:
-        text = "functions call each other too deeply (RecursionError): use a loop, or look for the case that ends it"
-        return {"trouble": "raises", "text": text + where(error, file)}
     except BaseException as error:
-        return {"trouble": "raises", "text": f"{type(error).__name__}: {error}{where(error, file)}"}
+        try:
+            kind, text = explain(error, file)
+            return {"trouble": kind, "text": shortened(text) + where(error, file)}
+        except BaseException:  # an error whose own methods raise errors
+            return {"trouble": "raises", "text": "an exception that cannot be shown was raised"}
+
+
+def explain(error: BaseException, file: str) -> tuple[str, str]:
+    """The kind of trouble, and what there is to say about it."""
+    kind = name_of(error)
+    if isinstance(error, _DoesNotFit):
+        return "signature", said(error)
+    if isinstance(error, SyntaxError):
+        line = f"line {error.lineno} of {os.path.basename(error.filename or file)}"
+        shown = f"\n    {error.text.strip()[:200]}" if error.text else ""
+        return "syntax", f"Python cannot read {line}: {shortened(str(error.msg))}{shown}"
+    if isinstance(error, NotImplementedError):
+        return "unwritten", f"not written yet{f': {said(error)}' if said(error) else ''}"
+    if isinstance(error, SystemExit):
+        return "exit", f"the code called exit({shortened(repr(error.code))}); remove it"
+    if isinstance(error, MemoryError):
+        text = f"out of memory{f': {said(error)}' if said(error) else ''}"
+        return "memory", f"{text}. Does an array have the size it should?"
+    if isinstance(error, RecursionError):
+        return "raises", (
+            "functions call each other too deeply (RecursionError): use a loop, or look for the case that ends it"
+        )
+    return "raises", f"{kind}: {said(error)}"
+
+
+def said(error: BaseException) -> str:
+    """The error's message, whatever its ``__str__`` does."""
+    try:
+        return shortened(str(error))
+    except BaseException as trouble:
+        return f"(its message cannot be shown: __str__ raises {name_of(trouble)})"
+
+
+def name_of(error: BaseException) -> str:
+    """The name of the error's type, whatever its metaclass says."""
+    return type.__dict__["__name__"].__get__(type(error))
+
+
+def shortened(text: str) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
 def where(error: BaseException, file: str) -> str:
-    """The last lines of the submission that an error passed through."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file][-3:]
-    return "".join(f"\n    line {frame.lineno}, in {frame.name}: {frame.line}" for frame in frames)
+    """The last lines of the submission, and of the modules beside it, that an error passed through."""
+    beside = os.getcwd() + os.sep
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if f.filename == file or f.filename.startswith(beside)
+    ]
+    told = []
+    for f in frames[-3:]:
+        place = "" if f.filename == file else f" of {f.filename.removeprefix(beside)}"
+        told.append(f"\n    line {f.lineno}{place}, in {f.name}: {shortened(f.line or '')}")
+    return "".join(told)
+
+
+def _ask(channel: socket.socket, stream: Any, name: str, *arguments: Any) -> Any:
+    """What a function of the grader returns. Raises ValueError if it cannot be called like this."""
+    channel.sendall(framed(pack({"ask": name, "arguments": arguments})))
+    answer = _receive(stream)
+    if answer is None or "error" in answer:
+        raise ValueError("the grader is gone" if answer is None else answer["error"])
+    return answer["value"]
 
 
 def _receive(stream: Any) -> Any:

@@ -26,7 +26,8 @@ class Case:
     grad: np.ndarray
     numeric: np.ndarray
     noise: float
-    second: Callable[[], tuple[np.ndarray, np.ndarray]]  # grad and numeric for another grad_output
+    second: Callable[[], tuple[np.ndarray, np.ndarray]]  # grad and numeric for another grad_output,
+    other_cotangent: np.ndarray | None = None  # which is this
     check_alone: Callable[[Op, list[Any]], Failure | None] = lambda op, inputs: None  # the checker, for one op
 
     @cached_property

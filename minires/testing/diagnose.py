@@ -14,7 +14,7 @@ from .case import Case, Diagnosis
 from .edges import explain_edges, find_silent_edge, ops_of
 from .lstm import MISTAKES, recognise
 from .normalisation import batch_norm_terms, other_statistics
-from .numeric import slope, unit_of
+from .operands import is_gradient, missing_sum_term, swapped_operands, wrong_derivative, wrong_target
 from .report import describe, describe_factor
 from .subject import Graph
 
@@ -178,7 +178,7 @@ def lstm(case: Case) -> Diagnosis | None:
 
 HYPOTHESES = (
     zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, other_statistics, fork, wrong_op,
-    lstm, silent_edge,
+    lstm, silent_edge, wrong_target, swapped_operands, missing_sum_term, wrong_derivative,
 )  # fmt: skip
 
 
@@ -255,26 +255,7 @@ def _turns(array: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
 def _same_as_with(case: Case, i: int | None, turned: np.ndarray) -> bool:
     """Whether G is the gradient when array i (None: grad_output) is replaced by ``turned``."""
     arrays = [turned if k == i else a for k, a in enumerate(case.arrays)]
-    v = turned if i is None else case.cotangent
-    at = arrays[case.slot]
-    rng = np.random.default_rng(0)
-    size = float(np.abs(v * case.output).sum())
-    try:
-        here = case.subject.value(arrays)
-    except (ValueError, TypeError, IndexError):  # it does not fit there
-        return False
-    for _ in range(2):
-        direction = np.asarray(rng.standard_normal(at.shape))
-
-        def phi(t, direction=direction):
-            moved = [np.asarray(at + t * direction) if k == case.slot else a for k, a in enumerate(arrays)]
-            return float((v * (case.subject.value(moved) - here)).sum())
-
-        found = slope(phi, size, float(np.linalg.norm(case.grad)), unit_of(at))
-        tolerance = 1e-3 * float(np.linalg.norm(case.error)) + found.noise
-        if abs(float((case.grad * direction).sum()) - found.value) > tolerance:
-            return False
-    return True
+    return is_gradient(case, arrays, turned if i is None else case.cotangent, case.slot)
 
 
 def _name_factor(case: Case, c: float) -> str:

@@ -33,6 +33,10 @@ KINDS = (
     "wrong_op",  # one op of several: its backward is wrong by itself
     "memory_layout",  # another gradient for the same grad_output in a strided view, or in Fortran order
     "wrong_at_kink",  # right everywhere but at a kink, where it is not between the slopes on the two sides
+    "wrong_target",  # of a loss: the entries that the targets name
+    "swapped_operands",  # another array stands in an operand's place, or another input's gradient was returned
+    "missing_sum_term",  # what reaches an input through other outputs, as in softmax
+    "wrong_derivative",  # grad_output times something that is not the function's derivative
     "partly_wrong",  # none of these: how many entries, and where
     "float32",  # right in float64, too far off in float32
     "too_many_kinks",  # no direction is smooth enough to measure

@@ -62,7 +62,7 @@ class Verdict:
 
         noise = point.floor(i)
         case = Case(
-            self.subject, point.arrays, i, point.v, point.y, grad, numeric, noise, second, self.check_alone
+            self.subject, point.arrays, i, point.v, point.y, grad, numeric, noise, second, point.w, self.check_alone
         )  # fmt: skip
         kind, likely = diagnose(case)
         self.fail(i, kind, likely, grad, numeric)

@@ -25,13 +25,16 @@ class Container:
             self.groups[ROOT / "cpu" / name] = {"cpu.cfs_quota_us": str(quota), "cpu.cfs_period_us": str(PERIOD)}
             self._peak = ROOT / "memory" / name / "memory.max_usage_in_bytes"
         else:
-            self.groups = {ROOT / name: {"memory.max": limit, "memory.swap.max": "0", "cpu.max": f"{quota} {PERIOD}"}}
-            self._peak = ROOT / name / "memory.peak"
+            root = ROOT / "unified" if (ROOT / "unified").exists() else ROOT
+            self.groups = {root / name: {"memory.max": limit, "memory.swap.max": "0", "cpu.max": f"{quota} {PERIOD}"}}
+            self._peak = root / name / "memory.peak"
         self.peak = self.seconds = 0.0
 
     def __enter__(self) -> "Container":
         try:
             for group, limits in self.groups.items():
+                if "memory.max" in limits:  # version 2: a group gets the controllers that its parent hands down
+                    (group.parent / "cgroup.subtree_control").write_text("+memory +cpu")
                 group.mkdir()
                 for file, value in limits.items():
                     (group / file).write_text(value)

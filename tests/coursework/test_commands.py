@@ -33,8 +33,8 @@ def test_new_writes_the_exercise_and_keeps_what_is_there(tmp_path, capsys):
     assert (tmp_path / "conv2d.py").read_text(encoding="utf-8") == ASSIGNMENTS["conv2d"].exercise
     assert main(["new", "conv2d"]) == 1 and "is there already" in capsys.readouterr().err
     assert main(["new", "conv2d", "--out", "again.py"]) == 0 and (tmp_path / "again.py").exists()
-    assert main(["new", "conv3d"]) == 1 and "there are autograd, broadcasting" in capsys.readouterr().err
-    assert main(["new", "list"]) == 0 and capsys.readouterr().out.count("20 points") == 9
+    assert main(["new", "conv3d"]) == 1 and "there are fork, autograd, broadcasting" in capsys.readouterr().err
+    assert main(["new", "list"]) == 0 and capsys.readouterr().out.count("20 points") == 12
 
 
 def test_grade_tells_that_hidden_tests_did_not_run(tmp_path, capsys):
@@ -78,7 +78,7 @@ def test_formats(tmp_path, capsys):
         assert test["visibility"] == ("after_published" if "hidden" in test["tags"] else "visible")
     assert main(["grade", "broadcasting.py", "--format", "junit", "--out", "r.xml"]) == 3
     suite = xml.parse(tmp_path / "r.xml").getroot()[0]
-    assert int(suite.get("tests")) == len(suite.findall("testcase")) == 10
+    assert int(suite.get("tests")) == len(suite.findall("testcase")) == 7
     assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) > 0
     assert main(["grade", "broadcasting.py", "--format", "markdown", "--out", "r.md"]) == 3
     assert "| multiply | " in (tmp_path / "r.md").read_text(encoding="utf-8")
@@ -119,6 +119,6 @@ def test_without_fork_the_exercises_are_there_and_grade_says_what_it_needs(tmp_p
         "from minires.commands.cli import main; "
     )
     listed, _ = run_python(windows + "main(['new', 'list'])")
-    assert listed.count("points") == 9
+    assert listed.count("points") == 12
     printed, told = run_python(windows + "print(main(['grade', 'conv2d.py']))")
     assert printed == ["1"] and "needs fork" in told and "WSL on Windows" in told

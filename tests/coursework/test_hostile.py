@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from coursework.conftest import solution
 
-from minires.coursework import formats
+from minires.coursework import ASSIGNMENTS, CannotGrade, formats, grade
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 
@@ -21,6 +22,12 @@ def with_relu(body):
     """The solution of relu_maxpool with another body for relu."""
     assert RELU in solution("relu_maxpool")
     return solution("relu_maxpool").replace(RELU, f"def relu(x):\n{body}")
+
+
+def readable_by_all():
+    """Whether other users can read the Python that runs here."""
+    folders = [Path(os.__file__), *Path(os.__file__).parents]
+    return all(folder.stat().st_mode & 0o005 for folder in folders)
 
 
 def check_only_relu_is_lost(result, tests, word):
@@ -58,7 +65,7 @@ def test_costs_its_own_part_and_says_why(body, word, graded):
 
 def test_writing_into_an_input(graded):
     _, tests = graded(with_relu("    x[x < 0] = 0; return x"))
-    assert {number for number, t in tests.items() if t.status == "failed"} == {"1.1", "1.3"}
+    assert {number for number, t in tests.items() if t.status == "failed"} == {"1.1", "1.3", "4.1"}
     assert "wrote into its input x" in tests["1.1"].message
 
 
@@ -134,6 +141,10 @@ def test_ending_the_process_that_starts_the_tests_costs_that_test(graded):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may become another user")
 def test_as_another_user_files_of_the_grader_are_out_of_reach(graded, tmp_path):
+    if not readable_by_all():  # else its user could not even import what it needs
+        with pytest.raises(CannotGrade, match="where everyone may read them"):
+            graded(solution("relu_maxpool"), user="nobody")
+        return
     secret = tmp_path / "answers"
     secret.write_text("42")
     tmp_path.chmod(0o700)
@@ -172,7 +183,7 @@ def test_result_file_is_whole_at_every_moment(tmp_path):
     assert "did not run" in found["tests"][-1]["output"]
 
 
-def test_strange_characters_leave_every_format_valid(graded):
+def test_strange_characters_leave_every_format_valid(graded, in_classroom50):
     import xml.etree.ElementTree as xml
 
     result, _ = graded(with_relu(r"""    raise ValueError("\x00\x1b[31m \ud800 ``` ]]> <b>")"""))
@@ -180,3 +191,164 @@ def test_strange_characters_leave_every_format_valid(graded):
     json.loads(formats.gradescope(result).encode())
     for write in formats.FORMATS.values():
         assert not set(write(result)) & {"\x00", "\x1b", "\ud800"}
+
+
+# ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_that_hangs_while_it_is_loaded_is_loaded_once(graded):
+    started = time.monotonic()
+    result, _ = graded("print('here')\nwhile True: pass", timeout=0.6)
+    assert time.monotonic() - started < 5 and len(result.tests) == 11
+    assert {t.message for t in result.tests} == {result.trouble} and "when your file was loaded" in result.trouble
+    shown = formats.text(result)
+    assert shown.count("stopped after") == 1 and "here" in shown and len(shown.splitlines()) < 15
+
+
+def test_a_file_that_is_slow_to_load_ends_at_the_total(graded):
+    started = time.monotonic()
+    result, tests = graded("import time; time.sleep(0.3)\n" + solution("relu_maxpool"), total=1.2)
+    assert time.monotonic() - started < 5
+    assert tests["1.1"].status == "passed" and result.tests[-1].status == "not run"
+    assert "was not reached: the 1.2 s" in result.tests[-1].told and "were not run" in result.summary
+    assert json.loads(formats.gradescope(result))["score"] == result.score > 0
+
+
+def test_a_fresh_exercise_says_once_that_nothing_is_written(graded):
+    for name in ("relu_maxpool", "gradient_flow"):
+        result, _ = graded(ASSIGNMENTS[name].exercise, name)
+        shown = formats.text(result)
+        assert shown.count("not written yet") <= 1 + len(result.tests) * (name == "gradient_flow")
+    result, _ = graded(ASSIGNMENTS["conv2d"].exercise, "conv2d")
+    shown = formats.text(result)
+    assert shown.count("not written yet") == 1 and len(shown.splitlines()) < 12
+    assert all(len(t.told.splitlines()) == 1 for t in result.tests)
+
+
+# ── what is said, and sent ──────────────────────────────────────────────────────────────────────────────────────────
+
+ODD = "class Odd(Exception):\n    def __str__(self):\n        {}\n"
+
+
+@pytest.mark.parametrize("body", ["raise ValueError", "return None", "raise SystemExit", "return str(self)"])
+def test_an_exception_that_cannot_say_what_it_is(body, graded):
+    source = ODD.format(body) + with_relu("    raise Odd")
+    check_only_relu_is_lost(*graded(source), "Odd: (its message cannot be shown")
+
+
+def test_an_exception_without_a_name(graded):
+    source = "class Meta(type):\n    __name__ = property(lambda c: 1 / 0)\nclass Odd(Exception, metaclass=Meta): pass\n"
+    check_only_relu_is_lost(*graded(source + with_relu("    raise Odd('so')")), "Odd: so")
+
+
+def test_long_messages_are_cut(graded, in_classroom50):
+    result, tests = graded(with_relu("    raise ValueError('long ' * 10**6)"))
+    check_only_relu_is_lost(result, tests, "long long")
+    assert all(len(write(result)) < 50_000 for write in formats.FORMATS.values())
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ("    return np.zeros(2**23)", "cannot be sent back"),
+        ("    return [1.5] * 10**6", "return arrays"),
+        ("    import os; os.write(3, (2**62).to_bytes(8, 'big')); return x", "too large"),
+        ("    import os; os.write(3, (2**23).to_bytes(8, 'big') + (2**22).to_bytes(8, 'big') + b'[' * 2**23); return x",
+         "a header of"),
+    ],
+)  # fmt: skip
+def test_large_replies_take_neither_time_nor_memory(body, word, graded):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    check_only_relu_is_lost(*graded(with_relu(body)), word)
+    if sys.platform == "linux":
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
+
+
+def test_words_of_a_submission_s_own_process_do_not_get_into_hidden_tests(graded):
+    body = """    import os, minires.coursework.messages as m
+    os.write(3, m.framed(m.pack({"trouble": "inputs: %s" % x, "text": ""}))); return x"""
+    result, _ = graded(with_relu(body), hidden=True)
+    for test in result.tests:
+        assert "inputs" not in (test.told if test.test.hidden else test.brief)
+
+
+# ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "    while True: print('x' * 10**6)",
+        "    import os, signal, time; os.kill(os.getppid(), signal.SIGSTOP); time.sleep(300)",
+        "    import os\n    while True: os.write(3, b'')",
+    ],
+)
+def test_limits_are_of_time_that_passes(body, graded):
+    started = time.monotonic()
+    _, tests = graded(with_relu(body), timeout=0.8)
+    assert "stopped after 0.8 s" in tests["1.1"].message and tests["2.1"].status == "passed"
+    assert max(t.seconds for t in tests.values() if t.number != "4.1") < 3
+    assert time.monotonic() - started < 30
+
+
+# ── what is left ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_files_of_a_test_are_gone_before_the_next(graded, tmp_path):
+    mark = tmp_path / "folders"
+    body = f"""
+    import os
+    with open({str(mark)!r}, "a") as file:
+        file.write(os.environ["HOME"] + "\\n")
+    for i in range(200 * (not hasattr(os, "deep"))):
+        os.mkdir("deep"); os.chdir("deep"); os.deep = True
+    open("kept", "w").close(); os.chmod(".", 0); os.chmod("..", 0)
+    return np.maximum(x, 0)"""
+    _, tests = graded(with_relu(body))
+    assert tests["1.1"].status == tests["1.3"].status == "passed"
+    folders = mark.read_text().splitlines()
+    assert len(set(folders)) >= 3
+    assert not [folder for folder in folders if os.path.lexists(folder)]
+
+
+def test_the_folders_of_tests_are_gone_when_the_keeper_is(tmp_path):
+    file = tmp_path / "relu_maxpool.py"
+    file.write_text(with_relu("    import os, signal; os.kill(os.getppid(), signal.SIGKILL); return x"))
+    script = "import sys; from minires.coursework import grade; grade(sys.argv[1])"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script, str(file)], env=environment, check=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["relu_maxpool.py"]
+
+
+# ── the grader's own trouble, and the machine's ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout": 1e-9}, {"timeout": 1e300}, {"timeout": float("nan")}, {"memory": 1}, {"total": 0}, {"seed": -1}],
+)
+def test_absurd_limits_are_refused(options, graded):
+    with pytest.raises(ValueError, match="expected a timeout of"):
+        graded(solution("relu_maxpool"), **options)
+
+
+@pytest.mark.parametrize(("what", "value"), [("AS", 2**30), ("CPU", 20)])
+def test_limits_that_are_inherited_are_no_fault_of_the_submission(what, value, tmp_path):
+    (tmp_path / "relu_maxpool.py").write_text(solution("relu_maxpool"))
+    script = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_{what}, ({value}, {value}))
+from minires.commands.cli import main
+sys.exit(main(["grade", "relu_maxpool.py", "--format", "gradescope", "--out", "r.json", "--memory", "2000"]))
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "this process was started with a limit of" in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "r.json").exists()
+
+
+def test_a_machine_without_room_for_a_process_gives_no_score(monkeypatch, tmp_path):
+    (tmp_path / "relu_maxpool.py").write_text(solution("relu_maxpool"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no_python"))
+    with pytest.raises(CannotGrade, match="no process can be started"):
+        grade(tmp_path / "relu_maxpool.py")

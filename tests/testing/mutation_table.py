@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from testing.mutants import MAIN
+from testing.mutants_held_out_again import HELD_OUT_AGAIN
 from testing.mutants_heldout import HELD_OUT
 from testing.mutants_subtle import SUBTLE
 from testing.subjects import Mutant
@@ -84,10 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds = parser.parse_args(arguments).seeds
     parts = [
         "# The checker, checked by mutation\n\nWritten by `PYTHONPATH=.:tests python -m testing.mutation_table`. Each "
-        "row is a backward function that is wrong in one known way.\nThe mutants of the held-out set were written "
-        "before the code that makes the diagnoses."
+        "row is a backward function that is wrong in one known way.\nThe mutants of the held-out sets were "
+        "written before the code that makes the diagnoses."
     ]
-    for title, mutants in (("Main set", MAIN), ("Held-out set", HELD_OUT), ("Subtle set", SUBTLE)):
+    sets = ("Main", MAIN), ("Held-out", HELD_OUT), ("Second held-out", HELD_OUT_AGAIN), ("Subtle", SUBTLE)
+    for title, mutants in [(f"{name} set", found) for name, found in sets]:
         parts.append(table(title, [judge(mutant, range(seeds)) for mutant in mutants], seeds))
         print(parts[-1].splitlines()[2])
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

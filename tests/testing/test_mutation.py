@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from testing import mutation_table
+from testing import generated, mutation_table
 from testing.awkward import RIGHT, alarms
 from testing.correct import CORRECT
 from testing.mutants import MAIN, NOT_WRONG
+from testing.mutants_held_out_again import HELD_OUT_AGAIN
 from testing.mutants_heldout import HELD_OUT
 from testing.mutants_subtle import SUBTLE
 
@@ -41,9 +42,23 @@ def test_mutant_is_rejected_and_named(mutant):
     assert verdict.named == 1, f"said {dict(verdict.said)}: {verdict.words}"
 
 
+def test_second_held_out_set_is_rejected_and_named():
+    verdicts = [mutation_table.judge(mutant, [1000]) for mutant in HELD_OUT_AGAIN]
+    assert not [v.mutant.name for v in verdicts if v.accepted]
+    assert np.mean([v.named for v in verdicts]) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_generated_mutants_are_named(capsys):
+    said = generated.verdicts()
+    wrong = said.total() - said["accepted"]
+    assert wrong > 250 and said["partly_wrong"] <= 0.05 * wrong
+
+
 def test_mutants_are_enough_and_their_kinds_known():
     assert len(MAIN) >= 40 and len(RIGHT) >= 50 and len({m.name for m in EVERY}) == len(EVERY)
-    assert {kind for m in EVERY for kind in m.kinds} <= set(KINDS)
+    assert {kind for m in [*EVERY, *HELD_OUT_AGAIN] for kind in m.kinds} <= set(KINDS)
 
 
 def test_walk_that_is_right_is_accepted():
@@ -64,7 +79,9 @@ def test_right_code_on_awkward_inputs_is_accepted_on_30_seeds(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mutants", "least"), [(MAIN, 0.85), (HELD_OUT, 0.70), (SUBTLE, 0.85)], ids=["main", "held-out", "subtle"]
+    ("mutants", "least"),
+    [(MAIN, 0.95), (HELD_OUT, 0.95), (HELD_OUT_AGAIN, 0.95), (SUBTLE, 0.95)],
+    ids=["main", "held-out", "second held-out", "subtle"],
 )
 def test_mutants_on_50_seeds(mutants, least):
     verdicts = [mutation_table.judge(mutant, range(50)) for mutant in mutants]

@@ -11,6 +11,7 @@ from ..assignment import Assignment, Check, Test
 from ..graphs import GRAPHS
 from ..judge import draw_shapes, judge, raise_failure
 from ..learner import Learner, Wrong
+from ..watch import WALKS
 
 Shape = tuple[int, ...] | str  # letters: sizes that are drawn
 X, SQUARE = (3, 4), (4, 4)
@@ -125,4 +126,5 @@ ASSIGNMENT = Assignment(
         Test("network", "three passes", 1, held_to_the_library("chain", 3, "nm"),
              "a leaf that has a .grad keeps it: add", hidden=True),
     ],
+    off_limits=WALKS,
 )  # fmt: skip

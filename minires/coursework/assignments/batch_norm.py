@@ -9,6 +9,7 @@ from ...kernels import cpu, textbook
 from ..assignment import Assignment, Check, Test
 from ..judge import draw_shape, judge, judge_gradient, parts
 from ..learner import Learner
+from ..watch import KERNELS
 from .training import trains
 
 Shape = tuple[int, ...] | str  # letters: sizes that are drawn
@@ -154,6 +155,11 @@ ASSIGNMENT = Assignment(
         Test("running statistics", "one step", 1, running(0.1, 36), "count/(count − 1) times var enters"),
         Test("running statistics", "another momentum", 1, running(None, None),
              "var·count/(count − 1) enters the running variance", hidden=True),
-        *trains(("batch_norm", "batch_norm_eval"), ("batch_norm_backward",)),
+        *trains(
+            [("batch_norm", 0, forward(ANY))],
+            [("batch_norm_backward", slot, gradient(slot, ANY)) for slot in range(3)],
+            enough=[("batch_norm_backward", 0)],
+        ),
     ],
+    off_limits=KERNELS,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from ...kernels import cpu, textbook
 from ..assignment import Assignment, Check, Test
 from ..judge import judge, judge_gradient
 from ..learner import Learner
+from ..watch import KERNELS
 from .training import trains
 
 PLAIN: dict[str, Any] = dict(stride=(1, 1), padding=(0, 0))
@@ -123,6 +124,11 @@ ASSIGNMENT = Assignment(
         Test("gradient of bias", "padding", 1, gradient(2, PADDED), "b[o] was added at every n, h, w: sum over them"),
         Test("gradient of bias", "other sizes", 1, gradient(2, None), "b[o] was added at every n, h, w: sum over them",
              hidden=True),
-        *trains(("conv2d",), ("conv2d_backward",)),
+        *trains(
+            [("conv2d", 0, forward(options)) for options in (PADDED, None)],
+            [("conv2d_backward", slot, gradient(slot, options)) for slot in range(3) for options in (PADDED, None)],
+            enough=[("conv2d_backward", 0), ("conv2d_backward", 1)],
+        ),
     ],
+    off_limits=KERNELS,
 )  # fmt: skip

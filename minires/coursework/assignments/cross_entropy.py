@@ -6,6 +6,7 @@ from ...kernels import textbook
 from ..assignment import Assignment, Check, Test
 from ..judge import judge, judge_gradient
 from ..learner import Learner
+from ..watch import KERNELS
 
 Draw = tuple[int, int] | None
 
@@ -107,4 +108,5 @@ ASSIGNMENT = Assignment(
         Test("gradient", "other sizes", 2, gradient(None), ONE_HOT, hidden=True),
         Test("gradient", "other sizes, again", 1, gradient(None), ONE_HOT, hidden=True),
     ],
+    off_limits=KERNELS,
 )  # fmt: skip

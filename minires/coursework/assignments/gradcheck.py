@@ -1,28 +1,55 @@
 """Assignment gradcheck: the submission's checker, graded by mutation."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ..assignment import Assignment, Check, Test
 from ..learner import Learner, Wrong
-from ..mutants import MUTANTS
+from ..mutants import MUTANTS, Mutant
 
 
-def verdicts(learner: Learner, name: str, seeds: list[int]) -> list[list[int]]:
-    """What the submission says on each seed, checked for its form."""
-    found = learner.drive("check_mutant", name, seeds)
-    if not isinstance(found, list) or len(found) != len(seeds):
-        raise Wrong("gradcheck must return a list of indices", "wrong type")
-    return found
+def verdicts(learner: Learner, rng: np.random.Generator, names: list[str], seeds: int) -> dict[str, list[list[int]]]:
+    """What the submission says of each pair, on so many seeds each, in an order that is drawn."""
+    said: dict[str, list[list[int]]] = {name: [] for name in names}
+    for name in rng.permutation([name for name in names for _ in range(seeds)]).tolist():
+        pair, seed = MUTANTS[name], int(rng.integers(2**31))
+        arrays = pair.arrays(np.random.default_rng([seed, 1]))  # not the numbers the checker will draw
+        shapes = [a.shape for a in arrays]
+        y_shape = pair.forward(*arrays).shape
+
+        def forward(*given: np.ndarray, pair: Mutant = pair, shapes: Any = shapes) -> np.ndarray:
+            return pair.forward(*as_expected(given, shapes))
+
+        def backward(*given: np.ndarray, pair: Mutant = pair, shapes: Any = (y_shape, *shapes)) -> Any:
+            return pair.backward(*as_expected(given, shapes))
+
+        found = learner.drive("check_pair", arrays, seed, answers={"forward": forward, "backward": backward})
+        if not isinstance(found, list):
+            raise Wrong("gradcheck must return a list of indices", "wrong type")
+        said[name].append(found)
+    return said
+
+
+def as_expected(given: tuple[Any, ...], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """The arrays that the submission sent, as float64. Raises ValueError unless their shapes are these."""
+    arrays = [np.asarray(a, np.float64) for a in given]
+    if [a.shape for a in arrays] != list(shapes):
+        raise ValueError(f"got arrays of shapes {[a.shape for a in arrays]}; expected {list(shapes)}")
+    return arrays
 
 
 def accepts(name: str, seeds: int) -> Check:
-    """A right gradient is called right on every seed."""
+    """A right gradient is called right on every seed, and one that is not even nearly right is not."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        drawn = [int(seed) for seed in rng.integers(0, 2**31, seeds)]
-        alarms = sum(bool(found) for found in verdicts(learner, name, drawn))
+        said = verdicts(learner, rng, [name, f"{name}, all wrong"], seeds)
+        alarms = sum(bool(found) for found in said[name])
         if alarms:
             raise Wrong(f"{name}: the right gradient is called wrong on {alarms} of {seeds} seeds", "a false alarm")
+        if not all(said[f"{name}, all wrong"]):
+            raise Wrong(f"{name}: normal random numbers pass for the gradients", "a wrong gradient passes")
 
     return check
 
@@ -32,13 +59,15 @@ def rejects(name: str, seeds: int = 10) -> Check:
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
         mutant = MUTANTS[name]
-        drawn = [int(seed) for seed in rng.integers(0, 2**31, seeds)]
-        accepts(mutant.right, seeds)(learner, rng)
-        found = verdicts(learner, name, drawn)
-        passed = sum(mutant.wrong[0] not in indices for indices in found)
+        said = verdicts(learner, rng, [mutant.right, name], seeds)
+        alarms = sum(bool(found) for found in said[mutant.right])
+        passed = sum(mutant.wrong[0] not in found for found in said[name])
+        if alarms:
+            text = f"{mutant.right}: the right gradient is called wrong on {alarms} of {seeds} seeds"
+            raise Wrong(text, "a false alarm")
         if passed:
             raise Wrong(f"{name}: the wrong gradient passes on {passed} of {seeds} seeds", "a wrong gradient passes")
-        if any(tuple(indices) != mutant.wrong for indices in found):
+        if any(tuple(found) != mutant.wrong for found in said[name]):
             text = f"{name}: only array {mutant.wrong[0]} has a wrong gradient, but more are named"
             raise Wrong(text, "a false alarm")
 
@@ -75,4 +104,5 @@ ASSIGNMENT = Assignment(
         Test("wrong gradients", "softmax, zeros", 1, rejects("softmax, all zeros"), NORMAL, hidden=True),
         Test("wrong gradients", "softmax, sum", 1, rejects("softmax, sum not subtracted"), NORMAL, hidden=True),
     ],
+    off_limits=["minires.testing"],
 )  # fmt: skip

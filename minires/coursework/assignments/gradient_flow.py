@@ -103,23 +103,37 @@ def grows(hidden: bool) -> Check:
     """growth of made-up norms."""
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
-        norms = rng.uniform(0.1, 5, int(rng.integers(4, 9))) if hidden else np.array([8.0, 4.0, 2.0, 1.0])
-        right = geometric_growth(norms)
-        known = [("it is the factor going forward; going back it is 1 over this", 1 / right),
-                 ("one step too many: there are len(norms) − 1 steps", (norms[0] / norms[-1]) ** (1 / len(norms))),
-                 ("an arithmetic mean of the factors; take the geometric one",
-                  float((norms[:-1] / norms[1:]).mean()))]  # fmt: skip
-        got = learner.call("growth", [float(n) for n in norms])
-        judge("growth", as_array("growth", as_floats(got), np.asarray(right)), right, known)
+        made_up = [rng.uniform(0.1, 5, int(rng.integers(4, 9)))] if hidden else [np.array([8.0, 4, 2, 1]), np.ones(3)]
+        for norms in made_up:
+            judge_growth(learner, norms)
 
     return check
 
 
-def answers(question: str, right: Any) -> Check:
-    """ANSWERS holds the word, or a number near what is measured here (``right()`` -> word, or number and tolerance)."""
+def judge_growth(learner: Learner, norms: np.ndarray) -> None:
+    """Judge growth for these norms."""
+    right = geometric_growth(norms)
+    known = [("it is the factor going forward; going back it is 1 over this", 1 / right),
+             ("one step too many: there are len(norms) − 1 steps", (norms[0] / norms[-1]) ** (1 / len(norms))),
+             ("an arithmetic mean of the factors; take the geometric one",
+              float((norms[:-1] / norms[1:]).mean()))]  # fmt: skip
+    got = learner.call("growth", [float(n) for n in norms])
+    judge("growth", as_array("growth", as_floats(got), np.asarray(right)), right, known)
+
+
+def answers(question: str, right: Any, measured: Check) -> Check:
+    """ANSWERS holds the word, or a number near what is measured here (``right()`` -> word, or number and tolerance).
+
+    An answer that the submission cannot have ``measured`` is a guess, and earns nothing.
+    """
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
         given = learner.drive("answer", question)
+        try:
+            measured(learner, rng)
+        except Wrong as wrong:
+            brief = "an answer that was not measured"
+            raise Wrong(f'ANSWERS["{question}"] counts only if your function measures right: {wrong}', brief) from None
         truth = right()
         if isinstance(truth, str):
             if not isinstance(given, str) or given.strip().lower() != truth:
@@ -182,11 +196,15 @@ ASSIGNMENT = Assignment(
         Test("forks", "other depths", 3, measures_forks(None), EDGES, hidden=True),
         Test("explain", "growth", 0.5, grows(False), "(norms[0] / norms[-1]) ** (1 / steps)"),
         Test("explain", "growth, other norms", 0.5, grows(True), "(norms[0] / norms[-1]) ** (1 / steps)", hidden=True),
-        Test("explain", "at a fork", 1, answers("at a fork", at_a_fork), "compare the arrays, not the norms alone"),
-        Test("explain", "plain against residual", 1, answers("plain against residual", plain_against_residual),
+        Test("explain", "at a fork", 1, answers("at a fork", at_a_fork, measures_forks(8)),
+             "compare the arrays, not the norms alone"),
+        Test("explain", "plain against residual", 1,
+             answers("plain against residual", plain_against_residual, measures("plain", 8)), MEASURE),
+        Test("explain", "zero branches", 1, answers("zero branches", share_of_zero_branches, measures_forks(8)),
              MEASURE),
-        Test("explain", "zero branches", 1, answers("zero branches", share_of_zero_branches), MEASURE),
-        Test("explain", "growth, plain", 1, answers("growth, plain", near("plain")), MEASURE),
-        Test("explain", "growth, residual", 1, answers("growth, residual", near("residual")), MEASURE),
+        Test("explain", "growth, plain", 1, answers("growth, plain", near("plain"), measures("plain", 8)), MEASURE),
+        Test("explain", "growth, residual", 1,
+             answers("growth, residual", near("residual"), measures("residual", 8)), MEASURE),
     ],
+    off_limits=["minires.flow"],
 )  # fmt: skip

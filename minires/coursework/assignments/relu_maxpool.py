@@ -8,6 +8,7 @@ from ...kernels import cpu, textbook
 from ..assignment import Assignment, Check, Test
 from ..judge import draw_shape, judge, judge_gradient, parts
 from ..learner import Learner, Wrong
+from ..watch import KERNELS
 from .training import trains
 
 Pair = tuple[int, int]
@@ -60,7 +61,10 @@ def relu_gradient(at_zero: bool) -> Check:
             x = np.round(rng.standard_normal(draw_shape(rng, "nchw")))
             y, g = textbook.relu(x), rng.standard_normal(x.shape)
             got = learner.call("relu_backward", g, y)
-            known = [("the gradient at x = 0 is passed on; it is 0 there", g), ("grad_y is not used", (y > 0) * 1.0)]
+            known = [
+                ("grad_y comes back as it is; where y is 0, so is the gradient: multiply by (y > 0)", g),
+                ("grad_y is not used", (y > 0) * 1.0),
+            ]
             judge("relu_backward, zeros among the inputs", got, textbook.relu_backward(g, y), known)
             return
         y = textbook.relu(x)
@@ -159,6 +163,12 @@ ASSIGNMENT = Assignment(
         Test("max pool's gradient", "stride 1", 1, pool_gradient(ONE_BY_ONE), ADD),
         Test("max pool's gradient", "other sizes", 1, pool_gradient(None), ADD, hidden=True),
         Test("max pool's gradient", "other sizes, again", 1, pool_gradient(None), ADD, hidden=True),
-        *trains(("relu", "max_pool2d"), ("relu_backward", "max_pool2d_backward"), pool=True),
+        *trains(
+            [("relu", 0, rectified(EDGES)), ("relu", 0, rectified(None, nan=True)), ("max_pool2d", 0, pooled(None)),
+             ("max_pool2d", 0, pooled(None, "ties"))],
+            [("relu_backward", 0, relu_gradient(True)), ("max_pool2d_backward", 0, pool_gradient(None))],
+            pool=True,
+        ),
     ],
+    off_limits=KERNELS,
 )  # fmt: skip

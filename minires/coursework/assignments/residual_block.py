@@ -12,15 +12,15 @@ from .. import networks
 from ..assignment import Assignment, Check, Test
 from ..judge import agree, draw_shape, judge
 from ..learner import Learner, Wrong
-from .training import judge_training
+from .training import also_right, judge_training
 
 Shape = tuple[int, ...] | str  # in_channels, channels, stride; letters: sizes that are drawn
 
 
-def library_block(shape: tuple[int, ...], rng: np.random.Generator) -> models.ResidualBlock:
+def library_block(shape: tuple[int, ...], rng: np.random.Generator, kind: Any = models.ResidualBlock) -> Any:
     """The right block, in float64, no parameter and no buffer at its starting value."""
     in_channels, channels, stride = shape
-    block = models.ResidualBlock(in_channels, channels, stride).double()
+    block = kind(in_channels, channels, stride).double()
     state = block.state_dict()
     drawn = {
         name: a if a.dtype.kind != "f" else rng.uniform(0.5, 1.5, a.shape) * (0.2 if a.ndim == 4 else 1)
@@ -126,6 +126,8 @@ def in_a_network(learner: Learner, rng: np.random.Generator) -> None:
     losses = networks.train_on(networks.resnet8(seed=1), batches[:1])
     if not agree(np.asarray(learned[0][0]), np.asarray(losses[0]), 0.5):
         raise Wrong(f"the first loss is {learned[0][0]:.2f}, the library's {losses[0]:.2f}", "another network")
+    for shape in ("cc1", "cd2"):
+        also_right("block", computes(shape, "gradients", image="hw"), learner, rng)
 
 
 SAME: Shape = (3, 3, 1)
@@ -152,4 +154,5 @@ ASSIGNMENT = Assignment(
         Test("training", "a ResNet-8 of your blocks", 4, in_a_network, "right output and right gradients suffice",
              patience=3),
     ],
+    off_limits=["minires.models.blocks"],
 )  # fmt: skip

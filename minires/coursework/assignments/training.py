@@ -1,5 +1,6 @@
 """The last part of assignments 3 to 5: a ResNet-8 that trains on digits with the submission's kernels in it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,29 +10,53 @@ from ..assignment import Check, Test
 from ..judge import Wrong, agree
 from ..learner import Learner
 
+Piece = tuple[str, int, Check]  # a function, the place of one of its results, and what says whether that is right
 
-def trains(forward: tuple[str, ...], backward: tuple[str, ...], pool: bool = False) -> list[Test]:
+
+def trains(
+    forward: Sequence[Piece],
+    backward: Sequence[Piece],
+    pool: bool = False,
+    enough: Sequence[tuple[str, int]] = (),
+) -> list[Test]:
     """Two tests: the submission's forward kernels, and its backward ones; the library stands in for what is missing.
 
-    So a piece that is not written costs its own part, and points here only if its whole side is missing.
+    So a piece that is not written costs its own part, and points here only if its whole side is missing, or if none of
+    the gradients in ``enough`` is written. What is written must be right: networks train with many a wrong gradient.
     """
     hint = "minires.kernels.use puts your function where the library's was: same arguments, same results, same dtype"
     return [
-        Test("training", "your forward in a ResNet-8", 2, network(forward, pool), hint, patience=3),
-        Test("training", "your backward in a ResNet-8", 3, network(backward, pool), hint, patience=3),
-    ]
+        Test("training", "your forward in a ResNet-8", 2, network("forward", forward, pool), hint, patience=3),
+        Test("training", "your backward in a ResNet-8", 3, network("gradient", backward, pool, enough), hint,
+             patience=3),
+    ]  # fmt: skip
 
 
-def network(swaps: tuple[str, ...], pool: bool) -> Check:
-    """The weights that come back read the test digits, through the library's own kernels."""
+def network(side: str, pieces: Sequence[Piece], pool: bool, enough: Sequence[tuple[str, int]] = ()) -> Check:
+    """The weights that come back read the test digits, through the library's own kernels, and the pieces are right."""
+    swaps = list(dict.fromkeys(name for name, _, _ in pieces))
 
     def check(learner: Learner, rng: np.random.Generator) -> None:
         batches = networks.digit_batches(int(rng.integers(1000)))
         model = networks.resnet8(pool)
-        learned = learner.drive("train_network", swaps, pool, model.state_dict(), batches)
-        judge_training(model, learned)
+        losses, weights, used = learner.drive("train_network", swaps, pool, model.state_dict(), batches)
+        judge_training(model, (losses, weights))
+        written = [piece for piece in pieces if piece[1] in used[piece[0]]]
+        if not any(piece[:2] in (enough or [piece[:2]]) for piece in written):
+            raise Wrong(f"not written yet: too little of {', '.join(swaps)}", "not written yet")
+        for _, _, right in written:
+            also_right(side, right, learner, rng)
 
     return check
+
+
+def also_right(side: str, check: Check, learner: Learner, rng: np.random.Generator) -> None:
+    """Raise Wrong if a network trains with something that is wrong."""
+    try:
+        check(learner, rng)
+    except Wrong as wrong:
+        brief = f"it trains although its {side} is wrong"
+        raise Wrong(f"{brief} (which is worth a thought: why does it?)\n{wrong}", brief) from None
 
 
 def judge_training(model: networks.models.ResNet, learned: Any) -> None:

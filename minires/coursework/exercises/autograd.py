@@ -43,12 +43,22 @@ def backward(output, grad_output):
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     assert sum_to(np.ones((3, 2)), (2,)).tolist() == [3, 3]
+    x, w = rng.standard_normal((3, 4)), rng.standard_normal((4, 4))
 
     def engine(outputs, grads):
         backward(outputs[0], grads[0])
 
-    x, w = rng.standard_normal((3, 4)), rng.standard_normal((4, 4))
-    print(gradcheck(lambda x, w: mr.relu(x @ w), x, w, engine=engine))
-    print(gradcheck(lambda x, w: x + mr.relu(x @ w), x, w, engine=engine))
+    def a_chain():
+        return order((mr.tensor(x, requires_grad=True).tanh().exp()) ** 2)
+
+    try_out(
+        {
+            "order of a chain, to be the square, exp, tanh": a_chain,
+            "backward of relu(x @ w)": lambda: gradcheck(lambda x, w: mr.relu(x @ w), x, w, engine=engine),
+            "backward of a skip": lambda: gradcheck(lambda x, w: x + mr.relu(x @ w), x, w, engine=engine),
+        }
+    )

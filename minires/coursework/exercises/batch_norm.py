@@ -11,7 +11,8 @@ Part "gradient of x" (5 points), "gradients of γ and β" (2 points): batch_norm
 Part "evaluation" (2 points): batch_norm_eval.
 Part "running statistics" (2 points): update_running.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits; the
-library's stay in place of what you have not written.
+library's stay in place of what you have not written. What you have written must be right: networks train with many a
+wrong gradient. The points for backward need the gradient of x.
 
 Inputs have 2 axes (N, C), or 4 (N, C, H, W). Run this file to check yourself;
 ``minires grade batch_norm.py`` for points.
@@ -55,14 +56,23 @@ def update_running(running_mean, running_var, mean, var, count, momentum=0.1):
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     x, gamma, beta = (rng.standard_normal(shape) for shape in [(4, 3, 3, 3), (3,), (3,)])
+    one = np.ones(1)
 
     def forward(x, gamma, beta):
         return batch_norm(x, gamma, beta)[0]
 
     def backward(grad_y, x, gamma, beta):
-        _, mean, var = batch_norm(x)
-        return batch_norm_backward(grad_y, x, gamma, mean, var, 1e-5)
+        return batch_norm_backward(grad_y, x, gamma, x.mean((0, 2, 3)), x.var((0, 2, 3)), 1e-5)
 
-    print(gradcheck((forward, backward), x, gamma, beta))
+    try_out(
+        {
+            "mean and variance of y, to be 0 and 1": lambda: (batch_norm(x)[0].mean(), batch_norm(x)[0].var()),
+            "gradients": lambda: gradcheck((forward, backward), x, gamma, beta),
+            "evaluation, to be about 2": lambda: batch_norm_eval(np.ones((1, 1)), one, one, 0 * one, one),
+            "running statistics, to be 1 and 2": lambda: update_running(0 * one, 0 * one, 10 * one, 18 * one, 10),
+        }
+    )

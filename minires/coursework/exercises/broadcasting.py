@@ -34,7 +34,14 @@ def multiply_backward(grad_output, a, b):
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 3, 4)), rng.standard_normal((3, 1))
-    print(gradcheck((np.add, add_backward), a, b))
-    print(gradcheck((np.multiply, multiply_backward), a, b))
+    try_out(
+        {
+            "sum_to, to be 8 three times": lambda: sum_to(np.ones((2, 3, 4)), (3, 1)).tolist(),
+            "add": lambda: gradcheck((np.add, add_backward), a, b),
+            "multiply": lambda: gradcheck((np.multiply, multiply_backward), a, b),
+        }
+    )

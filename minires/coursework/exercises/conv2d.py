@@ -9,8 +9,9 @@ Part "forward" (5 points): conv2d.
 Part "gradient of x" (4 points), "gradient of weight" (4 points), "gradient of bias" (2 points): conv2d_backward. A
 gradient that you leave as None costs only the points of its own part.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 learns to read digits with
-them; the library's stay in place of what you have not written. This needs speed: loop over the positions (i, j) of the
-kernel, and let NumPy take whole arrays at a time.
+them; the library's stay in place of what you have not written. What you have written must be right: networks train
+with many a wrong gradient. The points for backward need the gradient of x or of weight. This needs speed: loop over the
+positions (i, j) of the kernel, and let NumPy take whole arrays at a time.
 
 ``dilation``, ``groups`` and ``needs`` are there because the library passes them, always 1, 1 and True here: ignore
 them.
@@ -38,8 +39,18 @@ def conv2d_backward(grad_y, x, weight, stride=(1, 1), padding=(0, 0), dilation=(
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.standard_normal(shape) for shape in [(2, 3, 6, 5), (4, 3, 3, 3), (4,)])
     options = dict(stride=(2, 1), padding=(1, 1))
     pair = (lambda x, w, b: conv2d(x, w, b, **options), lambda g, x, w, b: conv2d_backward(g, x, w, **options))
-    print(gradcheck(pair, x, weight, bias))
+    ones = np.ones((1, 1, 3, 3))
+    try_out(
+        {
+            "forward, to be 4, 6, 4, 6, 9, 6, 4, 6, 4": lambda: conv2d(ones, ones, padding=(1, 1)).ravel().tolist(),
+            "gradient of x": lambda: gradcheck(pair, x, weight, bias, only=0),
+            "gradient of weight": lambda: gradcheck(pair, x, weight, bias, only=1),
+            "gradient of bias": lambda: gradcheck(pair, x, weight, bias, only=2),
+        }
+    )

@@ -30,11 +30,18 @@ def cross_entropy_backward(grad_output, logits, target):
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     logits, target = rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
 
     def backward(grad_output, logits, target):
         return cross_entropy_backward(grad_output, logits, target), None
 
-    print(softmax(np.array([[1000.0, 1000.0]])))
-    print(gradcheck((cross_entropy, backward), logits, target))
+    try_out(
+        {
+            "softmax, to be 0.5 and 0.5": lambda: softmax(np.array([[1000.0, 1000.0]])),
+            "loss, to be 2000": lambda: cross_entropy(np.array([[0.0, 2000.0]]), np.array([0])),
+            "gradient": lambda: gradcheck((cross_entropy, backward), logits, target),
+        }
+    )

@@ -5,8 +5,9 @@ Part "max pool" (5 points): max_pool2d. Padding is −∞, never the maximum.
 Part "max pool's gradient" (6 points): max_pool2d_backward. Windows may overlap: an entry that is the maximum of two
 windows gets two gradients.
 Part "training" (5 points): your functions take the place of the library's, and a ResNet-8 with a max pool after its
-first ReLU learns to read digits; the library's stay in place of what you have not written. This needs speed: loop over
-the kh·kw positions in the window, not over the pixels.
+first ReLU learns to read digits; the library's stay in place of what you have not written. What you have written must
+be right: networks train with many a wrong gradient. This needs speed: loop over the kh·kw positions in the window, not
+over the pixels.
 
 Run this file to check yourself; ``minires grade relu_maxpool.py`` for points.
 """
@@ -42,6 +43,8 @@ def max_pool2d_backward(grad_y, tap, x_shape, kernel_size, stride, padding=(0, 0
 
 
 if __name__ == "__main__":
+    from minires.coursework import try_out
+
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 3, 7, 6))
     geometry = (3, 3), (2, 2), (1, 1)
@@ -49,5 +52,10 @@ if __name__ == "__main__":
     def backward(grad_y, x):
         return (max_pool2d_backward(grad_y, max_pool2d(x, *geometry)[1], x.shape, *geometry),)
 
-    print(gradcheck((relu, lambda g, x: (relu_backward(g, relu(x)),)), x))
-    print(gradcheck((lambda x: max_pool2d(x, *geometry)[0], backward), x))
+    try_out(
+        {
+            "relu": lambda: gradcheck((relu, lambda g, x: (relu_backward(g, relu(x)),)), x),
+            "max pool, to be 4 and 3": lambda: max_pool2d(np.arange(1.0, 5).reshape(1, 1, 2, 2), (2, 2), (2, 2)),
+            "max pool's gradient": lambda: gradcheck((lambda x: max_pool2d(x, *geometry)[0], backward), x),
+        }
+    )

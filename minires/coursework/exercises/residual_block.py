@@ -10,7 +10,7 @@ convolution with the same stride and no bias, and a batch norm. Everywhere else 
 Part "parameters" (4 points): the layers, under the names conv1, bn1, conv2, bn2, and for the projection
 ``downsample`` = nn.Sequential(convolution, batch norm), or None.
 Part "identity shortcut" (6 points), "projection shortcut" (6 points): forward, and through it the gradients.
-Part "training" (4 points): a ResNet-8 made of your blocks learns to read digits.
+Part "training" (4 points): a ResNet-8 made of your blocks learns to read digits, and the blocks are right.
 
 Run this file to check yourself; ``minires grade residual_block.py`` for points.
 """
@@ -33,7 +33,17 @@ class ResidualBlock(nn.Module):
 
 
 if __name__ == "__main__":
-    block, library = ResidualBlock(2, 4, 2), mr.models.ResidualBlock(2, 4, 2)
-    block.load_state_dict(library.state_dict())
-    x = mr.tensor(np.random.default_rng(0).standard_normal((3, 2, 8, 8)).astype(np.float32))
-    print("largest difference from the library's block:", (block(x) - library(x)).abs().max().item())
+    from minires.coursework import try_out
+
+    def difference(*arguments):
+        block, library = ResidualBlock(*arguments), mr.models.ResidualBlock(*arguments)
+        block.load_state_dict(library.state_dict())
+        x = mr.tensor(np.random.default_rng(0).standard_normal((3, 2, 8, 8)).astype(np.float32))
+        return (block(x) - library(x)).abs().max().item()
+
+    try_out(
+        {
+            "identity shortcut, largest difference from the library's block": lambda: difference(2, 2),
+            "projection shortcut, largest difference": lambda: difference(2, 4, 2),
+        }
+    )
