@@ -20,7 +20,7 @@ th, td { text-align: left; padding: 0.25rem 0.6rem; border-bottom: 1px solid #dd
 th { border-bottom: 2px solid #888; } .n { text-align: right; white-space: nowrap; }
 .bar { background: #eee; width: 9rem; height: 0.8rem; margin-top: 0.35rem; } .bar i { display: block; height: 100%; }
 .lost { background: #c2452d; } .won { background: #2f7d5b; } .grey { color: #666; } a { color: #1d5fa8; }
-svg { max-width: 100%; height: auto; } 
+svg { max-width: 100%; height: auto; }
 @media (max-width: 40rem) { .bar { width: 2rem; } th.n { white-space: normal; } td, th { padding: 0.25rem 0.3rem; } }
 """
 
