@@ -54,6 +54,7 @@ def table(out):
         return {row["submission"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_class_is_graded_and_what_is_there_is_kept(folder, capsys):
     options = [str(folder), "--assignment", "broadcasting", "--jobs", "2", "--timeout", "1.5"]
     assert is_class(folder, "broadcasting") and not is_class(folder / "ada", "broadcasting")
@@ -83,6 +84,7 @@ def test_a_class_is_graded_and_what_is_there_is_kept(folder, capsys):
     assert "already" not in capsys.readouterr().out  # other options, other grades
 
 
+@pytest.mark.slow
 def test_an_interrupted_class_goes_on_and_leaves_no_process(folder, tmp_path):
     for i in range(6):
         (folder / f"slow {i}").mkdir()

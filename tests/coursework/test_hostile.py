@@ -275,6 +275,7 @@ def test_words_of_a_submission_s_own_process_do_not_get_into_hidden_tests(graded
 # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [
@@ -311,6 +312,7 @@ def test_files_of_a_test_are_gone_before_the_next(graded, tmp_path):
     assert not [folder for folder in folders if os.path.lexists(folder)]
 
 
+@pytest.mark.slow
 def test_the_folders_of_tests_are_gone_when_the_keeper_is(tmp_path):
     file = tmp_path / "relu_maxpool.py"
     file.write_text(with_relu("    import os, signal; os.kill(os.getppid(), signal.SIGKILL); return x"))

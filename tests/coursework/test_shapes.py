@@ -26,8 +26,9 @@ class Direct:
         return self.functions[function](*arguments, **options)
 
     def drive(self, driver, *arguments, answers=None, **options):
-        drivers.ask = lambda name, *given: answers[name](*given)
-        return getattr(drivers, driver)(self, *arguments, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(drivers, "ask", lambda name, *given: answers[name](*given))
+            return getattr(drivers, driver)(self, *arguments, **options)
 
     def __getattr__(self, name):
         return self.functions[name]
