@@ -193,7 +193,14 @@ def children(parent):
     return [int(row[0]) for row in rows if int(row[1]) == parent and "spawn_main" in row[2]]
 
 
-@pytest.mark.parametrize("kind", [name for name in pairs.KINDS if name not in ("plain", "residual")])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(name, marks=() if name in ("exclusive-gate", "rezero") else pytest.mark.slow)
+        for name in pairs.KINDS
+        if name not in ("plain", "residual")
+    ],
+)
 def test_any_network_can_be_compared_with_another(kind, tmp_path, monkeypatch):
     few = tuple(part.subset(64) for part in watched.load_data("digits"))
     monkeypatch.setattr(compare, "load_data", lambda *_, **__: few)

@@ -43,6 +43,7 @@ def figures(folder):
     return {path.stem for path in folder.glob("*.png")}
 
 
+@pytest.mark.slow
 def test_twins_before_and_after_training(tmp_path):
     done = process(*SMALL, "--epochs", 1, "--out", tmp_path)
     assert done.returncode == 0 and done.stderr == "", done.stderr

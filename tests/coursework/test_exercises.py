@@ -8,6 +8,9 @@ from coursework.conftest import solution
 
 from minires.coursework import ASSIGNMENTS
 
+# each is a process of its own
+ONE_QUICK = [pytest.param(name, marks=() if name == "fork" else pytest.mark.slow) for name in ASSIGNMENTS]
+
 
 def printed(source, tmp_path):
     """What a file prints when it is run."""
@@ -18,13 +21,13 @@ def printed(source, tmp_path):
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ASSIGNMENTS)
+@pytest.mark.parametrize("name", ONE_QUICK)
 def test_a_new_exercise_says_once_what_is_not_written(name, tmp_path):
     out = printed(ASSIGNMENTS[name].exercise, tmp_path)
     assert out.startswith("not written yet: ") and out.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ASSIGNMENTS)
+@pytest.mark.parametrize("name", ONE_QUICK)
 def test_a_solved_exercise_reaches_every_check_and_passes_it(name, tmp_path):
     start, mark, end = ASSIGNMENTS[name].exercise.partition('if __name__ == "__main__":')
     out = printed(f"{start}\n{solution(name)}\n{mark}{end}", tmp_path)

@@ -50,7 +50,7 @@ def draw_arrays(case, seed):
     return [rng.standard_normal(shape).astype(np.float32) for shape in (x_shape, w_shape, y_shape)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(cases(), seeds, relays, st.integers(1, 3), st.booleans(), st.integers(1, 99))
 def test_equals_its_definition(case, seed, relay, threads, weight_wanted, columns):
     arrays, options = draw_arrays(case, seed), (*case[2:], (True, weight_wanted, False))
