@@ -6,9 +6,9 @@
 # Takes 3 s (quick: 3 s).
 
 # %% [markdown]
-# A residual block computes $y = F(x) + x$: some layers $F$, the **branch**, and around them a wire, the **skip**. That
-# one addition is why networks of a hundred layers can be trained at all, and the rest of this course takes it apart.
-# Today you only look: at one block, and at what comes back through it.
+# A residual block computes $y = F(x) + x$: some layers $F$, the **branch**, and around them a wire, the **skip**. With
+# that one addition networks of a hundred layers became easy to train, which is hard in any other way (lesson 16 tries
+# one). The rest of this course takes it apart. Today you only look: at one block, and at what comes back through it.
 #
 # A network learns by asking of each of its numbers: if you moved a little, how would the loss $L$ move? The answers are
 # the *gradient*, and they are worked out from the loss backwards. So a layer in front of the block hears only what the

@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, nn, optim, train
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, also_at, claim, finish, progress, show
 from minires.nn import functional as F
 
 digits, test = data.digits()
@@ -75,8 +75,9 @@ claim("what crosses no branch is λⁿ times the gradient at the end: relative e
 # The names: *scaled* is $\lambda = 0.5$, on the shortcut alone or on both ways. A *gate* is $g(x) = \sigma(Wx + b)$, a
 # number between 0 and 1 for every pixel and channel; the exclusive one weighs the branch with $g$ and the shortcut with
 # $1 - g$ (so did highway networks), the shortcut gate leaves the branch alone. *Dropout* sets half of the shortcut to
-# zero at random and doubles the rest. The convolution can become the identity, and a gate nearly so: what they can
-# compute is not the question.
+# zero at random and, as everywhere today, doubles the rest: its expectation is $x$. In the paper nothing is doubled and
+# the expectation is $x/2$; we try that, too. The convolution can become the identity, and a gate nearly so: what they
+# can compute is not the question.
 
 # %%
 TABLE_1 = ["scaled-shortcut", "scaled-both", "exclusive-gate", "shortcut-gate", "conv-shortcut", "dropout-shortcut"]
@@ -85,38 +86,58 @@ NAMES = ["residual", "scaled-shortcut", "conv-shortcut"] if QUICK else ["residua
 DEPTH, EPOCHS, LAST, SEEDS = (20, 1, 6, range(1)) if QUICK else (20, 3, 20, range(3))
 
 
-def final_loss(name, seed, depth=DEPTH):
-    """Mean training loss of the last steps, with the recipe of lesson 8."""
+class PaperDropoutBlock(models.DropoutShortcutBlock):
+    """Half of the shortcut set to zero, and nothing doubled."""
+
+    def forward(self, x):
+        return F.relu(self.branch(x) + 0.5 * self.dropout(self.shortcut(x)))
+
+
+def final_loss(name, seed, lr, depth=DEPTH):
+    """Mean training loss of the last steps, with the recipe of lesson 8; infinite if it diverged."""
     mr.manual_seed(seed)
-    model = models.VARIANTS[name].build(depth, 4, in_channels=1)
-    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    if name == "paper's dropout":
+        model = models.resnet_cifar(depth, 4, in_channels=1, block=PaperDropoutBlock)
+    else:
+        model = models.VARIANTS[name].build(depth, 4, in_channels=1)
+    optimizer = optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=1e-4)
     rise = optim.LinearLR(optimizer, start_factor=1 / 20, total_iters=20)
-    with np.errstate(over="ignore", invalid="ignore"):  # one of them may diverge
+    with np.errstate(over="ignore", invalid="ignore"):
         history = train.fit(model, digits, optimizer, epochs=EPOCHS, batch_size=64, drop_last=True, schedule=rise,
                             seed=seed, progress=False)  # fmt: skip
-    return float(np.mean(history.step_loss[-LAST:]))
+    return float(np.nan_to_num(np.mean(history.step_loss[-LAST:]), nan=np.inf))
 
 
-loss = {name: [final_loss(name, seed) for seed in SEEDS] for name in progress(NAMES, "variants")}
+def compare(lr, seeds):
+    """Losses by name, one for each seed; claims which are worse, each in every seed."""
+    loss = {name: np.array([final_loss(name, seed, lr) for seed in seeds]) for name in progress(NAMES, "variants")}
+
+    def worse(name, than, why):
+        claim(f"{why}: over 1.5 times the loss", min(loss[name] / loss[than]) > 1.5, [*loss[name], *loss[than]])
+
+    worse("conv-shortcut", "residual", "a 1×1 convolution on every shortcut trains worse than the identity")
+    worse("scaled-shortcut", "residual", "so does half the shortcut")
+    if not QUICK:
+        worse("exclusive-gate", "shortcut-gate", "a gate that closes the branch is worse than one on the shortcut alone")
+        worse("bn-after-addition", "residual", "batch norm behind the addition is worse than before it")
+        dropout = loss["dropout-shortcut"]
+        claim("with today's dropout on the shortcut it learns nothing: within 0.3 of ln 10", max(abs(dropout - np.log(10))) < 0.3,
+              list(dropout))  # fmt: skip
+        paper = np.array([final_loss("paper's dropout", seed, lr) for seed in seeds])
+        claim("with the paper's it begins to learn: over 0.2 lower", max(paper - dropout) < -0.2, list(paper))
+    shallow = [np.array([final_loss(name, seed, lr, 8) for seed in seeds]) for name in ("conv-shortcut", "residual")]
+    gap_8, gap = float(np.mean(shallow[0] - shallow[1])), float(np.mean(loss["conv-shortcut"] - loss["residual"]))
+    claim("the deeper the network, the more a convolution on the shortcut costs", gap > gap_8 + 0.15, [gap_8, gap])
+    return loss
+
+
+loss = compare(0.1, SEEDS)
+also_at("learning rate 0.02", lambda: compare(0.02, [0]))
 for name in sorted(NAMES, key=lambda name: np.mean(loss[name])):
     print(f"{name:<22} loss {min(loss[name]):6.2f} … {max(loss[name]):<8.2f} paper: {models.VARIANTS[name].published}")
 cost = np.mean(loss["conv-shortcut"]) / np.mean(loss["residual"])
 print(f"the 1×1 convolution has {cost:.1f} times the loss of the identity: "
       f"the answer is {'c' if cost > 1.1 else 'a' if cost < 0.9 else 'b'})")  # fmt: skip
-
-
-def worse(name, than, why):
-    """Claim that the mean loss of one is more than 1.2 times that of the other; print the losses of all seeds."""
-    claim(why, np.mean(loss[name]) > 1.2 * np.mean(loss[than]), [*loss[name], *loss[than]])
-
-
-worse("conv-shortcut", "residual", "a 1×1 convolution on every shortcut trains worse than the identity")
-worse("scaled-shortcut", "residual", "so does half the shortcut")
-if not QUICK:
-    worse("exclusive-gate", "shortcut-gate", "a gate that closes the branch is worse than one on the shortcut alone")
-    worse("bn-after-addition", "preact", "batch norm after the addition stands in the way, and is worse than before it")
-    claim("dropout on the shortcut fails: it stays near ln 10, or diverges", not min(loss["dropout-shortcut"]) < 1.9,
-          loss["dropout-shortcut"])  # fmt: skip
 
 # %%
 figure, (clean_ax, loss_ax) = plt.subplots(1, 2, figsize=(13.5, 5), layout="constrained", width_ratios=[1, 1.5])
@@ -141,17 +162,15 @@ show(figure, "12-shortcuts")
 
 # %% [markdown]
 # Left: on a log axis every $\lambda$ is a straight line, and only one of them is level. Right, from the bottom: dropout
-# never gets away from chance; then come the exclusive gate, the scales and the convolution, and far above them the
-# identity, with the gate that hardly touches the shortcut beside it. So it is in the paper, but for two. Half the
-# shortcut alone fails there and only lags here: 20 layers are not 110. And the exclusive gate is third there (8.70 %)
-# and last but one here. It starts at $b = -6$ and multiplies every branch by $\sigma(-6) = 0.0025$; we suspect that so
-# few steps do not open it.
+# never gets away from chance; then come the exclusive gate, the scales, batch norm behind the addition, which rescales
+# what should pass untouched, and the convolution. Far above them are the identity and four others. So much holds in
+# every seed we tried. **What order the best five have is noise**: other seeds, other orders. So the table's smaller
+# differences (the standard block 6.61 %, ReLU before the addition 7.84 %, pre-activation 6.37 %) cannot be seen here,
+# and at a fifth of the learning rate the two pre-activation networks even fall back among the slow ones.
 #
-# Of table 2 we see less. Batch norm after the addition is worse, as in the paper: it stands on the shortcut's way, and
-# rescales what should pass untouched. ReLU before the addition comes out *first* here, while it is worse than the
-# standard block there (7.84 % against 6.61 %). A branch that can only add costs nothing in twenty layers and a few
-# epochs; that it would in the long run, this budget cannot show. Nor can it show the paper's small advantage of
-# pre-activation (6.37 %).
+# Nor are all of the others where the paper has them. Half the shortcut alone fails there and only lags here: 20 layers
+# are not 110. The exclusive gate is third there (8.70 %) and last but one here. It starts at $b = -6$ and multiplies
+# every branch by $\sigma(-6) = 0.0025$; we suspect that so few steps do not open it.
 #
 # Is it optimisation or capacity? The 1×1 convolution *can* be the identity, and has the higher *training* loss all the
 # same. He et al. conclude that it is optimisation, and so does this lesson.
@@ -159,17 +178,9 @@ show(figure, "12-shortcuts")
 # ## Common mistakes
 #
 # - **Option C by default.** "Project everywhere" looks safe. In the 2015 paper, with 34 layers, option C was even
-#   slightly *better* (24.19 % against 25.03 % for A on ImageNet); with 110 layers it fails. The depth decides: with
-#   fewer layers its bar in the figure would end where the green one ends.
-
-# %%
-shallow = [[final_loss(name, seed, 8) for seed in SEEDS] for name in ("conv-shortcut", "residual")]
-deep = [loss["conv-shortcut"], loss["residual"]]
-gap_8, gap = (float(np.mean(conv) - np.mean(identity)) for conv, identity in (shallow, deep))
-print(f"1×1 convolution minus identity: {gap_8:+.2f} with 8 layers, {gap:+.2f} with {DEPTH}")
-claim("the deeper the network, the more a convolution on the shortcut costs", gap > gap_8 + 0.1, [gap_8, gap])
-
-# %% [markdown]
+#   slightly *better* (24.19 % against 25.03 % for A on ImageNet); with 110 layers it has 12.22 % error on CIFAR-10,
+#   where the identity has 6.61 %. The depth decides, as the claim above says: with 8 layers the convolution costs
+#   nothing.
 # - **Reading $\lambda^n$ as the whole story.** It is one of $2^n$ terms, and what we plotted is the start. Scaled by
 #   0.5 on both sides the network still trains, slowly: its bar ends well below chance.
 #

@@ -52,10 +52,10 @@ WIDTH, INPUTS = 200, 64
 #   \rho_L = \prod_{\ell=1}^{L} \frac{1 + 1/(2 v_\ell)}{1 + 1/v_\ell} .$$
 #
 # If every block adds a variance of 1, $v_\ell = \ell$, the denominator is $L + 1$ and the numerator grows as $\sqrt L$:
-# the correlation falls only as $1/\sqrt L$, the result of Balduzzi et al. But what does a block add? A ReLU of a
-# standard normal has a *second moment* of $\tfrac12$, while its *variance*, which is what batch norm divides by, is
-# $\tfrac12 - \tfrac1{2\pi}$: a part of the signal is a constant, the same for all inputs. So a block adds
-# $1 - \tfrac1\pi \approx 0.68$, and $\rho_L$ falls a little faster, as $L^{-\pi/(2\pi-2)} \approx L^{-0.73}$.
+# the correlation falls only as $1/\sqrt L$, the result of Balduzzi et al. But lesson 13 has counted what a block adds:
+# a second moment of 1, and a batch *variance*, which is what batch norm divides by, of $1 - \tfrac1\pi \approx 0.68$.
+# The rest is a constant, the same for all inputs. So $\rho_L$ falls a little faster, as
+# $L^{-\pi/(2\pi-2)} \approx L^{-0.73}$.
 
 
 # %%
@@ -181,7 +181,7 @@ claim("residual-50 does not: above 0.4", lag_1["residual-50"] > 0.4, lag_1["resi
 #
 # That is the difference a shortcut makes before any training: not a *larger* gradient, but one that neighbours share.
 # It is also a statement about initialisation only. What training does with a shattered gradient was seen in lesson 8:
-# within ten steps the plain network leaves the state in which this theory holds.
+# the first steps turn the plain network's kernels by ten degrees each, and it leaves the state in which this theory holds.
 #
 # ## Common mistakes
 #

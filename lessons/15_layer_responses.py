@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import data, flow, models, nn, train
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, fit, progress, show
+from minires.lesson import QUICK, also_at, claim, finish, fit, progress, show
 
 DEPTH, EPOCHS, SEEDS = (14, 2, range(1)) if QUICK else (20, 8, range(2))
 digits, test = data.digits()
@@ -69,11 +69,16 @@ def build(seed: int) -> dict[str, models.ResNet]:
     return networks
 
 
-runs = [build(seed) for seed in SEEDS]
-for seed, run in zip(SEEDS, runs):
-    for name, model in progress(run.items(), f"seed {seed}", total=4):
-        loss = fit(model, digits, EPOCHS, seed=seed)[-20:].mean()
-        print(f"seed {seed}  {name:<17} training loss {loss:.3f}  test {train.evaluate(model, test).accuracy:.1%}")
+def train_four(lr, seeds):
+    runs = [build(seed) for seed in seeds]
+    for seed, run in zip(seeds, runs):
+        for name, model in progress(run.items(), f"seed {seed}", total=4):
+            loss = fit(model, digits, EPOCHS, lr=lr, seed=seed)[-20:].mean()
+            print(f"seed {seed}  {name:<17} training loss {loss:.3f}  test {train.evaluate(model, test).accuracy:.1%}")
+    return runs
+
+
+runs = train_four(0.1, SEEDS)
 
 # %% [markdown]
 # ## Measured: the responses
@@ -89,21 +94,25 @@ library = flow.responses(residual, images).std[1:]  # the stem's comes first
 off = float(np.abs(library / by_hand - 1).max())
 claim("by hand, γ and the spread of β, is what flow.responses measures, to 1 %", off < 0.01, off)
 
-found = [{name: flow.responses(model.eval(), images) for name, model in run.items()} for run in runs]
-last = np.array([name.endswith("conv2") for name in found[0]["plain"].names])  # the last layer of each block
-means = {name: float(np.mean([r[name].std[last].mean() for r in found])) for name in runs[0]}
-print("mean response of the last layers:", ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
-ratio = {name: means[name] / means["plain"] for name in means}
-answer = "a" if ratio["residual"] < 0.6 else "b" if ratio["zero-γ"] < 0.6 else "c"
-print(f"The answer is {answer}): the last layers of residual blocks respond {ratio['residual']:.2f} times as strongly as "
-      f"those of the plain network, with zero-γ {ratio['zero-γ']:.2f} times.")
-claim("residual: within a fifth of its plain twin", 0.8 < ratio["residual"] < 1.2, ratio["residual"])
-claim("zero-γ: below 0.7 of it", ratio["zero-γ"] < 0.7, ratio["zero-γ"])
-length = {
-    name: float(np.mean([sum(fork.share for fork in flow.record(run[name].train(), *digits[:256]).forks) for run in runs]))
-    for name in ("residual", "zero-γ")
-}
-claim("the gradient's paths are shorter with zero-γ: blocks crossed", length["zero-γ"] < length["residual"], [*length.values()])
+def respond(runs):
+    """The responses of all networks, and which of them are last layers; claims how strong these are."""
+    found = [{name: flow.responses(model.eval(), images) for name, model in run.items()} for run in runs]
+    last = np.array([name.endswith("conv2") for name in found[0]["plain"].names])  # the last layer of each block
+    means = {name: float(np.mean([r[name].std[last].mean() for r in found])) for name in runs[0]}
+    print("mean response of the last layers:", ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
+    ratio = {name: means[name] / means["plain"] for name in means}
+    answer = "a" if ratio["residual"] < 0.6 else "b" if ratio["zero-γ"] < 0.6 else "c"
+    print(f"The answer is {answer}): the last layers of residual blocks respond {ratio['residual']:.2f} times as strongly "
+          f"as those of the plain network, with zero-γ {ratio['zero-γ']:.2f} times.")  # fmt: skip
+    claim("residual: within a fifth of its plain twin", 0.8 < ratio["residual"] < 1.2, ratio["residual"])
+    claim("zero-γ: below 0.7 of it", ratio["zero-γ"] < 0.7, ratio["zero-γ"])
+    forks = {name: [flow.record(run[name].train(), *digits[:256]).forks for run in runs] for name in ("residual", "zero-γ")}
+    length = [float(np.mean([sum(fork.share for fork in each) for each in of])) for of in forks.values()]
+    claim("the gradient's paths are shorter with zero-γ: blocks crossed", length[1] < 0.8 * length[0], length)
+    return found, last
+
+
+found, last = respond(runs)
 
 # %% [markdown]
 # In the paper (figure 7) the residual network's responses are plainly lower, and lower still in deeper networks. It was
@@ -133,12 +142,33 @@ def accuracy_without(model: models.ResNet, deleted: np.ndarray) -> float:
 
 candidates = [i for i, block in enumerate(residual.blocks()) if block.downsample is None]
 counts, draws = range(len(candidates) + 1), 2 if QUICK else 10
-robust: dict[str, np.ndarray] = {}  # (seeds, counts)
 orders = [np.random.default_rng(draw).permutation(candidates) for draw in range(draws)]
-for name in progress(["residual", "zero-γ", "stochastic depth"], "deleting"):
-    kept = [[[accuracy_without(run[name], order[:k]) for order in orders] for k in counts] for run in runs]
-    robust[name] = np.mean(kept, axis=2)
 
+
+def delete_blocks(runs):
+    """Mean accuracy of each network, (seeds, counts)."""
+    robust: dict[str, np.ndarray] = {}
+    for name in progress(["residual", "zero-γ", "stochastic depth"], "deleting"):
+        kept = [[[accuracy_without(run[name], order[:k]) for order in orders] for k in counts] for run in runs]
+        robust[name] = np.mean(kept, axis=2)
+    kept = {name: float(curves[:, -1].mean()) for name, curves in robust.items()}
+    print(f"all {len(candidates)} blocks deleted:", ", ".join(f"{name} {value:.1%}" for name, value in kept.items()))
+    if not QUICK:  # in the few steps of the quick version zero-γ has not learnt enough to lose something
+        pair = [kept["zero-γ"], kept["residual"]]
+        claim("zero-γ, whose blocks do less, keeps more without them", pair[0] > pair[1] + 0.1, pair)
+    return robust
+
+
+robust = delete_blocks(runs)
+
+
+def at_a_fifth():
+    slow = train_four(0.02, SEEDS[:1])
+    respond(slow)
+    delete_blocks(slow)
+
+
+also_at("learning rate 0.02", at_a_fifth)
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 plots.responses(axes[0], {name: found[0][name] for name in ("plain", "residual", "zero-γ")}, f"after {EPOCHS} epochs")
 axes[0].hlines(1, 1, len(last), color="#757575", ls=":", lw=1.2)
@@ -155,12 +185,6 @@ ax.set_xlabel("residual blocks deleted at once")
 ax.set_title("Deleting blocks at random; the band spans the seeds", size=11)
 plots.style.label_ends(ax, ends)
 show(figure, "15-responses")
-
-kept = {name: float(curves[:, -1].mean()) for name, curves in robust.items()}
-print(f"all {len(candidates)} blocks deleted:", ", ".join(f"{name} {value:.1%}" for name, value in kept.items()))
-if not QUICK:  # in the few steps of the quick version zero-γ has not learnt enough to lose something
-    pair = [kept["zero-γ"], kept["residual"]]
-    claim("zero-γ, whose blocks do less, keeps more without them", pair[0] > pair[1] + 0.1, pair)
 
 # %% [markdown]
 # Left: the zigzag is zero-γ. Every second layer is the last of its block and started at 0; the one before it started at

@@ -3,7 +3,7 @@
 #
 # *Batch norm can be thrown out of a deep residual network. What must take its place?*
 #
-# Takes 85 s (quick: 5 s). A long one: fourteen networks of 44 layers.
+# Takes 85 s (quick: 5 s). A long one: twenty networks of 44 layers.
 
 # %%
 import warnings
@@ -14,7 +14,7 @@ import numpy as np
 import minires as mr
 from minires import data, flow, models, nn, train
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, fit, progress, show
+from minires.lesson import QUICK, also_at, claim, finish, fit, progress, show
 
 DEPTH, EPOCHS, SEEDS = (8, 3, range(1)) if QUICK else (44, 6, range(2))
 warnings.simplefilter("ignore", RuntimeWarning)  # a network may overflow here; that is one of the results
@@ -31,28 +31,29 @@ digits, test = data.digits()
 # ## What happens to the variance
 #
 # He's initialisation keeps the variance through a branch. So a branch that reads variance $v$ returns about $v$, and at
-# initialisation skip and branch are uncorrelated: their variances add. Three networks, three recurrences:
+# initialisation skip and branch are uncorrelated: their variances add. Three networks, three recurrences, for the
+# variance over all examples and channels, which is the second moment of lesson 13:
 #
 # $$v_{\ell+1} = v_\ell + v_\ell = 2 v_\ell, \qquad
 #   v_{\ell+1} = v_\ell + 1, \qquad
 #   v_{\ell+1} = (1 + \alpha^2) \, v_\ell .$$
 #
 # The first has no batch norm: the variance **doubles**, $v_\ell = 2^\ell$. The second normalises at the start of each
-# branch, whose output then has variance 1 whatever comes in: $v_\ell = 1 + \ell$. The third scales the branch. With
-# $\alpha = 1/\sqrt n$, the end of $n$ blocks has $(1 + 1/n)^n \to e$; with $\alpha = 0$ nothing grows at all.
+# branch, whose output then has the second moment 1 whatever comes in: $v_\ell = 1 + \ell$. The third scales the branch.
+# With $\alpha = 1/\sqrt n$, the end of $n$ blocks has $(1 + 1/n)^n \to e$; with $\alpha = 0$ nothing grows at all.
 #
 # One recurrence, three fates: an exponential, a straight line, a constant. On the logarithmic axis of the figure below
 # the first is a straight line, the second bends, the third is nearly flat.
 #
 # Look at the *share* of the branch in the sum. Without batch norm it is one half in every block: the network is as far
-# from the identity as it can be, and a typical path crosses $n/2$ branches. With batch norm the share in block $\ell$ is
-# $1/(1 + \ell)$. Batch norm, put into the branch, **scales the branch down by about the square root of the depth**. De
-# and Smith found that this is the part of it that deep residual networks need.
+# from the identity as it can be, and a typical path crosses $n/2$ branches. With batch norm the share in block $\ell$
+# is $1/(1 + \ell)$. Batch norm, put into the branch, **scales the branch down by about the square root of the depth**.
+# De and Smith found that this is the part of it that deep residual networks need.
 #
 # ## Measured at initialisation
 
 # %%
-BLOCKS, WIDTH = 16, 256
+BLOCKS, WIDTH = 16, 512
 ell = np.arange(BLOCKS + 1)
 settings = {
     "no BN, α = 1": (dict(norm=False), r"$2^\ell$", 2.0**ell),
@@ -65,7 +66,8 @@ for name, (options, _, theory) in settings.items():
     model = models.mlp(2 * BLOCKS + 2, WIDTH, residual=True, **options)
     variance[name] = flow.variance_profile(model, mr.randn(128, WIDTH))
     off = 2 ** float(np.abs(np.log2(variance[name].activation / theory)).max())
-    claim(f"{name}: within a factor 3 of theory in all {BLOCKS} blocks", off < 3, off)
+    allowed = 2 if theory[-1] > 1000 else 1.2  # chance multiplies up where variance does
+    claim(f"{name}: within a factor {allowed} of theory in all {BLOCKS} blocks", off < allowed, off)
 
 # %% [markdown]
 # ## The block, by hand
@@ -102,15 +104,18 @@ claim("by hand and library agree at α = 0.7", np.allclose(by_hand(x), library(x
 # Two relatives. **Fixup** reaches the same start without α: the last convolution of every branch is 0, the others are
 # scaled by $L^{-1/(2m-2)}$ for $L$ branches of $m$ layers, and scalar biases and one scalar scale per branch do the
 # rest of what batch norm did. **ReZero** puts the scalar α = 0 before any branch, of whatever kind; before that of an
-# ordinary ResNet, as here, it leaves the batch norms where they are. So the three differ in what they keep, and agree in
-# one thing: at the start every block is its shortcut.
+# ordinary ResNet, as here, it leaves the batch norms where they are. So the three differ in what they keep, and agree
+# in one thing: at the start every block is its shortcut.
 #
 # ## Trained
 #
 # The same learning rate, warm-up and order of images for all; the plain network and the three SkipInit networks share
-# their weights. The plain network without batch norm is the one that the whole course is about.
+# their weights. (The plain networks of lessons 8 and 10 have batch norm. This one has neither that nor shortcuts.)
 
 # %%
+SHARED = ("plain, no BN", "α = 1", "α = 1/√n", "α = 0")  # these start from the same weights
+
+
 def networks(seed: int):
     """(name, network), one after the other."""
     mr.manual_seed(seed)
@@ -128,13 +133,32 @@ def networks(seed: int):
 
 
 GUESSING, KEEP_BN = float(np.log(10)), ("ReZero", "with BN")
-final: dict[str, list[float]] = {}  # training loss at the end, of each seed; of a network that overflowed, guessing
-for seed in SEEDS:
-    for name, model in progress(networks(seed), f"seed {seed}", total=6 if QUICK else 7):
-        losses = fit(model, digits, EPOCHS, lr=0.05, seed=seed)
-        final.setdefault(name, []).append(float(np.fmin(losses[-20:].mean(), GUESSING)))
-        end, accuracy = final[name][-1], train.evaluate(model, test).accuracy
-        print(f"seed {seed}  {name:<18} loss {losses[0]:6.2f} → {end:.3f}  test {accuracy:.1%}")
+
+
+def train_all(lr, seeds, names=None):
+    """Training loss at the end by name, one for each seed; of a network that overflowed, guessing. Makes the claims."""
+    final: dict[str, list[float]] = {}
+    for seed in seeds:
+        for name, model in progress(networks(seed), f"seed {seed}", total=6 if QUICK else 7):
+            if names and name not in names:
+                continue
+            losses = fit(model, digits, EPOCHS, lr=lr, seed=seed)
+            final.setdefault(name, []).append(float(np.fmin(losses[-20:].mean(), GUESSING)))
+            end, accuracy = final[name][-1], train.evaluate(model, test).accuracy
+            print(f"rate {lr}, seed {seed}  {name:<14} loss {losses[0]:6.2f} → {end:.3f}  test {accuracy:.1%}")
+    plain, (one, small, zero) = final["plain, no BN"], (final[f"α = {start}"] for start in ("1", "1/√n", "0"))
+    claim("plain, from He's start, learns nothing: within 5 % of guessing", min(plain) > 0.95 * GUESSING, plain)
+    best = [min(trio) for trio in zip(one, small, zero)]
+    claim("a shortcut is enough to learn without batch norm: the best α ends below half of guessing, in every seed",
+          max(best) < 0.5 * GUESSING, best)  # fmt: skip
+    if not QUICK:  # the quick network is too shallow for it
+        claim("with α = 0 and α = 1/√n every seed learns, below a quarter of guessing, with α = 1 not every one",
+              max(*zero, *small) < GUESSING / 4 < GUESSING / 2 < max(one), [*zero, *small, *one])  # fmt: skip
+    return final
+
+
+final = train_all(0.05, SEEDS)
+also_at("learning rate 0.01", lambda: train_all(0.01, SEEDS, SHARED), fails=["with α = 0", "the best α"])
 mean = {name: float(np.mean(found)) for name, found in final.items()}
 
 # %%
@@ -153,29 +177,77 @@ show(figure, "16-without-batch-norm")
 
 answer = "b" if mean["α = 0"] < 0.7 * mean["α = 1"] else "a" if mean["α = 1"] < 0.7 * mean["α = 0"] else "c"
 values = ", ".join(f"{name}: {value:.3f}" for name, value in mean.items())
-print(f"At {DEPTH} layers the answer is {answer}). Training loss, mean of the seeds: {values}; guessing: {GUESSING:.2f}.")
-plain, best = mean["plain, no BN"], min(mean[f"α = {start}"] for start in ("1", "1/√n", "0"))
-claim("plain without batch norm learns nothing: within 10 % of guessing", plain > 0.9 * GUESSING, plain)
-claim("a shortcut is enough to learn without batch norm: below half of that", best < 0.5 * plain, best)
-if not QUICK:  # the quick network is too shallow for it
-    claim("at this depth α = 0 beats α = 1", mean["α = 0"] < 0.7 * mean["α = 1"], [mean["α = 0"], mean["α = 1"]])
+print(f"At {DEPTH} layers and rate 0.05 the answer is {answer}). Training loss, mean of the seeds: {values}; guessing: {GUESSING:.2f}.")
 
 # %% [markdown]
-# Left: the three fates, measured. Right: the mean of each network, on a logarithmic axis, and the dotted line of a network
-# that has learnt nothing. Plain stands exactly there: without batch norm *and* without shortcuts, no signal gets through.
+# Left: the three fates, measured. Right: one bar per network, on a logarithmic axis, and the dotted line of a network
+# that has learnt nothing. Plain stands exactly there; why it need not, see below.
 #
 # Three honest remarks. First, the answer depends on the depth: run the script with `--quick`, which takes 8 layers, and
 # α = 1 wins. Three blocks double the variance only three times, and a branch that is there from the start need not wait
-# for its α. Second, α = 1 is not hopeless here either: look at its two dots. It starts with outputs far too large; some
-# seeds repair that in time, others stay at guessing for good. With 56 layers and CIFAR-10 images it starts at a loss of
-# 14 to 67 and mostly stays at chance (`benchmarks/results/science.md`, row 15). Third, the green ones are the lowest, and
-# that is no accident: batch norm does more than shrink the branch, and ReZero shows that one may have both.
+# for its α. Second, α = 1 is not hopeless here either: it starts with outputs far too large, some seeds repair that in
+# time, and then end as low as any, others stay at guessing for good. At a fifth of the learning rate even the order
+# turns round, as the second setting says: α = 1 is the one that gets anywhere, and α = 0 still waits for its α to leave
+# 0. With 56 layers and CIFAR-10 images it starts at a loss of 14 to 67 and mostly stays at chance
+# (`benchmarks/results/science.md`, row 15). Third, the green bars are the lowest, and that is no accident: batch norm
+# does more than shrink the branch, and ReZero shows that one may have both.
+#
+# ## Plain, without batch norm, and trained
+#
+# What keeps plain at guessing is its start. He's keeps the *size* of a signal, but behind 44 random layers all digits
+# look alike. So mirror every kernel: with $Q$ and $-Q$ side by side, what the ReLU cuts off of the one it lets through
+# of the other,
+#
+# $$\begin{pmatrix} Q & -Q \\ -Q & Q \end{pmatrix} \mathrm{relu}\begin{pmatrix} x \\ -x \end{pmatrix}
+#   = \begin{pmatrix} Q x \\ -Q x \end{pmatrix},$$
+#
+# and the network starts as a *linear* map ("looks-linear", Balduzzi et al. 2017). With an orthogonal $Q$ in the middle
+# of a 3×3 kernel of zeros ("delta-orthogonal", Xiao et al. 2018) that map keeps all lengths and angles. No shortcut, no
+# batch norm, and if the learning rate is small it learns.
+
+# %%
+def looks_linear(model):
+    """Start the model with mirrored kernels, orthogonal and all in the middle; the first one is only mirrored."""
+    for w in (p for p in model.parameters() if p.ndim == 4):
+        half, before = len(w) // 2, w.shape[1] // 2
+        if before:
+            q = nn.init.orthogonal_(mr.zeros(half, before)).numpy()
+            w.data[...] = 0
+            w.data[:, :, 1, 1] = np.block([[q, -q], [-q, q]])
+        else:
+            w.data[half:] = -w.data[:half]
+    return model
+
+
+def end(lr, seed):
+    mr.manual_seed(seed)
+    plain = looks_linear(models.twins(DEPTH, 8, in_channels=1, block=models.SkipInitBlock)[0])
+    loss = float(np.fmin(fit(plain, digits, EPOCHS, lr=lr, seed=seed)[-20:].mean(), GUESSING))
+    print(f"plain, looks-linear, rate {lr}: loss {loss:.3f}, test {train.evaluate(plain, test).accuracy:.1%}")
+    return loss
+
+
+def it_learns(lr, seeds):
+    ends = [end(lr, seed) for seed in seeds]
+    claim(f"plain-{DEPTH} without batch norm learns from a looks-linear start: below half of guessing",
+          max(ends) < GUESSING / 2, ends)  # fmt: skip
+
+
+it_learns(0.1 if QUICK else 0.005, SEEDS)  # few layers want a larger rate
+also_at("learning rate 0.01", lambda: it_learns(0.01, SEEDS[:1]))
+if not QUICK:  # fewer layers learn there, too
+    fast = end(0.05, 0)
+    claim("but not at 0.05, where α = 0 learns", fast > 0.95 * GUESSING, fast)
+
+# %% [markdown]
+# So batch norm and shortcuts are not the only way to train a network this deep. They are the way that needs neither a
+# special start nor a small learning rate.
 #
 # ## Common mistakes
 #
-# **Inputs that are not standardised.** With batch norm nobody notices: the first norm swallows any scale. Without it the
-# whole network is multiplied by it: on the left, every dot moves up by the same distance. Below, pixels from 0 to 16
-# instead of standardised ones.
+# **Inputs that are not standardised.** With batch norm nobody notices: the first norm swallows any scale. Without it
+# the whole network is multiplied by it: on the left, every dot moves up by the same distance. Below, pixels from 0 to
+# 16 instead of standardised ones.
 #
 # **Two zeros in a row.** Zero α *and* a zero last convolution: each one's gradient is multiplied by the other. The
 # branch is dead, and no error message says so: stem, shortcuts and classifier go on learning, and the loss even falls.
@@ -202,9 +274,9 @@ claim("two zeros: after an epoch every branch still carries nothing", max(shares
 # ## Exercises
 #
 # - `minires new batch_norm`, then train your network without it.
-# - Set `DEPTH = 20`, then 56. Which of the losses change?
-# - Scale the branches by $1/\sqrt{\ell}$, as batch norm does, instead of $1/\sqrt n$. What is the variance behind the last
-#   block, and does it train?
+# - Set `DEPTH = 20`, then 56. Which of the bars change?
+# - Scale the branches by $1/\sqrt{\ell}$, as batch norm does, instead of $1/\sqrt n$. What is the variance behind the
+#   last block, and does it train?
 # - `minires flow --model skipinit` draws every figure of the instrument for the network of this lesson.
 #
 # ## Sources
@@ -212,7 +284,10 @@ claim("two zeros: after an epoch every branch still carries nothing", max(shares
 # - S. De, S. Smith, *Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*,
 #   2020 (arXiv 2002.10444).
 # - T. Bachlechner et al., *ReZero is All You Need: Fast Convergence at Large Depth*, 2020 (arXiv 2003.04887).
-# - H. Zhang, Y. Dauphin, T. Ma, *Fixup Initialization: Residual Learning Without Normalization*, 2019 (arXiv 1901.09321).
+# - D. Balduzzi et al., *The Shattered Gradients Problem*, 2017 (arXiv 1702.08591): the looks-linear start. L. Xiao et
+#   al., *Dynamical Isometry and a Mean Field Theory of CNNs*, 2018 (arXiv 1806.05393): delta-orthogonal kernels.
+# - H. Zhang, Y. Dauphin, T. Ma, *Fixup Initialization: Residual Learning Without Normalization*, 2019 (arXiv
+#   1901.09321).
 
 # %%
 finish()

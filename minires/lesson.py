@@ -6,7 +6,7 @@ notebook, and on the lessons' site.
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,24 @@ QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
 OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve().parent.parent / "lessons" / "output")
 
 _failed: list[str] = []
+_second: "_Second | None" = None  # the second setting that claims are checked at, inside `also_at`
+
+
+class _Second:
+    """A second setting: its name, and the claims that are said not to hold there, with how often each was made."""
+
+    def __init__(self, setting: str, fails: Sequence[str]):
+        self.setting, self.made = setting, dict.fromkeys(fails, 0)
+
+    def sentence(self, statement: str, holds: bool) -> tuple[str, bool]:
+        """What to print of a claim at this setting, and whether it is as the lesson says."""
+        excepted = [name for name in self.made if name in statement]
+        for name in excepted:
+            self.made[name] += 1
+        if excepted:
+            said = "does not hold" if not holds else "was said not to hold, but holds"
+            return f"{said} at {self.setting}: {statement}", not holds
+        return f"{'holds also' if holds else 'does not hold'} at {self.setting}: {statement}", holds
 
 
 def claim(statement: str, condition: Any, value: Any = None) -> None:
@@ -28,10 +46,35 @@ def claim(statement: str, condition: Any, value: Any = None) -> None:
     ``claim("the skip carries more than the branch", skip > branch, skip / branch)`` prints
     ``✓ the skip carries more than the branch (measured: 3.06)``.
     """
+    right = bool(condition)
+    if _second:
+        statement, right = _second.sentence(statement, right)
     measured = "" if value is None else f" (measured: {_written(value)})"
-    print(f"{'✓' if condition else '✗'} {statement}{measured}")
-    if not condition:
+    print(f"{'✓' if right else '✗'} {statement}{measured}")
+    if not right:
         _failed.append(f"{statement}{measured}")
+
+
+def also_at(setting: str, work: Callable[[], Any], fails: Sequence[str] = ()) -> Any:
+    """Make the claims of ``work`` once more at a second setting, and return its result; in the full version only.
+
+    What training shows at one learning rate or width may be gone at another. ``also_at("learning rate 0.02", lambda:
+    measure(lr=0.02))`` prints ``✓ holds also at learning rate 0.02: …`` for each claim that `measure` makes. ``fails``
+    are words of those claims that do not hold there: the lesson then says so, and `finish` fails if one holds after
+    all. Raises ValueError if no claim has those words.
+    """
+    global _second
+    if QUICK:
+        return None
+    _second = _Second(setting, fails)
+    try:
+        result = work()
+        never = [words for words, made in _second.made.items() if not made]
+    finally:
+        _second = None
+    if never:
+        raise ValueError(f"also_at: got fails={never}; expected words of claims that are made at {setting}; copy them")
+    return result
 
 
 def show(figure: Any, name: str) -> None:

@@ -32,7 +32,49 @@ def test_a_claim_that_fails_lets_the_script_go_on_and_ends_it_with_an_error(tmp_
     assert done.stderr == "1 claim(s) failed: two is less than one (measured: 2)\n"
 
 
-def test_fit_trains_with_the_recipe_of_lesson_8():
+TWO_CLAIMS = """
+from minires.lesson import also_at
+def measure(lr):
+    claim("it learns", lr < 1, lr)
+    claim("it learns fast", lr > 0.05, lr)
+    return lr
+measure(0.1)
+"""
+
+
+def test_claims_are_made_at_a_second_setting_too(tmp_path):
+    body = TWO_CLAIMS + 'print(also_at("rate 0.02", lambda: measure(0.02), fails=["fast"]))\nfinish()'
+    done = script(tmp_path, body)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2:] == [
+        "✓ holds also at rate 0.02: it learns (measured: 0.02)",
+        "✓ does not hold at rate 0.02: it learns fast (measured: 0.02)",
+        "0.02",
+    ]
+    assert script(tmp_path, body, "--quick").stdout.splitlines()[2:] == ["None"]
+
+
+@pytest.mark.parametrize(
+    ("lr", "fails", "line"),
+    [
+        (0.02, [], "✗ does not hold at the other: it learns fast (measured: 0.02)"),
+        (0.2, ["fast"], "✗ was said not to hold, but holds at the other: it learns fast (measured: 0.2)"),
+    ],
+)
+def test_a_second_setting_that_is_not_as_the_lesson_says_ends_it_with_an_error(tmp_path, lr, fails, line):
+    done = script(tmp_path, TWO_CLAIMS + f'also_at("the other", lambda: measure({lr}), {fails})\nfinish()')
+    assert done.returncode == 1 and line in done.stdout.splitlines() and "1 claim(s) failed" in done.stderr
+
+
+def test_a_second_setting_ends_with_its_work_and_knows_its_claims():
+    with pytest.raises(ValueError, match=r"also_at: got fails=\['slow'\]; expected words of claims that are made at rate 1"):
+        lesson.also_at("rate 1", lambda: None, ["slow"])
+    with pytest.raises(ZeroDivisionError):
+        lesson.also_at("rate 1", lambda: 1 / 0)
+    assert lesson._second is None
+
+
+def test_fit_trains_with_the_recipe():
     digits, _ = data.digits()
     few, losses = digits.subset(256), []
     for _ in range(2):
