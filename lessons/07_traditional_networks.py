@@ -84,7 +84,7 @@ if not QUICK:
 def plot_grad_flow(named_parameters):
     """Bars of the mean |∂L/∂w| of every weight; ours, after the forum's."""
     mean = {name.removesuffix(".weight"): float(p.grad.abs().mean()) for name, p in named_parameters if "bias" not in name}
-    plt.bar(range(len(mean)), mean.values(), color="#0072B2")
+    plt.bar(range(len(mean)), mean.values(), color="#007BC0")
     plt.xticks(range(len(mean)), mean, rotation="vertical")
     plt.gca().set(xlabel="layer, from input to output", ylabel="|∂L/∂w|", title="plot_grad_flow: the default start")
     return np.array([*mean.values()])
@@ -227,7 +227,7 @@ print(f"The RNN reads {at_once:.0%}, {late:.0%} after {WAIT} steps: answer {'c' 
 figure, (depth_ax, time_ax, accuracy_ax) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
 depth_ax.set(yscale="log", xlabel="layers back from the last", ylabel="‖∂L/∂h‖, last layer = 1",
              title=f"Through depth: {DEPTH} tanh convolutions, step 0")  # fmt: skip
-plots.runs(depth_ax, range(DEPTH), through_depth, {"default": "#D55E00", "Xavier": "#E69F00"}, marker="o")
+plots.runs(depth_ax, range(DEPTH), through_depth, {"default": "#CD4A00", "Xavier": "#A96600"}, marker="o")
 time_ax.set(yscale="log", xlabel="steps back from the last", ylabel="‖∂L/∂x‖, last step = 1",
             title=f"Through time: {ROWS + WAIT} steps, step 0 of training")  # fmt: skip
 plots.runs(time_ax, range(ROWS + WAIT), through_time, COLOUR)

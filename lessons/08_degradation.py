@@ -164,7 +164,7 @@ means = [np.mean([loss[-20:] for loss in losses[name]]) for name in runs]
 print(f"{min(runs, key=dict(zip(runs, means)).get)} has the lowest training loss: the answer is {'abc'[::-1][np.argmin(means)]})")
 
 # %%
-COLOUR = dict(zip(runs, ("#009E73", "#E69F00", "#D55E00")))
+COLOUR = dict(zip(runs, ("#008661", "#A96600", "#CD4A00")))
 figure, ((loss_ax, error_ax), (ratio_ax, turn_ax)) = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
 loss_ax.set(ylim=(0, 2.5), xlabel="step", ylabel="training loss", title=f"The deeper, the slower ({22 * EPOCHS} steps)")
 thinned = {name: np.reshape(runs, (-1, 22, EPOCHS)).mean(2) for name, runs in losses.items()}
@@ -183,7 +183,7 @@ raw = np.median([run[2][:, 0] for run in runs[large]], axis=0)
 ratio_ax.plot(range(len(RECORD)), raw, ":", color=COLOUR[large])
 ratio_ax.text(len(RECORD) - 1, raw[-1] / 1.5, f"raw, {large}", color=COLOUR[large], ha="right", va="top")
 ratio_ax.set_xticks(range(len(RECORD)), RECORD)
-ratio_ax.hlines(1, 0, len(RECORD) - 1, color="#777777", ls=":")
+ratio_ax.hlines(1, 0, len(RECORD) - 1, color="#757575", ls=":")
 turn_ax.set(yscale="log", ylabel="degrees", title="How far early kernels turn in a step")
 turns = {name: [run[3].reshape(-1, EPOCHS).mean(1) for run in runs[name]] for name in runs}
 plots.runs(turn_ax, (np.arange(22) + 0.5) * EPOCHS, turns, COLOUR, middle=np.median).set_xlabel("step")

@@ -190,7 +190,7 @@ for ax, which, what in zip(axes, (1, 0), ("R² of the 64 pixels", "test accuracy
     plots.runs(ax, WATCHED, lines, looks).set_xticks(WATCHED)
 axes[0].set_title("How much of the picture a linear map reads")
 axes[1].set_title("How well a linear map reads the digit (dashed: chance)")
-axes[1].hlines(0.1, 1, BLOCKS, color="#777777", ls="--", lw=0.8)
+axes[1].hlines(0.1, 1, BLOCKS, color="#757575", ls="--", lw=0.8)
 plots.runs(axes[2], WATCHED, cosine).set_xticks(WATCHED)
 axes[2].set(ylim=(-0.05, 1.05), ylabel="cosine", xlabel="blocks passed", title="A digit and its noisy copy, step 0")
 show(figure, "11-information-bottleneck")

@@ -180,8 +180,8 @@ values = ", ".join(f"{name}: {value:.3f}" for name, value in mean.items())
 print(f"At {DEPTH} layers and rate 0.05 the answer is {answer}). Training loss, mean of the seeds: {values}; guessing: {GUESSING:.2f}.")
 
 # %% [markdown]
-# Left: the three fates, measured. Right: one bar per network, on a logarithmic axis, and the dotted line of a network
-# that has learnt nothing. Plain stands exactly there; why it need not, see below.
+# Left: the three fates, measured. Right: the mean of each network, on a logarithmic axis, and the dotted line of a
+# network that has learnt nothing. Plain stands exactly there; why it need not, see below.
 #
 # Three honest remarks. First, the answer depends on the depth: run the script with `--quick`, which takes 8 layers, and
 # α = 1 wins. Three blocks double the variance only three times, and a branch that is there from the start need not wait
@@ -189,7 +189,7 @@ print(f"At {DEPTH} layers and rate 0.05 the answer is {answer}). Training loss, 
 # time, and then end as low as any, others stay at guessing for good. At a fifth of the learning rate even the order
 # turns round, as the second setting says: α = 1 is the one that gets anywhere, and α = 0 still waits for its α to leave
 # 0. With 56 layers and CIFAR-10 images it starts at a loss of 14 to 67 and mostly stays at chance
-# (`benchmarks/results/science.md`, row 15). Third, the green bars are the lowest, and that is no accident: batch norm
+# (`benchmarks/results/science.md`, row 15). Third, the green ones are the lowest, and that is no accident: batch norm
 # does more than shrink the branch, and ReZero shows that one may have both.
 #
 # ## Plain, without batch norm, and trained
@@ -274,7 +274,7 @@ claim("two zeros: after an epoch every branch still carries nothing", max(shares
 # ## Exercises
 #
 # - `minires new batch_norm`, then train your network without it.
-# - Set `DEPTH = 20`, then 56. Which of the bars change?
+# - Set `DEPTH = 20`, then 56. Which of the losses change?
 # - Scale the branches by $1/\sqrt{\ell}$, as batch norm does, instead of $1/\sqrt n$. What is the variance behind the
 #   last block, and does it train?
 # - `minires flow --model skipinit` draws every figure of the instrument for the network of this lesson.
