@@ -62,6 +62,8 @@ def test_the_report_has_the_documented_fields(run):
         steps = [row["step"] for row in network["gradient_ratio"]]
         assert steps[:10] == list(range(10)) and steps[-1] == 21
         assert all(row["first_over_last"] > 0 for row in network["gradient_ratio"])
+        rows = network["runs"][0]["gradient_ratio"]
+        assert all(row["free_of_scale"] > 0 and 0 < row["degrees_turned"] < 90 for row in rows)
 
 
 def test_the_csv_agrees_with_the_report(run):
@@ -285,7 +287,7 @@ def test_the_sentences_follow_the_numbers():
     forks = [Fork("a", skip=1.0, branch=1.0, total=1.4, cosine=0.0, sum_error=0.0, shape=(1,))]
     one, two, three = compare.sentences(comparison({0: 1000.0, 9: 0.01}, {0: 1.1, 9: 2.0}, forks=forks))
     assert "gradient of the plain network is 1,000 times as large" in one and "explodes" in one
-    assert "collapsed 100,000-fold, to 0.01" in one and "about the same at both ends (ratio 1.10)" in one
+    assert "fallen 100,000-fold, to 0.01" in one and "about the same at both ends (ratio 1.10)" in one
     assert "that of the residual network has changed by a factor of 1.8, to 2" in one
     assert "the residual network has the lower training loss, 1.000 against 2.000" in two and "90.0% " in two
     assert "At each of the 1 forks" in three and "50%" in three
@@ -294,7 +296,30 @@ def test_the_sentences_follow_the_numbers():
     assert "that of the residual network is 30 times as large" in one
     assert "the plain network has the lower training loss, 1.000 against 2.000" in two and "80.0% " in two
     one, _, _ = compare.sentences(comparison({0: 0.02, 50: 0.5}, {0: 1.0, 50: 1.0}, forks=forks))
-    assert "is 50 times smaller" in one and "vanishes" in one and "grown 25-fold, to 0.5" in one
+    assert "is 50 times smaller" in one and "vanishes" in one and "levelled out, from 0.02 to 0.5" in one
+    one, _, _ = compare.sentences(comparison({0: 17.5, 50: 0.97}, {0: 1.0, 50: 1.0}, forks=forks))
+    assert "the plain network has levelled out, from 18 to 0.97, that of the residual network is still 1" in one
+
+
+def turning(begin, end, free, loss=2.0):
+    """A network whose early kernels turn by so many degrees in a step, first and later."""
+    turns, ends = {1: begin, 5: begin, 40: end, 50: end}, {0: (1000.0, 1.0), 50: (0.01, 1.0)}
+    return compare.Network(10, [compare.Run(0, 51, [loss], 0.5, ends, 1.0, None, {0: 500.0, 50: free}, turns)])
+
+
+def test_what_kernels_do_is_said_beside_the_raw_gradient():
+    frozen = of({"plain": turning(14.0, 0.003, 1.1), "residual": turning(0.5, 0.4, 1.2, loss=0.01)})
+    one, two, *_ = compare.sentences(frozen)
+    assert "fallen 100,000-fold, to 0.01 (1.1 if each is multiplied by its weight's size" in one
+    assert "by 14° and 0.003° in the plain network, by 0.5° and 0.4° in the residual network" in two
+    assert "In the plain network early kernels are frozen" in two
+    learned = of({"plain": turning(14.0, 0.003, 1.1, loss=0.01), "residual": turning(0.5, 0.4, 1.2)})
+    assert "frozen" not in compare.sentences(learned)[1], "what has learned its images turns little, too"
+    assert re.search(r"free of scale, step 0 +500 +500\n", compare.table(frozen))
+    early = compare.Run(0, 51, [2.0], 0.5, {0: (1.0, 1.0)}, 1.0, None, {0: 1.0}, {0: 3.0})
+    assert "early kernel" not in " ".join(
+        compare.sentences(of({"a": compare.Network(1, [early]), "b": frozen.networks["plain"]}))
+    )
 
 
 def test_a_tie_is_called_a_tie():
@@ -383,8 +408,8 @@ def test_what_vanishes_is_not_rounded_to_0():
     ]
     tiny = comparison({0: 1e-20, 9: 1e-30}, {0: 1e25, 9: 1.0}, losses=(1.0, 1e-7), forks=forks)
     one, two, three = compare.sentences(tiny)
-    assert "1e+20 times smaller" in one and "collapsed 1e+10-fold, to 1e-30" in one
-    assert "1e+25 times as large" in one and "collapsed 1e+25-fold, to 1" in one
+    assert "1e+20 times smaller" in one and "fallen 1e+10-fold, to 1e-30" in one
+    assert "1e+25 times as large" in one and "levelled out, from 1e+25 to 1" in one
     assert "1.0e-07 against 1.000" in two
     assert "between 0% and 1e-04% " in three and "1e-38% at the median fork" in three
     gone = comparison({0: 0.0, 9: 0.5}, {0: 0.5, 9: 0.0}, forks=forks)

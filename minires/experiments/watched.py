@@ -47,7 +47,8 @@ class Runner:
             self.history.add(len(self.losses), recorder, self.layers)
         else:
             logits, loss = self._forward_backward(x, y)
-        self.optimizer.step()
+        with self.history.turning(self.model) if record else contextlib.nullcontext():
+            self.optimizer.step()
         self.schedule.step()
         self.losses.append(loss)
         self.correct += 0.1 * (accuracy(logits, y.array) - self.correct)

@@ -1,17 +1,19 @@
 """FlowHistory: how the gradient's flow changes while a network learns."""
 
+import contextlib
 import copy
 import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import html
 from ..files import replacing
+from ..nn import Module
 from . import explorer
 from .edge_history import EdgeHistory
 from .forks import Fork
@@ -26,7 +28,7 @@ def is_due(step: int, last: int | None = None, dense: int = 10, per_decade: int 
     return step == round(10 ** (nearest / per_decade))
 
 
-VERSION = 2  # of the saved form; 1 had no edges
+VERSION = 3  # of the saved form; 1 had no edges, 2 no norms of weights and no turns
 
 
 class FlowHistory:
@@ -34,12 +36,30 @@ class FlowHistory:
 
     edge_history: the norm on every edge at every step, an `EdgeHistory`. In histories that an older version saved it is
     empty; steps added later are in it.
+
+    Behind batch norm the size of a weight means nothing, L(cW) = L(W), and its gradient is as much smaller as the
+    weight is larger (Arora et al. 2019, arXiv 1812.03981, lemma 2.4). What remains are ‖∂L/∂W‖·‖W‖, which is free of
+    scale, and by how many degrees a step turns the weight; `turning` measures both.
+
+    >>> import minires as mr
+    >>> from minires import flow, optim
+    >>> model, history = mr.models.resnet_cifar(8, 4, in_channels=1), flow.FlowHistory()
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.1)
+    >>> with flow.recording(model) as recorded:
+    ...     (model(mr.randn(8, 1, 8, 8)) ** 2).sum().backward()
+    >>> history.add(0, recorded)
+    >>> with history.turning(model):
+    ...     optimizer.step()
+    >>> history.turns.shape == history.norms.shape == (1, len(history.layers))
+    True
     """
 
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.layers: list[str] = []
         self._norms: list[list[float]] = []
+        self._weights: list[list[float]] = []
+        self._turns: list[list[float]] = []
         self._kernels: list[bool] = []
         self.forks: list[list[Fork]] = []
         self.edge_history = EdgeHistory()
@@ -65,9 +85,29 @@ class FlowHistory:
         self._kernels = [len(shape) == 4 and not any(part in name for part in beside) for name, shape in shapes.items()]
         self.steps.append(step)
         self._norms.append([norms.get(name, 0.0) for name in names])
+        self._weights.append([math.nan] * len(names))
+        self._turns.append([math.nan] * len(names))
         self.forks.append(recording.forks)
         self.edge_history.add(step, recording.nodes)
         self.sum_error = float(np.max([self.sum_error, recording.sum_error]))  # NaN stays NaN
+
+    @contextlib.contextmanager
+    def turning(self, model: Module) -> Iterator[None]:
+        """Around ``optimizer.step()``: measure how large the weights are, and by how much the step turns each of them.
+
+        It belongs to the step that was added last. Raises ValueError if there is none.
+        """
+        if not self.steps:
+            raise ValueError("FlowHistory.turning: got no recorded step; call add(step, recording) before it")
+        before = self._weights_of(model)
+        yield
+        after = self._weights_of(model)
+        self._weights[-1] = [_norm(before.get(name)) for name in self.layers]
+        self._turns[-1] = [_angle(before.get(name), after.get(name)) for name in self.layers]
+
+    def _weights_of(self, model: Module) -> dict[str, np.ndarray]:
+        found = {name.removesuffix(".weight"): p for name, p in model.named_parameters() if name.endswith(".weight")}
+        return {name: np.array(found[name].numpy(), np.float64) for name in self.layers if name in found}
 
     @property
     def norms(self) -> np.ndarray:
@@ -84,6 +124,21 @@ class FlowHistory:
         """‖∂L/∂W‖ of these convolutions, (steps, convolutions)."""
         return self.norms[:, self._kernels]
 
+    @property
+    def weight_norms(self) -> np.ndarray:
+        """‖W‖ before each step, (steps, layers); NaN where `turning` did not measure it."""
+        return np.array(self._weights)
+
+    @property
+    def turns(self) -> np.ndarray:
+        """By how many degrees each step turned W, (steps, layers); NaN where `turning` did not measure it."""
+        return np.array(self._turns)
+
+    @property
+    def convolution_turns(self) -> np.ndarray:
+        """`turns` of the convolutions, (steps, convolutions)."""
+        return self.turns[:, self._kernels]
+
     def __repr__(self) -> str:
         if not self.steps:
             return "FlowHistory(nothing yet)"
@@ -97,20 +152,25 @@ class FlowHistory:
         lines = {f"‖dL/dW‖ at step {step}": norms for step, norms in ends.items()}
         return html.block(html.line(repr(self)), html.profile(lines, "weight layer, from input to output", log=True))
 
-    def first_over_last(self) -> np.ndarray:
-        """‖∂L/∂W‖ of the first convolution over that of the last, at each recorded step."""
+    def first_over_last(self, free_of_scale: bool = False) -> np.ndarray:
+        """‖∂L/∂W‖ of the first convolution over that of the last, at each recorded step.
+
+        free_of_scale: compare ‖∂L/∂W‖·‖W‖ instead.
+        """
         if not self.convolutions:
             raise ValueError(
                 "FlowHistory.first_over_last: got no convolutions; add a recording of a network that has some"
             )
-        norms = self.convolution_norms
+        norms = self.norms * self.weight_norms if free_of_scale else self.norms
+        ends = norms[:, self._kernels][:, [0, -1]]
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            return norms[:, 0] / norms[:, -1]
+            return ends[:, 0] / ends[:, 1]
 
     def until(self, step: int) -> "FlowHistory":
         """What was recorded up to this step, as a history of its own."""
         history, count = copy.copy(self), sum(recorded <= step for recorded in self.steps)
         history.steps, history._norms, history.forks = self.steps[:count], self._norms[:count], self.forks[:count]
+        history._weights, history._turns = self._weights[:count], self._turns[:count]
         history.edge_history = self.edge_history.until(step)
         return history
 
@@ -131,6 +191,8 @@ class FlowHistory:
             "layers": self.layers,
             "kernels": self._kernels,
             "norms": self._norms,
+            "weights": self._weights,
+            "turns": self._turns,
             "forks": [[{name: getattr(fork, name) for name in scalars} for fork in forks] for forks in self.forks],
             "sum_error": self.sum_error,
             "edges": self.edge_history.to_document(),
@@ -144,11 +206,15 @@ class FlowHistory:
         try:
             with open(path, encoding="utf-8") as file:
                 document = json.load(file)
-            if document["version"] not in (1, VERSION):
-                raise ValueError(f"version {document['version']}, expected 1 or {VERSION}")
+            if document["version"] not in range(1, VERSION + 1):
+                raise ValueError(f"version {document['version']}, expected 1 to {VERSION}")
             history = cls()
             history.steps, history.layers = list(document["steps"]), list(document["layers"])
             history._kernels, history._norms = list(document["kernels"]), [list(row) for row in document["norms"]]
+            unknown = [[math.nan] * len(history.layers) for _ in history.steps]
+            history._weights, history._turns = (
+                [list(row) for row in document.get(what, unknown)] for what in ("weights", "turns")
+            )
             history.forks = [
                 [Fork(**{**fork, "shape": tuple(fork["shape"])}) for fork in forks] for forks in document["forks"]
             ]
@@ -160,3 +226,16 @@ class FlowHistory:
                 f"FlowHistory.load: {path} is not a history written by FlowHistory.save ({error})"
             ) from error
         return history
+
+
+def _norm(weight: np.ndarray | None) -> float:
+    return math.nan if weight is None else float(np.linalg.norm(weight))
+
+
+def _angle(before: np.ndarray | None, after: np.ndarray | None) -> float:
+    """In degrees, and exact for small angles too (Kahan); NaN if a weight is 0, not finite or not there."""
+    if before is None or after is None:
+        return math.nan
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        one, two = (weight / np.linalg.norm(weight) for weight in (before, after))
+        return math.degrees(2 * math.atan2(np.linalg.norm(one - two), np.linalg.norm(one + two)))

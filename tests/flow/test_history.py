@@ -28,6 +28,45 @@ def test_history_collects_norms_and_ratios():
         history.add(6, flow.record(models.resnet_cifar(14, 4, in_channels=1), x, y))
 
 
+def test_turning_measures_the_weights_and_by_how_much_a_step_turns_them(tmp_path):
+    random.manual_seed(0)
+    model, history = models.resnet_cifar(8, 4, in_channels=1), flow.FlowHistory()
+    x, y = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32), np.arange(4)
+    with pytest.raises(ValueError, match=r"turning: got no recorded step; call add"), history.turning(model):
+        pass
+    history.add(0, flow.record(model, x, y))
+    assert np.isnan(history.turns).all() and np.isnan(history.first_over_last(free_of_scale=True)).all()
+    first, second = model.conv1.weight, model.layer1[0].conv1.weight
+    first.data[...] = 0
+    first.data[0, 0, 0, 0] = 3
+    with history.turning(model):
+        first.data[0, 0, 0, 0], first.data[0, 0, 0, 1] = 3 * np.cos(0.01), 3 * np.sin(0.01)
+        second.data *= 7  # longer, and not turned
+    turned = dict(zip(history.layers, history.turns[0]))
+    assert turned["conv1"] == pytest.approx(np.degrees(0.01), rel=1e-5)
+    assert turned["layer1.0.conv1"] < 1e-5 and turned["fc"] == 0 and history.weight_norms[0, 0] == 3
+    size = history.weight_norms[0, history.layers.index(history.convolutions[-1])]
+    assert history.first_over_last(free_of_scale=True)[0] == pytest.approx(history.first_over_last()[0] * 3 / size)
+    history.save(tmp_path / "h.json")
+    loaded = flow.FlowHistory.load(tmp_path / "h.json").until(0)
+    np.testing.assert_array_equal(loaded.turns, history.turns)
+    np.testing.assert_array_equal(loaded.weight_norms, history.weight_norms)
+
+
+def test_behind_batch_norm_the_size_of_a_weight_changes_its_raw_gradient_only():
+    """Arora et al. 2019 (arXiv 1812.03981), lemma 2.4."""
+    x, y = np.random.default_rng(0).standard_normal((16, 1, 8, 8)).astype(np.float32), np.arange(16) % 4
+    random.manual_seed(0)
+    model, history = models.plain_cifar(8, 4, in_channels=1), flow.FlowHistory()
+    for step, factor in enumerate((1, 50)):
+        model.conv1.weight.data *= factor
+        history.add(step, flow.record(model, x, y))
+        with history.turning(model):
+            pass
+    raw, free = history.first_over_last(), history.first_over_last(free_of_scale=True)
+    assert raw[0] / raw[1] == pytest.approx(50, rel=0.05) and free[0] / free[1] == pytest.approx(1, rel=0.05)
+
+
 def test_a_saved_history_is_the_same_when_loaded(tmp_path):
     random.manual_seed(0)
     model = models.resnet_cifar(8, 4, in_channels=1)

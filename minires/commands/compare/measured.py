@@ -12,6 +12,7 @@ import numpy as np
 from ... import __version__, flow
 from ...experiments.watched import Watched
 
+EARLY = slice(1, 10)  # the convolutions whose turning is told: the 2nd to the 10th
 TAIL = 50  # the final training loss is the mean over this many last steps, or over the last fifth of a short run
 
 
@@ -21,7 +22,9 @@ class Run:
 
     last_losses: of the last steps, see `TAIL`. test_accuracy: from 0 to 1. ends: {step: ‖∂L/∂W‖ of the first
     convolution and of the last}. end_gradient: the median of ‖∂L/∂W‖ over the convolutions, at the last recorded step.
-    fork_sum_error: the largest relative error of skip + branch at any fork; None without forks too.
+    fork_sum_error: the largest relative error of skip + branch at any fork; None without forks too. free: {step: the
+    first over the last of ‖∂L/∂W‖·‖W‖}, which is free of scale. turns: {step: by how many degrees it turned the median
+    kernel of the 2nd to the 10th convolution}.
     """
 
     seed: int
@@ -31,6 +34,8 @@ class Run:
     ends: dict[int, tuple[float, float]]
     end_gradient: float | None = None
     fork_sum_error: float | None = None
+    free: dict[int, float | None] = field(default_factory=dict)
+    turns: dict[int, float | None] = field(default_factory=dict)
 
     @property
     def train_loss(self) -> float | None:
@@ -41,6 +46,10 @@ class Run:
     def ratios(self) -> dict[int, float | None]:
         """{step: ‖∂L/∂W‖ of the first convolution over that of the last}."""
         return {step: ratio(*ends) for step, ends in self.ends.items()}
+
+    def turned(self, first: int, last: float = math.inf) -> float | None:
+        """The median of the turns at the recorded steps from the first to the last; None if there are none."""
+        return middle([turn for step, turn in self.turns.items() if first <= step <= last])
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,8 @@ class Comparison:
 def measure(seed: int, watched: Watched) -> Run:
     """The numbers of one run."""
     history, losses = watched.history, watched.losses
-    norms = history.convolution_norms
+    norms, turns = history.convolution_norms, history.convolution_turns
+    early = turns[:, EARLY if turns.shape[1] > 1 else slice(None)]
     return Run(
         seed,
         len(losses),
@@ -135,6 +145,8 @@ def measure(seed: int, watched: Watched) -> Run:
         {step: (float(row[0]), float(row[-1])) for step, row in zip(history.steps, norms)},
         number(np.median(norms[-1])),
         number(history.sum_error) if history.forks[-1] else None,
+        dict(zip(history.steps, map(number, history.first_over_last(free_of_scale=True)))),
+        dict(zip(history.steps, map(number, np.median(early, axis=1)))),
     )
 
 
@@ -151,7 +163,7 @@ def ratio(first: float, last: float) -> float | None:
 def middle(values: Sequence[float | None]) -> float | None:
     """The median; None if one of the values is."""
     known = [value for value in values if value is not None]
-    return float(np.median(known)) if len(known) == len(values) else None
+    return float(np.median(known)) if known and len(known) == len(values) else None
 
 
 def _network(network: Network) -> dict[str, Any]:
@@ -166,7 +178,14 @@ def _network(network: Network) -> dict[str, Any]:
 
 def _run(run: Run) -> dict[str, Any]:
     rows = [
-        {"step": step, "first": number(first), "last": number(last), "first_over_last": ratio(first, last)}
+        {
+            "step": step,
+            "first": number(first),
+            "last": number(last),
+            "first_over_last": ratio(first, last),
+            "free_of_scale": run.free.get(step),
+            "degrees_turned": run.turns.get(step),
+        }
         for step, (first, last) in run.ends.items()
     ]
     return {

@@ -7,11 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from .measured import Comparison, Network, Run, ratio
+from .measured import Comparison, Network, Run, middle, ratio
 
 TABLE_STEPS = (0, 10, 100)
 DIVERGED = 100.0  # at such a training loss nothing was learned: guessing one of ten classes costs ln 10 = 2.3
 CLEARLY = 3.0  # how many times smaller a gradient must be, or a loss, to be talked about
+BEGINNING, LATER = (
+    (1, 5),
+    40,
+)  # the steps at which kernels turn fast or not, and those from which on they may not any more
+FROZEN = 0.02  # degrees: kernels that turn less in a step
 LEARNED = 0.1  # a training loss below this is near its end
 
 
@@ -34,6 +39,13 @@ def table(measured: Comparison) -> str:
         end = " (end)" if step == last else ""
         cells = (_ends([run.ends[step] for run in n.runs if step in run.ends]) for n in networks.values())
         rows.append((f"first/last gradient, step {step}{end}", *cells))
+    measured_too = any(run.turns for network in networks.values() for run in network.runs)
+    for step in [*steps, *([last] if last not in steps else [])] if measured_too else []:
+        end = " (end)" if step == last else ""
+        rows.append(row(f"  free of scale, step {step}{end}", _ratio, lambda r, step=step: r.free.get(step)))
+    for step in [*steps, *([last] if last not in steps else [])] if measured_too else []:
+        end = " (end)" if step == last else ""
+        rows.append(row(f"early kernels turn, step {step}{end}", _degrees, lambda r, step=step: r.turns.get(step)))
     errors = (_cell(n.fork_sum_error, ".0e") if n.forks else "(no fork)" for n in networks.values())
     rows.append(("largest fork-sum error", *errors))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -49,7 +61,12 @@ def sentences(measured: Comparison) -> list[str]:
     if min(losses.values()) > DIVERGED:
         diverged = "The training of both networks diverged; try a smaller --lr."
         return [*found, diverged, "So the gradient at the forks means nothing."]
-    found += [_outcome(measured), _end(measured), *(_forks(name, n) for name, n in networks.items() if n.forks)]
+    found += [
+        _turning(measured),
+        _outcome(measured),
+        _end(measured),
+        *(_forks(name, n) for name, n in networks.items() if n.forks),
+    ]
     return [sentence for sentence in found if sentence]
 
 
@@ -95,8 +112,35 @@ def _gradients(measured: Comparison) -> str:
         return f"{sentence}."
     return (
         f"{sentence}; by step {later} of the training the ratio of {called(a)} "
-        f"{_change(ratio(*one[0]), ratio(*one[later]))}, that of {called(b)} "
-        f"{_change(ratio(*two[0]), ratio(*two[later]))}."
+        f"{_change(ratio(*one[0]), ratio(*one[later]), _free(first, later))}, that of {called(b)} "
+        f"{_change(ratio(*two[0]), ratio(*two[later]), _free(second, later))}."
+    )
+
+
+def _free(network: Network, step: int) -> float | None:
+    return middle(network.values(lambda run: run.free.get(step)))
+
+
+def _turning(measured: Comparison) -> str:
+    """How fast early kernels turn at first and later: one that has grown behind batch norm is hard to turn."""
+    found, frozen = [], []
+    for name, network in measured.networks.items():
+        begin, end = (middle(network.values(lambda run, at=at: run.turned(*at))) for at in (BEGINNING, (LATER,)))
+        if begin is None or end is None:
+            return ""
+        found.append(f"{_degrees(begin)} and {_degrees(end)} in {called(name)}")
+        loss = network.train_loss
+        if end < FROZEN and end * 10 < begin and (loss is None or loss > LEARNED):
+            frozen.append(called(name))
+    sentence = (
+        f"An early kernel (the median of convolutions 2 to 10) turns in a step by {', by '.join(found)}: first at "
+        f"steps {BEGINNING[0]} to {BEGINNING[1]}, then from step {LATER} on"
+    )
+    if not frozen:
+        return f"{sentence}."
+    return (
+        f"{sentence}. In {' and in '.join(frozen)} early kernels are frozen: they have grown, and behind batch norm "
+        "the gradient of a kernel is as many times smaller as the kernel is larger."
     )
 
 
@@ -221,8 +265,8 @@ def _trend(first: float, last: float) -> str:
     return f"is about the same at both ends (ratio {first / last:.2f})"
 
 
-def _change(before: float | None, after: float | None) -> str:
-    """Describe how a first/last ratio changed in training."""
+def _change(before: float | None, after: float | None, free: float | None = None) -> str:
+    """Describe how a first/last ratio changed in training; free: what it became free of scale."""
     if after is None:
         return "is not defined"
     if before is None:
@@ -234,7 +278,10 @@ def _change(before: float | None, after: float | None) -> str:
     factor = max(before / after, after / before)
     if factor < 10:
         return f"has changed by a factor of {factor:.1f}, to {after:.2g}"
-    return f"has {'collapsed' if after < before else 'grown'} {_times(factor)}-fold, to {after:.2g}"
+    if 1 / CLEARLY < after < CLEARLY:
+        return f"has levelled out, from {before:.2g} to {after:.2g}"
+    scale = "" if free is None else f" ({free:.2g} if each is multiplied by its weight's size, which is free of scale)"
+    return f"has {'fallen' if after < before else 'grown'} {_times(factor)}-fold, to {after:.2g}{scale}"
 
 
 # ── numbers as text ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -272,6 +319,10 @@ def _loss(value: float | None) -> str:
 
 def _accuracy(value: float | None) -> str:
     return "not measured" if value is None else format(value, ".1%")
+
+
+def _degrees(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2g}°" if value < 10 else f"{value:.0f}°"
 
 
 def _times(factor: float) -> str:

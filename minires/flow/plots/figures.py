@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from . import sentences
 from .axes import colour_bar, colour_scale
 from .panels import fork_strip, fork_title, heatmap, profile, strip_axes, training
+from .runs import runs as draw_runs
 from .style import looks, plain
 
 STYLES = ["-", ":", "--", "-."]  # one for each pass of a recording
@@ -61,7 +62,7 @@ def _by_pass(rec: Any, network: str) -> tuple[list[str], list[tuple[str, str, li
 
 
 def comparison(histories: dict[str, Any], losses: dict[str, Any], accuracy: dict[str, float], title: str) -> Figure:
-    """The four panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves.
+    """The panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves, turning kernels.
 
     histories: a `flow.FlowHistory` of each of two networks, or a list of them, one for each of several runs; then
     profile and training curves are medians with bands, and the others show the first run. losses: likewise.
@@ -106,6 +107,20 @@ def comparison(histories: dict[str, Any], losses: dict[str, Any], accuracy: dict
         fork_strip(*strip_axes(part), one[network].forks[-1], f"{name}, step {one[network].steps[-1]}{of_first}")
 
     notes = {network: f"test {100 * value:.1f} %" for network, value in accuracy.items()}
-    ax = training(bottom_right.subplots(), losses, notes)
+    steps = next(iter(one.values())).steps[:count]
+    turns = {
+        network: np.array([np.nanmedian(history.convolution_turns[:count, 1:10], axis=1) for history in several])
+        for network, several in runs.items()
+        if all(np.isfinite(history.convolution_turns[:count, 1:10]).any(1).all() for history in several)
+    }
+    if len(turns) < len(runs) or count < 2:
+        ax = training(bottom_right.subplots(), losses, notes)
+    else:
+        ax, below = bottom_right.subplots(2, 1, height_ratios=[1.5, 1])
+        training(ax, losses, notes)
+        below.set(yscale="log", ylabel="degrees a step", xlim=ax.get_xlim(), xlabel="step")
+        below.set_title("How far early kernels turn (median of convolutions 2 to 10)", size=11)
+        draw_runs(below, steps, turns, middle=np.median)
+        ax.set_xlabel("")
     ax.set_title(ax.get_title() + band, size=11)
     return figure
