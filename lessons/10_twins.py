@@ -246,9 +246,9 @@ show(figure, "10-cut")
 # adds little to $x$ also returns little of the gradient. (So it fades, where the plain twin's explodes.) With the
 # branches cut, no block hears the loss through another's layers, and the network learns nearly as well as with all.
 #
-# All of it was checked at a fifth of the learning rate, too (one seed). The gap between the four stays, and so does their
-# order: what the addition is good for does not hang on the size of the steps. What does hang on it is the residual
-# twin's distance from the identity at the end, since larger steps leave the start further behind.
+# All of it was checked at a fifth of the learning rate, too (one seed). The gap between the four stays, and so does
+# their order: what the addition is good for does not hang on the size of the steps. What does hang on it is how near to
+# the identity the residual twin ends: smaller steps have taken it less far from where it started.
 #
 # Of the two things that the addition does, this training needed both, and the way back more. Lessons 13 to 16 go on
 # taking apart what comes with it.

@@ -35,17 +35,18 @@ def table(measured: Comparison) -> str:
     rows.append(("parameters", *(f"{n.parameters:,}" for n in networks.values())))
     rows.append(row(f"training loss, last {'step' if tail == 1 else f'{tail} steps'}", _loss, lambda r: r.train_loss))
     rows.append(row("test accuracy", _accuracy, lambda r: r.test_accuracy))
-    for step in [*steps, *([last] if last not in steps else [])]:
-        end = " (end)" if step == last else ""
+    ends = [(step, " (end)" if step == last else "") for step in dict.fromkeys([*steps, last])]
+    for step, end in ends:
         cells = (_ends([run.ends[step] for run in n.runs if step in run.ends]) for n in networks.values())
         rows.append((f"first/last gradient, step {step}{end}", *cells))
-    measured_too = any(run.turns for network in networks.values() for run in network.runs)
-    for step in [*steps, *([last] if last not in steps else [])] if measured_too else []:
-        end = " (end)" if step == last else ""
-        rows.append(row(f"  free of scale, step {step}{end}", _ratio, lambda r, step=step: r.free.get(step)))
-    for step in [*steps, *([last] if last not in steps else [])] if measured_too else []:
-        end = " (end)" if step == last else ""
-        rows.append(row(f"early kernels turn, step {step}{end}", _degrees, lambda r, step=step: r.turns.get(step)))
+    if any(run.turns for network in networks.values() for run in network.runs):
+        kinds: list[tuple[str, Callable[[float | None], str], Callable[[Run], dict[int, float | None]]]] = [
+            ("  free of scale", _ratio, lambda run: run.free),
+            ("early kernels turn", _degrees, lambda run: run.turns),
+        ]
+        for name, cell, values in kinds:
+            for step, end in ends:
+                rows.append(row(f"{name}, step {step}{end}", cell, _at(step, values)))
     errors = (_cell(n.fork_sum_error, ".0e") if n.forks else "(no fork)" for n in networks.values())
     rows.append(("largest fork-sum error", *errors))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -117,6 +118,10 @@ def _gradients(measured: Comparison) -> str:
     )
 
 
+def _at(step: int, values: Callable[[Run], dict[int, float | None]]) -> Callable[[Run], float | None]:
+    return lambda run: values(run).get(step)
+
+
 def _free(network: Network, step: int) -> float | None:
     return middle(network.values(lambda run: run.free.get(step)))
 
@@ -125,7 +130,8 @@ def _turning(measured: Comparison) -> str:
     """How fast early kernels turn at first and later: one that has grown behind batch norm is hard to turn."""
     found, frozen = [], []
     for name, network in measured.networks.items():
-        begin, end = (middle(network.values(lambda run, at=at: run.turned(*at))) for at in (BEGINNING, (LATER,)))
+        begin = middle(network.values(lambda run: run.turned(*BEGINNING)))
+        end = middle(network.values(lambda run: run.turned(LATER)))
         if begin is None or end is None:
             return ""
         found.append(f"{_degrees(begin)} and {_degrees(end)} in {called(name)}")
