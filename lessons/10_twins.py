@@ -3,7 +3,7 @@
 #
 # *Why is it easier to learn what a block adds than what it should return?*
 #
-# Takes 95 s (quick: 6 s).
+# Takes 127 s (quick: 6 s).
 
 # %%
 import matplotlib.pyplot as plt

@@ -3,7 +3,7 @@
 #
 # *Batch norm can be thrown out of a deep residual network. What must take its place?*
 #
-# Takes 85 s (quick: 5 s). A long one: twenty networks of 44 layers.
+# Takes 133 s (quick: 6 s). A long one: twenty-two networks of 44 layers.
 
 # %%
 import warnings
@@ -158,7 +158,7 @@ def train_all(lr, seeds, names=None):
 
 
 final = train_all(0.05, SEEDS)
-also_at("learning rate 0.01", lambda: train_all(0.01, SEEDS, SHARED), fails=["with α = 0", "the best α"])
+also_at("learning rate 0.01", lambda: train_all(0.01, SEEDS[1:], SHARED), fails=["with α = 0", "the best α"])
 mean = {name: float(np.mean(found)) for name, found in final.items()}
 
 # %%

@@ -3,7 +3,7 @@
 #
 # *You have a block, a recipe made for 64,000 steps, and a minute. What can you learn in it?*
 #
-# Takes 36 s (quick: 4 s).
+# Takes 66 s (quick: 4 s).
 
 # %%
 import dataclasses

@@ -85,7 +85,7 @@ def _title(measured: Comparison) -> str:
 
 
 def draw(path: Path, measured: Comparison, pairs: Pairs) -> None:
-    """Write the four-panel figure."""
+    """Write the figure."""
     import matplotlib  # slow to import, and needed only here
 
     matplotlib.use("Agg")
