@@ -236,6 +236,7 @@ def histories(at_the_end):
         found[name] = flow.FlowHistory()
         found[name].steps, found[name].layers = [0, 9], LAYERS
         found[name]._norms, found[name]._kernels = [list(np.geomspace(4, 1, 19)), [end] * 19], [True] * 19
+        found[name]._turns = [[float("nan")] * 19, [float("nan")] * 19]
         found[name].forks = [[fork(1.0, 0.5)] * 9 * (name == "residual")] * 2
     return found
 
