@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from .. import html
 from ..files import replacing
 from ..nn import Module
-from . import explorer
+from . import explorer, on_device
 from .edge_history import EdgeHistory
 from .forks import Fork
 from .recording import Recording
@@ -101,13 +101,15 @@ class FlowHistory:
             raise ValueError("FlowHistory.turning: got no recorded step; call add(step, recording) before it")
         before = self._weights_of(model)
         yield
-        after = self._weights_of(model)
-        self._weights[-1] = [_norm(before.get(name)) for name in self.layers]
-        self._turns[-1] = [_angle(before.get(name), after.get(name)) for name in self.layers]
+        after, unread = self._weights_of(model), on_device.Unread()
+        turned = [_turned(unread, before.get(name), after.get(name)) for name in self.layers]
+        sizes = [later() for later in turned]  # one download, if the weights are on a device
+        self._weights[-1], self._turns[-1] = [size for size, _ in sizes], [turn for _, turn in sizes]
 
-    def _weights_of(self, model: Module) -> dict[str, np.ndarray]:
+    def _weights_of(self, model: Module) -> dict[str, Any]:
+        """The weights in float64, copied where they are."""
         found = {name.removesuffix(".weight"): p for name, p in model.named_parameters() if name.endswith(".weight")}
-        return {name: np.array(found[name].numpy(), np.float64) for name in self.layers if name in found}
+        return {name: found[name].array.astype(np.float64) for name in self.layers if name in found}
 
     @property
     def norms(self) -> np.ndarray:
@@ -228,14 +230,18 @@ class FlowHistory:
         return history
 
 
-def _norm(weight: np.ndarray | None) -> float:
-    return math.nan if weight is None else float(np.linalg.norm(weight))
-
-
-def _angle(before: np.ndarray | None, after: np.ndarray | None) -> float:
-    """In degrees, and exact for small angles too (Kahan); NaN if a weight is 0, not finite or not there."""
+def _turned(unread: on_device.Unread, before: Any, after: Any) -> Callable[[], tuple[float, float]]:
+    """‖W‖ before a step, and by how many degrees the step turned W; NaN for a weight that is not there."""
     if before is None or after is None:
-        return math.nan
+        return lambda: (math.nan, math.nan)
+    if type(before) is not np.ndarray:
+        return on_device.turned(unread, before, after)
+    sizes = float(np.linalg.norm(before)), _angle(before, after)
+    return lambda: sizes
+
+
+def _angle(before: np.ndarray, after: np.ndarray) -> float:
+    """In degrees, and exact for small angles too (Kahan); NaN if a weight is 0 or not finite."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         one, two = (weight / np.linalg.norm(weight) for weight in (before, after))
         return math.degrees(2 * math.atan2(np.linalg.norm(one - two), np.linalg.norm(one + two)))

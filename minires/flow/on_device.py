@@ -80,6 +80,23 @@ def measure_summands(unread: Unread, summands: Sequence[Any], total: Any) -> Cal
     return unread.later(found, finish)
 
 
+def turned(unread: Unread, before: Any, after: Any) -> Callable[[], tuple[float, float]]:
+    """‖before‖, and the angle between the two in degrees, exact for small angles too (Kahan); both of float64."""
+    a, b = kernels.flat([before, after])
+    on = device_of(a)
+    aa, bb = (kernels.inner(on, x, x, None) for x in (a, b))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a weight of 0 has no direction: NaN
+        one, two = a / np.sqrt(aa), b / np.sqrt(bb)
+    apart, together = one - two, one + two
+    numbers = np.concatenate([aa, *(kernels.inner(on, x, x, None) for x in (apart, together))])
+
+    def finish(numbers: list[float]) -> tuple[float, float]:
+        size, across, along = map(math.sqrt, numbers)
+        return size, math.degrees(2 * math.atan2(across, along))
+
+    return unread.later(numbers, finish)
+
+
 def _products(on: Any, parts: Sequence[Any], whole: Any, unit: Any) -> Any:
     """‖total‖²; all products of summands; of each, ‖rest‖² and ⟨summand, rest⟩ with the sum of all others; ‖error‖²."""
     parts, whole = [part.astype(np.float64) for part in parts], whole.astype(np.float64)

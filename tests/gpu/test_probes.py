@@ -129,4 +129,16 @@ def test_record_and_a_watched_training_read_no_array(downloads):
     downloads.clear()
     runner = Runner.start(model, steps=2, device="cuda-on-cpu")
     runner.step(x, y, record=True)
-    assert sum(count > 1 for count in downloads) == 1
+    assert sum(count > 1 for count in downloads) == 2  # what was recorded, and how far the step turned the weights
+
+
+@needs_compiler
+def test_how_far_a_step_turns_the_weights():
+    turns = []
+    for device in ("cpu", "cuda-on-cpu"):
+        model, _ = make("cpu", "float64")
+        runner = Runner.start(model, steps=2, dtype="float64", device=device)
+        runner.step(*batch(device), record=True)
+        turns.append((runner.history.turns, runner.history.weight_norms))
+    np.testing.assert_allclose(turns[1], turns[0], rtol=1e-8)
+    assert (turns[0][0] > 0).all()
