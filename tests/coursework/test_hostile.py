@@ -1,5 +1,6 @@
 """What students submit: each costs its own part, says why, and leaves a complete result. Real files, real processes."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -353,4 +354,17 @@ def test_a_machine_without_room_for_a_process_gives_no_score(monkeypatch, tmp_pa
     (tmp_path / "relu_maxpool.py").write_text(solution("relu_maxpool"))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no_python"))
     with pytest.raises(CannotGrade, match="no process can be started"):
+        grade(tmp_path / "relu_maxpool.py")
+
+
+@pytest.mark.parametrize("trouble", [OSError("no space left on device"), MemoryError()])
+def test_a_test_that_the_machine_cannot_run_gives_no_score(trouble, monkeypatch, tmp_path):
+    def check(learner, rng):
+        raise trouble
+
+    assignment = ASSIGNMENTS["relu_maxpool"]
+    tests = [dataclasses.replace(assignment.tests[0], check=check), *assignment.tests[1:]]
+    monkeypatch.setitem(ASSIGNMENTS, "relu_maxpool", dataclasses.replace(assignment, tests=tests))
+    (tmp_path / "relu_maxpool.py").write_text(solution("relu_maxpool"))
+    with pytest.raises(CannotGrade, match="the grader itself had trouble"):
         grade(tmp_path / "relu_maxpool.py")
