@@ -24,6 +24,12 @@ MEMORY, PROCESSORS = 768, 0.5  # MB, and a share: Gradescope's smallest containe
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="Gradescope's containers run Linux"),
+    pytest.mark.skipif(
+        not all(
+            p.stat().st_mode & 1 for p in (Path(sys.executable).resolve(), *Path(sys.executable).resolve().parents)
+        ),
+        reason="the student's user could not read this Python, which is then refused",
+    ),
 ]
 
 

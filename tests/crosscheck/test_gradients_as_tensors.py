@@ -249,7 +249,7 @@ def test_the_forums_picture_has_the_same_bars():
         names["plot_grad_flow"](after_backward(lib)["model"].named_parameters())
         heights.append([bar.get_height() for bar in figure.gca().patches])
         plt.close(figure)
-    assert len(heights[0]) == 6
+    assert len(heights[0]) == 3
     np.testing.assert_allclose(*heights, rtol=1e-4)
 
 
