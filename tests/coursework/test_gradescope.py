@@ -21,6 +21,7 @@ from minires.coursework import ASSIGNMENTS
 SCRIPTS = Path(__file__).parents[2] / "lessons" / "exercises" / "gradescope"
 MEMORY, PROCESSORS = 768, 0.5  # MB, and a share: Gradescope's smallest container
 
+PYTHON = Path(sys.executable).resolve()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="Gradescope's containers run Linux"),
