@@ -182,5 +182,5 @@ class Submitit(Executor):
             for future, job in list(self._jobs.items()):
                 if job.done():
                     del self._jobs[future]
-                    error = job.exception()
-                    future.set_result(job.result()) if error is None else future.set_exception(error)
+                    raised = job.exception()
+                    future.set_result(job.result()) if raised is None else future.set_exception(raised)

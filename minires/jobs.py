@@ -111,8 +111,8 @@ def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executo
                 else:
                     suspects += sorted(broken)
             for future in done & flying.keys():
-                error = _error(future)
-                yield flying.pop(future), future.result() if error is None else error
+                raised = _error(future)
+                yield flying.pop(future), future.result() if raised is None else raised
     finally:
         for future in flying:
             future.cancel()

@@ -118,7 +118,7 @@ def _some_of(names: Any) -> str:
 
 @dataclass
 class Result:
-    """What there is of a sweep: ``done`` and ``failed`` jobs, how many were kept from earlier, whether it was cut short."""
+    """What there is of a sweep: jobs that are done and that failed, how many were kept, and whether Ctrl-C ended it."""
 
     sweep: Sweep
     jobs: list[Job]
@@ -137,10 +137,11 @@ class Result:
 
     def found(self) -> dict[str, list[float]]:
         """{name: its numbers, of all seeds that have it, in order}."""
-        runs = self.by_seed().values()
-        return {
-            name: [run[name] for run in runs if name in run] for name in dict.fromkeys(n for run in runs for n in run)
-        }
+        found: dict[str, list[float]] = {}
+        for numbers in self.by_seed().values():
+            for name, number in numbers.items():
+                found.setdefault(name, []).append(number)
+        return found
 
 
 def run(
@@ -184,8 +185,8 @@ def work(job: Job) -> Done:
     here = sources(experiment.measure.__module__)
     if here != job.sources:
         raise RuntimeError(
-            f"the sources of minires {__version__} at {Path(__file__).parents[1]} on {platform.node()} are not those of "
-            "the machine that asks; install the same there"
+            f"the sources of minires {__version__} on {platform.node()}, at {Path(__file__).parents[1]}, are not those "
+            "of the program that asks; install the same there"
         )
     with _alone:
         threads, restore = get_num_threads(), random.restorer()

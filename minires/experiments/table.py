@@ -107,17 +107,17 @@ def page(result: Result) -> str:
     if verdicts := list(own.verdicts(found)):
         table = [[name, criterion(bounds), verdict(found[name], bounds)] for name, bounds, *_ in verdicts]
         parts.append(markdown(["criterion, for the mean", "", "holds, in seeds"], table))
-    if sweep.options or (sweep.data and sweep.data != own.data[0]):
-        parts.append("The criterion is for other settings: the experiment's own.")
+        if sweep.options or (sweep.data and sweep.data != own.data[0]):
+            parts.append("It was made for the experiment's own settings and data, not for these.")
+    if absent := [name for name in own.bounds if name not in found]:
+        parts.append(f"Criteria for numbers that were not measured here: {'; '.join(absent)}.")
     if own.remark:
         parts.append(own.remark)
     if result.failed:
         parts.append("Failed:\n\n" + "\n".join(f"- `{job.command}`\n  {e}" for job, e in result.failed.items()))
     seconds = sum(done.seconds for done in result.done.values())
-    parts.append(
-        f"{len(result.done)} of {len(result.jobs)} jobs, {seconds:.0f} s of work; minires {__version__}; {_where(result)}. "
-        f"Command: `{command(sweep)}`."
-    )
+    count = f"{len(result.done)} of {len(result.jobs)} jobs, {seconds:.0f} s of work"
+    parts.append(f"{count}; minires {__version__}, {_where(result)}.\nCommand: `{command(sweep)}`")
     return "\n\n".join(parts)
 
 
