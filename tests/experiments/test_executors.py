@@ -152,7 +152,7 @@ def test_a_job_of_submitit_that_fails_stops_nobody(tmp_path):
 def test_what_submitit_cannot_do_here_is_told(tmp_path):
     pytest.importorskip("submitit")
     for name in ("slurm:cluster=elsewhere", "slurm:cluster=local,colour=green"):
-        with pytest.raises(RuntimeError, match="submitit cannot use .* with these settings here"):
+        with pytest.raises(RuntimeError, match=r"submitit cannot use .* with these settings here"):
             with executors.opened(name, folder=tmp_path):
                 pass
 
