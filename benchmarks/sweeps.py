@@ -21,16 +21,16 @@ def sweeps(plan: Plan) -> None:
         one = measured[f"{kind}, 1"]
         cells = [kind, workers, spread(result), "", "", ""]
         if "absent" not in result:
-            cells[3] = f"{result['work']:.1f} s"
-            cells[4] = f"{result['cpu']:.1f} s"
+            cells[3] = f"{result['start']:.0f} ms" if "start" in result else ""
+            cells[4] = f"{result['work']:.2f} s"
             if result is not one:
                 ratio = result["ms"] / one["ms"]
                 cells[5] = bars.SWEEP.verdict(ratio) if kind == "processes" else f"{ratio:.2f} ×"
         table.append(cells)
-    header = ["workers of", "how many", "median (range)", "work in all jobs", "CPU time", "two / one"]
+    header = ["workers of", "how many", "median (range)", "their start before", "work in all jobs", "two / one"]
     remark = (
-        "The time of `processes` is from the start of the workers to the last result; that of MPI is the whole "
-        "command's, with `mpiexec`, imports, table and figure. CPU time is that of the workers, with their imports."
+        "The time of `processes` is from where the workers are ready to the last result, and their start is beside it; "
+        "that of MPI is the whole command's, with `mpiexec`, imports, table and figure."
     )
     text = f"{markdown(header, table)}\n\n{remark}\n\n{about(plan, measured.values())}"
     save("sweeps", plan, {"measured": measured}, text)

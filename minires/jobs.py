@@ -96,7 +96,7 @@ def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executo
     can start.
     """
     own = executor if isinstance(executor, Processes) else None
-    most = own.count + 1 if own else len(tasks)  # one more than can be at work, so that none waits for us
+    most = 2 * own.count if own else len(tasks)  # so that no process waits while its last result is stored
     queue, suspects, flying = deque(range(len(tasks))), deque[int](), dict[Future, int]()
     try:
         while queue or suspects or flying:
@@ -106,7 +106,7 @@ def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executo
                     flying[executor.submit(work, tasks[number])] = number
                 except BrokenExecutor as error:  # since the last one was submitted
                     flying[_failed(error)] = number
-            done, _ = wait(flying, None if len(flying) == 1 else POLL, FIRST_COMPLETED)
+            done, _ = wait(flying, POLL, FIRST_COMPLETED)
             if own and any(isinstance(_error(future), BrokenExecutor) for future in done):
                 done, _ = wait(flying)  # now all of them
                 broken = [flying.pop(future) for future in done if isinstance(_error(future), BrokenExecutor)]
