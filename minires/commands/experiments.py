@@ -168,6 +168,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
+    if not all(part.isdecimal() for part in _names(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not whole numbers with commas between, such as 8,20,56")
     return tuple(int(part) for part in _names(text))
 
 
