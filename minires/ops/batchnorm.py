@@ -45,7 +45,7 @@ class BatchNorm(Op):
         )
 
 
-class SyncBatchNorm(BatchNorm):
+class SyncBatchNorm(Op):
     """Training over several ranks: μ and σ² are those of all ranks' shares together, and gradients flow through them.
 
         M = Σ m_r,   μ = Σ m_r·μ_r / M,   σ² = Σ m_r·(σ_r² + (μ_r − μ)²) / M
@@ -54,6 +54,9 @@ class SyncBatchNorm(BatchNorm):
     which is M, into ``statistics`` too. The gradients of γ and β are this rank's part of theirs.
     Source: Chan, Golub & LeVeque 1983, for the sums of squares.
     """
+
+    kinds = "f"
+    name = "BatchNorm"  # in recordings, whose numbers are those of a single process
 
     def forward(self, x, weight=None, bias=None, eps=1e-5, statistics=None, *, ranks):
         check_batch_norm(x, weight, bias)
@@ -79,9 +82,7 @@ class SyncBatchNorm(BatchNorm):
         totals = self.ranks.sums("batch norm, backward", *sums)
         grad_x = None
         if self.needs[0]:
-            grad_x = own.batch_norm_input_gradient(
-                g, x, weight, self.mean, self.var, *totals, self.count, self.eps
-            )
+            grad_x = own.batch_norm_input_gradient(g, x, weight, self.mean, self.var, *totals, self.count, self.eps)
         grads = [grad if need else None for grad, need in zip((grad_x, *sums), self.needs)]
         return narrow(grad_output.dtype, grads)
 
