@@ -156,9 +156,10 @@ struct StorePhase {  // dx[c, q_h·s + phase, q_w·s + phase, n]
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ dx, SHAPE_PARAMETERS) {
-    const Shape s = SHAPE;
-    const int group = blockIdx.z / (sh * sw);
-    const Phase v(blockIdx.z / sw % sh, H, kh, sh, ph, dh), h(blockIdx.z % sw, W, kw, sw, pw, dw);
+    Shape s = SHAPE;
+    if (K) s.kh = s.kw = K, s.sh = s.sw = 1;  // then the divisions below are by constants, or gone
+    const int group = blockIdx.z / (s.sh * s.sw);
+    const Phase v(blockIdx.z / s.sw % s.sh, H, s.kh, s.sh, ph, dh), h(blockIdx.z % s.sw, W, s.kw, s.sw, pw, dw);
     const int P = v.pixels * h.pixels * N;
     if (int(blockIdx.x * BP) >= P) return;  // the grid is sized for the largest phase; the whole block leaves
     const TransposedWeights<T, K> a{w + group * O * C * kh * kw, s, v, h};
