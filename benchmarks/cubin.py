@@ -41,9 +41,7 @@ class Code:
 
     def loads(self, opcode: int, bits: int) -> int:
         """How many loads with this opcode, `LDG`, `LDS` or `LDGSTS`, bring so many bits for each thread."""
-        return sum(
-            low & 0x1FF == opcode and WIDTHS.get(high >> 9 & 7) == bits for low, high in self.instructions
-        )
+        return sum(low & 0x1FF == opcode and WIDTHS.get(high >> 9 & 7) == bits for low, high in self.instructions)
 
     @property
     def stalls(self) -> int:
@@ -78,7 +76,9 @@ def _target(k: int, low: int, high: int) -> int:
 def kernels(cubin: bytes) -> dict[str, Kernel]:
     """The kernels of a cubin by their mangled names. Raises ValueError for what is not one."""
     if cubin[:5] != b"\x7fELF\2":
-        raise ValueError(f"cubin.kernels: got {len(cubin)} bytes that begin with {cubin[:5]!r}; expected a 64-bit ELF file")
+        raise ValueError(
+            f"cubin.kernels: got {len(cubin)} bytes that begin with {cubin[:5]!r}; expected a 64-bit ELF file"
+        )
     (table,) = struct.unpack_from("<Q", cubin, 40)
     entry, number, names = struct.unpack_from("<HHH", cubin, 58)
     headers = [struct.unpack_from("<IIQQQQIIQQ", cubin, table + k * entry) for k in range(number)]
