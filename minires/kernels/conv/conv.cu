@@ -181,18 +181,28 @@ conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __re
     product<T, BM, BP, TM, TP, TF32, false>(a, b, store, O, taps, left < length ? left : length);
 }
 
-// out[i] = Σ_part in[part, i]; blockIdx.y counts the groups. A warp has 32 neighbouring results and every LINES-th part:
-// there are many parts and few results, and one thread would wait for part after part.
+// out[i] = Σ_part in[part, i]; blockIdx.y counts the groups. There are many parts and few results, so a result has a
+// thread in each of the block's warps, and that thread asks for eight parts before it adds the first.
 template <typename T>
 __global__ void sum_parts(const T* __restrict__ in, T* __restrict__ out, int parts, int size) {
-    constexpr int LINES = 16;
+    constexpr int LINES = 16, AHEAD = 8;
     __shared__ T sums[LINES][WARP];
     const int lane = threadIdx.x % WARP, line = threadIdx.x / WARP, i = blockIdx.x * WARP + lane;
     const T* column = in + blockIdx.y * parts * size + i;
-    sums[line][lane] = i < size ? join_in_runs<Sum>(T(0), line, parts, LINES, [&](int l) { return column[l * size]; }) : 0;
+    T sum = 0;
+    for (int part = line; part < parts; part += LINES * AHEAD) {
+        T next[AHEAD], run = 0;
+#pragma unroll
+        for (int l = 0; l < AHEAD; ++l)
+            next[l] = i < size && part + l * LINES < parts ? column[(part + l * LINES) * size] : T(0);
+#pragma unroll
+        for (int l = 0; l < AHEAD; ++l) run += next[l];
+        sum += run;
+    }
+    sums[line][lane] = sum;
     __syncthreads();
     if (line > 0 || i >= size) return;
-    T sum = 0;
+    sum = 0;
     for (int l = 0; l < LINES; ++l) sum += sums[l][lane];
     out[blockIdx.y * size + i] = sum;
 }

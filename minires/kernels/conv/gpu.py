@@ -1,7 +1,7 @@
 """Convolution: sizes and launches for conv.cu and pipelined.cu; the formulas are in `definition`.
 
 Most layers of a network take the kernels of pipelined.cu, which copy four images at a time: float32, a batch of a
-multiple of four images, channels in multiples of 16. The others, such as a network's first layer, take those of conv.cu.
+multiple of four images, channels in multiples of 16. The others, such as the first layer, take those of conv.cu.
 """
 
 from ...state import current
@@ -22,22 +22,32 @@ CONV = Source(
 )
 
 # BM, BP, BK and SPLIT of pipelined.cu: the fewer blocks a tile gives, the less it reads. 128 threads each.
-PIPELINED_TILES = (
-    *((64, 64, 16, 1), (32, 128, 16, 1), (16, 256, 16, 1)),
-    *((32, 64, 32, 2), (32, 64, 16, 2), (32, 32, 64, 4), (32, 32, 32, 4), (16, 64, 64, 4)),
+TILES_AHEAD = (
+    *((64, 64, 16, 1), (32, 128, 16, 1), (16, 256, 16, 1), (32, 64, 32, 2)),
+    *((32, 64, 16, 2), (32, 32, 64, 4), (32, 32, 32, 4), (16, 64, 64, 4)),
 )
-WEIGHT_TILES = {(1, 64): (64, 16, 1, 1), (3, 16): (16, 32, 2, 3), (3, 32): (32, 16, 1, 3)}  # (K, BM): BM, BK, SPLIT, K
-WEIGHT_CHANNELS = {1: 64, 3: 16}  # K: channels of a block
+TF32_TILES_AHEAD = ((64, 64, 16, 1), (32, 128, 16, 1), (16, 256, 16, 1), (32, 64, 32, 2), (32, 32, 64, 4))
+# K: the channels of a block; its BM, BK and SPLIT, plainly and for TF32
+WEIGHT_TILES = {
+    1: (64, {False: [(64, 16, 1)], True: [(64, 16, 1)]}),
+    3: (16, {False: [(32, 16, 1), (16, 32, 2)], True: [(32, 16, 2), (16, 32, 4)]}),
+}
 PIPELINED = Source(
     "conv/pipelined.cu",
     [
-        *((f"{kernel}_pipelined", *tile) for kernel in KERNELS[:2] for tile in PIPELINED_TILES),
-        *(("conv2d_weight_gradient_pipelined", *tile) for tile in WEIGHT_TILES.values()),
+        *((f"{kernel}_pipelined", *tile, False) for kernel in KERNELS[:2] for tile in TILES_AHEAD),
+        *((f"{kernel}_pipelined", *tile, True) for kernel in KERNELS[:2] for tile in TF32_TILES_AHEAD),
+        *(
+            ("conv2d_weight_gradient_pipelined", *tile, k, tf32)
+            for k, (_, tiles) in WEIGHT_TILES.items()
+            for tf32 in tiles
+            for tile in tiles[tf32]
+        ),
     ],
 )
 
 THREADS = 128
-LEAST_LENGTH = 128  # fewest positions that a part of a weight gradient sums
+LEAST_LENGTH = 64  # fewest positions that a part of a weight gradient sums
 RESULTS = 32  # of a block of sum_parts, each summed by 16 threads
 SUM_THREADS = 16 * RESULTS
 
@@ -81,9 +91,9 @@ def _input_gradient(on, g, x, weight, shape, stride, groups):
 
 def _product(on, kernel, rows, positions, layers, channels, known, read, args):
     """Launch a kernel that sums over the ``channels`` of ``read``, for ``layers`` groups or phases (blockIdx.z)."""
-    tile = _pipelined_tile(on, rows, positions, layers, channels) if _by_fours(on, read) else None
-    if tile is not None:
-        source, kernel, template = PIPELINED, f"{kernel}_pipelined", tile
+    tile, tf32 = _tile_ahead(on, rows, positions, layers, channels), current().tf32
+    if tile is not None and _by_fours(on, read):
+        source, kernel, template = PIPELINED, f"{kernel}_pipelined", (*tile, tf32)
     else:
         tile, tf32 = tile_for(read.dtype, rows)
         source, template = CONV, (c_name(read.dtype), *tile, known, tf32)
@@ -92,38 +102,39 @@ def _product(on, kernel, rows, positions, layers, channels, known, read, args):
 
 
 def _by_fours(on, *arrays):
-    """Whether four images at a time can be copied from these (C, H, W, N), and nothing else was asked for."""
-    return not current().tf32 and all(
-        a.dtype == "float32" and a.shape[-1] % 4 == 0 and on.address(a) % 16 == 0 for a in arrays
-    )
+    """Whether four images at a time can be copied from these (C, H, W, N)."""
+    return all(a.dtype == "float32" and a.shape[-1] % 4 == 0 and on.address(a) % 16 == 0 for a in arrays)
 
 
-def _pipelined_tile(on, rows, positions, layers, channels):
+def _tile_ahead(on, rows, positions, layers, channels):
     """The first tile that gives every multiprocessor two blocks, or else the one that gives most; None if none fits."""
 
     def blocks(tile):
-        return cut(positions, tile[1]) * cut(rows, tile[0]) * layers
+        return cut(positions, tile[1]) * (rows // tile[0]) * layers
 
-    fitting = [t for t in PIPELINED_TILES if channels % t[2] == 0 and (t[0] == 16 or -rows % t[0] <= rows // 8)]
-    enough = (t for t in fitting if blocks(t) >= 2 * on.multiprocessors)
-    return next(enough, max(fitting, key=blocks, default=None))
+    fitting = [
+        tile
+        for tile in (TF32_TILES_AHEAD if current().tf32 else TILES_AHEAD)
+        if rows % tile[0] == 0 and channels % tile[2] == 0
+    ]
+    return next((t for t in fitting if blocks(t) >= 2 * on.multiprocessors), max(fitting, key=blocks, default=None))
 
 
 def _weight_gradient(on, g, x, weight, shape, groups):
-    rows, taps, positions = len(weight) // groups, weight[0].size, g[0].size
-    known, channels = _known_kernel(weight, x.dtype), weight.shape[1]
-    if known and _by_fours(on, g, x) and channels % WEIGHT_CHANNELS[known] == 0:
-        tile = WEIGHT_TILES[known, 64 if known == 1 else 16 if rows <= 16 else 32]
-        source, kernel, template = PIPELINED, "conv2d_weight_gradient_pipelined", tile
-        columns, step, side_by_side = channels // WEIGHT_CHANNELS[known], tile[1], 4
+    rows, channels, taps, positions = len(weight) // groups, weight.shape[1], weight[0].size, g[0].size
+    known, tf32 = _known_kernel(weight, x.dtype), current().tf32
+    wide, tiles = WEIGHT_TILES.get(known, (0, {}))
+    tile = next((t for t in tiles.get(tf32, ()) if rows % t[0] == 0 and channels % wide == 0), None)
+    if tile is not None and _by_fours(on, g, x):
+        source, kernel, template = PIPELINED, "conv2d_weight_gradient_pipelined", (*tile, known, tf32)
+        columns, step, side_by_side = channels // wide, tile[1], 4
     else:
         tile, tf32 = tile_for(x.dtype, rows)
         source, kernel, template = CONV, "conv2d_weight_gradient", (c_name(x.dtype), *tile, known, tf32)
         columns, step, side_by_side = cut(taps, tile[1]), 1, 2
     lines = cut(rows, tile[0])
     most = side_by_side * on.multiprocessors // (columns * lines * groups)
-    parts = max(min(most, positions // LEAST_LENGTH), 1)
-    length = cut(cut(positions, parts), step) * step
+    length = cut(cut(positions, max(min(most, positions // LEAST_LENGTH), 1)), step) * step
     parts = cut(positions, length)
     grad_w = on.empty(weight.shape, weight.dtype)
     partial = grad_w if parts == 1 else on.empty((groups, parts, rows * taps), weight.dtype)

@@ -8,7 +8,6 @@ and are the same from Volta to Hopper.
 """
 
 import functools
-import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,15 +55,19 @@ class Kernel(Code):
     registers: int
     shared: int  # bytes of shared memory, with what CUDA keeps for itself
 
-    @property
-    def hot_loop(self) -> Code:
-        """The shortest of the loops with the most multiply-adds. ValueError for a kernel without any in a loop."""
+    def loop(self, *opcodes: int) -> Code:
+        """The shortest of the loops with most of these instructions. Raises ValueError if they are in no loop."""
         ends = ((_target(k, *words), k + 1) for k, words in enumerate(self.instructions) if words[0] & 0x1FF == BRA)
         loops = [Code(self.instructions[first:last]) for first, last in ends if 0 <= first < last]
-        best = max(loops, key=lambda loop: (loop.count(*MULTIPLY_ADDS), -len(loop)), default=Code(()))
-        if not best.count(*MULTIPLY_ADDS):
-            raise ValueError("hot_loop: got a kernel that multiplies and adds in no loop")
+        best = max(loops, key=lambda loop: (loop.count(*opcodes), -len(loop)), default=Code(()))
+        if not best.count(*opcodes):
+            raise ValueError(f"cubin.Kernel.loop: got {', '.join(map(hex, opcodes))}; the kernel has them in no loop")
         return best
+
+    @property
+    def hot_loop(self) -> Code:
+        """The loop in which a kernel spends its time: that with most multiply-adds."""
+        return self.loop(*MULTIPLY_ADDS)
 
 
 def _target(k: int, low: int, high: int) -> int:
