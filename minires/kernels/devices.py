@@ -180,7 +180,18 @@ def why_no_gpu() -> str | None:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:  # its type depends on how CuPy looked for the library
         return f"CuPy {cupy.__version__} finds no compiler ({error}); install it: {INSTALL}"
+    if no_headers():
+        return f"CuPy {cupy.__version__} finds no headers of CUDA, with which it compiles; install them: {INSTALL}"
     return None
+
+
+def no_headers() -> bool:
+    """Whether CuPy would look in vain for CUDA's headers, asked of what CuPy asks; False if that is not there."""
+    try:
+        from cuda import pathfinder
+    except ImportError:
+        return False
+    return pathfinder.find_nvidia_header_directory("cudart") is None
 
 
 def _upload(array: np.ndarray) -> Any:
