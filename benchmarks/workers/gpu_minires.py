@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import platform
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -33,6 +34,7 @@ import minires as mr
 from minires import flow, kernels, optim
 from minires.commands import doctor
 from minires.kernels import cpu
+from minires.kernels.devices import why_no_gpu
 from minires.kernels.layout import out_sizes
 from minires.kernels.load import Source
 from minires.nn import functional as F
@@ -146,7 +148,9 @@ def _columns(x, kernel, stride, padding):
 
 
 def versions():
-    """What was measured with what; `doctor` says the rest."""
+    """What is measured with what; `doctor` says the rest. Without a usable GPU, the run ends here."""
+    if not REHEARSE and (reason := why_no_gpu()) is not None:
+        sys.exit(f"device gpu: {reason}; --rehearse runs everything in small without a GPU")
     found = {"minires": mr.__version__, "Python": platform.python_version(), "NumPy": np.__version__}
     if REHEARSE:
         found["device"] = DEVICE
