@@ -75,6 +75,9 @@ class Recorder:
     def begin(self, call: str) -> None:
         """A walk back begins, by a call of "backward", which adds to ``.grad``, or of "grad", which does not."""
 
+    def end(self) -> None:
+        """The walk back that began last is over: every tensor that it reached has been told of."""
+
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
         """The gradient of an op's output, or of a leaf tensor, is complete: its edges and their sum. Only read them."""
 
@@ -89,7 +92,8 @@ def backward(
     """Add the gradient of Σ⟨grad, tensor⟩ to ``.grad`` of every leaf tensor that requires it, or of ``inputs`` alone.
 
     ``grad_tensors`` has one array (or Tensor) per tensor; it may be None if a tensor is a scalar. Frees the graph as it
-    goes, unless ``retain_graph``. Raises RuntimeError if there is no graph, or a freed one.
+    goes, unless ``retain_graph``. Inside `minires.parallel`, the parameters' ``.grad`` is then averaged over the ranks.
+    Raises RuntimeError if there is no graph, or a freed one.
     """
     check_first_order("backward", create_graph)
     outputs, wanted = as_list(tensors), None if inputs is None else {t.op or t: t for t in as_list(inputs)}
@@ -101,6 +105,9 @@ def backward(
         tensor = wanted.get(node) if wanted is not None else node.tensor if isinstance(node, Op) else node
         if tensor is not None:
             tensor.receive(total, ours)
+    ranks = current().ranks
+    if ranks is not None:
+        ranks.average()
 
 
 def grad(
@@ -158,6 +165,8 @@ def _walk(outputs, grads, wanted, retain_graph, call):
     for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
         if wanted is None or node in wanted:
             yield node, *sums.pop(node)
+    if now.recorder is not None:
+        now.recorder.end()
 
 
 class _Sums:

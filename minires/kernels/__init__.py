@@ -40,6 +40,8 @@ FAMILIES = {  # where each kernel is: cpu.py, gpu.py and definition.py of its fa
         "batch_norm_backward",
         "batch_norm_eval",
         "batch_norm_eval_backward",
+        "batch_norm_input_gradient",
+        "batch_norm_statistics",
         "running_update",
     ),
     conv: ("conv2d", "conv2d_backward"),

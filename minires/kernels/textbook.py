@@ -12,6 +12,8 @@ from .batchnorm.definition import (
     batch_norm_backward,
     batch_norm_eval,
     batch_norm_eval_backward,
+    batch_norm_input_gradient,
+    batch_norm_statistics,
     per_channel,
     running_update,
 )
@@ -44,6 +46,8 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_eval",
     "batch_norm_eval_backward",
+    "batch_norm_input_gradient",
+    "batch_norm_statistics",
     "conv2d",
     "conv2d_backward",
     "crop_flip",

@@ -35,6 +35,7 @@ def batch_norm(
 
     Training uses the batch's mean and biased variance, and updates the running arrays (C), or Tensors, in place:
     running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
+    Inside `minires.parallel(…, batch_norm="sync")`, the batch is that of all ranks together.
     """
     check_input("batch_norm", input)
     training, momentum, eps = _options("batch_norm", training, momentum, eps)
@@ -47,9 +48,13 @@ def batch_norm(
         return apply(batchnorm.BatchNormEval, input, weight, bias, mean=running_mean, var=running_var, eps=eps)
     batchnorm.check_batch_norm(input.array, weight, bias, running_mean, running_var)
     statistics: dict[str, Any] = {}
-    y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
+    ranks = current().ranks
+    if ranks is not None and ranks.batch_norm == "sync":
+        y = apply(batchnorm.SyncBatchNorm, input, weight, bias, eps=eps, statistics=statistics, ranks=ranks)
+    else:
+        y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
     if running_mean is not None and statistics and not current().recomputing:
-        count = input.array.size // input.shape[1]
+        count = statistics.get("count", input.array.size // input.shape[1])
         kernels.of(running_mean).running_update(
             running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
         )

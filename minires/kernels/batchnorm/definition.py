@@ -28,6 +28,22 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
     return tuple(g if need else None for g, need in zip(grads, needs))
 
 
+def batch_norm_statistics(x):
+    """μ and the biased σ² of each channel alone: x (N, C, …) -> mean (C), var (C). For a batch in several parts."""
+    return x.mean(all_but_channels(x)), x.var(all_but_channels(x))
+
+
+def batch_norm_input_gradient(grad_y, x, weight, mean, var, grad_weight, grad_bias, count, eps=1e-5):
+    """dx = γ/√(σ²+ε) · (g − Σg/M − x̂·Σ(g·x̂)/M), of a part x of a batch with M = ``count`` values per channel.
+
+    mean and var, grad_weight Σ(g·x̂) and grad_bias Σg (C) are those of the whole batch. -> dx (N, C, …).
+    """
+    inv_std = per_channel(1 / np.sqrt(var + eps), x.ndim)
+    x_hat = (x - per_channel(mean, x.ndim)) * inv_std
+    through_mean, through_var = (per_channel(total, x.ndim) / count for total in (grad_bias, grad_weight))
+    return per_channel(weight, x.ndim) * inv_std * (grad_y - through_mean - x_hat * through_var)
+
+
 def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
     """y = γ·(x − μ)/√(σ² + ε) + β with given statistics: one affine map per channel.
 

@@ -39,6 +39,19 @@ def batch_norm_eval_backward(on, grad_y, x, weight, mean, var, eps, needs=(True,
     return _backward(on, grad_y, x, weight, mean, var, eps, needs, training=False)
 
 
+def batch_norm_statistics(on, x):
+    """`definition.batch_norm_statistics`. x (N, C, …) -> mean (C), var (C)."""
+    return statistics(on, batch_last(x))
+
+
+def batch_norm_input_gradient(on, grad_y, x, weight, mean, var, grad_weight, grad_bias, count, eps=1e-5):
+    """`definition.batch_norm_input_gradient`. -> dx (N, C, …)."""
+    own = x.size // x.shape[1] / count  # the kernel divides the sums by the number of values that it sees
+    return _input_gradient(
+        on, batch_last(grad_y), batch_last(x), weight, mean, var, grad_weight * own, grad_bias * own, eps, True
+    )
+
+
 def running_update(on, running_mean, running_var, mean, var, momentum, count):
     """`definition.running_update`: changes the running statistics (C) in place."""
     channels, of = len(mean), running_mean.dtype
@@ -88,10 +101,16 @@ def _backward(on, grad_y, x, weight, mean, var, eps, needs, training):
         combine = sums_g, sums_gx, var, grad_weight, grad_bias, number, eps
         on.launch(BATCH_NORM, "batch_norm_combine_sums", (t,), (channels,), WARP, *combine)
     if needs[0]:
-        grad_x = on.empty(x.shape, x.dtype)
-        weight, has_weight = (mean, 0) if weight is None else (contiguous(weight), 1)
-        grid = cut(length, BLOCK * ITEMS), channels
-        args = g, x, weight, mean, var, grad_weight, grad_bias, grad_x, length, eps, has_weight
-        on.launch(BATCH_NORM, "batch_norm_input_gradient", (t, training), grid, BLOCK, *args)
-        grad_x = batch_first(grad_x)
+        grad_x = _input_gradient(on, g, x, weight, mean, var, grad_weight, grad_bias, eps, training)
     return grad_x, grad_weight if needs[1] else None, grad_bias if needs[2] else None
+
+
+def _input_gradient(on, g, x, weight, mean, var, grad_weight, grad_bias, eps, training):
+    """dx (N, C, …), with g and x (C, …, N), contiguous."""
+    grad_x, channels, length = on.empty(x.shape, x.dtype), len(x), x[0].size
+    per_channel = [contiguous(a.astype(x.dtype, copy=False)) for a in (mean, var, grad_weight, grad_bias)]
+    weight, has_weight = (per_channel[0], 0) if weight is None else (contiguous(weight), 1)
+    grid = cut(length, BLOCK * ITEMS), channels
+    args = g, x, weight, *per_channel, grad_x, length, x.dtype.type(eps), has_weight
+    on.launch(BATCH_NORM, "batch_norm_input_gradient", (c_name(x.dtype), training), grid, BLOCK, *args)
+    return batch_first(grad_x)
