@@ -6,6 +6,7 @@ it, and `_walk` does it. (How an op joins the graph on the way forward: `minires
 First-order only, by choice, so that the backward methods stay plain array code.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -162,6 +163,7 @@ def _walk(outputs, grads, wanted, retain_graph, call):
                     sums.add(source, op, slot, checked(grads[slot], op, slot, now.anomaly))
             if not retain_graph:
                 op.release()
+    grads = None  # the last op's: what nobody holds now may be kept without a copy
     for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
         if wanted is None or node in wanted:
             yield node, *sums.pop(node)
@@ -198,12 +200,30 @@ class _Sums:
 
     def pop(self, node):
         """The gradient of a node whose edges are all there, and whether nobody else holds that array."""
-        total, ours = self.totals.pop(node), self.recorder is None and node in self.ours
+        total = self.totals.pop(node)
+        alone = node in self.ours or (sys.getrefcount(total) <= ALONE and owns_memory(total))
+        ours = alone and self.recorder is None
         if self.recorder is not None:
             self.recorder.backward(node, self.edges.pop(node), total)
         for hook in node.hooks:
             total, ours = hook(total), False
         return total, ours
+
+
+def owns_memory(array):
+    """Whether no other array that somebody holds is over the same memory, as far as the array itself shows."""
+    base = array.base
+    if base is None:
+        return True
+    return type(base) in (np.ndarray, type(array)) and base.size == array.size and sys.getrefcount(base) <= ALONE + 1
+
+
+def _references_of_a_local():
+    total = [np.empty(0)].pop()
+    return sys.getrefcount(total)
+
+
+ALONE = _references_of_a_local()  # what `sys.getrefcount` says of an array that is held by one local variable alone
 
 
 def edge_factors(outputs):
