@@ -46,7 +46,7 @@ FAMILIES = {  # where each kernel is: cpu.py, gpu.py and definition.py of its fa
     ),
     conv: ("conv2d", "conv2d_backward"),
     elementwise: ("add", "relu", "relu_backward"),
-    loss: ("cross_entropy", "cross_entropy_backward", "one_hot"),
+    loss: ("count_labels", "cross_entropy", "cross_entropy_backward", "one_hot"),
     pool: (
         "adaptive_avg_pool2d",
         "adaptive_avg_pool2d_backward",

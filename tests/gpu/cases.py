@@ -225,12 +225,14 @@ def _loss(name, shape, dtype, tolerance):
         gz, gl, gg = on(device, z, labels, g)
         q = loss.one_hot(device, gl, shape[1], dtype)
         values, p = loss.cross_entropy(device, gz, q)
-        return named("q loss p dz", (q, values, p, loss.cross_entropy_backward(device, gg, p, q)))
+        counts = loss.count_labels(device, gl, shape[1])
+        return named("counts q loss p dz", (counts, q, values, p, loss.cross_entropy_backward(device, gg, p, q)))
 
     def expected():
         q = textbook.one_hot(labels, shape[1], dtype)
         values, p = cpu_loss.cross_entropy(z, q)
-        return named("q loss p dz", (q, values, p, cpu_loss.cross_entropy_backward(g, p, q)))
+        counts = textbook.count_labels(labels, shape[1])
+        return named("counts q loss p dz", (counts, q, values, p, cpu_loss.cross_entropy_backward(g, p, q)))
 
     return Case(name, loss.LOSS.file, call, expected, tolerance)
 

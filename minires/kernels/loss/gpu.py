@@ -7,12 +7,24 @@ import numpy as np
 from ..launch import BLOCK, blocks, c_name, contiguous
 from ..load import TYPES, Source
 
+LABEL = "long long"
 LOSS = Source(
     "loss/loss.cu",
-    [(kernel, t) for kernel in ("one_hot", "cross_entropy", "cross_entropy_backward") for t in TYPES],
+    [
+        *((kernel, t) for kernel in ("one_hot", "cross_entropy", "cross_entropy_backward") for t in TYPES),
+        ("count_labels", LABEL),
+    ],
 )
 
 WARP = 32
+
+
+def count_labels(on, labels, classes, ignore_index=-100):
+    """`definition.count_labels`. labels (N, …) -> (2), on the device."""
+    labels, counts = contiguous(labels.astype(np.int64, copy=False)), on.empty(2, np.int64)
+    args = labels, counts, labels.size, classes, np.int64(ignore_index)
+    on.launch(LOSS, "count_labels", (LABEL,), (1,), BLOCK, *args)
+    return counts
 
 
 def one_hot(on, labels, classes, dtype, ignore_index=-100):

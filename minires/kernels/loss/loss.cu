@@ -1,5 +1,6 @@
 // Softmax cross-entropy. Definitions: loss/definition.py.
 //
+//   count_labels             how many labels are not ignored, and how many of these are out of range: one block
 //   one_hot                  class indices -> rows of zeros with a single 1 (none where ignored)
 //   cross_entropy            p = softmax(z), loss = −Σ_k q_k·log p_k
 //   cross_entropy_backward   dz = g·(p·Σq − q)
@@ -7,6 +8,26 @@
 // z and q are stored as (N, K, R): K classes at each of N·R positions, with R = 1 for a classifier. In the last two
 // kernels a warp works on one position, and its lanes share the classes.
 #include "common.cuh"
+
+constexpr int BLOCK = 256;
+
+template <typename L>
+__global__ void __launch_bounds__(BLOCK)
+count_labels(const L* __restrict__ labels, L* __restrict__ counts, int size, int K, L ignored) {
+    __shared__ int scratch[2][BLOCK / WARP];
+    int kept = 0, wrong = 0;
+    for (int i = threadIdx.x; i < size; i += BLOCK) {
+        const L label = labels[i];
+        kept += label != ignored;
+        wrong += label != ignored && (label < 0 || label >= K);
+    }
+    kept = block_reduce<Sum>(kept, scratch[0]);
+    wrong = block_reduce<Sum>(wrong, scratch[1]);
+    if (threadIdx.x == 0) {
+        counts[0] = kept;
+        counts[1] = wrong;
+    }
+}
 
 // A label out of range gives NaN, so that it cannot pass unnoticed: a kernel has no other way to complain.
 template <typename T>
