@@ -16,7 +16,7 @@ from . import writes
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
 from .missing import not_offered
 from .ops import Op
-from .ops.arithmetic import add
+from .ops.arithmetic import add, add_to
 from .state import current, switch
 
 
@@ -193,7 +193,7 @@ class _Sums:
         if source not in totals:
             totals[source] = g
         elif source in self.ours:
-            totals[source] += g
+            add_to(totals[source], g)
         else:
             totals[source] = as_array(add(totals[source], g))
             self.ours.add(source)

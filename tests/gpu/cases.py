@@ -18,6 +18,7 @@ import pytest
 from minires.kernels import cpu, textbook
 from minires.kernels.augment import cpu as cpu_augment, gpu as augment
 from minires.kernels.batchnorm import gpu as batchnorm
+from minires.kernels.batchnorm.definition import Running
 from minires.kernels.conv import gpu as conv
 from minires.kernels.devices import Device
 from minires.kernels.elementwise import gpu as elementwise
@@ -125,13 +126,20 @@ def _batch_norm(name, shape, dtype, tolerance):
 
     def call(device):
         gx, gw, gb, gg, m, v = on(device, x, w, b, g, old_mean, old_var)
-        y, mean, var = batchnorm.batch_norm(device, gx, gw, gb, eps)
+        m2, v2, batches = on(device, old_mean, old_var, np.array(6))
+        running = Running(m2, v2, batches, 0.1)
+        y, mean, var = batchnorm.batch_norm(device, gx, gw, gb, eps, running)
         grads = batchnorm.batch_norm_backward(device, gg, gx, gw, mean, var, eps)
         evaluated = batchnorm.batch_norm_eval(device, gx, gw, gb, m, v, eps)
         eval_grads = batchnorm.batch_norm_eval_backward(device, gg, gx, gw, m, v, eps)
         batchnorm.running_update(device, m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
-        return named("y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var", results)
+        alone, totals = batchnorm.batch_norm_statistics(device, gx), (grads[1] * 3, grads[2] * 3)
+        part = batchnorm.batch_norm_input_gradient(device, gg, gx, gw, mean, var, *totals, 3 * x[:, 0].size, eps)
+        results = y, mean, var, *grads, evaluated, *eval_grads, m, v, m2, v2, batches, *alone, part
+        return named(names, results)
+
+    names = "y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var also_mean also_var batches"
+    names += " alone_mean alone_var part"
 
     def expected():
         y, mean, var = cpu.batch_norm(x, w, b, eps)
@@ -140,9 +148,9 @@ def _batch_norm(name, shape, dtype, tolerance):
         eval_grads = cpu.batch_norm_eval_backward(g, x, w, old_mean, old_var, eps)
         m, v = old_mean.copy(), old_var.copy()
         textbook.running_update(m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
-        names = "y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var"
-        return {name: a.astype(dtype, copy=False) for name, a in named(names, results).items()}
+        results = y, mean, var, *grads, evaluated, *eval_grads, m, v, m, v, np.array(7), mean, var, grads[0]
+        kept = named(names, results).items()
+        return {name: a if name == "batches" else a.astype(dtype, copy=False) for name, a in kept}
 
     return Case(name, batchnorm.BATCH_NORM.file, call, expected, tolerance)
 
@@ -424,6 +432,7 @@ CASES: list[Case] = [
     _batch_norm("batch norm float32", (7, 3, 15, 13), np.float32, 3e-6),
     _batch_norm("batch norm float64", (7, 3, 15, 13), np.float64, 1e-13),
     _batch_norm("batch norm of features", (33, 40), np.float32, 3e-6),
+    _batch_norm("batch norm of runs of several tiles", (4, 17, 23, 23), np.float32, 3e-6),
     _elementwise("elementwise float32", np.float32),
     _elementwise("elementwise float64", np.float64),
     _pool("pool 3x2", np.float32, (3, 2), (2, 3), (1, 1), 1e-6, dilation=(2, 3)),

@@ -12,9 +12,17 @@
 constexpr int BLOCK = 256;
 
 template <typename L>
+struct Labels {  // size: how many numbers the result has, or, of count_labels, how many labels there are
+    int size, K, R;
+    L ignored;
+};
+
+template <typename L>
 __global__ void __launch_bounds__(BLOCK)
-count_labels(const L* __restrict__ labels, L* __restrict__ counts, int size, int K, L ignored) {
+count_labels(const L* __restrict__ labels, L* __restrict__ counts, Labels<L> how) {
     __shared__ int scratch[2][BLOCK / WARP];
+    const int size = how.size, K = how.K;
+    const L ignored = how.ignored;
     int kept = 0, wrong = 0;
     for (int i = threadIdx.x; i < size; i += BLOCK) {
         const L label = labels[i];
@@ -31,19 +39,25 @@ count_labels(const L* __restrict__ labels, L* __restrict__ counts, int size, int
 
 // A label out of range gives NaN, so that it cannot pass unnoticed: a kernel has no other way to complain.
 template <typename T>
-__global__ void one_hot(const long long* __restrict__ labels, T* __restrict__ q, int size, int K, int R,
-                        long long ignored) {
+__global__ void one_hot(const long long* __restrict__ labels, T* __restrict__ q, Labels<long long> how) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // of q: (n·K + k)·R + r
-    if (i >= size) return;
+    if (i >= how.size) return;
+    const int K = how.K, R = how.R;
+    const long long ignored = how.ignored;
     const int k = i / R % K;
     const long long label = labels[i / R / K * R + i % R];
     q[i] = label == ignored ? T(0) : label < 0 || label >= K ? T(nan("")) : T(label == k);
 }
 
+struct Classes {
+    int positions, K, R;
+};
+
 template <typename T>
 __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, T* __restrict__ loss, T* __restrict__ p,
-                              int positions, int K, int R) {
+                              Classes how) {
     const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int positions = how.positions, K = how.K, R = how.R;
     if (at >= positions) return;  // the whole warp leaves together
     const int first = at / R * K * R + at % R;  // class k is k·R entries further
     T largest = z[first];
@@ -67,8 +81,9 @@ __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, 
 
 template <typename T>
 __global__ void cross_entropy_backward(const T* __restrict__ g, const T* __restrict__ p, const T* __restrict__ q,
-                                       T* __restrict__ dz, int positions, int K, int R) {
+                                       T* __restrict__ dz, Classes how) {
     const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int positions = how.positions, K = how.K, R = how.R;
     if (at >= positions) return;
     const int first = at / R * K * R + at % R;
     T total = 0;
