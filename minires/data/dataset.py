@@ -140,8 +140,8 @@ def batches(
     The order depends only on `(seed, epoch)`, and what `augment(images, rng)` draws for a batch depends only on
     `(seed, epoch, number of the batch)`. So a run stopped after k batches continues bit for bit with `start=k`.
     The last batch is smaller where `batch_size` does not divide the number of images (if there are fewer images than
-    that, it holds them all); `drop_last` leaves it out. With `part=(r, n)`, each batch is cut into n nearly equal parts,
-    and only the r-th of them is handed out, counted from 0, with the images it has in the whole batch.
+    that, it holds them all); `drop_last` leaves it out. With `part=(r, n)`, each batch is cut into n nearly equal
+    parts, and only the r-th of them is handed out, counted from 0, with the images it has in the whole batch.
 
     Raises TypeError or ValueError for a number that is not whole or is out of range, and for a `drop_last` that leaves
     no batch. It does so when it is called, not at the first batch.

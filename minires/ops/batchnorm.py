@@ -50,7 +50,7 @@ class BatchNorm(Op):
         )
 
 
-class SyncBatchNorm(BatchNorm):
+class SyncBatchNorm(Op):
     """Training over several ranks: μ and σ² are those of all ranks' shares together, and gradients flow through them.
 
         M = Σ m_r,   μ = Σ m_r·μ_r / M,   σ² = Σ m_r·(σ_r² + (μ_r − μ)²) / M
@@ -59,6 +59,9 @@ class SyncBatchNorm(BatchNorm):
     which is M, into ``statistics`` too. The gradients of γ and β are this rank's part of theirs.
     Source: Chan, Golub & LeVeque 1983, for the sums of squares.
     """
+
+    kinds = "f"
+    name = "BatchNorm"  # in recordings, whose numbers are those of a single process
 
     def forward(self, x, weight=None, bias=None, eps=1e-5, statistics=None, *, ranks):
         check_batch_norm(x, weight, bias)

@@ -95,14 +95,16 @@ class Ranks:
             raise ValueError(f'parallel: got batch_norm={batch_norm!r}; expected "local" or "sync"')
         if comm is not None and batch_norm is None and any(isinstance(m, _BatchNorm) for m in model.modules()):
             raise ValueError(
-                'parallel: got a model with batch norm, and no batch_norm; choose "sync", statistics over all ranks, as '
-                'in one process with the whole batch, or "local", statistics of each share, which is another function'
+                'parallel: got a model with batch norm, and no batch_norm; choose "sync", statistics over all ranks, '
+                'as in one process with the whole batch, or "local", those of each share, which is another function'
             )
-        self.rank, self.size = (0, 1) if comm is None else (comm.rank, comm.size)
+        self.rank: int = 0 if comm is None else comm.rank
+        self.size: int = 1 if comm is None else comm.size
         self.batch_norm, self.model, self.optimizer = batch_norm, model, optimizer
         own = [p for group in optimizer.param_groups for p in group["params"]]
         self.parameters = [p for p in {id(p): p for p in (*model.parameters(), *own)}.values() if p.requires_grad]
         self._rows: dict[Any, Any] = {}  # the row in which all gradients are sent, for each type and dtype of arrays
+        self.total = self.size  # examples in the batch
         self.count, self._uneven = 1, False  # examples in this rank's share; whether other ranks have more or fewer
         if self.size > 1:
             self.wire = Wire(comm)
@@ -124,19 +126,22 @@ class Ranks:
     def batches(self, dataset: Dataset, batch_size: int, **options: Any) -> Iterator[tuple[Any, Any]]:
         """`data.batches` of ``batch_size`` in all: the same batches in the same order, but of each this rank's share.
 
-        Augmentation draws what it draws for the whole batch. Raises ValueError if a batch has fewer images than there
-        are ranks.
+        Augmentation draws what it draws for the whole batch. Raises what `data.batches` and `check_batches` raise.
         """
-        count = data.batch_count(dataset, batch_size, drop_last=options.get("drop_last", False))
-        smallest = min(batch_size, len(dataset) - (count - 1) * batch_size)
-        if smallest < self.size:
-            raise ValueError(
-                f"parallel: got batches of {batch_size}, the smallest of {smallest}, for {self.size} ranks; each needs at "
-                "least one image: use larger batches, fewer ranks, or drop_last=True"
-            )
+        self.check_batches(dataset, batch_size, options.get("drop_last", False))
         parts = data.batches(dataset, batch_size, part=(self.rank, self.size), **options)
         totals = (min(batch_size, len(dataset) - k * batch_size) for k in itertools.count(options.get("start", 0)))
         return (self._take(total, pair) for total, pair in zip(totals, parts))
+
+    def check_batches(self, dataset: Dataset, batch_size: int, drop_last: bool = False) -> None:
+        """Raise ValueError if a batch has fewer images than there are ranks."""
+        count = data.batch_count(dataset, batch_size, drop_last=drop_last)
+        smallest = min(batch_size, len(dataset) - (count - 1) * batch_size)
+        if smallest < self.size:
+            raise ValueError(
+                f"parallel: got batches of {batch_size}, the smallest of {smallest}, for {self.size} ranks; each needs "
+                "at least one image: use larger batches, fewer ranks, or drop_last=True"
+            )
 
     def share(self, *arrays: Any) -> Any:
         """This rank's share of arrays or tensors (N, …) that hold a whole batch; the next gradients are weighted by it.
@@ -147,8 +152,8 @@ class Ranks:
         total = len(arrays[0])
         if total < self.size or any(len(a) != total for a in arrays):
             raise ValueError(
-                f"share: got {', '.join(str(len(a)) for a in arrays)} examples for {self.size} ranks; expected arrays of "
-                "one length, and at least one example for each rank"
+                f"share: got {', '.join(str(len(a)) for a in arrays)} examples for {self.size} ranks; expected arrays "
+                "of one length, and at least one example for each rank"
             )
         part = part_of(total, self.rank, self.size)
         taken = self._take(total, tuple(a[part] for a in arrays))
@@ -158,7 +163,7 @@ class Ranks:
         if self._uneven:  # ranks with more examples have drawn more numbers, for dropout
             random.set_state(self.first(random.get_state))
         part = part_of(total, self.rank, self.size)
-        self.count, self._uneven = part.stop - part.start, total % self.size > 0
+        self.total, self.count, self._uneven = total, part.stop - part.start, total % self.size > 0
         return pair
 
     # ── numbers that all ranks need ──
@@ -166,15 +171,19 @@ class Ranks:
         """The means of numbers over all ranks, weighted by their shares: the same on all ranks, to the last bit."""
         if self.size == 1:
             return values
-        counts, found = self._meet("a mean", values)
+        counts, found = self.meet("a mean", values)
         return tuple((counts / counts.sum() @ found).tolist())
+
+    def sum(self, *values: float) -> tuple[float, ...]:
+        """The sums of numbers over all ranks: the same on all ranks, to the last bit."""
+        return values if self.size == 1 else tuple(self.meet("a sum", values)[1].sum(0).tolist())
 
     def diverged(self, loss: float) -> bool:
         """Whether the loss is NaN or infinite on any rank: the same answer on all, so that all leave a loop together.
 
         (It is a sum. MPI's MAX and MIN, given a NaN on one rank, may return another number on each.)
         """
-        return self.size > 1 and self._meet("a mean", [not math.isfinite(loss)])[1].sum() > 0 or not math.isfinite(loss)
+        return self.sum(not math.isfinite(loss))[0] > 0
 
     def first(self, call: Callable[[], T]) -> T:
         """Call a function on rank 0 alone, and return on all ranks what it returned there, or raise what it raised."""
@@ -190,10 +199,18 @@ class Ranks:
                 "all ranks must run the same program"
             )
 
+    def check_equal_weights(self) -> None:
+        """Raise RanksError, on all ranks, unless their parameters are equal bit for bit, as they are after a step."""
+        if self.size > 1:
+            arrays = ((name, kernels.to_device(p.array, "cpu")) for name, p in self.model.named_parameters())
+            self.check_alike(
+                "set of weights", [f"{name} {zlib.crc32(np.ascontiguousarray(a).data)}" for name, a in arrays]
+            )
+
     def send_buffers(self) -> None:
         """Make the model's buffers, such as running statistics, those of rank 0."""
         if self.size > 1:
-            self._meet("rank 0's turn")
+            self.meet("rank 0's turn")
             for buffer in self.model.buffers():
                 self.wire.broadcast(buffer.array if isinstance(buffer, Tensor) else buffer)
 
@@ -204,9 +221,9 @@ class Ranks:
         Where only some ranks have a gradient, it counts as 0 on the others.
         """
         found = np.array([p.grad is not None for p in self.parameters])
-        counts, seen = self._meet("gradients", [len(found), zlib.crc32(found.tobytes())])
+        counts, seen = self.meet("gradients", [len(found), zlib.crc32(found.tobytes())])
         if (seen != seen[0]).any():
-            found = self._meet("gradients", found)[1].any(0)
+            found = np.array(self.meet("gradients", found)[1].any(0))
         rows: dict[Any, list[Tensor]] = {}
         for p in itertools.compress(self.parameters, found):
             rows.setdefault((type(p.array), np.promote_types(p.dtype, np.float32)), []).append(p)
@@ -249,7 +266,16 @@ class Ranks:
         """Whether a recorder watches: as one would on some ranks only, if their program differs."""
         return current().recorder is not None
 
-    def _meet(self, place: str, numbers: Any = ()) -> tuple[np.ndarray, np.ndarray]:
+    def mean_of(self, array: Any) -> Any:
+        """The mean of arrays over the ranks, weighted by their shares; a new array."""
+        counts, _ = self.meet("a recorded parameter")
+        row = np.ascontiguousarray(array).ravel().astype(np.promote_types(array.dtype, np.float32))
+        row *= row.dtype.type(self.count / counts.sum())
+        self.wire.sum(row, "a recorded parameter")
+        return row.reshape(array.shape).astype(array.dtype, copy=False)
+
+    def meet(self, place: str, numbers: Any = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Wait for all ranks: the sizes of their shares (R), and the numbers of each (R, n), as in `Wire.meet`."""
         return self.wire.meet(place, numbers, self.count, self.watching)
 
 

@@ -29,6 +29,7 @@ PLACES = (
     "rank 0's turn",
     "a comparison",
     "a mean",
+    "a sum",
     "gradients",
     "batch norm, forward",
     "batch norm, backward",
@@ -73,7 +74,7 @@ class Wire:
 
     # ── meetings ──
     def meet(
-        self, place: str, numbers: Sequence[float] = (), count: float = 1, watching: bool = False, limit: float = 0
+        self, place: str, numbers: Any = (), count: float = 1, watching: bool = False, limit: float = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """Wait for all ranks; returns each one's ``count`` (R) and ``numbers`` (R, n), in float64.
 
@@ -175,13 +176,13 @@ class Wire:
         self.meet("rank 0's turn")
         result, failed = self.comm.bcast((result, error))
         if failed is not None:
-            failed = error or failed
-            failed.known_to_all_ranks = True
+            failed = error or failed  # on rank 0 with its traceback
+            setattr(failed, "known_to_all_ranks", True)  # noqa: B010 (exceptions do not declare it)
             raise failed
         return result
 
     def compare(self, lines: Sequence[str]) -> tuple[int, str, str] | None:
-        """The first rank whose text is not rank 0's, its first line that differs, and rank 0's; None if there is none."""
+        """The first rank whose text is not rank 0's, its first line that differs, and rank 0's; None if all agree."""
         self.meet("a comparison")
         everything = self.comm.allgather(list(lines))
         for rank, theirs in enumerate(everything):
@@ -224,13 +225,17 @@ def connect_gpus(wire: Wire) -> Any:
     if shared:
         ranks = [rank for rank, place in enumerate(places) if place == shared[0]]
         raise RanksError(
-            f"parallel: ranks {ranks} all compute on GPU {shared[0][1]} of {shared[0][0]}; give each one its own, before the model "
-            "is moved there: cupy.cuda.Device(number).use()"
+            f"parallel: ranks {ranks} all compute on GPU {shared[0][1]} of {shared[0][0]}; give each one its own, "
+            "before the model is moved there: cupy.cuda.Device(number).use()"
         )
     if MPI.Comm.Compare(wire.comm, MPI.COMM_WORLD) not in (MPI.IDENT, MPI.CONGRUENT):
-        raise RanksError("parallel: on GPUs, comm must have all ranks of MPI.COMM_WORLD, which cupyx.distributed connects")
+        raise RanksError(
+            "parallel: on GPUs, comm must have all ranks of MPI.COMM_WORLD, which cupyx.distributed connects"
+        )
     if not cupy.cuda.nccl.available:
-        raise RanksError("parallel: CuPy finds no NCCL; python -m cupyx.tools.install_library --library nccl, or nvidia-nccl-cu13")
+        raise RanksError(
+            "parallel: CuPy finds no NCCL; python -m cupyx.tools.install_library --library nccl, or nvidia-nccl-cu13"
+        )
     return cupyx.distributed.init_process_group(wire.size, wire.rank, use_mpi=True)
 
 

@@ -123,6 +123,8 @@ def _batch_norm(name, shape, dtype, tolerance):
     x, w, b = 3 + 2 * normal(0, *shape, dtype=dtype), normal(1, shape[1], dtype=dtype), normal(2, shape[1], dtype=dtype)
     g, eps = normal(3, *shape, dtype=dtype), 1e-5
     old_mean, old_var = normal(4, shape[1], dtype=dtype), normal(5, shape[1], dtype=dtype) ** 2
+    names = "y mean var dx dw db eval eval_dx eval_dw eval_db part_dx part_mean part_var running_mean running_var"
+    names += " also_mean also_var batches"
 
     def call(device):
         gx, gw, gb, gg, m, v = on(device, x, w, b, g, old_mean, old_var)
@@ -132,23 +134,22 @@ def _batch_norm(name, shape, dtype, tolerance):
         grads = batchnorm.batch_norm_backward(device, gg, gx, gw, mean, var, eps)
         evaluated = batchnorm.batch_norm_eval(device, gx, gw, gb, m, v, eps)
         eval_grads = batchnorm.batch_norm_eval_backward(device, gg, gx, gw, m, v, eps)
+        part = batchnorm.batch_norm_input_gradient(device, gg, gx, gw, m, v, gb, gw, 2 * x[:, 0].size, eps)
+        alone = batchnorm.batch_norm_statistics(device, gx)
         batchnorm.running_update(device, m, v, mean, var, 0.1, x[:, 0].size)
-        alone, totals = batchnorm.batch_norm_statistics(device, gx), (grads[1] * 3, grads[2] * 3)
-        part = batchnorm.batch_norm_input_gradient(device, gg, gx, gw, mean, var, *totals, 3 * x[:, 0].size, eps)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v, m2, v2, batches, *alone, part
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m2, v2, batches
         return named(names, results)
-
-    names = "y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var also_mean also_var batches"
-    names += " alone_mean alone_var part"
 
     def expected():
         y, mean, var = cpu.batch_norm(x, w, b, eps)
         grads = cpu.batch_norm_backward(g, x, w, mean, var, eps)
         evaluated = cpu.batch_norm_eval(x, w, b, old_mean, old_var, eps)
         eval_grads = cpu.batch_norm_eval_backward(g, x, w, old_mean, old_var, eps)
+        part = cpu.batch_norm_input_gradient(g, x, w, old_mean, old_var, b, w, 2 * x[:, 0].size, eps)
         m, v = old_mean.copy(), old_var.copy()
         textbook.running_update(m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v, m, v, np.array(7), mean, var, grads[0]
+        alone = cpu.batch_norm_statistics(x)
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m, v, np.array(7)
         kept = named(names, results).items()
         return {name: a if name == "batches" else a.astype(dtype, copy=False) for name, a in kept}
 
