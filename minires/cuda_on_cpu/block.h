@@ -42,6 +42,12 @@ void wait(State at, Site site);                        // until all threads of t
 void meet_warp(unsigned mask, Site site);
 [[noreturn]] void no_partner(int lane, Site site);
 
+// Asynchronous copies to shared memory. Of what a thread copies, nothing arrives before it waits, and from the call on
+// what was there before is lost: it reads as NaN. That is the latest and the earliest that a GPU may do either.
+void begin_copy(void* to, const void* from, int bytes, bool inside, Site site);  // zeros if not inside
+void commit_copies();                                  // the copies begun since the last call are one group
+void wait_for_copies(int newest);                      // until all groups but the newest ones have arrived
+
 // Offer a value to the warp; when all have met, `held<T>(lane)` reads what another lane offered.
 template <class T> void offer(const T& value, unsigned mask, Site site) {
     static_assert(sizeof(T) <= sizeof self->given, "too large for an exchange within a warp");

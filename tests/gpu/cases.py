@@ -37,6 +37,7 @@ SOURCES = (
     augment.AUGMENT,
     batchnorm.BATCH_NORM,
     conv.CONV,
+    conv.PIPELINED,
     elementwise.ELEMENTWISE,
     loss.LOSS,
     linear.MATMUL,
@@ -85,7 +86,9 @@ def named(names: str, values: Any) -> dict[str, Any]:
     return dict(zip(names.split(), values, strict=True))
 
 
-def _conv(name, x_shape, w_shape, dtype=np.float32, tf32=False, tolerance=2e-6, bias=True, **geometry):
+def _conv(
+    name, x_shape, w_shape, dtype=np.float32, tf32=False, tolerance=2e-6, bias=True, file=conv.CONV.file, **geometry
+):
     x, w, b = normal(0, *x_shape, dtype=dtype), normal(1, *w_shape, dtype=dtype), normal(2, w_shape[0], dtype=dtype)
     b = b if bias else None
     y = cpu.conv2d(x, w, b, **geometry)
@@ -100,7 +103,12 @@ def _conv(name, x_shape, w_shape, dtype=np.float32, tf32=False, tolerance=2e-6, 
     def expected():
         return {"y": y, **named("dx dw db", cpu.conv2d_backward(g, x, w, **geometry))}
 
-    return Case(name, conv.CONV.file, call, expected, tolerance)
+    return Case(name, file, call, expected, tolerance)
+
+
+def _pipelined(name, x_shape, w_shape, **options):
+    """A convolution for pipelined.cu; that it goes there is shown by test_the_cases_launch_every_instance."""
+    return _conv(f"pipelined {name}", x_shape, w_shape, file=conv.PIPELINED.file, **options)
 
 
 def _linear(name, rows, into, out, dtype=np.float32, tf32=False, tolerance=2e-6):
@@ -392,6 +400,7 @@ def _augment(name, dtype, pixel, tolerance):
 
 CASES: list[Case] = [
     # each tile of the product, with tails in all three directions; 1×1, 3×3 and other kernels; several parts of dw
+    _conv("conv 3x3, parts", (9, 3, 9, 7), (5, 3, 3, 3), padding=(1, 1), tolerance=5e-6),
     _conv("conv 3x3, 5 channels", (3, 4, 9, 7), (5, 4, 3, 3), stride=(1, 1), padding=(1, 1)),
     _conv("conv 3x3, 20 channels", (5, 3, 6, 7), (20, 3, 3, 3), stride=(2, 1), padding=(1, 0)),
     _conv("conv 3x3, 70 channels", (4, 35, 5, 3), (70, 35, 3, 3), padding=(1, 1), bias=False),
@@ -413,7 +422,6 @@ CASES: list[Case] = [
     _conv("conv 3x3, from 20 channels", (3, 20, 5, 6), (5, 20, 3, 3), padding=(1, 1)),
     _conv("conv 1x1, from 20 channels", (3, 20, 5, 6), (5, 20, 1, 1)),
     _conv("conv 2x2, from 40 channels", (3, 40, 5, 6), (5, 40, 2, 2), stride=(2, 2)),
-    _conv("conv 3x3, parts", (9, 3, 9, 7), (5, 3, 3, 3), padding=(1, 1), tolerance=5e-6),
     _conv(
         "conv float64, parts", (9, 4, 9, 7), (6, 2, 3, 3), dtype=np.float64, groups=2, padding=(1, 1), tolerance=1e-14
     ),
@@ -423,6 +431,34 @@ CASES: list[Case] = [
     _conv("conv TF32 3x3", (3, 4, 9, 7), (70, 4, 3, 3), tf32=True, padding=(1, 1), tolerance=2e-3),
     _conv("conv TF32 1x1", (3, 40, 5, 6), (9, 40, 1, 1), tf32=True, tolerance=2e-3),
     _conv("conv TF32 5x5", (3, 3, 7, 6), (9, 3, 5, 5), tf32=True, stride=(2, 2), padding=(2, 2), tolerance=2e-3),
+    # each tile of the pipelined kernels, several blocks and steps of each; phases, dilation, groups, parts
+    _pipelined("3x3, 16 channels", (4, 16, 5, 7), (16, 16, 3, 3), padding=(1, 1)),
+    _pipelined("3x3, 32 from 48", (12, 48, 5, 6), (32, 48, 3, 3), padding=(1, 1)),
+    _pipelined("3x3, strided", (8, 32, 6, 5), (48, 32, 3, 3), stride=(1, 2), padding=(1, 0), bias=False),
+    _pipelined(
+        "4x3, dilated, groups",
+        (4, 32, 9, 8),
+        (48, 16, 4, 3),
+        stride=(3, 2),
+        padding=(2, 3),
+        dilation=(1, 2),
+        groups=2,
+    ),
+    _pipelined("1x1, 64 channels", (8, 64, 8, 8), (64, 64, 1, 1)),
+    _pipelined("1x1, 32 channels", (8, 32, 8, 16), (32, 32, 1, 1)),
+    _pipelined("1x1, 32 channels, fewer positions", (8, 32, 8, 8), (32, 32, 1, 1)),
+    _pipelined("1x1, 32 channels, fewest positions", (8, 32, 4, 8), (32, 32, 1, 1)),
+    _pipelined("1x1, 32 from 16", (8, 16, 8, 8), (32, 16, 1, 1)),
+    _pipelined("1x1, 16 from 32", (8, 32, 8, 8), (16, 32, 1, 1)),
+    _pipelined("1x1, 64 channels, few positions", (4, 64, 6, 7), (64, 64, 1, 1)),
+    _pipelined("1x1, 16 from 64", (8, 64, 8, 8), (16, 64, 1, 1)),
+    _pipelined("1x1, 64 from 16", (8, 16, 8, 8), (64, 16, 1, 1)),
+    _pipelined("TF32 3x3, 16 channels", (4, 16, 5, 7), (16, 16, 3, 3), padding=(1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 3x3, 32 from 48", (12, 48, 5, 6), (32, 48, 3, 3), padding=(1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, 64 channels", (8, 64, 8, 8), (64, 64, 1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, 32 channels", (8, 32, 8, 16), (32, 32, 1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, fewer positions", (8, 32, 8, 8), (32, 32, 1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, few positions", (4, 64, 6, 7), (64, 64, 1, 1), tf32=True, tolerance=2e-3),
     _linear("linear, 5 rows", 5, 37, 10),
     _linear("linear, 20 rows", 20, 37, 10),
     _linear("linear, 70 rows", 70, 33, 131),
@@ -459,7 +495,8 @@ CASES: list[Case] = [
 # g++ takes about a second for each kernel, and the tests must do with an empty cache: these always, all when slow tests
 # run. Watched kernels are compiled anew.
 QUICK = (
-    "conv 3x3, 5 channels",
+    "conv 3x3, parts",
+    "pipelined 3x3, 16 channels",
     "linear, 5 rows",
     "linear TF32",
     "batch norm float32",
