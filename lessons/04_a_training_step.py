@@ -287,6 +287,8 @@ claim("inside Adam a tiny decay eats most of such weights", faded["Adam"] < 0.5 
 # - Leave out the divisors $1 - \beta^t$ of Adam. How long is the first step now?
 # - `minires new cross_entropy`: write the loss and its gradient; its network then trains with your gradient.
 #
+# Answers: [04_a_training_step](answers/04_a_training_step.md).
+#
 # ## Sources
 #
 # - B. Polyak 1964, *Some methods of speeding up the convergence of iteration methods*. G. Goh 2017, *Why momentum

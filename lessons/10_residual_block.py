@@ -281,6 +281,8 @@ claim("an addition of unequal shapes is refused", "shortcut" in refused, refused
 # 4. Set the ½ of the random Jacobians to 1. Which term of the sum dominates now?
 # 5. One vector shows a typical stretch. `flow.jacobians(model, images, product=True)` measures the largest.
 #
+# Answers: [10_residual_block](answers/10_residual_block.md).
+#
 # ## Sources
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Deep residual learning for image recognition*, 2015, arXiv 1512.03385: section 3,

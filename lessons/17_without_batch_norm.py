@@ -256,6 +256,8 @@ claim("two zeros: after an epoch every branch still carries nothing", max(shares
 #   last block, and does it train?
 # - `minires flow --model skipinit` draws every figure of the instrument for the network of this lesson.
 #
+# Answers: [17_without_batch_norm](answers/17_without_batch_norm.md).
+#
 # ## Sources
 #
 # - S. De, S. Smith, *Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*,
