@@ -115,7 +115,8 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     for lesson in lessons:
         if lesson.number in settings.numbers or (not settings.numbers and lesson in outdated(lessons)):
-            made = {**read_made(), lesson.path.stem: make(lesson)}
+            entry = make(lesson)
+            made = {**read_made(), lesson.path.stem: entry}
             known = {lesson.path.stem for lesson in lessons}
             written = {stem: made[stem] for stem in sorted(made) if stem in known}
             MADE.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", "utf-8")
