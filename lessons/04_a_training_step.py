@@ -259,8 +259,8 @@ show(fig, "04-one-step")
 #
 # Middle: the valley. Momentum first overshoots; that is the hump at the start. Then it is on its way, and its line is
 # about ten times as steep. Right: two epochs of the deep network. Without a warm-up (orange) the first step throws the
-# loss up, and most seeds never come back from guessing, which is $\ln 10 = 2.3$; with one (green) all of them learn. Of
-# a smaller rate the second setting says that the leap is smaller too.
+# loss up. Some seeds overflow; the others stay near guessing, which is $\ln 10 = 2.3$. With a warm-up (green) all of
+# them learn. At a smaller rate the leap is smaller, as the second setting says.
 #
 # ## Common mistakes
 #
