@@ -37,7 +37,17 @@ author = "the minires authors"
 version = release = minires.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx_gallery.gen_gallery"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["README.md", "exercises", "kernels", "pages/index.rst", "build", "output", "**/.*"]
+exclude_patterns = [
+    "README.md",
+    "answers/README.md",
+    "exercises",
+    "figures",
+    "kernels",
+    "pages/index.rst",
+    "build",
+    "output",
+    "**/.*",
+]
 default_role = "literal"
 add_module_names = False
 autodoc_typehints = "signature"

@@ -75,7 +75,7 @@ def _table(lines: list[str]) -> str:
 
 def _link(label: str, target: str) -> str:
     label = label.replace("`", "").replace("<", r"\<")
-    page = re.fullmatch(r"(?:\.\./lessons/)?([\w.]+?)\.(py|md)(#.*)?", target)
+    page = re.fullmatch(r"(?:\.\./(?:lessons/)?)?((?:answers/)?[\w.]+?)\.(py|md)(#.*)?", target)
     if page and page[1] != "README":
         return f":doc:`{label} </{'pages/' if page[2] == 'py' else ''}{page[1]}>`"
     return f"`{label} <{target}>`__"
