@@ -1,0 +1,29 @@
+"""All experiments, in the order in which they are listed. A new one is imported here, and added to the list."""
+
+from .experiment import Experiment
+from .initialisation import EXPLOSION, LOG_NORMAL_GRADIENT, VARIANCE_GROWTH
+from .paths import (
+    BRANCH_COST,
+    CONSERVATION,
+    EFFECTIVE_LENGTH,
+    LENGTH_WITHOUT_BATCH_NORM,
+    PATH_COUNT,
+    SCALED_SHORTCUT,
+)
+from .shattering import SHATTERING, SHATTERING_ON_A_LINE
+from .trained import DEGRADATION, GRADIENT_PROFILE, LESION, RESPONSES, SKIP_INIT
+
+LIST = (
+    *(CONSERVATION, PATH_COUNT, BRANCH_COST, EFFECTIVE_LENGTH, LENGTH_WITHOUT_BATCH_NORM, SCALED_SHORTCUT),
+    *(EXPLOSION, LOG_NORMAL_GRADIENT, VARIANCE_GROWTH),
+    *(SHATTERING, SHATTERING_ON_A_LINE),
+    *(GRADIENT_PROFILE, DEGRADATION, LESION, RESPONSES, SKIP_INIT),
+)
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in LIST}
+
+
+def named(name: str) -> Experiment:
+    """The experiment of this name. Raises ValueError, which lists all, if there is none."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"experiments: got {name!r}; expected one of {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name]
