@@ -1,77 +1,71 @@
-"""What becomes of the distance between two inputs, layer by layer: order, chaos, or the edge between them.
+"""Order, chaos, and the edge between them: one number χ says how distances grow, and how gradients do.
 
-In a wide network at initialisation the cosine c of two activations follows a map c ↦ C(c), the same in every layer
-(Poole et al. 2016, arXiv 1606.05340; Schoenholz et al. 2017, arXiv 1611.01232). What happens near c = 1 is decided by
-χ = C′(1): a small difference grows by √χ per layer, and so does a gradient on its way back. χ > 1 is chaos, and
-gradients explode; χ < 1 is order, and they vanish; χ = 1 is the edge. Behind batch norm and ReLU χ = π/(π − 1) in a
-plain network (Yang et al. 2019, arXiv 1902.08129), and a shortcut brings it down to 1 + O(1/ℓ) in block ℓ (Yang &
-Schoenholz 2017, arXiv 1712.08969).
+In a wide network at initialisation the cosine c of two inputs goes through the same map, c ↦ C(c), in every layer, and
+χ = C′(1) is by how much a layer multiplies a small squared distance on its way forward, and a squared gradient on its
+way back (Poole et al. 2016, arXiv 1606.05340; Schoenholz et al. 2017, arXiv 1611.01232). χ > 1 is chaos: a copy with a
+little noise ends up unlike its original, gradients explode, and gradients at different inputs have nothing in common.
+χ < 1 is order: all inputs end up alike, and gradients vanish. Behind batch norm and ReLU χ = π/(π − 1) in a plain
+network (Yang et al. 2019, arXiv 1902.08129). A shortcut brings χ down to 1 + 1/q in a block whose input has the
+variance q, which grows with every block: residual networks live near the edge (Yang & Schoenholz 2017, arXiv
+1712.08969).
 """
 
 import math
 
 import numpy as np
 
-from .. import autograd, data, models, random
+from .. import autograd, models, random
 from ..creation import randn
 from ..flow.inside import passages
 from ..flow.keeping import keeping
 from ..flow.shattering import freeze_statistics
+from ..nn.examples import fit_to
 from ..tensor import Tensor
-from .seeds import BATCH, Numbers
+from .experiment import BATCH, Experiment, Numbers, above, below
+from .training import dataset, network
 
-WIDTH, CLOSE = 256, 0.1  # the copy differs from its original by a tenth of its size
+CLOSE = 0.1  # a copy differs from its original by a tenth of the standard deviation
+ADDED = 1 - 1 / math.pi  # the variance of a branch that ends in ReLU–Linear; its second moment is 1
 
 
-def relu_map(c: np.ndarray | float) -> np.ndarray | float:
-    """C(c) of Linear–BN–ReLU: the correlation of ReLU(u) and ReLU(v), batch means taken away, for corr(u, v) = c.
+def relu_map(c: float) -> float:
+    """C(c) of BN–ReLU–Linear: the correlation of ReLU(u) and ReLU(v) if that of u and v is c. Cho & Saul 2009."""
+    return (math.sqrt(1 - c * c) + c * (math.pi - math.acos(c)) - 1) / (math.pi - 1)
 
-    Cho & Saul 2009, the arc-cosine kernel: E[ReLU(u)ReLU(v)] = (√(1 − c²) + c(π − arccos c))/2π; E[ReLU]² = 1/2π.
+
+def theory(residual: bool, layers: int = 24) -> dict[str, np.ndarray]:
+    """What infinite width predicts of `along_depth`.
+
+    Behind ℓ residual blocks the variance is q = 1 + ℓ·(1 − 1/π), and block ℓ + 1 multiplies the squared gradient by
+    1 + 1/q. Of what a branch sends back at two unrelated inputs, one half went through the same ReLUs.
     """
-    c = np.clip(c, -1, 1)
-    return (np.sqrt(1 - c**2) + c * (math.pi - np.arccos(c)) - 1) / (math.pi - 1)
-
-
-def theory(blocks: int, residual: bool) -> dict[str, np.ndarray]:
-    """What infinite width predicts for `along_depth`, with one layer per block.
-
-    A branch adds the second moment 1, and the variance 1 − 1/π: behind ℓ residual blocks the variance is
-    q = 1 + ℓ(1 − 1/π). A block multiplies the squared gradient by 1 + 1/q, and of what a branch sends back at two
-    inputs, the share 1 − arccos(c)/π comes through the same ReLUs.
-    """
-    added = 1 - 1 / math.pi
-    q, close = 1.0, 1 / math.hypot(1, CLOSE)
-    cosine, grown, alike = [close], [], []
-    for _ in range(blocks):
-        c, branch = cosine[-1], added * relu_map(cosine[-1])
+    q, cosine, chi, alike = 1.0, [1 / math.hypot(1, CLOSE)], [], []
+    for layer in range(layers):
+        c = cosine[-1]
         if residual:
-            grown.append(1 + 1 / q)
+            chi.append(1 + 1 / q)
             alike.append((1 + 0.5 / q) / (1 + 1 / q))
-            cosine.append((q * c + branch) / (q + added))
-            q += added
+            cosine.append((q * c + ADDED * relu_map(c)) / (q + ADDED))
+            q += ADDED
         else:
-            grown.append(1 / added if len(grown) else 1.0)
+            chi.append(1 / ADDED if layer else 1.0)  # the first gets what no ReLU has gone over
             alike.append(0.5)
             cosine.append(relu_map(c))
-    return {
-        "cosine": np.array(cosine),
-        "chi": np.array(grown),
-        "gradient": _from_the_end(np.sqrt(grown)),
-        "correlation": _from_the_end(np.array(alike)),
-    }
+    gradient, correlation = (_from_the_end(factors) for factors in (np.sqrt(chi), np.array(alike)))
+    return {"cosine": np.array(cosine), "χ": np.array(chi), "gradient": gradient, "correlation": correlation}
 
 
-def along_depth(seed: int, blocks: int = 24, residual: bool = False, width: int = WIDTH) -> dict[str, np.ndarray]:
-    """One network at initialisation, seen at its first block's input and behind every block, (blocks + 1) or (blocks).
+def along_depth(seed: int, residual: bool, layers: int = 24, width: int = 256) -> dict[str, np.ndarray]:
+    """A network of layers BN–ReLU–Linear at initialisation, plain or with a shortcut around each; (layers + 1) each.
 
-    cosine: between an input and its copy with `CLOSE` noise, means taken away. chi: by what factor each block multiplies
-    the squared gradient on its way back. gradient: its norm, that at the end being 1. correlation: the mean cosine
-    between the gradients at two unrelated inputs.
+    cosine: between an input and its copy with noise, means taken away. χ (layers): by what factor each multiplies the
+    squared gradient on its way back. gradient: its norm, 1 at the end. correlation: the mean cosine between the
+    gradients at two unrelated inputs. Batch norm is frozen at the statistics of all inputs.
     """
     random.manual_seed(seed)
-    model = models.mlp(blocks + 2, width, layers=1, residual=residual)
+    model = models.mlp(layers + 2, width, layers=1, residual=residual)
     x = randn(BATCH, width)
-    both = Tensor(np.concatenate([x.array, x.array + CLOSE * randn(BATCH, width).array]))
+    both = Tensor(np.concatenate([x.array, (x + CLOSE * randn(BATCH, width)).array]))
     with keeping(model):
         freeze_statistics(model, both)
         states = [Tensor(model.stem(both).array, requires_grad=True)]
@@ -79,35 +73,41 @@ def along_depth(seed: int, blocks: int = 24, residual: bool = False, width: int 
             states.append(block(states[-1]))
         gradients = autograd.grad((states[-1] * randn(width)).sum(), states)
     gradients = [g.numpy().astype(np.float64)[:BATCH] for g in gradients]
-    squares = np.array([(g**2).sum(1).mean() for g in gradients])
+    squares = np.array([(g * g).sum(1).mean() for g in gradients])
     return {
-        "cosine": np.array([_alike(state.array) for state in states]),
-        "chi": squares[:-1] / squares[1:],
+        "cosine": np.array([_to_copies(state.array) for state in states]),
+        "χ": squares[:-1] / squares[1:],
         "gradient": np.sqrt(squares / squares[-1]),
         "correlation": np.array([_between(g) for g in gradients]),
     }
 
 
-def chaos(seed: int, block: int = 18) -> Numbers:
-    """Row 18: the cosine of a digit and its noisy copy behind a block of plain-56 and residual-56, and the theory's χ.
+def edge_of_chaos(seed: int, variant: str, depth: int) -> Numbers:
+    """χ, and how far the theory of infinite width is from what 256 units show; depth: in layers.
 
-    With it, in fully connected networks of 24 layers: χ, and how far the theory is from what is measured at all depths.
+    growth, off theory: of the logarithm of the gradient's norm, relative.
     """
-    found: Numbers = {}
-    random.manual_seed(seed)
-    train, _ = data.digits()
-    x = train.subset(BATCH)[:][0]
-    both = Tensor(np.concatenate([x, x + CLOSE * x.std() * randn(*x.shape).array]).astype(np.float32))
-    for name, model in zip(("plain", "residual"), models.twins(56, 8, in_channels=1)):
-        blocks = {f"{i + 1}": each for i, each in enumerate(model.blocks())}
-        with keeping(model), passages(blocks) as seen, autograd.no_grad():
-            model(both)
-        found[f"{name}-56, cosine"] = _alike(seen[block - 1][2].array)
-    for name in ("plain", "residual"):
-        measured, expected = along_depth(seed, residual=name == "residual"), theory(24, name == "residual")
-        found[f"{name}, χ"] = float(measured["chi"][1:].mean())
-        found[f"{name}, off theory"] = float(np.abs(measured["cosine"] - expected["cosine"]).max())
-    return found
+    residual = variant == "residual"
+    measured, expected = along_depth(seed, residual, depth), theory(residual, depth)
+    off = {name: np.abs(measured[name] - expected[name]).max() for name in ("cosine", "correlation")}
+    growth = math.log(measured["gradient"][0]) / math.log(expected["gradient"][0])
+    return {
+        "χ": measured["χ"][1:].mean(),
+        "χ, last block": measured["χ"][-5:].mean(),
+        "cosine at the end": measured["cosine"][-1],
+        "cosine, off theory": off["cosine"],
+        "correlation, off theory": off["correlation"],
+        "growth, off theory": abs(growth - 1),
+    }
+
+
+def chaos(seed: int, variant: str, depth: int, data: str, block: int = 18) -> Numbers:
+    """The cosine of an image and its copy with noise behind a block, at initialisation."""
+    model, x = network(variant, depth, seed, data), dataset(data).train.subset(BATCH)[:][0]
+    both = np.concatenate([x, x + CLOSE * x.std() * randn(*x.shape).array])
+    with keeping(model), passages(dict(enumerate(model.blocks()))) as seen, autograd.no_grad():
+        model(fit_to(model, both))
+    return {"cosine": _to_copies(seen[min(block, len(seen)) - 1][2].array)}
 
 
 def _from_the_end(factors: np.ndarray) -> np.ndarray:
@@ -119,8 +119,8 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _alike(state: np.ndarray) -> float:
-    """The mean cosine between each input's features (2N, …) and its copy's, the means over all taken away."""
+def _to_copies(state: np.ndarray) -> float:
+    """The mean cosine between features of each input and its copy's, (2N, …), the means over all taken away."""
     h = state.reshape(len(state), -1).astype(np.float64)
     first, second = np.split(_unit(h - h.mean(0)), 2)
     return float((first * second).sum(1).mean())
@@ -130,3 +130,38 @@ def _between(rows: np.ndarray) -> float:
     """The mean cosine between every two rows."""
     unit = _unit(rows)
     return float((unit @ unit.T)[np.triu_indices(len(unit), 1)].mean())
+
+
+CHAOS = Experiment(
+    "chaos",
+    "Behind 18 blocks of plain-56 an image and its copy with a tenth of noise are strangers; of residual-56, not",
+    "Schoenholz et al. 2017 (arXiv 1611.01232); Yang & Schoenholz 2017 (arXiv 1712.08969)",
+    chaos,
+    {"cosine, plain-56": below(0.2), "cosine, residual-56": above(0.7)},
+    variants=("plain", "residual"),
+    depths=(56,),
+    data=("digits", "c8"),
+    pilot="0.05; 0.85",
+)
+
+EDGE_OF_CHAOS = Experiment(
+    "edge-of-chaos",
+    "One number χ tells how distances grow forward and gradients back: π/(π − 1) in plain networks, 1 + 1/q in "
+    "residual ones",
+    "Schoenholz et al. 2017 (arXiv 1611.01232); Yang et al. 2019 (arXiv 1902.08129); our derivation with shortcuts",
+    edge_of_chaos,
+    {
+        "χ, plain-24": (1.4, 1.55),
+        "χ, last block, residual-24": (1.03, 1.1),
+        "cosine, off theory, plain-24": below(0.2),
+        "cosine, off theory, residual-24": below(0.01),
+        "correlation, off theory, plain-24": below(0.05),
+        "correlation, off theory, residual-24": below(0.06),
+        "growth, off theory, plain-24": below(0.1),
+        "growth, off theory, residual-24": below(0.1),
+    },
+    variants=("plain", "residual"),
+    depths=(24,),
+    remark="Width 256, batches of 64 inputs and their copies.",
+    shows=("χ", "cosine at the end"),
+)

@@ -1,9 +1,10 @@
-"""Dynamical isometry: all singular values of the Jacobian from the input to the last block, not only their mean.
+"""Dynamical isometry: all singular values of the Jacobian from the input to the last layer, not only their mean.
 
-He initialisation keeps the mean of σ² at 1, in a plain network too; but its singular values spread, until most
-directions are crushed and a few stretched. Orthogonal weights keep a *linear* network perfectly isometric at any depth
-(Saxe et al. 2013, arXiv 1312.6120), and a tanh network near it; ReLU, which drops half of the directions, spoils it for
-any weights (Pennington et al. 2017, arXiv 1711.04735). A shortcut around every block keeps all of them near 1 if branches are small.
+He's start keeps the mean of σ² near 1 in a plain network, but the values spread, until a handful of directions carry
+everything. Orthogonal weights keep a *linear* network isometric at any depth (Saxe et al. 2013, arXiv 1312.6120) and a
+tanh network nearly so; they do not help ReLU, which drops one half of the directions in every layer (Pennington et al.
+2017, arXiv 1711.04735), unless its units are mirrored, so that the network starts as a linear map. A shortcut keeps
+directions apart as well, if the branches are small.
 """
 
 import math
@@ -12,56 +13,76 @@ from functools import partial
 
 import numpy as np
 
-from .. import autograd, models, nn, random
+from .. import autograd, cat, models, nn, random
 from ..creation import randn
 from ..flow.chain import Chain
 from ..tensor import Tensor
-from .seeds import WIDTH, Numbers
+from .experiment import WIDTH, Experiment, Numbers, above, below
+from .plain_starts import looks_linear_
 
-DEPTH = 32
-
-orthogonal_relu = partial(nn.init.orthogonal_, gain=math.sqrt(2))
+NETWORKS = "plain", "plain, orthogonal", "plain tanh, orthogonal", "plain, looks-linear", "residual", "residual, 1/√L"
 
 
-def networks(depth: int = DEPTH, width: int = WIDTH) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Stacks of ``depth`` layers (N, width) -> (N, width) without batch norm, by name."""
-    scale = depth**-0.5
+def stack(variant: str, depth: int, width: int = WIDTH) -> Callable[[Tensor], Tensor]:
+    """One of the `NETWORKS`, without batch norm, of ``depth`` layers, (N, width) -> (N, width)."""
     mlp = partial(models.mlp, depth + 2, width, layers=1, norm=False)
-    return {
-        "plain, He": mlp().hidden,
-        "plain, orthogonal": mlp(init=orthogonal_relu).hidden,
-        "plain tanh, orthogonal": Chain([layer for _ in range(depth) for layer in (_orthogonal(width), nn.Tanh())]),
-        "residual, branches 1": mlp(residual=True).hidden,
-        "residual, branches 1/√n": mlp(residual=True, scale=scale).hidden,
+    if variant == "plain tanh, orthogonal":
+        layers = [(_linear(width, nn.init.orthogonal_), nn.Tanh()) for _ in range(depth)]
+        return Chain([module for layer in layers for module in layer])
+    if variant == "plain, looks-linear":  # of x and −x; the first half of the result
+        layers = [(nn.ReLU(), _linear(2 * width, looks_linear_)) for _ in range(depth)]
+        mirrored = Chain([module for layer in layers for module in layer])
+        return lambda x: mirrored(cat([x, -x], 1))[:, :width]
+    found = {
+        "plain": mlp,
+        "plain, orthogonal": partial(mlp, init=partial(nn.init.orthogonal_, gain=math.sqrt(2))),
+        "residual": partial(mlp, residual=True),
+        "residual, 1/√L": partial(mlp, residual=True, scale=depth**-0.5),
     }
+    return found[variant]().hidden
 
 
 def singular_values(function: Callable[[Tensor], Tensor], x: np.ndarray) -> np.ndarray:
-    """All singular values of the Jacobian at one input x (width), descending: a row of it for each copy of x."""
+    """All singular values of the Jacobian at one input x (width), descending: each copy of x gives a row of it."""
     copies = Tensor(np.tile(x, (len(x), 1)), requires_grad=True)
     (rows,) = autograd.grad(function(copies), copies, Tensor(np.eye(len(x), dtype=x.dtype)))
     return np.linalg.svd(rows.numpy().astype(np.float64), compute_uv=False)
 
 
-def spectra(seed: int, depth: int = DEPTH, width: int = WIDTH) -> dict[str, np.ndarray]:
-    """The singular values of each of the `networks` at one normal input, (width) each."""
+def spectrum(seed: int, variant: str, depth: int) -> np.ndarray:
+    """The singular values of one of the `NETWORKS` at a normal input, (64), descending."""
     random.manual_seed(seed)
-    x = randn(width).array
-    return {name: singular_values(network, x) for name, network in networks(depth, width).items()}
+    return singular_values(stack(variant, depth), randn(WIDTH).array)
 
 
-def isometry(seed: int) -> Numbers:
-    """Row 20: how many of the 64 directions carry the gradient, (Σσ²)²/Σσ⁴, and the median σ over the largest."""
-    found: Numbers = {}
-    for name, values in spectra(seed).items():
-        squares = values**2
-        found[f"{name}, directions"] = float(squares.sum() ** 2 / (squares**2).sum())
-        found[f"{name}, median/largest"] = float(np.median(values) / values[0])
-        found[f"{name}, mean square"] = float(squares.mean())
-    return found
+def isometry(seed: int, variant: str, depth: int) -> Numbers:
+    """How many of the 64 directions carry the gradient, (Σσ²)²/Σσ⁴, and the mean of σ²."""
+    squares = spectrum(seed, variant, depth) ** 2
+    directions = squares.sum() ** 2 / (squares**2).sum() if squares.any() else 0.0
+    return {"directions": directions, "mean σ²": squares.mean()}
 
 
-def _orthogonal(width: int) -> nn.Linear:
+def _linear(width: int, init: Callable[[Tensor], Tensor]) -> nn.Linear:
     layer = nn.Linear(width, width, bias=False)
-    nn.init.orthogonal_(layer.weight)
+    init(layer.weight)
     return layer
+
+
+ISOMETRY = Experiment(
+    "isometry",
+    "Behind 32 layers a plain ReLU network passes two or three of 64 directions, however it starts, unless it starts "
+    "linear; small residual branches pass many",
+    "Saxe et al. 2013 (arXiv 1312.6120); Pennington et al. 2017 (arXiv 1711.04735)",
+    isometry,
+    {
+        "directions, plain-32": below(5),
+        "directions, plain, orthogonal-32": below(5),
+        "directions, plain tanh, orthogonal-32": above(15),
+        "directions, plain, looks-linear-32": above(63.9),
+        "directions, residual-32": below(5),
+        "directions, residual, 1/√L-32": above(12),
+    },
+    variants=NETWORKS,
+    depths=(32,),
+    log=("mean σ²",),
+)

@@ -1,31 +1,52 @@
 """Pre-LN and Post-LN transformers, seen through the paths that the gradient takes.
 
-Xiong et al. 2020 (arXiv 2002.04745) show why Post-LN needs a warm-up and Pre-LN does not. In paths: a layer norm behind
-the sum shrinks the shortcut along with the branch, so that every block keeps its share, and the effective path length
-grows with depth. Before the branch it leaves the sum to grow, so that later branches count less and less: the length
-grows with the logarithm, as in pre-activation ResNets (row 4).
+A layer norm behind the sum (Post-LN) shrinks the shortcut along with the branch: every branch keeps its share, and the
+effective path length grows with depth. One before the branch (Pre-LN) leaves the sum to grow, so that later branches
+count less and less: the length grows slowly, as in pre-activation ResNets (effective-length).
 """
 
-import numpy as np
+from .. import flow, models, random
+from .experiment import Experiment, Numbers, above, below
+from .training import dataset
 
-from .. import data, flow, models, random
-from .seeds import Numbers
-
-DEPTHS = 6, 12, 24, 48  # of blocks, each of which has two branches
+EXACT = 12  # up to how many blocks the exact spectrum is taken too, which costs as many backward passes
 
 
-def layer_norms(seed: int, depths: tuple[int, ...] = DEPTHS, exact: tuple[int, ...] = (6, 12)) -> Numbers:
-    """Row 22: Σr²/(1 + r²) over the forks, and the exact effective length at some of the depths; on digits."""
-    found: Numbers = {}
-    x, y = data.digits()[0].subset(64)[:]
-    for norm in ("pre", "post"):
-        for depth in depths:
-            random.manual_seed(seed)
-            model = models.transformer(depth, norm=norm)
-            found[f"{norm}-{depth}, Σ"] = sum(fork.share for fork in flow.record(model, x, y).forks)
-            if depth in exact:
-                spectrum = flow.path_spectrum(model, x, y, progress=False)
-                found[f"{norm}-{depth}, exact"] = spectrum.effective_length
-        lengths = [found[f"{norm}-{depth}, Σ"] for depth in depths]
-        found[f"{norm}, power of depth"] = float(np.polyfit(np.log(depths), np.log(lengths), 1)[0])
+def layer_norms(seed: int, variant: str, depth: int, width: int = 32) -> Numbers:
+    """Σ r²/(1 + r²) over the forks of a transformer on digits, and for few blocks the exact effective length.
+
+    variant: "pre" or "post". depth: in blocks, each of which has two branches.
+    """
+    random.manual_seed(seed)
+    model, (x, y) = models.transformer(depth, width, norm=variant), dataset("digits").train.subset(64)[:]
+    found = {"Σ": sum(fork.share for fork in flow.record(model, x, y).forks)}
+    if depth <= EXACT:
+        found["exact"] = flow.path_spectrum(model, x, y, progress=False).effective_length
     return found
+
+
+LAYER_NORMS = Experiment(
+    "layer-norms",
+    "The paths that carry the gradient grow with depth in a Post-LN transformer, and hardly in a Pre-LN one",
+    "Xiong et al. 2020 (arXiv 2002.04745), read as a path spectrum",
+    layer_norms,
+    {
+        "Σ, post-48 / post-6": above(6),
+        "Σ, pre-48 / pre-6": below(3),
+        "Σ/exact, post-6": (0.9, 1.1),
+        "Σ/exact, pre-6": (0.9, 1.1),
+    },
+    variants=("pre", "post"),
+    depths=(6, 12, 24, 48),
+    derived={
+        "Σ, post-48 / post-6": lambda found: found["Σ, post-48"] / found["Σ, post-6"],
+        "Σ, pre-48 / pre-6": lambda found: found["Σ, pre-48"] / found["Σ, pre-6"],
+        "Σ/exact, post-6": lambda found: found["Σ, post-6"] / found["exact, post-6"],
+        "Σ/exact, pre-6": lambda found: found["Σ, pre-6"] / found["exact, pre-6"],
+    },
+    pilot="6/12/24/48 blocks: post 4/8/16/32, pre 2.0/2.6/3.3/4.0",
+    shows=("Σ",),
+    log=("Σ",),
+    tested={"seeds": range(2), "depths": (6, 48)},
+    slow=True,
+)

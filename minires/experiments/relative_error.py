@@ -1,12 +1,11 @@
 """Why a residual is easier to learn: the maps H(x) = x + ε·R(x), learned by a plain block and by a residual one.
 
-He et al. 2015 (arXiv 1512.03385), section 3.1: "if an optimal function is closer to an identity mapping than to a zero
-mapping, it should be easier for the solver to find the perturbations with reference to an identity mapping". A plain
-block has to learn x and ε·R(x) together, so that what it gets wrong of x hides a small ε·R(x). A residual block is
-given x. What remains is measured relative to ‖H(x)‖ here, and relative to the part that was to be learned.
-
-Where a plain block *starts* at the identity, it is as good: the reference is what helps, not the addition.
+A plain block has to learn x and ε·R(x) together, and what it gets wrong of x hides a small ε·R(x). A residual block is
+given x. Where a plain block *starts* as the identity it does as well: what helps is what the error is relative to, not
+the addition as such. And the addition alone is not enough: a branch that starts as large as x must be unlearned first.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +14,16 @@ from ..autograd import no_grad
 from ..creation import randn
 from ..nn import functional as F
 from ..tensor import Tensor
-from .seeds import Numbers
+from .experiment import BATCH, Experiment, Numbers, above, below
 
 SIZES = 0.01, 0.03, 0.1, 0.3, 1.0  # ε
-WIDTH, STEPS = 32, 300
-STARTS = "plain", "plain, starts at the identity", "residual", "residual, starts at the identity"
 
 
 class Block(nn.Module):
-    """branch(x) or x + branch(x), (N, width) -> (N, width), the branch being Linear–ReLU–Linear, 2·width in between."""
+    """branch(x), or x + branch(x), (N, width) -> (N, width); the branch: Linear–ReLU–Linear, 2·width in between.
+
+    identity: start as x, a residual block with a branch of 0, a plain one with x = ReLU(x) − ReLU(−x).
+    """
 
     def __init__(self, width: int, residual: bool = False, identity: bool = False):
         super().__init__()
@@ -33,47 +33,73 @@ class Block(nn.Module):
         nn.init.kaiming_normal_(self.fc2.weight)
         if identity and residual:
             nn.init.zeros_(self.fc2.weight)
-        elif identity:  # x = ReLU(x) − ReLU(−x)
-            one = np.eye(width, dtype=np.float32)
-            self.fc1.weight.array[...] = np.concatenate([one, -one])
-            self.fc2.weight.array[...] = np.concatenate([one, -one], axis=1)
+        elif identity:
+            both = np.concatenate([np.eye(width), -np.eye(width)])
+            self.fc1.weight.array[...], self.fc2.weight.array[...] = both, both.T
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.fc2(F.relu(self.fc1(x)))
         return x + out if self.residual else out
 
 
-def left(seed: int, size: float, start: str, steps: int = STEPS, width: int = WIDTH, lr: float = 0.05) -> float:
-    """The error that is left after some steps, ‖f(x) − H(x)‖ / ‖H(x)‖ over new x, for ε = ``size``.
+BLOCKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "plain, from x": {"identity": True},
+    "residual": {"residual": True},
+    "residual, from x": {"residual": True, "identity": True},
+}
 
-    R is a random block of the same form, scaled to ‖R(x)‖ = ‖x‖ on average. SGD with momentum on ½‖f(x) − H(x)‖², a
-    fresh batch of 64 at every step; the blocks of one seed see the same R and the same batches.
+
+def relative_error(seed: int, variant: str, steps: int = 100, lr: float = 0.05, width: int = 32) -> Numbers:
+    """The error that is left of each H(x), ‖f(x) − H(x)‖/‖H(x)‖, and how it goes with ε: its slope in logarithms.
+
+    R is a random block of the same form, ‖R(x)‖ = ‖x‖ on average. A fresh batch at every step; the blocks of one seed
+    see the same R and the same batches.
     """
+    errors = [_left(seed, size, BLOCKS[variant], steps, lr, width) for size in SIZES]
+    found = {f"error, ε = {size:g}": error for size, error in zip(SIZES, errors)}
+    return found | {"slope": float(np.polyfit(np.log(SIZES), np.log(errors), 1)[0])}
+
+
+def _left(seed: int, size: float, block: dict[str, Any], steps: int, lr: float, width: int) -> float:
     random.manual_seed(seed)
-    perturbation, model = Block(width), Block(width, start.startswith("residual"), "identity" in start)
-    random.manual_seed(seed + 1000)
-    unit = float(np.linalg.norm(perturbation(x := randn(1024, width)).array) / np.linalg.norm(x.array))
+    perturbation, model, x = Block(width), Block(width, **block), randn(1024, width)
+    size /= float(np.linalg.norm(perturbation(x).array) / np.linalg.norm(x.array))
     optimizer, schedule = train.recipe(model, steps, lr)
-    for _ in range(steps):
-        x = randn(64, width)
+    for i in range(steps + 1):
+        x = randn(BATCH if i < steps else 1024, width)
         with no_grad():
-            wanted = x + size / unit * perturbation(x)
-        optimizer.zero_grad()
-        loss = ((model(x) - wanted) ** 2).sum() / (2 * 64)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    with no_grad():
-        x = randn(1024, width)
-        wanted = x + size / unit * perturbation(x)
-        return float(np.linalg.norm((model(x) - wanted).array) / np.linalg.norm(wanted.array))
+            wanted = x + size * perturbation(x)
+        off = model(x) - wanted
+        if i < steps:
+            optimizer.zero_grad()
+            ((off * off).sum() / (2 * BATCH)).backward()
+            optimizer.step()
+            schedule.step()
+    return float(np.linalg.norm(off.array) / np.linalg.norm(wanted.array))
 
 
-def relative_error(seed: int) -> Numbers:
-    """Row 21: the error left of H(x) = x + ε·R(x) after 300 steps, and how it goes with ε: the slope in logarithms."""
-    found: Numbers = {}
-    for start in STARTS:
-        errors = [left(seed, size, start) for size in SIZES]
-        found |= {f"{start}, ε = {size:g}": error for size, error in zip(SIZES, errors)}
-        found[f"{start}, slope"] = float(np.polyfit(np.log(SIZES), np.log(errors), 1)[0])
-    return found
+RELATIVE_ERROR = Experiment(
+    "relative-error",
+    "Of H(x) = x + ε·R(x), what a residual block gets wrong shrinks with ε; what a plain one does, does not",
+    "He et al. 2015 (arXiv 1512.03385), section 3.1",
+    relative_error,
+    {
+        "slope, plain": below(0.2),
+        "slope, residual, from x": above(0.6),
+        "slope, plain, from x": above(0.6),
+        "error, ε = 0.01, plain / residual": above(4),
+        "error, ε = 0.01, plain / residual, from x": above(20),
+    },
+    variants=tuple(BLOCKS),
+    derived={
+        f"error, ε = 0.01, plain / {other}": lambda found, other=other: (
+            found["error, ε = 0.01, plain"] / found[f"error, ε = 0.01, {other}"]
+        )
+        for other in ("residual", "residual, from x")
+    },
+    remark="A plain block that starts as the identity does as well as a residual one where ε is small, and worse where "
+    "R counts as much as x. A residual block with a branch of full size at the start has to unlearn it.",
+    shows=("slope",),
+    tested={"seeds": range(2)},
+)

@@ -1,4 +1,4 @@
-"""A small transformer, to see where its residual branches are normalised: before them (Pre-LN) or after the sum (Post-LN).
+"""A small transformer whose residual branches are normalised before the branch (Pre-LN) or after the sum (Post-LN).
 
     post    x ↦ LN(x + branch(x))        Vaswani et al. 2017 (arXiv 1706.03762), section 3.1
     pre     x ↦ x + branch(LN(x))        Xiong et al. 2020 (arXiv 2002.04745), figure 1
