@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import compare, doctor, explore, export, flow, grade, lessons, new
+from . import compare, doctor, experiments, explore, export, flow, grade, lessons, new
 
-COMMANDS = compare, explore, flow, export, new, grade, lessons, doctor  # in the order of the help
+COMMANDS = compare, explore, flow, export, experiments, new, grade, lessons, doctor  # in the order of the help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -28,14 +28,14 @@ class Split(NamedTuple):
 
 
 @functools.cache
-def dataset(name: str) -> Split:
-    """One of `DATA`. Raises FileNotFoundError for "c8" if CIFAR-10 is not in the cache."""
+def dataset(name: str, download: bool = False) -> Split:
+    """One of `DATA`. Raises FileNotFoundError for "c8" if CIFAR-10 is not in the cache, unless it may ``download``."""
     if name == "digits":
         return Split(*data.digits())
     if name != "c8":
         raise ValueError(f"dataset: got {name!r}; expected one of {', '.join(DATA)}")
     parts = []
-    for part, n in zip(data.cifar10(), (8000, 2000)):
+    for part, n in zip(data.cifar10(download=download), (8000, 2000)):
         part = part.subset(n)
         parts.append(dataclasses.replace(part, pixels=data.average_pool(part.pixels, 4)))
     return Split(*parts)
