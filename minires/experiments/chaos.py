@@ -25,6 +25,12 @@ from .experiment import BATCH, Experiment, Numbers, above, below
 from .training import dataset, network
 
 CLOSE = 0.1  # a copy differs from its original by a tenth of the standard deviation
+SAYS = {
+    "χ": "χ: growth of the squared gradient in a block",
+    "gradient": "‖gradient‖, 1 at the end",
+    "cosine": "cosine of an input and its noisy copy",
+    "correlation": "cosine of the gradients at two inputs",
+}
 ADDED = 1 - 1 / math.pi  # the variance of a branch that ends in ReLU–Linear; its second moment is 1
 
 
@@ -83,18 +89,18 @@ def along_depth(seed: int, residual: bool, layers: int = 24, width: int = 256) -
 
 
 def edge_of_chaos(seed: int, variant: str, depth: int) -> Numbers:
-    """χ, and how far the theory of infinite width is from what 256 units show; depth: in layers.
+    """What `along_depth` measures, and how far the theory of infinite width is from it; depth: in layers.
 
     growth, off theory: of the logarithm of the gradient's norm, relative.
     """
     residual = variant == "residual"
     measured, expected = along_depth(seed, residual, depth), theory(residual, depth)
+    found = {f"{SAYS[what]}, block {i}": n for what, values in measured.items() for i, n in enumerate(values)}
     off = {name: np.abs(measured[name] - expected[name]).max() for name in ("cosine", "correlation")}
     growth = math.log(measured["gradient"][0]) / math.log(expected["gradient"][0])
-    return {
-        "χ": measured["χ"][1:].mean(),
-        "χ, last block": measured["χ"][-5:].mean(),
-        "cosine at the end": measured["cosine"][-1],
+    return found | {
+        "mean χ": measured["χ"][1:].mean(),
+        "mean χ, last five": measured["χ"][-5:].mean(),
         "cosine, off theory": off["cosine"],
         "correlation, off theory": off["correlation"],
         "growth, off theory": abs(growth - 1),
@@ -151,8 +157,8 @@ EDGE_OF_CHAOS = Experiment(
     "Schoenholz et al. 2017 (arXiv 1611.01232); Yang et al. 2019 (arXiv 1902.08129); our derivation with shortcuts",
     edge_of_chaos,
     {
-        "χ, plain-24": (1.4, 1.55),
-        "χ, last block, residual-24": (1.03, 1.1),
+        "mean χ, plain-24": (1.4, 1.55),
+        "mean χ, last five, residual-24": (1.03, 1.1),
         "cosine, off theory, plain-24": below(0.2),
         "cosine, off theory, residual-24": below(0.01),
         "correlation, off theory, plain-24": below(0.05),
@@ -163,5 +169,7 @@ EDGE_OF_CHAOS = Experiment(
     variants=("plain", "residual"),
     depths=(24,),
     remark="Width 256, batches of 64 inputs and their copies.",
-    shows=("χ", "cosine at the end"),
+    along="block",
+    shows=tuple(SAYS.values()),
+    log=(SAYS["gradient"],),
 )

@@ -5,8 +5,6 @@ makes a deeper network diverge. With 1/√L in front of each of the L branches b
 it stay of order 1, and the best rate of 8 blocks is good for 128.
 """
 
-import math
-
 import numpy as np
 
 from .. import models, random, train
@@ -25,7 +23,7 @@ def depth_scaling(seed: int, variant: str, depth: int, steps: int = 50) -> Numbe
     What diverges counts as chance.
     """
     losses = [_loss(seed, depth**-0.5 if variant == "1/√L" else 1.0, depth, rate, steps) for rate in RATES]
-    found = {f"loss, lr 2^{math.log2(rate):.0f}": loss for rate, loss in zip(RATES, losses)}
+    found = {f"loss, lr {rate:g}": loss for rate, loss in zip(RATES, losses)}
     return found | {"log₂ of the best lr": _lowest(np.log2(RATES), np.log(losses)), "best loss": min(losses)}
 
 
@@ -74,7 +72,9 @@ DEPTH_SCALING = Experiment(
         "drift, unscaled, 8 to 16": lambda found: _drift(found, "unscaled", (8, 16)),
     },
     remark="Drift is the logarithm to base 2 of the largest best rate over the smallest.",
-    shows=("log₂ of the best lr", "best loss"),
+    along="lr",
+    shows=("loss",),
+    log=("lr",),
     tested={"seeds": [0], "depths": (8, 32), "steps": 30},
     slow=True,
 )

@@ -20,6 +20,8 @@ from ..tensor import Tensor
 from .experiment import WIDTH, Experiment, Numbers, above, below
 from .plain_starts import looks_linear_
 
+FLOOR = 1e-6  # below it, a direction is lost
+
 NETWORKS = "plain", "plain, orthogonal", "plain tanh, orthogonal", "plain, looks-linear", "residual", "residual, 1/√L"
 
 
@@ -56,10 +58,12 @@ def spectrum(seed: int, variant: str, depth: int) -> np.ndarray:
 
 
 def isometry(seed: int, variant: str, depth: int) -> Numbers:
-    """How many of the 64 directions carry the gradient, (Σσ²)²/Σσ⁴, and the mean of σ²."""
-    squares = spectrum(seed, variant, depth) ** 2
+    """How many of the 64 directions carry the gradient, (Σσ²)²/Σσ⁴, the mean of σ², and σ itself, floored."""
+    values = spectrum(seed, variant, depth)
+    squares = values**2
     directions = squares.sum() ** 2 / (squares**2).sum() if squares.any() else 0.0
-    return {"directions": directions, "mean σ²": squares.mean()}
+    found = {f"σ, direction {i + 1}": max(float(values[i]), FLOOR) for i in range(0, WIDTH, 7)}
+    return found | {"directions": directions, "mean σ²": squares.mean()}
 
 
 def _linear(width: int, init: Callable[[Tensor], Tensor]) -> nn.Linear:
@@ -84,5 +88,7 @@ ISOMETRY = Experiment(
     },
     variants=NETWORKS,
     depths=(32,),
-    log=("mean σ²",),
+    along="direction",
+    shows=("σ",),
+    log=("σ",),
 )

@@ -57,7 +57,7 @@ def relative_error(seed: int, variant: str, steps: int = 100, lr: float = 0.05, 
     see the same R and the same batches.
     """
     errors = [_left(seed, size, BLOCKS[variant], steps, lr, width) for size in SIZES]
-    found = {f"error, ε = {size:g}": error for size, error in zip(SIZES, errors)}
+    found = {f"error, ε {size:g}": error for size, error in zip(SIZES, errors)}
     return found | {"slope": float(np.polyfit(np.log(SIZES), np.log(errors), 1)[0])}
 
 
@@ -88,18 +88,20 @@ RELATIVE_ERROR = Experiment(
         "slope, plain": below(0.2),
         "slope, residual, from x": above(0.6),
         "slope, plain, from x": above(0.6),
-        "error, ε = 0.01, plain / residual": above(4),
-        "error, ε = 0.01, plain / residual, from x": above(20),
+        "error, ε 0.01, plain / residual": above(4),
+        "error, ε 0.01, plain / residual, from x": above(20),
     },
     variants=tuple(BLOCKS),
     derived={
-        f"error, ε = 0.01, plain / {other}": lambda found, other=other: (
-            found["error, ε = 0.01, plain"] / found[f"error, ε = 0.01, {other}"]
+        f"error, ε 0.01, plain / {other}": lambda found, other=other: (
+            found["error, ε 0.01, plain"] / found[f"error, ε 0.01, {other}"]
         )
         for other in ("residual", "residual, from x")
     },
     remark="A plain block that starts as the identity does as well as a residual one where ε is small, and worse where "
     "R counts as much as x. A residual block with a branch of full size at the start has to unlearn it.",
-    shows=("slope",),
+    along="ε",
+    shows=("error",),
+    log=("error", "ε"),
     tested={"seeds": range(2)},
 )
