@@ -17,8 +17,12 @@ from .paths import (
     SCALED_SHORTCUT,
 )
 from .plain_starts import PLAIN_STARTS
+from .reading import READING
 from .relative_error import RELATIVE_ERROR
+from .sharpness import SHARPNESS
 from .shattering import SHATTERING, SHATTERING_ON_A_LINE
+from .shortcuts import SHORTCUTS
+from .traditional import CLIPPING, TANH_LAYERS, THROUGH_TIME
 from .trained import DEGRADATION, GRADIENT_PROFILE, LESION, RESPONSES, SKIP_INIT
 from .turning import TURNING
 from .warm_up import WARM_UP
@@ -29,6 +33,7 @@ LIST = (
     *(SHATTERING, SHATTERING_ON_A_LINE),
     *(CHAOS, EDGE_OF_CHAOS, ISOMETRY, RELATIVE_ERROR, LAYER_NORMS),
     *(AGREEMENT, EFFICIENCY, TURNING, WARM_UP, PLAIN_STARTS, DEPTH_SCALING),
+    *(TANH_LAYERS, THROUGH_TIME, CLIPPING, READING, SHORTCUTS, SHARPNESS),
     *(GRADIENT_PROFILE, DEGRADATION, LESION, RESPONSES, SKIP_INIT),
 )
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in LIST}
