@@ -3,7 +3,7 @@
 A plain stack of 44 layers without batch norm learns nothing from He's start. It is the start that fails:
 
 - looks-linear (Balduzzi et al. 2017, arXiv 1702.08591, section 4): every weight is mirrored, [[W, −W], [−W, W]], so
-  that ReLU(u) − ReLU(−u) = u, and the network starts as a linear map;
+  that ReLU(u) − ReLU(−u) = u, and all up to the last ReLU starts as a linear map;
 - delta-orthogonal (Xiao et al. 2018, arXiv 1806.05393): all of a kernel is 0 but its centre, which is orthogonal, so
   that no border eats the signal, and the linear map keeps every length;
 - tanh at the edge of chaos (Schoenholz et al. 2017, arXiv 1611.01232): delta-orthogonal, σ_w = 1 and no bias, where
@@ -11,8 +11,7 @@ A plain stack of 44 layers without batch norm learns nothing from He's start. It
 - LSUV (Mishkin & Matas 2015, arXiv 1511.06422): orthogonal, and each layer divided by the standard deviation of its
   output. It sets the mean of σ², which is right in He's start already, and not their spread (see `isometry`).
 
-What they cost: half of the units, which mirror the others; a small learning rate; and there is no such start for
-ordinary ReLU units.
+What they cost: half of the units, which mirror the others, or ReLU itself; and a small learning rate.
 """
 
 import math
