@@ -1,6 +1,8 @@
 """Whether mini-batches agree on where to go: the cosine between their gradients, before the first step."""
 
 import itertools
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ def agreement(seed: int, variant: str, depth: int, data: str, count: int = 8) ->
     return {"cosine": mean_cosine(network(variant, depth, seed, data), itertools.islice(batches(data, seed), count))}
 
 
-def mean_cosine(model: nn.Module, some) -> float:
+def mean_cosine(model: nn.Module, some: Iterable[tuple[Any, Any]]) -> float:
     """The mean cosine between the gradients, with respect to all weights, of every two of these batches (x, y)."""
     directions, parameters = [], list(model.parameters())
     with keeping(model):

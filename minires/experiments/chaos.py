@@ -77,8 +77,8 @@ def along_depth(seed: int, residual: bool, layers: int = 24, width: int = 256) -
         states = [Tensor(model.stem(both).array, requires_grad=True)]
         for block in model.blocks():
             states.append(block(states[-1]))
-        gradients = autograd.grad((states[-1] * randn(width)).sum(), states)
-    gradients = [g.numpy().astype(np.float64)[:BATCH] for g in gradients]
+        found = autograd.grad((states[-1] * randn(width)).sum(), states)
+    gradients = [g.numpy().astype(np.float64)[:BATCH] for g in found]
     squares = np.array([(g * g).sum(1).mean() for g in gradients])
     return {
         "cosine": np.array([_to_copies(state.array) for state in states]),
@@ -111,7 +111,7 @@ def chaos(seed: int, variant: str, depth: int, data: str, block: int = 18) -> Nu
     """The cosine of an image and its copy with noise behind a block, at initialisation."""
     model, x = network(variant, depth, seed, data), dataset(data).train.subset(BATCH)[:][0]
     both = np.concatenate([x, x + CLOSE * x.std() * randn(*x.shape).array])
-    with keeping(model), passages(dict(enumerate(model.blocks()))) as seen, autograd.no_grad():
+    with keeping(model), passages({str(i): each for i, each in enumerate(model.blocks())}) as seen, autograd.no_grad():
         model(fit_to(model, both))
     return {"cosine": _to_copies(seen[min(block, len(seen)) - 1][2].array)}
 

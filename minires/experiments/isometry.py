@@ -29,11 +29,9 @@ def stack(variant: str, depth: int, width: int = WIDTH) -> Callable[[Tensor], Te
     """One of the `NETWORKS`, without batch norm, of ``depth`` layers, (N, width) -> (N, width)."""
     mlp = partial(models.mlp, depth + 2, width, layers=1, norm=False)
     if variant == "plain tanh, orthogonal":
-        layers = [(_linear(width, nn.init.orthogonal_), nn.Tanh()) for _ in range(depth)]
-        return Chain([module for layer in layers for module in layer])
+        return Chain([part for _ in range(depth) for part in (_linear(width, nn.init.orthogonal_), nn.Tanh())])
     if variant == "plain, looks-linear":  # of x and −x; the first half of the result
-        layers = [(nn.ReLU(), _linear(2 * width, looks_linear_)) for _ in range(depth)]
-        mirrored = Chain([module for layer in layers for module in layer])
+        mirrored = Chain([part for _ in range(depth) for part in (nn.ReLU(), _linear(2 * width, looks_linear_))])
         return lambda x: mirrored(cat([x, -x], 1))[:, :width]
     found = {
         "plain": mlp,

@@ -15,6 +15,7 @@ What they cost: half of the units, which mirror the others, or ReLU itself; and 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,9 @@ def plain(start: str, depth: int, width: int = 8, in_channels: int = 1) -> model
     elif start == "tanh":
         for convolution in convolutions:
             delta_orthogonal_(convolution.weight)
-        model.relu = nn.Tanh()
-        for block in model.blocks():
-            block.relu = nn.Tanh()
+        part: Any
+        for part in (model, *model.blocks()):
+            part.relu = nn.Tanh()
     elif start != "He":
         raise ValueError(f"plain: got start={start!r}; expected one of {', '.join(STARTS)}")
     return model

@@ -5,6 +5,7 @@ given x. Where a plain block *starts* as the identity it does as well: what help
 the addition as such. And the addition alone is not enough: a branch that starts as large as x must be unlearned first.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..autograd import no_grad
 from ..creation import randn
 from ..nn import functional as F
 from ..tensor import Tensor
-from .experiment import BATCH, Experiment, Numbers, above, below
+from .experiment import BATCH, Experiment, Found, Numbers, above, below
 
 SIZES = 0.01, 0.03, 0.1, 0.3, 1.0  # ε
 
@@ -79,6 +80,10 @@ def _left(seed: int, size: float, block: dict[str, Any], steps: int, lr: float, 
     return float(np.linalg.norm(off.array) / np.linalg.norm(wanted.array))
 
 
+def _over(other: str) -> Callable[[Found], float]:
+    return lambda found: found["error, ε 0.01, plain"] / found[f"error, ε 0.01, {other}"]
+
+
 RELATIVE_ERROR = Experiment(
     "relative-error",
     "Of H(x) = x + ε·R(x), what a residual block gets wrong shrinks with ε; what a plain one does, does not",
@@ -92,12 +97,7 @@ RELATIVE_ERROR = Experiment(
         "error, ε 0.01, plain / residual, from x": above(20),
     },
     variants=tuple(BLOCKS),
-    derived={
-        f"error, ε 0.01, plain / {other}": lambda found, other=other: (
-            found["error, ε 0.01, plain"] / found[f"error, ε 0.01, {other}"]
-        )
-        for other in ("residual", "residual, from x")
-    },
+    derived={f"error, ε 0.01, plain / {other}": _over(other) for other in ("residual", "residual, from x")},
     remark="A plain block that starts as the identity does as well as a residual one where ε is small, and worse where "
     "R counts as much as x. A residual block with a branch of full size at the start has to unlearn it.",
     along="ε",

@@ -5,6 +5,7 @@ the difference is small, and it is no law: see the second setting in the lesson 
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from .experiment import Experiment, Numbers, above
 from .training import dataset, fit, network
 
 DIRECTIONS, MOVE = range(6), 0.2  # of each filter's own norm
-BOTH = {"points": 3, "span": MOVE, "training": True, "progress": False}
 
 
 def sharpness(seed: int, depth: int, steps: int = 440, lr: float = 0.1) -> Numbers:
@@ -33,9 +33,12 @@ def sharpness(seed: int, depth: int, steps: int = 440, lr: float = 0.1) -> Numbe
             "plain / residual": rise / other}  # fmt: skip
 
 
-def walk(model: nn.Module, probe: Dataset, directions=DIRECTIONS) -> tuple[float, float]:
+def walk(model: nn.Module, probe: Dataset, directions: Iterable[int] = DIRECTIONS) -> tuple[float, float]:
     """The loss on the probe, and how far it rises along random directions, both geometric means."""
-    lines = [flow.landscape(model, [probe[:]], seed=direction, **BOTH).loss for direction in directions]
+    lines = [
+        flow.landscape(model, [probe[:]], points=3, span=MOVE, seed=seed, training=True, progress=False).loss
+        for seed in directions
+    ]
     left, middle, right = np.exp(np.log(lines).mean(0))
     return float(middle), math.sqrt(left * right) - float(middle)
 

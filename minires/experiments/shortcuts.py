@@ -1,5 +1,7 @@
 """The table of He et al. 2016 in small: what may be done to a shortcut, and to the order of batch norm and ReLU."""
 
+from collections.abc import Callable
+
 from .. import models, random
 from .experiment import Experiment, Found, Numbers, above
 from .training import final_loss
@@ -18,7 +20,7 @@ def shortcuts(seed: int, variant: str, depth: int, data: str, steps: int = 66, l
     return {"loss": final_loss(model, data, seed, steps, lr)}
 
 
-def _over(variant: str, than: str = "residual"):
+def _over(variant: str, than: str = "residual") -> Callable[[Found], float]:
     return lambda found: found[f"loss, {variant}-20"] / found[f"loss, {than}-20"]
 
 

@@ -65,8 +65,8 @@ def through_time(seed: int, variant: str, depth: int, epochs: int = 4, lr: float
     found = {"gradient left": float(norms[ROWS - 1] / norms[-1])}
     if epochs:
         optimizer = optim.Adam(reader.parameters(), lr)
-        images_of = {"epochs": epochs, "batch_size": BATCH, "seed": seed, "progress": False}
-        train.fit(reader, waiting(split.train, depth), optimizer, **images_of)
+        longer = waiting(split.train, depth)
+        train.fit(reader, longer, optimizer, epochs=epochs, batch_size=BATCH, seed=seed, progress=False)
         found["accuracy"] = train.evaluate(reader, waiting(split.test, depth)).accuracy
     return found
 

@@ -8,6 +8,7 @@ He et al. 2016: nothing touches the sum, so the identity path is unbroken.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class Transformer(nn.Module):
         self.ln = nn.LayerNorm(width) if norm == "pre" else nn.Identity()  # which Pre-LN leaves for the end
         self.fc = nn.Linear(width, num_classes)
 
-    def blocks(self) -> list[TransformerBlock]:
+    def blocks(self) -> list[Any]:
         """The blocks, in order."""
         return list(self.layers)
 
@@ -104,6 +105,7 @@ def transformer(
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     nn.init.normal_(model.position, std=0.1)
     return model
