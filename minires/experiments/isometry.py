@@ -60,7 +60,7 @@ def isometry(seed: int, variant: str, depth: int) -> Numbers:
     values = spectrum(seed, variant, depth)
     squares = values**2
     directions = squares.sum() ** 2 / (squares**2).sum() if squares.any() else 0.0
-    found = {f"σ, direction {i + 1}": max(float(values[i]), FLOOR) for i in range(0, WIDTH, 7)}
+    found = {f"singular value σ, direction {i + 1}": max(float(values[i]), FLOOR) for i in range(0, WIDTH, 7)}
     return found | {"directions": directions, "mean σ²": squares.mean()}
 
 
@@ -87,6 +87,6 @@ ISOMETRY = Experiment(
     variants=NETWORKS,
     depths=(32,),
     along="direction",
-    shows=("σ",),
-    log=("σ",),
+    shows=("singular value σ",),
+    log=("singular value σ",),
 )

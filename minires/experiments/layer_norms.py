@@ -19,9 +19,9 @@ def layer_norms(seed: int, variant: str, depth: int, width: int = 32) -> Numbers
     """
     random.manual_seed(seed)
     model, (x, y) = models.transformer(depth, width, norm=variant), dataset("digits").train.subset(64)[:]
-    found = {"Σ": sum(fork.share for fork in flow.record(model, x, y).forks)}
+    found = {"path length": sum(fork.share for fork in flow.record(model, x, y).forks)}
     if depth <= EXACT:
-        found["exact"] = flow.path_spectrum(model, x, y, progress=False).effective_length
+        found["exact length"] = flow.path_spectrum(model, x, y, progress=False).effective_length
     return found
 
 
@@ -31,22 +31,22 @@ LAYER_NORMS = Experiment(
     "Xiong et al. 2020 (arXiv 2002.04745), read as a path spectrum",
     layer_norms,
     {
-        "Σ, post-48 / post-6": above(6),
-        "Σ, pre-48 / pre-6": below(3),
-        "Σ/exact, post-6": (0.9, 1.1),
-        "Σ/exact, pre-6": (0.9, 1.1),
+        "path length, post-48 / post-6": above(6),
+        "path length, pre-48 / pre-6": below(3),
+        "length/exact, post-6": (0.9, 1.1),
+        "length/exact, pre-6": (0.9, 1.1),
     },
     variants=("pre", "post"),
     depths=(6, 12, 24, 48),
     derived={
-        "Σ, post-48 / post-6": lambda found: found["Σ, post-48"] / found["Σ, post-6"],
-        "Σ, pre-48 / pre-6": lambda found: found["Σ, pre-48"] / found["Σ, pre-6"],
-        "Σ/exact, post-6": lambda found: found["Σ, post-6"] / found["exact, post-6"],
-        "Σ/exact, pre-6": lambda found: found["Σ, pre-6"] / found["exact, pre-6"],
+        "path length, post-48 / post-6": lambda found: found["path length, post-48"] / found["path length, post-6"],
+        "path length, pre-48 / pre-6": lambda found: found["path length, pre-48"] / found["path length, pre-6"],
+        "length/exact, post-6": lambda found: found["path length, post-6"] / found["exact length, post-6"],
+        "length/exact, pre-6": lambda found: found["path length, pre-6"] / found["exact length, pre-6"],
     },
     pilot="6/12/24/48 blocks: post 4/8/16/32, pre 2.0/2.6/3.3/4.0",
-    shows=("Σ",),
-    log=("Σ",),
+    shows=("path length",),
+    log=("path length",),
     tested={"seeds": range(2), "depths": (6, 48)},
     slow=True,
 )
