@@ -55,6 +55,10 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
+class ExecutorGone(RuntimeError):
+    """The executor will do none of the jobs that are left."""
+
+
 def run(
     job: Job,
     tasks: Sequence[Any],
@@ -88,6 +92,7 @@ def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executo
     A task whose process dies has a RuntimeError. Of `Processes`, the tasks that were at work beside it, or may have
     been it, are done again, each alone, and the others go on in new processes. Leaving the iterator, as Ctrl-C does,
     cancels what has not begun, and ends the processes of `Processes`.
+    Raises ExecutorGone if the executor itself gives up, as Dask's does when its scheduler has gone.
     """
     own = executor if isinstance(executor, Processes) else None
     most = own.count + 1 if own else len(tasks)  # one more than can be at work, so that none waits for us
@@ -112,6 +117,8 @@ def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executo
                     suspects += sorted(broken)
             for future in done & flying.keys():
                 raised = _error(future)
+                if isinstance(raised, CancelledError):
+                    raise ExecutorGone("the executor has cancelled its jobs; has its scheduler gone?")
                 yield flying.pop(future), future.result() if raised is None else raised
     finally:
         for future in flying:

@@ -77,7 +77,8 @@ def about(experiment: Any) -> str:
     if experiment.missed:
         lines.append(f"Missed here: {'; '.join(experiment.missed)}.")
     lines.append("  ".join(f"{option} {values}" for option, values in settings.items() if values))
-    indented = [textwrap.fill(line, 110, initial_indent="  ", subsequent_indent="    ") for line in lines if line]
+    wrap = textwrap.TextWrapper(110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    indented = [wrap.fill(line) for line in lines if line]
     return "\n".join([experiment.name, *indented])
 
 
@@ -122,9 +123,9 @@ def sweep(
         print(f"The table replaces that of another sweep, whose results are kept: {replaced}")
     kept = f", {result.kept} of them kept from before" if result.kept else ""
     print(f"{len(result.done)} of {len(result.jobs)} jobs are done{kept}. Open {folder / table.FILES[0]}")
-    if result.interrupted:
-        print("minires: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    if result.ended:
+        print(f"minires: {result.ended}; the same command goes on from here", file=sys.stderr)
+        return 130 if result.ended == "interrupted" else 1
     return 1 if result.failed else 0
 
 

@@ -33,7 +33,7 @@ def draw(path: Path, result: Result) -> None:
     rows = math.ceil(len(panels) / columns)
     size = max(4.6 * columns, 6.4), 3.2 * rows + 0.9
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    lines = [line for text in (own.statement, subtitle(result)) for line in textwrap.wrap(text, int(11.5 * size[0]))]
+    lines = [line for text in (own.statement, subtitle(result)) for line in textwrap.wrap(text, int(13 * size[0]))]
     figure.suptitle(style.plain("\n".join(lines)), size=10)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
     for ax, (what, panel) in zip(axes.flat, panels.items()):
@@ -62,6 +62,7 @@ def subtitle(result: Result) -> str:
     parts += [f"depth {depth}" for depth in depths if depth is not None and len(depths) == 1]
     parts += [job.data for job in result.jobs[:1] if job.data]
     parts += [f"{seeds} seeds: mean and range" if seeds > 1 else "1 seed" if seeds else "no job is done"]
+    parts += ["grey: the criterion"] if result.sweep.experiment.bounds.keys() & result.found().keys() else []
     return " · ".join(parts)
 
 

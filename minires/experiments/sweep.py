@@ -118,14 +118,14 @@ def _some_of(names: Any) -> str:
 
 @dataclass
 class Result:
-    """What there is of a sweep: jobs that are done and that failed, how many were kept, and whether Ctrl-C ended it."""
+    """What there is of a sweep: jobs that are done and that failed, how many were kept, and what ended it early."""
 
     sweep: Sweep
     jobs: list[Job]
     done: dict[Job, Done]
     failed: dict[Job, str] = field(default_factory=dict)
     kept: int = 0
-    interrupted: bool = False
+    ended: str = ""  # "interrupted", or why the executor gave up
 
     def by_seed(self) -> dict[int, Found]:
         """The numbers of each seed of which a job is done, in order."""
@@ -150,7 +150,8 @@ def run(
     """Do the jobs that have no result in ``folder`` yet, on any executor of processes, and return all results.
 
     progress: called with the result so far and the number of jobs, at the start and after each job. Ctrl-C ends the
-    sweep, and returns what there is. A job that fails is told in ``failed``, and is tried again by the next call.
+    sweep, and so does an executor that gives up: ``ended`` says so, and what there is is returned. A job that fails
+    stops nobody: it is told in ``failed``, and tried again by the next call.
     Raises ValueError for settings that the experiment does not have, and OSError for a folder that cannot be written.
     """
     own = sweep.jobs()
@@ -163,14 +164,16 @@ def run(
         tell(result, len(own))
         for number, outcome in jobs.outcomes(work, waiting, executor):
             job = waiting[number]
-            if isinstance(outcome, BaseException):
-                result.failed[job] = f"{type(outcome).__name__}: {outcome}".strip(": ")
-            else:
+            if isinstance(outcome, Done):
                 _keep(store, job, outcome)
                 result.done[job] = outcome
+            else:  # what went wrong, as `work` says it, or as the executor does
+                result.failed[job] = outcome if isinstance(outcome, str) else _one_line(outcome)
             tell(result, len(own))
     except KeyboardInterrupt:
-        result.interrupted = True
+        result.ended = "interrupted"
+    except jobs.ExecutorGone as error:
+        result.ended = str(error)
     return result
 
 
@@ -179,8 +182,22 @@ def run(
 _alone = threading.Lock()  # a worker of Dask's has several threads, and a process has one generator of random numbers
 
 
-def work(job: Job) -> Done:
-    """Do a job, in one thread; its bits are the same wherever that is, on the same kind of processor."""
+def work(job: Job) -> Done | str:
+    """Do a job, in one thread; its bits are the same wherever that is, on the same kind of processor.
+
+    Returns what went wrong if it fails: not every exception can travel.
+    """
+    try:
+        return _measure(job)
+    except Exception as error:
+        return _one_line(error)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+
+
+def _measure(job: Job) -> Done:
     experiment = named(job.experiment)
     here = sources(experiment.measure.__module__)
     if here != job.sources:

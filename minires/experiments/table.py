@@ -94,24 +94,25 @@ def document(result: Result) -> dict[str, Any]:
             for name, (low, high), mean, holds in own.verdicts(found)
         },
         "failed": [{"seed": job.seed, "command": job.command, "error": text} for job, text in result.failed.items()],
-        "interrupted": result.interrupted,
+        "ended": result.ended,
     }
 
 
 def page(result: Result) -> str:
     """The Markdown page."""
     own, found, sweep = result.sweep.experiment, result.found(), result.sweep
+    other = bool(sweep.options or (sweep.data and sweep.data != own.data[0]))
     rows = [[name, _mean(numbers), _range(numbers), str(len(numbers))] for name, numbers in found.items()]
     parts = [f"# {own.name}", f"{own.statement}.\n{own.source}."]
     parts.append(markdown(["number", "mean over seeds", "range", "seeds"], rows) if rows else "No job is done.")
     if verdicts := list(own.verdicts(found)):
         table = [[name, criterion(bounds), verdict(found[name], bounds)] for name, bounds, *_ in verdicts]
         parts.append(markdown(["criterion, for the mean", "", "holds, in seeds"], table))
-        if sweep.options or (sweep.data and sweep.data != own.data[0]):
+        if other:
             parts.append("It was made for the experiment's own settings and data, not for these.")
     if absent := [name for name in own.bounds if name not in found]:
         parts.append(f"Criteria for numbers that were not measured here: {'; '.join(absent)}.")
-    if own.remark:
+    if own.remark and not other:
         parts.append(own.remark)
     if result.failed:
         parts.append("Failed:\n\n" + "\n".join(f"- `{job.command}`\n  {e}" for job, e in result.failed.items()))
