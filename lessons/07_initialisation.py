@@ -24,7 +24,7 @@ import numpy as np
 import minires as mr
 from minires import nn
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, answer, claim, finish, progress, show
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -101,8 +101,8 @@ for name, choice in progress(choices.items(), "profiles"):
     print(f"{name:<17} per layer: activations × {factors[name][0]:.3f}, gradient × {factors[name][1]:.3f}")
 
 quarter, lost, kept = (factors[name] for name in ("sigmoid, Xavier", "ReLU, Xavier", "ReLU, He"))
-answer = "c)" if quarter[1] <= 0.26 else "b)" if quarter[1] < 0.7 else "a)"
-print(f"The sigmoid's gradient is multiplied by {quarter[1]:.3f} in every layer: {answer}")
+letter = "c" if quarter[1] <= 0.26 else "b" if quarter[1] < 0.7 else "a"
+print(f"The sigmoid's gradient is multiplied by {quarter[1]:.3f} in every layer: {answer(letter)}")
 claim("the sigmoid's gradient loses three quarters and more", quarter[1] < 0.25, quarter[1])
 claim("He keeps ReLU activations and gradients, within 5 % a layer", np.abs(kept - 1).max() < 0.05, [*kept])
 claim("Xavier loses 1/√2 a layer with ReLU", np.abs(lost - np.sqrt(0.5)).max() < 0.05, [*lost])

@@ -28,7 +28,9 @@ class Katex:
         folder = self.package.parents[1]
         folder.mkdir(parents=True, exist_ok=True)
         command = [_tool("npm"), "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund"]
-        done = subprocess.run([*command, f"katex@{VERSION}"], capture_output=True, text=True, check=False, env=_environment())
+        done = subprocess.run(
+            [*command, f"katex@{VERSION}"], capture_output=True, text=True, check=False, env=_environment()
+        )
         if done.returncode:
             raise OSError(f"formulas: npm could not fetch katex@{VERSION}:\n{done.stderr.strip()}")
 

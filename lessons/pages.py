@@ -63,7 +63,9 @@ def lesson_page(lesson: Lesson, result: Result) -> str:
 
 def write_thumbnail(lesson: Lesson, result: Result, folder: Path) -> None:
     """The figure that answers the lesson's question, small."""
-    name = Page(lesson, result).opens[1] or next(p["figure"]["name"] for cell in result.cells for p in cell if "figure" in p)
+    name = Page(lesson, result).opens[1] or next(
+        p["figure"]["name"] for cell in result.cells for p in cell if "figure" in p
+    )
     with Image.open(result.folder / f"{name}.png") as image:
         small = image.convert("RGB")
         small.thumbnail(THUMBNAIL)
