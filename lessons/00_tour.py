@@ -31,7 +31,7 @@ import minires as mr
 from minires import nn
 from minires.flow.plots import fork_strip
 from minires.flow.plots.style import BRANCH, MARKER, NETWORK, SKIP
-from minires.lesson import QUICK, answer, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show, slider
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -140,6 +140,10 @@ ax.set(xlabel="dial s on the branch's last weights (weaker →)", ylabel="‖∂
 ax.set_title("Weaken the branch, and watch the gradient that reaches x", size=11)
 ax.spines[["top", "right"]].set_visible(False)
 show(fig, "00-weak-branch")
+
+shares = {kind: np.divide(norms[kind], norms[kind][0]) for kind in norms}
+slider("Dial at {dial:.2g}: the residual block keeps {residual:.0%} of its gradient, the plain one {plain:.2%}.", 4,
+       dial=dials, **shares)  # fmt: skip
 
 letter = {kind: "a" if share < 0.01 else "b" if 0.5 < share < 2 else "c" for kind, share in kept.items()}
 print(f"With the dial at 0.001 the residual block keeps {kept['residual']:.0%} of its gradient, the plain one "
