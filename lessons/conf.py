@@ -23,8 +23,8 @@ from api_pages import readable, write_api_pages  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
 from formulas import Katex  # noqa: E402
 from markdown_to_rst import rst  # noqa: E402
-from pages import cards, lesson_page, write_thumbnail  # noqa: E402
-from results import is_kept, result, scripts  # noqa: E402
+from pages import cards, check_answers, lesson_page, write_thumbnail  # noqa: E402
+from results import forget_others, is_kept, result, scripts  # noqa: E402
 from sphinx.parsers import RSTParser  # noqa: E402
 from sphinx.util import logging  # noqa: E402
 
@@ -56,6 +56,14 @@ templates_path = ["templates"]
 
 katex = Katex()
 
+TELL_HEIGHT = """<script>
+if (parent !== window) {
+  const tell = () => parent.postMessage({ height: document.getElementById("explorer").scrollHeight + 24 }, "*");
+  new ResizeObserver(tell).observe(document.getElementById("explorer"));
+}
+</script>
+"""  # in the explorer, when a page shows it in a frame
+
 
 class MarkdownParser(RSTParser):
     """Markdown pages, such as the glossary."""
@@ -68,15 +76,18 @@ class MarkdownParser(RSTParser):
 
 def write_pages(app) -> None:
     """Write what is made of the lessons: pages, notebooks, figures, the explorer."""
-    for folder in (PAGES, EXTRA / "figures", EXTRA / "thumbnails"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    katex.put_files(STATIC / "katex")
+    forget_others(QUICK)
     stale = [script.stem for script in scripts() if not is_kept(script, QUICK)]
     if stale:
         logging.getLogger(__name__).info(f"{'quick' if QUICK else 'full'} runs of {', '.join(stale)}")
     made = {script.stem: result(script, QUICK) for script in scripts()}
-    shutil.copyfile(made.pop("home_explorer").folder / "explorer.html", EXTRA / "explorer.html")
+    for folder in (PAGES, EXTRA / "figures", EXTRA / "thumbnails"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    katex.put_files(STATIC / "katex")
+    explorer = (made.pop("home_explorer").folder / "explorer.html").read_text(encoding="utf-8")
+    (EXTRA / "explorer.html").write_text(explorer.replace("</body>", f"{TELL_HEIGHT}</body>"), encoding="utf-8")
+    check_answers((HERE / "zh.md").read_text(encoding="utf-8"), made)
     lessons = read_lessons()
     write_notebooks(lessons, BUILD / "notebooks")
     for lesson in lessons:

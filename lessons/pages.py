@@ -61,6 +61,15 @@ def lesson_page(lesson: Lesson, result: Result) -> str:
     return "\n".join(page.parts)
 
 
+def check_answers(translation: str, results: dict[str, Result]) -> None:
+    """Raise ValueError if a translation gives another answer than a full run, or leaves a lesson out."""
+    told = dict(re.findall(r"\]\((\d\d_\w+)\.py\)(?s:.*?)\*\*答案 ([a-z])\)", translation))
+    measured = {stem: result.answer for stem, result in results.items() if not result.quick}
+    wrong = {stem: (told.get(stem), answer) for stem, answer in measured.items() if told.get(stem) != answer}
+    if wrong:
+        raise ValueError(f"zh.md: got other answers than the lessons measured, (told, measured): {wrong}")
+
+
 def write_thumbnail(lesson: Lesson, result: Result, folder: Path) -> None:
     """The figure that answers the lesson's question, small."""
     name = Page(lesson, result).opens[1] or next(

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,14 @@ def result(script: Path, quick: bool) -> Result:
         kept = _read(folder)
         assert kept is not None
     return Result(kept["cells"], kept["answer"], kept["answered"], kept["versions"], folder, quick)
+
+
+def forget_others(quick: bool) -> None:
+    """Remove what is kept of lessons that are no more."""
+    known = {script.stem for script in scripts()}
+    for folder in results_folder(quick).glob("[!.]*"):
+        if folder.name not in known:
+            shutil.rmtree(folder)
 
 
 def is_kept(script: Path, quick: bool) -> bool:
