@@ -159,8 +159,8 @@ def test_a_person_is_asked_for_a_guess_and_progress_knows_it(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "answers"),
     [
-        (["lessons", "8"], [(b"Your guess", b"\x03")]),
-        (["lessons", "8"], [(b" s): ", b"\n"), (b" s): \r\n\r\n", b"\x03")]),
+        (["lessons", "9"], [(b"Your guess", b"\x03")]),
+        (["lessons", "9"], [(b" s): ", b"\n"), (b" s): \r\n\r\n", b"\x03")]),
         (["grade", "cross_entropy.py"], [(b" 1.1 ", b"\x03")]),
     ],
     ids=["at the guess", "in a lesson", "while grading"],

@@ -33,9 +33,9 @@ def add_parser(commands: Any) -> None:
         "arguments they are listed, with the seconds each takes.",
         epilog="examples:\n"
         "  minires lessons                      the list\n"
-        "  minires lessons 8                    ask for your guess, and run lesson 8\n"
-        "  minires lessons 8 --quick            its quick version\n"
-        "  minires lessons 8 --copy DIR         write its script into DIR, to change a line and run it again\n"
+        "  minires lessons 9                    ask for your guess, and run lesson 9\n"
+        "  minires lessons 9 --quick            its quick version\n"
+        "  minires lessons 9 --copy DIR         write its script into DIR, to change a line and run it again\n"
         "  minires lessons --notebook DIR       write them all as notebooks (needs jupytext)\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -179,7 +179,7 @@ def run(number: int | None = None, quick: bool = False, copy: str | None = None,
     """``minires lessons``: returns the exit code. Raises ValueError for a lesson that is not there."""
     lessons = read_lessons()
     if quick and (number is None or copy is not None or notebook is not None):
-        raise ValueError("lessons: got --quick, but no lesson to run; say which, as in `minires lessons 8 --quick`")
+        raise ValueError("lessons: got --quick, but no lesson to run; say which, as in `minires lessons 9 --quick`")
     if number is not None:
         lessons = [lesson for lesson in lessons if lesson.number == number]
         if not lessons:
@@ -191,6 +191,6 @@ def run(number: int | None = None, quick: bool = False, copy: str | None = None,
         return 0
     if number is None:
         print(table(lessons))
-        print("\nRun one with `minires lessons 8`, or `minires lessons 8 --quick`.")
+        print("\nRun one with `minires lessons 9`, or `minires lessons 9 --quick`.")
         return 0
     return run_lesson(lessons[0], quick)
