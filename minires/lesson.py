@@ -17,7 +17,8 @@ from .files import replacing
 from .progress import in_notebook, tqdm
 from .terminal import set_up, wrapped
 
-QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
+_quick = os.environ.get("MINIRES_QUICK", "1" if sys.platform == "emscripten" else "")  # in a browser, all is slower
+QUICK = "--quick" in sys.argv or _quick not in ("", "0")
 HERE = Path(__file__).resolve().parent
 REPOSITORY = not (HERE / "lessons").is_dir()  # else this is an installed package, which has its lessons inside
 FOLDER = HERE.parent / "lessons" if REPOSITORY else HERE / "lessons"

@@ -24,6 +24,17 @@ QUESTION = re.compile(r"# \*(.+\?)\*")
 TIMES = re.compile(r"# Takes (\d+) s \(quick: (\d+) s\)\.(?: A long one: .+)?")
 
 
+INSTALLED = """\
+try:
+    import minires
+except ImportError:
+    import sys
+    raise ImportError(
+        f"minires is not installed for {sys.executable}: run %pip install -e FOLDER in a cell, where FOLDER is that of "
+        "its source, or %pip install FILE with its wheel, minires_lab-….whl; then run this cell again"
+    ) from None"""
+
+
 def add_parser(commands: Any) -> None:
     """Add the command and its options to the parser of ``minires``."""
     parser = commands.add_parser(
@@ -154,10 +165,14 @@ def write_scripts(lessons: list[Lesson], folder: str | Path) -> list[Path]:
     return written
 
 
-def write_notebooks(lessons: list[Lesson], folder: str | Path) -> list[Path]:
-    """Write every lesson as a notebook, without outputs. Raises OSError if jupytext is not installed."""
+def write_notebooks(lessons: list[Lesson], folder: str | Path, kernel: str = "python3") -> list[Path]:
+    """Write every lesson as a notebook, without outputs, for the kernel of this name.
+
+    Its first line of code says what to do where minires is not installed. Raises OSError if jupytext is not installed.
+    """
     try:
-        import jupytext  # an optional dependency
+        import jupytext  # an optional dependency, which brings nbformat
+        import nbformat
     except ImportError:
         raise OSError(
             "lessons: notebooks are written with jupytext, which is not installed; "
@@ -167,7 +182,8 @@ def write_notebooks(lessons: list[Lesson], folder: str | Path) -> list[Path]:
     written = []
     for lesson in lessons:
         notebook = jupytext.read(lesson.path, fmt="py:percent")
-        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": kernel}
+        notebook.cells.insert(1, nbformat.v4.new_code_cell(INSTALLED))
         path = target / lesson.path.with_suffix(".ipynb").name
         with replacing(path) as temporary:
             jupytext.write(notebook, temporary, fmt="ipynb")

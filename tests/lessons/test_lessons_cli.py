@@ -95,6 +95,7 @@ def test_notebooks(tmp_path):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"  # or Jupyter would prompt for one
     cells = notebook["cells"]
     assert cells[0]["cell_type"] == "markdown" and cells[0]["source"][0].startswith("# 0. ")
+    assert cells[1]["cell_type"] == "code" and "minires is not installed for" in "".join(cells[1]["source"])
     assert cells[-1]["cell_type"] == "code" and cells[-1]["source"] == ["finish()"]
 
 
