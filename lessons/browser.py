@@ -35,7 +35,15 @@ ADDED = {  # wheels that are not in the release: what each needs of the others
     "piplite": ["micropip"],
     "pyodide-kernel": ["ipython", "comm", "ipykernel"],
 }
-FIRST = "ssl", "sqlite3", "ipykernel", "comm", "pyodide_kernel", "jedi", "ipython"  # what the kernel asks for as it starts
+FIRST = (
+    "ssl",
+    "sqlite3",
+    "ipykernel",
+    "comm",
+    "pyodide_kernel",
+    "jedi",
+    "ipython",
+)  # what the kernel asks for as it starts
 BUTTON = '<a class="run-lesson" href="../run/notebooks/index.html?path={}.ipynb">run it here, in the browser</a>'
 
 
@@ -163,7 +171,9 @@ def find_pyodide(folder: Path | None = None) -> Path:
         folder = Path(spec.submodule_search_locations[0], inside)
     absent = [name for name in (*sums(), "pyodide-lock.json") if not (folder / name).is_file()]
     if absent:
-        raise Missing(f"{folder} lacks {', '.join(absent[:3])}; expected an unpacked release of Pyodide, as {SUMS.name}")
+        raise Missing(
+            f"{folder} lacks {', '.join(absent[:3])}; expected an unpacked release of Pyodide, as {SUMS.name}"
+        )
     return folder
 
 

@@ -20,9 +20,9 @@ from typing import Any
 from .blocks import contextmanager
 
 try:
-    import fcntl
-except ImportError:  # on Windows, where a file cannot be removed while it is open; or in a browser
-    fcntl = None  # type: ignore[assignment]
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # on Windows, where a file cannot be removed while it is open; or in a browser, with one process
+    flock = None  # type: ignore[assignment]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
 
@@ -219,8 +219,8 @@ def _lock(handle: int, wait: bool = False) -> None:
         import msvcrt
 
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    elif fcntl is not None:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif flock is not None:
+        flock(handle, LOCK_EX if wait else LOCK_EX | LOCK_NB)
     else:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
