@@ -91,7 +91,8 @@ class Experiment:
     derived: numbers of a seed that follow from those of several cells.
     pilot: numbers of earlier trials. missed: those bounds that do not hold here; ``remark`` says why.
     along: what the figure has on its x-axis: "depth"; or "step", if names of numbers end with ", step 10".
-    shows: what it has a panel for (default: each what). log: those of them that have a logarithmic scale.
+    shows: what it has a panel for (default: each what). log: those of them, and of ``along``, that have a logarithmic
+    scale.
     tested: a smaller setting, options of `over_seeds`, at which the tests try the bounds. slow: whether that still
     takes more than a second or so.
     """

@@ -41,6 +41,8 @@ def draw(path: Path, result: Result) -> None:
         if what in own.log:
             ax.set_yscale("log")
         if any(len(line) > 1 for line in panel.values()):
+            if own.along in own.log:
+                ax.set_xscale("log")
             _lines(ax, panel, own.along)
         elif panel:
             _dots(ax, {name: next(iter(line.values())) for name, line in panel.items()}, wanted(result, what, panel))

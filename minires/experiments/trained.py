@@ -58,12 +58,17 @@ DEGRADATION = Experiment(
     "Plain networks get worse with depth, residual ones far less",
     "He et al. 2015 (arXiv 1512.03385), figures 1 and 6: in the *training* loss, so it is not overfitting",
     degradation,
-    {"plain-56 − plain-8": above(0.5), "plain-56 − zero-gamma-56": above(0.4)},
+    {
+        "plain-56 − plain-8": above(0.5),
+        "plain-56 − zero-gamma-56": above(0.4),
+        "residual-56 − residual-8": below(0.5),
+    },
     variants=("plain", "residual", "zero-gamma"),
     depths=(8, 20, 56),
     data=DATA,
     derived={
         "plain-56 − plain-8": lambda found: found["loss, plain-56"] - found["loss, plain-8"],
+        "residual-56 − residual-8": lambda found: found["loss, residual-56"] - found["loss, residual-8"],
         "plain-56 − zero-gamma-56": lambda found: found["loss, plain-56"] - found["loss, zero-gamma-56"],
     },
     pilot="plain-8/20/56 1.52/1.81/2.29; residual-8/20/56 1.46/1.53/1.66–2.04, with zero-γ 1.51–1.59",
