@@ -96,7 +96,7 @@ def test_an_executor_grades_a_class_the_same_way(folder, tmp_path, capsys):
     for rows in (here, there):
         assert 0 <= float(rows.pop(evil)["score"]) < 4
         for row in rows.values():
-            assert float(row.pop("seconds")) > 0
+            row.pop("seconds")
     assert there == here
     for report in (tmp_path / "here" / "reports").glob("b*"):
         assert "hint:" in (tmp_path / "there" / "reports" / report.name).read_text(encoding="utf-8")
