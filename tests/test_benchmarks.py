@@ -39,6 +39,7 @@ def test_flops_are_those_of_the_convolutions_that_run(case):
     assert sum(counted) == common.flops(case, "inference")
 
 
+@pytest.mark.slow
 def test_the_science_page_has_every_number_its_criterion_and_what_failed(tmp_path, monkeypatch):
     kept = [experiment for experiment in science.LIST if experiment.name in ("path-count", "variance-growth")]
     monkeypatch.setattr(science, "LIST", kept)
