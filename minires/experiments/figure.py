@@ -33,14 +33,16 @@ def draw(path: Path, result: Result) -> None:
     rows = math.ceil(len(panels) / columns)
     size = max(4.6 * columns, 6.4), 3.2 * rows + 0.9
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    lines = [line for text in (own.statement, subtitle(result)) for line in textwrap.wrap(text, int(13 * size[0]))]
+    grey = any(wanted(result, what, panel) for what, panel in panels.items() if not has_lines(panel))
+    about = f"{subtitle(result)} · grey: the criterion" if grey else subtitle(result)
+    lines = [line for text in (own.statement, about) for line in textwrap.wrap(text, int(13 * size[0]))]
     figure.suptitle(style.plain("\n".join(lines)), size=10)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
     for ax, (what, panel) in zip(axes.flat, panels.items()):
         ax.set_title(style.plain(what), size=10)
         if what in own.log:
             ax.set_yscale("log")
-        if any(len(line) > 1 for line in panel.values()):
+        if has_lines(panel):
             if own.along in own.log:
                 ax.set_xscale("log")
             _lines(ax, panel, own.along)
@@ -56,14 +58,18 @@ def draw(path: Path, result: Result) -> None:
 
 def subtitle(result: Result) -> str:
     """Whose statement it is, at which single depth, on which data and how many seeds."""
-    depths = {job.cell.depth for job in result.jobs}
-    seeds = len({job.seed for job in result.done})
+    depth, seeds = only_depth(result), len({job.seed for job in result.done})
     parts = [result.sweep.experiment.source]
-    parts += [f"depth {depth}" for depth in depths if depth is not None and len(depths) == 1]
+    parts += [f"depth {depth}"] if depth is not None else []
     parts += [job.data for job in result.jobs[:1] if job.data]
     parts += [f"{seeds} seeds: mean and range" if seeds > 1 else "1 seed" if seeds else "no job is done"]
-    parts += ["grey: the criterion"] if result.sweep.experiment.bounds.keys() & result.found().keys() else []
     return " · ".join(parts)
+
+
+def only_depth(result: Result) -> int | None:
+    """The depth, if all jobs have the same; it is in the title, and not in the names of lines."""
+    depths = {job.cell.depth for job in result.jobs}
+    return depths.pop() if len(depths) == 1 else None
 
 
 def points(result: Result) -> dict[str, Points]:
@@ -78,22 +84,22 @@ def points(result: Result) -> dict[str, Points]:
                 what, x = head, float(tail)
             elif own.along == "depth" and cell.depth is not None:
                 x, cell = float(cell.depth), Cell(cell.variant)
-            line = cell.name("")
+            line = Cell(cell.variant, None if only_depth(result) else cell.depth).name("")
             panel, line = (what, line) if several or own.along != "depth" else ("", what)
             found.setdefault(panel, {}).setdefault(line, {}).setdefault(x, []).append(value)
     return found
 
 
+def has_lines(panel: Points) -> bool:
+    """Whether there are several x."""
+    return any(len(line) > 1 for line in panel.values())
+
+
 def wanted(result: Result, what: str, panel: Points) -> dict[str, Bounds]:
     """The bounds of the rows of a panel that have some."""
-    found: dict[str, Bounds] = {}
-    for name, bounds in result.sweep.experiment.bounds.items():
-        for row, line in panel.items():
-            depth = next(iter(line))
-            cell = Cell(row or None, int(depth) if depth else None)
-            if name in (row, cell.name(what), Cell(row or None).name(what)):
-                found[row] = bounds
-    return found
+    bounds, depth = result.sweep.experiment.bounds, only_depth(result)
+    names = {row: (row, Cell(row or None, depth).name(what)) for row in panel}
+    return {row: bounds[name] for row, both in names.items() for name in both if name in bounds}
 
 
 def _is_number(text: str) -> bool:
@@ -142,6 +148,6 @@ def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Boun
                 ax.fill_betweenx([row - 0.4, row + 0.4], left, right, color=style.TOTAL, alpha=0.15, lw=0, zorder=0)
     ax.set_xlim(low, high)
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_yticks(range(len(numbers)), [style.plain(name) for name in numbers])
+    ax.set_yticks(range(len(numbers)), [style.plain(textwrap.fill(name, 24)) for name in numbers])
     ax.set_ylim(len(numbers) - 0.4, -0.6)
     ax.grid(axis="x", alpha=0.3)

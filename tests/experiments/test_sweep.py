@@ -155,7 +155,7 @@ def test_a_figure_has_a_line_for_each_variant_over_depth_or_step_and_seeds_that_
     del result.done[result.jobs[0]]
     assert len(figure.points(result)["loss"]["plain"][8.0]) == 2 and len(result.found()["plain-56 − plain-8"]) == 2
     points = figure.points(results(EXPERIMENTS["gradient-profile"], 2))
-    assert points["first/last"]["plain-56"] == {0.0: [57, 58], 3.0: [58, 59], 10.0: [59, 60]}
+    assert points["first/last"]["plain"] == {0.0: [57, 58], 3.0: [58, 59], 10.0: [59, 60]}
     assert figure.points(results(EXPERIMENTS["explosion"], 2)) == {"": {"loss": {0.0: [1, 2]}, "median": {0.0: [2, 3]}}}
 
 
