@@ -7,7 +7,7 @@
 
 # %% [markdown]
 # A residual block computes $y = F(x) + x$: some layers $F$, the **branch**, and around them a wire, the **skip**. With
-# that one addition networks of a hundred layers became easy to train, which is hard in any other way (lesson 16 tries
+# that one addition networks of a hundred layers became easy to train, which is hard in any other way (lesson 17 tries
 # one). The rest of this course takes it apart. Today you only look: at one block, and at what comes back through it.
 #
 # A network learns by asking of each of its numbers: if you moved a little, how would the loss $L$ move? The answers are
@@ -37,7 +37,7 @@ from minires.nn import functional as F
 # %% [markdown]
 # ## The block, and its two gradients, in ten lines
 #
-# The branch is convolution–ReLU–convolution. (What a convolution is comes in lesson 4; for now: some layers with
+# The branch is convolution–ReLU–convolution. (What a convolution is comes in lesson 5; for now: some layers with
 # weights.) A single linear layer on top, the readout, turns the block's output into ten scores, one for each digit;
 # the cross-entropy is small when the right score is the largest.
 #
@@ -149,9 +149,9 @@ claim("the plain block's shrinks to about a thousandth", 0.0003 < kept["plain"] 
 
 # %% [markdown]
 # Careful with what this shows. It does **not** show that plain networks lose their gradient: nobody trains with a dial
-# at 0.001, and with batch norm the gradient of a fresh plain network even *explodes* (lessons 5, 6 and 8). It shows
+# at 0.001, and with batch norm the gradient of a fresh plain network even *explodes* (lessons 6, 7 and 9). It shows
 # that the wire makes the gradient *independent* of how strong the branch is. What that is worth in training is measured
-# from lesson 8 on.
+# from lesson 9 on.
 #
 # ## A whole network
 #
@@ -202,7 +202,7 @@ claim("but the gradient is the branch's alone", np.isclose(found["detached"][1],
 # ## Exercises
 #
 # - Scale the *skip* instead: `branch + 0.5 * x`. What happens to the skip's summand? And after ten such blocks? Lesson
-#   12 has the answer, and what He et al. (2016) measured.
+#   13 has the answer, and what He et al. (2016) measured.
 # - Record `mr.models.resnet_cifar(56, in_channels=1)`, and after `mr.flow.record(…)` call `.table()` and `.plot()`.
 # - `minires new residual_block` gives you a file with the block left out. Write it; the checker says what is wrong.
 #

@@ -151,7 +151,7 @@ claim("answer b): a stretched array's gradient is summed", np.array_equal(bias.g
 # A network of two layers reads 300 real digits, trained with your engine and with minires from the same weights. Both
 # do the same thing over and over: scores, loss, gradients, and a small step against the gradient. Not "similar curves"
 # are asked for, but the same numbers, up to the rounding in the sixteenth digit. Weights start random and small: were
-# they all zero, no gradient would ever come through $W_2$ to $W_1$, and $W_1$ would stay zero (lesson 6).
+# they all zero, no gradient would ever come through $W_2$ to $W_1$, and $W_1$ would stay zero (lesson 7).
 
 # %%
 train, _ = mr.data.digits()

@@ -223,7 +223,7 @@ claim("gradcheck warns of a loss that has no gradient", any(w.category is Vacuou
 # curve is flat: $x + h$ *is* $x$, and the quotient is 0. A tolerance wide enough to let that pass lets everything pass.
 #
 # **A loss with a symmetry**: the left column of the second figure. Softmax ignores a constant added to its input;
-# batch norm (lesson 5) ignores a constant *and* a factor. Use a random $v$, always.
+# batch norm (lesson 6) ignores a constant *and* a factor. Use a random $v$, always.
 #
 # ## Exercises
 #

@@ -1,6 +1,6 @@
 """What lesson scripts use: checked claims, saved figures, progress bars, the training recipe, a quick version.
 
-A lesson is a percent-format script in ``lessons/``. It runs as ``python lessons/05_batch_norm.py [--quick]``, in a
+A lesson is a percent-format script in ``lessons/``. It runs as ``python lessons/06_batch_norm.py [--quick]``, in a
 notebook, and on the lessons' site.
 """
 

@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         "arguments they are listed, with the seconds each takes.",
         epilog="examples:\n"
         "  minires lessons                      the list\n"
-        "  minires lessons 8 --quick            run the quick version of lesson 8\n"
+        "  minires lessons 9 --quick            run the quick version of lesson 9\n"
         "  minires lessons --notebook DIR       write them all as notebooks (needs jupytext)\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -138,6 +138,6 @@ def run(number: int | None = None, quick: bool = False, notebook: str | None = N
         return 0
     if number is None:
         print(table(lessons))
-        print("\nRun one with `minires lessons 8`, or `minires lessons 8 --quick`.")
+        print("\nRun one with `minires lessons 9`, or `minires lessons 9 --quick`.")
         return 0
     return run_lesson(lessons[0], quick)

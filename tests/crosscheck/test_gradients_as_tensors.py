@@ -236,8 +236,8 @@ def test_data_is_the_same_memory_and_not_the_same_tensor():
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of PyTorch's tensors
 def test_the_forums_picture_has_the_same_bars():
-    """The function of lesson 7, in both libraries."""
-    lesson = Path(__file__).parents[2] / "lessons" / "07_traditional_networks.py"
+    """The function of lesson 8, in both libraries."""
+    lesson = Path(__file__).parents[2] / "lessons" / "08_traditional_networks.py"
     functions = [
         node for node in ast.parse(lesson.read_text("utf-8")).body if getattr(node, "name", "").startswith("plot_")
     ]

@@ -10,12 +10,13 @@ if [ "$(id -u)" = 0 ]; then
     as_user=(setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups)
 fi
 
-# The first Python of at least 3.11 that the user, too, may run; one in root's home is of no use.
+# The first Python of at least 3.11 that the user, too, may run; one in root's home is of no use. It is the shell that
+# starts it, as the user: setpriv itself still has root's rights when it does.
 find_python() {
     local candidate
     for candidate in $(type -aP python3.14 python3.13 python3.12 python3.11 python3); do
         if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' &&
-            (cd / && "${as_user[@]}" "$candidate" -c ''); then
+            (cd / && "${as_user[@]}" sh -c 'exec "$0" -c ""' "$candidate"); then
             echo "$candidate"
             return
         fi

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 6. Initialisation: why a factor of √2 decides whether a network learns
+# # 7. Initialisation: why a factor of √2 decides whether a network learns
 #
 # *How large should random weights be, so that forty layers neither silence a signal nor blow it up?*
 #
@@ -53,7 +53,7 @@ from minires.nn import functional as F
 # can look at every activation of the network and see nothing wrong. Only the way back has the quarter in it.
 #
 # By hand, a network is a loop, and its backward the loop reversed. With `norm`, a batch norm without $\gamma$ and
-# $\beta$ stands behind each linear map, and its backward is that of lesson 5: subtract the regression line.
+# $\beta$ stands behind each linear map, and its backward is that of lesson 6: subtract the regression line.
 
 # %%
 FUNCTIONS = {
@@ -118,7 +118,7 @@ claim("Xavier loses 1/√2 a layer with ReLU", np.abs(lost - np.sqrt(0.5)).max()
 # $$\sqrt{\pi / (\pi - 1)} \approx 1.211 \text{ per layer.}$$
 #
 # "Deep plain networks have vanishing gradients" is therefore wrong for the networks that ResNets were compared with: He
-# et al. (2015) say themselves that theirs, with batch norm, do not vanish. What does happen is the subject of lesson 8.
+# et al. (2015) say themselves that theirs, with batch norm, do not vanish. What does happen is the subject of lesson 9.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained")
@@ -132,7 +132,7 @@ axes[0].plot(layers, 2.0 ** (-layers / 2), ":", color="black", lw=1, label="1/�
 axes[0].legend(frameon=False, loc="lower left")
 axes[1].plot(layers, 0.25 ** (41.0 - layers), ":", color="black", lw=1)
 axes[1].text(10, 1e-22, "dotted: ¼ per layer", size=10)
-show(fig, "06-forty-layers")
+show(fig, "07-forty-layers")
 
 theory, measured = np.sqrt(np.pi / (np.pi - 1)), factors["ReLU, batch norm"][1]
 print(f"With batch norm the gradient grows by {measured:.3f} per layer, over 40 layers by {measured**40:.0f}.")
@@ -184,7 +184,7 @@ claim("ReLU with Xavier is behind ReLU with He", final["ReLU, Xavier"] > final["
 # happens, as hardly anything of the digit arrives at the top. The sigmoid does not come loose at all. Batch norm, whose
 # gradient explodes, learns about as fast as the best: over twelve layers $1.211^{12}$ is only 10, and each layer's
 # weights are safe behind a norm that takes their scale away again. Exploding matters when networks get deeper (lesson
-# 8).
+# 9).
 #
 # ## Kept on average is not kept in yours
 #
@@ -216,7 +216,7 @@ right.text(0.2, 0.98, "kept exactly", color=NETWORK["plain"], va="top", transfor
 right.set(xlabel="ln of the squared gradient", yticks=[], title=f"{NETWORKS} networks of {L} layers (dotted: theory)")
 for ax in (left, right):
     ax.spines[["top", "right"]].set_visible(False)
-show(fig, "06-training-and-lottery")
+show(fig, "07-training-and-lottery")
 
 below = float((logs < 0).mean())
 print(f"{below:.0%} of {NETWORKS} networks get less than the mean; the median network gets {np.exp(np.median(logs)):.2f}.")
@@ -236,7 +236,7 @@ claim("most networks get less than the mean", below > 0.7, below)
 # ## Exercises
 #
 # - Use $v = 2.2/n$ and $v = 1.8/n$ with ReLU. Predict both curves at layer 40, then look.
-# - Add a skip, `h = h + phi(z)`, to `profile` without batch norm. How fast do activations grow? (Lesson 16.)
+# - Add a skip, `h = h + phi(z)`, to `profile` without batch norm. How fast do activations grow? (Lesson 17.)
 # - `minires new gradient_flow` asks you to write such a profile for any model; `minires new relu_maxpool` the ReLU.
 #
 # ## Sources

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16. Without batch norm: what it did for residual networks
+# # 17. Without batch norm: what it did for residual networks
 #
 # *Batch norm can be thrown out of a deep residual network. What must take its place?*
 #
@@ -32,7 +32,7 @@ digits, test = data.digits()
 #
 # He's initialisation keeps the variance through a branch. So a branch that reads variance $v$ returns about $v$, and at
 # initialisation skip and branch are uncorrelated: their variances add. Three networks, three recurrences, for the
-# variance over all examples and channels, which is the second moment of lesson 13:
+# variance over all examples and channels, which is the second moment of lesson 14:
 #
 # $$v_{\ell+1} = v_\ell + v_\ell = 2 v_\ell, \qquad
 #   v_{\ell+1} = v_\ell + 1, \qquad
@@ -110,7 +110,7 @@ claim("by hand and library agree at α = 0.7", np.allclose(by_hand(x), library(x
 # ## Trained
 #
 # The same learning rate, warm-up and order of images for all; the plain network and the three SkipInit networks share
-# their weights. (The plain networks of lessons 8 and 10 have batch norm. This one has neither that nor shortcuts.)
+# their weights. (The plain networks of lessons 9 and 11 have batch norm. This one has neither that nor shortcuts.)
 
 # %%
 SHARED = ("plain, no BN", "α = 1", "α = 1/√n", "α = 0")  # these start from the same weights
@@ -173,7 +173,7 @@ axes[1].set_xticks(range(len(final)), [name.replace(", ", "\n") for name in fina
 axes[1].set(yscale="log", ylim=(min(map(min, final.values())) / 2, 5), xlim=(-0.5, len(final) - 0.5))
 axes[1].set_ylabel("training loss at the end (last 20 steps)")
 axes[1].set_title(f"{DEPTH} layers, {EPOCHS} epochs: seeds (dots), mean (dash); green has BN", size=11)
-show(figure, "16-without-batch-norm")
+show(figure, "17-without-batch-norm")
 
 answer = "b" if mean["α = 0"] < 0.7 * mean["α = 1"] else "a" if mean["α = 1"] < 0.7 * mean["α = 0"] else "c"
 values = ", ".join(f"{name}: {value:.3f}" for name, value in mean.items())
@@ -251,7 +251,7 @@ if not QUICK:  # fewer layers learn there, too
 #
 # **Two zeros in a row.** Zero α *and* a zero last convolution: each one's gradient is multiplied by the other. The
 # branch is dead, and no error message says so: stem, shortcuts and classifier go on learning, and the loss even falls.
-# You see it in the recording. The fork strip of lesson 10 is blue from top to bottom in every block and at every step,
+# You see it in the recording. The fork strip of lesson 11 is blue from top to bottom in every block and at every step,
 # where α = 0 alone shows a first edge of orange after one step.
 
 # %%

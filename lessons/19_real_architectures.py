@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 18. Real architectures: ResNet-18 to ResNet-152, counted by hand
+# # 19. Real architectures: ResNet-18 to ResNet-152, counted by hand
 #
 # *ResNet-50 has sixteen layers more than ResNet-34. Why does it cost nearly the same?*
 #
@@ -127,7 +127,7 @@ axes[0].invert_yaxis()
 axes[0].legend(loc="upper right", fontsize=9, frameon=False)
 axes[0].set(xlabel="parameters, millions", title="Parameters sit in the late stages …")
 axes[1].set(xlabel="MACs for one 224 × 224 image, 10⁹", title="… the work is spread over all of them")
-show(figure, "18-architectures")
+show(figure, "19-architectures")
 
 late, work = count(50)[4] / count(50).sum(0)
 print(f"Stage 4 of ResNet-50 holds {late:.0%} of the parameters and does {work:.0%} of the work.")

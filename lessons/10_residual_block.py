@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 9. The residual block: F(x) + x
+# # 10. The residual block: F(x) + x
 #
 # *What changes, going forward and going back, when a block adds its input to its output?*
 #
@@ -26,7 +26,7 @@ from minires.nn import functional as F
 #
 # ## The block
 #
-# Lesson 8 built a deep network that was as good as a shallow one, with layers that were the identity. Gradient descent
+# Lesson 9 built a deep network that was as good as a shallow one, with layers that were the identity. Gradient descent
 # did not find them. He et al. (2015) turn the question around: if the wanted map is $H(x)$, let the layers learn what
 # it adds to its input, $F(x) = H(x) - x$, so that the identity is the trivial solution $F = 0$:
 #
@@ -77,7 +77,7 @@ def residual_block(input_tensor, filters, kernel_size):
     return F.relu(x + input_tensor)
 
 # %% [markdown]
-# And in **raw ops**: nothing but sums, products, and the convolution of lesson 4. Mean and variance go over the batch
+# And in **raw ops**: nothing but sums, products, and the convolution of lesson 5. Mean and variance go over the batch
 # and over all pixels, one pair for each channel.
 
 # %%
@@ -198,11 +198,11 @@ for ax, lines, per in zip(axes, (random, real), (0.5, np.pi / (np.pi - 1))):
 axes[0].plot(range(21), 1.25 ** (np.arange(21) / 2), ":", color="black", zorder=3)
 axes[0].set(xlabel="factors (dotted: 0.5ⁿ and √1.25ⁿ)", title="Random Jacobians of size ½: product against sum")
 axes[1].set(xlabel="blocks passed on the way back (dotted: 1.21²ⁿ)", title="Gradient of real blocks, step 0")
-show(figure, "09-residual-block")
+show(figure, "10-residual-block")
 
 # %% [markdown]
 # Lines are medians of the seeds. Left: the same small branches, multiplied or added; both follow their theory. Right:
-# with batch norm (lesson 8) the plain product does not vanish but explodes, nearly as steeply as the dotted theory of
+# with batch norm (lesson 9) the plain product does not vanish but explodes, nearly as steeply as the dotted theory of
 # wide networks. The residual one grows too, as a sum of many terms does, but slowly, until it reaches the first blocks
 # of the network, at the right end. There the stream is still small, so that a branch, which batch norm makes size 1,
 # weighs as much as the skip; further on the stream has grown by many additions, and each branch weighs little beside
@@ -214,7 +214,7 @@ show(figure, "09-residual-block")
 # ## Common mistakes
 #
 # - **Projecting where nothing changes.** A 1×1 convolution on every shortcut looks like more freedom; it puts a matrix
-#   back into the product, and the $I$ is gone. The green curve would rise like the red one. Lesson 12 measures the
+#   back into the product, and the $I$ is gone. The green curve would rise like the red one. Lesson 13 measures the
 #   price.
 # - **Forgetting the shortcut's shape.** Where broadcasting hides it, the sum is not what you meant, and no curve of
 #   this figure would show it. The library refuses to add what does not fit:

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 11. The information bottleneck: what survives the layers
+# # 12. The information bottleneck: what survives the layers
 #
 # *How much of the picture can still be read off after 1, 10, 27 blocks, with and without shortcuts?*
 #
@@ -109,7 +109,7 @@ flat = float(slope(ridge(h, t, 10.0)) / slope(np.zeros((64, 10))))
 claim("at the ridge solution the engine finds no slope", flat < 1e-8, flat)
 
 # %% [markdown]
-# Now read both networks at the start, and after a short training with the recipe of lesson 8.
+# Now read both networks at the start, and after a short training with the recipe of lesson 9.
 
 # %%
 results = {}
@@ -193,7 +193,7 @@ axes[1].set_title("How well a linear map reads the digit (dashed: chance)")
 axes[1].hlines(0.1, 1, BLOCKS, color="#757575", ls="--", lw=0.8)
 plots.runs(axes[2], WATCHED, cosine).set_xticks(WATCHED)
 axes[2].set(ylim=(-0.05, 1.05), ylabel="cosine", xlabel="blocks passed", title="A digit and its noisy copy, step 0")
-show(figure, "11-information-bottleneck")
+show(figure, "12-information-bottleneck")
 
 # %% [markdown]
 # Dotted is the untrained network, solid the trained one, the band the range of the seeds. The plain network forgets at
@@ -201,13 +201,13 @@ show(figure, "11-information-bottleneck")
 # (Schoenholz et al. 2017). Batch norm and ReLU together push two inputs apart in every block, however alike they were:
 # the right panel. After enough of them a digit is as far from its own copy as from any other digit, and what is learned
 # about one is of no use for the next. It is one thing with three faces. In a wide network, the factor by which a small
-# difference grows going forward is the one by which the gradient grows going back: lesson 8's explosion. And that
-# neighbours end up with gradients that have nothing in common is lesson 14's shattering. The shortcut carries the
+# difference grows going forward is the one by which the gradient grows going back: lesson 9's explosion. And that
+# neighbours end up with gradients that have nothing in common is lesson 15's shattering. The shortcut carries the
 # picture along, beneath what the branches add: differences grow too, but slowly (Yang & Schoenholz 2017), and so the
 # green lines sink. A short training (solid) gives a little back, to the plain network in its first half; behind that it
 # still sees next to nothing, and how much differs from seed to seed.
 #
-# So a deep plain network has a double problem. The gradient that reaches its first layers is wild (lesson 8), and its
+# So a deep plain network has a double problem. The gradient that reaches its first layers is wild (lesson 9), and its
 # last layers have to learn from features that no longer say what the picture was. Training the first layers would help
 # the last ones, but it is the last ones that must tell the first what to do.
 #
@@ -229,7 +229,7 @@ print(f"plain, block 18: the probe is right on {seen:.0%} of the digits it was f
 claim("the fit flatters by more than 20 points", seen > unseen + 0.2, [seen, unseen])
 
 # %% [markdown]
-# - **Comparing layers of different width.** In the networks of lesson 8 the features shrink from 512 to 128 numbers, in
+# - **Comparing layers of different width.** In the networks of lesson 9 the features shrink from 512 to 128 numbers, in
 #   both twins. Both lines would fall at the same two places, which says nothing about depth.
 #
 # ## Exercises

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 5. Batch norm: three terms, and what they forbid
+# # 6. Batch norm: three terms, and what they forbid
 #
 # *Why does the backward pass of batch norm have three terms, and what goes wrong without them?*
 #
@@ -7,7 +7,7 @@
 
 # %% [markdown]
 # Batch norm takes the values of one channel over a batch, subtracts their mean and divides by their standard deviation.
-# The ResNets of 2015 have one behind every convolution, pre-activation ones (lesson 12) have it in front. Its forward pass
+# The ResNets of 2015 have one behind every convolution, pre-activation ones (lesson 13) have it in front. Its forward pass
 # is two lines; its backward pass is the first one in this course that people get wrong, because the mean and the
 # deviation depend on the input too.
 #
@@ -109,7 +109,7 @@ for ax, (title, values) in zip(axes, terms.items()):
     ax.set(xlabel="x̂, the normalised value", title=f"{title}\nline: height {abs(height):.2f}, slope {abs(slope):.2f}")
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("gradient of each value")
-show(fig, "05-three-terms")
+show(fig, "06-three-terms")
 claim("what goes on has no height and no slope, up to ε", max(abs(height), abs(slope)) < 1e-4, [height, slope])
 
 # %% [markdown]
@@ -216,7 +216,7 @@ right.set(xlabel="batches seen, k", ylabel="mean", ylim=(0, 6.2), title="The run
 for ax in (left, right):
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
-show(fig, "05-terms-removed")
+show(fig, "06-terms-removed")
 off = np.abs(np.array(path) - expected).max()
 claim("the running mean follows 5·(1 − 0.9ᵏ), within the batches' noise", off < 0.4, off)
 
@@ -250,7 +250,7 @@ claim("in training mode the neighbours matter, in evaluation they do not", compa
 # ## Sources
 #
 # - Ioffe & Szegedy 2015, [Batch Normalization](https://arxiv.org/abs/1502.03167), algorithm 1 and section 2.
-# - In very deep networks: Yang et al. 2019, [arXiv 1902.08129](https://arxiv.org/abs/1902.08129), and lesson 6.
+# - In very deep networks: Yang et al. 2019, [arXiv 1902.08129](https://arxiv.org/abs/1902.08129), and lesson 7.
 
 # %%
 finish()

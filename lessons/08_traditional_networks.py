@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 7. Traditional networks: one disease, through depth and through time
+# # 8. Traditional networks: one disease, through depth and through time
 #
 # *Why is a deep network without shortcuts so hard to train, and a recurrent one over a long sequence, too?*
 #
@@ -39,7 +39,7 @@ digits, test = data.digits()
 #
 # A product of $n$ matrices. If each shrinks a vector to 0.6 of its length, 20 of them leave $0.6^{20} = 4\cdot10^{-5}$.
 # On a logarithmic axis that is a straight line, and its slope is the factor of one layer. Here are 20 convolutions with
-# tanh, started as PyTorch starts them (weights of variance $1/(3\,\mathrm{fan_{in}})$, so lesson 6 predicts a factor
+# tanh, started as PyTorch starts them (weights of variance $1/(3\,\mathrm{fan_{in}})$, so lesson 7 predicts a factor
 # of at most $\sqrt{1/3} = 0.58$) and as Xavier proposes.
 
 # %%
@@ -102,12 +102,12 @@ edges_ax.semilogy([layer.output_gradient for layer in tanhs], "o-", color="#CD4A
 edges_ax.semilogy([layer.std for layer in tanhs], "o-", color="#008661", label="standard deviation of h")
 edges_ax.set(xlabel="layer, from input to output", xticks=range(0, DEPTH, 5), title="flow.recording: the same step")
 edges_ax.legend(frameon=False)
-show(picture, "07-the-forums-picture")
+show(picture, "08-the-forums-picture")
 
 # %% [markdown]
 # Left: on its linear axis the picture *cannot tell* a thousandth from nothing. It cannot tell why a bar is low, for
 # $\partial L/\partial W_l$ is a product of what comes back to layer $l$ and what went into it. And where a tensor has
-# two consumers, as in lesson 9, it shows only their sum. `flow` records every edge: the fault is all on the way back.
+# two consumers, as in lesson 10, it shows only their sum. `flow` records every edge: the fault is all on the way back.
 #
 # ## Through time
 #
@@ -234,7 +234,7 @@ plots.runs(time_ax, range(ROWS + WAIT), through_time, COLOUR)
 trained = {kind: np.transpose([accuracy[kind, wait] for wait in WAITS]) for kind in TRAINED}
 accuracy_ax.set(ylim=(0, 1), ylabel="test accuracy", title=f"After {EPOCHS} epochs")
 plots.runs(accuracy_ax, WAITS, trained, COLOUR, marker="o").set(xticks=WAITS, xlabel="wait, in steps")
-show(figure, "07-traditional-networks")
+show(figure, "08-traditional-networks")
 
 # %% [markdown]
 # Each line is the mean of the seeds, its band their range. Left and middle, red: the same straight line, once over
@@ -283,7 +283,7 @@ claim("two steps without clipping, and far more states are stuck", stuck[np.inf]
 #
 # 1. `minires new gradient_flow` asks you to predict such profiles, for a plain and a residual stack.
 # 2. Start the LSTM's forget gate at $\sigma(0)$, $\sigma(1)$, $\sigma(5)$ and predict the slope of its line first.
-# 3. Put a shortcut around every two layers of the deep network, and draw its line. You have invented lesson 9.
+# 3. Put a shortcut around every two layers of the deep network, and draw its line. You have invented lesson 10.
 #
 # ## Sources
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 4. Convolution: four loops, one matrix product, two ways back
+# # 5. Convolution: four loops, one matrix product, two ways back
 #
 # *Why does a convolution that first copies every pixel nine times run faster?*
 #
@@ -116,7 +116,7 @@ for i, j in np.ndindex(3, 3):
     axes[2].text(j, i, f"{edges[0, 0, i, j]:+.0f}", ha="center", va="center", size=9)
 for ax, title in zip(axes, ("image, with a border of zeros", "columns: one for each window", "weights", "output")):
     ax.set_title(title, size=11)
-show(fig, "04-im2col")
+show(fig, "05-im2col")
 
 # %% [markdown]
 # ## The two ways back
@@ -192,7 +192,7 @@ ax.set_xlim(rates["four loops"] / 2, 4 * max(rates.values()))
 ax.set_title(f"The same convolution, {million:.1f} million multiply-adds forward", size=11)
 ax.invert_yaxis()
 ax.spines[["top", "right"]].set_visible(False)
-show(fig, "04-speed")
+show(fig, "05-speed")
 
 gain = taken["four loops"] / taken["im2col"]
 answer = "c)" if gain > 10 else "b)" if gain > 0.5 else "a)"
@@ -227,7 +227,7 @@ for k, (title, image) in enumerate(pieces):
     limit = np.abs(image).max()
     axes[k].imshow(image[0, 0], cmap=("RdBu_r", "PuOr_r")[k // 2], vmin=-limit, vmax=limit)
     axes[k].set_title(f"{('gradient', 'output')[k // 2]}: {title}", size=11, color=NETWORK[("residual", "plain")[k % 2]])
-show(fig, "04-mistakes")
+show(fig, "05-mistakes")
 
 cosine = (flipped * unflipped).sum() / np.linalg.norm(flipped) / np.linalg.norm(unflipped)
 print(f"The cosine between the right gradient (green title) and the unflipped one (red) is {cosine:+.3f}.")
@@ -237,7 +237,7 @@ claim("for this filter the unflipped gradient is the exact opposite", np.allclos
 # ## Exercises
 #
 # - Give `conv_im2col` a stride: which slices change? And what becomes of `backward_flipped`?
-# - A 1 × 1 convolution needs no gathering. What does the matrix product become? (Lesson 18 lives on it.)
+# - A 1 × 1 convolution needs no gathering. What does the matrix product become? (Lesson 19 lives on it.)
 # - Put your own into the library: `with kernels.use(conv2d=mine): …`, and train with it.
 # - `minires new conv2d` is the graded version; its checker knows the unflipped kernel when it sees one.
 #

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 14. Shattered gradients: two neighbours that no longer agree
+# # 15. Shattered gradients: two neighbours that no longer agree
 #
 # *Two inputs are almost the same. Does a deep network want the same change for both?*
 #
@@ -29,7 +29,7 @@ WIDTH, INPUTS = 200, 64
 # - b) a random walk: each slope is its neighbour's, changed a little;
 # - c) white noise: a slope says nothing about the next one.
 #
-# The *size* of the gradient was the subject of lessons 6 to 8. This one is about its *direction*: gradient descent takes
+# The *size* of the gradient was the subject of lessons 7 to 9. This one is about its *direction*: gradient descent takes
 # the mean over a batch, and a mean of unrelated vectors is small and points nowhere in particular.
 
 # %% [markdown]
@@ -52,7 +52,7 @@ WIDTH, INPUTS = 200, 64
 #   \rho_L = \prod_{\ell=1}^{L} \frac{1 + 1/(2 v_\ell)}{1 + 1/v_\ell} .$$
 #
 # If every block adds a variance of 1, $v_\ell = \ell$, the denominator is $L + 1$ and the numerator grows as $\sqrt L$:
-# the correlation falls only as $1/\sqrt L$, the result of Balduzzi et al. But lesson 13 has counted what a block adds:
+# the correlation falls only as $1/\sqrt L$, the result of Balduzzi et al. But lesson 14 has counted what a block adds:
 # a second moment of 1, and a batch *variance*, which is what batch norm divides by, of $1 - \tfrac1\pi \approx 0.68$.
 # The rest is a constant, the same for all inputs. So $\rho_L$ falls a little faster, as
 # $L^{-\pi/(2\pi-2)} \approx L^{-0.73}$.
@@ -163,7 +163,7 @@ ax.text(8, 0.4, r"residual, each block adds $1-1/\pi$", color=colours["residual"
 ax.set(yscale="log", ylim=(2e-3, 1.2), xlim=(0, 21), xlabel="ReLU layers L", xticks=[1, 5, 10, 15, 20])
 ax.set_ylabel("mean cosine between two gradients")
 ax.set_title(f"Unrelated inputs, {len(SEEDS)} seeds, theory dotted", size=11)
-show(figure, "14-shattering")
+show(figure, "15-shattering")
 
 lag_1 = {name: float(np.mean([walk.autocorrelation[1] for walk in found])) for name, found in walks.items()}
 noise = lag_1["plain-24"]
@@ -180,7 +180,7 @@ claim("residual-50 does not: above 0.4", lag_1["residual-50"] > 0.4, lag_1["resi
 # the dots follow the two laws; a straight line on this axis is a halving per layer.
 #
 # That is the difference a shortcut makes before any training: not a *larger* gradient, but one that neighbours share.
-# It is also a statement about initialisation only. What training does with a shattered gradient was seen in lesson 8:
+# It is also a statement about initialisation only. What training does with a shattered gradient was seen in lesson 9:
 # the first steps turn the plain network's kernels by ten degrees each, and it leaves the state in which this theory holds.
 #
 # ## Common mistakes

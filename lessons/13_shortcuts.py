@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 12. Shortcuts compared: why the identity, and what may stand behind it
+# # 13. Shortcuts compared: why the identity, and what may stand behind it
 #
 # *If a shortcut helps, does a cleverer one (scaled, gated, learned) help more?*
 #
@@ -39,7 +39,7 @@ digits, test = data.digits()
 #
 # To see $G_0$ alone we block the other ways back. By hand: detach every branch, so that it counts going forward and is
 # a constant going back. In the library, `flow.path_spectrum` splits the gradient by the number of branches crossed, and
-# $G_0$ is its first part (lesson 13 reads the others). We use pre-activation blocks, in which nothing else stands on
+# $G_0$ is its first part (lesson 14 reads the others). We use pre-activation blocks, in which nothing else stands on
 # the shortcut's way; in the standard block there is also the ReLU behind the addition.
 
 # %%
@@ -94,7 +94,7 @@ class PaperDropoutBlock(models.DropoutShortcutBlock):
 
 
 def final_loss(name, seed, lr, depth=DEPTH):
-    """Mean training loss of the last steps, with the recipe of lesson 8; infinite if it diverged."""
+    """Mean training loss of the last steps, with the recipe of lesson 9; infinite if it diverged."""
     mr.manual_seed(seed)
     if name == "paper's dropout":
         model = models.resnet_cifar(depth, 4, in_channels=1, block=PaperDropoutBlock)
@@ -158,7 +158,7 @@ loss_ax.axvline(np.log(10), color="#757575", ls=":")
 loss_ax.set_yticks(range(len(order)), order)
 loss_ax.set(xlim=(0, 3.8), xticks=(0, 0.5, 1, 1.5, 2, 2.5), xlabel="training loss (dotted: chance; dots: seeds)")
 loss_ax.set_title(f"{DEPTH} layers after {22 * EPOCHS} steps (orange: shortcut, hatched: order of BN)", size=11)
-show(figure, "12-shortcuts")
+show(figure, "13-shortcuts")
 
 # %% [markdown]
 # Left: on a log axis every $\lambda$ is a straight line, and only one of them is level. Right, from the bottom: dropout
@@ -189,7 +189,7 @@ show(figure, "12-shortcuts")
 # 1. `minires new residual_block`, then change its shortcut to $0.5\,x$ and watch the checker's answer.
 # 2. Start the gates at 0 in place of −6: `functools.partial(models.ShortcutGateBlock, gate_bias=0.0)`.
 # 3. Lower the learning rate of the dropout variant to 0.01. Does it train then? At what price?
-# 4. Add "zero-gamma" and "rezero" to the names (lesson 15 and 16).
+# 4. Add "zero-gamma" and "rezero" to the names (lesson 16 and 17).
 #
 # ## Sources
 #

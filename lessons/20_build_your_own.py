@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 19. Build your own: a ResNet from a block you wrote, and its gradient flow
+# # 20. Build your own: a ResNet from a block you wrote, and its gradient flow
 #
 # *You have a block, a recipe made for 64,000 steps, and a minute. What can you learn in it?*
 #
@@ -32,7 +32,7 @@ DEPTH, WIDTH, STEPS, POOL = (8, 8, 90, 4) if QUICK else (20, 8, 625, 2)
 #
 # ## The block
 #
-# Everything in it has had its own lesson: convolutions (4), batch norm (5), ReLU (6), and the addition (9). Where shapes
+# Everything in it has had its own lesson: convolutions (5), batch norm (6), ReLU (7), and the addition (10). Where shapes
 # change the shortcut takes every second pixel and fills the new channels with zeros (option A), so that the network has
 # not one parameter more than its plain twin.
 #
@@ -158,7 +158,7 @@ right.set_xlabel("convolution, from input to output")
 top.colorbar(right.collections[0], ax=right, label="‖∂L/∂W‖")
 forks = history.forks[-1]
 plots.fork_strip(*plots.strip_axes(bottom), forks, f"step {history.steps[-1]}")
-show(figure, "19-build-your-own")
+show(figure, "20-build-your-own")
 
 branch = float(np.mean([fork.share for fork in forks]))
 length = float(sum(fork.share for fork in forks))
@@ -172,13 +172,13 @@ print(f"Largest over smallest gradient of a convolution: {spread[0]:.0f} at the 
 # How to read such a figure in a network of your own:
 #
 # - The **loss** should fall from the first hundred steps on. Flat at $\ln 10 = 2.30$ is guessing.
-# - The **heatmap** should have no dark side. A gradient that fades from right to left is lesson 7's disease; one that
-#   grows from right to left in the first rows is lesson 8's, and here only the first column shows a trace of it.
+# - The **heatmap** should have no dark side. A gradient that fades from right to left is lesson 8's disease; one that
+#   grows from right to left in the first rows is lesson 9's, and here only the first column shows a trace of it.
 # - The **fork strip** shows whether shortcuts are in use: a bar that is all branch belongs to a block whose shortcut is
 #   broken, a bar that is all skip to a block that does nothing yet.
 # - The **cosine** says whether the two agree: near 0 they are independent advice, near −1 they cancel each other.
 #
-# A network this small does not get better with depth (lesson 8 measured it); what you can see in a minute is whether the
+# A network this small does not get better with depth (lesson 9 measured it); what you can see in a minute is whether the
 # gradient arrives.
 #
 # ## Common mistakes
@@ -212,7 +212,7 @@ claim("training mode falsifies the accuracy, by more than 5 points", falsified >
 #
 # - `minires new residual_block` and `minires new gradient_flow`: both of this lesson's halves, graded.
 # - Remove `out += self.downsample(x)` and run again: your plain twin. What does the heatmap show, and at which step?
-# - Put one idea of lessons 12 to 16 into `MyBlock` (pre-activation, zero-γ, SkipInit, a gate), and say before running
+# - Put one idea of lessons 13 to 17 into `MyBlock` (pre-activation, zero-γ, SkipInit, a gate), and say before running
 #   what the fork strip will look like.
 # - `POOL = 1`, `WIDTH = 16`, `STEPS = 64_000` and batches of 128 are the paper's ResNet-20: 8.75 % test error, with all
 #   50,000 images. Bring time.

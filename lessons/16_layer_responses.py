@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 15. Layer responses: how much a layer of a trained ResNet does
+# # 16. Layer responses: how much a layer of a trained ResNet does
 #
 # *If every block only adds a little to what passes it, can you measure the little?*
 #
@@ -121,13 +121,13 @@ found, last = respond(runs)
 # (`benchmarks/results/science.md`, row 14). Start γ at 0 instead, and it stays small: a layer keeps much of the scale
 # that it was born with, and so the start of a branch is a decision, not a detail. Goyal et al. made it for large batches.
 #
-# The last claim ties the response to lesson 13: a branch that responds weakly also returns little of the gradient, so
+# The last claim ties the response to lesson 14: a branch that responds weakly also returns little of the gradient, so
 # the paths that carry it cross fewer blocks. The network has become *effectively* shallower without losing a layer.
 #
 # ## Which network can do without its blocks?
 #
 # Delete $k$ blocks at once from the trained network, at random among those that keep the shape, their shortcuts staying,
-# and measure the test accuracy. (Veit et al. call it a lesion study; lesson 13 deleted one at a time.)
+# and measure the test accuracy. (Veit et al. call it a lesion study; lesson 14 deleted one at a time.)
 
 # %%
 def accuracy_without(model: models.ResNet, deleted: np.ndarray) -> float:
@@ -184,7 +184,7 @@ ax.set(xlim=(-0.2, counts[-1] + 0.2), ylim=(0, 1.03), xticks=list(counts), ylabe
 ax.set_xlabel("residual blocks deleted at once")
 ax.set_title("Deleting blocks at random; the band spans the seeds", size=11)
 plots.style.label_ends(ax, ends)
-show(figure, "15-responses")
+show(figure, "16-responses")
 
 # %% [markdown]
 # Left: the zigzag is zero-γ. Every second layer is the last of its block and started at 0; the one before it started at
@@ -200,7 +200,7 @@ show(figure, "15-responses")
 #
 # **Reading a response as importance.** The response says how large the branch is, not how much its loss would hurt: the
 # norms of later layers rescale everything. On the left the plain line lies beside the residual one; yet deleting any
-# block of the plain network is fatal (lesson 13).
+# block of the plain network is fatal (lesson 14).
 #
 # **Evaluating stochastic depth in training mode.** Then blocks go missing in the exam. On the right its curve would
 # start lower and jump about, another one in every run. Ten exams of one network:

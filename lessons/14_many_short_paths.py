@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 13. Many short paths: how deep a deep network really is
+# # 14. Many short paths: how deep a deep network really is
 #
 # *If a residual network is a sum over paths, how long are the paths that carry its gradient?*
 #
@@ -100,7 +100,7 @@ claim("Σ r²/(1 + r²) over the forks, r = ‖branch‖/‖skip‖, gives the e
 # %% [markdown]
 # Why so short? Let $v_\ell$ be the variance over the batch of what enters block $\ell$. A branch ends in ReLU–Linear,
 # and what it adds has the second moment 1 but, as the mean of a ReLU is the same for all inputs, only the *batch
-# variance* $1 - \frac1\pi$ (lesson 8). So $v_\ell = 1 + (1 - \frac1\pi)(\ell - 1)$ if the inputs are Gaussian. On its
+# variance* $1 - \frac1\pi$ (lesson 9). So $v_\ell = 1 + (1 - \frac1\pi)(\ell - 1)$ if the inputs are Gaussian. On its
 # way back through the branch, the gradient is divided by the standard deviation of each batch norm's input:
 # $\sqrt{v_\ell}$ at the first, $\sqrt{1 - 1/\pi}$ at the second. He's weights make up for the ReLUs. Hence
 #
@@ -128,7 +128,7 @@ claim("256 wide, on Gaussian inputs: the derivation gives the measured length, w
 # is fatal. The package brings twins that minires has trained on the digits for 20 epochs, so we can start at once:
 # delete each block of those with 20 layers in turn, and test. "Deleted" means that its shortcut alone is left, in the
 # plain network too; nothing is trained again. One pair may be luck, so the full version trains two more, for 7 epochs.
-# The recipe, `fit` in one line, is lesson 8's with an end: it divides the learning rate of 0.1 by ten for the last
+# The recipe, `fit` in one line, is lesson 9's with an end: it divides the learning rate of 0.1 by ten for the last
 # third.
 #
 # A measure that does not depend on how good a network is: the accuracy without the block over the accuracy with it.
@@ -169,7 +169,7 @@ claim("the trained network of 56 layers that comes with the package: below 7 of 
 figure, (spectrum_ax, lesion_ax) = plt.subplots(1, 2, figsize=(13.5, 5), layout="constrained")
 plots.path_spectrum(spectrum_ax, spectra[0], f"{BLOCKS} blocks, step 0")
 plots.lesion(lesion_ax, lesions[0], "20 layers, after 20 epochs")
-show(figure, "13-many-short-paths")
+show(figure, "14-many-short-paths")
 
 # %% [markdown]
 # Left: the grey hill is where the *paths* are, the bars are where the *gradient* is. They hardly overlap: the typical

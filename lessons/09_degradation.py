@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 8. Degradation: deeper and worse, on the training set
+# # 9. Degradation: deeper and worse, on the training set
 #
 # *Why does a plain network get worse when we add layers, even on the images it is trained with?*
 #
@@ -47,7 +47,7 @@ digits, test = data.digits()
 #
 # The factor can be found in three lines. For $z$ of mean 0 and variance 1, $\mathrm{relu}(z)$ has the mean square ½ but
 # also a mean, $1/\sqrt{2\pi}$, so its variance is only $\frac12 - \frac{1}{2\pi} = \frac{\pi - 1}{2\pi}$. He's weights
-# double it (lesson 6) and, going back, make up for the half of the slopes that are 0. What is left is batch norm:
+# double it (lesson 7) and, going back, make up for the half of the slopes that are 0. What is left is batch norm:
 # forward it divides by the standard deviation $\sqrt{(\pi - 1)/\pi}$, and so it does with the gradient on its way back.
 #
 # ## Two numbers to follow in training
@@ -188,7 +188,7 @@ ratio_ax.hlines(1, 0, len(RECORD) - 1, color="#757575", ls=":")
 turn_ax.set(yscale="log", ylabel="degrees", title="How far early kernels turn in a step")
 turns = {name: [run[3].reshape(-1, EPOCHS).mean(1) for run in runs[name]] for name in runs}
 plots.runs(turn_ax, (np.arange(22) + 0.5) * EPOCHS, turns, COLOUR, middle=np.median).set_xlabel("step")
-show(figure, "08-degradation")
+show(figure, "09-degradation")
 
 # %% [markdown]
 # Lines are means of the seeds (below: medians), bands and dots the seeds. Above: the deeper, the slower, and the
@@ -235,7 +235,7 @@ claim("the deepest can compute what the shallowest does: largest difference of o
 # So it is the search that fails. What this small budget does not show is whether the deep network would catch up with
 # many more steps. He et al. trained plain-56 for 64,000 steps on CIFAR-10, and it stayed behind plain-20; plain-110
 # stayed above 60 % error. Nor is the ratio of two gradients a proof of the cause. It says where the trouble starts;
-# lesson 10 gives the twin its shortcut and changes nothing else.
+# lesson 11 gives the twin its shortcut and changes nothing else.
 #
 # ## Common mistakes
 #

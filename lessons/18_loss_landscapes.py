@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 17. Loss landscapes: what the neighbourhood of a network looks like
+# # 18. Loss landscapes: what the neighbourhood of a network looks like
 #
 # *Stand on a trained network and walk off in a random direction. How soon does it get steep?*
 #
@@ -73,7 +73,7 @@ claim("by hand and flow.landscape agree", abs(by_hand / library - 1) < 1e-3, [by
 # %% [markdown]
 # ## Four trained networks, and a walk from each
 #
-# The package brings them: twins of two depths that minires has trained with lesson 8's recipe, 20 epochs on the digits
+# The package brings them: twins of two depths that minires has trained with lesson 9's recipe, 20 epochs on the digits
 # (`models.trained` loads them; `python -m benchmarks.trained` trains them again). Every network is walked from along
 # the same random directions, and the curves are averaged as logarithms, since losses of 0.01 and of 10 stand on one
 # line. "Moved by 0.2" is the mean of the two points at $t = \pm 0.2$; the *rise* is what was gained over the network
@@ -112,7 +112,7 @@ plane = dict(dimensions=2, points=5 if QUICK else 11, progress=False)
 planes = {name: flow.landscape(trained[name], probe.subset(64 if QUICK else 128), **plane) for name in (plain, residual)}
 for ax, (name, found) in zip(axes[1:], planes.items()):
     plots.landscape_2d(ax, found, name, levels=plots.contour_levels(planes.values()))
-show(figure, "17-landscapes")
+show(figure, "18-landscapes")
 
 # %% [markdown]
 # Left: three curves are one valley, narrow at the bottom and steep at the sides; the deep residual network (solid
@@ -125,7 +125,7 @@ show(figure, "17-landscapes")
 # ## What the picture does not show
 #
 # The deep plain network is not sharp *at its minimum*: it has not found one. With the same steps its training loss is
-# still high (lesson 8), and the picture mixes two things, a bad place and steep surroundings. To tell them apart, take
+# still high (lesson 9), and the picture mixes two things, a bad place and steep surroundings. To tell them apart, take
 # a fresh residual network of the same depth and stop its training as soon as it has the *same loss*. Both walks start
 # at the same height then. (Batch norm uses each batch's statistics here, as the young network has no others yet.)
 
@@ -199,7 +199,7 @@ claim("raw: another one", raw > 0.05, raw)
 # ## Exercises
 #
 # - `minires new gradient_flow`, then ask: where the landscape is steep, which layers have the large gradients?
-# - One network of each kind may be luck. Train twins of 38 layers with two seeds (`lesson.fit`, lesson 8). What stays?
+# - One network of each kind may be luck. Train twins of 38 layers with two seeds (`lesson.fit`, lesson 9). What stays?
 # - Train a residual network with `zero_init_residual=True`. Is it flatter?
 # - `minires new batch_norm`: with your batch norm, prove $L(c\,w) = L(w)$ numerically; find out what eps does to it.
 #

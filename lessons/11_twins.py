@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 10. Twins: the same weights, one addition apart
+# # 11. Twins: the same weights, one addition apart
 #
 # *Why is it easier to learn what a block adds than what it should return?*
 #
@@ -39,7 +39,7 @@ digits, test = data.digits()
 # ## Twins
 #
 # A fair comparison changes one thing. By hand: build both networks, and copy the weights of one into the other. That
-# works because the shortcuts of option A (lesson 9) have no weights. In the library it is `models.twins`.
+# works because the shortcuts of option A (lesson 10) have no weights. In the library it is `models.twins`.
 
 # %%
 DEPTH, EPOCHS, SEEDS = (20, 1, range(1)) if QUICK else (56, 4, range(3))
@@ -75,7 +75,7 @@ def distances(model):
 
 
 def train_and_record(model, seed, lr):
-    """Train as in lesson 8; returns losses, recorded gradients, distances before and after, and the test accuracy."""
+    """Train as in lesson 9; returns losses, recorded gradients, distances before and after, and the test accuracy."""
     optimizer = optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=1e-4)
     rise, history, before = optim.LinearLR(optimizer, 1 / 20, total_iters=20), flow.FlowHistory(), distances(model)
 
@@ -140,7 +140,7 @@ ax.plot(number, 1 / np.sqrt(number), color="#757575", lw=5, alpha=0.4)
 lines = {label: (after if when else before)[name] for (name, when), label in names.items()}
 plots.runs(ax, 1 + np.arange(len(before["plain"][0])), lines, looks)
 ax.set_xlabel("block ℓ that keeps the shape (grey: 1/√ℓ)")
-show(figure, "10-distance")
+show(figure, "11-distance")
 ratio = np.mean(before["residual"], axis=0)[: len(number)] * np.sqrt(number)
 claim("in the first stage, block ℓ starts at a distance of 1/√ℓ, within a quarter",
       all(abs(np.log(ratio)) < np.log(1.25)), [*ratio])  # fmt: skip
@@ -165,13 +165,13 @@ claim("in the first stage, block ℓ starts at a distance of 1/√ℓ, within a 
 one = {name: histories[name][0] for name in runs}
 figure = plots.comparison(one, {name: losses[name][0] for name in runs}, {name: accuracy[name][0] for name in runs},
                           f"Twins of {DEPTH} layers, steps 0 to {STEPS}")  # fmt: skip
-show(figure, "10-twins")
+show(figure, "11-twins")
 error = max(history.sum_error for history in histories["residual"])
 claim("at all forks and steps, skip + branch was the gradient", error < 1e-4, error)
 
 # %% [markdown]
 # Upper right, from top to bottom as time: in the plain twin the colours run away from each other along the layers,
-# yellow at first where it explodes, then dark, where its kernels have grown out of reach and are frozen (lesson 8); in
+# yellow at first where it explodes, then dark, where its kernels have grown out of reach and are frozen (lesson 9); in
 # the residual one each row has nearly one colour. Upper left: the first and the last of these rows, as lines. Lower
 # left: what skip and branch returned at each fork at the end; blue is the part that no layer has touched. Lower right:
 # what comes of it. (In the quick version batch norm's running statistics lag behind the weights, and the test accuracy
@@ -237,7 +237,7 @@ right.set(yscale="log", ylabel="‖∂L/∂W‖", title="Gradient over depth, st
 plots.runs(right, np.arange(1, DEPTH), start, markevery=4,
            middle=lambda norms, axis: np.exp(np.log(norms).mean(axis)))  # fmt: skip
 right.set_xlabel("convolution, from input to output")
-show(figure, "10-cut")
+show(figure, "11-cut")
 
 # %% [markdown]
 # Four networks, three of which compute the same function at the start. With the skips cut, every block is as near to
@@ -250,7 +250,7 @@ show(figure, "10-cut")
 # their order: what the addition is good for does not hang on the size of the steps. What does hang on it is how near to
 # the identity the residual twin ends: smaller steps have taken it less far from where it started.
 #
-# Of the two things that the addition does, this training needed both, and the way back more. Lessons 13 to 16 go on
+# Of the two things that the addition does, this training needed both, and the way back more. Lessons 14 to 17 go on
 # taking apart what comes with it.
 #
 # ## Common mistakes
@@ -271,7 +271,7 @@ show(figure, "10-cut")
 # ## Sources
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Deep residual learning for image recognition*, 2015, arXiv 1512.03385: section 3.1
-#   has the argument, figure 7 the measurement of small responses (lesson 15).
+#   has the argument, figure 7 the measurement of small responses (lesson 16).
 # - S. De, S. Smith, *Batch normalization biases residual blocks towards the identity function in deep networks*, 2020,
 #   arXiv 2002.10444.
 
