@@ -11,6 +11,7 @@ from .checks import checks
 from .exported import onnx
 from .harness import BEFORE, PYTHONS, Plan
 from .kernels import ops
+from .ranks import ranks
 from .readme import readme
 from .recording import calls, recording
 from .scaling import scaling
@@ -22,7 +23,7 @@ from .tune import tune
 PAGES = {
     page.__name__: page
     for page in (
-        *(step, inference, memory, peers, ops, scaling),
+        *(step, inference, memory, peers, ops, scaling, ranks),
         *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, sweeps, tune, before, readme),
     )
 }
