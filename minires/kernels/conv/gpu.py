@@ -6,6 +6,7 @@ multiple of four images, channels in multiples of 16. The others, such as the fi
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -149,8 +150,8 @@ def _weight_gradient(processors, dtype, x_shape, w_shape, tf32, by_fours, stride
     y_shape, shape = _shapes(x_shape, w_shape, stride, padding, dilation, groups)
     rows, channels, taps = w_shape[0] // groups, w_shape[1], math.prod(w_shape[1:])
     known, positions = _known_kernel(w_shape, dtype), math.prod(y_shape[1:])
-    wide, tiles = WEIGHT_TILES.get(known, (0, {}))
-    tile = next((t for t in tiles.get(tf32, ()) if rows % t[0] == 0 and channels % wide == 0), None)
+    wide, tiles = WEIGHT_TILES.get(known, (1, {}))
+    tile: Any = next((t for t in tiles.get(tf32, ()) if rows % t[0] == 0 and channels % wide == 0), None)
     if tile is not None and by_fours:
         source, kernel, template = PIPELINED, "conv2d_weight_gradient_pipelined", (*tile, known, tf32)
         columns, step, side_by_side = channels // wide, tile[1], 4
