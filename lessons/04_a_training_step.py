@@ -24,7 +24,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, models, nn, optim, train
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, also_at, claim, finish, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, show
 from minires.nn import functional as F
 
 digits, _ = data.digits()
@@ -83,7 +83,7 @@ small = (before - after[0]) / (rates[0] * (g0 @ g0))
 claim("a small step lowers the loss by rate · ‖g‖², within 2 %", abs(small - 1) < 0.02, small)
 lowest, far = rates[after.argmin()] / star, after[rates > 3.9 * star].min() / before
 print(f"The parabola is lowest at rate {star:.2f}. Measured: lowest at {lowest:.2f} times that, back where it was at "
-      f"{back:.1f} times: answer {'b' if back > lowest else 'a' if far < 1 else 'c'}).")
+      f"{back:.1f} times: {answer('b' if back > lowest else 'a' if far < 1 else 'c')}.")
 claim("the best rate is the parabola's, within a factor 2", 0.5 < lowest < 2, lowest)
 claim("beyond 4 times the best rate a step makes the loss larger", far > 1, far)
 

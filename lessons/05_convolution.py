@@ -27,7 +27,7 @@ import numpy as np
 import minires as mr
 from minires import kernels
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show
 from minires.testing import gradcheck
 
 # %% [markdown]
@@ -195,8 +195,8 @@ ax.spines[["top", "right"]].set_visible(False)
 show(fig, "05-speed")
 
 gain = taken["four loops"] / taken["im2col"]
-answer = "c)" if gain > 10 else "b)" if gain > 0.5 else "a)"
-print(f"On this machine im2col is {gain:.0f} times as fast as the loops: {answer}. It pays with memory:")
+letter = "c" if gain > 10 else "b" if gain > 0.5 else "a"
+print(f"On this machine im2col is {gain:.0f} times as fast as the loops: {answer(letter)}. It pays with memory:")
 claim("the matrix of columns is nine times the image", im2col(x, 3, 1).size == 9 * x.size, im2col(x, 3, 1).size / x.size)
 
 # %% [markdown]

@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, optim, train
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, progress, show
 from minires.nn import functional as F
 
 digits, test = data.digits()
@@ -162,7 +162,7 @@ also_at("learning rate 0.02", lambda: degradation(0.02, SEEDS[:1]))
 small, middle, large = runs
 losses, errors = ({name: [run[i] for run in runs[name]] for name in runs} for i in (1, 4))
 means = [np.mean([loss[-20:] for loss in losses[name]]) for name in runs]
-print(f"{min(runs, key=dict(zip(runs, means)).get)} has the lowest training loss: the answer is {'abc'[::-1][np.argmin(means)]})")
+print(f"{min(runs, key=dict(zip(runs, means)).get)} has the lowest training loss: {answer('cba'[np.argmin(means)])}")
 
 # %%
 COLOUR = dict(zip(runs, ("#008661", "#A96600", "#CD4A00")))

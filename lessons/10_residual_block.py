@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, nn
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show, slider
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -222,8 +222,10 @@ def network_lengths(residual, seed, n=27):
 random = {"∏ Jᵢ": [random_lengths(0, s) for s in SEEDS], "∏ (I + Jᵢ)": [random_lengths(1, s) for s in SEEDS]}
 real = {"plain": [network_lengths(False, s) for s in SEEDS], "residual": [network_lengths(True, s) for s in SEEDS]}
 product, total = (np.exp(np.mean(np.log(runs), axis=0))[-1] for runs in random.values())  # geometric means
-answer = min({"a": 1, "b": 1.5**20, "c": 1.25**10}.items(), key=lambda guess: abs(np.log(total / guess[1])))[0]
-print(f"after 20 random factors: plain {product:.1e} (0.5^20 = {0.5**20:.1e}), residual {total:.1f}: answer {answer})")
+letter = min({"a": 1, "b": 1.5**20, "c": 1.25**10}.items(), key=lambda guess: abs(np.log(total / guess[1])))[0]
+means = {kind: np.exp(np.mean(np.log(runs), axis=0)) for kind, runs in zip(real, random.values())}
+slider("After {factors} factors ½: the product has length {plain:.2g}, the sum {residual:.2g}.", 10, factors=range(21), **means)
+print(f"after 20 random factors: plain {product:.1e} (0.5^20 = {0.5**20:.1e}), residual {total:.1f}: {answer(letter)}")
 claim("random branches add at right angles: within a factor of 2 of √1.25ⁿ", 0.5 < total / 1.25**10 < 2, total)
 ends = {name: [float(run[-1]) for run in runs] for name, runs in real.items()}
 print(f"after 27 real blocks: plain {np.median(ends['plain']):,.0f}, residual {np.median(ends['residual']):,.0f}")

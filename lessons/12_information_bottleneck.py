@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, nn, optim, train
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, answer, claim, finish, progress, show
 
 digits, test = data.digits()
 
@@ -126,9 +126,9 @@ for seed in progress(SEEDS, "probes"):
 
 at = WATCHED.index(18)
 (label_p, seen_p), (label_r, seen_r) = (np.transpose(results[f"{x}, step 0"])[at] for x in ("plain", "residual"))
-answer = "a" if label_p.mean() > 0.75 else "b" if label_p.mean() > 0.35 else "c"
+letter = "a" if label_p.mean() > 0.75 else "b" if label_p.mean() > 0.35 else "c"
 print(f"untrained, behind block 18: the label is read from the plain net in {label_p.mean():.0%} of the cases, "
-      f"from the residual one in {label_r.mean():.0%}: answer {answer})")  # fmt: skip
+      f"from the residual one in {label_r.mean():.0%}: {answer(letter)}")  # fmt: skip
 first = [run[1, 0] for name in ("plain", "residual") for run in results[f"{name}, step 0"]]
 claim("behind the first block both hold most of the picture", min(first) > 0.8, first)
 claim("behind block 18 the residual net shows the picture", min(seen_r) > 0.4, list(seen_r))

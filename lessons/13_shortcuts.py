@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, nn, optim, train
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, progress, show
 from minires.nn import functional as F
 
 digits, test = data.digits()
@@ -129,7 +129,7 @@ for name in sorted(NAMES, key=lambda name: np.mean(loss[name])):
     print(f"{name:<22} loss {min(loss[name]):6.2f} … {max(loss[name]):<8.2f} paper: {models.VARIANTS[name].published}")
 cost = np.mean(loss["conv-shortcut"]) / np.mean(loss["residual"])
 print(f"the 1×1 convolution has {cost:.1f} times the loss of the identity: "
-      f"the answer is {'c' if cost > 1.1 else 'a' if cost < 0.9 else 'b'})")  # fmt: skip
+      f"{answer('c' if cost > 1.1 else 'a' if cost < 0.9 else 'b')}")  # fmt: skip
 
 # %%
 figure, (clean_ax, loss_ax) = plt.subplots(1, 2, figsize=(13.5, 5), layout="constrained", width_ratios=[1, 1.5])

@@ -14,7 +14,7 @@ import numpy as np
 import minires as mr
 from minires import data, flow, models, nn, train
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, fit, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, fit, progress, show
 
 DEPTH, EPOCHS, SEEDS = (8, 3, range(1)) if QUICK else (44, 6, range(2))
 warnings.simplefilter("ignore", RuntimeWarning)  # a network may overflow here; that is one of the results
@@ -147,9 +147,9 @@ axes[1].set_ylabel("training loss at the end (last 20 steps)")
 axes[1].set_title(f"After {EPOCHS} epochs: seeds (dots), mean (dash)")
 show(figure, "17-without-batch-norm")
 
-answer = "b" if mean["α = 0"] < 0.7 * mean["α = 1"] else "a" if mean["α = 1"] < 0.7 * mean["α = 0"] else "c"
+letter = "b" if mean["α = 0"] < 0.7 * mean["α = 1"] else "a" if mean["α = 1"] < 0.7 * mean["α = 0"] else "c"
 values = ", ".join(f"{name}: {value:.3f}" for name, value in mean.items())
-print(f"At {DEPTH} layers and rate 0.05 the answer is {answer}). Training loss, mean of the seeds: {values}; guessing: {GUESSING:.2f}.")
+print(f"At {DEPTH} layers and rate 0.05: {answer(letter)}. Training loss, mean of the seeds: {values}; guessing: {GUESSING:.2f}.")
 
 # %% [markdown]
 # Left: the loss over the steps. Right: what is left at the end, by seed, on a logarithmic axis. The dotted line is that

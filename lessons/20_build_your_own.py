@@ -17,7 +17,7 @@ from matplotlib.colors import LogNorm
 import minires as mr
 from minires import data, flow, models, nn, train
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, show
 from minires.nn import functional as F
 
 DEPTH, WIDTH, STEPS, POOL = (8, 8, 90, 4) if QUICK else (20, 8, 625, 2)
@@ -162,8 +162,8 @@ show(figure, "20-build-your-own")
 
 branch = float(np.mean([fork.share for fork in forks]))
 length = float(sum(fork.share for fork in forks))
-answer = "a" if branch > 0.6 else "b" if branch > 0.4 else "c"
-print(f"The answer is {answer}): the branches brought {branch:.0%} of the squared norm, so that a path that carries "
+letter = "a" if branch > 0.6 else "b" if branch > 0.4 else "c"
+print(f"{answer(letter)}: the branches brought {branch:.0%} of the squared norm, so that a path that carries "
       f"gradient crosses about {length:.1f} of {len(forks)} blocks.")
 spread = [float(row.max() / row.min()) for row in (norms[0], norms[-1])]
 print(f"Largest over smallest gradient of a convolution: {spread[0]:.0f} at the start, {spread[1]:.0f} at the end.")
