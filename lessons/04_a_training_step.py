@@ -3,7 +3,7 @@
 #
 # *The gradient says which way is down. How far should one step go?*
 #
-# Takes 5 s (quick: 3 s).
+# Takes 7 s (quick: 3 s).
 
 # %% [markdown]
 # Your gradients are right; lesson 3 has checked them. Now use them. A gradient is the slope at one point, and a step
