@@ -16,13 +16,14 @@ from .recording import calls, recording
 from .scaling import scaling
 from .science import science
 from .step import depth1202, engine, inference, memory, peers, step
+from .sweeps import sweeps
 from .tune import tune
 
 PAGES = {
     page.__name__: page
     for page in (
         *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, tune, before, readme),
+        *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, sweeps, tune, before, readme),
     )
 }
 LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name

@@ -180,7 +180,10 @@ class Submitit(Executor):
                 else:
                     self._jobs |= {future: job for (future, _), job in zip(begun, jobs)}
             for future, job in list(self._jobs.items()):
-                if job.done():
-                    del self._jobs[future]
-                    raised = job.exception()
-                    future.set_result(job.result()) if raised is None else future.set_exception(raised)
+                try:
+                    if not job.done():
+                        continue
+                    future.set_result(job.result())
+                except Exception as error:  # the job's, or one of asking for it
+                    future.set_exception(error)
+                del self._jobs[future]
