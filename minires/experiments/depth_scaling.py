@@ -79,9 +79,10 @@ DEPTH_SCALING = Experiment(
         "shift, unscaled, 8 to 16": lambda found: _shift(found, "unscaled", 16),
         "spread, 1/√L": lambda found: _spread(found, "1/√L", (8, 16, 32, 128)),
     },
-    remark="A shift is the logarithm to base 2 of the best rate at one depth over that of 8 blocks. In a single seed the "
-    "best of four depths lie further apart (spread, the largest over the smallest): the lowest point of a flat curve is "
-    "a matter of chance, and the criterion is for the mean. Unscaled, the best rate of 16 blocks is the smallest tried.",
+    remark="A shift is the logarithm to base 2 of the best rate at one depth over that of 8 blocks. In a single seed "
+    "the best rates of four depths lie further apart (spread: the largest over the smallest), a factor of two: the "
+    "lowest point of a flat curve is a matter of chance, and the criterion is for the mean. Unscaled, the best rate of "
+    "16 blocks is the smallest that was tried.",
     along="lr",
     shows=("loss",),
     log=("lr",),
