@@ -162,17 +162,17 @@ claim("in the first stage, block ℓ starts at a distance of 1/√ℓ, within a 
 
 # %%
 def learn(lr, seeds):
+    """The errors of every kind of block, an array of one for each ε by seed; claims how they go with ε."""
     wrong = {kind: [relative_error.errors(seed, kind, lr=lr) for seed in seeds] for kind in relative_error.BLOCKS}
     small = {kind: [float(run[0] / run[-1]) for run in runs] for kind, runs in wrong.items()}  # ε = 0.01 over ε = 1
     claim("a plain block gets as much wrong for a small ε as for a large one", min(small["plain"]) > 0.8, small["plain"])
     claim("from x, either is wrong in proportion to ε", max(small["plain, from x"] + small["residual, from x"]) < 0.05)
     return wrong
-
-wrong, sizes = learn(0.05, SEEDS), relative_error.SIZES  # of ε
+wrong = learn(0.05, SEEDS)
 also_at("learning rate 0.01", lambda: learn(0.01, [0]))
 figure, ax = plt.subplots(figsize=(8.5, 4.6), layout="constrained")
 ax.set(xscale="log", yscale="log", xlabel="ε", ylabel="‖f(x) − H(x)‖ / ‖H(x)‖", title="Wrong after 100 steps")
-plots.runs(ax, sizes, wrong).set_xticks(sizes, sizes)
+plots.runs(ax, relative_error.SIZES, wrong)
 show(figure, "11-relative-error")
 
 # %% [markdown]
