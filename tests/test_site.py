@@ -60,7 +60,7 @@ while (walker.nextNode()) {
   const needed = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
   const ratio = (a + 0.05) / (b + 0.05);
   if (ratio < needed)
-    wrong.push(`contrast ${ratio.toFixed(2)}: ${element.tagName}.${element.className} ${element.textContent.slice(0, 40)}`);
+    wrong.push(`contrast ${ratio.toFixed(2)}: <${element.tagName} class=${element.className}> ${element.textContent}`);
 }
 for (const output of document.querySelectorAll(".printed, .slide"))
   if (output.checkVisibility() && output.scrollWidth > output.clientWidth + 1)
