@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import writes
+from .blas import one_blas_thread
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
 from .missing import not_offered
 from .ops import Op
@@ -97,7 +98,12 @@ def backward(
         raise ValueError(
             "backward: got inputs=[]; name the tensors whose .grad is wanted, or leave it out for all leaves"
         )
-    for node, total, ours in _walk(outputs, grad_tensors, wanted, bool(retain_graph), "backward"):
+    one_blas_thread(_leave_gradients, outputs, grad_tensors, wanted, bool(retain_graph))
+
+
+def _leave_gradients(outputs, grads, wanted, retain_graph):
+    """Walk back, and hand each gradient to its tensor."""
+    for node, total, ours in _walk(outputs, grads, wanted, retain_graph, "backward"):
         tensor = wanted.get(node) if wanted is not None else node.tensor if isinstance(node, Op) else node
         if tensor is not None:
             tensor.receive(total, ours)

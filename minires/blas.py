@@ -46,6 +46,11 @@ def one_blas_thread(work: Callable, *arguments: Any) -> Any:
                     list(_undo)
 
 
+def is_held() -> bool:
+    """Whether BLAS is held to one thread now."""
+    return _held
+
+
 def _hold() -> None:
     global _libraries, _held, _undo
     with _lock:

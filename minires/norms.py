@@ -21,6 +21,7 @@ from .threads import parallel
 # If a sum of squares lies within these bounds, no square has overflowed, and those that underflow are below rounding.
 SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e250)}
 BLOCK = 1 << 16  # entries of a piece that, with what is computed from it, fits a core's second-level cache
+ONES = 1 << 12
 LONG = 1 << 18  # of a piece for one of several threads, which need the interpreter lock between any two calls
 
 
@@ -94,14 +95,20 @@ def moments(array: np.ndarray) -> Moments:
 
 
 def _moments(block: np.ndarray) -> tuple[float, float, int]:
-    """Σx, Σx², and how many are 0. Dot products are fast."""
-    ones = _ones(block.dtype)[: block.size]
-    return float(block.dot(ones)), float(block.dot(block)), int(np.count_nonzero(block == 0))
+    """Σx, Σx², and how many are 0."""
+    return _sum(block), float(block.dot(block)), int(np.count_nonzero(block == 0))
+
+
+def _sum(block: np.ndarray) -> float:
+    """Σx by a product with ones that stay in the first-level cache: BLAS adds twice as fast as NumPy."""
+    ones = _ones(block.dtype)
+    whole = block.size - block.size % ONES
+    return float(block[:whole].reshape(-1, ONES).dot(ones).sum()) + float(block[whole:].dot(ones[: block.size - whole]))
 
 
 @functools.lru_cache
 def _ones(dtype: np.dtype) -> np.ndarray:
-    return np.ones(LONG, dtype)
+    return np.ones(ONES, dtype)
 
 
 def _centred(values: np.ndarray) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from .. import html, kernels
+from .. import blas, html, kernels
 from ..hooks import RemovableHandle
 from ..missing import WAYS, not_offered
 from ..state import current, scope
@@ -134,6 +134,8 @@ class Module:
         raise TypeError(f"{type(self).__name__}: a module must define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if not blas.is_held():  # once for all kernels that run inside
+            return blas.one_blas_thread(lambda: self(*inputs, **options))
         now = current()
         if not (now.grad_enabled or now.anomaly):  # no node is made that would need a name
             return call_with_hooks(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
