@@ -210,6 +210,8 @@ claim("but the gradient is the branch's alone", np.isclose(found["detached"][1],
 # - Record `mr.models.resnet_cifar(56, in_channels=1)`, and after `mr.flow.record(…)` call `.table()` and `.plot()`.
 # - `minires new residual_block` gives you a file with the block left out. Write it; the checker says what is wrong.
 #
+# Answers: [00_tour](answers/00_tour.md).
+#
 # ## Sources
 #
 # - The residual block: He, Zhang, Ren, Sun 2015, [Deep Residual Learning](https://arxiv.org/abs/1512.03385), eq. 1.

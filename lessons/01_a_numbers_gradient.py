@@ -239,6 +239,8 @@ claim("without clearing, calls add up", after == [6.0, 12.0, 18.0], after)
 # - Replace `x + tanh(x)` by `x * tanh(x)`. Which of the three walks are still right for one block, and why?
 # - `minires new autograd` gives you an engine with the walk left out; `minires new residual_block` the block.
 #
+# Answers: [01_a_numbers_gradient](answers/01_a_numbers_gradient.md).
+#
 # ## Sources
 #
 # - The walk is reverse-mode differentiation: Linnainmaa 1970, master's thesis; Griewank 2000, *Evaluating Derivatives*.

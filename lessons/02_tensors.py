@@ -241,6 +241,8 @@ claim("the wrong shapes find the mean and nothing else", abs(bad) < 1e-6 and abs
 # - Add an `exp` and write `cross_entropy` from `Array` operations alone. Compare gradients with the short formula.
 # - `minires new broadcasting` and `minires new autograd` are the graded versions.
 #
+# Answers: [02_tensors](answers/02_tensors.md).
+#
 # ## Sources
 #
 # - Broadcasting rules: [NumPy's manual](https://numpy.org/doc/stable/user/basics.broadcasting.html).

@@ -232,6 +232,8 @@ claim("gradcheck warns of a loss that has no gradient", any(w.category is Vacuou
 # - Put the kink back: run `gradcheck(lambda x: x.relu(), np.zeros((2, 3)))` and read the note.
 # - `minires new gradcheck`: write the checker, and it is given wrong gradients to judge.
 #
+# Answers: [03_checking_gradients](answers/03_checking_gradients.md).
+#
 # ## Sources
 #
 # - The best step: Press, Teukolsky, Vetterling & Flannery 2007, *Numerical Recipes*, third edition, section 5.7.

@@ -259,8 +259,8 @@ show(fig, "04-one-step")
 #
 # Middle: the valley. Momentum first overshoots; that is the hump at the start. Then it is on its way, and its line is
 # about ten times as steep. Right: two epochs of the deep network. Without a warm-up (orange) the first step throws the
-# loss up, and most seeds never come back from guessing, which is $\ln 10 = 2.3$; with one (green) all of them learn. Of
-# a smaller rate the second setting says that the leap is smaller too.
+# loss up. Some seeds overflow; the others stay near guessing, which is $\ln 10 = 2.3$. With a warm-up (green) all of
+# them learn. At a smaller rate the leap is smaller, as the second setting says.
 #
 # ## Common mistakes
 #
@@ -286,6 +286,8 @@ claim("inside Adam a tiny decay eats most of such weights", faded["Adam"] < 0.5 
 # - In the valley, set the momentum to 0, 0.5, 0.9 and 0.99 at a rate of 0.01. Which needs the fewest steps?
 # - Leave out the divisors $1 - \beta^t$ of Adam. How long is the first step now?
 # - `minires new cross_entropy`: write the loss and its gradient; its network then trains with your gradient.
+#
+# Answers: [04_a_training_step](answers/04_a_training_step.md).
 #
 # ## Sources
 #

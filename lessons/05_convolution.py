@@ -241,6 +241,8 @@ claim("for this filter the unflipped gradient is the exact opposite", np.allclos
 # - Put your own into the library: `with kernels.use(conv2d=mine): …`, and train with it.
 # - `minires new conv2d` is the graded version; its checker knows the unflipped kernel when it sees one.
 #
+# Answers: [05_convolution](answers/05_convolution.md).
+#
 # ## Sources
 #
 # - im2col: Chellapilla, Puri & Simard 2006, *High Performance Convolutional Neural Networks for Document Processing*.

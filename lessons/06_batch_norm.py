@@ -247,6 +247,8 @@ claim("in training mode the neighbours matter, in evaluation they do not", compa
 # - In evaluation mean and variance are constants. Which of the four versions of `backward` is the right one there?
 # - `minires new batch_norm`: all three terms, and the checker tells you which one you forgot.
 #
+# Answers: [06_batch_norm](answers/06_batch_norm.md).
+#
 # ## Sources
 #
 # - Ioffe & Szegedy 2015, [Batch Normalization](https://arxiv.org/abs/1502.03167), algorithm 1 and section 2.

@@ -246,6 +246,8 @@ claim("most networks get less than the mean", below > 0.7, below)
 # - Add a skip, `h = h + phi(z)`, to `profile` without batch norm. How fast do activations grow? (Lesson 17.)
 # - `minires new gradient_flow` asks you to write such a profile for any model; `minires new relu_maxpool` the ReLU.
 #
+# Answers: [07_initialisation](answers/07_initialisation.md).
+#
 # ## Sources
 #
 # - Vanishing: Hochreiter 1991, *Untersuchungen zu dynamischen neuronalen Netzen* (in German).

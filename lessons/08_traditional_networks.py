@@ -285,6 +285,8 @@ claim("two steps without clipping, and far more states are stuck", stuck[np.inf]
 # 2. Start the LSTM's forget gate at $\sigma(0)$, $\sigma(1)$, $\sigma(5)$ and predict the slope of its line first.
 # 3. Put a shortcut around every two layers of the deep network, and draw its line. You have invented lesson 10.
 #
+# Answers: [08_traditional_networks](answers/08_traditional_networks.md).
+#
 # ## Sources
 #
 # - J. Elman, *Finding structure in time*, Cognitive Science 14, 1990.

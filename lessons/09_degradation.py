@@ -96,9 +96,9 @@ claim("two norms by hand are what the library records: relative error", error < 
 # ## Three depths, one recipe
 #
 # Stochastic gradient descent as in the paper: momentum 0.9, weight decay $10^{-4}$, learning rate 0.1, reached after 20
-# steps of warm-up, 64 digits a step. Three seeds, so that nobody's luck decides, and once more at a fifth of the rate.
-# We measure the gradient at steps that lie closer together at the start, where most happens, and the turning at every
-# step: the median of the convolutions 2 to 10.
+# steps of warm-up (lesson 4), 64 digits a step. Three seeds, so that nobody's luck decides, and once more at a fifth of
+# the rate. We measure the gradient at steps that lie closer together at the start, where most happens, and the turning
+# at every step: the median of the convolutions 2 to 10.
 
 # %%
 DEPTHS, EPOCHS, SEEDS = ((8, 14, 32), 1, range(1)) if QUICK else ((8, 20, 56), 6, range(3))
@@ -252,6 +252,8 @@ claim("the deepest can compute what the shallowest does: largest difference of o
 # 3. Set the width from 8 to 16. Does the degradation get weaker? The factor 1.21 does not depend on the width.
 # 4. Train `built` a few steps more. Does it stay as good as it is? In training mode its identity blocks meet the
 #    batch's own statistics.
+#
+# Answers: [09_degradation](answers/09_degradation.md).
 #
 # ## Sources
 #

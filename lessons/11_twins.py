@@ -268,6 +268,8 @@ show(figure, "11-cut")
 # 3. Take `weight_decay=0` and look whether the distance from the identity grows.
 # 4. Is the distance of the first block of a stage larger or smaller than that of the last one? Why?
 #
+# Answers: [11_twins](answers/11_twins.md).
+#
 # ## Sources
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Deep residual learning for image recognition*, 2015, arXiv 1512.03385: section 3.1

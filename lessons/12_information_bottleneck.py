@@ -240,6 +240,8 @@ claim("the fit flatters by more than 20 points", seen > unseen + 0.2, [seen, uns
 #    the factor by which a small difference grows?
 # 4. Does a wider plain network (16 channels) keep the picture for longer?
 #
+# Answers: [12_information_bottleneck](answers/12_information_bottleneck.md).
+#
 # ## Sources
 #
 # - N. Tishby, N. Zaslavsky, *Deep learning and the information bottleneck principle*, 2015, arXiv 1503.02406; R.

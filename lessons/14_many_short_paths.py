@@ -209,6 +209,8 @@ claim("a plain network has no spectrum, only a single path", "single path" in re
 # 3. And with `scale=27**-0.5` as well? Predict, from $r^2 = 1/27$ at every fork.
 # 4. Delete *two* blocks of the residual network. Is the loss about the sum of the two?
 #
+# Answers: [14_many_short_paths](answers/14_many_short_paths.md).
+#
 # ## Sources
 #
 # - A. Veit, M. Wilber, S. Belongie, *Residual networks behave like ensembles of relatively shallow networks*, 2016,

@@ -219,6 +219,8 @@ claim("and its autocorrelation hides the shattering", walk.autocorrelation[1] > 
 # - Replace the walk from −2 to 2 by one from one handwritten digit to another (`start=`, `direction=` of
 #   `flow.shattering`, with `models.twins(20, 8, in_channels=1)`). At which depth is it noise?
 #
+# Answers: [15_shattered_gradients](answers/15_shattered_gradients.md).
+#
 # ## Sources
 #
 # - D. Balduzzi, M. Frean, L. Leary, J. Lewis, K. Ma, B. McWilliams, *The Shattered Gradients Problem*, 2017

@@ -225,6 +225,8 @@ claim("in training mode the result is another every time", max(exams) > min(exam
 # - Train for 60 epochs. Does the residual network's line go down? Does it with `weight_decay=0`?
 # - Let all blocks survive with the same probability (`block.survival = 0.75`) and repeat the deletion. Which blocks hurt?
 #
+# Answers: [16_layer_responses](answers/16_layer_responses.md).
+#
 # ## Sources
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Deep Residual Learning*, 2015 (arXiv 1512.03385), section 4.2 and figure 7.

@@ -203,6 +203,8 @@ claim("raw: another one", raw > 0.05, raw)
 # - Train a residual network with `zero_init_residual=True`. Is it flatter?
 # - `minires new batch_norm`: with your batch norm, prove $L(c\,w) = L(w)$ numerically; find out what eps does to it.
 #
+# Answers: [18_loss_landscapes](answers/18_loss_landscapes.md).
+#
 # ## Sources
 #
 # - H. Li, Z. Xu, G. Taylor, C. Studer, T. Goldstein, *Visualizing the Loss Landscape of Neural Nets*, 2018 (arXiv

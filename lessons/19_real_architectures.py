@@ -206,6 +206,8 @@ claim("loaded all the same, it computes something else", wrong > 1e-3, wrong)
 # - Count ResNet-50 with option C shortcuts (a projection in every block): how much dearer is it?
 # - With torchvision: `mr.load_weights(models.resnet18(), theirs.state_dict())`, then one image through both.
 #
+# Answers: [19_real_architectures](answers/19_real_architectures.md).
+#
 # ## Sources
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Deep Residual Learning*, 2015 (arXiv 1512.03385): table 1 and figure 5.

@@ -36,7 +36,16 @@ author = "the minires authors"
 version = release = minires.__version__
 extensions = ["sphinx.ext.autodoc"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
-exclude_patterns = ["README.md", "exercises/[!R]*", "kernels", "build", "output", "**/.*"]
+exclude_patterns = [
+    "README.md",
+    "answers/README.md",
+    "exercises/[!R]*",
+    "figures",
+    "kernels",
+    "build",
+    "output",
+    "**/.*",
+]
 default_role = "literal"
 add_module_names = False
 autodoc_typehints = "signature"

@@ -76,7 +76,7 @@ def _table(lines: list[str]) -> str:
 def _link(label: str, target: str) -> str:
     """A link to another page of the site, to a file of the repository, which is then offered for download, or elsewhere."""
     label = label.replace("`", "").replace("<", r"\<")
-    page = re.fullmatch(r"(?:\.\./lessons/)?(?:(\d\d_\w+)\.py|(your_network|glossary|zh)\.md)", target)
+    page = re.fullmatch(r"(?:\.\./)*(?:lessons/)?(?:(\d\d_\w+)\.py|((?:answers/)?(?!README)\w+)\.md)", target)
     if page:
         return f":doc:`{label} </{f'pages/{page[1]}' if page[1] else page[2]}>`"
     if not re.match(r"[a-z]+:|#", target):
