@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-QUICK = bool(os.environ.get("MINIRES_QUICK"))
+QUICK = os.environ.get("MINIRES_QUICK", "") not in ("", "0")
 PAGES, BUILD = HERE / "pages", HERE / "build"  # generated, like api, and ignored by git
 EXTRA, STATIC = BUILD / "extra", BUILD / "static"  # what goes to the site's root, and into _static
 for folder in (EXTRA, STATIC):  # which Sphinx wants to see before they are filled

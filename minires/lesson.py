@@ -15,12 +15,18 @@ import numpy as np
 from . import data, train
 from .files import replacing
 from .progress import in_notebook, tqdm
+from .terminal import set_up, wrapped
 
-QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
-OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve().parent.parent / "lessons" / "output")
+_quick = os.environ.get("MINIRES_QUICK", "1" if sys.platform == "emscripten" else "")  # in a browser, all is slower
+QUICK = "--quick" in sys.argv or _quick not in ("", "0")
+HERE = Path(__file__).resolve().parent
+REPOSITORY = not (HERE / "lessons").is_dir()  # else this is an installed package, which has its lessons inside
+FOLDER = HERE.parent / "lessons" if REPOSITORY else HERE / "lessons"
+OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or (FOLDER / "output" if REPOSITORY else "minires-lessons"))
 
 listener: Callable[[str, dict[str, Any]], None] | None = None  # the site: is told of "figure", "slider" and "answer"
-
+shown: list[Path] = []  # the figures that `show` has written
+set_up()
 _failed: list[str] = []
 _second: "_Second | None" = None  # the second setting that claims are checked at, inside `also_at`
 
@@ -52,7 +58,8 @@ def claim(statement: str, condition: Any, value: Any = None) -> None:
     if _second:
         statement, right = _second.sentence(statement, right)
     measured = "" if value is None else f" (measured: {_written(value)})"
-    print(f"{'✓' if right else '✗'} {statement}{measured}")
+    line, mark = f"{statement}{measured}", "✓ " if right else "✗ "
+    print(wrapped(line, mark) if sys.stdout.isatty() else f"{mark}{line}")
     if not right:
         _failed.append(f"{statement}{measured}")
 
@@ -105,11 +112,15 @@ def slider(sentence: str, at: int, **columns: Sequence[Any]) -> None:
 
 
 def show(figure: Any, name: str) -> None:
-    """Save a figure as ``lessons/output/<name>.png``; in a notebook, also show it."""
+    """Save a figure as ``<name>.png`` in ``lessons/output``, or, with an installed package, in ``minires-lessons``.
+
+    In a notebook, also show it.
+    """
     OUTPUT.mkdir(parents=True, exist_ok=True)
     path = OUTPUT / f"{name}.png"
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, bbox_inches="tight")
+    shown.append(path)
     if listener:
         titles = dict.fromkeys(ax.get_title() for ax in figure.axes if ax.get_title())
         listener("figure", {"name": name, "title": "; ".join(titles)})

@@ -12,8 +12,9 @@ import sys
 import numpy as np
 import pytest
 
+from minires import terminal
 from minires.commands import cli, compare
-from minires.commands.compare import report, running
+from minires.commands.compare import running
 from minires.experiments import pairs, watched
 
 FILES = ["compare.csv", "compare.json", "explorer.html", "gradient-flow.png"]
@@ -212,13 +213,14 @@ def test_any_network_can_be_compared_with_another(kind, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
-def test_the_bar_and_the_sentences_fit_the_terminal(width, run):
+def test_the_bar_and_the_sentences_fit_the_terminal(width, run, monkeypatch):
     settings = compare.Settings(networks=("relu-before-addition", "dropout-shortcut"), seeds=3)
     latest = {number: watched.Advance(12, 123.456, 0.5) for number in (0, 1)}
     assert len(running.describe(settings, latest, width)) <= max(width - 25, 40)
     assert len(running.describe(compare.Settings(), latest, 60)) <= 35
     text = "word " * 60
-    assert max(map(len, report.wrapped(text, width).splitlines())) <= min(width, 100)
+    monkeypatch.setattr(terminal, "columns", lambda: width)
+    assert max(map(len, terminal.wrapped(text).splitlines())) <= min(width, 100)
     assert max(map(len, run[0].stdout.splitlines())) <= 80
 
 

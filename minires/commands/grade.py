@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from . import diary
+
 # The coursework's own; it is imported only when needed.
 FORMATS = "text", "markdown", "junit", "gradescope", "classroom50", "prairielearn", "otter"
 VISIBILITIES = "visible", "after_due_date", "after_published", "hidden"
@@ -74,6 +76,10 @@ def run(
         records = coursework.grade_class(file, assignment, out, at_once=jobs, format=format, again=again, **options)
         return 1 if any("cannot" in record for record in records) else 0
     result = coursework.grade_to(file, format, out, assignment=assignment, **options)
+    if (
+        format == "text" and out is None and options["user"] is None and not options["hidden"]
+    ):  # a learner, not a platform
+        diary.note_grade(result.assignment.name, result.score, result.points)
     return 0 if result.score == result.points or format == "classroom50" else 3  # which takes others for a breakdown
 
 

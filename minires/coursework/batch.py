@@ -95,7 +95,7 @@ def grade_class(
         raise ValueError(f"grade: got {top}, which holds no submissions; expected a folder, script or archive for each")
     target = writable_folder(out if out is not None else f"{os.path.normpath(top)}-grades", "grade")
     for part in ("reports", "records"):
-        (target / part).mkdir(exist_ok=True)
+        writable_folder(target / part, "grade")
     order = {"assignment": chosen.name, "format": format, "options": options, "version": __version__}
     for entry in entries:
         if not again:
