@@ -25,6 +25,7 @@ FOLDER = HERE.parent / "lessons" if REPOSITORY else HERE / "lessons"
 OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or (FOLDER / "output" if REPOSITORY else "minires-lessons"))
 
 listener: Callable[[str, dict[str, Any]], None] | None = None  # the site: is told of "figure", "slider" and "answer"
+
 shown: list[Path] = []  # the figures that `show` has written
 set_up()
 _failed: list[str] = []
@@ -87,7 +88,7 @@ def also_at(setting: str, work: Callable[[], Any], fails: Sequence[str] = ()) ->
 
 
 def answer(letter: str) -> str:
-    """``answer("c")`` is "answer c)", for the sentence that says so; a quick run is too small and says that instead."""
+    """``answer("c")`` is "answer c)", for the sentence that says so; a quick run is too small, and says that instead."""
     if listener:
         listener("answer", {"letter": "" if QUICK else letter})
     return "(quick: too small to answer)" if QUICK else f"answer {letter})"
