@@ -76,15 +76,10 @@ def _table(lines: list[str]) -> str:
 def _link(label: str, target: str) -> str:
     """A link to another page of the site, to a file of the repository, which is then offered for download, or elsewhere."""
     label = label.replace("`", "").replace("<", r"\<")
-<<<<<<< HEAD
-    page = re.fullmatch(r"(?:\.\./)*(?:lessons/)?(?:(\d\d_\w+)\.py|((?:answers/)?(?!README)\w+)\.md)", target)
+    pages = r"(?:(\d\d_\w+)\.py|(answers/\d\d_\w+|your_network|glossary|zh)\.md)"
+    page = re.fullmatch(rf"(?:\.\./)*(?:lessons/)?{pages}", target)
     if page:
         return f":doc:`{label} </{f'pages/{page[1]}' if page[1] else page[2]}>`"
-=======
-    page = re.fullmatch(r"(?:\.\./(?:lessons/)?)?((?:answers/)?[\w.]+?)\.(py|md)(#.*)?", target)
-    if page and page[1] != "README":
-        return f":doc:`{label} </{'pages/' if page[2] == 'py' else ''}{page[1]}>`"
->>>>>>> main
     if not re.match(r"[a-z]+:|#", target):
         return f":download:`{label} <{target}>`"
     return f"`{label} <{target}>`__"
