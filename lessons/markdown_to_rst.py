@@ -61,7 +61,8 @@ def inline(text: str, wrap: str = "{}") -> str:
             markup = inline(bold or emphasis, "**{}**" if bold else "*{}*")
         before = "\\ " if out and (out[-1].isalnum() or out[-1] in "`*_–—−") else ""
         end = found.end()
-        after = "\\ " if end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_") else ""
+        touches = end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_" or wrap != "{}")
+        after = "\\ " if touches and not text[end].isspace() else ""
         out += before + markup + after
     return out + plain(text[end:])
 
