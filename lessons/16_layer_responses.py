@@ -117,8 +117,8 @@ found, last = respond(runs)
 # %% [markdown]
 # In the paper (figure 7) the residual network's responses are plainly lower, and lower still in deeper networks. It was
 # trained for 64,000 steps; here the γ of a residual block, which starts at 1, has hardly left it. We do not see the
-# paper's effect at this size, and our benchmark with CIFAR-10 images says that it is not a law there either
-# (`benchmarks/results/science.md`, row 14). Start γ at 0 instead, and it stays small: a layer keeps much of the scale
+# paper's effect at this size, and our experiment with CIFAR-10 images says that it is not a law there either
+# (`minires experiments responses`). Start γ at 0 instead, and it stays small: a layer keeps much of the scale
 # that it was born with, and so the start of a branch is a decision, not a detail. Goyal et al. made it for large batches.
 #
 # The last claim ties the response to lesson 14: a branch that responds weakly also returns little of the gradient, so

@@ -160,7 +160,7 @@ print(f"At {DEPTH} layers and rate 0.05: {answer(letter)}. Training loss, mean o
 # for its α. Second, it depends on the rate. α = 1 starts with outputs far too large; some seeds begin to repair that,
 # others stay at guessing. At a fifth of the rate none of the three has learnt much after so few steps, as the second
 # setting says. With 56 layers and CIFAR-10 images α = 1 starts at a loss of 14 to 67 and mostly stays at chance
-# (`benchmarks/results/science.md`, row 15). Third, batch norm is the lowest, and that is no accident: it does more than
+# (`minires experiments skip-init`). Third, batch norm is the lowest, and that is no accident: it does more than
 # shrink the branch. (Fixup, ReZero and the plain network are left for the first exercise; its answer has the table.)
 #
 # ## Plain, without batch norm, and trained
