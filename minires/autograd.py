@@ -6,6 +6,7 @@ it, and `_walk` does it. (How an op joins the graph on the way forward: `minires
 First-order only, by choice, so that the backward methods stay plain array code.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from .blas import one_blas_thread
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
 from .missing import not_offered
 from .ops import Op
-from .ops.arithmetic import add
+from .ops.arithmetic import add, add_to
 from .state import current, switch
 
 
@@ -168,6 +169,7 @@ def _walk(outputs, grads, wanted, retain_graph, call):
                     sums.add(source, op, slot, checked(grads[slot], op, slot, now.anomaly))
             if not retain_graph:
                 op.release()
+    grads = None  # the last op's: what nobody holds now may be kept without a copy
     for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
         if wanted is None or node in wanted:
             yield node, *sums.pop(node)
@@ -197,19 +199,37 @@ class _Sums:
         if source not in totals:
             totals[source] = g
         elif source in self.ours:
-            totals[source] += g
+            add_to(totals[source], g)
         else:
             totals[source] = as_array(add(totals[source], g))
             self.ours.add(source)
 
     def pop(self, node):
         """The gradient of a node whose edges are all there, and whether nobody else holds that array."""
-        total, ours = self.totals.pop(node), self.recorder is None and node in self.ours
+        total = self.totals.pop(node)
+        alone = node in self.ours or (sys.getrefcount(total) <= ALONE and owns_memory(total))
+        ours = alone and self.recorder is None
         if self.recorder is not None:
             self.recorder.backward(node, self.edges.pop(node), total)
         for hook in node.hooks:
             total, ours = hook(total), False
         return total, ours
+
+
+def owns_memory(array):
+    """Whether no other array that somebody holds is over the same memory, as far as the array itself shows."""
+    base = array.base
+    if base is None:
+        return True
+    return type(base) in (np.ndarray, type(array)) and base.size == array.size and sys.getrefcount(base) <= ALONE + 1
+
+
+def _references_of_a_local():
+    total = [np.empty(0)].pop()
+    return sys.getrefcount(total)
+
+
+ALONE = _references_of_a_local()  # what `sys.getrefcount` says of an array that is held by one local variable alone
 
 
 def edge_factors(outputs):

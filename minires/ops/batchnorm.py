@@ -14,12 +14,12 @@ from .op import Op, wide
 class BatchNorm(Op):
     """Training: the batch's own statistics, through which gradients flow too (three terms, see the textbook kernel).
 
-    x (N, C, …), γ (C), β (C) -> y (N, C, …). Puts ``mean`` and ``var`` (biased) into the dict ``statistics``, if given.
+    x (N, C, …), γ (C), β (C) -> y (N, C, …). Moves ``running``, if given, a `Running`.
     """
 
     kinds = "f"
 
-    def forward(self, x, weight=None, bias=None, eps=1e-5, statistics=None):
+    def forward(self, x, weight=None, bias=None, eps=1e-5, running=None):
         check_batch_norm(x, weight, bias)
         if x.size and x.size == x.shape[1]:
             raise ValueError(
@@ -28,10 +28,15 @@ class BatchNorm(Op):
             )
         self.x, self.weight, self.eps = x, weight, eps
         if not x.size:  # there are no statistics
+            if running is not None and running.batches is not None:
+                running.batches[...] += 1
             return x.copy()
-        y, self.mean, self.var = kernels.of(x).batch_norm(wide(x), wide(weight), wide(bias), eps)
-        if statistics is not None:
-            statistics.update(mean=self.mean, var=self.var)
+        arguments = wide(x), wide(weight), wide(bias), eps
+        if running is None or kernels.replaced("batch_norm", "running_update") or type(running.mean) is not type(x):
+            y, self.mean, self.var = kernels.of(x).batch_norm(*arguments)
+            move(running, self.mean, self.var, x.size // x.shape[1])
+        else:
+            y, self.mean, self.var = kernels.of(x).batch_norm(*arguments, running)
         return y.astype(x.dtype, copy=False)
 
     def backward(self, grad_output):
@@ -111,6 +116,14 @@ class BatchNormEval(Op):
         wide_arrays = [wide(array) for array in (grad_output, self.x, self.weight, self.mean, self.var)]
         grads = kernels.of(grad_output).batch_norm_eval_backward(*wide_arrays, self.eps, tuple(self.needs[:3]))
         return narrow(grad_output.dtype, grads)
+
+
+def move(running, mean, var, count):
+    """The running statistics, if there are any, after a batch with this mean and variance of ``count`` values."""
+    if running is not None:
+        kernels.of(running.mean).running_update(running.mean, running.var, mean, var, running.momentum, count)
+        if running.batches is not None:
+            running.batches[...] += 1
 
 
 def narrow(dtype, grads):

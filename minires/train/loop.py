@@ -21,7 +21,7 @@ from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
 from ..files import remove_abandoned, writable_folder
 from ..nn import Module, functional as F
-from ..nn.examples import accuracy, fit_to
+from ..nn.examples import fit_to, read, share_right
 from ..optim import LRScheduler, Optimizer
 from ..progress import tqdm
 from ..ranks import Ranks, parallel
@@ -57,7 +57,7 @@ def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss =
     value = loss(outputs, targets)
     value.backward()
     optimizer.step()
-    return Result(value.item(), accuracy(outputs.array, targets.array))
+    return Result(*read(value.array, share_right(outputs.array, targets.array)))
 
 
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
@@ -241,7 +241,7 @@ def _tally(model: Module, dataset: Dataset, batch_size: int, loss: Loss, part: t
             if len(y):
                 inputs, targets = fit_to(model, x), fit_to(model, y)
                 outputs = model(inputs)
-                tally.add(Result(loss(outputs, targets).item(), accuracy(outputs.array, targets.array)), len(y))
+                tally.add(Result(*read(loss(outputs, targets).array, share_right(outputs.array, targets.array))), len(y))
     return tally
 
 

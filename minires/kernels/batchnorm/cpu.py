@@ -19,7 +19,7 @@ from ..reduce.cpu import row_products, row_sums
 LARGE_MEAN = 4  # μ² above this many variances: two bits
 
 
-def batch_norm(x, weight=None, bias=None, eps=1e-5):
+def batch_norm(x, weight=None, bias=None, eps=1e-5, running=None):
     """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
     rows = channel_rows(x)  # (C, M)
     y = np.empty_like(rows)
@@ -36,6 +36,10 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
             _affine(block, scale, shift if bias is None else shift + bias[c], out)
 
     over_channels(for_short_rows(work, rows), rows)
+    if running is not None:
+        running_update(running.mean, running.var, mean, var, running.momentum, rows.shape[1])
+        if running.batches is not None:
+            running.batches[...] += 1
     return from_channel_rows(y, x.shape), mean, var
 
 

@@ -1,14 +1,32 @@
 """Batch normalisation, by its formulas (Ioffe & Szegedy 2015, arXiv 1502.03167)."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 
-def batch_norm(x, weight=None, bias=None, eps=1e-5):
+class Running(NamedTuple):
+    """Statistics that follow those of the batches: mean, var (C), the number of batches () or None; see running_update.
+
+    All are changed in place.
+    """
+
+    mean: Any
+    var: Any
+    batches: Any
+    momentum: float
+
+
+def batch_norm(x, weight=None, bias=None, eps=1e-5, running=None):
     """y = γ·(x − μ)/√(σ² + ε) + β with the batch's own μ and biased σ². Ioffe & Szegedy 2015, Algorithm 1.
 
-    x (N, C, …), weight γ and bias β (C) or None -> y (N, C, …), mean (C), var (C).
+    x (N, C, …), weight γ and bias β (C) or None -> y (N, C, …), mean (C), var (C). Moves ``running``, a `Running`.
     """
     mean, var = x.mean(all_but_channels(x)), x.var(all_but_channels(x))
+    if running is not None:
+        running_update(running.mean, running.var, mean, var, running.momentum, x.size // x.shape[1])
+        if running.batches is not None:
+            running.batches[...] += 1
     return batch_norm_eval(x, weight, bias, mean, var, eps), mean, var
 
 
