@@ -120,11 +120,11 @@ def step_time():
             if i > 0 if options.quick else i > 1:
                 times.append(time.perf_counter() - start)
                 sums.append(inside[0])
-        sent = dict(sent)  # of the last step
+        last = dict(sent)  # what the last step sent
     return {
         "ms": 1e3 * statistics.median(times),
         "average_ms": 1e3 * statistics.median(sums),
-        **{f"{name}_sent": n for name, n in sent.items()},
+        **{f"{name}_sent": n for name, n in last.items()},
         "peak_mb": peak_mb(),
         "threads": 1,
     }

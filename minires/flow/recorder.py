@@ -44,8 +44,7 @@ class FlowRecorder(Recorder):
         if model is not None:
             self._learn_names(model)
         self._arrays = arrays
-        ranks = current().ranks
-        self._over = None if ranks is None else OverRanks(ranks)
+        self._over: OverRanks | None = None
         self._unread = on_device.Unread()
         self._leaves: list[Any] = []  # kept alive, so that no later tensor gets the id of one
 
@@ -62,6 +61,7 @@ class FlowRecorder(Recorder):
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
         known = moments(output) if type(output) is np.ndarray else on_device.moments(self._unread, output)
+        self._follow_ranks()
         if self._over is not None:
             self._over.forward(op, inputs)
             known = self._over.moments(op, known)
@@ -73,7 +73,14 @@ class FlowRecorder(Recorder):
 
     def begin(self, call: str) -> None:
         """Start another pass."""
+        self._follow_ranks()
         self.recording.begin(call)
+
+    def _follow_ranks(self) -> None:
+        """Measure over the ranks of the `parallel` block around the code now running, if it is in one."""
+        ranks = current().ranks
+        if ranks is not (None if self._over is None else self._over.ranks):
+            self._over = None if ranks is None else OverRanks(ranks)
 
     def end(self) -> None:
         """Exchange numbers with the other ranks, if there are any."""

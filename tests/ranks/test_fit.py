@@ -16,6 +16,7 @@ FIT = """
 """
 
 
+@pytest.mark.slow
 def test_fit_gives_the_history_of_one_process_and_goes_on_where_it_stopped(over, tmp_path):
     """Also with augmentation, and stopped within an epoch; for another number of ranks, resuming is refused."""
     over(
@@ -60,6 +61,7 @@ def test_fit_gives_the_history_of_one_process_and_goes_on_where_it_stopped(over,
     assert "number of ranks was 2, here 1" in alone.err
 
 
+@pytest.mark.slow
 def test_only_rank_0_prints(over):
     ended = over(2, FIT + "    for epochs in (1, 2): fit(comm, epochs, progress=True, checkpoint='run.npz')\n")
     assert ended.out == "" and ended.err.count("run.npz goes on at epoch 2, step 1") == 1
@@ -142,6 +144,7 @@ def test_bad_input_is_told_in_words(over):
     )
 
 
+@pytest.mark.slow
 def test_one_rank_works_and_says_so(over):
     over(
         1,
@@ -175,13 +178,14 @@ def test_without_mpi4py_it_says_what_to_install(monkeypatch):
 
 LOOP = """
     model, optimizer = network()
-    print("ready", flush=True)
+    import time
     with mr.parallel(model, optimizer, comm, "sync") as ranks:
         for step in range(10**6):
             x, y = ranks.share(*digits[:8])
             optimizer.zero_grad()
             F.cross_entropy(model(mr.tensor(x.astype(np.float64))), mr.tensor(y)).backward()
             if step == 3 and comm.rank == 1:
+                print("dies at", time.time(), file=sys.stderr, flush=True)
                 {}
             optimizer.step()
 """
@@ -189,7 +193,7 @@ DEATHS = {
     "an error": ('raise ValueError("rank 1 is ill")', "ValueError: rank 1 is ill"),
     "sys.exit": ("sys.exit(3)", "rank 1 has failed"),
     "a kill": ("os.kill(os.getpid(), 9)", ""),
-    "deafness": ("import time; from minires.ranks import wire; time.sleep(60)", "has waited 2 s"),
+    "deafness": ("time.sleep(60)", "has waited 2 s"),
 }
 
 
@@ -198,10 +202,11 @@ DEATHS = {
 )
 def test_a_rank_that_dies_ends_all_within_seconds(over, death):
     how, words = DEATHS[death]
-    start = time.monotonic()
     impatient = "    from minires.ranks import wire; wire.PATIENCE = 2.0\n" if death == "deafness" else ""
-    ended = over(3, impatient + LOOP.format(how), fails=True, timeout=50)
-    assert time.monotonic() - start < 40 and words in ended.err
+    ended = over(3, impatient + LOOP.format(how), fails=True)
+    assert words in ended.err
+    if death != "deafness":
+        assert time.time() - float(ended.err.partition("dies at ")[2].split()[0]) < 20  # seconds; here mostly below 1
     if death == "an error":
         assert ended.err.count("in <module>") >= 3  # each rank has its traceback
         assert "rank 1 has failed, so rank 0 ends too: ValueError: rank 1 is ill" in ended.err

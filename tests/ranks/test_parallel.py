@@ -188,6 +188,7 @@ def test_a_recording_is_that_of_one_process_with_the_whole_batch(over, ranks):
     over(ranks, RECORDED)
 
 
+@pytest.mark.slow
 def test_parameters_used_twice_scales_and_numbers_are_recorded_as_in_one_process(over):
     over(
         2,
