@@ -36,10 +36,11 @@ def paper(plan: Plan) -> None:
         "**Predicted, never measured.** The loop with most multiply-adds of each kernel, as NVRTC compiles it for "
         "sm_90, counted from the machine code.\n\n"
         f"{markdown(HEADER, loops)}\n\n{markdown(['predicted', *results], networks)}\n\n"
-        "The prediction is a model for comparing kernels (`benchmarks/workers/minires_paper.py`), not a measurement: 132 "
-        "multiprocessors at 1.755 GHz issue one instruction a cycle and scheduler, with as many blocks side by side as "
-        "registers and shared memory allow; or a warp's own stalls take longer, or bringing the tiles from the "
-        "second-level cache at 5.5 TB/s; and 1.5 µs for each launch. Waiting for memory and bank conflicts are left out. "
+        "The prediction is a model for comparing kernels (`benchmarks/workers/minires_paper.py`), not a measurement: "
+        "132 multiprocessors at 1.755 GHz issue one instruction a cycle and scheduler, with as many blocks side by "
+        "side as registers and shared memory allow; or a warp's own stalls take longer, or bringing the tiles from the "
+        "second-level cache at 5.5 TB/s; and 1.5 µs for each launch. Waiting for memory and bank conflicts are left "
+        "out. "
         f"{'; '.join(dict.fromkeys(found['version'] for found in results.values()))}."
     )
     save("paper", plan, results, text)
