@@ -1,9 +1,9 @@
 // Convolution for batches of a multiple of four images: the sums of conv.cu, with copies that run ahead (pipeline.cuh).
 // Definitions: conv/definition.py.
 //
-//   conv2d_forward_pipelined          y[o,p]    = b[o] + Σ_k w[o,k] · x[k seen from p]     k = (c, tap), p = (h′, w′, n)
-//   conv2d_input_gradient_pipelined   dx[c,q]   = Σ_k w[k,c] · g[k seen from q]            k = (o, tap), q = (h, w, n)
-//   conv2d_weight_gradient_pipelined  dw[o,k]   = Σ_p g[o,p] · x[k seen from p]            k = (c, tap), p = (h′, w′, n)
+//   conv2d_forward_pipelined          y[o,p]  = b[o] + Σ_k w[o,k] · x[k seen from p]    k = (c, tap), p = (h′, w′, n)
+//   conv2d_input_gradient_pipelined   dx[c,q] = Σ_k w[k,c] · g[k seen from q]           k = (o, tap), q = (h, w, n)
+//   conv2d_weight_gradient_pipelined  dw[o,k] = Σ_p g[o,p] · x[k seen from p]           k = (c, tap), p = (h′, w′, n)
 //
 // What is copied at a time is 16 bytes: four neighbouring images of one pixel, inside the image or outside it together.
 // The first two take BK channels of one tap in each step: whether a thread is inside is one question a step, and where it
@@ -255,8 +255,9 @@ struct WeightBlock {
 #pragma unroll
         for (int r = 0; r < (TF32 ? COLUMNS / 2 : 4 * CHANNELS * TAPS); ++r) {
             const int n = r / 4, e = r % 4;
-            if (TF32) results[group][row + e / 2 * 8][(n % ACROSS_MMA * 8 + 2 * quad + e % 2) * TAPS + n / ACROSS_MMA] = acc[r];
-            else results[group][row + e][(channel + n / TAPS * ACROSS) * TAPS + n % TAPS] = acc[r];
+            const int down = TF32 ? e / 2 * 8 : e, tap = TF32 ? n / ACROSS_MMA : n % TAPS;
+            const int c = TF32 ? n % ACROSS_MMA * 8 + 2 * quad + e % 2 : channel + n / TAPS * ACROSS;
+            results[group][row + down][c * TAPS + tap] = acc[r];
         }
     }
 };
@@ -299,7 +300,8 @@ conv2d_weight_gradient_pipelined(const float* __restrict__ g, const float* __res
                     for (int j = 0; j < K; ++j)
                         copy_async<16>(&shared.tiles.x[stage][i * K + j][line + l][quad],
                                        corner + l * plane + i * row + j * pixel,
-                                       p < last && unsigned(h + i * dh) < unsigned(H) && unsigned(v + j * dw) < unsigned(W));
+                                       p < last && unsigned(h + i * dh) < unsigned(H) &&
+                                           unsigned(v + j * dw) < unsigned(W));
         p += BK, from_g += BK;
         for (out.n += BK; out.n >= N; out.n -= N)
             if (++out.w == OW) out.w = 0, ++out.h;
@@ -309,6 +311,7 @@ conv2d_weight_gradient_pipelined(const float* __restrict__ g, const float* __res
                      [&](int stage) { block.multiply(shared, stage); });
     block.put(shared.results);
     add_groups<Block::THREADS>(shared.results, Block::COLUMNS, [&](int m, int k, float4 v) {
-        reinterpret_cast<float4*>(dw_parts)[((blockIdx.z * O + m0 + m) * C * TAPS + c0 * TAPS + k) / 4] = v;
+        const int at = (blockIdx.z * O + m0 + m) * C * TAPS + c0 * TAPS + k;
+        reinterpret_cast<float4*>(dw_parts)[at / 4] = v;
     });
 }
