@@ -1,4 +1,4 @@
-"""What a training step of ResNet-20 asks of a GPU's host, in whatever checkout PYTHONPATH names; counted on cuda-on-cpu.
+"""What a training step of ResNet-20 asks of a GPU's host, in the checkout PYTHONPATH names; counted on cuda-on-cpu.
 
 Nodes of a CUDA graph are launches of our kernels and calls of the array library that compute or copy. What the latter
 are is read off the NumPy functions that the ops call, each of which is one of CuPy's.

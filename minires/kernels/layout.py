@@ -8,7 +8,6 @@ import functools
 
 import numpy as np
 
-
 BATCH_FIRST = {ndim: (ndim - 1, *range(ndim - 1)) for ndim in range(1, 33)}  # axes, by how many there are
 
 

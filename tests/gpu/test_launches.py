@@ -5,10 +5,9 @@ import pytest
 
 import minires as mr
 from benchmarks.workers import minires_launches as host
-from minires import cuda_on_cpu, kernels, nn, optim
+from minires import cuda_on_cpu, kernels, nn
 from minires.kernels import devices
-from minires.nn import functional as F
-from minires.train import train_step
+from minires.kernels.batchnorm import gpu as batchnorm
 
 pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
 DEVICE = "cuda-on-cpu"
@@ -61,17 +60,17 @@ def test_batch_norm_reads_its_input_once_for_its_statistics():
 
 def test_launches_are_planned_once(monkeypatch):
     device, made = devices.make_cuda_on_cpu(), []
-    monkeypatch.setattr(devices, "packed", lambda numbers, packed=devices.packed: made.append(numbers) or packed(numbers))
+    monkeypatch.setattr(
+        devices, "packed", lambda numbers, packed=devices.packed: made.append(numbers) or packed(numbers)
+    )
     x = device.upload(np.ones((4, 3, 2, 2), np.float32))
-    from minires.kernels.batchnorm import gpu
-
-    first, again = (gpu.batch_norm(device, x)[0] for _ in range(2))
+    first, again = (batchnorm.batch_norm(device, x)[0] for _ in range(2))
     assert len(made) == 2 and (np.asarray(first) == np.asarray(again)).all()
-    gpu.batch_norm(device, x, eps=1e-3)
+    batchnorm.batch_norm(device, x, eps=1e-3)
     assert len(made) == 3
     monkeypatch.setattr(devices, "MOST_PLANS", 2)
     for eps in (1e-4, 1e-2, 1e-1):
-        gpu.batch_norm(device, x, eps=eps)
+        batchnorm.batch_norm(device, x, eps=eps)
     assert len(device.plans) <= 2
 
 
@@ -81,7 +80,8 @@ def test_the_number_of_batches_is_counted_on_the_way():
     model(x)
     with host.counting() as seen:
         model(x)
-    assert dict(seen.launches) == {"batch_norm_statistics": 1, "batch_norm_apply": 1} and not +seen.library
+    assert dict(seen.launches) == {"batch_norm_statistics": 1, "batch_norm_apply": 1}
+    assert not seen.library["add"]
     assert int(model.num_batches_tracked) == 2
     with kernels.use(batch_norm=kernels.textbook.batch_norm):  # which has its running statistics moved afterwards
         model(x)
@@ -90,12 +90,3 @@ def test_the_number_of_batches_is_counted_on_the_way():
     for _ in range(3):
         expected(x.to("cpu"))
     np.testing.assert_allclose(np.asarray(model.running_var), expected.running_var, rtol=1e-5)
-
-
-def test_gradients_of_a_step_are_handed_over():
-    model = nn.Linear(3, 2).to(DEVICE)
-    optimizer = optim.SGD(model.parameters(), 0.1)
-    x, y = mr.randn(4, 3).to(DEVICE), mr.tensor([0, 1, 1, 0]).to(DEVICE)
-    with host.counting() as seen:
-        train_step(model, optimizer, x, y, F.cross_entropy)
-    assert not seen.library["copy"]
