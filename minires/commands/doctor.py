@@ -12,6 +12,7 @@ import numpy as np
 from .. import __version__, cuda_on_cpu
 from ..installed import other_package
 from ..kernels import devices
+from ..terminal import fitted
 from ..threads import get_num_threads
 
 
@@ -28,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def run() -> int:
     """Print what this machine has, and which devices can be used."""
-    print(report())
+    print(fitted(report()))
     return 0
 
 
