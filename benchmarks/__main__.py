@@ -11,6 +11,7 @@ from .checks import checks
 from .exported import onnx
 from .harness import BEFORE, PYTHONS, Plan
 from .kernels import ops
+from .launches import launches
 from .readme import readme
 from .recording import calls, recording
 from .scaling import scaling
@@ -22,7 +23,7 @@ PAGES = {
     page.__name__: page
     for page in (
         *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, tune, before, readme),
+        *(depth1202, recording, calls, launches, bridge, engine, checks, alarms, onnx, science, tune, before, readme),
     )
 }
 LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="new processes for each number (default 7)")
     parser.add_argument("--quick", action="store_true", help="one round of single measurements, just to see it run")
     parser.add_argument("--python", action="append", default=[], help="another interpreter in which peers may be found")
-    parser.add_argument("--before", help="an earlier checkout, for the page before")
+    parser.add_argument("--before", help="an earlier checkout, for the pages before and launches")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds {arguments.rounds}: expected at least 1")
