@@ -11,6 +11,7 @@ from .checks import checks
 from .exported import onnx
 from .harness import BEFORE, PYTHONS, Plan
 from .kernels import ops
+from .launches import launches
 from .paper import paper
 from .ranks import ranks
 from .readme import readme
@@ -24,7 +25,7 @@ from .tune import tune
 PAGES = {
     page.__name__: page
     for page in (
-        *(step, inference, memory, peers, ops, scaling, ranks, paper),
+        *(step, inference, memory, peers, ops, scaling, ranks, paper, launches),
         *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, sweeps, tune, before, readme),
     )
 }
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="new processes for each number (default 7)")
     parser.add_argument("--quick", action="store_true", help="one round of single measurements, just to see it run")
     parser.add_argument("--python", action="append", default=[], help="another interpreter in which peers may be found")
-    parser.add_argument("--before", help="an earlier checkout, for the pages before and paper")
+    parser.add_argument("--before", help="an earlier checkout, for the pages before, paper and launches")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds {arguments.rounds}: expected at least 1")

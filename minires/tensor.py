@@ -14,6 +14,7 @@ from . import autograd, dtypes, html, kernels
 from .arguments import check_operand, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
+from .kernels.devices import by_type
 from .missing import NotInTensor
 from .ops import Op, arithmetic, elementwise, shape
 from .ops.op import serials
@@ -131,7 +132,7 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
     __array_priority__ = 1000  # so that array + tensor calls Tensor.__radd__, while np.exp(tensor) is an array
 
     def __init__(self, data: Any, requires_grad: bool = False, op: Op | None = None):
-        if type(data) is not np.ndarray:
+        if type(data) not in by_type:
             data = _numbers(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")

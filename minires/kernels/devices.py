@@ -101,7 +101,7 @@ def _itself(array: np.ndarray) -> np.ndarray:
 
 
 CPU = Device("cpu", np.ndarray, np.empty, upload=_itself, download=_itself, address=lambda array: array.ctypes.data)
-_known: dict[type, Device] = {np.ndarray: CPU}  # the devices set up so far, by the type of their arrays
+by_type: dict[type, Device] = {np.ndarray: CPU}  # the devices set up so far, by the type of their arrays
 _one_at_a_time = threading.Lock()  # two threads must not set up the same device twice
 
 
@@ -115,11 +115,11 @@ def device(name: str, function: str = "device") -> Device:
     if name not in DEVICES:
         raise ValueError(f"{function}: got device {name!r}; minires computes on {', '.join(DEVICES)}")
     with _one_at_a_time:
-        for known in _known.values():
+        for known in by_type.values():
             if known.name == name:
                 return known
         new = make_gpu() if name == "gpu" else make_cuda_on_cpu()
-        _known[new.array_type] = new
+        by_type[new.array_type] = new
         return new
 
 
@@ -130,7 +130,7 @@ def is_device(name: Any) -> bool:
 
 def device_of(array: Any, function: str = "device_of") -> Device:
     """The device an array lives on. Raises TypeError, in the name of ``function``, for what is not a device's array."""
-    known = _known.get(type(array))
+    known = by_type.get(type(array))
     if known is not None:
         return known
     if type(array).__module__.partition(".")[0] == "cupy":

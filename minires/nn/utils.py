@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import norms
+from .. import kernels, norms
 from ..blas import one_blas_thread
 from ..creation import cat
 from ..missing import not_offered
@@ -66,7 +66,7 @@ def _norm(function: str, arrays: list[Any], norm_type: float, error_if_nonfinite
     if not arrays:
         return 0.0
     # BLAS's own threads would get in the way of the next kernel
-    each = one_blas_thread(lambda: [norms.norm(a, norm_type) for a in arrays])
+    each = one_blas_thread(_norm_of_each, arrays, norm_type)
     norm = norms.norm_of_norms(each, norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(
@@ -74,6 +74,20 @@ def _norm(function: str, arrays: list[Any], norm_type: float, error_if_nonfinite
             "find the op that did it with detect_anomaly()"
         )
     return norm
+
+
+def _norm_of_each(arrays: list[Any], p: float) -> list[float]:
+    """The norms, in float64. A GPU is waited for once, unless squares leave the range of float64 or p is another."""
+    if p not in (2, math.inf) or len({type(a) for a in arrays}) > 1 or kernels.device_of(arrays[0]).is_cpu:
+        return [norms.norm(a, p) for a in arrays]
+    filled = [a for a in arrays if a.size]
+    flat = [a.reshape(-1).astype(np.float64) for a in filled]
+    parts = [(x * x).sum() if p == 2 else abs(x).max() for x in flat]
+    found = np.stack(parts).tolist() if parts else []
+    if p == math.inf:
+        return found
+    safe = (a.dtype != np.float64 or norms.is_safe(square, a.dtype) for a, square in zip(filled, found))
+    return [math.sqrt(square) if ok else norms.norm(a) for a, square, ok in zip(filled, found, safe)]
 
 
 def _limit(grads: list[Any], max_norm: float, norm: float) -> None:

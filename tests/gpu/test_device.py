@@ -110,7 +110,7 @@ def test_counts_stay_whole_numbers_whatever_the_dtype():
 
 def test_an_unusable_gpu_is_told_with_what_to_do(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(devices, "why_no_gpu", lambda: f"CuPy cannot be imported; install it: {devices.INSTALL}")
-    monkeypatch.setattr(devices, "_known", {np.ndarray: devices.CPU})
+    monkeypatch.setattr(devices, "by_type", {np.ndarray: devices.CPU})
     with pytest.raises(RuntimeError, match=r"device gpu: CuPy cannot be imported; .*pip install -e '\.\[cuda13\]'"):
         mr.ones(2).to("gpu")
     assert main(["compare", "--device", "gpu", "--out", str(tmp_path)]) == 1

@@ -346,6 +346,25 @@ def test_arguments_that_do_not_fit(args, error, message):
         kernel(COPY)((1,), (1,), args)
 
 
+STRUCT = """
+struct Numbers { int n, m; float a; double b; };
+extern "C" __global__ void k(const float* x, double* y, Numbers how) { y[0] = how.a * x[how.n] + how.b * how.m; }
+"""
+
+
+def test_a_struct_is_passed_by_value():
+    x, y = np.arange(4, dtype=np.float32), np.zeros(1)
+    how = np.array((3, 2, 1.5, 0.25), np.dtype([("n", "i4"), ("m", "i4"), ("a", "f4"), ("b", "f8")], align=True))
+    kernel(STRUCT)((1,), (1,), (x, y, how))
+    assert y[0] == 1.5 * 3 + 0.25 * 2
+    short = np.array((3, 2), np.dtype([("n", "i4"), ("m", "i4")]))
+    with pytest.raises(TypeError, match="argument 2 is a struct of 8 bytes; expected a struct of 24 bytes"):
+        kernel(STRUCT)((1,), (1,), (x, y, short))
+    for wrong in (np.int32(3), np.zeros(24, np.uint8), 3):
+        with pytest.raises(TypeError, match=rf"argument 2 is a {type(wrong).__name__}; expected a struct of 24 bytes"):
+            kernel(STRUCT)((1,), (1,), (x, y, wrong))
+
+
 @pytest.mark.parametrize(
     ("grid", "block", "shared", "message"),
     [

@@ -52,6 +52,7 @@ PIPELINED = Source(
     ],
 )
 
+FLOAT32 = np.dtype(np.float32)
 THREADS = 128
 LEAST_LENGTH = 64  # fewest positions that a part of a weight gradient sums
 RESULTS = 32  # of a block of sum_parts, each summed by 16 threads
@@ -95,7 +96,9 @@ def conv2d_backward(
 
 def _what(on, x, weight, *read):
     """What a launch depends on besides the geometry; ``read``: what is copied by fours if that can be done."""
-    by_fours = all(a.dtype == np.float32 and a.shape[-1] % 4 == 0 and on.address(a) % 16 == 0 for a in read)
+    by_fours = x.dtype == FLOAT32 and x.shape[-1] % 4 == 0
+    for array in read:
+        by_fours = by_fours and on.address(array) % 16 == 0
     return on.multiprocessors, x.dtype, x.shape, weight.shape, current().tf32, by_fours
 
 
