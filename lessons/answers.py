@@ -31,12 +31,12 @@ def lesson(number: int, until: str) -> dict[str, Any]:
 
 
 def run(page: Path, long: bool = True) -> list[tuple[str, str | None]]:
-    """(what it prints, what the page says) for every block of code; without ``long``, up to the first long one."""
+    """(what it prints, what the page says) for every block of code; without ``long``, for those that are not long."""
     names: dict[str, Any] = {"__name__": "__answers__"}
     outputs = []
     for found in BLOCK.finditer(page.read_text("utf-8")):
         if found[1] == "py" and not long:
-            break
+            continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(found[2], str(page), "exec"), names)
