@@ -1,7 +1,8 @@
 """The answers to the lessons' exercises: ``python lessons/answers.py 9`` runs the code of a page, and fills in what it prints.
 
 A page is ``lessons/answers/NN_name.md``. Its blocks of code are one program, and a block of text behind a block of code
-holds what it printed. Code marked ``py`` instead of ``python`` takes longer than a test should; the tests leave it out.
+holds what it printed. Code marked ``py`` instead of ``python`` trains: it takes longer than a test should, and ends a little
+differently on another machine; the tests leave it out.
 """
 
 import contextlib
