@@ -1,5 +1,6 @@
 """Every exercise of a lesson has an answer, and the code of the answers prints what they say."""
 
+import dataclasses
 import importlib
 import re
 import subprocess
@@ -14,11 +15,15 @@ FAST = 1, 3, 4  # those whose code runs in the short suite, too
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
+def loaded(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module(name)
+
+
 @pytest.fixture
 def answers(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setenv("MINIRES_LESSON_OUTPUT", str(tmp_path))
-    return importlib.import_module("answers")
+    return loaded("answers", monkeypatch)
 
 
 def page_of(lesson):
@@ -59,6 +64,41 @@ def test_every_exercise_has_an_answer(lesson):
 def test_the_code_of_the_answers_prints_what_they_say(lesson, answers):
     for printed, written in answers.run(page_of(lesson), long=False):
         assert alike(printed, written or ""), f"printed:\n{printed}\nthe page says:\n{written}"
+
+
+def test_a_page_is_filled_in_and_its_long_code_left_out_of_a_test(answers, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "a\n\n```python\nx = 1\n```\n\nb\n\n```python\nprint(x + 1)\n```\n\n```text\n7\n```\n\n```py\nprint(x)\n```\n"
+    )
+    assert answers.run(page, long=False) == [("", None), ("2\n", "7\n")]
+    answers.write(page)
+    filled = page.read_text("utf-8")
+    assert answers.run(page) == [("", None), ("2\n", "2\n"), ("1\n", "1\n")] and filled.startswith(
+        "a\n\n```python\nx = 1\n```\n\nb"
+    )
+    answers.write(page)
+    assert page.read_text("utf-8") == filled
+
+
+def test_a_lesson_is_run_up_to_a_heading(answers, capsys):
+    assert answers.lesson(1, "Done wrong, twice")["BLOCKS"] == 12 and capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match=r"got until='Nowhere'; expected a heading of 01_a_numbers_gradient\.py"):
+        answers.lesson(1, "Nowhere")
+
+
+def test_a_figure_is_of_other_code_if_the_code_has_changed_and_not_the_text(monkeypatch, tmp_path):
+    figures = loaded("figures", monkeypatch)
+    path = tmp_path / "01_a.py"
+    digests = []
+    for source in ("# %%\n# text\nx = 1\n", "# %%\n# other\n\nx = 1\n", "# %%\n# text\nx = 2\n"):
+        path.write_text(source)
+        digests.append(figures.code(dataclasses.replace(LESSONS[1], path=path)))
+    assert digests[0] == digests[1] != digests[2]
+    monkeypatch.setattr(figures, "read_made", lambda: {"01_a": {"code": digests[2], "figures": []}})
+    assert figures.outdated([dataclasses.replace(LESSONS[1], path=path)]) == []
+    path.write_text("x = 3\n")
+    assert len(figures.outdated([dataclasses.replace(LESSONS[1], path=path)])) == 1
 
 
 def test_the_readme_of_the_answers_lists_them():
