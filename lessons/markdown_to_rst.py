@@ -77,8 +77,8 @@ def _table(lines: list[str]) -> str:
 def _link(label: str, target: str) -> str:
     """A link to another page of the site, to a file of the repository, which is then offered for download, or elsewhere."""
     label = label.replace("`", "").replace("<", r"\<")
-    here, pages = r"(?:\.\./(?:lessons/)?)?", r"(?:answers/)?\d\d_\w+|your_network|glossary|zh"
-    page = re.fullmatch(rf"{here}(?:(\d\d_\w+)\.py|({pages})\.md)", target)
+    pages = r"(?:(\d\d_\w+)\.py|(answers/\d\d_\w+|your_network|glossary|zh)\.md)"
+    page = re.fullmatch(rf"(?:\.\./)*(?:lessons/)?{pages}", target)
     if page:
         return f":doc:`{label} </{f'pages/{page[1]}' if page[1] else page[2]}>`"
     if not re.match(r"[a-z]+:|#", target):
