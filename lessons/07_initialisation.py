@@ -243,8 +243,8 @@ for name in isometry.NETWORKS[:4]:
     sigma = isometry.spectrum(0, name, depth=32)
     through[name] = float((sigma**2).sum() ** 2 / (sigma**4).sum())
     print(f"{name:<24} σ from {sigma[0]:.2g} to {sigma[-1]:.2g}; gradient in about {through[name]:.1f} of 64 directions")
-claim("ReLU: fewer than 5 directions, He or orthogonal", max(through["plain"], through["plain, orthogonal"]) < 5, [*through.values()])
-claim("linear at the start: all 64, exactly", abs(through["plain, looks-linear"] - 64) < 1e-3, through["plain, looks-linear"])
+claim("ReLU: fewer than 5 directions, He or orthogonal", max(through["plain"], through["plain orthogonal"]) < 5, [*through.values()])
+claim("linear at the start: all 64, exactly", abs(through["plain looks-linear"] - 64) < 1e-3, through["plain looks-linear"])
 
 # %% [markdown]
 # So what arrives at the input has forgotten nearly everything but its size. Values that are all near 1, **dynamical

@@ -166,7 +166,7 @@ def learn(lr, seeds):
     wrong = {kind: [relative_error.errors(seed, kind, lr=lr) for seed in seeds] for kind in relative_error.BLOCKS}
     small = {kind: [float(run[0] / run[-1]) for run in runs] for kind, runs in wrong.items()}  # ε = 0.01 over ε = 1
     claim("a plain block gets as much wrong for a small ε as for a large one", min(small["plain"]) > 0.8, small["plain"])
-    claim("from x, either is wrong in proportion to ε", max(small["plain, from x"] + small["residual, from x"]) < 0.05)
+    claim("from x, either is wrong in proportion to ε", max(small["plain from x"] + small["residual from x"]) < 0.05)
     return wrong
 wrong = learn(0.05, SEEDS)
 also_at("learning rate 0.01", lambda: learn(0.01, [0]))

@@ -220,7 +220,8 @@ if not QUICK:  # fewer layers learn there, too
 # So batch norm and shortcuts are not the only way to train a network this deep. They are the way that needs neither a
 # special start nor a small learning rate. What does it is that *every* direction gets through, not only the average one
 # (lesson 7): LSUV (Mishkin & Matas 2015), which divides each layer by the standard deviation of its output, sets the
-# average and learns nothing; tanh in place of ReLU, delta-orthogonal, learns (`minires experiments plain-starts`).
+# average alone, and helps some seeds and not others; tanh in place of ReLU, delta-orthogonal, learns in every seed
+# (`minires experiments plain-starts`).
 #
 # ## One learning rate for all depths
 #

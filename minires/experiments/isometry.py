@@ -22,22 +22,22 @@ from .plain_starts import looks_linear_
 
 FLOOR = 1e-6  # below it, a direction is lost
 
-NETWORKS = "plain", "plain, orthogonal", "plain tanh, orthogonal", "plain, looks-linear", "residual", "residual, 1/√L"
+NETWORKS = "plain", "plain orthogonal", "plain tanh orthogonal", "plain looks-linear", "residual", "residual 1/√L"
 
 
 def stack(variant: str, depth: int, width: int = WIDTH) -> Callable[[Tensor], Tensor]:
     """One of the `NETWORKS`, without batch norm, of ``depth`` layers, (N, width) -> (N, width)."""
     mlp = partial(models.mlp, depth + 2, width, layers=1, norm=False)
-    if variant == "plain tanh, orthogonal":
+    if variant == "plain tanh orthogonal":
         return Chain([part for _ in range(depth) for part in (_linear(width, nn.init.orthogonal_), nn.Tanh())])
-    if variant == "plain, looks-linear":  # of x and −x; the first half of the result
+    if variant == "plain looks-linear":  # of x and −x; the first half of the result
         mirrored = Chain([part for _ in range(depth) for part in (nn.ReLU(), _linear(2 * width, looks_linear_))])
         return lambda x: mirrored(cat([x, -x], 1))[:, :width]
     found = {
         "plain": mlp,
-        "plain, orthogonal": partial(mlp, init=partial(nn.init.orthogonal_, gain=math.sqrt(2))),
+        "plain orthogonal": partial(mlp, init=partial(nn.init.orthogonal_, gain=math.sqrt(2))),
         "residual": partial(mlp, residual=True),
-        "residual, 1/√L": partial(mlp, residual=True, scale=depth**-0.5),
+        "residual 1/√L": partial(mlp, residual=True, scale=depth**-0.5),
     }
     return found[variant]().hidden
 
@@ -78,11 +78,11 @@ ISOMETRY = Experiment(
     isometry,
     {
         "directions, plain-32": below(5),
-        "directions, plain, orthogonal-32": below(5),
-        "directions, plain tanh, orthogonal-32": above(15),
-        "directions, plain, looks-linear-32": above(63.9),
+        "directions, plain orthogonal-32": below(5),
+        "directions, plain tanh orthogonal-32": above(15),
+        "directions, plain looks-linear-32": above(63.9),
         "directions, residual-32": below(5),
-        "directions, residual, 1/√L-32": above(12),
+        "directions, residual 1/√L-32": above(12),
     },
     variants=NETWORKS,
     depths=(32,),

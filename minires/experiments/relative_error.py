@@ -45,9 +45,9 @@ class Block(nn.Module):
 
 BLOCKS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "plain, from x": {"identity": True},
+    "plain from x": {"identity": True},
     "residual": {"residual": True},
-    "residual, from x": {"residual": True, "identity": True},
+    "residual from x": {"residual": True, "identity": True},
 }
 
 
@@ -97,13 +97,13 @@ RELATIVE_ERROR = Experiment(
     relative_error,
     {
         "slope, plain": below(0.2),
-        "slope, residual, from x": above(0.6),
-        "slope, plain, from x": above(0.6),
+        "slope, residual from x": above(0.6),
+        "slope, plain from x": above(0.6),
         "error, ε 0.01, plain / residual": above(4),
-        "error, ε 0.01, plain / residual, from x": above(20),
+        "error, ε 0.01, plain / residual from x": above(20),
     },
     variants=tuple(BLOCKS),
-    derived={f"error, ε 0.01, plain / {other}": _over(other) for other in ("residual", "residual, from x")},
+    derived={f"error, ε 0.01, plain / {other}": _over(other) for other in ("residual", "residual from x")},
     remark="A plain block that starts as the identity does as well as a residual one where ε is small, and worse where "
     "R counts as much as x. A residual block with a branch of full size at the start has to unlearn it.",
     along="ε",

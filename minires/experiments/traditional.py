@@ -9,7 +9,7 @@ from .experiment import BATCH, Experiment, Numbers, above, below
 from .training import dataset
 
 ROWS, HIDDEN = 8, 32  # numbers in a row of a digit, and in the state
-READERS = "RNN", "RNN, orthogonal", "RNN, orthogonal × 2", "residual RNN", "LSTM", "LSTM, gate open"
+READERS = "RNN", "RNN orthogonal", "RNN orthogonal × 2", "residual RNN", "LSTM", "LSTM gate open"
 
 
 def tanh_layers(seed: int, variant: str, depth: int) -> Numbers:
@@ -77,7 +77,7 @@ def clipping(seed: int, variant: str, depth: int, bound: float = 1.0, steps: int
     depth: how long it waits. variant: "clipped" to a norm of at most ``bound``, or "unclipped".
     """
     random.manual_seed(seed)
-    reader, (images, labels) = Reader("RNN, orthogonal × 2"), waiting(dataset("digits").train, depth)[:BATCH]
+    reader, (images, labels) = Reader("RNN orthogonal × 2"), waiting(dataset("digits").train, depth)[:BATCH]
     optimizer, norms = optim.SGD(reader.parameters(), lr), []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -108,12 +108,12 @@ THROUGH_TIME = Experiment(
     {
         "gradient left, RNN-40": below(1e-6),
         "gradient left, residual RNN-40": above(0.01),
-        "gradient left, LSTM, gate open-40": above(0.01),
+        "gradient left, LSTM gate open-40": above(0.01),
         "accuracy, RNN-0": above(0.7),
         "accuracy, RNN-40": below(0.2),
         "accuracy, residual RNN-40": above(0.4),
     },
-    variants=("RNN", "RNN, orthogonal", "residual RNN", "LSTM", "LSTM, gate open"),
+    variants=("RNN", "RNN orthogonal", "residual RNN", "LSTM", "LSTM gate open"),
     depths=(0, 40),
     log=("gradient left",),
     remark="depth: how many steps it waits.",

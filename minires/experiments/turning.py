@@ -25,9 +25,9 @@ def turning(seed: int, variant: str, depth: int, data: str, lr: float = 0.1) -> 
     degrees = dict(zip(history.steps, np.median(history.convolution_turns[:, KERNELS], axis=1)))
     ratios = dict(zip(history.steps, history.first_over_last(free_of_scale=True)))
     return {
-        "degrees, steps 1–5": float(np.median([degrees[step] for step in EARLY])),
-        "degrees, steps 40–88": float(np.median([degrees[step] for step in LATE])),
-        **{f"free of scale, step {step}": float(ratios[step]) for step in (0, 10, 88)},
+        "degrees turned, steps 1–5": float(np.median([degrees[step] for step in EARLY])),
+        "degrees turned, steps 40–88": float(np.median([degrees[step] for step in LATE])),
+        **{f"‖∂L/∂W‖·‖W‖ first/last, step {step}": float(ratios[step]) for step in (0, 10, 88)},
     }
 
 
@@ -37,19 +37,18 @@ TURNING = Experiment(
     "Behind batch norm only the direction counts: Arora et al. 2019 (arXiv 1812.03981), lemma 2.4",
     turning,
     {
-        "degrees, steps 1–5, plain-56": above(5),
-        "degrees, steps 40–88, plain-56": below(0.02),
-        "degrees, steps 1–5, residual-56": below(2),
-        "degrees, steps 40–88, residual-56": above(0.1),
-        "free of scale, step 0, plain-56": above(100),
-        "free of scale, step 0, residual-56": below(20),
+        "degrees turned, steps 1–5, plain-56": above(5),
+        "degrees turned, steps 40–88, plain-56": below(0.02),
+        "degrees turned, steps 1–5, residual-56": below(2),
+        "degrees turned, steps 40–88, residual-56": above(0.1),
+        "‖∂L/∂W‖·‖W‖ first/last, step 0, plain-56": above(100),
+        "‖∂L/∂W‖·‖W‖ first/last, step 0, residual-56": below(20),
     },
     variants=("plain", "residual"),
     depths=(56,),
     data=("digits", "c8"),
     pilot="plain 13–15° and 0.000°, residual 0.5° and 0.42°; free of scale, plain 531–578 / 0.2–0.3 / about 1 at steps "
     "0 / 10 / 88, residual 0.5–2.1",
-    log=("degrees",),
     tested={"seeds": [0]},
     slow=True,
 )

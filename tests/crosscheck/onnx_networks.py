@@ -44,6 +44,8 @@ NETWORKS: dict[str, Network] = {
         for residual in (False, True)
         for norm in (True, False)
     },
+    "transformer, pre": Network(partial(models.transformer, 4), (1, 8, 8)),
+    "transformer, post": Network(partial(models.transformer, 4, norm="post"), (1, 8, 8)),
     "RNN": Network(partial(nn.RNN, 8, 16, 2), (12, 8), 1),
     "RNN, relu, batch first": Network(partial(nn.RNN, 8, 16, 2, "relu", batch_first=True), (12, 8)),
     "ResidualRNN": Network(partial(models.ResidualRNN, 8, 16, 2, scale=0.1), (12, 8), 1),

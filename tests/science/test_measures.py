@@ -8,7 +8,16 @@ from hypothesis import given, settings, strategies as st
 
 import minires as mr
 from minires import data, flow, models, nn
-from minires.experiments import agreement, chaos, depth_scaling, efficiency, isometry, plain_starts, relative_error
+from minires.experiments import (
+    agreement,
+    chaos,
+    depth_scaling,
+    efficiency,
+    isometry,
+    plain_starts,
+    registry,
+    relative_error,
+)
 from minires.nn import functional as F
 from minires.tensor import Tensor
 
@@ -90,13 +99,13 @@ def test_unknown_starts_are_refused():
 
 def test_all_singular_values_are_those_of_the_jacobian():
     mr.random.manual_seed(0)
-    stack = isometry.stack("residual, 1/√L", 4, width=8).double()
+    stack = isometry.stack("residual 1/√L", 4, width=8).double()
     x = mr.randn(8).numpy().astype(np.float64)
     expected = flow.jacobian(stack, x[None], count=8).values
     np.testing.assert_allclose(isometry.singular_values(stack, x), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("block", ["plain, from x", "residual, from x"])
+@pytest.mark.parametrize("block", ["plain from x", "residual from x"])
 def test_blocks_from_x_start_as_the_identity(block):
     x = mr.randn(5, 4)
     np.testing.assert_allclose(relative_error.Block(4, **relative_error.BLOCKS[block])(x).numpy(), x.numpy(), atol=1e-6)
@@ -107,3 +116,8 @@ def test_the_lowest_point_of_a_parabola_is_found_between_its_samples(at, steep):
     x = np.arange(-3.0, 4.0)
     assert depth_scaling._lowest(x, steep * (x - at) ** 2 + 1) == pytest.approx(at, abs=1e-6)
     assert depth_scaling._lowest(x, x) == -3 and depth_scaling._lowest(x, -x) == 3
+
+
+@pytest.mark.parametrize("experiment", registry.LIST, ids=lambda experiment: experiment.name)
+def test_variants_can_be_named_on_the_command_line(experiment):
+    assert not any("," in variant or variant != variant.strip() for variant in experiment.variants)
