@@ -61,7 +61,9 @@ def inline(text: str, wrap: str = "{}") -> str:
             markup = inline(bold or emphasis, "**{}**" if bold else "*{}*")
         before = "\\ " if out and (out[-1].isalnum() or out[-1] in "`*_–—−") else ""
         end = found.end()
-        after = "\\ " if end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_") else ""
+        follows = text[end : end + 1]
+        marked = wrap != "{}" and not follows.isspace()  # what follows begins with a mark of its own
+        after = "\\ " if follows and (marked or follows.isalnum() or follows in "–—−`*$_") else ""
         out += before + markup + after
     return out + plain(text[end:])
 
