@@ -61,9 +61,8 @@ def inline(text: str, wrap: str = "{}") -> str:
             markup = inline(bold or emphasis, "**{}**" if bold else "*{}*")
         before = "\\ " if out and (out[-1].isalnum() or out[-1] in "`*_–—−") else ""
         end = found.end()
-        follows = text[end : end + 1]
-        marked = wrap != "{}" and not follows.isspace()  # what follows begins with a mark of its own
-        after = "\\ " if follows and (marked or follows.isalnum() or follows in "–—−`*$_") else ""
+        touches = end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_" or wrap != "{}")
+        after = "\\ " if touches and not text[end].isspace() else ""
         out += before + markup + after
     return out + plain(text[end:])
 
