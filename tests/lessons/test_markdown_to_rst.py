@@ -50,3 +50,8 @@ def test_blocks_of_code_are_left_as_they_are(rst):
 def test_the_page_about_a_network_of_your_own_becomes_a_page(rst):
     found = html(rst((FOLDER / "your_network.md").read_text("utf-8")))
     assert found.count("<pre") == 4 and "<li>" in found and "```" not in found
+
+
+def test_code_and_formulas_within_emphasis(rst):
+    found = html(rst("*Scale it: `0.5 * x`. What is $y$? And (`norm=False`)?*\n\n*`x`, and more.* **Read `y`: now.**"))
+    assert found.count("<em>") == 5 and "0.5 * x" in found and "*" not in found.replace("0.5 * x", "")
