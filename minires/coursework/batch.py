@@ -126,11 +126,11 @@ def work(waiting: list[Entry], count: int, target: Path, order: dict[str, Any]) 
     """
     runner = runners.check(order["options"].get("runner"))
     if runner != "hardened":
-        with runners.start(runner) as kept_runner:
+        with runners.start(runner) as only:
             for entry in waiting:
-                report = report_of(entry, order)
-                reply = jobs.grade_one(entry.path, target / report, order, kept_runner)
-                entry.record = {"name": clean(entry.name), "report": report, **reply}
+                name = report_of(entry, order)
+                graded = jobs.grade_one(entry.path, target / name, order, only)
+                entry.record = {"name": clean(entry.name), "report": name, **graded}
                 keep(target, entry, order)
                 yield entry
         return

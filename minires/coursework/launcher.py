@@ -56,6 +56,8 @@ class KeeperLine(Line):
     def __init__(self, keeper: "Keeper", limits: Limits):
         super().__init__()
         self._keeper = keeper
+        self._channel: socket.socket
+        self._output: int | None
         self._channel, self._output = keeper.start(limits)
         self._open = True
         self._received = bytearray()
@@ -68,7 +70,7 @@ class KeeperLine(Line):
                 return message
             if (left := until - time.monotonic()) <= 0:
                 raise TimeUp
-            readers = [self._channel, *([self._output] if self._output is not None else [])]
+            readers: list[Any] = [self._channel, *([self._output] if self._output is not None else [])]
             readable, writable, _ = select.select(readers, [self._channel] * bool(waiting), [], left)
             if self._output in readable:
                 self._read_output()
@@ -115,7 +117,7 @@ class KeeperLine(Line):
         part = os.read(self._output, 2**16)
         if not part:
             os.close(self._output)
-            self._output = None  # type: ignore[assignment]
+            self._output = None
         self.keep(part)
 
 

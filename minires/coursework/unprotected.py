@@ -98,7 +98,7 @@ class HereLine(Line):
 
     @contextlib.contextmanager
     def _clock(self) -> Iterator[None]:
-        """Look at the clock before every line of the submission, and of nothing else."""
+        """Look at the clock before every line and jump of the submission, and of nothing else."""
         if sys.version_info < (3, 12):
             before = sys.gettrace()
             sys.settrace(self._on_frame)
@@ -109,8 +109,9 @@ class HereLine(Line):
             return
         monitoring = sys.monitoring
         monitoring.use_tool_id(TOOL, "minires")
-        monitoring.register_callback(TOOL, monitoring.events.LINE, self._on_line)
-        monitoring.set_events(TOOL, monitoring.events.LINE)
+        for event in (monitoring.events.LINE, monitoring.events.JUMP):
+            monitoring.register_callback(TOOL, event, self._on_event)
+        monitoring.set_events(TOOL, monitoring.events.LINE | monitoring.events.JUMP)
         try:
             yield
         finally:
@@ -120,10 +121,11 @@ class HereLine(Line):
     def _on_frame(self, frame: FrameType, event: str, argument: Any) -> Any:
         if frame.f_code.co_filename != self._name:
             return None
+        frame.f_trace_opcodes = True  # a loop on one line has no other events
         self._look()
         return self._on_frame
 
-    def _on_line(self, code: CodeType, line: int) -> Any:
+    def _on_event(self, code: CodeType, *where: int) -> Any:
         if code.co_filename != self._name:
             return sys.monitoring.DISABLE  # type: ignore[attr-defined]
         return self._look()

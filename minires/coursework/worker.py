@@ -41,7 +41,8 @@ class Session:
     """A submission, from its first message on. ``ask``: how `drivers` ask the grader."""
 
     def __init__(self, first: dict[str, Any], ask: Callable[..., Any]):
-        self._first, self._submission = first, None
+        self._first = first
+        self._submission: Any = None
         self._watch = Watch(first["off_limits"])
         write_helpers({path: text.tobytes().decode() for path, text in first["helpers"].items()})
         random.seed(0)
