@@ -24,7 +24,7 @@ import numpy as np
 import minires as mr
 from minires import nn
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, answer, claim, finish, progress, show, slider
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -40,7 +40,9 @@ from minires.nn import functional as F
 # Xavier initialisation, $v = 2 / (n_{\text{in}} + n_{\text{out}})$, is $1/n$ here. It is right for a function that is
 # the identity near 0, such as tanh, and a factor of 2 short for ReLU: the signal loses $1/\sqrt 2$ in every layer.
 # How exact need it be? Five per cent off in every layer make a factor of $1.05^{40} = 7$ over forty, which training
-# mends. A factor of $\sqrt 2$ makes $2^{20}$, a million, and that it does not.
+# mends. A factor of $\sqrt 2$ makes $2^{20}$, a million, and that it does not. Below, the last line that is printed
+# has the factors over forty layers for one variance. On the site it has a slider: move it from $1/n$ to $3/n$, and see how
+# narrow the place is where a signal neither vanishes nor explodes on its way through all of them.
 #
 # ## The factor, backward
 #
@@ -101,11 +103,16 @@ for name, choice in progress(choices.items(), "profiles"):
     print(f"{name:<17} per layer: activations × {factors[name][0]:.3f}, gradient × {factors[name][1]:.3f}")
 
 quarter, lost, kept = (factors[name] for name in ("sigmoid, Xavier", "ReLU, Xavier", "ReLU, He"))
-answer = "c)" if quarter[1] <= 0.26 else "b)" if quarter[1] < 0.7 else "a)"
-print(f"The sigmoid's gradient is multiplied by {quarter[1]:.3f} in every layer: {answer}")
+letter = "c" if quarter[1] <= 0.26 else "b" if quarter[1] < 0.7 else "a"
+print(f"The sigmoid's gradient is multiplied by {quarter[1]:.3f} in every layer: {answer(letter)}")
 claim("the sigmoid's gradient loses three quarters and more", quarter[1] < 0.25, quarter[1])
 claim("He keeps ReLU activations and gradients, within 5 % a layer", np.abs(kept - 1).max() < 0.05, [*kept])
 claim("Xavier loses 1/√2 a layer with ReLU", np.abs(lost - np.sqrt(0.5)).max() < 0.05, [*lost])
+variances = np.linspace(1, 3, 9)
+ends = [np.mean([np.log(profile("relu", v, seed=seed))[[0, 1], [-1, 0]] for seed in range(SEEDS)], 0) for v in variances]
+activations, gradients = np.exp(ends).T
+slider("ReLU, variance {v:.2f}/n: forty layers multiply activations by {activations:.2g}, the gradient by {gradient:.2g}.",
+       0, v=variances, activations=activations, gradient=gradients)  # fmt: skip
 
 # %% [markdown]
 # ## Batch norm makes the gradient *explode*
@@ -238,6 +245,8 @@ claim("most networks get less than the mean", below > 0.7, below)
 # - Use $v = 2.2/n$ and $v = 1.8/n$ with ReLU. Predict both curves at layer 40, then look.
 # - Add a skip, `h = h + phi(z)`, to `profile` without batch norm. How fast do activations grow? (Lesson 17.)
 # - `minires new gradient_flow` asks you to write such a profile for any model; `minires new relu_maxpool` the ReLU.
+#
+# Answers: [07_initialisation](answers/07_initialisation.md).
 #
 # ## Sources
 #

@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, optim, train
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, progress, show
 
 digits, test = data.digits()
 
@@ -114,7 +114,7 @@ def train_twins(lr, seeds):
     print(f"training loss at the end: plain {loss_p.mean():.2f}, residual {loss_r.mean():.2f}\n"
           f"a typical block moves its input by: plain {start_p.mean():.2f} at step 0, {end_p.mean():.2f} at the end; "
           f"residual {start_r.mean():.2f}, then {end_r.mean():.2f}: "
-          f"answer {'c' if end_r.mean() < 0.05 else 'b' if end_r.mean() < 0.8 else 'a'})")  # fmt: skip
+          f"{answer('c' if end_r.mean() < 0.05 else 'b' if end_r.mean() < 0.8 else 'a')}")  # fmt: skip
     claim("the residual twin learns faster, in every seed", max(loss_r) + 0.3 < min(loss_p), [*loss_r, *loss_p])
     claim("at step 0 a typical residual block is nearer to the identity", max(start_r) < 0.8 * min(start_p), [*start_r])
     claim("at the end it moves its input by less than 0.8 of its size, a plain one by more", max(end_r) < 0.8 < min(end_p),
@@ -267,6 +267,8 @@ show(figure, "11-cut")
 # 2. Give the twins `zero_init_residual=True`. Where do the green curves start now, and does the loss fall sooner?
 # 3. Take `weight_decay=0` and look whether the distance from the identity grows.
 # 4. Is the distance of the first block of a stage larger or smaller than that of the last one? Why?
+#
+# Answers: [11_twins](answers/11_twins.md).
 #
 # ## Sources
 #

@@ -14,7 +14,7 @@ import numpy as np
 import minires as mr
 from minires import data, flow, models, nn
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, fit, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, fit, progress, show, slider
 
 digits, test = data.digits()
 
@@ -89,7 +89,10 @@ exact = [s.effective_length for s in spectra]
 sampled = [s.sampled_length for s in spectra]
 guess = min({"a": BLOCKS / 2, "b": 8.0, "c": 5.0}.items(), key=lambda kv: abs(kv[1] - exact[0]))[0]
 print(f"all paths: mean length {BLOCKS / 2}; sampled, as if they agreed: {np.mean(sampled):.1f}; exact: "
-      f"{np.mean(exact):.1f}: answer {guess})")  # fmt: skip
+      f"{np.mean(exact):.1f}: {answer(guess)}")  # fmt: skip
+short, carried = (np.cumsum(part) / np.sum(part) for part in (spectra[0].counts, np.square(spectra[0].norms)))
+slider("{paths:.2%} of all paths cross at most {k} branches; they carry {gradient:.0%} of the squared gradient.", 6,
+       k=range(BLOCKS + 1), paths=short.astype(float), gradient=carried)  # fmt: skip
 claim("the parts sum to the gradient", max(s.sum_error for s in spectra) < 1e-4, max(s.sum_error for s in spectra))
 claim("the effective length is below 7 of 27", max(exact) < 7, exact)
 claim("the sampled estimate overstates it by more than a quarter", min(np.divide(sampled, exact)) > 1.25, sampled)
@@ -205,6 +208,8 @@ claim("a plain network has no spectrum, only a single path", "single path" in re
 # 2. Leave out batch norm (`norm=False`): why is the mean length now near 13.5?
 # 3. And with `scale=27**-0.5` as well? Predict, from $r^2 = 1/27$ at every fork.
 # 4. Delete *two* blocks of the residual network. Is the loss about the sum of the two?
+#
+# Answers: [14_many_short_paths](answers/14_many_short_paths.md).
 #
 # ## Sources
 #

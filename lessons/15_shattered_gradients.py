@@ -15,7 +15,7 @@ import minires as mr
 from minires import autograd, flow, models, nn
 from minires.blas import one_blas_thread
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, answer, claim, finish, progress, show
 
 SEEDS = range(4 if QUICK else 10)
 WIDTH, INPUTS = 200, 64
@@ -167,9 +167,9 @@ show(figure, "15-shattering")
 
 lag_1 = {name: float(np.mean([walk.autocorrelation[1] for walk in found])) for name, found in walks.items()}
 noise = lag_1["plain-24"]
-answer = "c" if abs(noise) < 0.3 else "b" if noise < 0.97 else "a"
+letter = "c" if abs(noise) < 0.3 else "b" if noise < 0.97 else "a"
 values = ", ".join(f"{name} {value:.2f}" for name, value in lag_1.items())
-print(f"The answer is {answer}). Autocorrelation of the slopes at lag 1, mean of {len(SEEDS)} seeds: {values}")
+print(f"{answer(letter)}. Autocorrelation of the slopes at lag 1, mean of {len(SEEDS)} seeds: {values}")
 claim("plain-24 looks like white noise: lag 1 between −0.25 and 0.25", abs(noise) < 0.25, noise)
 claim("residual-50 does not: above 0.4", lag_1["residual-50"] > 0.4, lag_1["residual-50"])
 
@@ -218,6 +218,8 @@ claim("and its autocorrelation hides the shattering", walk.autocorrelation[1] > 
 # - Put `scale=0.3` into the residual networks above. Derive $\rho_L$ for a branch scaled by $s$, and check.
 # - Replace the walk from −2 to 2 by one from one handwritten digit to another (`start=`, `direction=` of
 #   `flow.shattering`, with `models.twins(20, 8, in_channels=1)`). At which depth is it noise?
+#
+# Answers: [15_shattered_gradients](answers/15_shattered_gradients.md).
 #
 # ## Sources
 #

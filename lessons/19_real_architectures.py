@@ -14,7 +14,7 @@ import numpy as np
 
 import minires as mr
 from minires import models, nn
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, answer, claim, finish, progress, show
 
 # %% [markdown]
 # **Predict first.** A *basic* block has two 3×3 convolutions of 256 channels. A *bottleneck* has a 1×1 convolution from
@@ -45,8 +45,8 @@ def conv(c_in: int, c_out: int, k: int, size: int = 1) -> np.ndarray:
 basic = conv(256, 256, 3) * 2
 bottleneck = conv(256, 64, 1) + conv(64, 64, 3) + conv(64, 256, 1)
 share = float(bottleneck[0] / basic[0])
-answer = "a" if share > 1 else "b" if share > 0.25 else "c"
-print(f"basic {basic[0]:,} parameters, bottleneck {bottleneck[0]:,}: {share:.1%}. The answer is {answer}).")
+letter = "a" if share > 1 else "b" if share > 0.25 else "c"
+print(f"basic {basic[0]:,} parameters, bottleneck {bottleneck[0]:,}: {share:.1%}: {answer(letter)}")
 claim("the bottleneck has less than a tenth of the parameters", share < 0.1, share)
 
 # %% [markdown]
@@ -205,6 +205,8 @@ claim("loaded all the same, it computes something else", wrong > 1e-3, wrong)
 # - `minires new residual_block`: turn it into a bottleneck, and check with `nn.summary`.
 # - Count ResNet-50 with option C shortcuts (a projection in every block): how much dearer is it?
 # - With torchvision: `mr.load_weights(models.resnet18(), theirs.state_dict())`, then one image through both.
+#
+# Answers: [19_real_architectures](answers/19_real_architectures.md).
 #
 # ## Sources
 #

@@ -74,10 +74,13 @@ def _table(lines: list[str]) -> str:
 
 
 def _link(label: str, target: str) -> str:
+    """A link to another page of the site, to a file of the repository, which is then offered for download, or elsewhere."""
     label = label.replace("`", "").replace("<", r"\<")
-    page = re.fullmatch(r"(?:\.\./lessons/)?([\w.]+?)\.(py|md)(#.*)?", target)
+    page = re.fullmatch(r"(?:\.\./(?:lessons/)?)?((?:answers/)?[\w.]+?)\.(py|md)(#.*)?", target)
     if page and page[1] != "README":
         return f":doc:`{label} </{'pages/' if page[2] == 'py' else ''}{page[1]}>`"
+    if not re.match(r"[a-z]+:|#", target):
+        return f":download:`{label} <{target}>`"
     return f"`{label} <{target}>`__"
 
 

@@ -24,6 +24,8 @@ REPOSITORY = not (HERE / "lessons").is_dir()  # else this is an installed packag
 FOLDER = HERE.parent / "lessons" if REPOSITORY else HERE / "lessons"
 OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or (FOLDER / "output" if REPOSITORY else "minires-lessons"))
 
+listener: Callable[[str, dict[str, Any]], None] | None = None  # the site: is told of "figure", "slider" and "answer"
+
 shown: list[Path] = []  # the figures that `show` has written
 set_up()
 _failed: list[str] = []
@@ -85,6 +87,31 @@ def also_at(setting: str, work: Callable[[], Any], fails: Sequence[str] = ()) ->
     return result
 
 
+def answer(letter: str) -> str:
+    """``answer("c")`` is "answer c)", for the sentence that says so; a quick run is too small, and says that instead."""
+    if listener:
+        listener("answer", {"letter": "" if QUICK else letter})
+    return "(quick: too small to answer)" if QUICK else f"answer {letter})"
+
+
+def slider(sentence: str, at: int, **columns: Sequence[Any]) -> None:
+    """Print a sentence with the numbers at one place of the columns; on the site a slider moves through all of them.
+
+    ``slider("At {dial:g}, {kept:.0%} is kept.", 1, dial=[1, 0.1], kept=[1.0, 0.93])`` prints ``At 0.1, 93% is kept.``
+    The slider moves along the first column, and the others are drawn. Raises ValueError for columns of unequal length.
+    """
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"slider: got columns of the lengths {lengths}; expected equal ones")
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    sentences = [sentence.format(**row) for row in rows]
+    if listener:
+        numbers = {name: [float(value) for value in column] for name, column in columns.items()}
+        listener("slider", {"sentences": sentences, "at": range(len(rows))[at], "columns": numbers})
+    else:
+        print(sentences[at])
+
+
 def show(figure: Any, name: str) -> None:
     """Save a figure as ``<name>.png`` in ``lessons/output``, or, with an installed package, in ``minires-lessons``.
 
@@ -95,7 +122,10 @@ def show(figure: Any, name: str) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, bbox_inches="tight")
     shown.append(path)
-    if not _interactive():
+    if listener:
+        titles = dict.fromkeys(ax.get_title() for ax in figure.axes if ax.get_title())
+        listener("figure", {"name": name, "title": "; ".join(titles)})
+    elif not _interactive():
         print(f"figure: {os.path.relpath(path)}")
     elif in_notebook():
         import matplotlib.pyplot as plt

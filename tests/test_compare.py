@@ -74,9 +74,15 @@ def test_the_csv_agrees_with_the_report(run):
     norm = {(int(r["step"]), r["network"], r["layer"]): float(r["gradient_norm"]) for r in rows}
     assert {r["network"] for r in rows} == {"plain", "residual"}
     for name, network in report["networks"].items():
-        for row in network["gradient_ratio"]:
+        for row, own in zip(network["gradient_ratio"], network["runs"][0]["gradient_ratio"]):
             ratio = norm[row["step"], name, "conv1"] / norm[row["step"], name, "layer3.0.conv2"]
             assert ratio == pytest.approx(row["first_over_last"], rel=1e-5)
+            of_step = [r for r in rows if (int(r["step"]), r["network"]) == (row["step"], name)]
+            kernels = {r["layer"]: r for r in of_step if "conv" in r["layer"]}
+            first, last = (float(kernels[layer]["free_of_scale"]) for layer in ("conv1", "layer3.0.conv2"))
+            assert first / last == pytest.approx(own["free_of_scale"], rel=1e-5)
+            turns = [float(r["degrees_turned"]) for r in kernels.values()][1:10]
+            assert np.median(turns) == pytest.approx(own["degrees_turned"], rel=1e-5)
 
 
 def test_the_figure_is_a_picture_and_nothing_temporary_is_left(run):

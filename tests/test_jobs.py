@@ -170,3 +170,52 @@ def test_when_the_parent_is_killed_its_processes_end(tmp_path):
                     return
             time.sleep(0.1)
         pytest.fail("the process is still there after 10 s")
+
+
+def end(how):
+    """A plain job: its answer, an error, or the end of its process."""
+    if how == "error":
+        raise ValueError("a job failed")
+    if how == "death":
+        os._exit(9)
+    time.sleep(0.05)
+    return how
+
+
+def test_outcomes_come_as_jobs_end_and_one_that_fails_or_dies_stops_nobody():
+    tasks = ["a", "error", "b", "death", "c", "d"]
+    with jobs.Processes(2) as executor:
+        found = list(jobs.outcomes(end, tasks, executor))
+        assert sorted(number for number, _ in found) == list(range(len(tasks))), "each once"
+        for number, outcome in found:
+            if tasks[number] == "error":
+                assert isinstance(outcome, ValueError) and str(outcome) == "a job failed"
+            elif tasks[number] == "death":
+                assert isinstance(outcome, RuntimeError) and "its process ended" in str(outcome)
+            else:
+                assert outcome == tasks[number]
+        assert list(jobs.outcomes(end, [], executor)) == []
+    assert multiprocessing.active_children() == []
+
+
+def test_leaving_the_outcomes_ends_what_runs():
+    with jobs.Processes(2) as executor:
+        for number, outcome in jobs.outcomes(time.sleep, [0, 60, 60, 60], executor):
+            assert (number, outcome) == (0, None)
+            break
+        started = time.monotonic()
+    assert time.monotonic() - started < 30 and multiprocessing.active_children() == []
+
+
+class Lost(ProcessPoolExecutor):
+    """An executor that gives up, as Dask's does without its scheduler."""
+
+    def submit(self, *args, **options):
+        future = super().submit(time.sleep, 0)
+        future.cancel()
+        return future
+
+
+def test_an_executor_that_gives_up_is_told():
+    with Lost(1, multiprocessing.get_context("spawn")) as executor, pytest.raises(jobs.ExecutorGone, match="scheduler"):
+        list(jobs.outcomes(end, ["a"] * 4, executor))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from .. import __version__
 from ..files import remove_empty_folders
 from ..terminal import set_up
-from . import compare, doctor, explore, export, flow, grade, lessons, new, progress
+from . import compare, doctor, experiments, explore, export, flow, grade, lessons, new, progress
 
-COMMANDS = compare, explore, flow, export, new, grade, lessons, progress, doctor  # in the order of the help
+# in the order of the help
+COMMANDS = compare, explore, flow, export, experiments, new, grade, lessons, progress, doctor
 
 
 def main(argv: Sequence[str] | None = None) -> int:

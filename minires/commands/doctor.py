@@ -72,6 +72,8 @@ def _cupy() -> str:
         nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
     except Exception:  # of several kinds, depending on how CuPy looked for the library
         return f"{cupy.__version__}, without the compiler NVRTC: {devices.INSTALL}"
+    if devices.no_headers():
+        return f"{cupy.__version__}, with NVRTC {nvrtc}, but without CUDA's headers: {devices.INSTALL}"
     return f"{cupy.__version__}, compiling with NVRTC {nvrtc}"
 
 

@@ -206,12 +206,45 @@ static bool open_warp_barriers(Thread* begin, Thread* end) {
     return opened;
 }
 
+// -- copies to shared memory -------------------------------------------------------------------------------------------
+
+struct Copy { char* to; const char* from; int bytes, group; };         // from is a null pointer for zeros
+struct Copies { std::vector<Copy> under_way; int group; };             // group: committed so far
+static std::vector<Copies> copies;                     // of each thread
+
+void begin_copy(void* to, const void* from, int bytes, bool inside, Site site) {
+    const auto is_in = [&](const char* memory, size_t size) { return size_t((char*)to - memory) + bytes <= size; };
+    const char* wrong = uint64_t(to) % bytes || (inside && uint64_t(from) % bytes) ? "an address that is no multiple of "
+                        : !is_in(static_memory, static_size) && !is_in(dynamic_memory, dynamic_size)
+                        ? "a destination outside shared memory, of " : nullptr;
+    if (wrong) fail("at " + name(site) + ", " + name(*self) + " begins a copy with " + wrong + std::to_string(bytes) + " bytes");
+    observe_copy(to, bytes);
+    memset(to, 0xff, bytes);
+    Copies& mine = copies[self - threads];
+    mine.under_way.push_back({(char*)to, inside ? (const char*)from : nullptr, bytes, mine.group});
+}
+
+void commit_copies() { ++copies[self - threads].group; }
+
+void wait_for_copies(int newest) {
+    Copies& mine = copies[self - threads];
+    size_t arrived = 0;
+    for (; arrived < mine.under_way.size() && mine.under_way[arrived].group < mine.group - newest; ++arrived) {
+        const Copy& c = mine.under_way[arrived];
+        observe_copied(c.to, c.from, c.bytes);
+        if (c.from) memcpy(c.to, c.from, c.bytes);
+        else memset(c.to, 0, c.bytes);
+    }
+    mine.under_way.erase(mine.under_way.begin(), mine.under_way.begin() + arrived);
+}
+
 // -- a block and a grid ------------------------------------------------------------------------------------------------
 
 static void run_block() {
     memset(static_memory, 0xff, static_size);          // shared memory starts as NaN
     memset(dynamic_memory, 0xff, dynamic_size);
     for (Thread& t : block) { t.state = NEW; t.block_epoch = t.warp_epoch = 0; }
+    for (Copies& c : copies) c = {};
     const size_t n = block.size();
     for (bool progress = true; progress;) {
         progress = false;
@@ -265,6 +298,7 @@ const char* run_grid(const Launch* how, void (*kernel)(void*), void* argument, v
 
     block.assign(size_t(block_size.x) * block_size.y * block_size.z, Thread{});
     threads = block.data();
+    copies.assign(block.size(), {});
     for (unsigned i = 0; i < block.size(); ++i) {
         threads[i].index = dim3(i % block_size.x, i / block_size.x % block_size.y, i / (block_size.x * block_size.y));
         threads[i].warp = int(i / 32);

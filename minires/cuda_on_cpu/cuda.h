@@ -146,6 +146,15 @@ inline int __ffs(int x) { return __builtin_ffs(x); }
 inline unsigned __brev(unsigned x) { unsigned r = 0; for (int i = 0; i < 32; ++i) r |= (x >> i & 1) << (31 - i); return r; }
 inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned(uint64_t(a) * b >> 32); }
 
+// -- copies to shared memory ---------------------------------------------------------------------------------------------
+// PTX: cp.async.ca.shared.global with zero fill, cp.async.commit_group, cp.async.wait_group.
+template <int BYTES, class T> void copy_async(T* to, const T* from, bool inside, SITE) {
+    static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "cp.async copies 4, 8 or 16 bytes");
+    cuda_on_cpu::begin_copy(to, from, BYTES, inside, site);
+}
+inline void commit_copies() { cuda_on_cpu::commit_copies(); }
+template <int NEWEST> void wait_for_copies() { cuda_on_cpu::wait_for_copies(NEWEST); }
+
 // -- tensor cores ------------------------------------------------------------------------------------------------------
 // TF32 keeps 10 bits of the mantissa. `to_tf32` rounds to nearest (PTX: cvt.rna.tf32.f32).
 inline float to_tf32(float x) { return bits_as<float>((bits_as<unsigned>(x) + 0x1000u) & 0xffffe000u); }

@@ -57,15 +57,15 @@ void report(const Memory& m, uint64_t offset, const Access& a, const char* did, 
            + did + ", and no barrier is between\n";
 }
 
-void access(const void* pointer, size_t size, bool store) {
+void access(const void* pointer, size_t size, bool store, bool counted = true) {
     if (!observing || !self) return;
     const uint64_t address = uint64_t(pointer);
     Memory* m = memory_at(address);
     if (!m || m->number < 0) m = shared_at(address);
     if (!m) return;
     if (counting && m->number < 0 && size == 1) return;         // g++ asks whether a variable of class `counted` has begun
-    if (m->number < 0) (store ? shared_stored : shared_loaded) += size;
-    else (store ? ranges[m->number].stored : ranges[m->number].loaded) += size;
+    if (counted && m->number < 0) (store ? shared_stored : shared_loaded) += size;
+    else if (counted) (store ? ranges[m->number].stored : ranges[m->number].loaded) += size;
     const Access now = {block_number, int(self - threads), self->block_epoch, self->warp_epoch};
     for (uint64_t i = address - m->begin, end = std::min(i + size, m->size); i < end; ++i) {
         Byte& b = m->bytes[i];
@@ -84,6 +84,14 @@ void access(const void* pointer, size_t size, bool store) {
 }
 
 }  // namespace
+
+namespace cuda_on_cpu {
+void observe_copy(void* to, size_t size) { access(to, size, true, false); }
+void observe_copied(void* to, const void* from, size_t size) {
+    if (from) access(from, size, false);
+    access(to, size, true);
+}
+}  // namespace cuda_on_cpu
 
 #pragma GCC visibility push(default)
 extern "C" {

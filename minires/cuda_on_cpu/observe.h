@@ -31,4 +31,9 @@ struct Memory {
     std::vector<Byte> bytes;
 };
 
+// Called by block.cpp for asynchronous copies, whose memory is touched twice: the store is a race wherever it falls, from
+// the moment the copy begins to the moment it arrives, but its bytes are counted once.
+void observe_copy(void* to, size_t size);
+void observe_copied(void* to, const void* from, size_t size);
+
 }  // namespace cuda_on_cpu

@@ -16,13 +16,16 @@ ITEMS = 4  # entries per thread where a kernel does little but read and write
 LARGEST = 2**31  # an array must have fewer entries: kernels count in 32 bits
 RUN = 1024  # entries for each block that reduces a part of a row
 
-C_NAMES = {"f4": "float", "f8": "double", "u1": "unsigned char", "i4": "int"}
+C_NAMES = {
+    np.dtype(dtype): name
+    for dtype, name in ((np.float32, "float"), (np.float64, "double"), (np.uint8, "unsigned char"), (np.int32, "int"))
+}
 
 
 def c_name(dtype: np.dtype) -> str:
     """The name of a dtype in CUDA C. Raises TypeError for one that no kernel is compiled for."""
     try:
-        return C_NAMES[np.dtype(dtype).str[1:]]
+        return C_NAMES[dtype]
     except KeyError:
         raise TypeError(f"gpu kernels: got {dtype} values; the kernels are for float32 and float64") from None
 

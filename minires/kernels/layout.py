@@ -19,6 +19,25 @@ def batch_first(x):
     return x.transpose(-1, *range(x.ndim - 1))
 
 
+def along_memory(guide, *arrays):
+    """Arrays of one shape, all with their axes in the order in which the guide lies in memory, the outermost first.
+
+    CuPy's elementwise kernels take the axes as they come: with the batch innermost in memory, but first in the shape,
+    every thread of a warp would touch another line of memory. NumPy finds the order by itself.
+    """
+    order = sorted(range(guide.ndim), key=lambda axis: -abs(guide.strides[axis]))
+    return tuple([array.transpose(order) for array in arrays])
+
+
+def put(target, key, values):
+    """``target[key] = values``, of the shape of ``target[key]``; the key is slices, in a loop that runs along memory."""
+    if type(target) is np.ndarray:
+        target[key] = values
+    else:
+        place, values = along_memory(target, target[key], values)
+        place[...] = values
+
+
 def channel_rows(x):
     """(N, C, …) -> contiguous (C, M): all M values of a channel in one row, with the batch innermost."""
     channels = x.shape[1]

@@ -18,6 +18,7 @@ import pytest
 from minires.kernels import cpu, textbook
 from minires.kernels.augment import cpu as cpu_augment, gpu as augment
 from minires.kernels.batchnorm import gpu as batchnorm
+from minires.kernels.batchnorm.definition import Running
 from minires.kernels.conv import gpu as conv
 from minires.kernels.devices import Device
 from minires.kernels.elementwise import gpu as elementwise
@@ -36,6 +37,7 @@ SOURCES = (
     augment.AUGMENT,
     batchnorm.BATCH_NORM,
     conv.CONV,
+    conv.PIPELINED,
     elementwise.ELEMENTWISE,
     loss.LOSS,
     linear.MATMUL,
@@ -84,7 +86,9 @@ def named(names: str, values: Any) -> dict[str, Any]:
     return dict(zip(names.split(), values, strict=True))
 
 
-def _conv(name, x_shape, w_shape, dtype=np.float32, tf32=False, tolerance=2e-6, bias=True, **geometry):
+def _conv(
+    name, x_shape, w_shape, dtype=np.float32, tf32=False, tolerance=2e-6, bias=True, file=conv.CONV.file, **geometry
+):
     x, w, b = normal(0, *x_shape, dtype=dtype), normal(1, *w_shape, dtype=dtype), normal(2, w_shape[0], dtype=dtype)
     b = b if bias else None
     y = cpu.conv2d(x, w, b, **geometry)
@@ -99,7 +103,12 @@ def _conv(name, x_shape, w_shape, dtype=np.float32, tf32=False, tolerance=2e-6, 
     def expected():
         return {"y": y, **named("dx dw db", cpu.conv2d_backward(g, x, w, **geometry))}
 
-    return Case(name, conv.CONV.file, call, expected, tolerance)
+    return Case(name, file, call, expected, tolerance)
+
+
+def _pipelined(name, x_shape, w_shape, **options):
+    """A convolution for pipelined.cu; that it goes there is shown by test_the_cases_launch_every_instance."""
+    return _conv(f"pipelined {name}", x_shape, w_shape, file=conv.PIPELINED.file, **options)
 
 
 def _linear(name, rows, into, out, dtype=np.float32, tf32=False, tolerance=2e-6):
@@ -122,27 +131,35 @@ def _batch_norm(name, shape, dtype, tolerance):
     x, w, b = 3 + 2 * normal(0, *shape, dtype=dtype), normal(1, shape[1], dtype=dtype), normal(2, shape[1], dtype=dtype)
     g, eps = normal(3, *shape, dtype=dtype), 1e-5
     old_mean, old_var = normal(4, shape[1], dtype=dtype), normal(5, shape[1], dtype=dtype) ** 2
+    names = "y mean var dx dw db eval eval_dx eval_dw eval_db part_dx part_mean part_var running_mean running_var"
+    names += " also_mean also_var batches"
 
     def call(device):
         gx, gw, gb, gg, m, v = on(device, x, w, b, g, old_mean, old_var)
-        y, mean, var = batchnorm.batch_norm(device, gx, gw, gb, eps)
+        m2, v2, batches = on(device, old_mean, old_var, np.array(6))
+        running = Running(m2, v2, batches, 0.1)
+        y, mean, var = batchnorm.batch_norm(device, gx, gw, gb, eps, running)
         grads = batchnorm.batch_norm_backward(device, gg, gx, gw, mean, var, eps)
         evaluated = batchnorm.batch_norm_eval(device, gx, gw, gb, m, v, eps)
         eval_grads = batchnorm.batch_norm_eval_backward(device, gg, gx, gw, m, v, eps)
+        part = batchnorm.batch_norm_input_gradient(device, gg, gx, gw, m, v, gb, gw, 2 * x[:, 0].size, eps)
+        alone = batchnorm.batch_norm_statistics(device, gx)
         batchnorm.running_update(device, m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
-        return named("y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var", results)
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m2, v2, batches
+        return named(names, results)
 
     def expected():
         y, mean, var = cpu.batch_norm(x, w, b, eps)
         grads = cpu.batch_norm_backward(g, x, w, mean, var, eps)
         evaluated = cpu.batch_norm_eval(x, w, b, old_mean, old_var, eps)
         eval_grads = cpu.batch_norm_eval_backward(g, x, w, old_mean, old_var, eps)
+        part = cpu.batch_norm_input_gradient(g, x, w, old_mean, old_var, b, w, 2 * x[:, 0].size, eps)
         m, v = old_mean.copy(), old_var.copy()
         textbook.running_update(m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
-        names = "y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var"
-        return {name: a.astype(dtype, copy=False) for name, a in named(names, results).items()}
+        alone = cpu.batch_norm_statistics(x)
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m, v, np.array(7)
+        kept = named(names, results).items()
+        return {name: a if name == "batches" else a.astype(dtype, copy=False) for name, a in kept}
 
     return Case(name, batchnorm.BATCH_NORM.file, call, expected, tolerance)
 
@@ -225,12 +242,14 @@ def _loss(name, shape, dtype, tolerance):
         gz, gl, gg = on(device, z, labels, g)
         q = loss.one_hot(device, gl, shape[1], dtype)
         values, p = loss.cross_entropy(device, gz, q)
-        return named("q loss p dz", (q, values, p, loss.cross_entropy_backward(device, gg, p, q)))
+        counts = loss.count_labels(device, gl, shape[1])
+        return named("counts q loss p dz", (counts, q, values, p, loss.cross_entropy_backward(device, gg, p, q)))
 
     def expected():
         q = textbook.one_hot(labels, shape[1], dtype)
         values, p = cpu_loss.cross_entropy(z, q)
-        return named("q loss p dz", (q, values, p, cpu_loss.cross_entropy_backward(g, p, q)))
+        counts = textbook.count_labels(labels, shape[1])
+        return named("counts q loss p dz", (counts, q, values, p, cpu_loss.cross_entropy_backward(g, p, q)))
 
     return Case(name, loss.LOSS.file, call, expected, tolerance)
 
@@ -381,6 +400,7 @@ def _augment(name, dtype, pixel, tolerance):
 
 CASES: list[Case] = [
     # each tile of the product, with tails in all three directions; 1×1, 3×3 and other kernels; several parts of dw
+    _conv("conv 3x3, parts", (9, 3, 9, 7), (5, 3, 3, 3), padding=(1, 1), tolerance=5e-6),
     _conv("conv 3x3, 5 channels", (3, 4, 9, 7), (5, 4, 3, 3), stride=(1, 1), padding=(1, 1)),
     _conv("conv 3x3, 20 channels", (5, 3, 6, 7), (20, 3, 3, 3), stride=(2, 1), padding=(1, 0)),
     _conv("conv 3x3, 70 channels", (4, 35, 5, 3), (70, 35, 3, 3), padding=(1, 1), bias=False),
@@ -402,7 +422,6 @@ CASES: list[Case] = [
     _conv("conv 3x3, from 20 channels", (3, 20, 5, 6), (5, 20, 3, 3), padding=(1, 1)),
     _conv("conv 1x1, from 20 channels", (3, 20, 5, 6), (5, 20, 1, 1)),
     _conv("conv 2x2, from 40 channels", (3, 40, 5, 6), (5, 40, 2, 2), stride=(2, 2)),
-    _conv("conv 3x3, parts", (9, 3, 9, 7), (5, 3, 3, 3), padding=(1, 1), tolerance=5e-6),
     _conv(
         "conv float64, parts", (9, 4, 9, 7), (6, 2, 3, 3), dtype=np.float64, groups=2, padding=(1, 1), tolerance=1e-14
     ),
@@ -412,6 +431,34 @@ CASES: list[Case] = [
     _conv("conv TF32 3x3", (3, 4, 9, 7), (70, 4, 3, 3), tf32=True, padding=(1, 1), tolerance=2e-3),
     _conv("conv TF32 1x1", (3, 40, 5, 6), (9, 40, 1, 1), tf32=True, tolerance=2e-3),
     _conv("conv TF32 5x5", (3, 3, 7, 6), (9, 3, 5, 5), tf32=True, stride=(2, 2), padding=(2, 2), tolerance=2e-3),
+    # each tile of the pipelined kernels, several blocks and steps of each; phases, dilation, groups, parts
+    _pipelined("3x3, 16 channels", (4, 16, 5, 7), (16, 16, 3, 3), padding=(1, 1)),
+    _pipelined("3x3, 32 from 48", (12, 48, 5, 6), (32, 48, 3, 3), padding=(1, 1)),
+    _pipelined("3x3, strided", (8, 32, 6, 5), (48, 32, 3, 3), stride=(1, 2), padding=(1, 0), bias=False),
+    _pipelined(
+        "4x3, dilated, groups",
+        (4, 32, 9, 8),
+        (48, 16, 4, 3),
+        stride=(3, 2),
+        padding=(2, 3),
+        dilation=(1, 2),
+        groups=2,
+    ),
+    _pipelined("1x1, 64 channels", (8, 64, 8, 8), (64, 64, 1, 1)),
+    _pipelined("1x1, 32 channels", (8, 32, 8, 16), (32, 32, 1, 1)),
+    _pipelined("1x1, 32 channels, fewer positions", (8, 32, 8, 8), (32, 32, 1, 1)),
+    _pipelined("1x1, 32 channels, fewest positions", (8, 32, 4, 8), (32, 32, 1, 1)),
+    _pipelined("1x1, 32 from 16", (8, 16, 8, 8), (32, 16, 1, 1)),
+    _pipelined("1x1, 16 from 32", (8, 32, 8, 8), (16, 32, 1, 1)),
+    _pipelined("1x1, 64 channels, few positions", (4, 64, 6, 7), (64, 64, 1, 1)),
+    _pipelined("1x1, 16 from 64", (8, 64, 8, 8), (16, 64, 1, 1)),
+    _pipelined("1x1, 64 from 16", (8, 16, 8, 8), (64, 16, 1, 1)),
+    _pipelined("TF32 3x3, 16 channels", (4, 16, 5, 7), (16, 16, 3, 3), padding=(1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 3x3, 32 from 48", (12, 48, 5, 6), (32, 48, 3, 3), padding=(1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, 64 channels", (8, 64, 8, 8), (64, 64, 1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, 32 channels", (8, 32, 8, 16), (32, 32, 1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, fewer positions", (8, 32, 8, 8), (32, 32, 1, 1), tf32=True, tolerance=2e-3),
+    _pipelined("TF32 1x1, few positions", (4, 64, 6, 7), (64, 64, 1, 1), tf32=True, tolerance=2e-3),
     _linear("linear, 5 rows", 5, 37, 10),
     _linear("linear, 20 rows", 20, 37, 10),
     _linear("linear, 70 rows", 70, 33, 131),
@@ -422,6 +469,7 @@ CASES: list[Case] = [
     _batch_norm("batch norm float32", (7, 3, 15, 13), np.float32, 3e-6),
     _batch_norm("batch norm float64", (7, 3, 15, 13), np.float64, 1e-13),
     _batch_norm("batch norm of features", (33, 40), np.float32, 3e-6),
+    _batch_norm("batch norm of runs of several tiles", (4, 17, 23, 23), np.float32, 3e-6),
     _elementwise("elementwise float32", np.float32),
     _elementwise("elementwise float64", np.float64),
     _pool("pool 3x2", np.float32, (3, 2), (2, 3), (1, 1), 1e-6, dilation=(2, 3)),
@@ -447,7 +495,8 @@ CASES: list[Case] = [
 # g++ takes about a second for each kernel, and the tests must do with an empty cache: these always, all when slow tests
 # run. Watched kernels are compiled anew.
 QUICK = (
-    "conv 3x3, 5 channels",
+    "conv 3x3, parts",
+    "pipelined 3x3, 16 channels",
     "linear, 5 rows",
     "linear TF32",
     "batch norm float32",

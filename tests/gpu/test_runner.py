@@ -1,5 +1,6 @@
 """The runner of CUDA C on the CPU: what it computes, what it refuses, and what it notices."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -142,6 +143,102 @@ def test_vector_loads_and_arithmetic(rng):
     kernel(code)((1,), (8,), (x, y))
     expected = np.stack([x[:, 0] * x[:, 1] + x[:, 2], 1 / np.sqrt(np.maximum(x[:, 3], 1e-3))], axis=1)
     np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+COPY_AHEAD = """
+extern "C" __global__ void k(const float* x, float* y, int steps) {  // steps × 64 numbers, each row turned around
+    __shared__ alignas(16) float rows[3][64];
+    const int t = threadIdx.x;
+    auto fetch = [&](int row) { if (t < 16) copy_async<16>(&rows[row % 3][4 * t], x + 64 * row + 4 * t, true); };
+    for (int row = 0; row < 2; ++row) { fetch(row); commit_copies(); }
+    for (int row = 0; row < steps; ++row) {
+        wait_for_copies<1>();
+        __syncthreads();
+        if (row + 2 < steps) fetch(row + 2);
+        commit_copies();
+        y[64 * row + t] = rows[row % 3][63 - t];
+    }
+}
+"""
+
+
+def copy_ahead(rng, code, order, variant=contextlib.nullcontext):
+    x, y = rng.standard_normal((5, 64), dtype=np.float32), np.zeros((5, 64), np.float32)
+    with thread_order(order), variant() as seen:
+        kernel(code)((1,), (64,), (x, y, 5))
+    return np.array_equal(y, x[:, ::-1]), seen
+
+
+@ORDERS
+def test_asynchronous_copies(rng, order):
+    assert copy_ahead(rng, COPY_AHEAD, order)[0]
+    right, seen = copy_ahead(rng, COPY_AHEAD, order, watching)
+    assert right and seen.races == []
+    assert (seen.loaded, seen.shared_stored) == (5 * 256, 5 * 256)  # of each copy, once
+
+
+@ORDERS
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ("wait_for_copies<1>();", ""),
+        ("wait_for_copies<1>();", "wait_for_copies<2>();"),
+        ("commit_copies();\n        y", "y"),
+        ("__syncthreads();", ""),
+        ("row + 2", "row + 3"),  # into the row that is being read
+    ],
+)
+def test_a_missing_wait_is_noticed(rng, order, written, instead):
+    assert COPY_AHEAD.count(written) in (1, 2)
+    assert not copy_ahead(rng, COPY_AHEAD.replace(written, instead), order)[0]
+
+
+def test_a_copy_races_from_its_beginning_to_its_arrival(rng):
+    late = COPY_AHEAD.replace("__syncthreads();", "").replace(
+        "wait_for_copies<1>();", "__syncthreads(); wait_for_copies<1>();"
+    )
+    for code in (late, COPY_AHEAD.replace("row + 2", "row + 3")):
+        assert copy_ahead(rng, code, "forward", watching)[1].races
+
+
+@pytest.mark.parametrize("inside", [0, 1])
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_copies_of_each_size_and_of_zeros(size, inside):
+    code = f"""
+    extern "C" __global__ void k(const float* x, float* y, int inside) {{
+        __shared__ alignas(16) float s[4];
+        copy_async<{size}>(s, inside ? x : nullptr, inside);
+        commit_copies();
+        wait_for_copies<0>();
+        for (int i = 0; i < 4; ++i) y[i] = s[i];
+    }}"""
+    x, y = np.arange(1, 5, dtype=np.float32), np.zeros(4, np.float32)
+    kernel(code)((1,), (1,), (x, y, inside))
+    np.testing.assert_array_equal(y, np.where(np.arange(4) < size // 4, inside * x, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "copy_async<16>(s + 1, x, true);",
+            r"at test.cu:3, thread \(0, 0, 0\) begins a copy .* no multiple of 16 bytes",
+        ),
+        ("copy_async<16>(s, x + 1, true);", "no multiple of 16 bytes"),
+        ("copy_async<4>(y, x, true);", "outside shared memory, of 4 bytes"),
+    ],
+)
+def test_copies_that_a_gpu_would_refuse(line, message):
+    code = f'extern "C" __global__ void k(const float* x, float* y) {{\n__shared__ alignas(16) float s[8];\n{line} }}'
+    with pytest.raises(RuntimeError, match=message):
+        kernel(code)((1,), (1,), (aligned(8), aligned(8)))
+
+
+def aligned(size):
+    """Zeros that begin at a multiple of 16 bytes."""
+    room = np.zeros(size + 4, np.float32)
+    first = -room.ctypes.data // 4 % 4
+    return room[first : first + size]
 
 
 @ORDERS

@@ -10,28 +10,12 @@
 // p = (h′·OW + w′)·N + n. blockIdx.z counts the groups of channels, and more (see each kernel); C and O are the numbers
 // of channels in one group. K is the size of the kernel if it is square and known at compile time (1 or 3), since
 // dividing by a constant is cheap; otherwise it is 0.
+#include "conv/shape.cuh"
 #include "product/product.cuh"
-
-#define SHAPE_PARAMETERS                                                                                             \
-    int N, int C, int H, int W, int O, int OH, int OW, int kh, int kw, int sh, int sw, int ph, int pw, int dh, int dw
-#define SHAPE {N, C, H, W, O, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw}
-
-struct Shape {  // sizes of x and y, then kernel, stride, padding and dilation, vertical and horizontal
-    int N, C, H, W, O, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw;
-};
-
-struct Position {  // a pixel and an image
-    int h, w, n;
-};
 
 struct Tap {  // a channel and a place in the kernel
     int c, i, j;
 };
-
-__device__ inline Position position(int p, int width, int batch) {
-    const unsigned u = p, pixel = u / batch;
-    return {int(pixel / width), int(pixel % width), int(u % batch)};
-}
 
 template <int K>
 __device__ inline Tap tap(int k, int kh, int kw) {
@@ -96,20 +80,6 @@ conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __rest
 
 // ── input gradient ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-// Along one axis, pixel q·s + phase receives from output position q + (phase + p − i·d)/s through tap i, for those taps
-// that make this whole: first, first + step, … (count of them). A strided convolution thus splits into s independent
-// ones at stride 1, one for each phase; nothing is scattered and no inserted zero is multiplied.
-struct Phase {
-    int phase, first, step, count, pixels;
-    __device__ Phase(int phase, int size, int k, int s, int p, int d) : phase(phase), first(0), step(1), count(0) {
-        while (first < k && (phase + p - first * d) % s != 0) ++first;
-        while (step < s && step * d % s != 0) ++step;
-        if (first < k) count = (k - first + step - 1) / step;
-        pixels = size > phase ? (size - phase + s - 1) / s : 0;
-    }
-    __device__ int tap(int i) const { return first + i * step; }
-};
-
 // a(c, k) = w[o, c, i, j], k = (o, i, j): the weights with the two channel axes exchanged.
 template <typename T, int K>
 struct TransposedWeights {
@@ -156,9 +126,10 @@ struct StorePhase {  // dx[c, q_h·s + phase, q_w·s + phase, n]
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ dx, SHAPE_PARAMETERS) {
-    const Shape s = SHAPE;
-    const int group = blockIdx.z / (sh * sw);
-    const Phase v(blockIdx.z / sw % sh, H, kh, sh, ph, dh), h(blockIdx.z % sw, W, kw, sw, pw, dw);
+    Shape s = SHAPE;
+    if (K) s.kh = s.kw = K, s.sh = s.sw = 1;  // then the divisions below are by constants, or gone
+    const int group = blockIdx.z / (s.sh * s.sw);
+    const Phase v(blockIdx.z / s.sw % s.sh, H, s.kh, s.sh, ph, dh), h(blockIdx.z % s.sw, W, s.kw, s.sw, pw, dw);
     const int P = v.pixels * h.pixels * N;
     if (int(blockIdx.x * BP) >= P) return;  // the grid is sized for the largest phase; the whole block leaves
     const TransposedWeights<T, K> a{w + group * O * C * kh * kw, s, v, h};
@@ -210,11 +181,28 @@ conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __re
     product<T, BM, BP, TM, TP, TF32, false>(a, b, store, O, taps, left < length ? left : length);
 }
 
-// out[i] = Σ_part in[part, i]; blockIdx.y counts the groups.
+// out[i] = Σ_part in[part, i]; blockIdx.y counts the groups. There are many parts and few results, so a result has a
+// thread in each of the block's warps, and that thread asks for eight parts before it adds the first.
 template <typename T>
 __global__ void sum_parts(const T* __restrict__ in, T* __restrict__ out, int parts, int size) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= size) return;
-    out[blockIdx.y * size + i] = join_in_runs<Sum>(
-        T(0), 0, parts, 1, [&](int part) { return in[(blockIdx.y * parts + part) * size + i]; });
+    constexpr int LINES = 16, AHEAD = 8;
+    __shared__ T sums[LINES][WARP];
+    const int lane = threadIdx.x % WARP, line = threadIdx.x / WARP, i = blockIdx.x * WARP + lane;
+    const T* column = in + blockIdx.y * parts * size + i;
+    T sum = 0;
+    for (int part = line; part < parts; part += LINES * AHEAD) {
+        T next[AHEAD], run = 0;
+#pragma unroll
+        for (int l = 0; l < AHEAD; ++l)
+            next[l] = i < size && part + l * LINES < parts ? column[(part + l * LINES) * size] : T(0);
+#pragma unroll
+        for (int l = 0; l < AHEAD; ++l) run += next[l];
+        sum += run;
+    }
+    sums[line][lane] = sum;
+    __syncthreads();
+    if (line > 0 || i >= size) return;
+    sum = 0;
+    for (int l = 0; l < LINES; ++l) sum += sums[l][lane];
+    out[blockIdx.y * size + i] = sum;
 }

@@ -32,5 +32,6 @@ def _elementwise(on, kernel, *arrays):
     order = sorted(range(guide.ndim), key=lambda axis: -guide.strides[axis])
     lying = [contiguous(a.transpose(order)) for a in arrays]
     y = on.empty(lying[0].shape, guide.dtype)
-    on.launch(ELEMENTWISE, kernel, (c_name(guide.dtype),), blocks(y.size, BLOCK * ITEMS), BLOCK, *lying, y, y.size)
+    grid = blocks(y.size, BLOCK * ITEMS)
+    on.launch(ELEMENTWISE, kernel, (c_name(guide.dtype),), grid, BLOCK, *lying, y, numbers=(y.size,))
     return y.transpose(sorted(range(y.ndim), key=order.__getitem__))
