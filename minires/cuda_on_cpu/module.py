@@ -216,9 +216,9 @@ class Kernel:
 
     def _number(self, i: int, arg: Any, kind: str) -> np.ndarray:
         if kind[0] == "S" and kind[1:].isdigit():
-            got = arg.nbytes if isinstance(arg, np.ndarray) and arg.dtype.names and not arg.ndim else None
-            if got != int(kind[1:]):
-                what = type(arg).__name__ if got is None else f"struct of {got} bytes"
+            size = arg.nbytes if isinstance(arg, np.ndarray) and arg.dtype.names and not arg.ndim else None
+            if size != int(kind[1:]):
+                what = type(arg).__name__ if size is None else f"struct of {size} bytes"
                 raise TypeError(f"{self.name}: argument {i} is a {what}; expected a struct of {kind[1:]} bytes")
             return arg
         if kind not in SCALARS:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import check_size
+from .launch import LARGEST, check_size
 from .load import Loader, Source, instance, read as packaged
 
 DEVICES = ("cpu", "gpu", "cuda-on-cpu")
@@ -56,7 +56,8 @@ class Device:
     def empty(self, shape: Any, dtype: Any) -> Any:
         """A new array, row by row, contents undefined. Raises ValueError for more entries than 32 bits can count."""
         array = self.allocate(shape, dtype)
-        check_size(array)
+        if array.size >= LARGEST:
+            check_size(array)
         return array
 
     def launch(
@@ -172,7 +173,7 @@ def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int
         allocate=lambda shape, dtype: np.empty(shape, dtype).view(CudaOnCpuArray),
         upload=lambda array: np.array(array, order="K").view(CudaOnCpuArray),
         download=lambda array: np.array(array, order="K", subok=False),
-        address=lambda array: array.ctypes.data,
+        address=lambda array: array.__array_interface__["data"][0],
         load=Loader(cuda_on_cpu.RawModule, read),
         multiprocessors=multiprocessors,
         launches_at_once=True,

@@ -328,12 +328,11 @@ def _one_hot_targets(
     The sum is None if all are ignored. The weights are there if wanted, for ``each`` position, or to be summed.
     """
     indices, classes, ignore_index = target.array, input.shape[1], whole(function, ignore_index)
-    own, weights = kernels.of(indices), None
+    own, weights = kernels.of(indices), indices != ignore_index if each or weight is not None else None
     counts = own.count_labels(indices, classes, ignore_index)  # (2): kept, and wrong
     total = counts[0]
-    if each or weight is not None:
-        weights = indices != ignore_index
     if weight is not None:
+        assert weights is not None
         weights = weights * wide(weight.array)[np.where(weights, indices, 0)]
         total = weights.sum()
     if kernels.device_of(indices).capturing:  # nothing can be read: a label out of range makes the loss NaN

@@ -241,7 +241,9 @@ def _tally(model: Module, dataset: Dataset, batch_size: int, loss: Loss, part: t
             if len(y):
                 inputs, targets = fit_to(model, x), fit_to(model, y)
                 outputs = model(inputs)
-                tally.add(Result(*read(loss(outputs, targets).array, share_right(outputs.array, targets.array))), len(y))
+                tally.add(
+                    Result(*read(loss(outputs, targets).array, share_right(outputs.array, targets.array))), len(y)
+                )
     return tally
 
 

@@ -58,7 +58,9 @@ def check_stores(code):
     assert not re.search(r"\batomic\w*\s*\(|\b(red|atom)\.", code)
     in_place = set()
     for part in declarations(code):
-        arrays = re.findall(r"(?<!const )\b(?:T|float|double|int|unsigned char|long long) ?\* ?(?:__restrict__ )?(\w+)", part)
+        arrays = re.findall(
+            r"(?<!const )\b(?:T|float|double|int|unsigned char|long long) ?\* ?(?:__restrict__ )?(\w+)", part
+        )
         for array in set(arrays) - {SHARED}:
             name = rf"(?<![\w.]){array}\b"
             operator = r"([-+*/|&^]|<<|>>)"
@@ -81,7 +83,10 @@ def check_stores(code):
     return in_place
 
 
-IN_PLACE = {"update/update.cu": {"w", "m", "v", "largest"}, "batchnorm/batchnorm.cu": {"running_mean", "running_var", "batches"}}
+IN_PLACE = {
+    "update/update.cu": {"w", "m", "v", "largest"},
+    "batchnorm/batchnorm.cu": {"running_mean", "running_var", "batches"},
+}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
