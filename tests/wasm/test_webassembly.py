@@ -166,7 +166,7 @@ def test_a_lesson_opens_and_runs_in_chromium(pyodide, tmp_path):
     try:
         port = server.stdout.readline().split("port ")[1].split()[0]
         driver.get(f"http://127.0.0.1:{port}/run/notebooks/index.html?path=01_a_numbers_gradient.ipynb")
-        wait = webdriver.support.ui.WebDriverWait(driver, 240)
+        wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(driver, 240)
         wait.until(lambda d: d.find_elements("css selector", ".jp-Notebook-cell"))
         run_all = (
             "return [...document.querySelectorAll('.lm-Menu-itemLabel')].find(x => x.textContent === 'Run All Cells')"
@@ -179,6 +179,8 @@ def test_a_lesson_opens_and_runs_in_chromium(pyodide, tmp_path):
         printed = driver.execute_script(text)
         assert printed.count("✓") >= 7 and "✗" not in printed and "Error" not in printed
         assert driver.find_elements("css selector", ".jp-OutputArea-output img")  # its figure
+        if folder := os.environ.get("MINIRES_SCREENSHOTS"):
+            driver.save_screenshot(os.path.join(folder, "lesson-in-the-browser.png"))
     finally:
         driver.quit()
         server.terminate()
