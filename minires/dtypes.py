@@ -20,7 +20,8 @@ REAL = "biuf"  # the kinds of dtypes that tensors have
 def real_dtype(function: str, dtype: Any) -> np.dtype:
     """The NumPy dtype that is meant. Raises TypeError for anything that is none, or not of real numbers."""
     try:
-        found = np.dtype("none" if dtype is None else dtype)  # NumPy would take None for float64
+        # NumPy would take None for float64, and, in a browser, int for int32.
+        found = np.dtype("none" if dtype is None else np.int64 if dtype is int else dtype)
     except TypeError:
         found = None
     if found is None or found.kind not in REAL:

@@ -518,9 +518,10 @@ def _numbers(data):
 
 def _plain_array(data):
     """Anything that a Tensor can be made from, as an array."""
-    if not hasattr(data, "dtype"):  # Python numbers become float32, as in PyTorch
+    if not hasattr(data, "dtype"):  # Python numbers become float32 or int64, as in PyTorch
         data = np.asarray(data)
-        return data.astype(np.float32) if data.dtype == np.float64 else data
+        meant = {np.dtype(np.float64): np.float32, np.dtype(int): np.int64}  # in a browser, int is int32
+        return data.astype(meant.get(data.dtype, data.dtype), copy=False)
     if isinstance(data, np.generic | np.ndarray) and kernels.device_of(data).is_cpu:  # a scalar, or a memmap
         return np.asarray(data)
     return data.array if isinstance(data, Tensor) else data

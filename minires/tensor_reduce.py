@@ -158,7 +158,7 @@ class Reductions:
         if not self.ndim:
             return self.wrap(np.zeros_like(self.array, np.int64))
         rows = np.moveaxis(self.array, dim, -1)[..., flipped]
-        order = np.argsort(rows, -1, kind="stable")[..., flipped]
+        order = np.argsort(rows, -1, kind="stable")[..., flipped].astype(np.int64, copy=False)
         return self.wrap(np.moveaxis(rows.shape[-1] - 1 - order if descending else order, -1, dim))
 
 

@@ -3,14 +3,17 @@
 import argparse
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+from ..terminal import wrapped
 from . import diary
 
 # The coursework's own; it is imported only when needed.
 FORMATS = "text", "markdown", "junit", "gradescope", "classroom50", "prairielearn", "otter"
 VISIBILITIES = "visible", "after_due_date", "after_published", "hidden"
+RUNNERS = "hardened", "portable", "here"
 SEED = "MINIRES_SEED"
 
 
@@ -60,6 +63,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--total", type=float, default=540.0,
                         help="seconds for all tests (default 540, within platforms' ten minutes)")  # fmt: skip
     parser.add_argument("--memory", type=int, default=512, help="MB a test may take (default 512)")
+    parser.add_argument("--runner", choices=RUNNERS, help="where tests run: hardened (default where there is fork: a "
+                        "process, user and limits for each), portable (a process and a time limit), or here (this "
+                        "process, unprotected; the default in a browser)")  # fmt: skip
     parser.add_argument("--user", metavar="NAME", help="run the submission as this user (needs root)")
 
 
@@ -75,10 +81,14 @@ def run(
 ) -> int:
     """Grade; returns the exit code, 3 if points are missing."""
     from .. import coursework, executors  # only when needed
+    from ..coursework import runners
 
     if options["seed"] is None:
         options["seed"] = seed_from(os.environ.get(SEED))
     assignment = options.pop("assignment")
+    runner = runners.check(options["runner"])
+    if runner != "hardened":
+        print(wrapped(f"The runner is {runner}. {runners.SAYS[runner]}"), file=sys.stderr)
     if several is None:
         name = assignment if assignment is not None else Path(os.path.abspath(file)).stem
         several = out is None or not Path(out).suffix

@@ -7,12 +7,14 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from . import runners
 from .assignment import Assignment, Test
 from .assignments import ASSIGNMENTS
-from .learner import CannotGrade, Keeper, Learner, Limits, Wrong
+from .learner import CannotGrade, Learner, Limits, Wrong
 from .submission import Submission, read_submission
 
 TIMEOUTS, LEAST_MEMORY = (0.5, 3600.0), 64  # seconds and MB of one test that make sense
@@ -117,7 +119,8 @@ def grade(
     visibility: str = "visible",
     beside: bool = True,
     on_test: Callable[[Result, TestResult | None], object] | None = None,
-    keeper: Keeper | None = None,
+    keeper: Any = None,
+    runner: str | None = None,
 ) -> Result:
     """Run an assignment's tests on a submission: a file, a folder, a zip archive or a notebook (`read_submission`).
 
@@ -126,13 +129,18 @@ def grade(
     all tests together; those that are not reached say so. user: run the submission as this user (needs root).
     visibility: when Gradescope shows a hidden test's score and hint, one of `VISIBILITIES`. beside: a file may import
     modules that lie beside it. on_test: called as ``on_test(result so far, test)`` after each test, and before the
-    first one with None for the test. keeper: one to use again, as for a class.
+    first one with None for the test. keeper: a runner to use again, as for a class. runner: where tests run, one of
+    `RUNNERS` (default: the best that this system has): "hardened" protects everything from a submission, "portable"
+    only ends it in time, and "here" runs it in this process.
 
     The submission is never imported here. Whatever it does ends up in the result. Raises ValueError or OSError for
     arguments that do not fit, and CannotGrade if the machine cannot run the tests: then there is no score.
     """
     chosen = find_assignment(path, assignment)
+    runner = runners.check(runner) if keeper is None else None
     limits = replace(check_options(timeout, total, memory, seed, user, visibility), off_limits=tuple(chosen.off_limits))
+    if user is not None and runner not in (None, "hardened"):
+        raise ValueError(f"grade: got user={user!r} with the runner {runner}; only the hardened one changes the user")
     started = time.perf_counter()
     submission = read_submission(path, chosen.name, chosen.asked, beside)
     tests = number_tests(chosen, hidden)
@@ -141,7 +149,7 @@ def grade(
     )
     if on_test is not None:
         on_test(result, None)
-    with contextlib.nullcontext(keeper) if keeper is not None else Keeper() as kept:
+    with contextlib.nullcontext(keeper) if runner is None else runners.start(runner) as kept:
         check_machine(kept, chosen, limits)
         brief = "a file that cannot be graded"
         for test in tests:
@@ -161,7 +169,7 @@ def grade(
 def check_options(
     timeout: float, total: float, memory: int, seed: int, user: str | int | None, visibility: str
 ) -> Limits:
-    """The limits of a test. Raises ValueError for options under which nothing could be graded, OSError without fork."""
+    """The limits of a test. Raises ValueError for options under which nothing could be graded."""
     low, high = TIMEOUTS
     if not low <= timeout <= high or not total >= low or not LEAST_MEMORY <= memory <= 2**20 or seed < 0:
         raise ValueError(
@@ -170,12 +178,10 @@ def check_options(
         )
     if visibility not in VISIBILITIES:
         raise ValueError(f"grade: got visibility={visibility!r}; expected one of {', '.join(VISIBILITIES)}")
-    if not hasattr(os, "fork"):
-        raise OSError("grade: needs fork to give each test a process; use Linux, macOS, or WSL on Windows")
     return Limits(timeout, memory, None if user is None else find_user(user))
 
 
-def check_machine(keeper: Keeper, assignment: Assignment, limits: Limits) -> None:
+def check_machine(keeper: Any, assignment: Assignment, limits: Limits) -> None:
     """Load the exercise as it is handed out. Raises CannotGrade if even that fails: then no submission is at fault."""
     if keeper.checked == (assignment.name, limits):
         return
@@ -187,9 +193,7 @@ def check_machine(keeper: Keeper, assignment: Assignment, limits: Limits) -> Non
     keeper.checked = assignment.name, limits
 
 
-def run_test(
-    result: TestResult, keeper: Keeper, submission: Submission, limits: Limits, seed: int, left: float
-) -> bool:
+def run_test(result: TestResult, keeper: Any, submission: Submission, limits: Limits, seed: int, left: float) -> bool:
     """Run one test, in the ``left`` seconds at most, and record what came of it; whether the file failed to load.
 
     A process that is gone without a word is tried once more: what ended it may have been the machine.
@@ -251,12 +255,12 @@ def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
 
 def find_user(user: str | int) -> tuple[int, int]:
     """(uid, gid) of a user, by name or number. Raises ValueError if there is none, or if we may not become one."""
-    import pwd  # not there on Windows, where `grade` has reported that by now
-
-    if os.geteuid() != 0:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
         raise ValueError("grade: only root may run a submission as another user; leave out --user")
     if isinstance(user, int):
         return user, user
+    import pwd  # not there on Windows
+
     try:
         entry = pwd.getpwnam(user)
     except KeyError:

@@ -99,6 +99,17 @@ def users(user: str | int | None, count: int) -> list[str | int | None]:
     return [user, *free[: count - 1]]
 
 
+def grade_one(path: Path, report: Path, order: dict[str, Any], keeper: Any) -> dict[str, Any]:
+    """Grade a submission and write its report; what the overview says of it, or why the machine cannot grade."""
+    try:
+        result = grade(path, order["assignment"], keeper=keeper, beside=False, **order["options"])
+        with replacing(report) as temporary:
+            temporary.write_text(FORMATS[order["format"]](result), encoding="utf-8")
+        return overview.record(result)
+    except (CannotGrade, OSError, ValueError, MemoryError) as error:
+        return {"cannot": clean(f"{error or type(error).__name__}")[:1000]}
+
+
 def main(fd: int) -> None:
     """In the process that grades: grade what the class asks for, a line each, until the socket is closed."""
     control = socket.socket(fileno=fd)
@@ -106,14 +117,8 @@ def main(fd: int) -> None:
     with Keeper() as keeper, control.makefile("rb") as orders:
         for line in orders:
             order = json.loads(line)
-            path = Path(os.fsdecode(bytes.fromhex(order["path"])))
-            try:
-                result = grade(path, order["assignment"], keeper=keeper, beside=False, **order["options"])
-                with replacing(os.fsdecode(bytes.fromhex(order["report"]))) as temporary:
-                    temporary.write_text(FORMATS[order["format"]](result), encoding="utf-8")
-                reply = overview.record(result)
-            except (CannotGrade, OSError, ValueError, MemoryError) as error:
-                reply = {"cannot": clean(f"{error or type(error).__name__}")[:1000]}
+            path, report = (Path(os.fsdecode(bytes.fromhex(order[name]))) for name in ("path", "report"))
+            reply = grade_one(path, report, order, keeper)
             try:
                 control.sendall(json.dumps(reply).encode() + b"\n")
             except OSError:

@@ -166,8 +166,7 @@ def end(pid: int, gone: bool = False) -> dict[str, Any]:
     while not ended and time.monotonic() < until:
         time.sleep(0.001)
         ended, status, usage = os.wait4(pid, os.WNOHANG)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    kill_group(pid)
     if ended == 0:
         os.kill(pid, signal.SIGKILL)
         _, _, usage = os.wait4(pid, 0)
@@ -187,6 +186,12 @@ def end(pid: int, gone: bool = False) -> dict[str, Any]:
             break
         time.sleep(0.002)
     return report
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process and its group, if they are there and may be killed."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def children() -> list[int]:

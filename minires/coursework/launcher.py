@@ -1,19 +1,23 @@
-"""The grader's side of the keeper: start it, have it start and end the tests' processes, and clean up after it."""
+"""The hardened runner, on the grader's side: the keeper, which starts and ends tests' processes; the line to one."""
 
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from .leftovers import remove
+from .lines import Gone, Line, TimeUp
+from .messages import LARGEST, LENGTH, MessageError, framed
 
 PATIENCE = 60.0  # seconds in which a process starts, on a busy machine
 END = 15.0  # seconds in which the keeper ends one, unless the submission keeps it from it
@@ -37,6 +41,86 @@ class Limits:
     off_limits: tuple[str, ...] = ()
 
 
+def environment() -> dict[str, str]:
+    """The variables of a process in which submissions run."""
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    kept |= {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    kept |= {"MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8:replace"}
+    return kept | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
+
+
+class KeeperLine(Line):
+    """To a process of the keeper's: a socket for messages, and a pipe from which all that is printed is read."""
+
+    def __init__(self, keeper: "Keeper", limits: Limits):
+        super().__init__()
+        self._keeper = keeper
+        self._channel: socket.socket
+        self._output: int | None
+        self._channel, self._output = keeper.start(limits)
+        self._open = True
+        self._received = bytearray()
+
+    def exchange(self, data: bytes, seconds: float) -> bytes:
+        waiting = memoryview(framed(data) if data else b"")
+        until = time.monotonic() + seconds
+        while True:
+            if (message := self._message()) is not None:
+                return message
+            if (left := until - time.monotonic()) <= 0:
+                raise TimeUp
+            readers: list[Any] = [self._channel, *([self._output] if self._output is not None else [])]
+            readable, writable, _ = select.select(readers, [self._channel] * bool(waiting), [], left)
+            if self._output in readable:
+                self._read_output()
+            try:
+                if writable:
+                    waiting = waiting[self._channel.send(waiting) :]
+                if self._channel in readable:
+                    part = self._channel.recv(2**20)
+                    if not part:
+                        raise ConnectionError
+                    self._received += part
+            except OSError:
+                raise Gone from None
+
+    def end(self, gone: bool = False) -> dict[str, Any]:
+        if not self._open:
+            return {}
+        self._open = False
+        report = self._keeper.end(gone)
+        with contextlib.suppress(BlockingIOError):  # an escaped process holds it open
+            for _ in range(64):  # what is still in the pipe
+                if self._output is not None:
+                    self._read_output()
+        if self._output is not None:
+            os.close(self._output)
+        self._channel.close()
+        return report
+
+    def _message(self) -> bytes | None:
+        """The message that has arrived, if all of it has."""
+        if len(self._received) < LENGTH.size:
+            return None
+        end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
+        if end > LENGTH.size + LARGEST:
+            raise MessageError("too large")
+        if len(self._received) < end:
+            return None
+        message = bytes(self._received[LENGTH.size : end])
+        del self._received[:end]
+        return message
+
+    def _read_output(self) -> None:
+        assert self._output is not None
+        part = os.read(self._output, 2**16)
+        if not part:
+            os.close(self._output)
+            self._output = None
+        self.keep(part)
+
+
 class Keeper:
     """The process that starts the tests' processes; started again if a submission ends it. A context manager."""
 
@@ -53,6 +137,10 @@ class Keeper:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop()
+
+    def line(self, limits: Limits) -> KeeperLine:
+        """A line to a new process. Raises CannotGrade if the machine has none to give."""
+        return KeeperLine(self, limits)
 
     def start(self, limits: Limits) -> tuple[socket.socket, int]:
         """A new process: (socket to talk to it, descriptor from which its output is read).
@@ -75,8 +163,9 @@ class Keeper:
             return self._ask({"do": "end", "gone": gone}, [])
         except (OSError, ValueError):
             self.lost = True
-            with contextlib.suppress(OSError):
-                os.killpg(self.pid, signal.SIGKILL)
+            from .keeper import kill_group  # whose module only systems with fork can load
+
+            kill_group(self.pid)
             self._stop()
             return {"signal": None, "peak": 0.0, "cpu": 0.0, "left": 0}
 
@@ -102,18 +191,12 @@ class Keeper:
     def _launch(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            package = Path(__file__).resolve().parents[2]
-            path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-            environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-            environment |= {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-            environment |= {"MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8:replace"}
-            environment |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
             self._folders = tempfile.mkdtemp(prefix="minires-tests-")
             os.chmod(self._folders, 0o711)  # each finds its own folder in it, and nobody else's name
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "minires.coursework.keeper", str(theirs.fileno()), self._folders],
                 pass_fds=[theirs.fileno()],
-                env=environment,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )

@@ -1,8 +1,5 @@
 """The grader's side of a submission: start it in a separate process, have it call functions, never import it."""
 
-import contextlib
-import os
-import select
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .launcher import PATIENCE, CannotGrade, Keeper, Limits
-from .messages import LARGEST, LENGTH, MessageError, Other, framed, pack, unpack
+from .lines import Gone, TimeUp
+from .messages import MessageError, Other, pack, unpack
 from .submission import Submission
 
 KINDS = {  # of trouble, from a submission's process, and the only words for it that a hidden test may show
@@ -26,7 +24,7 @@ KINDS = {  # of trouble, from a submission's process, and the only words for it 
     "library": "the library's own answer is called",
 }
 Answers = Mapping[str, Callable[..., Any]]
-OUTPUT_KEPT = 4000  # characters of what a test prints
+OUT_OF_TIME = [getattr(signal, name) for name in ("SIGXCPU", "SIGKILL") if hasattr(signal, name)]
 TEXT_KEPT = 3000  # characters of what is said about a failure
 
 
@@ -44,17 +42,16 @@ class Learner:
     ``loaded``: whether the submission's file ran to its end; if not, entering raises Wrong.
     """
 
-    def __init__(self, keeper: Keeper, submission: Submission, limits: Limits):
+    def __init__(self, keeper: Any, submission: Submission, limits: Limits):
         self.keeper, self.submission, self.limits = keeper, submission, limits
         self.left = PATIENCE
         self.printed, self.dropped = b"", 0
         self.peak = self.cpu = 0.0
         self.loaded = False
         self.trouble: Wrong | None = None
-        self._received = bytearray()
 
     def __enter__(self) -> "Learner":
-        self._channel, self._output = self.keeper.start(self.limits)
+        self._line = self.keeper.line(self.limits)
         try:
             self._prepare()
             helpers = {path: as_bytes(text) for path, text in self.submission.helpers.items()}
@@ -111,10 +108,11 @@ class Learner:
         """The reply to a message; Wrong if there is none, or if it reports trouble."""
         if self.trouble is not None:
             raise self.trouble
+        self._line.answer = lambda question: self._asked(question, answers or {})
         try:
-            reply = unpack(self._exchange(framed(pack(message)), when))
+            reply = unpack(self._exchange(pack(message), when))
             while isinstance(reply, dict) and "ask" in reply:
-                reply = unpack(self._exchange(framed(pack(self._asked(reply, answers or {}))), when))
+                reply = unpack(self._exchange(pack(self._asked(reply, answers or {})), when))
             if not isinstance(reply, dict):
                 raise MessageError("not a reply")
         except MessageError as error:
@@ -140,85 +138,39 @@ class Learner:
         return self.trouble
 
     def _exchange(self, data: bytes, when: str) -> bytes:
-        """Send, and wait for one whole message, reading everything that is printed meanwhile; all of it takes time."""
-        waiting = memoryview(data)
+        """Send, and wait for one whole message; all of it takes time."""
         until = time.monotonic() + self.left
         try:
-            while True:
-                if (message := self._message()) is not None:
-                    return message
-                if (left := until - time.monotonic()) <= 0:
-                    raise self._wrong(
-                        f"stopped after {self.limits.seconds:.3g} s {when}: is there a loop that does not end, or one "
-                        "over every number, where NumPy can take whole arrays?".replace("  ", " "),
-                        "time limit",
-                    )
-                readers = [self._channel, *([self._output] if self._output is not None else [])]
-                readable, writable, _ = select.select(readers, [self._channel] * bool(waiting), [], left)
-                if self._output in readable:
-                    self._read_output()
-                try:
-                    if writable:
-                        waiting = waiting[self._channel.send(waiting) :]
-                    if self._channel in readable:
-                        part = self._channel.recv(2**20)
-                        if not part:
-                            raise ConnectionError
-                        self._received += part
-                except OSError:
-                    raise self._wrong(*self._ended(when)) from None
+            return self._line.exchange(data, self.left)
+        except TimeUp:
+            raise self._wrong(
+                f"stopped after {self.limits.seconds:.3g} s {when}: is there a loop that does not end, or one "
+                "over every number, where NumPy can take whole arrays?".replace("  ", " "),
+                "time limit",
+            ) from None
+        except Gone:
+            raise self._wrong(*self._ended(when)) from None
         finally:
             self.left = until - time.monotonic()
-
-    def _message(self) -> bytes | None:
-        """The message that has arrived, if all of it has."""
-        if len(self._received) < LENGTH.size:
-            return None
-        end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
-        if end > LENGTH.size + LARGEST:
-            raise MessageError("too large")
-        if len(self._received) < end:
-            return None
-        message = bytes(self._received[LENGTH.size : end])
-        del self._received[:end]
-        return message
-
-    def _read_output(self) -> None:
-        part = os.read(self._output, 2**16)
-        if not part:
-            os.close(self._output)
-            self._output = None
-        room = OUTPUT_KEPT - len(self.printed)
-        self.printed += part[:room]
-        self.dropped += len(part) - len(part[:room])
 
     def _ended(self, when: str) -> tuple[str, str]:
         """Why the process is gone."""
         report = self._end(gone=True)
         number = report["signal"]
-        if number in (signal.SIGXCPU, signal.SIGKILL) and report["cpu"] > self.limits.seconds:
+        if number in OUT_OF_TIME and report["cpu"] > self.limits.seconds:
             return f"stopped after {report['cpu']:.0f} s of computing {when}: a loop that does not end?", "time limit"
         how = f"by {signal.Signals(number).name}" if number else "from within (os._exit?)"
         return f"the process was ended {how} {when}", "process ended"
 
     def _end(self, gone: bool = False) -> dict[str, Any]:
-        if self._channel is None:
-            return {}
-        report = self.keeper.end(gone)
-        self.peak, self.cpu = report["peak"], report["cpu"]
-        with contextlib.suppress(BlockingIOError):  # an escaped process holds it open
-            for _ in range(64):  # what is still in the pipe
-                if self._output is not None:
-                    self._read_output()
-        if self._output is not None:
-            os.close(self._output)
-            self._output = None
-        self._channel.close()
-        self._channel = None
+        report = self._line.end(gone) if self._line is not None else {}
+        if report:
+            self.peak, self.cpu = report["peak"], report["cpu"]
+            self.printed, self.dropped = self._line.printed, self._line.dropped
+            self._line = None
         return report
 
-    _channel: Any = None
-    _output: Any = None
+    _line: Any = None
 
 
 def as_bytes(text: str) -> np.ndarray:

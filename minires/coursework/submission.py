@@ -25,6 +25,9 @@ LARGEST_SUM = 48 * 2**20  # bytes read of one submission
 LARGEST_DIRECTORY = 2**20  # bytes of an archive's list of contents
 ENTRIES, DEPTH, HELPERS = 2000, 12, 50
 LONGEST_PATH = 3000  # bytes; systems open 4,096
+READ = os.O_RDONLY  # and what systems have of these: follow no link, wait for no pipe, change no byte
+for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    READ |= getattr(os, name, 0)
 IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+([A-Za-z_]\w*)", re.M)
 
 
@@ -172,7 +175,7 @@ class Reader:
     def _file(self, path: Path, name: str) -> bytes:
         """The bytes of a regular file; a link that has taken its place is not followed, nor a pipe waited for."""
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.open(path, READ)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG):
                 raise Refused(f"{name} is a link or no file") from None

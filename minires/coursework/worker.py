@@ -11,7 +11,6 @@ import linecache
 import os
 import random
 import re
-import socket
 import sys
 import traceback
 import types
@@ -29,30 +28,46 @@ from .watch import Watch
 SHOWN = 1500  # characters of one message
 
 
-def work(channel: socket.socket) -> None:
-    """Load the submission, which comes first, then answer requests until the grader closes the channel."""
+def work(channel: Any) -> None:
+    """Load the submission, which comes first, then answer requests until the grader closes the channel, a socket."""
     stream = channel.makefile("rb")
-    first = _receive(stream)
-    source = first["source"].tobytes().decode("utf-8", "surrogatepass")
-    write_helpers({path: text.tobytes().decode() for path, text in first["helpers"].items()})
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 (a submission may use it)
-    minires_random.manual_seed(0)
-    submission: Any = None
-
-    def load() -> None:
-        nonlocal submission
-        submission = load_module(source, first["name"])
-
-    watch = Watch(first["off_limits"])
-    drivers.ask = partial(_ask, channel, stream)
-    _send(channel, watch.run(lambda: attempt(load, first["name"])))
-    if submission is not None:
-        watch.look_at(submission)
+    session = Session(_receive(stream), partial(_ask, channel, stream))
+    _send(channel, session.load())
     while (request := _receive(stream)) is not None:
-        action = partial(attempt, partial(perform, submission, request), first["name"])
-        reply = action() if request["driver"] and request["name"] in drivers.UNWATCHED else watch.run(action)
-        _send(channel, off_limits(watch.found) if watch.found else reply)
+        _send(channel, session.reply(request))
+
+
+class Session:
+    """A submission, from its first message on. ``ask``: how `drivers` ask the grader."""
+
+    def __init__(self, first: dict[str, Any], ask: Callable[..., Any]):
+        self._first = first
+        self._submission: Any = None
+        self._watch = Watch(first["off_limits"])
+        write_helpers({path: text.tobytes().decode() for path, text in first["helpers"].items()})
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 (a submission may use it)
+        minires_random.manual_seed(0)
+        drivers.ask = ask
+
+    def load(self) -> dict[str, Any]:
+        """Run the submission's file; the reply says how that went."""
+        source, name = self._first["source"].tobytes().decode("utf-8", "surrogatepass"), self._first["name"]
+
+        def load() -> None:
+            self._submission = load_module(source, name)
+
+        reply = self._watch.run(lambda: attempt(load, name))
+        if self._submission is not None:
+            self._watch.look_at(self._submission)
+        return reply
+
+    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what is asked, watched."""
+        action = partial(attempt, partial(perform, self._submission, request), self._first["name"])
+        unwatched = request["driver"] and request["name"] in drivers.UNWATCHED
+        reply = action() if unwatched else self._watch.run(action)
+        return off_limits(self._watch.found) if self._watch.found else reply
 
 
 def off_limits(name: str) -> dict[str, Any]:
@@ -104,7 +119,7 @@ class _NoNotebook:
         return lambda *arguments, **options: None
 
 
-def perform(submission: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
+def perform(submission: Any, request: dict[str, Any]) -> dict[str, Any]:
     """Call one of the submission's functions, or a driver that uses several."""
     name, arguments, options = request["name"], request["arguments"], request["options"]
     if request["driver"]:
@@ -209,7 +224,7 @@ def where(error: BaseException, file: str) -> str:
     return "".join(told)
 
 
-def _ask(channel: socket.socket, stream: Any, name: str, *arguments: Any) -> Any:
+def _ask(channel: Any, stream: Any, name: str, *arguments: Any) -> Any:
     """What a function of the grader returns. Raises ValueError if it cannot be called like this."""
     channel.sendall(framed(pack({"ask": name, "arguments": arguments})))
     answer = _receive(stream)
@@ -226,7 +241,7 @@ def _receive(stream: Any) -> Any:
     return unpack(stream.read(LENGTH.unpack(head)[0]))
 
 
-def _send(channel: socket.socket, reply: dict[str, Any]) -> None:
+def _send(channel: Any, reply: dict[str, Any]) -> None:
     with contextlib.suppress(builtins.BaseException):  # whatever has taken the place of stdout by now
         sys.stdout.flush()
     try:

@@ -111,14 +111,17 @@ def test_other_commands_do_not_import_the_coursework():
     assert run_python(code) == (["[]"], "")
 
 
-def test_without_fork_the_exercises_are_there_and_grade_says_what_it_needs(tmp_path):
+def test_without_fork_the_portable_runner_grades_and_says_what_it_does_not_do(tmp_path):
     """As on Windows, which has neither fork nor these modules."""
     (tmp_path / "conv2d.py").touch()
+    (tmp_path / "broadcasting.py").write_text(solution("broadcasting"), encoding="utf-8")
     windows = (
         "import os, sys; del os.fork; sys.modules.update(pwd=None, resource=None, fcntl=None, grp=None, termios=None); "
         "from minires.commands.cli import main; "
     )
     listed, _ = run_python(windows + "main(['new', 'list'])")
     assert listed.count("points") == 12
-    printed, told = run_python(windows + "print(main(['grade', 'conv2d.py']))")
-    assert printed == ["1"] and "needs fork" in told and "WSL on Windows" in told
+    printed, told = run_python(windows + "print(main(['grade', 'broadcasting.py']))")
+    assert printed[-1] == "0" and "The runner is portable." in told and "Nothing limits its memory" in told
+    printed, told = run_python(windows + "print(main(['grade', 'conv2d.py', '--runner', 'hardened']))")
+    assert printed == ["1"] and "the hardened runner needs fork" in told and "WSL on Windows" in told

@@ -1,5 +1,7 @@
 """Sums, extrema, and the places of extrema, by NumPy's own functions."""
 
+import numpy as np
+
 
 def reduce_sum(x, axes, keepdims=False):
     """Σ x over the axes."""
@@ -18,9 +20,9 @@ def reduce_min(x, axes, keepdims=False):
 
 def argmax(x, axis=None, keepdims=False):
     """The first index along an axis (or in all of x, row by row) at which x is largest, or NaN."""
-    return x.argmax(axis=axis, keepdims=keepdims)
+    return x.argmax(axis=axis, keepdims=keepdims).astype(np.int64, copy=False)
 
 
 def argmin(x, axis=None, keepdims=False):
     """The first index along an axis (or in all of x, row by row) at which x is smallest, or NaN."""
-    return x.argmin(axis=axis, keepdims=keepdims)
+    return x.argmin(axis=axis, keepdims=keepdims).astype(np.int64, copy=False)
