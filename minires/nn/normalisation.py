@@ -66,13 +66,9 @@ def _batch_norm(
     running, now = None, current()
     if running_mean is not None and not now.recomputing:
         running = Running(running_mean, running_var, batches, momentum)
-    if now.ranks is None or now.ranks.batch_norm != "sync":
-        return apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, running=running)
-    found: dict[str, Any] = {}
-    y = apply(batchnorm.SyncBatchNorm, input, weight, bias, eps=eps, statistics=found, ranks=now.ranks)
-    if found:
-        batchnorm.move(running, found["mean"], found["var"], found["count"])
-    return y
+    if now.ranks is not None and now.ranks.batch_norm == "sync":
+        return apply(batchnorm.SyncBatchNorm, input, weight, bias, eps=eps, running=running, ranks=now.ranks)
+    return apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, running=running)
 
 
 def group_norm(

@@ -55,15 +55,15 @@ class SyncBatchNorm(Op):
 
         M = Σ m_r,   μ = Σ m_r·μ_r / M,   σ² = Σ m_r·(σ_r² + (μ_r − μ)²) / M
 
-    x (N, C, …), this rank's share; γ (C), β (C) -> y (N, C, …). ``ranks`` is a `minires.ranks.Ranks`. Puts ``count``,
-    which is M, into ``statistics`` too. The gradients of γ and β are this rank's part of theirs.
+    x (N, C, …), this rank's share; γ (C), β (C) -> y (N, C, …). ``ranks`` is a `minires.ranks.Ranks`. Moves
+    ``running``, if given, a `Running`. The gradients of γ and β are this rank's part of theirs.
     Source: Chan, Golub & LeVeque 1983, for the sums of squares.
     """
 
     kinds = "f"
     name = "BatchNorm"  # in recordings, whose numbers are those of a single process
 
-    def forward(self, x, weight=None, bias=None, eps=1e-5, statistics=None, *, ranks):
+    def forward(self, x, weight=None, bias=None, eps=1e-5, running=None, *, ranks):
         check_batch_norm(x, weight, bias)
         self.x, self.weight, self.eps, self.ranks = x, weight, eps, ranks
         own, channels, values = kernels.of(x), x.shape[1], wide(x)
@@ -76,8 +76,7 @@ class SyncBatchNorm(Op):
         mean = (part * means).sum(0)
         var = (part * (variances + (means - mean) ** 2)).sum(0)
         self.mean, self.var = mean.astype(values.dtype), var.astype(values.dtype)
-        if statistics is not None:
-            statistics.update(mean=self.mean, var=self.var, count=self.count)
+        move(running, self.mean, self.var, self.count)
         y = own.batch_norm_eval(values, wide(weight), wide(bias), self.mean, self.var, eps)
         return y.astype(x.dtype, copy=False)
 

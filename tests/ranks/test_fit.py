@@ -206,7 +206,9 @@ def test_a_rank_that_dies_ends_all_within_seconds(over, death):
     ended = over(3, impatient + LOOP.format(how), fails=True)
     assert words in ended.err
     if death != "deafness":
-        assert time.time() - float(ended.err.partition("dies at ")[2].split()[0]) < 20  # seconds; here mostly below 1
+        assert (
+            time.time() - float(ended.err.partition("dies at ")[2].split()[0]) < 60
+        )  # seconds; below 1 on a machine that is not busy
     if death == "an error":
         assert ended.err.count("in <module>") >= 3  # each rank has its traceback
         assert "rank 1 has failed, so rank 0 ends too: ValueError: rank 1 is ill" in ended.err

@@ -8,6 +8,7 @@ from strategies import seeds, shapes
 from minires.data import batches
 from minires.data.dataset import Dataset, part_of
 from minires.kernels import cpu, textbook
+from minires.kernels.batchnorm.definition import Running
 from minires.ops.batchnorm import BatchNorm, SyncBatchNorm
 
 STEPS = """
@@ -69,17 +70,18 @@ def test_batch_norm_over_ranks_is_that_of_the_whole_batch(shape, ranks, seed, af
     shape = (ranks + shape[0] + 1, *shape[1:])
     x, g = 1 + rng.standard_normal(shape), rng.standard_normal(shape)
     weight, bias = rng.standard_normal((2, shape[1])) if affine else (None, None)
-    whole, statistics = BatchNorm(), {}
-    y, grads = whole.forward(x, weight, bias, statistics=statistics), whole.backward(g)
+    whole, running = BatchNorm(), [Running(np.zeros(shape[1]), np.ones(shape[1]), None, 0.1) for _ in range(2)]
+    y, grads = whole.forward(x, weight, bias, running=running[0]), whole.backward(g)
     parts = [part_of(len(x), r, ranks) for r in range(ranks)]
     examples = np.array([part.stop - part.start for part in parts])
     over = Ranks(examples * (x.size // shape[1] // len(x)), examples)
     over.sent = [cpu.batch_norm_statistics(x[part]) for part in parts]
-    ops, found = [SyncBatchNorm() for _ in parts], [{} for _ in parts]
-    for op, part, known in zip(ops, parts, found):
-        np.testing.assert_allclose(op.forward(x[part], weight, bias, statistics=known, ranks=over), y[part], atol=1e-12)
-        np.testing.assert_allclose(known["var"], statistics["var"], rtol=1e-12)
-        assert known["count"] == x.size // shape[1]
+    ops = [SyncBatchNorm() for _ in parts]
+    for op, part in zip(ops, parts):
+        moved = running[1] if op is ops[0] else None
+        np.testing.assert_allclose(op.forward(x[part], weight, bias, running=moved, ranks=over), y[part], atol=1e-12)
+    np.testing.assert_allclose(running[1].mean, running[0].mean, atol=1e-12)
+    np.testing.assert_allclose(running[1].var, running[0].var, rtol=1e-12)
     scaled = [g[part] * (len(x) / n) for part, n in zip(parts, examples)]  # of the mean over a share
     over.sent = [
         textbook.batch_norm_eval_backward(gr, x[part], weight, op.mean, op.var, 1e-5)[1:]
@@ -88,7 +90,7 @@ def test_batch_norm_over_ranks_is_that_of_the_whole_batch(shape, ranks, seed, af
     total = [0.0, 0.0]
     for over.rank, (op, part, gr, n) in enumerate(zip(ops, parts, scaled, examples)):
         dx, *sums = op.backward(gr)
-        scale = 1 / np.sqrt(statistics["var"].min() + 1e-5)
+        scale = 1 / np.sqrt(whole.var.min() + 1e-5)
         np.testing.assert_allclose(dx * (n / len(x)), grads[0][part], atol=1e-12 * max(scale, 1) ** 3)
         total = [t + s * (n / len(x)) for t, s in zip(total, sums)]
     for summed, grad in zip(total, grads[1:]):
