@@ -12,18 +12,20 @@ from .exported import onnx
 from .harness import BEFORE, PYTHONS, Plan
 from .kernels import ops
 from .paper import paper
+from .ranks import ranks
 from .readme import readme
 from .recording import calls, recording
 from .scaling import scaling
 from .science import science
 from .step import depth1202, engine, inference, memory, peers, step
+from .sweeps import sweeps
 from .tune import tune
 
 PAGES = {
     page.__name__: page
     for page in (
-        *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, paper, tune, before, readme),
+        *(step, inference, memory, peers, ops, scaling, ranks, paper),
+        *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, sweeps, tune, before, readme),
     )
 }
 LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name

@@ -1,18 +1,17 @@
-"""``python -m benchmarks.gpu``: the GPU kernels checked, then timed beside PyTorch/cuDNN and against their roofline.
+"""``python -m benchmarks.gpu FILE``: the results of ``device.sh`` as a table, beside PyTorch/cuDNN and the roofline.
 
-Writes ``benchmarks/results/gpu.json`` and ``gpu.md``. Times are medians from CUDA events after warm-up. Kernels are
-timed in CUDA graphs of 20 calls, so that launching them from Python does not count, for PyTorch too; what fits into the
-card's L2 cache may then beat the roofline, which is that of its memory. A training step takes its batch from the
-device's memory and reads loss and accuracy back, for PyTorch too, whose cuDNN may try all its algorithms first.
-``--dry-run`` runs everything once at a small size, minires on cuda-on-cpu and PyTorch on the CPU, and writes nothing.
+Times are medians from CUDA events after warm-up. Kernels are timed in CUDA graphs of 20 calls, so that launching them
+from Python does not count, for PyTorch too; what fits into the card's L2 cache may then beat the roofline, which is
+that of its memory. A training step takes its batch from the device's memory and reads loss and accuracy back, for
+PyTorch too, whose cuDNN may try all its algorithms first. ``--save`` writes ``benchmarks/results/gpu.json`` and
+``gpu.md``.
 """
 
 import argparse
-import sys
-import time
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
-
-from minires.kernels.devices import why_no_gpu
 
 from . import harness
 
@@ -27,78 +26,85 @@ PEAKS = {
 }
 
 
-def roofline(title: str, case: tuple[int, ...], peaks: tuple[float, ...] | None) -> float | None:
-    """The fewest milliseconds a convolution can take: its arithmetic, or reading and writing each array once."""
-    if peaks is None:
-        return None
-    N, C, H, O, k, stride = case
-    out = (H // stride) ** 2
-    work = 2 * N * O * out * C * k * k / (peaks["TF32" in title] * 1e12)
-    moved = 4 * (N * C * H * H + N * O * out + O * C * k * k) / (peaks[2] * 1e12)
-    return 1e3 * max(work, moved)
+Result = dict[str, Any]
 
 
-def table(ours: dict, theirs: dict, shapes: Any) -> str:
-    """One Markdown table of everything measured; ``shapes`` is the module `workers/gpu_common.py`."""
-    peaks, rows = PEAKS.get(ours["device"]), []
-    for title, times in ours["convolutions"].items():
-        floor = roofline(title, shapes.CONVOLUTIONS[title.removesuffix(", TF32")], peaks)
-        for what, ms in times.items():
-            rows.append(_row(f"{title}: {what}", ms, theirs.get("convolutions", {}).get(title, {}).get(what), floor))
-    sizes: dict[str, dict] = {
-        "elementwise": shapes.ELEMENTWISE,
-        "heads": shapes.HEADS,
-        "updates": {title: (times.pop("weights"),) for title, times in ours["updates"].items()},
-        "augmentation": {"CIFAR-10, 128 images": (128,)},
-    }
-    for kind, cases in sizes.items():
-        for title, times in ours[kind].items():
-            for what, ms in times.items():
-                floor = 4e3 * shapes.least_values(what, cases[title]) / (peaks[2] * 1e12) if peaks else None
-                rows.append(_row(f"{title}: {what}", ms, theirs.get(kind, {}).get(title, {}).get(what), floor))
-    for title, times in ours["steps"].items():
-        peer = theirs.get("steps", {}).get(title, {})
-        for way in {**times, **peer}:
-            rows.append(_row(f"{title} step, {way}", times.get(way), peer.get(way), None))
+def read(path: Path) -> list[Result]:
+    """The results in a file; a run that was cut off may have ended in the middle of a line."""
+    found = []
+    for line in filter(None, path.read_text(encoding="utf-8").splitlines()):
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            found.append({"kind": "cut", "failed": line})
+    return found
+
+
+def page(results: Sequence[Result]) -> str:
+    """What was measured, on what, what failed, and which part was cut off, in Markdown."""
+    versions = [result for result in results if result["kind"] == "versions"]
+    device = next((v["device"] for v in versions if v["by"] == "minires"), "an unknown device")
+    peaks = PEAKS.get(device)
+    parts = [device + ". " + ". ".join(map(_versions, versions)) + "."] if versions else []
+    parts.append(
+        "Medians from CUDA events after warm-up; every kernel was checked first."
+        + ("" if peaks else " The card's peaks are not known here, so there is no roofline.")
+    )
+    parts.append(table(results, peaks))
+    parts += [f"Beside the CPU's training steps: {text}." if (text := ", ".join(_compared(results))) else ""]
+    compiled = [result["ms"] for result in results if result["kind"] == "compile" and "ms" in result]
+    if compiled:
+        parts.append(f"{len(compiled)} kernels compiled, in {sum(compiled) / 1e3:.0f} s of all processes together.")
+    notes = [f"- {r.get('work', r['kind'])}: {r['failed']}" for r in results if "failed" in r]
+    notes += [f"- {r['part']}: {r['ended']} ({r['seconds']} s)" for r in results if r["kind"] == "part"]
+    return "\n\n".join([part for part in parts if part] + (["\n".join(notes)] if notes else []))
+
+
+def table(results: Sequence[Result], peaks: tuple[float, ...] | None) -> str:
+    """A row for each thing that was timed, in the order in which minires's or PyTorch's time was written."""
+    times: dict[tuple[str, str], dict[str, Result]] = {}
+    for result in results:
+        if "ms" in result and result["kind"] != "compile":
+            times.setdefault((result["work"], result["what"]), {})[result["by"]] = result
+    rows = []
+    for (work, what), by in times.items():
+        ours, theirs = (by.get(name, {}).get("ms") for name in ("minires", "PyTorch"))
+        floor = roofline(by.get("minires", {}), peaks)
+        ratio = f"{ours / theirs:.2f} ×" if ours and theirs else ""
+        share = f"{100 * floor / ours:.0f} %" if floor and ours else ""
+        rows.append([f"{work}: {what}", *("" if ms is None else f"{ms:.3f} ms" for ms in (ours, theirs)), ratio, share])
     return harness.markdown(["work", "minires", "PyTorch", "minires / PyTorch", "of the roofline"], rows)
 
 
-def _row(what: str, ours: float | None, theirs: float | None, floor: float | None) -> list[str]:
-    def ms(value):
-        return "" if value is None else f"{value:.3f} ms"
+def roofline(result: Result, peaks: tuple[float, ...] | None) -> float | None:
+    """The fewest milliseconds it can take: its arithmetic, or reading and writing each array of float32 once."""
+    if peaks is None or "values" not in result:
+        return None
+    arithmetic = result.get("operations", 0) / (peaks[result.get("tf32", False)] * 1e12)
+    return 1e3 * max(arithmetic, 4 * result["values"] / (peaks[2] * 1e12))
 
-    ratio = f"{ours / theirs:.2f} ×" if ours and theirs else ""
-    return [what, ms(ours), ms(theirs), ratio, f"{100 * floor / ours:.0f} %" if floor and ours else ""]
+
+def _versions(found: Result) -> str:
+    return ", ".join(f"{name} {value}" for name, value in found.items() if name not in ("kind", "by", "device"))
+
+
+def _compared(results: Sequence[Result]) -> list[str]:
+    return [f"{r['work']} {r['what']} off by {r['off']:.1e}" for r in results if r.get("off")]
 
 
 def main() -> None:
-    """Check and time the kernels, or say in one sentence why that is impossible."""
+    """Print the table of a file of results."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dry-run", action="store_true", help="everything once, in small, without a GPU")
-    dry = parser.parse_args().dry_run
-    if not dry and (reason := why_no_gpu()) is not None:
-        sys.exit(f"benchmarks.gpu: {reason}; --dry-run rehearses the benchmark without a GPU")
-    options = ("--dry-run",) if dry else ()
-    start = time.perf_counter()
-    ours = harness.run(harness.program("gpu_minires", *options))
-    theirs = harness.run(harness.program("gpu_torch", *options, module="torch"))
-    sys.path.insert(0, str(harness.HERE / "workers"))
-    import gpu_common  # its sizes depend on --dry-run, as the workers' do
-
-    text = table(ours, theirs, gpu_common)
-    versions = "; ".join(r.get("version", r.get("absent", "")) for r in (ours, theirs))
-    note = (
-        f"{ours['device']}, {versions}. Medians from CUDA events after warm-up; every kernel was checked first. "
-        f"{time.perf_counter() - start:.0f} s in all."
-    )
-    if ours["device"] not in PEAKS:
-        note += " The card's peaks are not known here, so there is no roofline."
-    if dry:
-        print(f"{text}\n\nA rehearsal: none of these times means anything.")
+    parser.add_argument("file", type=Path, help="results.jsonl, which benchmarks/device.sh writes")
+    parser.add_argument("--save", action="store_true", help="keep them in benchmarks/results")
+    arguments = parser.parse_args()
+    results = read(arguments.file)
+    if arguments.save:
+        harness.save("gpu", harness.Plan(rounds=1), {"results": results}, page(results))
     else:
-        harness.save("gpu", harness.Plan(rounds=1), {"minires": ours, "PyTorch": theirs}, f"{text}\n\n{note}")
+        print(page(results))
 
 
 if __name__ == "__main__":

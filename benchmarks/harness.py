@@ -67,7 +67,8 @@ def run(what: Program, quick: bool = False) -> dict[str, Any]:
     if python is None:
         return {"absent": f"{what.module} is not installed"}
     command = [python, str(HERE / "workers" / f"{what.worker}.py"), *what.arguments, *(["--quick"] if quick else [])]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), **what.environment}
+    path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, **what.environment}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
     except subprocess.TimeoutExpired:

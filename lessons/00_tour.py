@@ -31,7 +31,7 @@ import minires as mr
 from minires import nn
 from minires.flow.plots import fork_strip
 from minires.flow.plots.style import BRANCH, MARKER, NETWORK, SKIP
-from minires.lesson import QUICK, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show, slider
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -141,9 +141,13 @@ ax.set_title("Weaken the branch, and watch the gradient that reaches x", size=11
 ax.spines[["top", "right"]].set_visible(False)
 show(fig, "00-weak-branch")
 
-answer = {kind: "a)" if share < 0.01 else "b)" if 0.5 < share < 2 else "c)" for kind, share in kept.items()}
+shares = {kind: np.divide(norms[kind], norms[kind][0]) for kind in norms}
+slider("Dial at {dial:.2g}: the residual block keeps {residual:.0%} of its gradient, the plain one {plain:.2%}.", 4,
+       dial=dials, **shares)  # fmt: skip
+
+letter = {kind: "a" if share < 0.01 else "b" if 0.5 < share < 2 else "c" for kind, share in kept.items()}
 print(f"With the dial at 0.001 the residual block keeps {kept['residual']:.0%} of its gradient, the plain one "
-      f"{kept['plain']:.2%}: {answer['residual']} with the wire, {answer['plain']} without it.")
+      f"{kept['plain']:.2%}: {answer(letter['residual'])} with the wire, {answer(letter['plain'])} without it.")
 claim("the residual block keeps its gradient within a factor of 2", 0.5 < kept["residual"] < 2, kept["residual"])
 claim("the plain block's shrinks to about a thousandth", 0.0003 < kept["plain"] < 0.003, kept["plain"])
 
@@ -205,6 +209,8 @@ claim("but the gradient is the branch's alone", np.isclose(found["detached"][1],
 #   13 has the answer, and what He et al. (2016) measured.
 # - Record `mr.models.resnet_cifar(56, in_channels=1)`, and after `mr.flow.record(…)` call `.table()` and `.plot()`.
 # - `minires new residual_block` gives you a file with the block left out. Write it; the checker says what is wrong.
+#
+# Answers: [00_tour](answers/00_tour.md).
 #
 # ## Sources
 #

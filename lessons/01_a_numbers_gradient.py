@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 
 import minires as mr
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import claim, finish, show
+from minires.lesson import answer, claim, finish, show
 
 # %% [markdown]
 # ## The rule
@@ -92,7 +92,8 @@ def backward(y):
 x = Number(3.0)
 backward(x * x)
 print(f"x·x at 3: two uses, two contributions, and a gradient of {x.grad:g}.")
-claim("answer b): d(x·x)/dx is 2x, the sum", x.grad == 6.0, x.grad)
+print(f"Both count: {answer('b' if x.grad == 6 else 'a')}")
+claim("d(x·x)/dx is 2x, the sum", x.grad == 6.0, x.grad)
 
 # %% [markdown]
 # ## A fork that meets again
@@ -237,6 +238,8 @@ claim("without clearing, calls add up", after == [6.0, 12.0, 18.0], after)
 # - What does `x + x + x` look like as a graph, and how many contributions does $x$ receive? Ask `rec.edges`.
 # - Replace `x + tanh(x)` by `x * tanh(x)`. Which of the three walks are still right for one block, and why?
 # - `minires new autograd` gives you an engine with the walk left out; `minires new residual_block` the block.
+#
+# Answers: [01_a_numbers_gradient](answers/01_a_numbers_gradient.md).
 #
 # ## Sources
 #

@@ -23,7 +23,7 @@ import numpy as np
 
 import minires as mr
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -139,7 +139,9 @@ ax.set(xlim=(-0.7, 17.7), ylim=(-3.6, 1.4))
 ax.axis("off")
 show(fig, "02-broadcasting")
 
-claim("answer b): a stretched array's gradient is summed", np.array_equal(bias.grad[0], y.grad.sum(0)), [*bias.grad[0]])
+summed = np.array_equal(bias.grad[0], y.grad.sum(0))
+print(f"A stretched array: {answer('b' if summed else 'a')}")
+claim("a stretched array's gradient is summed", summed, [*bias.grad[0]])
 
 # %% [markdown]
 # Guess (c) is not foolish: $G$ *is* the gradient of the stretched $b$. But those four rows are one and the same bias,
@@ -238,6 +240,8 @@ claim("the wrong shapes find the mean and nothing else", abs(bad) < 1e-6 and abs
 # - Break `sum_to`: return the mean over stretched axes. How far does training get? Which line would you suspect?
 # - Add an `exp` and write `cross_entropy` from `Array` operations alone. Compare gradients with the short formula.
 # - `minires new broadcasting` and `minires new autograd` are the graded versions.
+#
+# Answers: [02_tensors](answers/02_tensors.md).
 #
 # ## Sources
 #

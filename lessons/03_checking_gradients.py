@@ -26,7 +26,7 @@ from matplotlib.colors import ListedColormap
 
 import minires as mr
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show
 from minires.testing import VacuousCheckWarning, gradcheck
 
 # %% [markdown]
@@ -93,8 +93,8 @@ ax.legend(frameon=False, ncols=2)
 ax.spines[["top", "right"]].set_visible(False)
 show(fig, "03-step")
 
-answer = min(("a)", -15), ("b)", -5), ("c)", -1), key=lambda guess: abs(np.log10(best) - guess[1]))[0]
-print(f"Best centred step {best:.0e} (theory {h_star:.0e}), so {answer}; at 1e-15 the error is {centred[0]:.2f} in a "
+letter = min(("a", -15), ("b", -5), ("c", -1), key=lambda guess: abs(np.log10(best) - guess[1]))[0]
+print(f"Best centred step {best:.0e} (theory {h_star:.0e}), so {answer(letter)}; at 1e-15 the error is {centred[0]:.2f} in a "
       f"derivative of about 1. The best step gives an error of {centred.min():.0e} in float64 and {single.min():.0e} in "
       "float32: check in float64.")
 claim("the best step is within a factor 5 of theory", 0.2 < best / h_star < 5, best / h_star)
@@ -231,6 +231,8 @@ claim("gradcheck warns of a loss that has no gradient", any(w.category is Vacuou
 #   too. (Hint: which vectors have a length that does not depend on the input?)
 # - Put the kink back: run `gradcheck(lambda x: x.relu(), np.zeros((2, 3)))` and read the note.
 # - `minires new gradcheck`: write the checker, and it is given wrong gradients to judge.
+#
+# Answers: [03_checking_gradients](answers/03_checking_gradients.md).
 #
 # ## Sources
 #

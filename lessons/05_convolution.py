@@ -27,7 +27,7 @@ import numpy as np
 import minires as mr
 from minires import kernels
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show
 from minires.testing import gradcheck
 
 # %% [markdown]
@@ -195,8 +195,8 @@ ax.spines[["top", "right"]].set_visible(False)
 show(fig, "05-speed")
 
 gain = taken["four loops"] / taken["im2col"]
-answer = "c)" if gain > 10 else "b)" if gain > 0.5 else "a)"
-print(f"On this machine im2col is {gain:.0f} times as fast as the loops: {answer}. It pays with memory:")
+letter = "c" if gain > 10 else "b" if gain > 0.5 else "a"
+print(f"On this machine im2col is {gain:.0f} times as fast as the loops: {answer(letter)}. It pays with memory:")
 claim("the matrix of columns is nine times the image", im2col(x, 3, 1).size == 9 * x.size, im2col(x, 3, 1).size / x.size)
 
 # %% [markdown]
@@ -240,6 +240,8 @@ claim("for this filter the unflipped gradient is the exact opposite", np.allclos
 # - A 1 × 1 convolution needs no gathering. What does the matrix product become? (Lesson 19 lives on it.)
 # - Put your own into the library: `with kernels.use(conv2d=mine): …`, and train with it.
 # - `minires new conv2d` is the graded version; its checker knows the unflipped kernel when it sees one.
+#
+# Answers: [05_convolution](answers/05_convolution.md).
 #
 # ## Sources
 #

@@ -3,7 +3,7 @@
 #
 # *Why does the backward pass of batch norm have three terms, and what goes wrong without them?*
 #
-# Takes 31 s (quick: 3 s).
+# Takes 25 s (quick: 3 s).
 
 # %% [markdown]
 # Batch norm takes the values of one channel over a batch, subtracts their mean and divides by their standard deviation.
@@ -25,7 +25,7 @@ import numpy as np
 import minires as mr
 from minires import kernels, nn
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, also_at, claim, finish, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, progress, show
 from minires.nn import functional as F
 from minires.testing import gradcheck
 
@@ -172,11 +172,11 @@ def remove_terms(lr, seeds):
 
 curves, final = remove_terms(0.1, range(SEEDS))
 also_at("learning rate 0.02", lambda: remove_terms(0.02, range(2)))
-answer = "b)" if final["neither"] > 1.5 * final["right"] else "a)"
-print(f"Constants on the way back: the loss ends at {final['neither']:.3f} instead of {final['right']:.3f}: {answer}")
+letter = "b" if final["neither"] > 1.5 * final["right"] else "a"
+print(f"Constants on the way back: the loss ends at {final['neither']:.3f} instead of {final['right']:.3f}: {answer(letter)}")
 
 # %% [markdown]
-# Was it what you guessed? In the figure below, a line is the mean over the seeds and its band their range. Two of the
+# Was it what you guessed? (A few quick steps cannot tell.) In the figure below, a line is the mean over the seeds and its band their range. Two of the
 # lines lie on top of each other, and this is the most useful thing in it: a bug that leaves no trace in training is
 # found by the checker of lesson 3 or never. The mean term is another matter. Without it, weights are pushed to shift a
 # channel, the next forward pass takes the shift away, and they are pushed again, for ever: see how the first weights
@@ -246,6 +246,8 @@ claim("in training mode the neighbours matter, in evaluation they do not", compa
 # - Train with `without["neither"]` and without momentum. Does the loss still end higher?
 # - In evaluation mean and variance are constants. Which of the four versions of `backward` is the right one there?
 # - `minires new batch_norm`: all three terms, and the checker tells you which one you forgot.
+#
+# Answers: [06_batch_norm](answers/06_batch_norm.md).
 #
 # ## Sources
 #

@@ -3,7 +3,7 @@
 #
 # *How large should random weights be, so that forty layers neither silence a signal nor blow it up?*
 #
-# Takes 16 s (quick: 3 s).
+# Takes 12 s (quick: 3 s).
 
 # %% [markdown]
 # Before a network has learnt anything its weights are random. Forty layers multiply forty times, so a factor of 0.7 a
@@ -23,8 +23,9 @@ import numpy as np
 
 import minires as mr
 from minires import nn
+from minires.experiments import isometry
 from minires.flow.plots.style import BRANCH, NETWORK, SKIP, TOTAL
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, answer, claim, finish, progress, show, slider
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -40,7 +41,9 @@ from minires.nn import functional as F
 # Xavier initialisation, $v = 2 / (n_{\text{in}} + n_{\text{out}})$, is $1/n$ here. It is right for a function that is
 # the identity near 0, such as tanh, and a factor of 2 short for ReLU: the signal loses $1/\sqrt 2$ in every layer.
 # How exact need it be? Five per cent off in every layer make a factor of $1.05^{40} = 7$ over forty, which training
-# mends. A factor of $\sqrt 2$ makes $2^{20}$, a million, and that it does not.
+# mends. A factor of $\sqrt 2$ makes $2^{20}$, a million, and that it does not. Below, the last line that is printed
+# has the factors over forty layers for one variance. On the site it has a slider: move it from $1/n$ to $3/n$, and see how
+# narrow the place is where a signal neither vanishes nor explodes on its way through all of them.
 #
 # ## The factor, backward
 #
@@ -101,11 +104,16 @@ for name, choice in progress(choices.items(), "profiles"):
     print(f"{name:<17} per layer: activations × {factors[name][0]:.3f}, gradient × {factors[name][1]:.3f}")
 
 quarter, lost, kept = (factors[name] for name in ("sigmoid, Xavier", "ReLU, Xavier", "ReLU, He"))
-answer = "c)" if quarter[1] <= 0.26 else "b)" if quarter[1] < 0.7 else "a)"
-print(f"The sigmoid's gradient is multiplied by {quarter[1]:.3f} in every layer: {answer}")
+letter = "c" if quarter[1] <= 0.26 else "b" if quarter[1] < 0.7 else "a"
+print(f"The sigmoid's gradient is multiplied by {quarter[1]:.3f} in every layer: {answer(letter)}")
 claim("the sigmoid's gradient loses three quarters and more", quarter[1] < 0.25, quarter[1])
 claim("He keeps ReLU activations and gradients, within 5 % a layer", np.abs(kept - 1).max() < 0.05, [*kept])
 claim("Xavier loses 1/√2 a layer with ReLU", np.abs(lost - np.sqrt(0.5)).max() < 0.05, [*lost])
+variances = np.linspace(1, 3, 9)
+ends = [np.mean([np.log(profile("relu", v, seed=seed))[[0, 1], [-1, 0]] for seed in range(SEEDS)], 0) for v in variances]
+activations, gradients = np.exp(ends).T
+slider("ReLU, variance {v:.2f}/n: forty layers multiply activations by {activations:.2g}, the gradient by {gradient:.2g}.",
+       0, v=variances, activations=activations, gradient=gradients)  # fmt: skip
 
 # %% [markdown]
 # ## Batch norm makes the gradient *explode*
@@ -225,6 +233,24 @@ claim("and its deviation √β", abs(logs.std() - np.sqrt(beta)) < 0.6, (float(l
 claim("most networks get less than the mean", below > 0.7, below)
 
 # %% [markdown]
+# And within one network? $\|J^\top u\|$ is kept for an average direction $u$, but do all directions get through? Take
+# *all* singular values of the Jacobian of 32 layers of width 64. (Orthogonal: every layer keeps all lengths. Looks-linear:
+# ReLUs in pairs of opposite sign, so that the network starts as a linear map, see lesson 17.)
+
+# %%
+through = {}
+for name in isometry.NETWORKS[:4]:
+    sigma = isometry.spectrum(0, name, depth=32)
+    through[name] = float((sigma**2).sum() ** 2 / (sigma**4).sum())
+    print(f"{name:<24} σ from {sigma[0]:.2g} to {sigma[-1]:.2g}; gradient in about {through[name]:.1f} of 64 directions")
+claim("ReLU: fewer than 5 directions, He or orthogonal", max(through["plain"], through["plain, orthogonal"]) < 5, [*through.values()])
+claim("linear at the start: all 64, exactly", abs(through["plain, looks-linear"] - 64) < 1e-3, through["plain, looks-linear"])
+
+# %% [markdown]
+# So what arrives at the input has forgotten nearly everything but its size. Values that are all near 1, **dynamical
+# isometry**, need layers that are linear, or nearly (Pennington et al. 2017); or small branches beside a shortcut:
+# `minires experiments isometry` shows them as well.
+#
 # ## Common mistakes
 #
 # **Xavier with ReLU**, or a framework's default: the falling straight line of the first figure, and in training a
@@ -239,12 +265,16 @@ claim("most networks get less than the mean", below > 0.7, below)
 # - Add a skip, `h = h + phi(z)`, to `profile` without batch norm. How fast do activations grow? (Lesson 17.)
 # - `minires new gradient_flow` asks you to write such a profile for any model; `minires new relu_maxpool` the ReLU.
 #
+# Answers: [07_initialisation](answers/07_initialisation.md).
+#
 # ## Sources
 #
 # - Vanishing: Hochreiter 1991, *Untersuchungen zu dynamischen neuronalen Netzen* (in German).
 # - Xavier: Glorot & Bengio 2010. He: He et al. 2015, [arXiv 1502.01852](https://arxiv.org/abs/1502.01852).
 # - Explosion: Yang et al. 2019, [arXiv 1902.08129](https://arxiv.org/abs/1902.08129).
 # - Log-normal products: Hanin & Nica 2020, [arXiv 1812.05994](https://arxiv.org/abs/1812.05994).
+# - Dynamical isometry: Saxe et al. 2013, [arXiv 1312.6120](https://arxiv.org/abs/1312.6120); Pennington et al. 2017,
+#   [arXiv 1711.04735](https://arxiv.org/abs/1711.04735).
 
 # %%
 finish()

@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, nn
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, show
+from minires.lesson import QUICK, answer, claim, finish, show, slider
 from minires.nn import functional as F
 
 # %% [markdown]
@@ -37,7 +37,8 @@ from minires.nn import functional as F
 # $F$ is convolution, batch norm, ReLU, convolution, batch norm, and one more ReLU follows the addition.
 #
 # Where $F$ changes the shape, the shortcut must change it too: by taking every second pixel and padding new channels
-# with zeros (option A, no parameters), or by a 1×1 convolution (option B, a *projection*).
+# with zeros (option A, no parameters), or by a 1×1 convolution and a batch norm (option B, a *projection*). PyTorch's
+# tutorials hand such a shortcut to the block as `downsample`, and so do we.
 #
 # Here is the block in three spellings. As a **class**, the way PyTorch code has it: layers are made once, in
 # `__init__`, and used in `forward`.
@@ -46,19 +47,19 @@ from minires.nn import functional as F
 class Block(nn.Module):
     """relu(F(x) + shortcut(x)): (N, in_channels, H, W) to (N, channels, H/stride, W/stride)."""
 
-    def __init__(self, in_channels, channels, stride=1):
+    def __init__(self, in_channels, channels, stride=1, downsample=None):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        changes = stride != 1 or in_channels != channels
-        self.downsample = models.PadShortcut(in_channels, channels, stride) if changes else nn.Identity()
+        self.downsample = downsample  # None: the shape stays as it is
 
     def forward(self, x):
+        identity = x if self.downsample is None else self.downsample(x)
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        return F.relu(out + self.downsample(x))
+        return F.relu(out + identity)
 
 # %% [markdown]
 # As a **function**, the way Keras code has it: it makes its layers while it runs. For an equal result it must draw the
@@ -112,9 +113,15 @@ spellings = [block, lambda x: residual_block(x, 4, 3), lambda x: raw_block(x, bl
 wanted = both_ways(library)
 worst = max(np.abs(a - b).max() for spelling in spellings for a, b in zip(both_ways(spelling), wanted))
 claim("class, function, raw ops and library: equal outputs and gradients", worst < 1e-10, worst)
-down = Block(4, 8, stride=2).double()
-claim("where shapes change, option A needs no parameters, and the block maps (6, 4, 8, 8) to (6, 8, 4, 4)",
-      down(x).shape == (6, 8, 4, 4) and not list(down.downsample.parameters()), down(x).shape)  # fmt: skip
+
+option = {"A": models.PadShortcut(4, 8, stride=2),
+          "B": nn.Sequential(nn.Conv2d(4, 8, 1, stride=2, bias=False), nn.BatchNorm2d(8))}  # fmt: skip
+for name, downsample in option.items():
+    mine, library = Block(4, 8, 2, downsample).double(), models.ResidualBlock(4, 8, 2, shortcut=name).double()
+    mine.load_state_dict(library.state_dict())
+    claim(f"option {name} halves (6, 4, 8, 8) to (6, 8, 4, 4), as the library does",
+          np.array_equal(mine(x), library(x)) and mine(x).shape == (6, 8, 4, 4))  # fmt: skip
+    print(f"option {name}: {sum(p.numel() for p in downsample.parameters())} parameters in the shortcut")
 
 # %% [markdown]
 # ## The two gradients of the fork
@@ -134,6 +141,43 @@ print(f"skip {fork.skip:.1f}, branch {fork.branch:.1f}, cosine {fork.cosine:.2f}
 # %% [markdown]
 # A cosine near 0 is a right angle, and the sum is then as long as Pythagoras says, the root of skip² + branch². That is
 # no accident: in hundreds of dimensions two random directions are nearly orthogonal. Keep it for the prediction.
+#
+# ## Going forward: variances add
+#
+# The same right angle stands in the forward pass. At initialisation skip and branch are unrelated, so the mean square
+# of their sum, $v_{\ell+1}$, is the sum of both mean squares. He's weights (lesson 7) keep the mean square through a
+# branch. So what does a branch add that reads $v_\ell$? Without batch norm, $v_\ell$ again. With a batch norm at its
+# start, 1, whatever comes in. (Over the *batch* that varies by $1 - \frac1\pi$ only, because a ReLU has a mean that is
+# common to all inputs; lesson 14 needs it.) And with a number $\alpha$ in front of it, $\alpha^2 v_\ell$:
+#
+# $$v_{\ell+1} = v_\ell + v_\ell = 2 v_\ell, \qquad
+#   v_{\ell+1} = v_\ell + 1, \qquad
+#   v_{\ell+1} = (1 + \alpha^2) \, v_\ell .$$
+#
+# One recurrence, three fates. The first **doubles**, $v_\ell = 2^\ell$. The second is a straight line, $1 + \ell$. The
+# third, with $\alpha = 1/\sqrt n$ for $n$ blocks, ends at $(1 + 1/n)^n$, which is below $e$. We measure them in blocks
+# without a ReLU behind the addition.
+
+# %%
+BLOCKS = 16
+ell = np.arange(BLOCKS + 1)
+settings = {
+    "no BN, α = 1": (dict(norm=False), r"$2^\ell$", 2.0**ell),
+    "with BN": ({}, r"$1 + \ell$", 1.0 + ell),
+    "no BN, α = 1/√n": (dict(norm=False, scale=BLOCKS**-0.5), r"$(1 + 1/n)^\ell$", (1 + 1 / BLOCKS) ** ell),
+}
+variance = {}
+for name, (options, _, theory) in settings.items():
+    mr.manual_seed(0)
+    model = models.mlp(2 * BLOCKS + 2, 512, residual=True, **options)
+    variance[name] = flow.variance_profile(model, mr.randn(128, 512))
+    off = 2 ** float(np.abs(np.log2(variance[name].activation / theory)).max())
+    allowed = 2 if theory[-1] > 1000 else 1.2  # chance multiplies up where variance does
+    claim(f"{name}: within a factor {allowed} of theory in all {BLOCKS} blocks", off < allowed, off)
+
+# %% [markdown]
+# So the *share* of a branch in what it is added to is one half in every block without batch norm, and $1/(1 + \ell)$
+# with it: the deeper the block, the closer it is to the identity.
 #
 # ## Product against sum
 #
@@ -178,8 +222,10 @@ def network_lengths(residual, seed, n=27):
 random = {"∏ Jᵢ": [random_lengths(0, s) for s in SEEDS], "∏ (I + Jᵢ)": [random_lengths(1, s) for s in SEEDS]}
 real = {"plain": [network_lengths(False, s) for s in SEEDS], "residual": [network_lengths(True, s) for s in SEEDS]}
 product, total = (np.exp(np.mean(np.log(runs), axis=0))[-1] for runs in random.values())  # geometric means
-answer = min({"a": 1, "b": 1.5**20, "c": 1.25**10}.items(), key=lambda guess: abs(np.log(total / guess[1])))[0]
-print(f"after 20 random factors: plain {product:.1e} (0.5^20 = {0.5**20:.1e}), residual {total:.1f}: answer {answer})")
+letter = min({"a": 1, "b": 1.5**20, "c": 1.25**10}.items(), key=lambda guess: abs(np.log(total / guess[1])))[0]
+means = {kind: np.exp(np.mean(np.log(runs), axis=0)) for kind, runs in zip(real, random.values())}
+slider("After {factors} factors ½: the product has length {plain:.2g}, the sum {residual:.2g}.", 10, factors=range(21), **means)
+print(f"after 20 random factors: plain {product:.1e} (0.5^20 = {0.5**20:.1e}), residual {total:.1f}: {answer(letter)}")
 claim("random branches add at right angles: within a factor of 2 of √1.25ⁿ", 0.5 < total / 1.25**10 < 2, total)
 ends = {name: [float(run[-1]) for run in runs] for name, runs in real.items()}
 print(f"after 27 real blocks: plain {np.median(ends['plain']):,.0f}, residual {np.median(ends['residual']):,.0f}")
@@ -188,7 +234,8 @@ claim("the gradient of every plain network has grown at least 10 times as much a
 claim("the residual ones do not vanish: the identity is in the sum", min(ends["residual"]) > 1, min(ends["residual"]))
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(13, 4.8), layout="constrained")
+figure, (forward, *axes) = plt.subplots(1, 3, figsize=(17, 4.8), layout="constrained")
+plots.variance(forward, variance, "at initialisation", theory={label: theory for _, label, theory in settings.values()})
 looks = plots.style.looks(real)  # red circles, green squares
 for ax, lines, per in zip(axes, (random, real), (0.5, np.pi / (np.pi - 1))):
     x = np.arange(len(next(iter(lines.values()))[0]))
@@ -201,13 +248,13 @@ axes[1].set(xlabel="blocks passed on the way back (dotted: 1.21²ⁿ)", title="G
 show(figure, "10-residual-block")
 
 # %% [markdown]
-# Lines are medians of the seeds. Left: the same small branches, multiplied or added; both follow their theory. Right:
-# with batch norm (lesson 9) the plain product does not vanish but explodes, nearly as steeply as the dotted theory of
-# wide networks. The residual one grows too, as a sum of many terms does, but slowly, until it reaches the first blocks
-# of the network, at the right end. There the stream is still small, so that a branch, which batch norm makes size 1,
-# weighs as much as the skip; further on the stream has grown by many additions, and each branch weighs little beside
-# it. Neither of the two "vanishes". The difference is a straight line on a log axis, so a constant factor per block,
-# against a curve whose factor goes to 1 as blocks are added.
+# Left: the three fates. On a logarithmic axis the doubling is a straight line, the sum bends, and the third is nearly
+# flat. Middle and right: lines are medians of the seeds. In the middle the same small branches, multiplied or added;
+# both follow their theory. Right: with batch norm (lesson 9) the plain product does not vanish but explodes, nearly as
+# steeply as the dotted theory of wide networks. The residual one grows too, as a sum of many terms does, but slowly,
+# until it reaches the first blocks of the network, at the right end. There the stream is still small, and the branch
+# has its largest share. Neither of the two "vanishes". The difference is a straight line on a log axis, so a constant
+# factor per block, against a curve whose factor goes to 1 as blocks are added.
 #
 # So every further block costs the plain network the same factor again, and the residual one less and less.
 #
@@ -235,6 +282,8 @@ claim("an addition of unequal shapes is refused", "shortcut" in refused, refused
 # 3. Make the branch zero (γ = 0 in `bn2`) and record again. What is the branch's share, and can it ever grow?
 # 4. Set the ½ of the random Jacobians to 1. Which term of the sum dominates now?
 # 5. One vector shows a typical stretch. `flow.jacobians(model, images, product=True)` measures the largest.
+#
+# Answers: [10_residual_block](answers/10_residual_block.md).
 #
 # ## Sources
 #

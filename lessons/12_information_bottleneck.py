@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import Tensor, data, flow, models, nn, optim, train
 from minires.flow import plots
-from minires.lesson import QUICK, claim, finish, progress, show
+from minires.lesson import QUICK, answer, claim, finish, progress, show
 
 digits, test = data.digits()
 
@@ -126,9 +126,9 @@ for seed in progress(SEEDS, "probes"):
 
 at = WATCHED.index(18)
 (label_p, seen_p), (label_r, seen_r) = (np.transpose(results[f"{x}, step 0"])[at] for x in ("plain", "residual"))
-answer = "a" if label_p.mean() > 0.75 else "b" if label_p.mean() > 0.35 else "c"
+letter = "a" if label_p.mean() > 0.75 else "b" if label_p.mean() > 0.35 else "c"
 print(f"untrained, behind block 18: the label is read from the plain net in {label_p.mean():.0%} of the cases, "
-      f"from the residual one in {label_r.mean():.0%}: answer {answer})")  # fmt: skip
+      f"from the residual one in {label_r.mean():.0%}: {answer(letter)}")  # fmt: skip
 first = [run[1, 0] for name in ("plain", "residual") for run in results[f"{name}, step 0"]]
 claim("behind the first block both hold most of the picture", min(first) > 0.8, first)
 claim("behind block 18 the residual net shows the picture", min(seen_r) > 0.4, list(seen_r))
@@ -239,6 +239,8 @@ claim("the fit flatters by more than 20 points", seen > unseen + 0.2, [seen, uns
 # 3. Ten times less noise: behind how many more blocks is the cosine of the plain network at 0? What does that say of
 #    the factor by which a small difference grows?
 # 4. Does a wider plain network (16 channels) keep the picture for longer?
+#
+# Answers: [12_information_bottleneck](answers/12_information_bottleneck.md).
 #
 # ## Sources
 #

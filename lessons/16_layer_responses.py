@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import data, flow, models, nn, train
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, fit, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, fit, progress, show
 
 DEPTH, EPOCHS, SEEDS = (14, 2, range(1)) if QUICK else (20, 8, range(2))
 digits, test = data.digits()
@@ -101,8 +101,8 @@ def respond(runs):
     means = {name: float(np.mean([r[name].std[last].mean() for r in found])) for name in runs[0]}
     print("mean response of the last layers:", ", ".join(f"{name} {value:.3f}" for name, value in means.items()))
     ratio = {name: means[name] / means["plain"] for name in means}
-    answer = "a" if ratio["residual"] < 0.6 else "b" if ratio["zero-γ"] < 0.6 else "c"
-    print(f"The answer is {answer}): the last layers of residual blocks respond {ratio['residual']:.2f} times as strongly "
+    letter = "a" if ratio["residual"] < 0.6 else "b" if ratio["zero-γ"] < 0.6 else "c"
+    print(f"{answer(letter)}: the last layers of residual blocks respond {ratio['residual']:.2f} times as strongly "
           f"as those of the plain network, with zero-γ {ratio['zero-γ']:.2f} times.")  # fmt: skip
     claim("residual: within a fifth of its plain twin", 0.8 < ratio["residual"] < 1.2, ratio["residual"])
     claim("zero-γ: below 0.7 of it", ratio["zero-γ"] < 0.7, ratio["zero-γ"])
@@ -224,6 +224,8 @@ claim("in training mode the result is another every time", max(exams) > min(exam
 # - `minires new residual_block`, then give your block a `zero_branch` as in `minires/models/blocks.py`.
 # - Train for 60 epochs. Does the residual network's line go down? Does it with `weight_decay=0`?
 # - Let all blocks survive with the same probability (`block.survival = 0.75`) and repeat the deletion. Which blocks hurt?
+#
+# Answers: [16_layer_responses](answers/16_layer_responses.md).
 #
 # ## Sources
 #

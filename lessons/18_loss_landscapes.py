@@ -12,7 +12,7 @@ import numpy as np
 import minires as mr
 from minires import data, flow, models, optim
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, fit, progress, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, fit, progress, show
 from minires.nn import functional as F
 
 SHALLOW, DEEP = 20, 56
@@ -90,8 +90,8 @@ for name, model in progress(trained.items(), "walking"):
     print(f"{name:<12} loss {curves[name][5]:.3f}, moved by 0.2 {moved[name]:.3f}, rise {rise[name]:.3f}")
 
 plain, residual = f"plain-{DEEP}", f"residual-{DEEP}"
-answer = "c" if rise[plain] < 0.1 else "b" if rise[residual] < rise[plain] / 3 else "a"
-print(f"The answer is {answer}): a fifth of a filter's length raises the loss of {plain} by {rise[plain]:.2f}, and that of "
+letter = "c" if rise[plain] < 0.1 else "b" if rise[residual] < rise[plain] / 3 else "a"
+print(f"{answer(letter)}: a fifth of a filter's length raises the loss of {plain} by {rise[plain]:.2f}, and that of "
       f"{residual}, as deep, by {rise[residual]:.2f}.")
 pair = [moved[residual], moved[plain]]
 claim("moved by a fifth, the deep residual network has less than half the loss", pair[0] < pair[1] / 2, pair)
@@ -202,6 +202,8 @@ claim("raw: another one", raw > 0.05, raw)
 # - One network of each kind may be luck. Train twins of 38 layers with two seeds (`lesson.fit`, lesson 9). What stays?
 # - Train a residual network with `zero_init_residual=True`. Is it flatter?
 # - `minires new batch_norm`: with your batch norm, prove $L(c\,w) = L(w)$ numerically; find out what eps does to it.
+#
+# Answers: [18_loss_landscapes](answers/18_loss_landscapes.md).
 #
 # ## Sources
 #

@@ -17,7 +17,7 @@ from matplotlib.colors import LogNorm
 import minires as mr
 from minires import data, flow, models, nn, train
 from minires.flow import plots
-from minires.lesson import QUICK, also_at, claim, finish, show
+from minires.lesson import QUICK, also_at, answer, claim, finish, show
 from minires.nn import functional as F
 
 DEPTH, WIDTH, STEPS, POOL = (8, 8, 90, 4) if QUICK else (20, 8, 625, 2)
@@ -96,8 +96,8 @@ claim("a network of my block computes what the library's does", difference < 1e-
 # %% [markdown]
 # ## The recipe, scaled
 #
-# He et al.: batches of 128, learning rate 0.1, momentum 0.9, weight decay $10^{-4}$, images padded by 4, cropped and
-# mirrored; $T = 64{,}000$ steps, the learning rate divided by 10 at 32,000 and at 48,000:
+# He et al.: batches of 128, learning rate 0.1, momentum 0.9, weight decay $10^{-4}$ (lesson 4), images padded by 4,
+# cropped and mirrored; $T = 64{,}000$ steps, the learning rate divided by 10 at 32,000 and at 48,000:
 #
 # $$\eta_t = 0.1 \cdot 10^{-[t \ge T/2] \, - \, [t \ge 3T/4]}, \qquad
 #   v_{t+1} = 0.9 \, v_t + \nabla L(\theta_t) + 10^{-4} \theta_t, \qquad \theta_{t+1} = \theta_t - \eta_t v_{t+1} ,$$
@@ -162,8 +162,8 @@ show(figure, "20-build-your-own")
 
 branch = float(np.mean([fork.share for fork in forks]))
 length = float(sum(fork.share for fork in forks))
-answer = "a" if branch > 0.6 else "b" if branch > 0.4 else "c"
-print(f"The answer is {answer}): the branches brought {branch:.0%} of the squared norm, so that a path that carries "
+letter = "a" if branch > 0.6 else "b" if branch > 0.4 else "c"
+print(f"{answer(letter)}: the branches brought {branch:.0%} of the squared norm, so that a path that carries "
       f"gradient crosses about {length:.1f} of {len(forks)} blocks.")
 spread = [float(row.max() / row.min()) for row in (norms[0], norms[-1])]
 print(f"Largest over smallest gradient of a convolution: {spread[0]:.0f} at the start, {spread[1]:.0f} at the end.")
@@ -216,6 +216,8 @@ claim("training mode falsifies the accuracy, by more than 5 points", falsified >
 #   what the fork strip will look like.
 # - `POOL = 1`, `WIDTH = 16`, `STEPS = 64_000` and batches of 128 are the paper's ResNet-20: 8.75 % test error, with all
 #   50,000 images. Bring time.
+#
+# Answers: [20_build_your_own](answers/20_build_your_own.md).
 #
 # ## Sources
 #

@@ -125,6 +125,7 @@ from .kernels import exact
 from .missing import NotOfferedError, not_offered
 from .ops import Op
 from .random import manual_seed
+from .ranks import parallel
 from .recompute import checkpoint
 from .state import set_grad_enabled
 from .tensor import Tensor, apply
@@ -241,6 +242,7 @@ __all__ = [
     "ones_like",
     "optim",
     "outer",
+    "parallel",
     "permute",
     "pi",
     "pow",

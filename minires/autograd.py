@@ -6,6 +6,7 @@ it, and `_walk` does it. (How an op joins the graph on the way forward: `minires
 First-order only, by choice, so that the backward methods stay plain array code.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from .blas import one_blas_thread
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
 from .missing import not_offered
 from .ops import Op
-from .ops.arithmetic import add
+from .ops.arithmetic import add, add_to
 from .state import current, switch
 
 
@@ -76,6 +77,9 @@ class Recorder:
     def begin(self, call: str) -> None:
         """A walk back begins, by a call of "backward", which adds to ``.grad``, or of "grad", which does not."""
 
+    def end(self) -> None:
+        """The walk back that began last is over: every tensor that it reached has been told of."""
+
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
         """The gradient of an op's output, or of a leaf tensor, is complete: its edges and their sum. Only read them."""
 
@@ -90,7 +94,8 @@ def backward(
     """Add the gradient of Σ⟨grad, tensor⟩ to ``.grad`` of every leaf tensor that requires it, or of ``inputs`` alone.
 
     ``grad_tensors`` has one array (or Tensor) per tensor; it may be None if a tensor is a scalar. Frees the graph as it
-    goes, unless ``retain_graph``. Raises RuntimeError if there is no graph, or a freed one.
+    goes, unless ``retain_graph``. Inside `minires.parallel`, the parameters' ``.grad`` is then averaged over the ranks.
+    Raises RuntimeError if there is no graph, or a freed one.
     """
     check_first_order("backward", create_graph)
     outputs, wanted = as_list(tensors), None if inputs is None else {t.op or t: t for t in as_list(inputs)}
@@ -107,6 +112,9 @@ def _leave_gradients(outputs, grads, wanted, retain_graph):
         tensor = wanted.get(node) if wanted is not None else node.tensor if isinstance(node, Op) else node
         if tensor is not None:
             tensor.receive(total, ours)
+    ranks = current().ranks
+    if ranks is not None:
+        ranks.average()
 
 
 def grad(
@@ -161,9 +169,12 @@ def _walk(outputs, grads, wanted, retain_graph, call):
                     sums.add(source, op, slot, checked(grads[slot], op, slot, now.anomaly))
             if not retain_graph:
                 op.release()
+    grads = None  # the last op's: what nobody holds now may be kept without a copy
     for node in list(sums.totals):  # the leaves and, with wanted nodes, the ops at which the walk ended
         if wanted is None or node in wanted:
             yield node, *sums.pop(node)
+    if now.recorder is not None:
+        now.recorder.end()
 
 
 class _Sums:
@@ -188,19 +199,37 @@ class _Sums:
         if source not in totals:
             totals[source] = g
         elif source in self.ours:
-            totals[source] += g
+            add_to(totals[source], g)
         else:
             totals[source] = as_array(add(totals[source], g))
             self.ours.add(source)
 
     def pop(self, node):
         """The gradient of a node whose edges are all there, and whether nobody else holds that array."""
-        total, ours = self.totals.pop(node), self.recorder is None and node in self.ours
+        total = self.totals.pop(node)
+        alone = node in self.ours or (sys.getrefcount(total) <= ALONE and owns_memory(total))
+        ours = alone and self.recorder is None
         if self.recorder is not None:
             self.recorder.backward(node, self.edges.pop(node), total)
         for hook in node.hooks:
             total, ours = hook(total), False
         return total, ours
+
+
+def owns_memory(array):
+    """Whether no other array that somebody holds is over the same memory, as far as the array itself shows."""
+    base = array.base
+    if base is None:
+        return True
+    return type(base) in (np.ndarray, type(array)) and base.size == array.size and sys.getrefcount(base) <= ALONE + 1
+
+
+def _references_of_a_local():
+    total = [np.empty(0)].pop()
+    return sys.getrefcount(total)
+
+
+ALONE = _references_of_a_local()  # what `sys.getrefcount` says of an array that is held by one local variable alone
 
 
 def edge_factors(outputs):

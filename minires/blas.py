@@ -7,6 +7,7 @@ made the whole training step 13 % longer.
 
 import operator
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -64,7 +65,8 @@ def _hold() -> None:
         for _, set_threads in _libraries:
             set_threads(1)
         _held = True
-        if first and (not _libraries or set(threads()) != {1}) and "1" not in map(os.environ.get, VARIABLES):
+        alone = sys.platform == "emscripten" or "1" in map(os.environ.get, VARIABLES)  # WebAssembly's has no threads
+        if first and (not _libraries or set(threads()) != {1}) and not alone:
             warnings.warn(
                 f"minires: BLAS cannot be held to one thread, so its own threads slow the kernels down; threadpoolctl "
                 f"{threadpoolctl.__version__} does not know NumPy's BLAS. Install a newer one, or set the BLAS's own "

@@ -20,9 +20,9 @@ from typing import Any
 from .blocks import contextmanager
 
 try:
-    import fcntl
-except ImportError:  # on Windows, where a file cannot be removed while it is open; or in a browser
-    fcntl = None  # type: ignore[assignment]
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # on Windows, where a file cannot be removed while it is open; or in a browser, with one process
+    flock = None  # type: ignore[assignment]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
 
@@ -131,8 +131,12 @@ def cache_folder() -> Path:
 
 
 def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
-    """The folder, created if necessary. Raises OSError, naming it and its purpose, if it cannot be written to."""
+    """The folder, created if necessary. Raises OSError, naming it and its purpose, if it cannot be written to.
+
+    `remove_empty_folders` removes what was created here if nothing has been written into it.
+    """
     folder = Path(path)
+    _created.extend(one.absolute() for one in (folder, *folder.parents) if not one.exists())  # the innermost first
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # without a name, where the system can: nothing to leave behind
@@ -140,6 +144,17 @@ def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
     except OSError as error:
         raise OSError(f"{purpose}: cannot write to the folder {folder} ({error.strerror}); choose another") from error
     return folder
+
+
+def remove_empty_folders() -> None:
+    """Remove the folders that `writable_folder` has created in this process and that are still empty."""
+    for folder in sorted(_created, key=lambda one: len(one.parts), reverse=True):
+        with contextlib.suppress(OSError):  # it is not empty, or gone
+            folder.rmdir()
+    _created.clear()
+
+
+_created: list[Path] = []  # by `writable_folder`
 
 
 # ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,8 +219,8 @@ def _lock(handle: int, wait: bool = False) -> None:
         import msvcrt
 
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    elif fcntl is not None:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif flock is not None:
+        flock(handle, LOCK_EX if wait else LOCK_EX | LOCK_NB)
     else:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 

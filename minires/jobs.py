@@ -13,6 +13,9 @@ A job is a generator function with its argument. It yields when it has advanced 
 
 Every job starts with the random numbers of a fresh process and has them for itself. So its result is the same to the
 last bit wherever it runs, if its kernels use as many threads, or are too small to use several (see `threads`).
+
+`outcomes` is for many jobs that have nothing to do with each other: plain functions, whose results come as they end,
+and of which one that fails stops nobody. `minires.executors` opens executors by name.
 """
 
 import contextlib
@@ -20,8 +23,17 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from typing import Any
 
 from . import random
@@ -41,6 +53,10 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result: Any):
         super().__init__()
         self.result = result
+
+
+class ExecutorGone(RuntimeError):
+    """The executor will do none of the jobs that are left."""
 
 
 def run(
@@ -68,6 +84,67 @@ def run(
     if isinstance(executor, ThreadPoolExecutor):
         raise TypeError("jobs.run: got an executor of threads, which share their random numbers; use one of processes")
     return _side_by_side(job, tasks, executor, progress)
+
+
+def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executor) -> Iterator[tuple[int, Any]]:
+    """(number, ``work(task)``) of every task, as it ends; of one that fails, the exception in place of its result.
+
+    A task whose process dies has a RuntimeError. Of `Processes`, the tasks that were at work beside it, or may have
+    been it, are done again, each alone, and the others go on in new processes. Leaving the iterator, as Ctrl-C does,
+    cancels what has not begun, and ends the processes of `Processes`.
+    Raises ExecutorGone if the executor itself gives up, as Dask's does when its scheduler has gone, or if no process
+    can start.
+    """
+    own = executor if isinstance(executor, Processes) else None
+    most = 2 * own.count if own else len(tasks)  # so that no process waits while its last result is stored
+    queue, suspects, flying = deque(range(len(tasks))), deque[int](), dict[Future, int]()
+    try:
+        while queue or suspects or flying:
+            while (suspects and not flying) or (queue and not suspects and len(flying) < most):
+                number = (suspects or queue).popleft()
+                try:
+                    flying[executor.submit(work, tasks[number])] = number
+                except BrokenExecutor as error:  # since the last one was submitted
+                    flying[_failed(error)] = number
+            done, _ = wait(flying, POLL, FIRST_COMPLETED)
+            if own and any(isinstance(_error(future), BrokenExecutor) for future in done):
+                done, _ = wait(flying)  # now all of them
+                broken = [flying.pop(future) for future in done if isinstance(_error(future), BrokenExecutor)]
+                if not own.have_started():
+                    raise ExecutorGone(
+                        "the processes end before they do anything; a script that starts some needs the line "
+                        "`if __name__ == '__main__':`"
+                    )
+                own.renew()
+                if len(broken) == 1:
+                    text = "its process ended before the job was done (killed, or out of memory?)"
+                    yield broken[0], RuntimeError(text)
+                else:
+                    suspects += sorted(broken)
+            for future in done & flying.keys():
+                raised = _error(future)
+                if isinstance(raised, CancelledError):
+                    raise ExecutorGone("the executor has cancelled its jobs; has its scheduler gone?")
+                yield flying.pop(future), future.result() if raised is None else raised
+    finally:
+        for future in flying:
+            future.cancel()
+        if own and flying:
+            own.kill()
+
+
+def _failed(error: BaseException) -> Future:
+    future: Future = Future()
+    future.set_exception(error)
+    return future
+
+
+def _error(future: Future) -> BaseException | None:
+    """What a future that is done has raised."""
+    try:
+        return future.exception()
+    except CancelledError as error:
+        return error
 
 
 # ── in this process ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -149,16 +226,27 @@ class Processes(Executor):
     """
 
     def __init__(self, count: int, threads: int = 1):
+        self.count, self.threads = count, threads
+        self._spawn = multiprocessing.get_context("spawn")  # the same on every system, and safe where there are threads
+        self.messages, self.stopping = self._spawn.SimpleQueue(), self._spawn.Event()
+        self.renew()
+
+    def renew(self) -> None:
+        """Start the processes: at first, and again when one of them has died and so ended all."""
         from concurrent.futures import ProcessPoolExecutor
 
-        spawn = multiprocessing.get_context("spawn")  # the same on every system, and safe where there are threads
-        self.messages, self.stopping = spawn.SimpleQueue(), spawn.Event()
         before = set(multiprocessing.active_children())
-        self._pool = ProcessPoolExecutor(count, spawn, _prepare, (self.messages, self.stopping, threads))
+        prepare = self.messages, self.stopping, self.threads
+        self._pool = ProcessPoolExecutor(self.count, self._spawn, _prepare, prepare)
         with _deaf():
-            for _ in range(count + 1):  # each starts a process; the last one makes the pool watch over all of them:
-                self._pool.submit(_nothing)  # up to Python 3.14 it may miss the death of the latest one
+            # Each starts a process; the last one makes the pool watch over all: up to Python 3.14 it may miss the death
+            # of the latest one.
+            self._starts = [self._pool.submit(_nothing) for _ in range(self.count + 1)]
         self.children = set(multiprocessing.active_children()) - before
+
+    def have_started(self) -> bool:
+        """Whether any of the processes has ever done anything."""
+        return any(start.done() and _error(start) is None for start in self._starts)
 
     def submit(self, function: Callable, /, *args: Any, **options: Any) -> Future:
         """As every executor's."""

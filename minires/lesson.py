@@ -15,10 +15,19 @@ import numpy as np
 from . import data, train
 from .files import replacing
 from .progress import in_notebook, tqdm
+from .terminal import set_up, wrapped
 
-QUICK = "--quick" in sys.argv or bool(os.environ.get("MINIRES_QUICK"))
-OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or Path(__file__).resolve().parent.parent / "lessons" / "output")
+_quick = os.environ.get("MINIRES_QUICK", "1" if sys.platform == "emscripten" else "")  # in a browser, all is slower
+QUICK = "--quick" in sys.argv or _quick not in ("", "0")
+HERE = Path(__file__).resolve().parent
+REPOSITORY = not (HERE / "lessons").is_dir()  # else this is an installed package, which has its lessons inside
+FOLDER = HERE.parent / "lessons" if REPOSITORY else HERE / "lessons"
+OUTPUT = Path(os.environ.get("MINIRES_LESSON_OUTPUT") or (FOLDER / "output" if REPOSITORY else "minires-lessons"))
 
+listener: Callable[[str, dict[str, Any]], None] | None = None  # the site: is told of "figure", "slider" and "answer"
+
+shown: list[Path] = []  # the figures that `show` has written
+set_up()
 _failed: list[str] = []
 _second: "_Second | None" = None  # the second setting that claims are checked at, inside `also_at`
 
@@ -50,7 +59,8 @@ def claim(statement: str, condition: Any, value: Any = None) -> None:
     if _second:
         statement, right = _second.sentence(statement, right)
     measured = "" if value is None else f" (measured: {_written(value)})"
-    print(f"{'✓' if right else '✗'} {statement}{measured}")
+    line, mark = f"{statement}{measured}", "✓ " if right else "✗ "
+    print(wrapped(line, mark) if sys.stdout.isatty() else f"{mark}{line}")
     if not right:
         _failed.append(f"{statement}{measured}")
 
@@ -77,13 +87,45 @@ def also_at(setting: str, work: Callable[[], Any], fails: Sequence[str] = ()) ->
     return result
 
 
+def answer(letter: str) -> str:
+    """``answer("c")`` is "answer c)", for the sentence that says so; a quick run is too small and says that instead."""
+    if listener:
+        listener("answer", {"letter": "" if QUICK else letter})
+    return "(quick: too small to answer)" if QUICK else f"answer {letter})"
+
+
+def slider(sentence: str, at: int, **columns: Sequence[Any]) -> None:
+    """Print a sentence with the numbers at one place of the columns; on the site a slider moves through all of them.
+
+    ``slider("At {dial:g}, {kept:.0%} is kept.", 1, dial=[1, 0.1], kept=[1.0, 0.93])`` prints ``At 0.1, 93% is kept.``
+    The slider moves along the first column, and the others are drawn. Raises ValueError for columns of unequal length.
+    """
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"slider: got columns of the lengths {lengths}; expected equal ones")
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    sentences = [sentence.format(**row) for row in rows]
+    if listener:
+        numbers = {name: [float(value) for value in column] for name, column in columns.items()}
+        listener("slider", {"sentences": sentences, "at": range(len(rows))[at], "columns": numbers})
+    else:
+        print(sentences[at])
+
+
 def show(figure: Any, name: str) -> None:
-    """Save a figure as ``lessons/output/<name>.png``; in a notebook, also show it."""
+    """Save a figure as ``<name>.png`` in ``lessons/output``, or, with an installed package, in ``minires-lessons``.
+
+    In a notebook, also show it.
+    """
     OUTPUT.mkdir(parents=True, exist_ok=True)
     path = OUTPUT / f"{name}.png"
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, bbox_inches="tight")
-    if not _interactive():
+    shown.append(path)
+    if listener:
+        titles = dict.fromkeys(ax.get_title() for ax in figure.axes if ax.get_title())
+        listener("figure", {"name": name, "title": "; ".join(titles)})
+    elif not _interactive():
         print(f"figure: {os.path.relpath(path)}")
     elif in_notebook():
         import matplotlib.pyplot as plt

@@ -19,6 +19,12 @@ def _kind() -> Any:
     return tqdm
 
 
+if sys.platform == "emscripten":  # where tqdm's monitor, a thread, cannot start
+    import tqdm as bars
+
+    bars.tqdm.monitor_interval = 0
+
+
 def in_notebook() -> bool:
     """Whether the running code is in a notebook, which shows HTML."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()

@@ -24,6 +24,7 @@ class State(NamedTuple):
     anomaly: bool = False
     recorder: Any = None  # a Recorder, which watches; flow.recording() sets it
     scaling: Any = None  # multiplies gradients on their way back; flow.scaled() sets it
+    ranks: Any = None  # the processes that train together; parallel() sets it
     segment: Any = None  # a recompute.Segment, which every new op joins; checkpoint() sets it
     recomputing: bool = False  # whether checkpoint() is running something a second time
     exact: bool = False  # whether convolutions are direct; exact() sets it

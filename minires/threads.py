@@ -15,6 +15,7 @@ import functools
 import itertools
 import math
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -28,7 +29,9 @@ from .blas import one_blas_thread
 
 
 def available_cores() -> int:
-    """Number of cores this process may use."""
+    """Number of cores this process may use: one where Python can start no threads, as in a browser."""
+    if sys.platform == "emscripten":
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -46,11 +49,14 @@ _local = threading.local()
 def set_num_threads(n: int) -> None:
     """Use ``n`` threads in the kernels (default: every core the process may use). Results may differ in rounding.
 
-    Raises ValueError unless n is a whole number of at least 1.
+    Where Python can start no threads, as in a browser, it stays at one. Raises ValueError unless n is a whole number of
+    at least 1.
     """
     global _num_threads, _crew
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"set_num_threads: got {n!r}; expected a whole number of at least 1")
+    if sys.platform == "emscripten":
+        n = 1
     _num_threads, _crew = n, None  # the former crew ends with the last call that uses it
 
 

@@ -841,3 +841,63 @@ def test_mixed_types_are_named_with_the_way_out():
     x, w = mr.ones(1, 3), mr.ones(2, 3, dtype=np.float64)
     with pytest.raises(TypeError, match=r"Linear: got inputs of float32 on cpu and float64 on cpu.*x\.to\(y\.dtype\)"):
         F.linear(x, w)
+
+
+class Returns(mr.Op):
+    """Passes both inputs' gradients through ``make(grad_output)``, which returns the pair."""
+
+    def forward(self, a, b, make):
+        self.make = make
+        return a + b
+
+    def backward(self, grad_output):
+        return self.make(grad_output)
+
+
+def test_a_gradient_that_nobody_else_holds_is_handed_over():
+    addresses = []
+
+    def make(g):
+        pair = g * 2, g * 3
+        addresses.extend(array.ctypes.data for array in pair)
+        return pair
+
+    a, b = (mr.ones(4, requires_grad=True) for _ in "ab")
+    mr.apply(Returns, a, b, make=make).sum().backward()
+    assert [t.grad.array.ctypes.data for t in (a, b)] == addresses
+    assert a.grad.tolist() == [2] * 4 and b.grad.tolist() == [3] * 4
+
+
+@pytest.mark.parametrize("make", [
+    lambda g: (g, g),
+    lambda g: [g * 2] * 2,
+    lambda g: tuple(np.ones((2, 4), np.float32) * 2),  # two rows of one array
+    lambda g: (twice := g * 2, twice[:]),
+    lambda g: ((twice := g * 2)[::-1], twice.reshape(4)),
+    lambda g: (np.broadcast_to(np.float32(2), 4), np.broadcast_to(np.float32(2), 4)),
+])  # fmt: skip
+def test_gradients_over_one_memory_are_parted(make):
+    a, b = (mr.ones(4, requires_grad=True) for _ in "ab")
+    mr.apply(Returns, a, b, make=make).backward(mr.tensor([2.0] * 4))
+    before = b.grad.tolist()
+    a.grad.array[...] = 7
+    assert b.grad.tolist() == before != a.grad.tolist()
+
+
+def test_a_gradient_that_an_op_or_its_caller_keeps_is_not_changed():
+    kept = []
+
+    def make(g):
+        kept.append(g * 2)
+        return kept[0], kept[0].reshape(2, 2).reshape(4)
+
+    a, b = (mr.ones(4, requires_grad=True) for _ in "ab")
+    seed = np.ones(4, np.float32)
+    mr.apply(Returns, a, b, make=make).backward(mr.Tensor(seed))
+    for t in (a, b):
+        t.grad.array[...] = 7
+    assert kept[0].tolist() == [2] * 4
+    c = mr.ones(4, requires_grad=True)
+    c.backward(mr.Tensor(seed))
+    c.grad.array[...] = 7
+    assert seed.tolist() == [1] * 4

@@ -1,12 +1,14 @@
 """The benchmarks: what they count and conclude, and that README reports what was measured."""
 
+import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from benchmarks import bars, bridge, harness, kernels as kernels_page, readme, scaling
+from benchmarks import bars, bridge, gpu, harness, kernels as kernels_page, readme, scaling, science
 from benchmarks.workers import common
 from minires import cuda_on_cpu, kernels, models
 from minires.creation import randn
@@ -35,6 +37,21 @@ def test_flops_are_those_of_the_convolutions_that_run(case):
     with kernels.use(conv2d=counting):
         model(x)
     assert sum(counted) == common.flops(case, "inference")
+
+
+def test_the_science_page_has_every_number_its_criterion_and_what_failed(tmp_path, monkeypatch):
+    kept = [experiment for experiment in science.LIST if experiment.name in ("path-count", "variance-growth")]
+    monkeypatch.setattr(science, "LIST", kept)
+    monkeypatch.setenv("MINIRES_CACHE", str(tmp_path))
+    results = science.measure(1)
+    (job,) = results[1].jobs
+    page = science.table(results, 1)
+    assert "0.454 (0.454 … 0.454)" in page and "| 0.44 … 0.46<br>97.9 … 98.1" in page and "yes, 1/1" in page
+    assert "- path-count. Veit et al. give 95 %" in page and "Failed" not in page
+    assert science.measure(1)[0].kept == 1
+    results[1].done.clear()
+    results[1].failed[job] = "ValueError: no"
+    assert f"- `{job.command}`: ValueError: no" in science.table(results, 1)
 
 
 def test_a_straight_line_is_found_and_a_bend_is_seen():
@@ -109,14 +126,60 @@ def test_a_net_of_the_same_shapes_is_counted_anew():
     assert found["roofline"] == measured["roofline"] and measured["minires"]["ms"] == [10.0, 20.0]
 
 
+DEVICE = harness.HERE / "device.sh"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not cuda_on_cpu.available(), reason="needs g++")
-def test_the_gpu_benchmark_rehearses():
-    """All of it runs once without a GPU, its checks included, and writes nothing."""
-    command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run"]
-    done = subprocess.run(command, cwd=harness.HERE.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "| ResNet-20 step, graphed |" in done.stdout and "A rehearsal" in done.stdout
+def test_the_first_day_on_a_gpu_rehearses(tmp_path):
+    """All of it runs once without a GPU, its checks included."""
+    environment = {**os.environ, "OUT": str(tmp_path / "out"), "PYTHON": sys.executable}
+    done = subprocess.run([DEVICE, "--rehearse"], env=environment, capture_output=True, text=True, check=False)
+    results = gpu.read(tmp_path / "out" / "results.jsonl")
+    assert [r for r in results if "failed" in r] == [] and done.returncode == 0, done.stdout + done.stderr
+    parts = [r for r in results if r["kind"] == "part"]
+    assert {"versions", "compile", "compare", "tests", "steps", "kernels"} <= {part["part"] for part in parts}
+    assert {part["ended"] for part in parts} == {"done"}
+    kinds = {"doctor", "compile", "compare", "elementwise", "convolutions", "heads", "updates", "augmentation"}
+    assert kinds <= {result["kind"] for result in results}
+    page = (tmp_path / "out" / "gpu.md").read_text()
+    assert all(f"| ResNet-20 step: {way} |" in page for way in ("eager", "graphed", "recorded"))
+    assert "skipped" in (tmp_path / "out" / "tests.txt").read_text()  # there is no GPU to run them on
+
+
+def test_a_run_that_is_cut_off_leaves_what_it_had(tmp_path):
+    """Its worker stands for all: a line is written before the next thing is measured, and the limit ends it."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(harness.HERE / 'workers')!r})\n"
+        "from gpu_common import result\n"
+        "result(kind='heads', by='minires', work='a', what='b', ms=1.5)\n"
+        "print('{\"kind\": \"hea', end='', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    text = DEVICE.read_text()
+    part = text[text.index("part() {") : text.index("ours() {")]
+    script = f"OUT={tmp_path} patience=1 failures=0\n{part}part first 2 {sys.executable} {worker}\nexit $failures"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    results = gpu.read(tmp_path / "results.jsonl")
+    assert done.returncode == 1 and [r["kind"] for r in results] == ["heads", "cut", "part"]
+    assert results[-1]["ended"] == "cut off" and "| a: b | 1.500 ms |" in gpu.page(results)
+
+
+def test_the_parts_of_a_run_on_a_gpu_take_eight_minutes_at_most():
+    limits = re.findall(r"^(?:ours|theirs|part) \w+ (\d+)", DEVICE.read_text(), re.MULTILINE)
+    assert len(limits) == 11 and sum(map(int, limits)) <= 8 * 60 - 5
+
+
+def test_a_result_is_measured_against_its_arithmetic_or_its_memory():
+    peaks = 60.0, 400.0, 4.0
+    moved = {"ms": 1.0, "values": 10**9, "kind": "heads", "by": "minires", "work": "a", "what": "b"}
+    assert gpu.roofline(moved, peaks) == pytest.approx(1.0) and gpu.roofline(moved, None) is None
+    assert gpu.roofline(moved | {"operations": 120 * 10**9}, peaks) == pytest.approx(2.0)
+    assert gpu.roofline(moved | {"operations": 120 * 10**9, "tf32": True}, peaks) == pytest.approx(1.0)
+    assert "| a: b | 1.000 ms |  |  | 100 % |" in gpu.table([moved], peaks)
+    assert "2.00 ×" in gpu.table([moved, moved | {"by": "PyTorch", "ms": 0.5}], peaks)
 
 
 def test_memory_bound_kernels_are_measured_against_what_they_move(monkeypatch):

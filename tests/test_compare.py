@@ -12,8 +12,9 @@ import sys
 import numpy as np
 import pytest
 
+from minires import terminal
 from minires.commands import cli, compare
-from minires.commands.compare import report, running
+from minires.commands.compare import running
 from minires.experiments import pairs, watched
 
 FILES = ["compare.csv", "compare.json", "explorer.html", "gradient-flow.png"]
@@ -73,9 +74,15 @@ def test_the_csv_agrees_with_the_report(run):
     norm = {(int(r["step"]), r["network"], r["layer"]): float(r["gradient_norm"]) for r in rows}
     assert {r["network"] for r in rows} == {"plain", "residual"}
     for name, network in report["networks"].items():
-        for row in network["gradient_ratio"]:
+        for row, own in zip(network["gradient_ratio"], network["runs"][0]["gradient_ratio"]):
             ratio = norm[row["step"], name, "conv1"] / norm[row["step"], name, "layer3.0.conv2"]
             assert ratio == pytest.approx(row["first_over_last"], rel=1e-5)
+            of_step = [r for r in rows if (int(r["step"]), r["network"]) == (row["step"], name)]
+            kernels = {r["layer"]: r for r in of_step if "conv" in r["layer"]}
+            first, last = (float(kernels[layer]["free_of_scale"]) for layer in ("conv1", "layer3.0.conv2"))
+            assert first / last == pytest.approx(own["free_of_scale"], rel=1e-5)
+            turns = [float(r["degrees_turned"]) for r in kernels.values()][1:10]
+            assert np.median(turns) == pytest.approx(own["degrees_turned"], rel=1e-5)
 
 
 def test_the_figure_is_a_picture_and_nothing_temporary_is_left(run):
@@ -212,13 +219,14 @@ def test_any_network_can_be_compared_with_another(kind, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
-def test_the_bar_and_the_sentences_fit_the_terminal(width, run):
+def test_the_bar_and_the_sentences_fit_the_terminal(width, run, monkeypatch):
     settings = compare.Settings(networks=("relu-before-addition", "dropout-shortcut"), seeds=3)
     latest = {number: watched.Advance(12, 123.456, 0.5) for number in (0, 1)}
     assert len(running.describe(settings, latest, width)) <= max(width - 25, 40)
     assert len(running.describe(compare.Settings(), latest, 60)) <= 35
     text = "word " * 60
-    assert max(map(len, report.wrapped(text, width).splitlines())) <= min(width, 100)
+    monkeypatch.setattr(terminal, "columns", lambda: width)
+    assert max(map(len, terminal.wrapped(text).splitlines())) <= min(width, 100)
     assert max(map(len, run[0].stdout.splitlines())) <= 80
 
 

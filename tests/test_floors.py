@@ -7,11 +7,12 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas blocks state | files npz threads random installed hooks html missing progress | norms | cuda_on_cpu
+    blas blocks state | files npz threads random installed hooks html missing progress terminal | norms | cuda_on_cpu
     | kernels
     | ops | arguments dtypes | checks writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor
-    | creation einsum functions recompute cuda | nn | data models optim jobs | train | flow | export | minires
+    | creation einsum functions recompute cuda | nn | data models optim jobs | ranks executors | train | flow | export
+    | minires
     | testing lesson | coursework experiments | commands
     | __main__
 """

@@ -170,3 +170,64 @@ def test_when_the_parent_is_killed_its_processes_end(tmp_path):
                     return
             time.sleep(0.1)
         pytest.fail("the process is still there after 10 s")
+
+
+def end(how):
+    """A plain job: its answer, an error, or the end of its process."""
+    if how == "error":
+        raise ValueError("a job failed")
+    if how == "death":
+        os._exit(9)
+    time.sleep(0.05)
+    return how
+
+
+def test_outcomes_come_as_jobs_end_and_one_that_fails_or_dies_stops_nobody():
+    tasks = ["a", "error", "b", "death", "c", "d"]
+    with jobs.Processes(2) as executor:
+        found = list(jobs.outcomes(end, tasks, executor))
+        assert sorted(number for number, _ in found) == list(range(len(tasks))), "each once"
+        for number, outcome in found:
+            if tasks[number] == "error":
+                assert isinstance(outcome, ValueError) and str(outcome) == "a job failed"
+            elif tasks[number] == "death":
+                assert isinstance(outcome, RuntimeError) and "its process ended" in str(outcome)
+            else:
+                assert outcome == tasks[number]
+        assert list(jobs.outcomes(end, [], executor)) == []
+    assert multiprocessing.active_children() == []
+
+
+def test_leaving_the_outcomes_ends_what_runs():
+    with jobs.Processes(2) as executor:
+        for number, outcome in jobs.outcomes(time.sleep, [0, 60, 60, 60], executor):
+            assert (number, outcome) == (0, None)
+            break
+        started = time.monotonic()
+    assert time.monotonic() - started < 30 and multiprocessing.active_children() == []
+
+
+def test_a_script_that_starts_processes_again_and_again_is_told_what_it_needs(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "from minires import jobs\n"
+        "with jobs.Processes(2) as executor:\n"
+        "    list(jobs.outcomes(abs, [1, 2, 3], executor))\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "needs the line `if __name__ == '__main__':`" in done.stderr
+
+
+class Lost(ProcessPoolExecutor):
+    """An executor that gives up, as Dask's does without its scheduler."""
+
+    def submit(self, *args, **options):
+        future = super().submit(time.sleep, 0)
+        future.cancel()
+        return future
+
+
+def test_an_executor_that_gives_up_is_told():
+    with Lost(1, multiprocessing.get_context("spawn")) as executor, pytest.raises(jobs.ExecutorGone, match="scheduler"):
+        list(jobs.outcomes(end, ["a"] * 4, executor))

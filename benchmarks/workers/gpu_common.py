@@ -1,13 +1,20 @@
-"""What both GPU workers share: the cases, and how each is timed. CUDA events on a GPU, the clock in a dry run."""
+"""What both GPU workers share: the cases, how each is timed, and how a result is written: a line of JSON, at once.
+
+A run that is cut off has then written what it measured, and what fails does not hide what comes after it.
+CUDA events time on a GPU, the clock in a rehearsal.
+"""
 
 import itertools
+import json
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import contextmanager
 
-DRY = "--dry-run" in sys.argv
-WARM_UP, REPEATS = (1, 1) if DRY else (10, 30)
+REHEARSE = "--rehearse" in sys.argv
+WARM_UP, REPEATS = (1, 1) if REHEARSE else (10, 30)
 CALLS = 20  # of a kernel in one CUDA graph
 
 # title -> N, C, H, O, kernel, stride: convolutions of ResNet-20/56 (batch 128) and of ResNet-50 (batch 64)
@@ -26,12 +33,42 @@ ELEMENTWISE = {"ResNet-20/56, 16 channels, 32×32": (128, 16, 32), "ResNet-50, 2
 # title -> N, C, H of the last stage, classes, N, C, H of what the max pool gets (None: there is none)
 HEADS = {"ResNet-20/56": (128, 64, 8, 10, None), "ResNet-50": (64, 2048, 7, 1000, (64, 64, 112))}
 UPDATES = {"ResNet-20": 20, "ResNet-56": 56, "ResNet-50": 50}  # title -> depth
-STEPS = {"ResNet-20": (20, 128), "ResNet-56": (56, 128), "ResNet-110": (110, 128), "ResNet-50": (50, 64)}
-if DRY:  # everything runs once, in small
+STEPS = {"ResNet-20": (20, 128), "ResNet-56": (56, 128), "ResNet-110": (110, 128)}  # title -> depth, batch
+LARGE_STEPS = {"ResNet-50": (50, 64)}
+if REHEARSE:  # everything runs once, in small
     CONVOLUTIONS = {title: (2, min(C, 8), 4, min(O, 8), k, s) for title, (_, C, _, O, k, s) in CONVOLUTIONS.items()}
+    CONVOLUTIONS = {title: CONVOLUTIONS[title] for title in [*CONVOLUTIONS][2:5]}
     ELEMENTWISE = {title: (2, 4, 4) for title in ELEMENTWISE}
     HEADS = {title: (2, 4, 3, 10, large and (2, 4, 6)) for title, (*_, large) in HEADS.items()}
-    UPDATES, STEPS = {"ResNet-20": 20}, {"ResNet-20": (8, 2)}
+    UPDATES, STEPS, LARGE_STEPS = {"ResNet-20": 20}, {"ResNet-20": (8, 2)}, {}
+
+_failed: list[str] = []
+
+
+def result(**values: object) -> None:
+    """Write one result: kind, work, what and ms of a time; or what a part has to say instead."""
+    print(json.dumps(values, ensure_ascii=False), flush=True)
+
+
+@contextmanager
+def case(kind: str, work: str):
+    """What fails inside is a result too, and the next case follows."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        _failed.append(work)
+        result(kind=kind, work=work, failed=f"{type(error).__name__}: {error}")
+
+
+def run(parts: dict[str, Callable[[], None]]) -> None:
+    """Run the part that the command line names. The exit status is 1 if anything in it failed."""
+    names = [word for word in sys.argv[1:] if not word.startswith("--")]
+    if len(names) != 1 or names[0] not in parts:
+        sys.exit(f"{sys.argv[0]}: got {names}; expected one of {', '.join(parts)}, and --rehearse or nothing")
+    parts[names[0]]()
+    if _failed:
+        sys.exit(f"{names[0]}: {len(_failed)} of its cases failed, the first: {_failed[0]}")
 
 
 def least_values(what: str, sizes: tuple) -> int:
@@ -59,15 +96,22 @@ def least_values(what: str, sizes: tuple) -> int:
     }[what]
 
 
+def least_work(sizes: tuple[int, ...]) -> tuple[int, int]:
+    """(floating-point operations, float32 values) of a convolution: its products, and each array once."""
+    N, C, H, O, k, stride = sizes
+    out = (H // stride) ** 2
+    return 2 * N * O * out * C * k * k, N * C * H * H + N * O * out + O * C * k * k
+
+
 def milliseconds(run: Callable[[], object], event: Callable, synchronize: Callable[[], None]) -> float:
-    """Median time of one call after warm-up. `event()` records a CUDA event and returns it, or None in a dry run.
+    """Median time of one call after warm-up. `event()` records a CUDA event and returns it, or None in a rehearsal.
 
     All calls are queued before any event is read. A training step waits for its loss.
     """
     for _ in range(WARM_UP):
         run()
     synchronize()
-    if DRY:
+    if REHEARSE:
         start = time.perf_counter()
         run()
         return 1e3 * (time.perf_counter() - start)
@@ -81,7 +125,7 @@ def milliseconds(run: Callable[[], object], event: Callable, synchronize: Callab
 
 def kernel_milliseconds(run: Callable, capture: Callable, event: Callable, synchronize: Callable) -> float:
     """Median time of one call among `CALLS` in a CUDA graph; `capture(run)` returns what replays a graph of `run`."""
-    if DRY:
+    if REHEARSE:
         return milliseconds(run, event, synchronize)
 
     def calls():

@@ -1,21 +1,48 @@
-"""minires on a GPU: every kernel checked against the CPU's, then timed; then training steps.  [--dry-run]"""
+"""minires on a GPU, one part at a time: see PARTS at the end.  [--rehearse: in small, on cuda-on-cpu]
 
+Every kernel is checked against the CPU's before it is timed.
+"""
+
+import concurrent.futures
 import functools
+import importlib
+import multiprocessing
+import platform
+import subprocess
+import sys
+import time
 
 import numpy as np
-from common import report
-from gpu_common import CONVOLUTIONS, DRY, ELEMENTWISE, HEADS, STEPS, UPDATES, kernel_milliseconds, milliseconds
+from gpu_common import (
+    CONVOLUTIONS,
+    ELEMENTWISE,
+    HEADS,
+    LARGE_STEPS,
+    REHEARSE,
+    STEPS,
+    UPDATES,
+    case,
+    kernel_milliseconds,
+    least_values,
+    least_work,
+    milliseconds,
+    result,
+    run,
+)
 
 import minires as mr
-from minires import kernels, optim
+from minires import flow, kernels, optim
+from minires.commands import doctor
 from minires.kernels import cpu
+from minires.kernels.devices import why_no_gpu
 from minires.kernels.layout import out_sizes
+from minires.kernels.load import Source
 from minires.nn import functional as F
 from minires.train import train_step
 from minires.train.cuda_graph import GraphedStep
 
-DEVICE = "cuda-on-cpu" if DRY else "gpu"
-if DRY:
+DEVICE = "cuda-on-cpu" if REHEARSE else "gpu"
+if REHEARSE:
     xp = np
 else:
     import cupy as xp
@@ -28,7 +55,7 @@ def event():
 
 
 def synchronize():
-    if not DRY:
+    if not REHEARSE:
         xp.cuda.Device().synchronize()
 
 
@@ -69,7 +96,7 @@ def send_images(array):
 def agree(got, expected, tolerance, what):
     error = float(abs(kernels.to_device(got, "cpu") - expected).max() / abs(expected).max())
     if not error <= tolerance:
-        raise SystemExit(f"{what}: off by {error:.1e} of the largest value; nothing is timed")
+        raise ArithmeticError(f"{what}: off by {error:.1e} of the largest value; not timed")
 
 
 def random(*shape):
@@ -102,7 +129,7 @@ def plain_conv2d_backward(
         for j in range(kw):
             padded[:, :, i : i + stride[0] * h : stride[0], j : j + stride[1] * w : stride[1]] += taps[:, :, i, j]
     grad_x = padded[:, :, padding[0] : padding[0] + H, padding[1] : padding[1] + W]
-    return xp.ascontiguousarray(grad_x) if not DRY else grad_x.copy(), grad_w, None
+    return xp.ascontiguousarray(grad_x) if not REHEARSE else grad_x.copy(), grad_w, None
 
 
 def _columns(x, kernel, stride, padding):
@@ -117,42 +144,146 @@ def _columns(x, kernel, stride, padding):
     return xp.stack(taps, 2).reshape(N, C * kh * kw, h * w), (h, w)
 
 
+# ── the first look ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def versions():
+    """What is measured with what; `doctor` says the rest. Without a usable GPU, the run ends here."""
+    if not REHEARSE and (reason := why_no_gpu()) is not None:
+        sys.exit(f"device gpu: {reason}; --rehearse runs everything in small without a GPU")
+    found = {"minires": mr.__version__, "Python": platform.python_version(), "NumPy": np.__version__}
+    if REHEARSE:
+        found["device"] = DEVICE
+    else:
+        runtime = xp.cuda.runtime
+        numbers = {"CUDA runtime": runtime.runtimeGetVersion(), "CUDA driver": runtime.driverGetVersion()}
+        found |= {what: f"{number // 1000}.{number % 1000 // 10}" for what, number in numbers.items()}
+        found |= {"CuPy": xp.__version__, "NVRTC": ".".join(map(str, xp.cuda.nvrtc.getVersion()))}
+        found["device"] = runtime.getDeviceProperties(0)["name"].decode()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    result(kind="versions", by="minires", **found, commit=commit.stdout.strip())
+    for line in doctor.report().splitlines():
+        result(kind="doctor", says=line)
+
+
+PROCESSES = 2 if REHEARSE else 8
+AUGMENTATION = "CIFAR-10, 128 images"
+FAMILIES = "conv product batchnorm pool reduce measure update loss elementwise augment".split()  # the longest first
+
+
+def instances():
+    """(source, name) of every kernel that there is."""
+    modules = (importlib.import_module(f"minires.kernels.{family}.gpu") for family in FAMILIES)
+    found = dict.fromkeys(value for module in modules for value in vars(module).values() if isinstance(value, Source))
+    return [(source, name) for source in found for name in source.instances]
+
+
+def compile_instance(source, name):
+    """Milliseconds to compile one instance, or to find it in the cache."""
+    start = time.perf_counter()
+    kernel = kernels.device(DEVICE).load(source, name)
+    if REHEARSE:
+        kernel.module.library("plain")  # which the runner compiles only when it runs
+    return 1e3 * (time.perf_counter() - start)
+
+
+def compile_all():
+    """Compile every instance of every kernel in several processes; CuPy's cache keeps them."""
+    found = [key for key in instances() if not REHEARSE or key[1] in ("relu<float>", "one_hot<float>")]
+    spawned = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(PROCESSES, spawned) as processes:
+        futures = {processes.submit(compile_instance, *key): key for key in found}
+        for future in concurrent.futures.as_completed(futures):
+            source, name = futures[future]
+            with case("compile", f"{source.file}, {name}"):
+                result(kind="compile", by="minires", work=source.file, what=name, ms=future.result())
+
+
+def compare():
+    """Three training steps on the device beside the CPU's, eager and graphed: the third is the graph's first."""
+    depth, batch = next(iter(STEPS.values()))
+    images, labels = random(batch, 3, 8, 8) if REHEARSE else random(batch, 3, 32, 32), np.arange(batch) % 10
+    ends = {}
+    for way in ("CPU", "eager", "graphed"):
+        with case("compare", f"ResNet-{depth}, {way}"), kernels.exact():
+            model, optimizer = training("ResNet", depth, "cpu" if way == "CPU" else DEVICE)
+            step = functools.partial(train_step, model, optimizer)
+            if way == "graphed":
+                step = GraphedStep(model, optimizer, F.cross_entropy, train_step)
+            x, y = (mr.tensor(a).to("cpu" if way == "CPU" else DEVICE) for a in (images, labels))
+            losses = [step(x, y).loss for _ in range(3)]
+            arrays = ([p.grad.numpy() for p in model.parameters()], [*model.state_dict().values()])
+            ends[way] = losses, *(np.concatenate([np.ravel(a) for a in found]).astype(float) for found in arrays)
+            for what, want, got in zip(("loss", "gradients", "state"), ends["CPU"], ends[way]):
+                off = float(np.linalg.norm(np.subtract(got, want)) / np.linalg.norm(want))
+                result(kind="compare", by="minires", work=f"ResNet-{depth}, {way}", what=what, off=off)
+                if not off < 1e-2:  # ReLUs of rounded numbers flip
+                    raise ArithmeticError(f"{what} of the third step off by {off:.1e}, in the 2-norm")
+
+
 # ── kernels ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def convolution(title, N, C, H, O, k, stride):
-    """{title: times}, without and with TF32."""
-    found = {}
+def all_kernels():
+    """Check and time every kernel by itself."""
+    for title, sizes in ELEMENTWISE.items():
+        with case("elementwise", title):
+            memory_bound(title, *sizes)
+    for title, sizes in CONVOLUTIONS.items():
+        with case("convolutions", title):
+            convolution(title, *sizes)
+    for title, sizes in HEADS.items():
+        with case("heads", title):
+            head(title, *sizes)
+    for title, depth in UPDATES.items():
+        with case("updates", title):
+            update(title, depth)
+    with case("augmentation", AUGMENTATION):
+        augmentation(AUGMENTATION)
+
+
+def write(kind, work, sizes, timing, calls):
+    """Time each call and write it down, with the least that it must move."""
+    for what, call in calls.items():
+        values = least_values(what, sizes)
+        result(kind=kind, by="minires", work=work, what=what, ms=timing(call), values=values)
+
+
+def convolution(title, *sizes):
+    """Without and with TF32."""
+    N, C, H, O, k, stride = sizes
+    operations, values = least_work(sizes)
     x, w, options = random(N, C, H, H), random(O, C, k, k), {"stride": (stride,) * 2, "padding": (k // 2,) * 2}
     y = cpu.conv2d(x, w, **options)
     g = random(*y.shape)
     dx, dw, _ = cpu.conv2d_backward(g, x, w, **options)
     gx, gw, gg = send_images(x), send(w), send_images(g)
     ours = kernels.of(gx)
+
+    def gradient(*needs):
+        return ours.conv2d_backward(gg, gx, gw, **options, needs=(*needs, False))
+
     for tf32 in (False, True):
         with kernels.allow_tf32(tf32):
-            near = 1e-2 if tf32 else 1e-4
-            got = ours.conv2d_backward(gg, gx, gw, **options, needs=(True, True, False))
+            near, work = 1e-2 if tf32 else 1e-4, f"{title}{', TF32' if tf32 else ''}"
+            got = gradient(True, True)
             agree(ours.conv2d(gx, gw, **options), y, near, f"{title}, y")
             agree(got[0], dx, near, f"{title}, dx")
             agree(got[1], dw, near, f"{title}, dw")
-            found[f"{title}{', TF32' if tf32 else ''}"] = {
-                "forward": timed_kernel(lambda: ours.conv2d(gx, gw, **options)),
-                "input gradient": timed_kernel(
-                    lambda: ours.conv2d_backward(gg, gx, gw, **options, needs=(True, False, False))
-                ),
-                "weight gradient": timed_kernel(
-                    lambda: ours.conv2d_backward(gg, gx, gw, **options, needs=(False, True, False))
-                ),
-            }
+            for what, call in (
+                ("forward", lambda: ours.conv2d(gx, gw, **options)),
+                ("input gradient", lambda: gradient(True, False)),
+                ("weight gradient", lambda: gradient(False, True)),
+            ):
+                least = dict(operations=operations, tf32=tf32, values=values)
+                result(kind="convolutions", by="minires", work=work, what=what, ms=timed_kernel(call), **least)
     agree(plain_conv2d(gx, gw, **options), y, 1e-2, f"{title}, plain CuPy")
     for got, want in zip(plain_conv2d_backward(gg, gx, gw, **options), (dx, dw)):
         agree(got, want, 1e-2, f"{title}, plain CuPy, backward")
-    return found
 
 
 def memory_bound(title, N, C, H):
-    """Times of what is nothing but memory traffic."""
+    """What is nothing but memory traffic."""
     x, w, b, g = random(N, C, H, H), random(C), random(C), random(N, C, H, H)[::-1].copy()
     gx, gw, gb, gg = send_images(x), send(w), send(b), send_images(g)
     ours = kernels.of(gx)
@@ -167,64 +298,63 @@ def memory_bound(title, N, C, H):
     a, c, mean_, var_ = (send(np.abs(random(C))) for _ in range(4))
     agree(ours.add(gx, gg), x + g, 0, f"addition, {title}")
     flat, out = send(x.ravel()), send(np.empty(x.size, x.dtype))
-    return {
-        "copy": timed_kernel(lambda: out.__setitem__(..., flat)),
-        "batch norm": timed_kernel(lambda: ours.batch_norm(gx, gw, gb, 1e-5)),
-        "batch norm backward": timed_kernel(lambda: ours.batch_norm_backward(gg, gx, gw, mean, var, 1e-5)),
-        "ReLU": timed_kernel(lambda: ours.relu(gx)),
-        "ReLU backward": timed_kernel(lambda: ours.relu_backward(gg, gx)),
-        "addition": timed_kernel(lambda: ours.add(gx, gg)),
-        "batch norm in evaluation": timed_kernel(lambda: ours.batch_norm_eval(gx, a, c, mean_, var_, 1e-5)),
-    }
+    write("elementwise", title, (N, C, H), timed_kernel, {
+        "copy": lambda: out.__setitem__(..., flat),
+        "batch norm": lambda: ours.batch_norm(gx, gw, gb, 1e-5),
+        "batch norm backward": lambda: ours.batch_norm_backward(gg, gx, gw, mean, var, 1e-5),
+        "ReLU": lambda: ours.relu(gx),
+        "ReLU backward": lambda: ours.relu_backward(gg, gx),
+        "addition": lambda: ours.add(gx, gg),
+        "batch norm in evaluation": lambda: ours.batch_norm_eval(gx, a, c, mean_, var_, 1e-5),
+    })  # fmt: skip
 
 
-def head(title, N, C, H, K, large):
-    """Times of what follows the last block, of the loss, and of the max pool of the stem."""
+def head(title, *sizes):
+    """What follows the last block, the loss, and the max pool of the stem."""
+    N, C, H, K, large = sizes
     x, w, b, z = random(N, C, H, H), random(K, C), random(K), random(N, K)
     labels = np.arange(N) % K
     gx, (gw, gb, gz, gl) = send_images(x), (send(a) for a in (w, b, z, labels))
-    ours, found = kernels.of(gx), {}
+    ours = kernels.of(gx)
     y, gy = cpu.adaptive_avg_pool2d(x, (1, 1)), ours.adaptive_avg_pool2d(gx, (1, 1))
     agree(gy, y, 1e-5, f"average pool, {title}")
     agree(ours.adaptive_avg_pool2d_backward(gy, x.shape), cpu.adaptive_avg_pool2d_backward(y, x.shape), 1e-5, title)
-    found["average pool"] = timed_kernel(lambda: ours.adaptive_avg_pool2d(gx, (1, 1)))
-    found["average pool backward"] = timed_kernel(lambda: ours.adaptive_avg_pool2d_backward(gy, x.shape))
     f, gf = y.reshape(N, C), gy.reshape(N, C)
     agree(ours.linear(gf, gw, gb), cpu.linear(f, w, b), 1e-4, f"linear, {title}")
     for got, want in zip(ours.linear_backward(gz, gf, gw), cpu.linear_backward(z, f, w), strict=True):
         agree(got, want, 1e-4, f"linear backward, {title}")
-    found["linear"] = timed_kernel(lambda: ours.linear(gf, gw, gb))
-    found["linear backward"] = timed_kernel(lambda: ours.linear_backward(gz, gf, gw))
     q, gq = cpu.one_hot(labels, K, x.dtype), ours.one_hot(gl, K, x.dtype)
-    (loss, p), (gloss, gp) = cpu.cross_entropy(z, q), ours.cross_entropy(gz, gq)
-    agree(gloss, loss, 1e-5, f"cross-entropy, {title}")
-    agree(ours.cross_entropy_backward(gloss, gp, gq), cpu.cross_entropy_backward(loss, p, q), 1e-5, title)
-    found["cross-entropy"] = timed_kernel(lambda: ours.cross_entropy(gz, gq))
-    found["cross-entropy backward"] = timed_kernel(lambda: ours.cross_entropy_backward(gloss, gp, gq))
-    if large:
-        window = (3, 3), (2, 2), (1, 1)
-        x = random(large[0], large[1], large[2], large[2])
-        gx, (y, tap) = send_images(x), cpu.max_pool2d(x, *window)
-        gy, gtap = ours.max_pool2d(gx, *window)
-        agree(gy, y, 0, f"max pool, {title}")
-        dx = cpu.max_pool2d_backward(y, tap, x.shape, *window)
-        agree(ours.max_pool2d_backward(gy, gtap, x.shape, *window), dx, 1e-5, f"max pool backward, {title}")
-        found["max pool"] = timed_kernel(lambda: ours.max_pool2d(gx, *window))
-        found["max pool backward"] = timed_kernel(lambda: ours.max_pool2d_backward(gy, gtap, x.shape, *window))
-    return found
-
-
-def network(title, depth):
-    return mr.models.resnet50() if title == "ResNet-50" else mr.models.resnet_cifar(depth, 4 if DRY else 16)
+    (value, p), (gvalue, gp) = cpu.cross_entropy(z, q), ours.cross_entropy(gz, gq)
+    agree(gvalue, value, 1e-5, f"cross-entropy, {title}")
+    agree(ours.cross_entropy_backward(gvalue, gp, gq), cpu.cross_entropy_backward(value, p, q), 1e-5, title)
+    write("heads", title, sizes, timed_kernel, {
+        "average pool": lambda: ours.adaptive_avg_pool2d(gx, (1, 1)),
+        "average pool backward": lambda: ours.adaptive_avg_pool2d_backward(gy, x.shape),
+        "linear": lambda: ours.linear(gf, gw, gb),
+        "linear backward": lambda: ours.linear_backward(gz, gf, gw),
+        "cross-entropy": lambda: ours.cross_entropy(gz, gq),
+        "cross-entropy backward": lambda: ours.cross_entropy_backward(gvalue, gp, gq),
+    })  # fmt: skip
+    if not large:
+        return
+    window = (3, 3), (2, 2), (1, 1)
+    x = random(large[0], large[1], large[2], large[2])
+    gx, (y, tap) = send_images(x), cpu.max_pool2d(x, *window)
+    gy, gtap = ours.max_pool2d(gx, *window)
+    agree(gy, y, 0, f"max pool, {title}")
+    dx = cpu.max_pool2d_backward(y, tap, x.shape, *window)
+    agree(ours.max_pool2d_backward(gy, gtap, x.shape, *window), dx, 1e-5, f"max pool backward, {title}")
+    write("heads", title, sizes, timed_kernel, {
+        "max pool": lambda: ours.max_pool2d(gx, *window),
+        "max pool backward": lambda: ours.max_pool2d_backward(gy, gtap, x.shape, *window),
+    })  # fmt: skip
 
 
 def update(title, depth):
-    """Number of weights and time of SGD with momentum on all of them, in one launch."""
+    """SGD with momentum on all weights, in one launch."""
     ends = []
     for device in ("cpu", DEVICE):
-        mr.manual_seed(0)
-        model = network(title, depth).to(device)
-        optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+        model, optimizer = training(title, depth, device)
         for p in model.parameters():
             p.grad = p.array * 0.5
         for _ in range(2):
@@ -232,12 +362,13 @@ def update(title, depth):
         ends.append([p.numpy().copy() for p in model.parameters()])
     for want, got in zip(*ends, strict=True):
         agree(got + 1, want + 1, 1e-5, f"SGD, {title}")
-    return {"weights": sum(a.size for a in ends[0]), "SGD with momentum": timed_kernel(optimizer.step)}
+    weights = sum(a.size for a in ends[0])
+    write("updates", title, (weights,), timed_kernel, {"SGD with momentum": optimizer.step})
 
 
-def augmentation():
-    """Times of making a batch of 128 from bytes on the device; the draws come from the host, so this is no graph."""
-    N, M = (2, 4) if DRY else (128, 10_000)
+def augmentation(title):
+    """Making a batch of 128 from bytes on the device; the draws come from the host, so this is no graph."""
+    N, M = (2, 4) if REHEARSE else (128, 10_000)
     rng = np.random.default_rng(0)
     pixels, index = rng.integers(0, 256, (M, 3, 32, 32), np.uint8), rng.integers(0, M, N)
     scale, x = ((125.0, 123.0, 114.0), (63.0, 62.0, 67.0)), random(N, 3, 32, 32)
@@ -246,56 +377,67 @@ def augmentation():
     ours = kernels.of(gx)
     agree(ours.take_images(gp, index, *scale), cpu.take_images(pixels, index, *scale), 1e-5, "bytes to images")
     agree(ours.crop_flip(gx, top, left, mirrored, 4), cpu.crop_flip(x, top, left, mirrored, 4), 0, "pad-crop-flip")
-    return {
-        "bytes to images": timed(lambda: ours.take_images(gp, index, *scale)),
-        "pad-crop-flip": timed(lambda: ours.crop_flip(gx, top, left, mirrored, 4)),
-    }
+    write("augmentation", title, (N,), timed, {
+        "bytes to images": lambda: ours.take_images(gp, index, *scale),
+        "pad-crop-flip": lambda: ours.crop_flip(gx, top, left, mirrored, 4),
+    })  # fmt: skip
 
 
 # ── training steps ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def steps(title, depth, batch):
-    """Times of a training step by each way to run it."""
-    imagenet = title == "ResNet-50"
-    size, classes = (224, 1000) if imagenet else (8 if DRY else 32, 10)
-    x = mr.randn(batch, 3, size, size).to(DEVICE)
-    y = mr.tensor(np.arange(batch) % classes).to(DEVICE)
-    times, losses = {}, {}
-    for way in ("eager", "graphed", "eager, TF32", "graphed, TF32", "eager, plain CuPy matmul"):
-        mr.manual_seed(0)
-        model = network(title, depth).to(DEVICE)
-        optimizer = optim.SGD(model.parameters(), 0.001, momentum=0.9, weight_decay=1e-4)
-        step = functools.partial(train_step, model, optimizer, x, y, F.cross_entropy)
-        if "graphed" in way:
-            step = functools.partial(GraphedStep(model, optimizer, F.cross_entropy, train_step), x, y)
-        plain = {"conv2d": plain_conv2d, "conv2d_backward": plain_conv2d_backward} if "plain" in way else {}
-        with kernels.allow_tf32("TF32" in way), kernels.use(**plain):
-            for _ in range(4):  # two before a step is captured, and two of the graph
-                losses[way] = np.array(step().loss)
-            near = 0.05 if "TF32" in way else 0.01
-            agree(losses[way], losses["eager"], near, f"{title}, {way}: loss of the 4th step")
-            times[way] = timed(step)
-    return times
+def training(title, depth, device):
+    """A network and its optimiser, the same in every call."""
+    mr.manual_seed(0)
+    model = mr.models.resnet50() if title == "ResNet-50" else mr.models.resnet_cifar(depth, 4 if REHEARSE else 16)
+    model.to(device)
+    return model, optim.SGD(model.parameters(), 0.001, momentum=0.9, weight_decay=1e-4)
 
 
-def versions():
-    if DRY:
-        return f"minires {mr.__version__}"
-    driver, runtime = (
-        f"{v // 1000}.{v % 1000 // 10}"
-        for v in (xp.cuda.runtime.driverGetVersion(), xp.cuda.runtime.runtimeGetVersion())
-    )
-    return f"minires {mr.__version__}, CuPy {xp.__version__}, CUDA runtime {runtime}, driver for CUDA {driver}"
+def steps(cases, ways):
+    """Time a training step by each way to run it."""
+    for (title, (depth, batch)), way in ((item, way) for way in ways for item in cases.items()):
+        with case("steps", f"{title}, {way}"):
+            x, y = step_batch(title, batch)
+            model, optimizer = training(title, depth, DEVICE)
+            step = functools.partial(train_step, model, optimizer, x, y)
+            if "graphed" in way:
+                step = functools.partial(GraphedStep(model, optimizer, F.cross_entropy, train_step), x, y)
+            plain = {"conv2d": plain_conv2d, "conv2d_backward": plain_conv2d_backward} if "plain" in way else {}
+            with kernels.allow_tf32("TF32" in way), kernels.use(**plain):
+                if way == "recorded":
+                    step = functools.partial(recorded, model, step)
+                for _ in range(4):  # two before a step is captured, and two of the graph
+                    losses = np.array(step().loss)
+                expected = _losses.setdefault(title, losses)
+                agree(losses, expected, 0.05 if "TF32" in way else 0.01, f"{title}, {way}: loss of the 4th step")
+                result(kind="steps", by="minires", work=f"{title} step", what=way, ms=timed(step))
 
 
-report(
-    version=versions(),
-    device=DEVICE if DRY else xp.cuda.runtime.getDeviceProperties(0)["name"].decode(),
-    convolutions={k: v for title, case in CONVOLUTIONS.items() for k, v in convolution(title, *case).items()},
-    elementwise={title: memory_bound(title, *case) for title, case in ELEMENTWISE.items()},
-    heads={title: head(title, *case) for title, case in HEADS.items()},
-    updates={title: update(title, depth) for title, depth in UPDATES.items()},
-    augmentation={"CIFAR-10, 128 images": augmentation()},
-    steps={title: steps(title, *case) for title, case in STEPS.items()},
-)
+_losses: dict[str, np.ndarray] = {}  # of the 4th step, by the first way that was timed
+
+
+def recorded(model, step):
+    """The step while every edge's gradient is measured."""
+    with flow.recording(model):
+        return step()
+
+
+def step_batch(title, batch):
+    size, classes = (224, 1000) if title == "ResNet-50" else (8 if REHEARSE else 32, 10)
+    mr.manual_seed(1)
+    return mr.randn(batch, 3, size, size).to(DEVICE), mr.tensor(np.arange(batch) % classes).to(DEVICE)
+
+
+PARTS = {
+    "versions": versions,
+    "compile": compile_all,
+    "compare": compare,
+    "steps": lambda: steps(
+        STEPS, ("eager", "graphed", "recorded", "eager, TF32", "graphed, TF32", "eager, plain CuPy matmul")
+    ),
+    "kernels": all_kernels,
+    "large": lambda: steps(LARGE_STEPS, ("eager", "graphed", "eager, TF32", "graphed, TF32")),
+}
+if __name__ == "__main__":
+    run(PARTS)

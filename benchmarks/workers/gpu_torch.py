@@ -1,17 +1,29 @@
-"""The same kernels and training steps in PyTorch (cuDNN), with TF32 on and off.  [--dry-run: on the CPU, in small]"""
+"""The same kernels and training steps in PyTorch (cuDNN), with TF32 on and off.  [--rehearse: in small, on the CPU]"""
 
 import sys
 
 import torch
 import torch.nn.functional as F
-from common import report
-from gpu_common import CONVOLUTIONS, DRY, ELEMENTWISE, HEADS, STEPS, UPDATES, kernel_milliseconds, milliseconds
+from gpu_common import (
+    CONVOLUTIONS,
+    ELEMENTWISE,
+    HEADS,
+    LARGE_STEPS,
+    REHEARSE,
+    STEPS,
+    UPDATES,
+    case,
+    kernel_milliseconds,
+    milliseconds,
+    result,
+    run,
+)
 from torch import nn
 
 aten = torch.ops.aten
-DEVICE = "cpu" if DRY else "cuda"
-if not DRY and not torch.cuda.is_available():
-    sys.exit("PyTorch finds no GPU")  # the harness notes the peer as absent
+DEVICE = "cpu" if REHEARSE else "cuda"
+if not REHEARSE and not torch.cuda.is_available():
+    sys.exit("PyTorch finds no GPU")
 torch.backends.cudnn.benchmark = True  # let cuDNN try its algorithms while warming up, and keep the fastest
 
 
@@ -22,7 +34,7 @@ def event():
 
 
 def synchronize():
-    if not DRY:
+    if not REHEARSE:
         torch.cuda.synchronize()
 
 
@@ -55,91 +67,94 @@ def random(*shape):
     return torch.randn(*shape, device=DEVICE)
 
 
-def convolutions():
-    found = {}
-    for title, (N, C, H, O, k, stride) in CONVOLUTIONS.items():
-        x, w, p = random(N, C, H, H), random(O, C, k, k), k // 2
-        g = torch.randn_like(F.conv2d(x, w, None, stride, p))
-        for tf32 in (False, True):
-            allow_tf32(tf32)
-
-            def gradient(*needs, x=x, w=w, g=g, p=p, stride=stride):
-                return torch.ops.aten.convolution_backward(
-                    g, x, w, None, [stride] * 2, [p] * 2, [1, 1], False, [0, 0], 1, [*needs, False]
-                )
-
-            found[f"{title}{', TF32' if tf32 else ''}"] = {
-                "forward": timed_kernel(lambda x=x, w=w, p=p, stride=stride: F.conv2d(x, w, None, stride, p)),
-                "input gradient": timed_kernel(lambda gradient=gradient: gradient(True, False)),
-                "weight gradient": timed_kernel(lambda gradient=gradient: gradient(False, True)),
-            }
-    return found
+def versions():
+    device = "cpu" if REHEARSE else torch.cuda.get_device_name()
+    found = {"PyTorch": torch.__version__}
+    if not REHEARSE:
+        found["cuDNN"] = torch.backends.cudnn.version()
+    result(kind="versions", by="PyTorch", device=device, **found)
 
 
-def elementwise():
-    found = {}
-    for title, (N, C, H) in ELEMENTWISE.items():
-        x, out = random(N, C, H, H), random(N, C, H, H)
-        w = torch.ones(C, device=DEVICE)
-        mean, inverse = x.mean((0, 2, 3)), (x.var((0, 2, 3), correction=0) + 1e-5).rsqrt()
-        found[title] = {
-            "copy": timed_kernel(lambda x=x, out=out: out.copy_(x)),
-            "batch norm": timed_kernel(lambda x=x, w=w: F.batch_norm(x, None, None, w, w, training=True)),
-            "batch norm backward": timed_kernel(
-                lambda x=x, w=w, m=mean, i=inverse: aten.native_batch_norm_backward(
-                    x, x, w, None, None, m, i, True, 1e-5, [True] * 3
-                )
-            ),
-            "ReLU": timed_kernel(lambda x=x: F.relu(x)),
-            "ReLU backward": timed_kernel(lambda x=x: aten.threshold_backward(x, x, 0)),
-            "addition": timed_kernel(lambda x=x, out=out: x + out),
-            "batch norm in evaluation": timed_kernel(lambda x=x, w=w, m=mean: F.batch_norm(x, m, w, w, w)),
-            "batch norm, addition and ReLU in one": timed_kernel(
-                lambda x=x, out=out, w=w, m=mean: F.relu_(F.batch_norm(x, m, w, w, w).add_(out))
-            ),
-        }
-    return found
+def write(kind, work, calls):
+    """Time each call and write it down."""
+    for what, call in calls.items():
+        result(kind=kind, by="PyTorch", work=work, what=what, ms=timed_kernel(call))
 
 
-def heads():
-    found = {}
-    for title, (N, C, H, K, large) in HEADS.items():
-        x, f, w, b, z = random(N, C, H, H), random(N, C), random(K, C), random(K), random(N, K)
-        y, labels = random(N, C, 1, 1), torch.arange(N, device=DEVICE) % K
-        p, one = F.log_softmax(z, 1), torch.ones((), device=DEVICE)
-        weight = torch.full((), float(N), device=DEVICE)
-        calls = {
-            "average pool": lambda x=x: F.adaptive_avg_pool2d(x, 1),
-            "average pool backward": lambda x=x, y=y: aten._adaptive_avg_pool2d_backward(y, x),
-            "linear": lambda f=f, w=w, b=b: F.linear(f, w, b),
-            "linear backward": lambda f=f, w=w, z=z: (z @ w, z.T @ f, z.sum(0)),
-            "cross-entropy": lambda z=z, labels=labels: F.cross_entropy(z, labels),
-            "cross-entropy backward": lambda p=p, z=z, labels=labels, one=one, weight=weight: (
-                aten._log_softmax_backward_data(
-                    aten.nll_loss_backward(one, p, labels, None, 1, -100, weight), p, 1, z.dtype
-                )
-            ),
-        }
-        if large:
-            image = random(large[0], large[1], large[2], large[2])
-            small, index = F.max_pool2d(image, 3, 2, 1, return_indices=True)
-            calls["max pool"] = lambda image=image: F.max_pool2d(image, 3, 2, 1, return_indices=True)
-            calls["max pool backward"] = lambda i=image, s=small, index=index: aten.max_pool2d_with_indices_backward(
-                s, i, [3, 3], [2, 2], [1, 1], [1, 1], False, index
-            )
-        found[title] = {what: timed_kernel(call) for what, call in calls.items()}
-    return found
+def all_kernels():
+    for kind, cases, measure in (
+        ("elementwise", ELEMENTWISE, elementwise),
+        ("convolutions", CONVOLUTIONS, convolutions),
+        ("heads", HEADS, head),
+        ("updates", UPDATES, update),
+    ):
+        for title, sizes in cases.items():
+            with case(kind, title):
+                measure(title, *(sizes if isinstance(sizes, tuple) else (sizes,)))
 
 
-def updates():
-    found = {}
-    for title, depth in UPDATES.items():
-        parameters = list(resnet(title, depth).parameters())
-        for p in parameters:
-            p.grad = torch.randn_like(p)
-        optimizer = torch.optim.SGD(parameters, 0.1, momentum=0.9, weight_decay=1e-4)
-        found[title] = {"SGD with momentum": timed_kernel(optimizer.step)}
-    return found
+def convolutions(title, N, C, H, O, k, stride):
+    x, w, p = random(N, C, H, H), random(O, C, k, k), k // 2
+    g = torch.randn_like(F.conv2d(x, w, None, stride, p))
+
+    def gradient(*needs):
+        sizes = [stride] * 2, [p] * 2, [1, 1], False, [0, 0], 1
+        return aten.convolution_backward(g, x, w, None, *sizes, [*needs, False])
+
+    for tf32 in (False, True):
+        allow_tf32(tf32)
+        write("convolutions", f"{title}{', TF32' if tf32 else ''}", {
+            "forward": lambda: F.conv2d(x, w, None, stride, p),
+            "input gradient": lambda: gradient(True, False),
+            "weight gradient": lambda: gradient(False, True),
+        })  # fmt: skip
+
+
+def elementwise(title, N, C, H):
+    x, out, w = random(N, C, H, H), random(N, C, H, H), torch.ones(C, device=DEVICE)
+    mean, inverse = x.mean((0, 2, 3)), (x.var((0, 2, 3), correction=0) + 1e-5).rsqrt()
+    saved = None, None, mean, inverse, True, 1e-5, [True] * 3
+    write("elementwise", title, {
+        "copy": lambda: out.copy_(x),
+        "batch norm": lambda: F.batch_norm(x, None, None, w, w, training=True),
+        "batch norm backward": lambda: aten.native_batch_norm_backward(x, x, w, *saved),
+        "ReLU": lambda: F.relu(x),
+        "ReLU backward": lambda: aten.threshold_backward(x, x, 0),
+        "addition": lambda: x + out,
+        "batch norm in evaluation": lambda: F.batch_norm(x, mean, w, w, w),
+        "batch norm, addition and ReLU in one": lambda: F.relu_(F.batch_norm(x, mean, w, w, w).add_(out)),
+    })  # fmt: skip
+
+
+def head(title, N, C, H, K, large):
+    x, f, w, b, z = random(N, C, H, H), random(N, C), random(K, C), random(K), random(N, K)
+    y, labels = random(N, C, 1, 1), torch.arange(N, device=DEVICE) % K
+    p, one, weight = F.log_softmax(z, 1), torch.ones((), device=DEVICE), torch.full((), float(N), device=DEVICE)
+    calls = {
+        "average pool": lambda: F.adaptive_avg_pool2d(x, 1),
+        "average pool backward": lambda: aten._adaptive_avg_pool2d_backward(y, x),
+        "linear": lambda: F.linear(f, w, b),
+        "linear backward": lambda: (z @ w, z.T @ f, z.sum(0)),
+        "cross-entropy": lambda: F.cross_entropy(z, labels),
+        "cross-entropy backward": lambda: aten._log_softmax_backward_data(
+            aten.nll_loss_backward(one, p, labels, None, 1, -100, weight), p, 1, z.dtype
+        ),
+    }
+    if large:
+        image = random(large[0], large[1], large[2], large[2])
+        small, index = F.max_pool2d(image, 3, 2, 1, return_indices=True)
+        window = [3, 3], [2, 2], [1, 1], [1, 1], False
+        calls["max pool"] = lambda: F.max_pool2d(image, 3, 2, 1, return_indices=True)
+        calls["max pool backward"] = lambda: aten.max_pool2d_with_indices_backward(small, image, *window, index)
+    write("heads", title, calls)
+
+
+def update(title, depth):
+    parameters = list(resnet(title, depth).parameters())
+    for p in parameters:
+        p.grad = torch.randn_like(p)
+    optimizer = torch.optim.SGD(parameters, 0.1, momentum=0.9, weight_decay=1e-4)
+    write("updates", title, {"SGD with momentum": optimizer.step})
 
 
 class Block(nn.Module):
@@ -171,7 +186,7 @@ class Block(nn.Module):
 def resnet(title, depth):
     """The networks of minires.models.resnet_cifar and resnet50."""
     imagenet = title == "ResNet-50"
-    width = 64 if imagenet else 4 if DRY else 16
+    width = 64 if imagenet else 4 if REHEARSE else 16
     stem = [nn.Conv2d(3, width, 7 if imagenet else 3, 2 if imagenet else 1, 3 if imagenet else 1, bias=False)]
     stem += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
     if imagenet:
@@ -187,7 +202,7 @@ def resnet(title, depth):
 
 def make_step(title, depth, batch, way):
     imagenet = title == "ResNet-50"
-    size, classes = (224, 1000) if imagenet else (8 if DRY else 32, 10)
+    size, classes = (224, 1000) if imagenet else (8 if REHEARSE else 32, 10)
     model, x = resnet(title, depth), random(batch, 3, size, size)
     y = torch.arange(batch, device=DEVICE) % classes
     if "channels_last" in way:
@@ -205,7 +220,7 @@ def make_step(title, depth, batch, way):
     def read_back(results):  # as minires's steps do
         return [value.item() for value in results]
 
-    if "graphed" not in way or DRY:
+    if "graphed" not in way or REHEARSE:
         return lambda: read_back(step())
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -227,22 +242,19 @@ def make_step(title, depth, batch, way):
     return replay
 
 
-def steps():
-    found = {}
-    for title, (depth, batch) in STEPS.items():
-        found[title] = {}
-        for way in ("eager", "eager, channels_last", "graphed", "eager, TF32", "graphed, TF32"):
-            allow_tf32("TF32" in way)
-            found[title][way] = timed(make_step(title, depth, batch, way))
-    return found
+def steps(cases):
+    for way in ("eager", "graphed", "eager, channels_last", "eager, TF32", "graphed, TF32"):
+        allow_tf32("TF32" in way)
+        for title, (depth, batch) in cases.items():
+            with case("steps", f"{title}, {way}"):
+                ms = timed(make_step(title, depth, batch, way))
+                result(kind="steps", by="PyTorch", work=f"{title} step", what=way, ms=ms)
 
 
-report(
-    version=f"PyTorch {torch.__version__}" + ("" if DRY else f", cuDNN {torch.backends.cudnn.version()}"),
-    device="cpu" if DRY else torch.cuda.get_device_name(),
-    convolutions=convolutions(),
-    elementwise=elementwise(),
-    heads=heads(),
-    updates=updates(),
-    steps=steps(),
-)
+if __name__ == "__main__":
+    run({
+        "versions": versions,
+        "steps": lambda: steps(STEPS),
+        "kernels": all_kernels,
+        "large": lambda: steps(LARGE_STEPS),
+    })  # fmt: skip

@@ -1,14 +1,16 @@
 """The command line: ``minires compare`` and the other commands, each in the file of its name."""
 
 import argparse
-import io
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import compare, doctor, explore, export, flow, grade, lessons, new
+from ..files import remove_empty_folders
+from ..terminal import set_up
+from . import compare, doctor, experiments, explore, export, flow, grade, lessons, new, progress
 
-COMMANDS = compare, explore, flow, export, new, grade, lessons, doctor  # in the order of the help
+# in the order of the help
+COMMANDS = compare, explore, flow, export, experiments, new, grade, lessons, progress, doctor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,8 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     ``grade`` returns 3 if grading worked and points are missing.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe on Windows, for one, has no ✓; stderr writes \u2713 by itself
-        sys.stdout.reconfigure(errors="backslashreplace")
+    set_up()
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")
     try:
@@ -26,8 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minires: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("minires: interrupted before anything was measured", file=sys.stderr)
+        print("minires: interrupted", file=sys.stderr)
         return 130
+    finally:
+        remove_empty_folders()
+
+
+class _Command(argparse.ArgumentParser):
+    """The parser of one command, which speaks of its own usage where an argument is unknown."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="minires", description="A residual-network laboratory: see what a skip connection does to the gradient."
     )
     parser.add_argument("--version", action="version", version=f"minires {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Command)
     for module in COMMANDS:
         module.add_parser(commands)
     return parser

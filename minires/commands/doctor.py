@@ -12,6 +12,7 @@ import numpy as np
 from .. import __version__, cuda_on_cpu
 from ..installed import other_package
 from ..kernels import devices
+from ..terminal import fitted
 from ..threads import get_num_threads
 
 
@@ -28,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def run() -> int:
     """Print what this machine has, and which devices can be used."""
-    print(report())
+    print(fitted(report()))
     return 0
 
 
@@ -71,6 +72,8 @@ def _cupy() -> str:
         nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
     except Exception:  # of several kinds, depending on how CuPy looked for the library
         return f"{cupy.__version__}, without the compiler NVRTC: {devices.INSTALL}"
+    if devices.no_headers():
+        return f"{cupy.__version__}, with NVRTC {nvrtc}, but without CUDA's headers: {devices.INSTALL}"
     return f"{cupy.__version__}, compiling with NVRTC {nvrtc}"
 
 

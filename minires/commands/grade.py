@@ -1,9 +1,12 @@
 """``minires grade``: run an exercise's tests on a file or on a class, and print or write what came of them."""
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
+
+from . import diary
 
 # The coursework's own; it is imported only when needed.
 FORMATS = "text", "markdown", "junit", "gradescope", "classroom50", "prairielearn", "otter"
@@ -40,6 +43,9 @@ def add_parser(commands: Any) -> None:
     kind.add_argument("--one", dest="several", action="store_false", help="the folder is one submission")
     parser.add_argument("--jobs", type=int, metavar="N",
                         help="of a class, how many to grade at once (default: one per processor)")  # fmt: skip
+    parser.add_argument("--executor", metavar="WHERE",
+                        help="of a class, where to grade: mpi, dask://HOST:PORT or slurm, on machines that reach "
+                        "the folder by the same path (default: this machine)")  # fmt: skip
     parser.add_argument("--again", action="store_true", help="of a class, grade anew what is graded already")
     parser.add_argument("--hidden", action="store_true", help="run the hidden tests too")
     parser.add_argument("--seed", type=int, help="of the hidden tests' shapes and numbers (default: the variable "
@@ -58,10 +64,17 @@ def add_parser(commands: Any) -> None:
 
 
 def run(
-    file: str, format: str, out: str | None, several: bool | None, jobs: int | None, again: bool, **options: Any
+    file: str,
+    format: str,
+    out: str | None,
+    several: bool | None,
+    jobs: int | None,
+    executor: str | None,
+    again: bool,
+    **options: Any,
 ) -> int:
     """Grade; returns the exit code, 3 if points are missing."""
-    from .. import coursework  # only when needed
+    from .. import coursework, executors  # only when needed
 
     if options["seed"] is None:
         options["seed"] = seed_from(os.environ.get(SEED))
@@ -70,10 +83,20 @@ def run(
         name = assignment if assignment is not None else Path(os.path.abspath(file)).stem
         several = out is None or not Path(out).suffix
         several = several and coursework.is_class(file, name)
+    if executor and not several:
+        raise ValueError(f"grade: got --executor {executor} for a single submission; it is for a class")
     if several:
-        records = coursework.grade_class(file, assignment, out, at_once=jobs, format=format, again=again, **options)
+        with contextlib.ExitStack() as stack:
+            where = executor and stack.enter_context(executors.opened(executor, jobs, out or f"{file}-grades"))
+            records = coursework.grade_class(
+                file, assignment, out, at_once=jobs, executor=where or None, format=format, again=again, **options
+            )
         return 1 if any("cannot" in record for record in records) else 0
     result = coursework.grade_to(file, format, out, assignment=assignment, **options)
+    if (
+        format == "text" and out is None and options["user"] is None and not options["hidden"]
+    ):  # a learner, not a platform
+        diary.note_grade(result.assignment.name, result.score, result.points)
     return 0 if result.score == result.points or format == "classroom50" else 3  # which takes others for a breakdown
 
 

@@ -11,14 +11,17 @@ import re
 import select
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..files import replacing, writable_folder
+from ..jobs import outcomes
 from . import jobs, overview
 from .formats import clean
 from .grading import check_options, find_assignment
@@ -61,6 +64,7 @@ def grade_class(
     out: str | os.PathLike | None = None,
     *,
     at_once: int | None = None,
+    executor: Executor | None = None,
     format: str = "text",
     again: bool = False,
     **options: Any,
@@ -69,8 +73,9 @@ def grade_class(
 
     out: the folder for ``reports/NAME.txt`` (or as ``format`` says), ``records/NAME.json``, ``grades.csv`` and
     ``index.html`` (default: the folder's name with ``-grades``). at_once: how many are graded at the same
-    time (default: one per processor). again: grade also what an earlier call has graded with the same options; else
-    that is kept. options: those of `grade`.
+    time (default: one per processor). executor: where to grade instead, on machines that reach the folder by the same
+    path. again: grade also what an earlier call has graded with the same options; else that is kept. options: those of
+    `grade`.
 
     Returns a record for each, in order. Raises ValueError or OSError for arguments that do not fit; a submission that
     the machine could not grade has a record without a score.
@@ -88,6 +93,11 @@ def grade_class(
     check_options(**{name: options.get(name, value) for name, value in defaults.items()})
     if at_once is None:
         at_once = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if executor is not None and options.get("user") is not None:
+        raise ValueError(
+            f"grade: got user={options['user']!r} with an executor; submissions that run at the same time need a user "
+            "each, and other machines have others: leave one of the two out"
+        )
     if at_once < 1:
         raise ValueError(f"grade: got jobs={at_once}; expected at least 1")
     entries = [Entry(path, path.name, safe_name(path.name)) for path in submissions_in(top)]
@@ -95,7 +105,7 @@ def grade_class(
         raise ValueError(f"grade: got {top}, which holds no submissions; expected a folder, script or archive for each")
     target = writable_folder(out if out is not None else f"{os.path.normpath(top)}-grades", "grade")
     for part in ("reports", "records"):
-        (target / part).mkdir(exist_ok=True)
+        writable_folder(target / part, "grade")
     order = {"assignment": chosen.name, "format": format, "options": options, "version": __version__}
     for entry in entries:
         if not again:
@@ -107,7 +117,8 @@ def grade_class(
             f"{count} of {len(entries)} submissions are graded already, and kept; --again grades them anew", flush=True
         )
     try:
-        for entry in work(waiting, min(at_once, len(waiting)), target, order):
+        graded = work(waiting, min(at_once, len(waiting)), target, order)
+        for entry in graded if executor is None else elsewhere(waiting, executor, target, order):
             count += 1
             print(f"{count:>{len(str(len(entries)))}}/{len(entries)}  {overview.line(entry.record)}", flush=True)
     finally:
@@ -154,6 +165,33 @@ def work(waiting: list[Entry], count: int, target: Path, order: dict[str, Any]) 
     finally:
         for job in [*free, *(job for job, _ in busy.values())]:
             jobs.stop(job, now=job not in free)
+
+
+def elsewhere(waiting: list[Entry], executor: Executor, target: Path, order: dict[str, Any]) -> Iterator[Entry]:
+    """Let an executor's processes grade these; yields each entry as its record is there."""
+    tasks = [(os.path.abspath(entry.path), entry.name, entry.safe, order) for entry in waiting]
+    for number, outcome in outcomes(grade_alone, tasks, executor):
+        entry = waiting[number]
+        if isinstance(outcome, BaseException):
+            entry.record = {"name": clean(entry.name), "cannot": clean(f"{outcome or type(outcome).__name__}")[:1000]}
+        else:
+            entry.record, report = outcome
+            if report is not None:
+                with replacing(target / entry.record["report"]) as temporary:
+                    temporary.write_bytes(report)
+        keep(target, entry, order)
+        yield entry
+
+
+def grade_alone(task: tuple[str, str, str, dict[str, Any]]) -> tuple[dict[str, Any], bytes | None]:
+    """The record and the report of one submission, graded in a process that ends with it, wherever this runs."""
+    path, name, safe, order = task
+    with tempfile.TemporaryDirectory() as folder:
+        for part in ("reports", "records"):
+            Path(folder, part).mkdir()
+        (entry,) = work([Entry(Path(path), name, safe)], 1, Path(folder), order)
+        report = Path(folder, entry.record["report"])
+        return entry.record, report.read_bytes() if report.exists() else None
 
 
 # ── what is kept ────────────────────────────────────────────────────────────────────────────────────────────────────

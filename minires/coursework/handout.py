@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replacing
+from ..terminal import fitted
 from . import formats
 from .grading import Result, TestResult, find_assignment, grade
 from .learner import CannotGrade
@@ -37,7 +38,7 @@ def grade_to(path: str | os.PathLike, format: str, out: str | os.PathLike | None
             with replacing(out) as temporary:
                 temporary.write_text(formats.FORMATS[format](result), encoding="utf-8")
         elif format == "text" and test is not None and not formats.told_once(result, test):
-            print(formats.text_of(test), flush=True)
+            print(fitted(formats.text_of(test)), flush=True)
 
     try:
         result = grade(path, on_test=write, **options)
@@ -48,5 +49,5 @@ def grade_to(path: str | os.PathLike, format: str, out: str | os.PathLike | None
     if out is not None:
         print(f"{result.assignment.name}: {formats.clean(result.summary)} Written to {out}")
     else:
-        print(f"\n{formats.text_end(result)}" if format == "text" else formats.FORMATS[format](result))
+        print(fitted(f"\n{formats.text_end(result)}") if format == "text" else formats.FORMATS[format](result))
     return result

@@ -49,6 +49,10 @@ class CudaOnCpuArray(np.ndarray):
         _check_reading_back()
         return super().item(*args)
 
+    def tolist(self):
+        _check_reading_back()
+        return super().tolist()
+
     def __bool__(self):
         _check_reading_back()
         return super().__bool__()

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <string>
+#include <type_traits>
 #include <typeinfo>
 #include <utility>
 
@@ -14,6 +16,8 @@ struct dim3 {
 
 #pragma GCC visibility push(default)
 namespace cuda_on_cpu {
+
+struct counted;                                        // counted.h: stands in for float
 
 struct Site { const char* file; int line; };           // where in the source a thread waits
 
@@ -83,8 +87,16 @@ template <class... A>                                  // arguments as cuLaunchK
 const char* launch(void (*kernel)(A...), const Launch* how, void** arguments) {
     return launch(kernel, how, arguments, std::index_sequence_for<A...>{});
 }
+// The compiler's name of a parameter's type; for a struct, S and its size, as it is passed by value.
+template <class A> const char* name_of() {
+    if constexpr (std::is_class_v<A> && !std::is_same_v<A, counted>) {
+        static const std::string name = "S" + std::to_string(sizeof(A));
+        return name.c_str();
+    }
+    return typeid(A).name();
+}
 template <class... A> const char* const* signature(void (*)(A...)) {
-    static const char* names[] = {typeid(A).name()..., nullptr};
+    static const char* names[] = {name_of<A>()..., nullptr};
     return names;
 }
 

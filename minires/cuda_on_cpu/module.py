@@ -141,7 +141,8 @@ class Kernel:
     """One kernel, called as ``kernel(grid, block, args, shared_mem=0)`` like a `cupy.RawKernel`.
 
     `args` are contiguous NumPy arrays, None for a null pointer, and NumPy scalars of the parameters' types; a Python
-    int may stand for any integer parameter, a Python float for a double. Raises TypeError or ValueError for arguments
+    int may stand for any integer parameter, a Python float for a double, and an array of size one, of shape (), for a
+    struct or number that is passed by value. Raises TypeError or ValueError for arguments
     that do not fit the kernel, and RuntimeError for mistakes that show while it runs, such as threads that wait at
     different barriers.
     """
@@ -214,6 +215,12 @@ class Kernel:
         return np.array([arg.ctypes.data], np.uintp)
 
     def _number(self, i: int, arg: Any, kind: str) -> np.ndarray:
+        if kind[0] == "S" and kind[1:].isdigit():
+            size = arg.nbytes if isinstance(arg, np.ndarray) and arg.dtype.names and not arg.ndim else None
+            if size != int(kind[1:]):
+                what = type(arg).__name__ if size is None else f"struct of {size} bytes"
+                raise TypeError(f"{self.name}: argument {i} is a {what}; expected a struct of {kind[1:]} bytes")
+            return arg
         if kind not in SCALARS:
             raise TypeError(f"{self.name}: parameter {i} is neither a pointer nor a number ({kind})")
         wanted = SCALARS[kind]

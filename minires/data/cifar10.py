@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -100,6 +101,11 @@ def _folder(root: Path) -> Path:
 
 
 def _download(folder: Path, url: str, md5: str, records: int, progress: bool) -> None:
+    if sys.platform == "emscripten":
+        raise OSError(
+            "cifar10: in a browser nothing can be downloaded, because Python has no sockets there; "
+            "data.digits() comes with the package"
+        )
     from minires.data.download import fetch  # here, because HTTP takes 50 ms to import and is rarely needed
 
     folder.parent.mkdir(parents=True, exist_ok=True)

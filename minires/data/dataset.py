@@ -133,13 +133,15 @@ def batches(
     drop_last: bool = False,
     start: int = 0,
     augment: Augment | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Any, Any]]:
     """One pass over `dataset` in pairs `(images, labels)`, (B, C, H, W) and (B,) int64, B = `batch_size`.
 
     The order depends only on `(seed, epoch)`, and what `augment(images, rng)` draws for a batch depends only on
     `(seed, epoch, number of the batch)`. So a run stopped after k batches continues bit for bit with `start=k`.
     The last batch is smaller where `batch_size` does not divide the number of images (if there are fewer images than
-    that, it holds them all); `drop_last` leaves it out.
+    that, it holds them all); `drop_last` leaves it out. With `part=(r, n)`, each batch is cut into n nearly equal
+    parts, and only the r-th of them is handed out, counted from 0, with the images it has in the whole batch.
 
     Raises TypeError or ValueError for a number that is not whole or is out of range, and for a `drop_last` that leaves
     no batch. It does so when it is called, not at the first batch.
@@ -159,18 +161,30 @@ def batches(
     else:
         order = np.arange(len(dataset))
 
+    number, parts = part
+    if not 0 <= number < parts:
+        raise ValueError(f"batches: got part = {part}; expected (r, n) with r from 0 to n − 1")
+
     def batch(k: int) -> tuple[Any, Any]:
-        images, labels = dataset[order[k * batch_size : (k + 1) * batch_size]]
-        if augment is not None:
+        indices = order[k * batch_size : (k + 1) * batch_size]
+        own = part_of(len(indices), number, parts)
+        images, labels = dataset[indices if augment is not None else indices[own]]
+        if augment is not None:  # it draws for all images, whatever the part
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, k)))
             images = augment(images, rng)
             if len(images) != len(labels):
                 raise ValueError(
                     f"batches: augment got {len(labels)} images and returned {len(images)}; it must keep them all"
                 )
+            images, labels = images[own], labels[own]
         return images, labels
 
     return (batch(k) for k in range(start, count))
+
+
+def part_of(length: int, number: int, parts: int) -> slice:
+    """Of a batch of this length, the part of this number, from 0; lengths of parts differ by one at most."""
+    return slice(length * number // parts, length * (number + 1) // parts)
 
 
 def batch_count(dataset: Dataset, batch_size: int, *, drop_last: bool = False) -> int:

@@ -1,9 +1,10 @@
 """What the literature says about plain and residual networks, as experiments that each yield a few numbers.
 
-Each function takes a seed and returns ``{what: number}``; all randomness comes from the seed. `rows` runs them on five
-seeds and compares them with their criteria, and so do the tests in ``tests/science``. Nothing is arranged in favour of
-one network: twins share every weight, the data and their order, and all are initialised as usual.
+`registry` lists them; `experiment` says what one is. ``minires experiments`` runs them as sweeps over seeds, depths and
+variants (`sweep`), ``python -m benchmarks science`` compares all with their criteria on five seeds, and so do the tests
+in ``tests/science``, on fewer. Nothing is arranged in favour of one network: twins share every weight, the data and
+their order, and all are initialised as usual.
 
 `paths`, `initialisation` and `shattering` look at networks at initialisation and need no data; `trained` trains small
-networks on CIFAR-10.
+networks with what `training` offers. `pairs` and `watched` build and train what ``minires compare`` shows.
 """

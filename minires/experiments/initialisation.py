@@ -9,11 +9,11 @@ from .. import autograd, flow, models, norms, random
 from ..creation import randn
 from ..nn import functional as F
 from ..tensor import Tensor
-from .seeds import WIDTH, Numbers, noise
+from .experiment import WIDTH, Experiment, Numbers, noise
 
 
 def explosion(seed: int, depth: int = 56) -> Numbers:
-    """Row 6: by what factor the gradient of a plain network grows, layer by layer, on its way back."""
+    """By what factor the gradient of a plain network grows, layer by layer, on its way back."""
     found: Numbers = {}
     for name, width, norm in (("with BN", WIDTH, True), ("with BN, width 256", 256, True), ("without", WIDTH, False)):
         random.manual_seed(seed)
@@ -23,8 +23,18 @@ def explosion(seed: int, depth: int = 56) -> Numbers:
     return found
 
 
+EXPLOSION = Experiment(
+    "explosion",
+    "Batch norm makes the gradient of a plain network explode, 1.211 per layer",
+    "Yang et al. 2019 (arXiv 1902.08129): √(π/(π − 1))",
+    explosion,
+    {"with BN": (1.17, 1.24), "with BN, width 256": (1.17, 1.24), "without": (0.9, 1.1)},
+    pilot="1.199",
+)
+
+
 def log_normal_gradient(seed: int, networks: int = 400, depth: int = 56, width: int = WIDTH) -> Numbers:
-    """Row 7: mean and standard deviation over networks of ln‖Jᵀu‖², plain, without batch norm, ‖u‖ = 1."""
+    """Mean and standard deviation over networks of ln‖Jᵀu‖², plain, without batch norm, ‖u‖ = 1."""
     logs = []
     for i in range(networks):
         random.manual_seed(seed * networks + i)
@@ -35,10 +45,32 @@ def log_normal_gradient(seed: int, networks: int = 400, depth: int = 56, width: 
     return {"mean": float(np.mean(logs)), "std": float(np.std(logs))}
 
 
+LOG_NORMAL_GRADIENT = Experiment(
+    "log-normal-gradient",
+    "Without it ln‖Jᵀu‖² is normal, mean −β/2 = −2.19, variance β, β = 5L/n",
+    "Hanin & Nica 2018 (arXiv 1812.05994)",
+    log_normal_gradient,
+    {"mean": (-2.19 - 0.4, -2.19 + 0.4), "std": (2.09 - 0.4, 2.09 + 0.4)},
+    pilot="mean −2.23, std 2.17 (theory 2.09)",
+    tested={"networks": 80},
+    slow=True,
+)
+
+
 def variance_growth(seed: int, width: int = 256, blocks: int = 10) -> Numbers:
-    """Row 8: variance of residual activations: doublings per block without batch norm, growth per block with it."""
+    """Variance of residual activations: doublings per block without batch norm, growth per block with it."""
     random.manual_seed(seed)
     x = randn(128, width)
     without = flow.variance_profile(models.mlp(2 * blocks + 2, width, residual=True, norm=False), x)
     normed = flow.variance_profile(models.mlp(2 * blocks + 2, width, residual=True), x)
     return {"log₂ slope without BN": without.log2_slope, "slope with BN": normed.slope}
+
+
+VARIANCE_GROWTH = Experiment(
+    "variance-growth",
+    "Residual variance doubles with every block without batch norm, and grows by 1 with it",
+    "De & Smith 2020 (arXiv 2002.10444): 2^ℓ against ℓ + 1",
+    variance_growth,
+    {"log₂ slope without BN": (0.9, 1.1), "slope with BN": (0.9, 1.1)},
+    pilot="log₂ slope 1.009; slope 0.985",
+)

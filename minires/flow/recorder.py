@@ -15,11 +15,13 @@ from ..autograd import Edge, Recorder
 from ..nn import Module, Parameter, functional as F
 from ..norms import moments
 from ..ops import Op
+from ..state import current
 from ..tensor import Tensor
 from . import naming, on_device
 from .inside import as_input
 from .keeping import keeping
 from .node import Scaling, Source
+from .over_ranks import OverRanks
 from .recording import Recording
 from .summands import Measured, measure_summands
 
@@ -42,6 +44,8 @@ class FlowRecorder(Recorder):
         if model is not None:
             self._learn_names(model)
         self._arrays = arrays
+        ranks = current().ranks
+        self._over = None if ranks is None else OverRanks(ranks)
         self._unread = on_device.Unread()
         self._leaves: list[Any] = []  # kept alive, so that no later tensor gets the id of one
 
@@ -58,6 +62,9 @@ class FlowRecorder(Recorder):
     def forward(self, op: Op, inputs: Sequence[Any], output: Any) -> None:
         """Keep mean, standard deviation and zeros of an op's output; note an addition at which no fork can end."""
         known = moments(output) if type(output) is np.ndarray else on_device.moments(self._unread, output)
+        if self._over is not None:
+            self._over.forward(op, inputs)
+            known = self._over.moments(op, known)
         self.recording.add_statistics(op.serial, known)
         if op.name == "Add":
             for array, need in zip(inputs, op.needs):
@@ -68,27 +75,36 @@ class FlowRecorder(Recorder):
         """Start another pass."""
         self.recording.begin(call)
 
+    def end(self) -> None:
+        """Exchange numbers with the other ranks, if there are any."""
+        if self._over is not None:
+            self._over.meet()
+
     def backward(self, source: Any, edges: Sequence[Edge], total: Any) -> None:
         """Keep one tensor's gradient: the edges it came along, with their norms and angles, and their sum."""
         used = edges if len(edges) == 1 else sorted(edges, key=_position)
+        shape = tuple(source.shape)
+        same = source if self._over is not None and self._over.is_same(source) else None
+        if self._over is not None and same is None:
+            shape = self._over.shape(shape)
         if isinstance(source, Op):
-            what = Source(source.serial, source.name, tuple(source.shape), source.scope)
+            what = Source(source.serial, source.name, shape, source.scope)
         else:
             self._leaves.append(source)
             parameter, name = isinstance(source, Parameter), self._known.get(id(source), "")
             role = "" if name else naming.role(used[0], parameter)
-            what = Source(number_of(source), "", tuple(source.shape), "", name, role, parameter)
+            what = Source(number_of(source), "", shape, "", name, role, parameter)
         grads = [edge.grad for edge in used]
-        measured = self._measure(grads, total)
+        measured, grads = self._measure(grads, total, same)
         ends = [(edge.consumer.serial if edge.consumer is not None else None, edge.slot) for edge in used]
-        self.recording.add_gradient(what, ends, measured, grads if self._arrays else (), self._scaling(used))
+        self.recording.add_gradient(what, ends, measured, grads if self._arrays else (), self._scaling(used, same))
 
-    def _scaling(self, edges: Sequence[Edge]) -> Callable[[], Scaling] | None:
+    def _scaling(self, edges: Sequence[Edge], same: Any) -> Callable[[], Scaling] | None:
         """What `flow.scaled` multiplied the edges by, and the size of what had come back along them."""
         if all(edge.came is None for edge in edges):
             return None
         came = [edge.grad if edge.came is None else edge.came for edge in edges]
-        measured = self._measure(came, functools.reduce(operator.add, came))
+        measured, came = self._measure(came, functools.reduce(operator.add, came), same)
         factors, kept = tuple(edge.factor for edge in edges), tuple(came) if self._arrays else ()
 
         def scaling() -> Scaling:
@@ -97,11 +113,23 @@ class FlowRecorder(Recorder):
 
         return scaling
 
-    def _measure(self, summands: Sequence[Any], total: Any) -> Measured | Callable[[], Measured]:
-        """What `measure_summands` says: on a device, to be read later."""
-        if type(total) is np.ndarray:
-            return measure_summands(summands, total)
-        return on_device.measure_summands(self._unread, summands, total)
+    def _measure(
+        self, summands: list[Any], total: Any, same: Any
+    ) -> tuple[Measured | Callable[[], Measured], list[Any]]:
+        """What `measure_summands` says, on a device to be read later; and the summands.
+
+        Over ranks, of the whole batch: from averaged arrays for a tensor that is the ``same`` on all ranks.
+        """
+        if self._over is not None and same is not None:
+            count = len(summands)
+            averaged = self._over.averaged(same, [*summands, total] if count > 1 else summands)
+            summands, total = averaged[:count], averaged[-1]
+        found: Measured | Callable[[], Measured] = (
+            measure_summands(summands, total)
+            if type(total) is np.ndarray
+            else on_device.measure_summands(self._unread, summands, total)
+        )
+        return found if self._over is None or same is not None else self._over.measured(found), summands
 
 
 def number_of(tensor: Tensor) -> int:
@@ -117,6 +145,7 @@ def _position(edge: Edge) -> tuple[float, int]:
 class recording(autograd.switch):
     """Record forward and backward inside the ``with`` block.
 
+    Inside `minires.parallel`, all ranks must record; the numbers are those of the whole batch (see `over_ranks`).
     Parameters have the names that the networks which run there give them. Give the model if only pieces of it run.
 
     ``arrays=True`` keeps the gradient arrays of all edges, which takes at least as much memory as the activations.
@@ -156,5 +185,6 @@ def record(
     with keeping(model), recording(model, arrays) as recorder:
         value = loss(model(x), target)
         value.backward()
-    recorder.loss = value.item()
+    ranks = current().ranks
+    recorder.loss = value.item() if ranks is None else ranks.mean(value.item())[0]
     return recorder

@@ -28,6 +28,7 @@ __all__ = [
     "exact",
     "is_device",
     "of",
+    "replaced",
     "textbook",
     "to_device",
     "use",
@@ -40,11 +41,13 @@ FAMILIES = {  # where each kernel is: cpu.py, gpu.py and definition.py of its fa
         "batch_norm_backward",
         "batch_norm_eval",
         "batch_norm_eval_backward",
+        "batch_norm_input_gradient",
+        "batch_norm_statistics",
         "running_update",
     ),
     conv: ("conv2d", "conv2d_backward"),
     elementwise: ("add", "relu", "relu_backward"),
-    loss: ("cross_entropy", "cross_entropy_backward", "one_hot"),
+    loss: ("count_labels", "cross_entropy", "cross_entropy_backward", "one_hot"),
     pool: (
         "adaptive_avg_pool2d",
         "adaptive_avg_pool2d_backward",
@@ -84,6 +87,11 @@ def of(array: Any) -> SimpleNamespace:
         kernels = SimpleNamespace(**functools.reduce(operator.or_, swapped, table(on)))
         _in_force[type(array)] = kernels
     return kernels
+
+
+def replaced(*names: str) -> bool:
+    """Whether `use` has put another kernel in the place of one of these."""
+    return any(name in swaps for swaps in list(_swapped.values()) for name in names)
 
 
 @contextmanager

@@ -60,3 +60,36 @@ __device__ inline T block_reduce(T v, T* scratch) {
     __syncthreads();
     return warp_reduce<How>(lane < warps ? scratch[lane] : How::start(scratch[0]));
 }
+
+// 16 bytes, which a thread moves at once: half as many instructions for the same bytes as 8, a quarter of those for 4.
+template <typename T>
+struct alignas(16) Pack {
+    static constexpr int SIZE = 16 / sizeof(T);
+    T at[SIZE];
+};
+
+template <typename T>
+__device__ inline bool is_whole(const T* at, int rest) {
+    return rest >= Pack<T>::SIZE && reinterpret_cast<unsigned long long>(at) % sizeof(Pack<T>) == 0;
+}
+
+// The next entries of a row, of which `rest` are left; 0 after these. One by one where 16 bytes cannot be moved at once.
+template <typename T>
+__device__ inline Pack<T> load_pack(const T* at, int rest) {
+    if (is_whole(at, rest)) return *reinterpret_cast<const Pack<T>*>(at);
+    Pack<T> pack;
+#pragma unroll
+    for (int k = 0; k < Pack<T>::SIZE; ++k) pack.at[k] = k < rest ? at[k] : T(0);
+    return pack;
+}
+
+template <typename T>
+__device__ inline void store_pack(T* at, int rest, Pack<T> pack) {
+    if (is_whole(at, rest)) {
+        *reinterpret_cast<Pack<T>*>(at) = pack;
+        return;
+    }
+#pragma unroll
+    for (int k = 0; k < Pack<T>::SIZE; ++k)
+        if (k < rest) at[k] = pack.at[k];
+}

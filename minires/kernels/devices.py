@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .launch import check_size
+from .launch import LARGEST, check_size
 from .load import Loader, Source, instance, read as packaged
 
 DEVICES = ("cpu", "gpu", "cuda-on-cpu")
+MOST_PLANS = 4096  # launches that are kept ready
 CUDA = ("cuda", "cuda:0")  # what PyTorch calls the GPU
 INSTALL = "python -m pip install -e '.[cuda13]', in the folder of the repository"
 
@@ -29,7 +30,8 @@ class Device:
     copies one to NumPy. address: where an array's first entry is in the device's memory.
     load: a `load.Loader` (None on the CPU, which needs none). multiprocessors: at least this many blocks run side by
     side. launches_at_once: whether a launch has finished when it returns. capturing: whether launches are now recorded
-    into a CUDA graph, so that nothing may be read back or sent; what must be sent waits in after_capture.
+    into a CUDA graph, so that nothing may be read back or sent; what must be sent waits in after_capture. by_value:
+    makes a kernel's argument of a NumPy array of shape (). plans: what is ready for the launches seen so far.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Device:
     launches_at_once: bool = False
     capturing: bool = False
     after_capture: list[Callable[[], None]] = field(default_factory=list)
+    by_value: Callable[[np.ndarray], Any] = lambda array: array
+    plans: dict[tuple, tuple] = field(default_factory=dict)
 
     @property
     def is_cpu(self) -> bool:
@@ -52,14 +56,44 @@ class Device:
     def empty(self, shape: Any, dtype: Any) -> Any:
         """A new array, row by row, contents undefined. Raises ValueError for more entries than 32 bits can count."""
         array = self.allocate(shape, dtype)
-        check_size(array)
+        if array.size >= LARGEST:
+            check_size(array)
         return array
 
-    def launch(self, source: Source, kernel: str, template: tuple, grid: tuple, block: int, *args: Any) -> None:
-        """Launch ``kernel<template>`` of a file. Whole numbers are passed as C's int, all else with its own type."""
-        numbers = tuple(np.int32(a) if isinstance(a, bool | int) else a for a in args)
+    def launch(
+        self, source: Source, kernel: str, template: tuple, grid: tuple, block: int, *arrays: Any, numbers: tuple = ()
+    ) -> None:
+        """Launch ``kernel<template>`` of a file on arrays, with all numbers in one struct (or one number by itself).
+
+        Whole numbers are C's int, others of their own type. What depends on no array is prepared once and kept.
+        """
+        key = source, kernel, template, grid, block, numbers
+        try:
+            run, grid, threads, last = self.plans[key]
+        except KeyError:
+            run, grid, threads, last = self._plan(*key)
+        run(grid, threads, arrays + last)
+
+    def _plan(
+        self, source: Source, kernel: str, template: tuple, grid: tuple, block: int, numbers: tuple
+    ) -> tuple[Callable[..., None], tuple, tuple, tuple]:
+        """What a launch needs besides arrays: the kernel, its grid and block, and the argument for its numbers."""
         assert self.load is not None
-        self.load(source, instance(kernel, *template))(grid, (block,), numbers)
+        if len(self.plans) >= MOST_PLANS:  # as when a momentum changes in every step
+            self.plans.clear()
+        last = (self.by_value(packed(numbers)),) if numbers else ()
+        plan = self.load(source, instance(kernel, *template)), grid, (block,), last
+        self.plans[source, kernel, template, grid, block, numbers] = plan
+        return plan
+
+
+def packed(numbers: tuple) -> np.ndarray:
+    """Numbers as C lays them out in a struct, in an array of shape (); a single one as it is."""
+    typed = [np.int32(number) if isinstance(number, bool | int) else number for number in numbers]
+    if len(typed) == 1:
+        return np.array(typed[0])
+    struct = np.dtype([(f"f{i}", number.dtype) for i, number in enumerate(typed)], align=True)
+    return np.array(tuple(typed), struct)
 
 
 def _itself(array: np.ndarray) -> np.ndarray:
@@ -139,7 +173,7 @@ def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int
         allocate=lambda shape, dtype: np.empty(shape, dtype).view(CudaOnCpuArray),
         upload=lambda array: np.array(array, order="K").view(CudaOnCpuArray),
         download=lambda array: np.array(array, order="K", subok=False),
-        address=lambda array: array.ctypes.data,
+        address=lambda array: array.__array_interface__["data"][0],
         load=Loader(cuda_on_cpu.RawModule, read),
         multiprocessors=multiprocessors,
         launches_at_once=True,
@@ -161,6 +195,7 @@ def make_gpu() -> Device:
         download=_download,
         address=lambda array: array.data.ptr,
         load=Loader(cupy.RawModule),
+        by_value=getattr(cupy.cuda.function, "CNumpyArray", _itself),  # ready; CuPy would make one in every launch
         multiprocessors=cupy.cuda.Device().attributes["MultiProcessorCount"],
     )
 
@@ -180,7 +215,18 @@ def why_no_gpu() -> str | None:
         cupy.cuda.nvrtc.getVersion()
     except Exception as error:  # its type depends on how CuPy looked for the library
         return f"CuPy {cupy.__version__} finds no compiler ({error}); install it: {INSTALL}"
+    if no_headers():
+        return f"CuPy {cupy.__version__} finds no headers of CUDA, with which it compiles; install them: {INSTALL}"
     return None
+
+
+def no_headers() -> bool:
+    """Whether CuPy would look in vain for CUDA's headers, asked of what CuPy asks; False if that is not there."""
+    try:
+        from cuda import pathfinder
+    except ImportError:
+        return False
+    return pathfinder.find_nvidia_header_directory("cudart") is None
 
 
 def _upload(array: np.ndarray) -> Any:

@@ -16,20 +16,26 @@ ITEMS = 4  # entries per thread where a kernel does little but read and write
 LARGEST = 2**31  # an array must have fewer entries: kernels count in 32 bits
 RUN = 1024  # entries for each block that reduces a part of a row
 
-C_NAMES = {"f4": "float", "f8": "double", "u1": "unsigned char", "i4": "int"}
+BATCH_LAST = {ndim: (*range(1, ndim), 0) for ndim in range(1, 33)}  # axes, by how many there are
+
+C_NAMES = {
+    np.dtype(dtype): name
+    for dtype, name in ((np.float32, "float"), (np.float64, "double"), (np.uint8, "unsigned char"), (np.int32, "int"))
+}
 
 
 def c_name(dtype: np.dtype) -> str:
     """The name of a dtype in CUDA C. Raises TypeError for one that no kernel is compiled for."""
     try:
-        return C_NAMES[np.dtype(dtype).str[1:]]
+        return C_NAMES[dtype]
     except KeyError:
         raise TypeError(f"gpu kernels: got {dtype} values; the kernels are for float32 and float64") from None
 
 
 def contiguous(x: Any) -> Any:
     """x if it is stored row by row, else a copy that is. Raises ValueError for more entries than 32 bits can count."""
-    check_size(x)
+    if x.size >= LARGEST:
+        check_size(x)
     return x if x.flags.c_contiguous else x.copy()
 
 
@@ -42,7 +48,7 @@ def check_size(x: Any) -> None:
 
 def batch_last(x: Any) -> Any:
     """(N, C, …) in any memory order -> a contiguous (C, …, N). See `layout`."""
-    return contiguous(x.transpose(*range(1, x.ndim), 0))
+    return contiguous(x.transpose(BATCH_LAST[x.ndim]))
 
 
 def cut(size: int, piece: int) -> int:

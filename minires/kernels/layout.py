@@ -8,6 +8,8 @@ import functools
 
 import numpy as np
 
+BATCH_FIRST = {ndim: (ndim - 1, *range(ndim - 1)) for ndim in range(1, 33)}  # axes, by how many there are
+
 
 def batch_last(x):
     """(N, C, H, W) in any memory order -> a contiguous (C, H, W, N)."""
@@ -16,7 +18,33 @@ def batch_last(x):
 
 def batch_first(x):
     """(C, …, N) -> its (N, C, …) view."""
-    return x.transpose(-1, *range(x.ndim - 1))
+    return x.transpose(BATCH_FIRST[x.ndim])
+
+
+def along_memory(guide, *arrays):
+    """Arrays of one shape, all with their axes in the order in which the guide lies in memory, the outermost first.
+
+    CuPy's elementwise kernels take the axes as they come: with the batch innermost in memory, but first in the shape,
+    every thread of a warp would touch another line of memory. NumPy finds the order by itself.
+    """
+    order, _ = axes_along_memory(guide.strides)
+    return tuple([array.transpose(order) for array in arrays])
+
+
+@functools.lru_cache(maxsize=4096)
+def axes_along_memory(strides):
+    """(the axes from the outermost in memory to the innermost, and the order that takes them back)."""
+    order = tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
+    return order, tuple(sorted(range(len(strides)), key=order.__getitem__))
+
+
+def put(target, key, values):
+    """``target[key] = values``, all of one shape and the key of slices, in a loop that runs along memory."""
+    if type(target) is np.ndarray:
+        target[key] = values
+    else:
+        place, values = along_memory(target, target[key], values)
+        place[...] = values
 
 
 def channel_rows(x):

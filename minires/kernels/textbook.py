@@ -12,12 +12,14 @@ from .batchnorm.definition import (
     batch_norm_backward,
     batch_norm_eval,
     batch_norm_eval_backward,
+    batch_norm_input_gradient,
+    batch_norm_statistics,
     per_channel,
     running_update,
 )
 from .conv.definition import conv2d, conv2d_backward, taps
 from .elementwise.definition import add, relu, relu_backward
-from .loss.definition import cross_entropy, cross_entropy_backward, one_hot
+from .loss.definition import count_labels, cross_entropy, cross_entropy_backward, one_hot
 from .pool.definition import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -44,8 +46,11 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_eval",
     "batch_norm_eval_backward",
+    "batch_norm_input_gradient",
+    "batch_norm_statistics",
     "conv2d",
     "conv2d_backward",
+    "count_labels",
     "crop_flip",
     "cross_entropy",
     "cross_entropy_backward",

@@ -9,6 +9,7 @@ from .resnet import ResNet, plain_cifar, resnet18, resnet34, resnet50, resnet101
 from .shortcuts import DropoutShortcutBlock, ExclusiveGateBlock, ScaledBlock, ScaledPreActBlock, ShortcutGateBlock
 from .stochastic_depth import StochasticDepthBlock
 from .trained import trained
+from .transformer import Transformer, TransformerBlock, transformer
 from .twins import twins
 from .variants import VARIANTS, Variant
 
@@ -37,6 +38,8 @@ __all__ = [
     "ShortcutGateBlock",
     "SkipInitBlock",
     "StochasticDepthBlock",
+    "Transformer",
+    "TransformerBlock",
     "Variant",
     "mlp",
     "mlp_twins",
@@ -48,5 +51,6 @@ __all__ = [
     "resnet152",
     "resnet_cifar",
     "trained",
+    "transformer",
     "twins",
 ]

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import kernels
 from ..tensor import Tensor
 from .module import Module
@@ -39,3 +41,14 @@ def accuracy(outputs: Any, targets: Any) -> float:
     """`share_right` as a plain number; NaN if the targets are not class indices."""
     share = share_right(outputs, targets)
     return math.nan if share is None else float(share)
+
+
+def read(loss: Any, share: Any) -> tuple[float, float]:
+    """A loss and a `share_right` of one device as plain numbers, for which a GPU is waited once; NaN for None."""
+    if share is None:
+        return float(loss), math.nan
+    if kernels.device_of(loss).is_cpu:
+        return float(loss), float(share)
+    both = np.stack([loss.astype(np.float64), share])
+    loss, share = both.tolist()
+    return loss, share

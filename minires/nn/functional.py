@@ -202,7 +202,7 @@ def nll_loss(
     reduction = _reduction("nll_loss", reduction, size_average, reduce)
     single = getattr(input, "ndim", 0) == 1
     input, target = _batched("nll_loss", input, target, weight)
-    q, weights, normaliser = _one_hot_targets("nll_loss", input, target, weight, ignore_index)
+    q, weights, normaliser = _one_hot_targets("nll_loss", input, target, weight, ignore_index, each=True)
     chosen = apply(elementwise.Where, Tensor(q != 0), input, 0.0).sum(1)  # not q · input: 0 · −∞ is NaN
     losses = -chosen * Tensor(weights.astype(input.dtype))
     return _reduced(losses.squeeze(0) if single else losses, reduction, normaliser)
@@ -321,28 +321,31 @@ def _batched(
 
 
 def _one_hot_targets(
-    function: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+    function: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, each: bool = False
 ) -> tuple[Any, Any, Any]:
     """Class indices (N, …) -> one-hot (N, K, …), all zero where ignored; the weight of each position (N, …); their sum.
 
-    The sum is None if all are ignored.
+    The sum is None if all are ignored. The weights are there if wanted, for ``each`` position, or to be summed.
     """
-    z, indices, classes = input.array, target.array, input.shape[1]
-    ignore_index = whole(function, ignore_index)
-    kept = indices != ignore_index
-    # In a CUDA graph nothing can be read back; a label out of range then makes the loss NaN, see `one_hot`.
-    readable = not kernels.device_of(indices).capturing
-    if readable and ((indices < 0) | (indices >= classes))[kept].any():
-        wrong = indices[kept & ((indices < 0) | (indices >= classes))].reshape(-1)[0]
+    indices, classes, ignore_index = target.array, input.shape[1], whole(function, ignore_index)
+    own, weights = kernels.of(indices), indices != ignore_index if each or weight is not None else None
+    counts = own.count_labels(indices, classes, ignore_index)  # (2): kept, and wrong
+    total = counts[0]
+    if weight is not None:
+        assert weights is not None
+        weights = weights * wide(weight.array)[np.where(weights, indices, 0)]
+        total = weights.sum()
+    if kernels.device_of(indices).capturing:  # nothing can be read: a label out of range makes the loss NaN
+        return own.one_hot(indices, classes, input.dtype, ignore_index), weights, total
+    kept, wrong = counts.tolist()
+    if wrong:
+        is_wrong = (indices != ignore_index) & ((indices < 0) | (indices >= classes))
         raise ValueError(
-            f"{function}: got target {wrong} with {classes} classes; indices run from 0 to {classes - 1}. "
-            "Labels that start at 1 need target - 1"
+            f"{function}: got target {indices[is_wrong].reshape(-1)[0]} with {classes} classes; indices run from 0 to "
+            f"{classes - 1}. Labels that start at 1 need target - 1"
         )
-    weights = kept if weight is None else kept * wide(weight.array)[np.where(kept, indices, 0)]
-    total = weights.sum()
-    if readable and total == 0 and not kept.any():
-        total = None
-    return kernels.of(indices).one_hot(indices, classes, z.dtype, ignore_index), weights, total
+    hot = own.one_hot(indices, classes, input.dtype, ignore_index)
+    return hot, weights, None if not kept else kept if weight is None else total
 
 
 def __getattr__(name: str) -> Any:

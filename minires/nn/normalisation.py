@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import kernels
 from ..arguments import flag, number, sizes
+from ..kernels.batchnorm.definition import Running
 from ..ops import batchnorm
 from ..ops.op import wide
 from ..state import current
@@ -35,7 +36,23 @@ def batch_norm(
 
     Training uses the batch's mean and biased variance, and updates the running arrays (C), or Tensors, in place:
     running = (1 − momentum)·running + momentum·batch, with the *unbiased* variance. Evaluation uses the running arrays.
+    Inside `minires.parallel(…, batch_norm="sync")`, the batch is that of all ranks together.
     """
+    return _batch_norm(input, running_mean, running_var, None, weight, bias, training, momentum, eps)
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Any,
+    running_var: Any,
+    batches: Any,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """`batch_norm`, which also counts the batches in an array of shape (), if one is given."""
     check_input("batch_norm", input)
     training, momentum, eps = _options("batch_norm", training, momentum, eps)
     running_mean, running_var = _arrays("batch_norm", running_mean, running_var)
@@ -46,13 +63,15 @@ def batch_norm(
             running_mean, running_var = running_mean.astype(input.dtype), running_var.astype(input.dtype)
         return apply(batchnorm.BatchNormEval, input, weight, bias, mean=running_mean, var=running_var, eps=eps)
     batchnorm.check_batch_norm(input.array, weight, bias, running_mean, running_var)
-    statistics: dict[str, Any] = {}
-    y = apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, statistics=statistics)
-    if running_mean is not None and statistics and not current().recomputing:
-        count = input.array.size // input.shape[1]
-        kernels.of(running_mean).running_update(
-            running_mean, running_var, statistics["mean"], statistics["var"], momentum, count
-        )
+    running, now = None, current()
+    if running_mean is not None and not now.recomputing:
+        running = Running(running_mean, running_var, batches, momentum)
+    if now.ranks is None or now.ranks.batch_norm != "sync":
+        return apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, running=running)
+    found: dict[str, Any] = {}
+    y = apply(batchnorm.SyncBatchNorm, input, weight, bias, eps=eps, statistics=found, ranks=now.ranks)
+    if found:
+        batchnorm.move(running, found["mean"], found["var"], found["count"])
     return y
 
 
@@ -266,10 +285,8 @@ class _BatchNorm(_RunningNorm):
             )
         if momentum is None:
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
-        y = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
-        if self.training and count is not None and not current().recomputing:
-            self.num_batches_tracked += 1
-        return y
+        count = _array(count) if self.training else None
+        return _batch_norm(input, mean, var, count, self.weight, self.bias, use_batch, momentum, self.eps)
 
 
 class BatchNorm1d(_BatchNorm):

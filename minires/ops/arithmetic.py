@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from .. import kernels
+from ..kernels.layout import along_memory
 from .op import Op
 
 
@@ -214,6 +215,13 @@ def pair_contracted(term_a, a, term_b, b, result):
 def add(a, b):
     """a + b by the kernel of a's device: where skip and branch meet, and where a fork's gradients do."""
     return kernels.of(a).add(a, b) if hasattr(a, "shape") else a + b
+
+
+def add_to(total, a):
+    """total += a, for a fork's third gradient and those after it."""
+    if type(total) is not np.ndarray:
+        total, a = along_memory(total, total, a)
+    total += a
 
 
 def whole_base(a, b):

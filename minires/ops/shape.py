@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..kernels.layout import put
 from .op import Op
 from .reduce import axes_of, axis_of
 
@@ -75,6 +76,8 @@ class Index(Op):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
         if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in self.key):
             np.add.at(grad_x, self.key, grad_output)  # an index may repeat, and += would count it only once
+        elif all(type(k) is slice for k in self.key):
+            put(grad_x, self.key, grad_output)
         else:
             grad_x[self.key] = grad_output
         return grad_x
@@ -147,12 +150,12 @@ class Pad(Op):
             self.inside.append(slice(max(lo, 0), n + lo + min(hi, 0)))  # where the kept values are in the output …
             self.source.append(slice(max(-lo, 0), n + min(hi, 0)))  # … and in the input
         y = np.full_like(x, value, shape=[n + lo + hi for n, (lo, hi) in zip(x.shape, widths)])
-        y[tuple(self.inside)] = x[tuple(self.source)]
+        put(y, tuple(self.inside), x[tuple(self.source)])
         return y
 
     def backward(self, grad_output):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
-        grad_x[tuple(self.source)] = grad_output[tuple(self.inside)]
+        put(grad_x, tuple(self.source), grad_output[tuple(self.inside)])
         return grad_x
 
 

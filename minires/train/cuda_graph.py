@@ -12,7 +12,6 @@ On the device "cuda-on-cpu" the step is rehearsed: it is run again each time, un
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ from .. import kernels, random
 from ..blocks import contextmanager
 from ..kernels.devices import Device
 from ..nn import Module
-from ..nn.examples import share_right
+from ..nn.examples import read, share_right
 from ..optim import Optimizer, on_device
 from ..tensor import Tensor
 from .history import Result
@@ -73,8 +72,7 @@ class GraphedStep:
                 self._capture()
                 self.captured = layout
             self.runner.replay()
-            value, accuracy = self.results
-            return Result(value.item(), math.nan if accuracy is None else float(accuracy))
+            return Result(*read(*self.results))
 
     def _step(self) -> None:
         assert self.inputs is not None

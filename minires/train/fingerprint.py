@@ -21,6 +21,7 @@ from .. import kernels
 from ..data.dataset import Dataset
 from ..nn import Module
 from ..optim import LRScheduler, Optimizer
+from ..ranks import Ranks
 from ..state import current
 from ..tensor import Tensor
 from .archive import digest_of, to_json
@@ -105,6 +106,16 @@ def of_run(
         "gradients scaled": None if (scaling := current().scaling) is None else scaling.described(),
     }
     return json.loads(to_json(run))
+
+
+ONE_RANK = {"number of ranks": 1, "batch norm over ranks": None}
+
+
+def of_ranks(ranks: Ranks) -> dict[str, Any]:
+    """What must be the same of the processes that train together: weights differ in rounding for another number."""
+    if ranks.size == 1:
+        return ONE_RANK
+    return {"number of ranks": ranks.size, "batch norm over ranks": ranks.batch_norm}
 
 
 def checksum(dataset: Dataset) -> str:

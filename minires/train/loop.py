@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +21,10 @@ from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
 from ..files import remove_abandoned, writable_folder
 from ..nn import Module, functional as F
-from ..nn.examples import accuracy, fit_to
+from ..nn.examples import fit_to, read, share_right
 from ..optim import LRScheduler, Optimizer
 from ..progress import tqdm
+from ..ranks import Ranks, parallel
 from ..tensor import Tensor
 from . import fingerprint
 from .checkpoint import START_ANEW, WEIGHTS_ALONE, Checkpoint, CheckpointError
@@ -55,7 +57,7 @@ def train_step(model: Module, optimizer: Optimizer, x: Any, y: Any, loss: Loss =
     value = loss(outputs, targets)
     value.backward()
     optimizer.step()
-    return Result(value.item(), accuracy(outputs.array, targets.array))
+    return Result(*read(value.array, share_right(outputs.array, targets.array)))
 
 
 def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss = F.cross_entropy) -> Result:
@@ -63,13 +65,7 @@ def evaluate(model: Module, dataset: Dataset, batch_size: int = 256, loss: Loss 
 
     ``loss`` must be the mean over a batch; the result is the mean over all examples.
     """
-    tally = Tally()
-    with _mode(model, training=False), no_grad():
-        for x, y in batches(dataset, batch_size, shuffle=False):
-            inputs, targets = fit_to(model, x), fit_to(model, y)
-            outputs = model(inputs)
-            tally.add(Result(loss(outputs, targets).item(), accuracy(outputs.array, targets.array)), len(y))
-    return tally.mean()
+    return _tally(model, dataset, batch_size, loss).mean()
 
 
 def fit(
@@ -93,6 +89,8 @@ def fit(
     live: bool = False,
     on_step: Callable[[Step], Any] | None = None,
     graph: bool = False,
+    comm: Any = None,
+    batch_norm: str | None = None,
 ) -> History:
     """Train for ``epochs`` passes over ``train_data``; returns the `History`.
 
@@ -112,102 +110,149 @@ def fit(
     graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
     results; for a model on a GPU that draws no random numbers. ``train_data.to("gpu")`` keeps the images there.
 
+    comm: an mpi4py communicator, over whose ranks the training goes (see `parallel`). Each takes its share of every
+    batch, and evaluates its share of the test data; the history is the same on all. Rank 0 alone prints and writes
+    files, and a run goes on only with as many ranks. batch_norm: "sync" or "local", for a model with batch norm.
+    on_step is called on all ranks.
+
     Ctrl-C raises KeyboardInterrupt as usual; the last checkpoint stays valid, and the message says what it contains.
     Raises ValueError or TypeError for arguments that do not fit, CheckpointError (nothing changed) for a checkpoint
     of another model, optimiser, schedule or run, OSError if the file cannot be written, FileNotFoundError if
-    ``resume="weights"`` finds none.
+    ``resume="weights"`` finds none, and with comm what `parallel` raises.
     """
     steps = batch_count(train_data, batch_size, drop_last=drop_last)
     batches(train_data, batch_size, seed=seed, drop_last=drop_last)  # checks seed
     _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume)
+    if graph and comm is not None:
+        raise ValueError("fit: got graph=True with comm; a CUDA graph cannot wait for other ranks: use graph=False")
     step = GraphedStep(model, optimizer, loss, train_step) if graph else None
-    at, history = Position(), History()
+    over = nullcontext(Ranks(model, optimizer)) if comm is None else parallel(model, optimizer, comm, batch_norm)
+    with over as ranks:
+        ranks.check_batches(train_data, batch_size, drop_last)
+        progress, live = progress and ranks.rank == 0, live and ranks.rank == 0
+        at, history = Position(), History()
 
-    run: dict[str, Any] = {}
-    saved: Checkpoint | None = None
+        run: dict[str, Any] = {}
+        saved: Checkpoint | None = None
 
-    def save() -> None:
-        if checkpoint is not None:
-            state = {"run": run, "position": dataclasses.asdict(at), "history": dataclasses.asdict(history)}
-            Checkpoint.take(model, optimizer, schedule, **state).save(checkpoint)
+        def save() -> None:
+            if checkpoint is not None and ranks.rank == 0:
+                state = {"run": run, "position": dataclasses.asdict(at), "history": dataclasses.asdict(history)}
+                Checkpoint.take(model, optimizer, schedule, **state).save(checkpoint)
 
-    if checkpoint is not None:
-        run = fingerprint.of_run(
-            train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed, loss, augment
-        )
-        writable_folder(Path(os.path.realpath(checkpoint)).parent, "fit: checkpoint")
-        remove_abandoned(checkpoint)
-        if resume == "weights" or (resume and Path(checkpoint).exists()):
-            saved = Checkpoint.load(checkpoint)
-    resumed = saved is not None and resume != "weights"
-    last_epoch = 0 if schedule is None else schedule.last_epoch
-    if saved is not None and resumed:
-        at, history = _position(saved, run, steps, epochs)
-        saved.check(model, optimizer, schedule)
-        last_epoch = saved.schedule["last_epoch"] if saved.schedule is not None else 0
-    done = at.epoch * steps + at.batch
-    if schedule is not None:  # a schedule that is too short says so here, before anything is changed
-        ahead = epochs * steps - done if schedule_every == "step" else epochs - at.epoch
-        schedule.values(last_epoch + ahead, 0)
-    if saved is not None and resumed:
-        saved.restore(model, optimizer, schedule)
-    else:
-        if saved is not None:
-            saved.restore_weights(model)
-        save()
-
-    with (
-        Live(live, epochs * steps, epochs, row=int(progress)) as drawing,
-        tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar,
-    ):
-        if resumed and progress:
-            where = f"goes on at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "is complete"
-            bar.write(f"fit: {checkpoint} {where}", file=sys.stderr)
-        elif saved is not None and progress:
-            bar.write(f"fit: a new run, from the weights in {checkpoint}", file=sys.stderr)
-        try:
-            while at.epoch < epochs:
-                bar.set_description(f"epoch {at.epoch + 1}/{epochs}", refresh=False)
-                clock = time.perf_counter()
-                order: dict[str, Any] = dict(seed=seed, epoch=at.epoch, start=at.batch, drop_last=drop_last)
-                with _mode(model, training=True):
-                    for x, y in batches(train_data, batch_size, augment=augment, **order):
-                        at.lr = optimizer.param_groups[0]["lr"]
-                        if step is None:
-                            result = train_step(model, optimizer, x, y, loss)
-                        else:
-                            result = step(fit_to(model, x), fit_to(model, y))
-                        history.step_loss.append(result.loss)
-                        at.tally.add(result, len(y))
-                        if schedule is not None and schedule_every == "step":
-                            schedule.step()
-                        if on_step is not None:
-                            on_step(Step(at.epoch, at.batch, len(history.step_loss) - 1, *result, at.lr))
-                        at.batch += 1
-                        at.seconds, clock = at.seconds + time.perf_counter() - clock, time.perf_counter()
-                        if checkpoint_every and at.batch < steps and len(history.step_loss) % checkpoint_every == 0:
-                            save()
-                        bar.set_postfix_str(history.brief(at), refresh=False)
-                        bar.update()
-                        drawing.update(history)
-                test = None if test_data is None else evaluate(model, test_data, batch_size, loss)
-                at.seconds += time.perf_counter() - clock
-                history.add_epoch(at, test)
-                bar.set_postfix_str(history.brief(at))
-                if schedule is not None and schedule_every == "epoch":
-                    schedule.step()
-                at = Position(at.epoch + 1)
-                save()
-        except KeyboardInterrupt as stop:
-            stop.add_note(
-                f"fit: stopped in epoch {at.epoch + 1}, step {at.batch + 1}. "
-                + (f"The same call goes on from {checkpoint}." if checkpoint else "With checkpoint=… it could go on.")
+        def load() -> Checkpoint | None:
+            if checkpoint is None:
+                return None
+            writable_folder(Path(os.path.realpath(checkpoint)).parent, "fit: checkpoint")
+            remove_abandoned(checkpoint)
+            return (
+                Checkpoint.load(checkpoint) if resume == "weights" or (resume and Path(checkpoint).exists()) else None
             )
-            raise
-    return history
+
+        if checkpoint is not None or ranks.size > 1:
+            run = fingerprint.of_run(
+                train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed, loss, augment
+            )
+            run |= fingerprint.of_ranks(ranks)
+            ranks.check_alike("run", [f"{name} {value}" for name, value in run.items()])
+            saved = ranks.first(load)
+        resumed = saved is not None and resume != "weights"
+        last_epoch = 0 if schedule is None else schedule.last_epoch
+        if saved is not None and resumed:
+            at, history = _position(saved, run, steps, epochs)
+            saved.check(model, optimizer, schedule)
+            last_epoch = saved.schedule["last_epoch"] if saved.schedule is not None else 0
+        done = at.epoch * steps + at.batch
+        if schedule is not None:  # a schedule that is too short says so here, before anything is changed
+            ahead = epochs * steps - done if schedule_every == "step" else epochs - at.epoch
+            schedule.values(last_epoch + ahead, 0)
+        if saved is not None and resumed:
+            saved.restore(model, optimizer, schedule)
+        else:
+            if saved is not None:
+                saved.restore_weights(model)
+            save()
+
+        with (
+            Live(live, epochs * steps, epochs, row=int(progress)) as drawing,
+            tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar,
+        ):
+            if resumed and progress:
+                where = f"goes on at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "is complete"
+                bar.write(f"fit: {checkpoint} {where}", file=sys.stderr)
+            elif saved is not None and progress:
+                bar.write(f"fit: a new run, from the weights in {checkpoint}", file=sys.stderr)
+            try:
+                while at.epoch < epochs:
+                    bar.set_description(f"epoch {at.epoch + 1}/{epochs}", refresh=False)
+                    clock = time.perf_counter()
+                    order: dict[str, Any] = dict(seed=seed, epoch=at.epoch, start=at.batch, drop_last=drop_last)
+                    with _mode(model, training=True):
+                        for x, y in ranks.batches(train_data, batch_size, augment=augment, **order):
+                            at.lr = optimizer.param_groups[0]["lr"]
+                            if step is None:
+                                result = train_step(model, optimizer, x, y, loss)
+                            else:
+                                result = step(fit_to(model, x), fit_to(model, y))
+                            result = Result(*ranks.mean(*result))
+                            history.step_loss.append(result.loss)
+                            at.tally.add(result, ranks.total)
+                            if schedule is not None and schedule_every == "step":
+                                schedule.step()
+                            if on_step is not None:
+                                on_step(Step(at.epoch, at.batch, len(history.step_loss) - 1, *result, at.lr))
+                            at.batch += 1
+                            at.seconds, clock = at.seconds + time.perf_counter() - clock, time.perf_counter()
+                            if checkpoint_every and at.batch < steps and len(history.step_loss) % checkpoint_every == 0:
+                                save()
+                            bar.set_postfix_str(history.brief(at), refresh=False)
+                            bar.update()
+                            drawing.update(history)
+                    ranks.check_equal_weights()
+                    test = None if test_data is None else _evaluated(model, test_data, batch_size, loss, ranks)
+                    at.seconds += time.perf_counter() - clock
+                    history.add_epoch(at, test)
+                    bar.set_postfix_str(history.brief(at))
+                    if schedule is not None and schedule_every == "epoch":
+                        schedule.step()
+                    at = Position(at.epoch + 1)
+                    save()
+            except KeyboardInterrupt as stop:
+                stop.add_note(
+                    f"fit: stopped in epoch {at.epoch + 1}, step {at.batch + 1}. "
+                    + (
+                        f"The same call goes on from {checkpoint}."
+                        if checkpoint
+                        else "With checkpoint=… it could go on."
+                    )
+                )
+                raise
+        return history
 
 
 # ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tally(model: Module, dataset: Dataset, batch_size: int, loss: Loss, part: tuple[int, int] = (0, 1)) -> Tally:
+    """Loss and accuracy on a part of each batch."""
+    tally = Tally()
+    with _mode(model, training=False), no_grad():
+        for x, y in batches(dataset, batch_size, shuffle=False, part=part):
+            if len(y):
+                inputs, targets = fit_to(model, x), fit_to(model, y)
+                outputs = model(inputs)
+                tally.add(
+                    Result(*read(loss(outputs, targets).array, share_right(outputs.array, targets.array))), len(y)
+                )
+    return tally
+
+
+def _evaluated(model: Module, dataset: Dataset, batch_size: int, loss: Loss, ranks: Ranks) -> Result:
+    """`evaluate`, in which each rank takes its share; running statistics are those of rank 0."""
+    ranks.send_buffers()
+    own = _tally(model, dataset, batch_size, loss, (ranks.rank, ranks.size))
+    total, right, examples = ranks.sum(own.loss, own.right, own.examples)
+    return Tally(total, right, int(examples)).mean()
 
 
 @contextmanager
@@ -258,6 +303,7 @@ def _position(saved: Checkpoint, run: dict[str, Any], steps: int, epochs: int) -
             "of minires 0.2.0 or before, and does not say what its network, loss and images are, so whether this run "
             f"is the same cannot be checked; {WEIGHTS_ALONE}"
         )
+    there = {**fingerprint.ONE_RANK, **there}  # files of minires 0.3.0 do not say so
     for name, here in run.items():
         if there.get(name) != here:
             raise error(

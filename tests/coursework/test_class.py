@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,42 @@ def test_a_class_is_graded_and_what_is_there_is_kept(folder, capsys):
 
 
 @pytest.mark.slow
+def test_an_executor_grades_a_class_the_same_way(folder, tmp_path, capsys):
+    shutil.rmtree(folder / "cem")  # which takes all the time that it is given
+    options = [str(folder), "--assignment", "broadcasting", "--timeout", "1.5"]
+    assert main(["grade", *options, "--jobs", "2", "--out", str(tmp_path / "here")]) == 0
+    assert main(["grade", *options, "--jobs", "2", "--executor", "processes", "--out", str(tmp_path / "there")]) == 0
+    here, there = table(tmp_path / "here"), table(tmp_path / "there")
+    evil = next(name for name in here if name.startswith("e"))  # how many of its tests end before its signal varies
+    for rows in (here, there):
+        assert 0 <= float(rows.pop(evil)["score"]) < 4
+        for row in rows.values():
+            assert float(row.pop("seconds")) > 0
+    assert there == here
+    for report in (tmp_path / "here" / "reports").glob("b*"):
+        assert "hint:" in (tmp_path / "there" / "reports" / report.name).read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["grade", *options, "--executor", "processes", "--out", str(tmp_path / "there")]) == 0
+    assert "6 of 6 submissions are graded already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--one", "--executor", "processes"], "got --executor processes for a single submission; it is for a class"),
+        (["--class", "--executor", "threads"], "got 'threads'; expected one of processes, mpi"),
+        (
+            ["--class", "--executor", "processes", "--user", "nobody"],
+            "need a user each, and other machines have others",
+        ),
+    ],
+)
+def test_an_executor_that_does_not_fit_is_told(options, said, folder, capsys):
+    assert main(["grade", str(folder), "--assignment", "broadcasting", *options]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_an_interrupted_class_goes_on_and_leaves_no_process(folder, tmp_path):
     for i in range(6):
         (folder / f"slow {i}").mkdir()
@@ -115,7 +152,7 @@ def test_a_machine_that_cannot_grade_gives_no_scores(folder, tmp_path, monkeypat
     assert main(["grade", str(folder), "--assignment", "broadcasting", "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().out.count("could not be graded") == 7
     assert {row["score"] for row in table(tmp_path / "out").values()} == {""}
-    assert not list((tmp_path / "out" / "records").iterdir())
+    assert not list(tmp_path.glob("out/records/*"))
 
 
 def test_bad_arguments(folder, tmp_path):

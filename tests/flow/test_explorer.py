@@ -316,3 +316,23 @@ def test_twins_start_alike_however_they_start(shortcut):
         kernels[init] = plain["layer1.0.conv1.weight"].numpy().reshape(4, -1)
     assert not np.allclose(kernels["he"], kernels["xavier"])
     np.testing.assert_allclose(kernels["orthogonal"] @ kernels["orthogonal"].T, np.eye(4), atol=1e-5)
+
+
+def test_how_far_weights_turned_is_in_the_page_where_it_was_measured(twins):
+    assert not any("turns" in network for network in unpacked(pack(twins))[0]["networks"])
+    mr.random.manual_seed(0)
+    model, history = models.resnet_cifar(8, 4, in_channels=1), FlowHistory()
+    x, y = np.ones((2, 1, 8, 8), np.float32), np.array([3, 7])
+    history.add(0, flow.record(model, x, y))  # not measured at this step
+    for step in (1, 2):
+        history.add(step, flow.record(model, x, y))
+        with history.turning(model):
+            for parameter in model.parameters():
+                parameter.array[...] += 0.01 * step * np.cos(np.arange(parameter.numel())).reshape(parameter.shape)
+    document, codes = unpacked(pack(Run({"residual": history})))
+    (network,) = document["networks"]
+    names = [network["tensors"][place][0].removesuffix(".weight") for place in network["weights"]]
+    columns = [history.layers.index(name) for name in names]
+    assert len(names) > 5 and history.turns[2, columns].min() > 0
+    for what, expected in (("turns", history.turns), ("sizes", history.weight_norms)):
+        np.testing.assert_allclose(norms_of(document, codes(network[what])), expected[:, columns], rtol=6e-4)

@@ -187,6 +187,10 @@ def test_the_table_holds_every_edge(chrome, page, small):
         assert float(row[4]) == pytest.approx(norm, rel=1e-3)
         assert row[6] == "" or float(row[6].replace("−", "-")) == pytest.approx(cosine, abs=2e-4)
     assert sum(row[6] != "" for row in rows) == 6 and sum(row[3] == "skip" for row in rows) > 3
+    kernels = [row for row in rows if row[0] == "residual" and "conv" in row[2] and row[2].endswith(".weight")]
+    history = small.networks["residual"]
+    pairs = list(zip(history.weight_norms[4], history.turns[4]))[:7]
+    assert [[float(cell) for cell in row[8:]] for row in kernels] == [pytest.approx(pair, rel=1e-3) for pair in pairs]
 
 
 def test_a_block_shows_its_fork_and_a_cut_what_was_recorded(chrome, page, small):
@@ -386,3 +390,28 @@ def test_networks_keep_their_colours_in_any_order(chrome, small, tmp_path):
     looks = [one.get_attribute("class").split("is-")[1] for one in chrome.find_elements("css selector", ".network")]
     assert looks == ["other", "second", "other", "first"]
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= 1000
+
+
+def test_weights_are_shown_by_gradient_free_of_scale_or_by_degrees_turned(chrome, page, small):
+    visit(chrome, page.as_uri() + "#step=3")
+    line = "return document.querySelector('.profile-line.is-second:not(.ghost)').getAttribute('d')"
+    drawn, history = {"": chrome.execute_script(line)}, small.networks["residual"]
+    for measure, what in (("free", "‖∂L/∂W‖·‖W‖ of each weight"), ("turn", "degrees that the step turned each weight")):
+        find(chrome, f"[data-measure='{measure}']").click()
+        settle(chrome)
+        drawn[measure] = chrome.execute_script(line)
+        assert what in text(chrome, ".profile") and f"measure={measure}" in chrome.current_url
+        pressed = chrome.find_elements("css selector", "[data-measure][aria-pressed='true']")
+        assert [button.get_attribute("data-measure") for button in pressed] == [measure]
+    assert len(set(drawn.values())) == 3
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", drawn["turn"])]
+    turns = history.convolution_turns[3]
+    assert np.argsort(heights).tolist() == np.argsort(-turns).tolist()  # y goes down
+
+
+def test_without_measured_turns_there_is_no_choice_of_what_weights_show(chrome, small, tmp_path):
+    recording = flow.record(models.resnet_cifar(8, 4, in_channels=1), mr.ones(2, 1, 8, 8), mr.tensor([3, 7]))
+    flow.explore({"residual": recording}, tmp_path / "page.html")
+    visit(chrome, (tmp_path / "page.html").as_uri() + "#measure=turn")
+    assert not chrome.find_elements("css selector", "[data-measure]")
+    assert "‖∂L/∂W‖ of each weight" in text(chrome, ".profile")

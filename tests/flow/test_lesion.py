@@ -131,7 +131,7 @@ def test_a_dataset_an_iterator_and_a_list_give_the_same():
 
 
 def test_residual_networks_survive_and_plain_ones_do_not_after_some_training():
-    """Row 13 of minires/experiments/rows.py in miniature, on handwritten digits."""
+    """The experiment lesion in miniature, on handwritten digits."""
     digits, test = data.digits()
     random.manual_seed(0)
     drops = {}

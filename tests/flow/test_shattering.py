@@ -58,7 +58,7 @@ def test_autocorrelation_of_known_series():
 
 
 def test_a_deep_plain_network_shatters_and_a_residual_one_does_not():
-    """Row 10 of minires/experiments/rows.py, two seeds: Balduzzi et al. 2017, fig. 2."""
+    """The experiment shattering-on-a-line, two seeds: Balduzzi et al. 2017, fig. 2."""
     lag_1 = {"plain": [], "residual": []}
     for seed in range(2):
         random.manual_seed(seed)
@@ -70,7 +70,7 @@ def test_a_deep_plain_network_shatters_and_a_residual_one_does_not():
 
 
 def test_correlation_between_inputs_halves_with_every_plain_layer():
-    """Row 9 of minires/experiments/rows.py: 2^−L in plain networks, far more in residual ones."""
+    """The experiment shattering: 2^−L in plain networks, far more in residual ones."""
     for depth in (1, 2, 3, 4):
         found = []
         for seed in range(5):

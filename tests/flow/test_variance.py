@@ -36,7 +36,7 @@ def test_the_gradient_is_that_of_the_engine(residual):
 
 
 def test_without_batch_norm_the_variance_doubles_and_with_it_grows_by_a_constant():
-    """Row 8 of minires/experiments/rows.py: De & Smith 2020."""
+    """The experiment variance-growth: De & Smith 2020."""
     doublings, growth = [], []
     for seed in range(5):
         random.manual_seed(seed)

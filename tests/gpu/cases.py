@@ -18,6 +18,7 @@ import pytest
 from minires.kernels import cpu, textbook
 from minires.kernels.augment import cpu as cpu_augment, gpu as augment
 from minires.kernels.batchnorm import gpu as batchnorm
+from minires.kernels.batchnorm.definition import Running
 from minires.kernels.conv import gpu as conv
 from minires.kernels.devices import Device
 from minires.kernels.elementwise import gpu as elementwise
@@ -130,27 +131,35 @@ def _batch_norm(name, shape, dtype, tolerance):
     x, w, b = 3 + 2 * normal(0, *shape, dtype=dtype), normal(1, shape[1], dtype=dtype), normal(2, shape[1], dtype=dtype)
     g, eps = normal(3, *shape, dtype=dtype), 1e-5
     old_mean, old_var = normal(4, shape[1], dtype=dtype), normal(5, shape[1], dtype=dtype) ** 2
+    names = "y mean var dx dw db eval eval_dx eval_dw eval_db part_dx part_mean part_var running_mean running_var"
+    names += " also_mean also_var batches"
 
     def call(device):
         gx, gw, gb, gg, m, v = on(device, x, w, b, g, old_mean, old_var)
-        y, mean, var = batchnorm.batch_norm(device, gx, gw, gb, eps)
+        m2, v2, batches = on(device, old_mean, old_var, np.array(6))
+        running = Running(m2, v2, batches, 0.1)
+        y, mean, var = batchnorm.batch_norm(device, gx, gw, gb, eps, running)
         grads = batchnorm.batch_norm_backward(device, gg, gx, gw, mean, var, eps)
         evaluated = batchnorm.batch_norm_eval(device, gx, gw, gb, m, v, eps)
         eval_grads = batchnorm.batch_norm_eval_backward(device, gg, gx, gw, m, v, eps)
+        part = batchnorm.batch_norm_input_gradient(device, gg, gx, gw, m, v, gb, gw, 2 * x[:, 0].size, eps)
+        alone = batchnorm.batch_norm_statistics(device, gx)
         batchnorm.running_update(device, m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
-        return named("y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var", results)
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m2, v2, batches
+        return named(names, results)
 
     def expected():
         y, mean, var = cpu.batch_norm(x, w, b, eps)
         grads = cpu.batch_norm_backward(g, x, w, mean, var, eps)
         evaluated = cpu.batch_norm_eval(x, w, b, old_mean, old_var, eps)
         eval_grads = cpu.batch_norm_eval_backward(g, x, w, old_mean, old_var, eps)
+        part = cpu.batch_norm_input_gradient(g, x, w, old_mean, old_var, b, w, 2 * x[:, 0].size, eps)
         m, v = old_mean.copy(), old_var.copy()
         textbook.running_update(m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, m, v
-        names = "y mean var dx dw db eval eval_dx eval_dw eval_db running_mean running_var"
-        return {name: a.astype(dtype, copy=False) for name, a in named(names, results).items()}
+        alone = cpu.batch_norm_statistics(x)
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m, v, np.array(7)
+        kept = named(names, results).items()
+        return {name: a if name == "batches" else a.astype(dtype, copy=False) for name, a in kept}
 
     return Case(name, batchnorm.BATCH_NORM.file, call, expected, tolerance)
 
@@ -233,12 +242,14 @@ def _loss(name, shape, dtype, tolerance):
         gz, gl, gg = on(device, z, labels, g)
         q = loss.one_hot(device, gl, shape[1], dtype)
         values, p = loss.cross_entropy(device, gz, q)
-        return named("q loss p dz", (q, values, p, loss.cross_entropy_backward(device, gg, p, q)))
+        counts = loss.count_labels(device, gl, shape[1])
+        return named("counts q loss p dz", (counts, q, values, p, loss.cross_entropy_backward(device, gg, p, q)))
 
     def expected():
         q = textbook.one_hot(labels, shape[1], dtype)
         values, p = cpu_loss.cross_entropy(z, q)
-        return named("q loss p dz", (q, values, p, cpu_loss.cross_entropy_backward(g, p, q)))
+        counts = textbook.count_labels(labels, shape[1])
+        return named("counts q loss p dz", (counts, q, values, p, cpu_loss.cross_entropy_backward(g, p, q)))
 
     return Case(name, loss.LOSS.file, call, expected, tolerance)
 
@@ -458,6 +469,7 @@ CASES: list[Case] = [
     _batch_norm("batch norm float32", (7, 3, 15, 13), np.float32, 3e-6),
     _batch_norm("batch norm float64", (7, 3, 15, 13), np.float64, 1e-13),
     _batch_norm("batch norm of features", (33, 40), np.float32, 3e-6),
+    _batch_norm("batch norm of runs of several tiles", (4, 17, 23, 23), np.float32, 3e-6),
     _elementwise("elementwise float32", np.float32),
     _elementwise("elementwise float64", np.float64),
     _pool("pool 3x2", np.float32, (3, 2), (2, 3), (1, 1), 1e-6, dilation=(2, 3)),

@@ -128,6 +128,21 @@ def test_a_gpu_without_nvrtc_is_told_with_what_to_install(monkeypatch):
     assert "without the compiler NVRTC" in doctor.report()
 
 
+def test_a_gpu_without_cuda_s_headers_is_told_with_what_to_install(monkeypatch):
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=ZeroDivisionError)
+    cuda = types.SimpleNamespace(runtime=runtime, nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 0)))
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(__version__="14.0", cuda=cuda))
+    asked, found = [], "/usr/local/cuda/include"
+    pathfinder = types.SimpleNamespace(find_nvidia_header_directory=lambda name: asked.append(name) or found)
+    monkeypatch.setitem(sys.modules, "cuda", types.SimpleNamespace(pathfinder=pathfinder))
+    assert devices.why_no_gpu() is None and "14.0, compiling with NVRTC 13.0" in doctor.report()
+    found = None
+    assert re.search(r"finds no headers of CUDA.*pip install -e '\.\[cuda13\]'", devices.why_no_gpu())
+    assert "without CUDA's headers" in doctor.report() and set(asked) == {"cudart"}
+    monkeypatch.setitem(sys.modules, "cuda", None)  # a CuPy that does not bring it
+    assert devices.why_no_gpu() is None
+
+
 def test_a_missing_compiler_is_told(monkeypatch):
     monkeypatch.setattr(cuda_on_cpu, "available", lambda: False)
     monkeypatch.setattr(cuda_on_cpu, "why_not", lambda: "there is no g++")

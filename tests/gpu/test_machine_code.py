@@ -1,7 +1,6 @@
 """What can be told of a kernel's speed from its machine code: bounds on the convolutions' loops, without a GPU.
 
-Needs CuPy and NVRTC, ``python -m pip install -e '.[cuda13]'``; skipped without.
-The table is `python -m benchmarks paper`.
+Needs CuPy and NVRTC (``.[cuda13]``); skipped without. The table: `python -m benchmarks paper`.
 """
 
 import sys

@@ -36,6 +36,9 @@ OWN = (
     r"const int {i} = blockIdx\.x \* blockDim\.x \+ threadIdx\.x;",
     r"for \(int {i} = first \+ threadIdx\.x; {i} < last; {i} \+= blockDim\.x\)",
 )
+# Or how it is the only thread of a row of blocks, blockIdx.y, to do something: inside this.
+ALONE = r"if \(blockIdx\.x == 0 && threadIdx\.x == 0\) \{[^{}]*\}"
+ROW = r"const int {i} = blockIdx\.y\b"
 SHARED = "scratch"  # what a device function is handed of its kernel's shared memory; barriers are for that
 
 
@@ -49,12 +52,15 @@ def check_stores(code):
 
     A kernel writes an entry of an array whole: `atomicAdd`, `y[i] += v` and `y[i] = y[i] + v` would make the order of a
     sum matter, or lose a part of it. What is both read and written must therefore be subscripted, wherever it is, by
-    one variable that counts the threads (`OWN`). That the entries of two *blocks* differ is seen in memory, see below.
+    one variable that counts the threads (`OWN`), or by the row of one that is `ALONE`. That the entries of two *blocks*
+    differ is seen in memory, see below.
     """
     assert not re.search(r"\batomic\w*\s*\(|\b(red|atom)\.", code)
     in_place = set()
     for part in declarations(code):
-        arrays = re.findall(r"(?<!const )\b(?:T|float|double|int|unsigned char) ?\* ?(?:__restrict__ )?(\w+)", part)
+        arrays = re.findall(
+            r"(?<!const )\b(?:T|float|double|int|unsigned char|long long) ?\* ?(?:__restrict__ )?(\w+)", part
+        )
         for array in set(arrays) - {SHARED}:
             name = rf"(?<![\w.]){array}\b"
             operator = r"([-+*/|&^]|<<|>>)"
@@ -69,13 +75,18 @@ def check_stores(code):
             if {bool(store) for _, store in uses} == {True, False}:
                 indices = sorted({index for index, _ in uses})
                 defined = len(re.findall(rf"\bint {re.escape(indices[0])} =", part))
-                own = sum(len(re.findall(form.format(i=re.escape(indices[0])), part)) for form in OWN)
+                alone = not re.search(name, re.sub(ALONE, "", part).partition("{")[2])
+                forms = (ROW,) if alone else OWN
+                own = sum(len(re.findall(form.format(i=re.escape(indices[0])), part)) for form in forms)
                 assert len(indices) == 1 and 0 < defined == own, f"{array} is read and written, at {indices}"
                 in_place.add(array)
     return in_place
 
 
-IN_PLACE = {"update/update.cu": {"w", "m", "v", "largest"}, "batchnorm/batchnorm.cu": {"running_mean", "running_var"}}
+IN_PLACE = {
+    "update/update.cu": {"w", "m", "v", "largest"},
+    "batchnorm/batchnorm.cu": {"running_mean", "running_var", "batches"},
+}
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
@@ -98,6 +109,10 @@ def test_no_atomics_and_no_sums_in_global_memory(name):
         "const int i = blockIdx.x * blockDim.x + threadIdx.x; y[i] = y[i + 1];",
         "const int i = blockIdx.x * blockDim.x + threadIdx.x; y[i] = y[i]; { int i = 0; y[i] = x[0]; }",
         "for (int i = first + threadIdx.x; i < last; i += 1) y[i] = y[i] + x[i];",
+        "const int c = blockIdx.y; y[c] = y[c] + x[c];",
+        "const int c = blockIdx.y; if (blockIdx.x == 0 && threadIdx.x == 0) { y[c] = y[c] + x[c]; } y[c] = 1;",
+        "const int c = blockIdx.x; if (blockIdx.x == 0 && threadIdx.x == 0) { y[c] = y[c] + x[c]; }",
+        "const int c = blockIdx.y; if (threadIdx.x == 0) { y[c] = y[c] + x[c]; }",
     ],
 )
 def test_the_reader_finds_what_it_looks_for(line):
@@ -111,6 +126,7 @@ def test_the_reader_finds_what_it_looks_for(line):
         "y[x[0] > 0] = x[threadIdx.x];",
         "const int i = blockIdx.x * blockDim.x + threadIdx.x; y[i] = y[i] + x[i];",
         "for (int i = first + threadIdx.x; i < last; i += blockDim.x) y[i] = y[i] + x[i];",
+        "const int c = blockIdx.y; if (blockIdx.x == 0 && threadIdx.x == 0) { y[c] = y[c] + x[c]; }",
     ],
 )
 def test_the_reader_lets_pass_what_is_a_thread_s_own(line):

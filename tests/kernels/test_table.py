@@ -89,4 +89,5 @@ def test_a_model_runs_on_the_textbook(rng):
         plain = run()
     for a, b in zip(fast, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
-    assert called == set(kernels.NAMES) - {"batch_norm_eval_backward", "take_images", "crop_flip"}
+    over_ranks = {"batch_norm_statistics", "batch_norm_input_gradient"}
+    assert called == set(kernels.NAMES) - {"batch_norm_eval_backward", "take_images", "crop_flip"} - over_ranks

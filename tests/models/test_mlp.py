@@ -75,7 +75,7 @@ def test_initial_weights():
 
 
 def test_it_is_the_network_of_the_theory_effective_length():
-    """Row 4 of minires/experiments/rows.py at 9 blocks: Σ r²/(1 + r²) against the exact spectrum, within 5 %."""
+    """The experiment effective-length at 9 blocks: Σ r²/(1 + r²) against the exact spectrum, within 5 %."""
     random.manual_seed(0)
     model = models.mlp(20, 64, residual=True).double()
     x, y = np.random.default_rng(0).standard_normal((128, 64)), np.arange(128) % 10
@@ -86,7 +86,7 @@ def test_it_is_the_network_of_the_theory_effective_length():
 
 
 def test_it_is_the_network_of_the_theory_explosion():
-    """Row 6 of minires/experiments/rows.py: batch norm makes a plain network's gradient explode, 1.211 per layer."""
+    """The experiment explosion: batch norm makes a plain network's gradient explode, 1.211 per layer."""
     random.manual_seed(0)
     x, y = np.random.default_rng(0).standard_normal((128, 64)), np.arange(128) % 10
     record = flow.record(models.mlp(56, 64).double(), x, y)

@@ -11,7 +11,8 @@ from typing import Any
 from ... import kernels
 from ...experiments.watched import load_data
 from ...files import writable_folder
-from . import output, report, running, settings
+from ...terminal import wrapped
+from . import output, running, settings
 from .measured import Comparison, Network, Run, measure
 from .report import sentences, table
 from .settings import Settings
@@ -34,13 +35,12 @@ def run(**options: Any) -> int:
     if measured is None or not measured.steps:
         print("minires: interrupted; nothing was written", file=sys.stderr)
         return 130
-    columns = running.columns(sys.stdout)
     print(f"\n{table(measured)}\n")
     for sentence in sentences(measured):
-        print(report.wrapped(sentence, columns))
+        print(wrapped(sentence, "• "))
     print()
     for line in output.last_words(measured):
-        print(report.wrapped(line, columns, ""))
+        print(wrapped(line))
     return 130 if measured.interrupted else 0
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from .measured import Comparison
 from .settings import Settings
 
 Pairs = Sequence[tuple[Watched, Watched]]
+
+COLUMNS = "gradient_norm", "weight_norm", "free_of_scale", "degrees_turned"  # of every layer, in compare.csv
 
 
 def complete(settings: Settings) -> dict[str, Any]:
@@ -47,16 +49,22 @@ def write(folder: Path, measured: Comparison, pairs: Pairs) -> None:
         path = {name: whole.enter_context(replacing(folder / name)) for name in files(measured)}
         draw(path["gradient-flow.png"], measured, pairs)
         rows = (
-            [step, name, layer, f"{g:.8g}", run.seed]
+            [step, name, layer, *(f"{value:.8g}" for value in numbers), run.seed]
             for i, (name, network) in enumerate(measured.networks.items())
             for run, pair in zip(network.runs, pairs)
-            for step, norms in zip(pair[i].history.steps, pair[i].history.norms)
-            for layer, g in zip(pair[i].history.layers, norms)
+            for step, *measured in _by_step(pair[i].history)
+            for layer, *numbers in zip(pair[i].history.layers, *measured)
         )
-        write_csv(path["compare.csv"], ["step", "network", "layer", "gradient_norm", "seed"], rows)
+        write_csv(path["compare.csv"], ["step", "network", "layer", *COLUMNS, "seed"], rows)
         path["compare.json"].write_text(measured.to_json() + "\n", encoding="utf-8")
         if "explorer.html" in path:
             flow.explore_runs(_explorer(measured, pairs), path["explorer.html"], title=_title(measured))
+
+
+def _by_step(history: flow.FlowHistory) -> Iterator[tuple]:
+    """The step, and its `COLUMNS`, each with a number for every layer, nan where it was not measured."""
+    norms, sizes = history.norms, history.weight_norms
+    return zip(history.steps, norms, sizes, norms * sizes, history.turns)
 
 
 def files(measured: Comparison) -> list[str]:

@@ -1,7 +1,6 @@
 """The table and the sentences that ``minires compare`` prints, each computed from what was measured."""
 
 import math
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,14 +82,6 @@ def headline(measured: Comparison) -> str:
         f"training loss at the end: {', '.join(ends)}{tie}",
     )
     return ("; " if sum(map(len, parts)) < 100 else "\n").join(parts)
-
-
-def wrapped(sentence: str, columns: int, bullet: str = "• ") -> str:
-    """The sentence in lines that fit the terminal, but are not too long to be read."""
-    width = max(min(columns, 100), 30)
-    return textwrap.fill(
-        sentence, width, initial_indent=bullet, subsequent_indent=" " * len(bullet), break_on_hyphens=False
-    )
 
 
 # ── the sentences ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,8 +1,6 @@
 """Training the networks that are compared, in this process or side by side, with one progress bar."""
 
 import contextlib
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +13,7 @@ from ...experiments import pairs
 from ...experiments.watched import CHANNELS, Advance, Task, Watched, watch
 from ...models import ResNet
 from ...random import manual_seed
+from ...terminal import columns
 from ...threads import PARALLEL_BYTES, available_cores, get_num_threads, worth_threads
 from .settings import Settings
 
@@ -115,13 +114,6 @@ def describe(settings: Settings, latest: dict[int, Advance], width: int) -> str:
     seed = f"seed {settings.seed + current}: " if settings.seeds > 1 else ""
     texts = (f"{seed}{', '.join(parts[kind])} " for kind in ("long", "short"))
     return next((text for text in texts if len(text) < width - 45), f"{' '.join(parts['short'])} ")
-
-
-def columns(stream: object) -> int:
-    """How wide the stream's terminal is; COLUMNS or 80 where there is none."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.get_terminal_size(stream.fileno()).columns or 80  # type: ignore[attr-defined]
-    return shutil.get_terminal_size().columns
 
 
 def check(settings: Settings, make: Callable[[], dict[str, ResNet]]) -> float:

@@ -3,7 +3,7 @@
 import { html, svg, coloured } from "./dom.js";
 import { short, percent } from "./numbers.js";
 import { round } from "./places.js";
-import { weightLog } from "./profile.js";
+import { weightLog } from "./measures.js";
 
 // The cut that is shown: {network, probe, number, name}, or null if none is, or none was recorded at this step.
 export function cutShown(run, { cut, step }) {

@@ -1,6 +1,7 @@
 // The head of the page: switches between runs, the legend, zoom, light and dark.
 
 import { html, svg } from "./dom.js";
+import { MEASURES, measuresOf } from "./measures.js";
 import { tick } from "./numbers.js";
 
 export function head(title, runs, run, state, limits, switchTheme) {
@@ -10,7 +11,7 @@ export function head(title, runs, run, state, limits, switchTheme) {
     { type: "button", class: "theme", "aria-label": "light or dark", onclick: switchTheme },
     svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }, moon),
   );
-  return html("header", {}, html("h1", {}, title), switches(runs, state), legend(run, limits), zoom(state), theme);
+  return html("header", {}, html("h1", {}, title), switches(runs, state), measures(run, state), legend(run, limits), zoom(state), theme);
 }
 
 // For every setting in which runs differ, a choice of its values; what was not computed is not there.
@@ -30,6 +31,18 @@ function switches(runs, state) {
     return html("span", { class: "choice", role: "group", "aria-label": key }, html("span", {}, key), ...options);
   });
   return html("div", { class: "switches" }, ...choices);
+}
+
+// What to show of the weights, where there is a choice.
+function measures(run, state) {
+  const names = measuresOf(run);
+  if (names.length < 2) return null;
+  const buttons = names.map((name) => {
+    const choose = () => state.set({ measure: name });
+    const chosen = state.values.measure === name;
+    return html("button", { type: "button", "data-measure": name, "aria-pressed": chosen, onclick: choose }, MEASURES[name].name);
+  });
+  return html("span", { class: "choice measures", role: "group", "aria-label": "weights" }, html("span", {}, "weights"), ...buttons);
 }
 
 function legend(run, [low, high]) {

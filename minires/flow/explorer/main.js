@@ -6,6 +6,7 @@ import { ramp } from "./numbers.js";
 import { head } from "./head.js";
 import { unpack } from "./unpack.js";
 import { State, readHash } from "./state.js";
+import { measuresOf } from "./measures.js";
 import { Scene } from "./scene.js";
 import { Timeline } from "./timeline.js";
 import { Table } from "./table.js";
@@ -13,7 +14,7 @@ import { blockCard, edgeCard, edgeText, describeEdge } from "./block.js";
 import { pathsCard } from "./paths.js";
 import { cutsCard, cutShown, isCut } from "./cuts.js";
 
-const NOTHING = { run: 0, step: 0, block: "", edge: "", cut: "", k: "", zoom: 1, theme: "" };
+const NOTHING = { run: 0, step: 0, block: "", edge: "", cut: "", k: "", measure: "", zoom: 1, theme: "" };
 
 export async function render({ model, el, keepsHash = false }) {
   const { title, runs } = JSON.parse(model.get("document"));
@@ -81,7 +82,7 @@ class Explorer {
       edge: (network, edge) => this.state.set({ edge: `${network}.${edge}` }),
       block: (name) => this.state.set({ block: name === values.block ? "" : name, edge: "" }),
     });
-    this.timeline = new Timeline(this.run, this.state, this.scene.weightLimits);
+    this.timeline = new Timeline(this.run, this.state);
     this.table = new Table(this.run, this.state);
     this.cards = Object.fromEntries(
       ["block", "paths", "cuts"].map((name) => [name, html("section", { class: `card ${name}` })]),
@@ -105,6 +106,7 @@ class Explorer {
     values.step = Math.min(Math.max(Math.round(values.step) || 0, 0), last);
     values.zoom = Math.min(Math.max(values.zoom || 1, 1), 32);
     if (values.k !== "" && !(values.k >= 0)) values.k = "";
+    if (!measuresOf(this.run).includes(values.measure)) values.measure = "";
     if (!["light", "dark"].includes(values.theme)) values.theme = "";
   }
 
@@ -140,6 +142,8 @@ class Explorer {
     this.root.classList.toggle("narrow", width < 720);
     this.root.classList.toggle("medium", width >= 720 && width < 1150);
     const colours = ramp(this.root.dataset.theme);
+    for (const button of this.root.querySelectorAll("[data-measure]"))
+      button.setAttribute("aria-pressed", button.dataset.measure === this.state.values.measure);
     this.scene.draw(this.scroller.clientWidth, colours);
     this.timeline.draw(colours);
     this.update();
@@ -148,7 +152,7 @@ class Explorer {
   changed(changed) {
     if (changed.has("run")) return void this.show();
     this.tidy();
-    if (["block", "zoom", "theme"].some((name) => changed.has(name))) {
+    if (["block", "measure", "zoom", "theme"].some((name) => changed.has(name))) {
       const focused = document.activeElement?.dataset?.slot;
       const row = Number(document.activeElement?.dataset?.network);
       this.redraw();

@@ -35,7 +35,10 @@ def pack(run: Any) -> str:
         raise ValueError("explore: got networks without a common step; expected histories recorded at the same steps")
     arrays = Arrays()
     probed = [p.edges.norms for probes in run.probes.values() for p in probes.values()]
-    arrays.set_scale([*(h.norms for h in histories.values()), *(h.totals for h in histories.values()), *probed])
+    turned = [array for network in run.networks.values() for array in _turned(network)]
+    arrays.set_scale(
+        [*(h.norms for h in histories.values()), *(h.totals for h in histories.values()), *probed, *turned]
+    )
     networks = []
     for name, history in histories.items():
         for pass_ in sorted({n["pass"] for n in history.graph()["nodes"]}):
@@ -88,6 +91,7 @@ def _network(
         "slots": shown["slots"],
         "boxes": shown["boxes"],
         "weights": weights,
+        **_of_weights(run.networks[name], [part["nodes"][i]["name"] for i in weights], steps, arrays),
         "drawn": drawn,
         "several": several,
         "angled": angled,
@@ -114,6 +118,22 @@ def _weights(graph: Mapping[str, Any], here: Mapping[int, int]) -> list[int]:
     first = {e["source"]: e["consumer"] for e in reversed(graph["edges"])}
     chosen = sorted(kernels or weights, key=lambda n: first.get(n["id"], 0))
     return [here[n["id"]] for n in chosen]
+
+
+def _turned(network: Any) -> list[np.ndarray]:
+    """How large the weights of a history were at every step, and how far it turned them; [] if nobody measured."""
+    turns = getattr(network, "turns", None)
+    return [] if turns is None or np.isnan(turns).all() else [network.weight_norms, turns]
+
+
+def _of_weights(network: Any, names: Sequence[str], steps: Sequence[int], arrays: "Arrays") -> dict[str, list[int]]:
+    """These, of the weights that are drawn, at the steps that are shown."""
+    measured = _turned(network)
+    if not measured:
+        return {}
+    rows = [network.steps.index(step) for step in steps]
+    columns = _places(network.layers, [name.removesuffix(".weight") for name in names])
+    return {what: arrays.norms(_taken(array[rows], columns)) for what, array in zip(("sizes", "turns"), measured)}
 
 
 def _means(losses: Sequence[float], steps: Sequence[int]) -> list[float | None]:

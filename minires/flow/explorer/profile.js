@@ -1,6 +1,7 @@
-// The profile under the networks: the norm of every weight's gradient below the weight itself, a line for each network.
+// The profile under the networks: a measure of every weight below the weight itself, a line for each network.
 
 import { svg } from "./dom.js";
+import { MEASURES, weightLog } from "./measures.js";
 import { share, tick, ticks } from "./numbers.js";
 import { round } from "./places.js";
 
@@ -8,8 +9,8 @@ export const PROFILE = { height: 76, gap: 26 }; // pixels; the gap is above it
 
 export class Profile {
   // cells: {index of the network, tensor, x, lane} of every weight that is drawn
-  constructor(run, cells, limits, top) {
-    Object.assign(this, { run, limits, top });
+  constructor(run, cells, measure, limits, top) {
+    Object.assign(this, { run, measure, limits, top });
     this.cells = run.networks.map((_, i) =>
       cells.filter(({ index, lane }) => index === i && lane === 0).sort((a, b) => a.x - b.x),
     );
@@ -23,7 +24,8 @@ export class Profile {
       group.append(svg("line", { class: "grid", x1: left - 4, x2: round(right), y1: y, y2: y }));
       group.append(svg("text", { class: "tick", x: left - 8, y: y + 3.5 }, tick(value)));
     }
-    const what = "‖∂L/∂W‖ of each weight, log scale";
+    const { name, says } = MEASURES[this.measure];
+    const what = this.measure === "turn" ? `${says}, log scale` : `${name} of each weight, log scale`;
     group.append(svg("text", { class: "axis", x: left < 60 ? 2 : 6, y: this.top - 10 }, what));
     const paths = (name) => this.run.networks.map((network) => svg("path", { class: `${name} is-${network.look}` }));
     this.ghosts = paths("profile-line ghost");
@@ -50,7 +52,7 @@ export class Profile {
   // [x, y, whether it is 0, or too small for the scale]
   points(index, at, cut) {
     return this.cells[index]
-      .map(({ tensor, x }) => [x, weightLog(this.run.networks[index], at, tensor, cut)])
+      .map(({ tensor, x }) => [x, weightLog(this.run.networks[index], at, tensor, cut, this.measure)])
       .filter(([, log]) => !Number.isNaN(log))
       .map(([x, log]) => [round(x), round(this.heightOf(log)), log < this.limits[0] - 0.01]);
   }
@@ -66,13 +68,3 @@ export class Profile {
 }
 
 const line = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x} ${y}`).join("");
-
-// The logarithm of the gradient of a weight: what its uses sent back, together; or that under a cut.
-export function weightLog(network, at, tensor, cut) {
-  if (cut?.network !== network) return network.total(at, tensor);
-  return cut.probe.log(cut.number, network.edgesOf[tensor][0]);
-}
-
-export function weightLogs(network) {
-  return network.steps.flatMap((_, at) => network.weights.map((tensor) => network.total(at, tensor)));
-}

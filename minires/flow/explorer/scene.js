@@ -2,9 +2,10 @@
 // theirs, and under the blocks the profile of the weights' gradients.
 
 import { svg } from "./dom.js";
+import { weightLimits, weightLog } from "./measures.js";
 import { short, share, limits, rgb } from "./numbers.js";
 import { place, round } from "./places.js";
-import { PROFILE, Profile, weightLog, weightLogs } from "./profile.js";
+import { PROFILE, Profile } from "./profile.js";
 
 const HEAD = 34; // pixels above the networks, for names of stages and blocks
 const ARROW = "M-4 0L3 -4.5V4.5Z"; // points to the left, where the gradient goes
@@ -20,11 +21,6 @@ export class Scene {
       0.003,
       1,
     );
-    this.weightLimits = limits(
-      run.networks.flatMap((n) => weightLogs(n)),
-      0,
-      1,
-    );
     for (const type of ["pointerover", "focusin"]) this.element.addEventListener(type, (event) => this.pointed(event));
     this.element.addEventListener("pointerleave", () => ask.leave());
     this.element.addEventListener("focusout", () => ask.leave());
@@ -36,6 +32,8 @@ export class Scene {
   draw(width, colours) {
     const narrow = width < 720;
     this.colours = colours;
+    this.measure = this.state.values.measure;
+    this.weightLimits = weightLimits(this.run, this.measure);
     this.left = narrow ? 38 : 96;
     const { values } = this.state;
     const places = place(this.run, width, values.block ? [values.block] : [], values.zoom, this.left);
@@ -50,7 +48,7 @@ export class Scene {
     this.wires = [];
     this.cells = [];
     places.rows.forEach((row, i) => this.drawRow(row, i, narrow));
-    this.profile = new Profile(this.run, this.cells, this.weightLimits, HEAD + places.bottom + PROFILE.gap);
+    this.profile = new Profile(this.run, this.cells, this.measure, this.weightLimits, HEAD + places.bottom + PROFILE.gap);
     const { x, width: last } = places.slots.at(-1);
     this.element.append(this.profile.draw(this.left, x + last, places.each));
   }
@@ -206,7 +204,7 @@ export class Scene {
     }
     for (const { index, tensor, cell } of this.cells) {
       const network = this.run.networks[index];
-      const log = weightLog(network, at, tensor, cut);
+      const log = weightLog(network, at, tensor, cut, this.measure);
       const at255 = Number.isFinite(log) ? Math.round(255 * share(log, this.weightLimits)) : 0;
       cell.setAttribute("fill", rgb(this.colours[at255]));
     }

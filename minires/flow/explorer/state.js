@@ -1,6 +1,6 @@
 // What is chosen: kept in the page's address, so that a link leads to the same moment, and told to all parts at once.
 
-const KEPT = ["run", "step", "block", "edge", "cut", "k", "zoom", "theme"];
+const KEPT = ["run", "step", "block", "edge", "cut", "k", "measure", "zoom", "theme"];
 
 export class State {
   constructor(initial, keepsHash) {

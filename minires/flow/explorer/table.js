@@ -3,7 +3,9 @@
 import { html } from "./dom.js";
 import { plainNumber, minus } from "./numbers.js";
 
-const HEADER = ["network", "gradient came from", "to", "way", "norm", "share", "cosine", "shape"];
+const HEADER = ["network", "gradient came from", "to", "way", "norm", "share", "cosine", "shape", "‖W‖", "degrees turned"];
+
+const ofWeight = (value) => (Number.isNaN(value) ? "" : plainNumber(value));
 
 export class Table {
   constructor(run, state) {
@@ -46,6 +48,7 @@ export class Table {
           several ? network.share(at, edge).toFixed(4) : "",
           several ? minus(network.cosine(at, edge).toFixed(4)) : "",
           shape.join("×"),
+          ...["sizes", "turns"].map((what) => ofWeight(10 ** network.weightLogs(what, at, source))),
         ];
       }),
     );

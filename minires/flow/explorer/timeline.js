@@ -1,16 +1,16 @@
 // Time: a slider over the recorded steps with a play button, heatmaps of depth × step to go to a moment in, and curves.
 
 import { html, svg } from "./dom.js";
+import { MEASURES, weightLimits, weightLog } from "./measures.js";
 import { share, limits, short, percent, nearest } from "./numbers.js";
 import { round } from "./places.js";
-import { weightLog } from "./profile.js";
 
 const FRAME = 170; // milliseconds a recorded step is shown while playing
 const CURVE = 56; // pixels
 
 export class Timeline {
-  constructor(run, state, weightLimits) {
-    Object.assign(this, { run, state, weightLimits });
+  constructor(run, state) {
+    Object.assign(this, { run, state });
     this.steps = run.networks[0].steps;
     const last = this.steps.length - 1;
     this.slider = html("input", {
@@ -56,7 +56,6 @@ export class Timeline {
     const canvas = html("canvas", {
       class: "heat",
       role: "img",
-      "aria-label": `${network.name}: gradient of every weight over the steps`,
     });
     const cursor = html("div", { class: "cursor" });
     const area = html("div", { class: "area" }, canvas, cursor);
@@ -103,15 +102,18 @@ export class Timeline {
   draw(colours) {
     this.width = this.heatmaps[0].area.clientWidth || 300;
     const count = this.steps.length;
+    const { measure } = this.state.values;
+    const scale = weightLimits(this.run, measure);
     for (const { canvas, network } of this.heatmaps) {
+      canvas.setAttribute("aria-label", `${network.name}: ${MEASURES[measure].says}, over the steps`);
       const depth = network.weights.length;
       canvas.width = count;
       canvas.height = Math.max(depth, 1);
       const image = new ImageData(count, Math.max(depth, 1));
       network.weights.forEach((tensor, y) => {
         for (let x = 0; x < count; x++) {
-          const log = weightLog(network, x, tensor, null);
-          const colour = Number.isFinite(log) ? colours[Math.round(255 * share(log, this.weightLimits))] : colours[0];
+          const log = weightLog(network, x, tensor, null, measure);
+          const colour = Number.isFinite(log) ? colours[Math.round(255 * share(log, scale))] : colours[0];
           image.data.set([...colour, Number.isNaN(log) ? 0 : 255], 4 * (y * count + x));
         }
       });

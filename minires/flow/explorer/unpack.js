@@ -50,11 +50,14 @@ function unpackNetwork(raw, bytes, scale) {
   raw.edges.forEach(([source], i) => edgesOf[source].push(i));
   const angled = new Map(raw.angled.map((edge, i) => [edge, i]));
   const several = new Map(raw.several.map((tensor, i) => [tensor, i]));
+  const weightAt = new Map(raw.weights.map((tensor, i) => [tensor, i]));
+  const measured = raw.turns ? { turns: logsOf(raw.turns, bytes, scale), sizes: logsOf(raw.sizes, bytes, scale) } : {};
   const slotOf = new Map();
   for (const [, , slot, , , members] of raw.boxes.ops)
     for (const tensor of members) slotOf.set(tensor, raw.slots[slot].name);
   const network = {
     ...raw,
+    ...measured,
     count,
     logs,
     edgesOf,
@@ -66,6 +69,10 @@ function unpackNetwork(raw, bytes, scale) {
     total(at, tensor) {
       if (several.has(tensor)) return totals[at * several.size + several.get(tensor)];
       return edgesOf[tensor].length ? logs[at * count + edgesOf[tensor][0]] : NaN;
+    },
+    // of a weight: ‖W‖ before the step ("sizes"), or by how many degrees the step turned it ("turns"); else NaN
+    weightLogs(what, at, tensor) {
+      return measured[what] && weightAt.has(tensor) ? measured[what][at * weightAt.size + weightAt.get(tensor)] : NaN;
     },
     share(at, edge) {
       const squares = edgesOf[raw.edges[edge][0]].map((other) => network.norm(at, other) ** 2);

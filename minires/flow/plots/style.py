@@ -16,7 +16,12 @@ SKIP, BRANCH, TOTAL = "#007BC0", "#A96600", "#757575"
 NETWORK = {"plain": "#CD4A00", "residual": "#008661"}
 MARKER = {"plain": "o", "residual": "s"}
 LINE = {"plain": "--", "residual": "-"}
-OTHER = [("#8063CF", "^", "-."), ("#C7438A", "D", (0, (5, 1, 1, 1, 1, 1))), (TOTAL, "v", (0, (3, 1)))]
+OTHER = [
+    ("#8063CF", "^", "-."),
+    ("#C7438A", "D", (0, (5, 1, 1, 1, 1, 1))),
+    (TOTAL, "v", (0, (3, 1))),
+    (SKIP, "P", (0, (1, 1))),
+]
 
 
 def looks(networks: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -6,24 +6,32 @@
 // One thread for each entry of the result. Draws are made on the host: the same draws give the same batch on the CPU.
 #include "common.cuh"
 
+struct Images {
+    int size, N, C, HW, standardise;
+};
+
 template <typename P, typename T>
 __global__ void take_images(const P* __restrict__ pixels, const long long* __restrict__ index,
-                            const T* __restrict__ mean, const T* __restrict__ std, T* __restrict__ out, int size, int N,
-                            int C, int HW, int standardise) {
+                            const T* __restrict__ mean, const T* __restrict__ std, T* __restrict__ out, Images how) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // (c·HW + hw)·N + n
-    if (i >= size) return;
+    if (i >= how.size) return;
+    const int N = how.N, C = how.C, HW = how.HW, standardise = how.standardise;
     const int n = i % N, hw = i / N % HW, c = i / N / HW;
     const T value = T(pixels[(index[n] * C + c) * HW + hw]);
     out[i] = standardise ? (value - mean[c]) / std[c] : value;
 }
 
 // out[c, h, w, n] = x[c, h + top[n] − padding, w′ + left[n] − padding, n], with w′ = W − 1 − w if mirrored[n].
+struct Crop {
+    int size, N, H, W, padding;
+};
+
 template <typename T>
 __global__ void crop_flip(const T* __restrict__ x, const int* __restrict__ top, const int* __restrict__ left,
-                          const int* __restrict__ mirrored, T* __restrict__ out, int size, int N, int H, int W,
-                          int padding) {
+                          const int* __restrict__ mirrored, T* __restrict__ out, Crop how) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // ((c·H + h)·W + w)·N + n
-    if (i >= size) return;
+    if (i >= how.size) return;
+    const int N = how.N, H = how.H, W = how.W, padding = how.padding;
     const int n = i % N, w = i / N % W, h = i / N / W % H, c = i / N / W / H;
     const int from_h = h + top[n] - padding, from_w = (mirrored[n] ? W - 1 - w : w) + left[n] - padding;
     const bool inside = from_h >= 0 && from_h < H && from_w >= 0 && from_w < W;

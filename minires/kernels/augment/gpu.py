@@ -23,8 +23,9 @@ def take_images(on, pixels, index, mean=None, std=None):
     out = on.empty((channels, height, width, len(index)), dtype)
     index, standardise = on.upload(np.ascontiguousarray(index, np.int64)), mean is not None
     mean, std = (on.upload(np.array(a, dtype)) if standardise else out for a in (mean, std))
-    args = contiguous(pixels), index, mean, std, out, out.size, out.shape[3], channels, height * width, standardise
-    on.launch(AUGMENT, "take_images", (c_name(pixels.dtype), c_name(dtype)), blocks(out.size), BLOCK, *args)
+    arrays, template = (contiguous(pixels), index, mean, std, out), (c_name(pixels.dtype), c_name(dtype))
+    numbers = out.size, out.shape[3], channels, height * width, standardise
+    on.launch(AUGMENT, "take_images", template, blocks(out.size), BLOCK, *arrays, numbers=numbers)
     return batch_first(out)
 
 
@@ -33,6 +34,6 @@ def crop_flip(on, images, top, left, mirrored, padding):
     x = batch_last(images)
     out = on.empty(x.shape, x.dtype)
     draws = (on.upload(np.ascontiguousarray(draw, np.int32)) for draw in (top, left, mirrored))
-    args = x, *draws, out, out.size, x.shape[3], *x.shape[1:3], padding
-    on.launch(AUGMENT, "crop_flip", (c_name(x.dtype),), blocks(out.size), BLOCK, *args)
+    numbers = out.size, x.shape[3], *x.shape[1:3], padding
+    on.launch(AUGMENT, "crop_flip", (c_name(x.dtype),), blocks(out.size), BLOCK, x, *draws, out, numbers=numbers)
     return batch_first(out)

@@ -19,24 +19,16 @@ from ..reduce.cpu import row_products, row_sums
 LARGE_MEAN = 4  # μ² above this many variances: two bits
 
 
-def batch_norm(x, weight=None, bias=None, eps=1e-5):
+def batch_norm(x, weight=None, bias=None, eps=1e-5, running=None):
     """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
     rows = channel_rows(x)  # (C, M)
     y = np.empty_like(rows)
     mean, var = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
-    count = rows.shape[1]
 
     def work(blocks):
         for c in blocks:
-            block, out = rows[c], y[c]
-            mean[c] = centre = row_sums(block) / count  # (C), in float64
-            square = centre * centre
-            variance = row_products(block, block) / count - square
-            large = square > LARGE_MEAN * variance
-            if np.count_nonzero(large):
-                block, centre = _nearer(block, centre, large, out)
-                variance = np.maximum(row_products(block, block) / count - centre * centre, 0)
-            var[c] = variance
+            out = y[c]
+            mean[c], var[c], block, centre = _moments(rows[c], out)
             scale = 1 / np.sqrt(var[c] + x.dtype.type(eps))
             if weight is not None:
                 scale *= weight[c]
@@ -44,6 +36,10 @@ def batch_norm(x, weight=None, bias=None, eps=1e-5):
             _affine(block, scale, shift if bias is None else shift + bias[c], out)
 
     over_channels(for_short_rows(work, rows), rows)
+    if running is not None:
+        running_update(running.mean, running.var, mean, var, running.momentum, rows.shape[1])
+        if running.batches is not None:
+            running.batches[...] += 1
     return from_channel_rows(y, x.shape), mean, var
 
 
@@ -67,14 +63,45 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
             grad_bias[c] = total = row_sums(g)  # (C), in float64
             grad_weight[c] = (row_products(g, block) - centre * total) * inv_std[c]
             if needs[0]:
-                slope = inv_std[c] * grad_weight[c] / -count
-                _affine(block, slope, -slope * centre - grad_bias[c] / count, out)
-                out += g
-                out *= scale[c, None]
+                through_mean, slope = grad_bias[c] / count, inv_std[c] * grad_weight[c] / -count
+                _input_gradient(g, block, centre, scale[c], slope, through_mean, out)
 
     over_channels(for_short_rows(work, x_rows), x_rows)
     grads = from_channel_rows(out_rows, x.shape), grad_weight, grad_bias
     return tuple(grad if need else None for grad, need in zip(grads, needs))
+
+
+def batch_norm_statistics(x):
+    """`definition.batch_norm_statistics`. x (N, C, …) -> mean (C), var (C)."""
+    rows = channel_rows(x)  # (C, M)
+    mean, var = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
+
+    def work(blocks):
+        for c in blocks:
+            mean[c], var[c], _, _ = _moments(rows[c])
+
+    over_channels(for_short_rows(work, rows), rows)
+    return mean, var
+
+
+def batch_norm_input_gradient(grad_y, x, weight, mean, var, grad_weight, grad_bias, count, eps=1e-5):
+    """`definition.batch_norm_input_gradient`. -> dx (N, C, …)."""
+    g_rows, x_rows = channel_rows(grad_y), channel_rows(x)  # (C, M) each
+    out_rows = np.empty_like(x_rows)
+    inv_std = 1 / np.sqrt(var + x.dtype.type(eps))
+    scale = inv_std if weight is None else inv_std * weight
+    through_mean, slope = grad_bias / count, inv_std * grad_weight / -count
+
+    def work(blocks):
+        for c in blocks:
+            block, out, centre = x_rows[c], out_rows[c], mean[c]
+            large = centre * centre > LARGE_MEAN * var[c]
+            if np.count_nonzero(large):
+                block, centre = _nearer(block, centre, large, out)
+            _input_gradient(g_rows[c], block, centre, scale[c], slope[c], through_mean[c], out)
+
+    over_channels(for_short_rows(work, x_rows), x_rows)
+    return from_channel_rows(out_rows, x.shape)
 
 
 def batch_norm_eval(x, weight, bias, mean, var, eps=1e-5):
@@ -114,9 +141,29 @@ def running_update(running_mean, running_var, mean, var, momentum, count):
     running_var += momentum * (var * (count / (count - 1)) - running_var)
 
 
-def _nearer(rows, centre, large, out):
+def _moments(rows, out=None):
+    """Mean and variance (C) of rows (C, M), in float64; and the rows and what of their means `_nearer` has left."""
+    count = rows.shape[1]
+    mean = centre = row_sums(rows) / count
+    square = centre * centre
+    variance = row_products(rows, rows) / count - square
+    large = square > LARGE_MEAN * variance
+    if np.count_nonzero(large):
+        rows, centre = _nearer(rows, centre, large, out)
+        variance = np.maximum(row_products(rows, rows) / count - centre * centre, 0)
+    return mean, variance, rows, centre
+
+
+def _input_gradient(g, rows, centre, scale, slope, through_mean, out):
+    """out = scale·(g − through_mean + slope·(rows − centre)), with one number of each kind per row."""
+    _affine(rows, slope, -slope * centre - through_mean, out)
+    out += g
+    out *= scale[:, None]
+
+
+def _nearer(rows, centre, large, out=None):
     """Rows (C, M) less their mean (rounded) where that is ``large``, in ``out``; and what remains of all the means."""
-    offset = np.where(large, centre, 0).astype(out.dtype)
+    offset = np.where(large, centre, 0).astype(rows.dtype)
     return np.subtract(rows, offset[:, None], out=out), centre - offset
 
 

@@ -1,6 +1,8 @@
 """Batch normalisation: launches for batchnorm.cu; the formulas are in `definition`."""
 
-from ..launch import BLOCK, ITEMS, batch_last, c_name, contiguous, cut, runs
+import numpy as np
+
+from ..launch import BLOCK, batch_last, c_name, contiguous, cut, runs
 from ..layout import batch_first
 from ..load import TYPES, Source
 
@@ -15,13 +17,23 @@ BATCH_NORM = Source(
 )
 
 WARP = 32
+PACK = 4  # numbers of a run come in multiples of it, so that all runs of a row begin where 16 bytes can be loaded
+ITEMS = {4: 8, 8: 4}  # entries of a thread, by their size in bytes: two packs
+ONE_RUN = 1, 1, 1  # a given mean and variance are those of one run of one number
 
 
-def batch_norm(on, x, weight=None, bias=None, eps=1e-5):
+def batch_norm(on, x, weight=None, bias=None, eps=1e-5, running=None):
     """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
     x = batch_last(x)
-    mean, var = statistics(on, x)
-    return batch_first(apply(on, x, weight, bias, mean, var, eps)), mean, var
+    means, squares, of = _statistics(on, x)
+    kept = mean, var = on.empty(x.shape[:1], x.dtype), on.empty(x.shape[:1], x.dtype)
+    if running is not None and running.mean.dtype != x.dtype:
+        y = _apply(on, x, weight, bias, means, squares, of, eps, kept)
+        running_update(on, running.mean, running.var, mean, var, running.momentum, of[0])
+        if running.batches is not None:
+            running.batches[...] += 1
+        return batch_first(y), mean, var
+    return batch_first(_apply(on, x, weight, bias, means, squares, of, eps, kept, running)), mean, var
 
 
 def batch_norm_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
@@ -31,7 +43,9 @@ def batch_norm_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True
 
 def batch_norm_eval(on, x, weight, bias, mean, var, eps=1e-5):
     """`definition.batch_norm_eval`: one affine map per channel. -> y (N, C, …)."""
-    return batch_first(apply(on, batch_last(x), weight, bias, mean, var, eps))
+    x = batch_last(x)
+    mean, var = (contiguous(a.astype(x.dtype, copy=False)) for a in (mean, var))
+    return batch_first(_apply(on, x, weight, bias, mean, var, ONE_RUN, eps))
 
 
 def batch_norm_eval_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
@@ -39,59 +53,96 @@ def batch_norm_eval_backward(on, grad_y, x, weight, mean, var, eps, needs=(True,
     return _backward(on, grad_y, x, weight, mean, var, eps, needs, training=False)
 
 
+def batch_norm_statistics(on, x):
+    """`definition.batch_norm_statistics`. x (N, C, …) -> mean (C), var (C)."""
+    means, squares, of = _statistics(on, batch_last(x))
+    mean, var = on.empty(len(means), means.dtype), on.empty(len(means), means.dtype)
+    t, grid = (c_name(mean.dtype),), (len(mean),)
+    on.launch(BATCH_NORM, "batch_norm_combine", t, grid, WARP, means, squares, mean, var, numbers=of)
+    return mean, var
+
+
+def batch_norm_input_gradient(on, grad_y, x, weight, mean, var, grad_weight, grad_bias, count, eps=1e-5):
+    """`definition.batch_norm_input_gradient`. -> dx (N, C, …)."""
+    g, x = batch_last(grad_y), batch_last(x)
+    mean, var, grad_weight, grad_bias = (
+        contiguous(a.astype(x.dtype, copy=False)) for a in (mean, var, grad_weight, grad_bias)
+    )
+    sums = grad_bias, contiguous(grad_weight * np.sqrt(var + x.dtype.type(eps)))  # as of one run
+    return _input_gradient(on, g, x, weight, mean, var, sums, 1, count, eps, (None, None), training=True)
+
+
 def running_update(on, running_mean, running_var, mean, var, momentum, count):
     """`definition.running_update`: changes the running statistics (C) in place."""
     channels, of = len(mean), running_mean.dtype
     mean, var = (a.astype(of, copy=False) for a in (mean, var))
-    args = running_mean, running_var, mean, var, channels, of.type(momentum), of.type(count / (count - 1))
-    on.launch(BATCH_NORM, "running_update", (c_name(of),), (cut(channels, BLOCK),), BLOCK, *args)
+    arrays, numbers = (running_mean, running_var, mean, var), (channels, *_moving(of, momentum, count))
+    grid = (cut(channels, BLOCK),)
+    on.launch(BATCH_NORM, "running_update", (c_name(of),), grid, BLOCK, *arrays, numbers=numbers)
 
 
-def statistics(on, x):
-    """x (C, …, N), contiguous -> mean (C), biased variance (C)."""
-    channels, length = len(x), x[0].size
-    number, per_run = runs(on, channels, length)
-    means, squares = (on.empty((channels, number), x.dtype) for _ in range(2))
-    mean, var = (on.empty(channels, x.dtype) for _ in range(2))
-    t = (c_name(x.dtype),)
-    grid = number, channels
-    on.launch(BATCH_NORM, "batch_norm_statistics", t, grid, BLOCK, x, means, squares, length, per_run)
-    args = means, squares, mean, var, length, per_run, number
-    on.launch(BATCH_NORM, "batch_norm_combine", t, (channels,), WARP, *args)
-    return mean, var
+def _moving(dtype, momentum, count):
+    """What the running statistics are moved by, and what makes a variance unbiased."""
+    return dtype.type(momentum), dtype.type(count / (count - 1))
 
 
-def apply(on, x, weight, bias, mean, var, eps):
-    """y = γ·(x − μ)/√(σ² + ε) + β; x, y (C, …, N), contiguous."""
-    y = on.empty(x.shape, x.dtype)
-    channels, length = len(x), x[0].size
-    mean, var = (contiguous(a.astype(x.dtype, copy=False)) for a in (mean, var))
-    weight, has_weight = (mean, 0) if weight is None else (contiguous(weight), 1)
-    bias, has_bias = (mean, 0) if bias is None else (contiguous(bias), 1)
-    grid = cut(length, BLOCK * ITEMS), channels
-    args = x, weight, bias, mean, var, y, length, x.dtype.type(eps), has_weight, has_bias
-    on.launch(BATCH_NORM, "batch_norm_apply", (c_name(x.dtype),), grid, BLOCK, *args)
+def _runs(on, x):
+    """(length of a row, of a run, number of runs) for x (C, …, N); whole packs of 16 bytes in each run."""
+    length = x[0].size
+    per_run = cut(runs(on, len(x), length)[1], PACK) * PACK
+    return length, per_run, cut(length, per_run)
+
+
+def _statistics(on, x):
+    """x (C, …, N), contiguous -> the means and sums of squares of all runs (C, runs), and how a row was cut."""
+    of = _runs(on, x)
+    means, squares = on.empty((len(x), of[2]), x.dtype), on.empty((len(x), of[2]), x.dtype)
+    t, grid = (c_name(x.dtype),), (of[2], len(x))
+    on.launch(BATCH_NORM, "batch_norm_statistics", t, grid, BLOCK, x, means, squares, numbers=of)
+    return means, squares, of
+
+
+def _apply(on, x, weight, bias, means, squares, of, eps, kept=(None, None), running=None):
+    """y = γ·(x − μ)/√(σ² + ε) + β; x, y (C, …, N), contiguous. Puts μ and σ² into ``kept``, and moves ``running``."""
+    y, length, of_type = on.empty(x.shape, x.dtype), x[0].size, x.dtype.type
+    moves, moving = (None, None, None), (of_type(0), of_type(0))
+    if running is not None:
+        moves, moving = running[:3], _moving(x.dtype, running.momentum, length)
+    weight, bias = (None if a is None else contiguous(a) for a in (weight, bias))
+    flags = weight is not None, bias is not None, kept[0] is not None, running is not None
+    arrays = x, weight, bias, means, squares, y, *kept, *moves
+    numbers = length, *of, of_type(eps), *moving, *flags
+    grid = cut(length, BLOCK * ITEMS[x.itemsize]), len(x)
+    on.launch(BATCH_NORM, "batch_norm_apply", (c_name(x.dtype),), grid, BLOCK, *arrays, numbers=numbers)
     return y
 
 
 def _backward(on, grad_y, x, weight, mean, var, eps, needs, training):
     g, x = batch_last(grad_y), batch_last(x)
-    t, channels, length, eps = c_name(x.dtype), len(x), x[0].size, x.dtype.type(eps)
     mean, var = (contiguous(a.astype(x.dtype, copy=False)) for a in (mean, var))
-    grad_weight, grad_bias, grad_x = mean, mean, None
+    t, sums, count, grads = (c_name(x.dtype),), (None, None), 0, (None, None)
     if needs[1] or needs[2] or training:
-        number, per_run = runs(on, channels, length)
-        sums_g, sums_gx = (on.empty((channels, number), x.dtype) for _ in range(2))
-        grad_weight, grad_bias = (on.empty(channels, x.dtype) for _ in range(2))
-        sums = g, x, mean, sums_g, sums_gx, length, per_run
-        on.launch(BATCH_NORM, "batch_norm_sums", (t,), (number, channels), BLOCK, *sums)
-        combine = sums_g, sums_gx, var, grad_weight, grad_bias, number, eps
-        on.launch(BATCH_NORM, "batch_norm_combine_sums", (t,), (channels,), WARP, *combine)
+        of = _runs(on, x)
+        count = of[2]
+        sums = on.empty((len(x), count), x.dtype), on.empty((len(x), count), x.dtype)
+        grads = on.empty(len(x), x.dtype), on.empty(len(x), x.dtype)
+        on.launch(BATCH_NORM, "batch_norm_sums", t, (count, len(x)), BLOCK, g, x, mean, *sums, numbers=of)
+    grad_x = None
     if needs[0]:
-        grad_x = on.empty(x.shape, x.dtype)
-        weight, has_weight = (mean, 0) if weight is None else (contiguous(weight), 1)
-        grid = cut(length, BLOCK * ITEMS), channels
-        args = g, x, weight, mean, var, grad_weight, grad_bias, grad_x, length, eps, has_weight
-        on.launch(BATCH_NORM, "batch_norm_input_gradient", (t, training), grid, BLOCK, *args)
-        grad_x = batch_first(grad_x)
-    return grad_x, grad_weight if needs[1] else None, grad_bias if needs[2] else None
+        grad_x = _input_gradient(on, g, x, weight, mean, var, sums, count, x[0].size, eps, grads, training)
+    elif count:
+        numbers = count, x.dtype.type(eps)
+        on.launch(BATCH_NORM, "batch_norm_combine_sums", t, (len(x),), WARP, *sums, var, *grads, numbers=numbers)
+    return grad_x, grads[0] if needs[1] else None, grads[1] if needs[2] else None
+
+
+def _input_gradient(on, g, x, weight, mean, var, sums, runs, count, eps, grads, training):
+    """dx (N, C, …), with g and x (C, …, N), contiguous. Puts dγ and dβ into ``grads``."""
+    grad_x, length = on.empty(x.shape, x.dtype), x[0].size
+    weight = None if weight is None else contiguous(weight)
+    numbers = length, runs, count, x.dtype.type(eps), weight is not None, grads[0] is not None
+    grid = cut(length, BLOCK * ITEMS[x.itemsize]), len(x)
+    arrays = g, x, weight, mean, var, *sums, *grads, grad_x
+    template = c_name(x.dtype), training
+    on.launch(BATCH_NORM, "batch_norm_input_gradient", template, grid, BLOCK, *arrays, numbers=numbers)
+    return batch_first(grad_x)

@@ -69,8 +69,9 @@ struct StoreRows {  // y[m, p] = value (+ bias[m])
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
 conv2d_forward(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias, T* __restrict__ y,
-               int has_bias, SHAPE_PARAMETERS) {
-    const Shape s = SHAPE;
+               Shape s) {
+    SIZES_OF(s);
+    const int has_bias = bias != nullptr;
     const int group = blockIdx.z, P = OH * OW * N, taps = C * kh * kw;
     const Rows<T> a{w + group * O * taps, taps};
     const Patches<T, K> b{x + group * C * H * W * N, s};
@@ -125,8 +126,9 @@ struct StorePhase {  // dx[c, q_h·s + phase, q_w·s + phase, n]
 // blockIdx.z = (group · phases down + phase down) · phases across + phase across. K may be 1 or 3 only at stride 1.
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
-conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ dx, SHAPE_PARAMETERS) {
-    Shape s = SHAPE;
+conv2d_input_gradient(const T* __restrict__ g, const T* __restrict__ w, T* __restrict__ dx, Shape shape) {
+    SIZES_OF(shape);
+    Shape s = shape;
     if (K) s.kh = s.kw = K, s.sh = s.sw = 1;  // then the divisions below are by constants, or gone
     const int group = blockIdx.z / (s.sh * s.sw);
     const Phase v(blockIdx.z / s.sw % s.sh, H, s.kh, s.sh, ph, dh), h(blockIdx.z % s.sw, W, s.kw, s.sw, pw, dw);
@@ -170,9 +172,11 @@ struct PatchRows {
 // blockIdx.z = group · parts + part; dw (groups, parts, O, taps).
 template <typename T, int BM, int BP, int TM, int TP, int K, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
-conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __restrict__ dw_parts, int parts,
-                       int length, SHAPE_PARAMETERS) {
-    const Shape s = SHAPE;
+conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __restrict__ dw_parts,
+                       Parts how) {
+    const Shape s = how.shape;
+    SIZES_OF(s);
+    const int parts = how.parts, length = how.length;
     const int group = blockIdx.z / parts, first = blockIdx.z % parts * length;
     const int P = OH * OW * N, taps = C * kh * kw, left = P - first;
     const GradientRows<T> a{g + group * O * P, P, first};
@@ -183,9 +187,14 @@ conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __re
 
 // out[i] = Σ_part in[part, i]; blockIdx.y counts the groups. There are many parts and few results, so a result has a
 // thread in each of the block's warps, and that thread asks for eight parts before it adds the first.
+struct Copies {  // of `size` results each
+    int parts, size;
+};
+
 template <typename T>
-__global__ void sum_parts(const T* __restrict__ in, T* __restrict__ out, int parts, int size) {
+__global__ void sum_parts(const T* __restrict__ in, T* __restrict__ out, Copies how) {
     constexpr int LINES = 16, AHEAD = 8;
+    const int parts = how.parts, size = how.size;
     __shared__ T sums[LINES][WARP];
     const int lane = threadIdx.x % WARP, line = threadIdx.x / WARP, i = blockIdx.x * WARP + lane;
     const T* column = in + blockIdx.y * parts * size + i;

@@ -4,6 +4,12 @@ Most layers of a network take the kernels of pipelined.cu, which copy four image
 multiple of four images, channels in multiples of 16. The others, such as the first layer, take those of conv.cu.
 """
 
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
 from ...state import current
 from ..launch import TILES, batch_last, c_name, contiguous, cut, tile_for
 from ..layout import batch_first, out_sizes
@@ -54,14 +60,10 @@ SUM_THREADS = 16 * RESULTS
 
 def conv2d(on, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     """`definition.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> y (N, O, H′, W′)."""
-    x, weight = batch_last(x), contiguous(weight)
-    out_hw = out_sizes(x.shape[1:3], weight.shape[2:], stride, padding, dilation)
-    y = on.empty((len(weight), *out_hw, x.shape[3]), x.dtype)
-    rows, positions = len(weight) // groups, y[0].size
-    shape = _shape(x, weight, y, stride, padding, dilation, groups)
-    bias, has_bias = (weight, 0) if bias is None else (contiguous(bias), 1)
-    args = x, weight, bias, y, has_bias, *shape
-    _product(on, "conv2d_forward", rows, positions, groups, weight.shape[1], _known_kernel(weight, x.dtype), x, args)
+    x, weight, geometry = batch_last(x), contiguous(weight), (stride, padding, dilation, groups)
+    y_shape, how, shape = _forward(*_what(on, x, weight, x), *geometry)
+    y = on.empty(y_shape, x.dtype)
+    on.launch(*how, x, weight, None if bias is None else contiguous(bias), y, numbers=shape)
     return batch_first(y)
 
 
@@ -70,90 +72,113 @@ def conv2d_backward(
 ):
     """`definition.conv2d_backward`. Returns dx (N, C, H, W), dw (O, C/groups, kh, kw), db (O), or None each."""
     g, x, weight = batch_last(grad_y), batch_last(x), contiguous(weight)
-    shape = _shape(x, weight, g, stride, padding, dilation, groups)
-    return (
-        batch_first(_input_gradient(on, g, x, weight, shape, stride, groups)) if needs[0] else None,
-        _weight_gradient(on, g, x, weight, shape, groups) if needs[1] else None,
-        reduce_rows(on, "Sum", g.reshape(len(g), -1)) if needs[2] else None,
-    )
+    geometry, grad_x, grad_w = (stride, padding, dilation, groups), None, None
+    if needs[0]:
+        how, shape = _input_gradient(*_what(on, x, weight, g), *geometry)
+        grad_x = on.empty(x.shape, x.dtype)
+        on.launch(*how, g, weight, grad_x, numbers=shape)
+        grad_x = batch_first(grad_x)
+    if needs[1]:
+        how, numbers, parts, sums = _weight_gradient(*_what(on, x, weight, g, x), *geometry)
+        grad_w = on.empty(weight.shape, weight.dtype)
+        if parts is None:
+            on.launch(*how, g, x, grad_w, numbers=numbers)
+        else:
+            partial = on.empty(parts, weight.dtype)
+            on.launch(*how, g, x, partial, numbers=numbers)
+            on.launch(*sums, partial, grad_w, numbers=parts[1:])
+    return grad_x, grad_w, reduce_rows(on, "Sum", g.reshape(len(g), -1)) if needs[2] else None
 
 
-def _input_gradient(on, g, x, weight, shape, stride, groups):
-    grad_x = on.empty(x.shape, x.dtype)
-    _, height, width, batch = x.shape
-    known = _known_kernel(weight, x.dtype) if stride == (1, 1) else 0
+# ── what is launched, once for all arrays of the same shapes ────────────────────────────────────────────────────────
+
+
+def _what(on, x, weight, *read):
+    """What a launch depends on besides the geometry; ``read``: what is copied by fours if that can be done."""
+    by_fours = all(a.dtype == np.float32 and a.shape[-1] % 4 == 0 and on.address(a) % 16 == 0 for a in read)
+    return on.multiprocessors, x.dtype, x.shape, weight.shape, current().tf32, by_fours
+
+
+@functools.lru_cache(maxsize=4096)
+def _forward(processors, dtype, x_shape, w_shape, tf32, by_fours, stride, padding, dilation, groups):
+    """(shape of y, what to launch, its sizes) for x (C, H, W, N)."""
+    y_shape, shape = _shapes(x_shape, w_shape, stride, padding, dilation, groups)
+    rows, positions = w_shape[0] // groups, math.prod(y_shape[1:])
+    known = _known_kernel(w_shape, dtype)
+    how = _product(processors, dtype, tf32, by_fours, "conv2d_forward", rows, positions, groups, w_shape[1], known)
+    return y_shape, how, shape
+
+
+@functools.lru_cache(maxsize=4096)
+def _input_gradient(processors, dtype, x_shape, w_shape, tf32, by_fours, stride, padding, dilation, groups):
+    """(what to launch, its sizes)."""
+    _, shape = _shapes(x_shape, w_shape, stride, padding, dilation, groups)
+    channels, height, width, batch = x_shape
+    known = _known_kernel(w_shape, dtype) if stride == (1, 1) else 0
     positions = cut(height, stride[0]) * cut(width, stride[1]) * batch  # of the largest phase
-    launches = groups * stride[0] * stride[1]
-    args = g, weight, grad_x, *shape
-    _product(on, "conv2d_input_gradient", len(x) // groups, positions, launches, len(g) // groups, known, g, args)
-    return grad_x
+    rows, sums, layers = channels // groups, w_shape[0] // groups, groups * stride[0] * stride[1]
+    kernel = "conv2d_input_gradient"
+    return _product(processors, dtype, tf32, by_fours, kernel, rows, positions, layers, sums, known), shape
 
 
-def _product(on, kernel, rows, positions, layers, channels, known, read, args):
-    """Launch a kernel that sums over the ``channels`` of ``read``, for ``layers`` groups or phases (blockIdx.z)."""
-    tile, tf32 = _tile_ahead(on, rows, positions, layers, channels), current().tf32
-    if tile is not None and _by_fours(on, read):
+def _product(processors, dtype, tf32, by_fours, kernel, rows, positions, layers, channels, known):
+    """The kernel that sums over so many ``channels``, for ``layers`` groups or phases (blockIdx.z), and its grid."""
+    tile = _tile_ahead(processors, tf32, rows, positions, layers, channels) if by_fours else None
+    if tile is not None:
         source, kernel, template = PIPELINED, f"{kernel}_pipelined", (*tile, tf32)
     else:
-        tile, tf32 = tile_for(read.dtype, rows)
-        source, template = CONV, (c_name(read.dtype), *tile, known, tf32)
+        tile, tf32 = tile_for(dtype, rows)
+        source, template = CONV, (c_name(dtype), *tile, known, tf32)
     grid = cut(positions, tile[1]), cut(rows, tile[0]), layers
-    on.launch(source, kernel, template, grid, THREADS, *args)
+    return source, kernel, template, grid, THREADS
 
 
-def _by_fours(on, *arrays):
-    """Whether four images at a time can be copied from these (C, H, W, N)."""
-    return all(a.dtype == "float32" and a.shape[-1] % 4 == 0 and on.address(a) % 16 == 0 for a in arrays)
-
-
-def _tile_ahead(on, rows, positions, layers, channels):
+def _tile_ahead(processors, tf32, rows, positions, layers, channels):
     """The first tile that gives every multiprocessor two blocks, or else the one that gives most; None if none fits."""
 
     def blocks(tile):
         return cut(positions, tile[1]) * (rows // tile[0]) * layers
 
-    fitting = [
-        tile
-        for tile in (TF32_TILES_AHEAD if current().tf32 else TILES_AHEAD)
-        if rows % tile[0] == 0 and channels % tile[2] == 0
-    ]
-    return next((t for t in fitting if blocks(t) >= 2 * on.multiprocessors), max(fitting, key=blocks, default=None))
+    tiles = TF32_TILES_AHEAD if tf32 else TILES_AHEAD
+    fitting = [tile for tile in tiles if rows % tile[0] == 0 and channels % tile[2] == 0]
+    return next((t for t in fitting if blocks(t) >= 2 * processors), max(fitting, key=blocks, default=None))
 
 
-def _weight_gradient(on, g, x, weight, shape, groups):
-    rows, channels, taps, positions = len(weight) // groups, weight.shape[1], weight[0].size, g[0].size
-    known, tf32 = _known_kernel(weight, x.dtype), current().tf32
-    wide, tiles = WEIGHT_TILES.get(known, (0, {}))
-    tile = next((t for t in tiles.get(tf32, ()) if rows % t[0] == 0 and channels % wide == 0), None)
-    if tile is not None and _by_fours(on, g, x):
+@functools.lru_cache(maxsize=4096)
+def _weight_gradient(processors, dtype, x_shape, w_shape, tf32, by_fours, stride, padding, dilation, groups):
+    """(what to launch, its numbers, the shape of the parts, and what sums them); None for the last two if it is one."""
+    y_shape, shape = _shapes(x_shape, w_shape, stride, padding, dilation, groups)
+    rows, channels, taps = w_shape[0] // groups, w_shape[1], math.prod(w_shape[1:])
+    known, positions = _known_kernel(w_shape, dtype), math.prod(y_shape[1:])
+    wide, tiles = WEIGHT_TILES.get(known, (1, {}))
+    tile: Any = next((t for t in tiles.get(tf32, ()) if rows % t[0] == 0 and channels % wide == 0), None)
+    if tile is not None and by_fours:
         source, kernel, template = PIPELINED, "conv2d_weight_gradient_pipelined", (*tile, known, tf32)
         columns, step, side_by_side = channels // wide, tile[1], 4
     else:
-        tile, tf32 = tile_for(x.dtype, rows)
-        source, kernel, template = CONV, "conv2d_weight_gradient", (c_name(x.dtype), *tile, known, tf32)
+        tile, tf32 = tile_for(dtype, rows)
+        source, kernel, template = CONV, "conv2d_weight_gradient", (c_name(dtype), *tile, known, tf32)
         columns, step, side_by_side = cut(taps, tile[1]), 1, 2
     lines = cut(rows, tile[0])
-    most = side_by_side * on.multiprocessors // (columns * lines * groups)
+    most = side_by_side * processors // (columns * lines * groups)
     length = cut(cut(positions, max(min(most, positions // LEAST_LENGTH), 1)), step) * step
-    parts = cut(positions, length)
-    grad_w = on.empty(weight.shape, weight.dtype)
-    partial = grad_w if parts == 1 else on.empty((groups, parts, rows * taps), weight.dtype)
-    on.launch(source, kernel, template, (columns, lines, groups * parts), THREADS, g, x, partial, parts, length, *shape)
-    if parts > 1:
-        size = rows * taps
-        grid = cut(size, RESULTS), groups
-        on.launch(CONV, "sum_parts", (c_name(x.dtype),), grid, SUM_THREADS, partial, grad_w, parts, size)
-    return grad_w
+    parts, size = cut(positions, length), rows * taps
+    how = source, kernel, template, (columns, lines, groups * parts), THREADS
+    if parts == 1:
+        return how, (parts, length, *shape), None, None
+    sums = CONV, "sum_parts", (c_name(dtype),), (cut(size, RESULTS), groups), SUM_THREADS
+    return how, (parts, length, *shape), (groups, parts, size), sums
 
 
-def _shape(x, weight, y, stride, padding, dilation, groups):
-    """The arguments that all three kernels take; x and y (C, H, W, N)."""
-    (channels, height, width, batch), (out, out_height, out_width, _) = x.shape, y.shape
-    sizes = batch, channels // groups, height, width, out // groups, out_height, out_width
-    return (*sizes, *weight.shape[2:], *stride, *padding, *dilation)
+def _shapes(x_shape, w_shape, stride, padding, dilation, groups):
+    """(the shape of y, the sizes that all kernels take); x and y (C, H, W, N)."""
+    channels, height, width, batch = x_shape
+    y_shape = w_shape[0], *out_sizes((height, width), w_shape[2:], stride, padding, dilation), batch
+    sizes = batch, channels // groups, height, width, w_shape[0] // groups, *y_shape[1:3]
+    return y_shape, (*sizes, *w_shape[2:], *stride, *padding, *dilation)
 
 
-def _known_kernel(weight, dtype):
+def _known_kernel(w_shape, dtype):
     """The template argument K: 1 or 3 for square kernels of that size in float32, else 0."""
-    kh, kw = weight.shape[2:]
-    return kh if kh == kw and kh in (1, 3) and dtype == "float32" else 0
+    kh, kw = w_shape[2:]
+    return kh if kh == kw and kh in (1, 3) and dtype == np.float32 else 0

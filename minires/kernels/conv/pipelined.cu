@@ -145,7 +145,8 @@ __device__ inline void sum_over_taps(const float* w, int w_row, int w_channel, c
 template <int BM, int BP, int BK, int SPLIT, bool TF32>
 __global__ void __launch_bounds__(Block<BM, BP, BK, SPLIT, TF32>::THREADS, 4)
 conv2d_forward_pipelined(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-                         float* __restrict__ y, int has_bias, SHAPE_PARAMETERS) {
+                         float* __restrict__ y, Shape s) {
+    SIZES_OF(s);
     const int group = blockIdx.z, P = OH * OW * N, area = kh * kw;
     const Taps taps{kh, kw, dh, dw, 0, kw, 1};
     const auto first_pixel = [&](int p) {
@@ -153,7 +154,7 @@ conv2d_forward_pipelined(const float* __restrict__ x, const float* __restrict__ 
         return Position{out.h * sh - ph, out.w * sw - pw, out.n};
     };
     const auto store = [&](int o, int p, float4 v) {
-        const float b = has_bias ? bias[group * O + o] : 0.0f;
+        const float b = bias != nullptr ? bias[group * O + o] : 0.0f;
         reinterpret_cast<float4*>(y)[((group * O + o) * P + p) / 4] = make_float4(v.x + b, v.y + b, v.z + b, v.w + b);
     };
     sum_over_taps<BM, BP, BK, SPLIT, TF32>(w + group * O * C * area, C * area, area, x + group * C * H * W * N, P, C, H,
@@ -164,7 +165,8 @@ conv2d_forward_pipelined(const float* __restrict__ x, const float* __restrict__ 
 template <int BM, int BP, int BK, int SPLIT, bool TF32>
 __global__ void __launch_bounds__(Block<BM, BP, BK, SPLIT, TF32>::THREADS, 4)
 conv2d_input_gradient_pipelined(const float* __restrict__ g, const float* __restrict__ w, float* __restrict__ dx,
-                                SHAPE_PARAMETERS) {
+                                Shape s) {
+    SIZES_OF(s);
     const int group = blockIdx.z / (sh * sw), area = kh * kw;
     const Phase v(blockIdx.z / sw % sh, H, kh, sh, ph, dh), h(blockIdx.z % sw, W, kw, sw, pw, dw);
     const int P = v.pixels * h.pixels * N;
@@ -266,7 +268,9 @@ struct WeightBlock {
 template <int BM, int BK, int SPLIT, int K, bool TF32>
 __global__ void __launch_bounds__(WeightBlock<BM, BK, SPLIT, K, TF32>::THREADS, 4)
 conv2d_weight_gradient_pipelined(const float* __restrict__ g, const float* __restrict__ x,
-                                 float* __restrict__ dw_parts, int parts, int length, SHAPE_PARAMETERS) {
+                                 float* __restrict__ dw_parts, Parts how) {
+    SIZES_OF(how.shape);
+    const int parts = how.parts, length = how.length;
     using Block = WeightBlock<BM, BK, SPLIT, K, TF32>;
     constexpr int QUADS = BK / 4, BC = Block::BC, TAPS = Block::TAPS, LINES = Block::THREADS / QUADS;
     __shared__ alignas(16) typename Block::Shared shared;

@@ -1,12 +1,18 @@
 // What all convolution kernels know of their sizes. Images are stored as (C, H, W, N), see common.cuh.
 #pragma once
 
-#define SHAPE_PARAMETERS                                                                                             \
-    int N, int C, int H, int W, int O, int OH, int OW, int kh, int kw, int sh, int sw, int ph, int pw, int dh, int dw
-#define SHAPE {N, C, H, W, O, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw}
-
 struct Shape {  // sizes of x and y, then kernel, stride, padding and dilation, vertical and horizontal
     int N, C, H, W, O, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw;
+};
+
+// Its sizes under their own names, for a kernel's body.
+#define SIZES_OF(s)                                                                                                  \
+    const int N = s.N, C = s.C, H = s.H, W = s.W, O = s.O, OH = s.OH, OW = s.OW, kh = s.kh, kw = s.kw, sh = s.sh,     \
+              sw = s.sw, ph = s.ph, pw = s.pw, dh = s.dh, dw = s.dw
+
+struct Parts {  // of a weight gradient's sum over positions: how many, and how long
+    int parts, length;
+    Shape shape;
 };
 
 struct Position {  // a pixel and an image

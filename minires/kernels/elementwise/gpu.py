@@ -1,6 +1,7 @@
 """ReLU and addition: launches for elementwise.cu, which keep the memory order of their operands."""
 
 from ..launch import BLOCK, ITEMS, blocks, c_name, contiguous
+from ..layout import axes_along_memory
 from ..load import TYPES, Source
 
 ELEMENTWISE = Source(
@@ -29,8 +30,9 @@ def add(on, a, b):
 def _elementwise(on, kernel, *arrays):
     """Launch over all entries, in the memory order of the last operand."""
     guide = arrays[-1]
-    order = sorted(range(guide.ndim), key=lambda axis: -guide.strides[axis])
+    order, back = axes_along_memory(guide.strides)
     lying = [contiguous(a.transpose(order)) for a in arrays]
     y = on.empty(lying[0].shape, guide.dtype)
-    on.launch(ELEMENTWISE, kernel, (c_name(guide.dtype),), blocks(y.size, BLOCK * ITEMS), BLOCK, *lying, y, y.size)
-    return y.transpose(sorted(range(y.ndim), key=order.__getitem__))
+    grid = blocks(y.size, BLOCK * ITEMS)
+    on.launch(ELEMENTWISE, kernel, (c_name(guide.dtype),), grid, BLOCK, *lying, y, numbers=(y.size,))
+    return y.transpose(back)

@@ -5,6 +5,13 @@ import numpy as np
 from ..reduce.cpu import reduce_sum
 
 
+def count_labels(labels, classes, ignore_index=-100):
+    """`definition.count_labels`. labels (N, …) -> (2)."""
+    kept = labels != ignore_index
+    wrong = kept & ((labels < 0) | (labels >= classes))
+    return np.array([np.count_nonzero(kept), np.count_nonzero(wrong)], np.int64)
+
+
 def one_hot(labels, classes, dtype, ignore_index=-100):
     """`definition.one_hot`. labels (N, …) -> (N, classes, …)."""
     numbers = np.arange(classes).reshape(1, -1, *(1,) * (labels.ndim - 1))

@@ -3,6 +3,12 @@
 import numpy as np
 
 
+def count_labels(labels, classes, ignore_index=-100):
+    """How many labels are not ignore_index, and how many of these are no class: labels (N, …), whole numbers -> (2)."""
+    kept = [label for label in labels.ravel().tolist() if label != ignore_index]
+    return np.array([len(kept), sum(not 0 <= label < classes for label in kept)], np.int64)
+
+
 def one_hot(labels, classes, dtype, ignore_index=-100):
     """q[n, k, …] = 1 where k is the label, else 0; all 0 where the label is ignore_index.
 

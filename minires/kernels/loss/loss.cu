@@ -1,5 +1,6 @@
 // Softmax cross-entropy. Definitions: loss/definition.py.
 //
+//   count_labels             how many labels are not ignored, and how many of these are out of range: one block
 //   one_hot                  class indices -> rows of zeros with a single 1 (none where ignored)
 //   cross_entropy            p = softmax(z), loss = −Σ_k q_k·log p_k
 //   cross_entropy_backward   dz = g·(p·Σq − q)
@@ -8,21 +9,55 @@
 // kernels a warp works on one position, and its lanes share the classes.
 #include "common.cuh"
 
+constexpr int BLOCK = 256;
+
+template <typename L>
+struct Labels {  // size: how many numbers the result has, or, of count_labels, how many labels there are
+    int size, K, R;
+    L ignored;
+};
+
+template <typename L>
+__global__ void __launch_bounds__(BLOCK)
+count_labels(const L* __restrict__ labels, L* __restrict__ counts, Labels<L> how) {
+    __shared__ int scratch[2][BLOCK / WARP];
+    const int size = how.size, K = how.K;
+    const L ignored = how.ignored;
+    int kept = 0, wrong = 0;
+    for (int i = threadIdx.x; i < size; i += BLOCK) {
+        const L label = labels[i];
+        kept += label != ignored;
+        wrong += label != ignored && (label < 0 || label >= K);
+    }
+    kept = block_reduce<Sum>(kept, scratch[0]);
+    wrong = block_reduce<Sum>(wrong, scratch[1]);
+    if (threadIdx.x == 0) {
+        counts[0] = kept;
+        counts[1] = wrong;
+    }
+}
+
 // A label out of range gives NaN, so that it cannot pass unnoticed: a kernel has no other way to complain.
 template <typename T>
-__global__ void one_hot(const long long* __restrict__ labels, T* __restrict__ q, int size, int K, int R,
-                        long long ignored) {
+__global__ void one_hot(const long long* __restrict__ labels, T* __restrict__ q, Labels<long long> how) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;  // of q: (n·K + k)·R + r
-    if (i >= size) return;
+    if (i >= how.size) return;
+    const int K = how.K, R = how.R;
+    const long long ignored = how.ignored;
     const int k = i / R % K;
     const long long label = labels[i / R / K * R + i % R];
     q[i] = label == ignored ? T(0) : label < 0 || label >= K ? T(nan("")) : T(label == k);
 }
 
+struct Classes {
+    int positions, K, R;
+};
+
 template <typename T>
 __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, T* __restrict__ loss, T* __restrict__ p,
-                              int positions, int K, int R) {
+                              Classes how) {
     const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int positions = how.positions, K = how.K, R = how.R;
     if (at >= positions) return;  // the whole warp leaves together
     const int first = at / R * K * R + at % R;  // class k is k·R entries further
     T largest = z[first];
@@ -46,8 +81,9 @@ __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, 
 
 template <typename T>
 __global__ void cross_entropy_backward(const T* __restrict__ g, const T* __restrict__ p, const T* __restrict__ q,
-                                       T* __restrict__ dz, int positions, int K, int R) {
+                                       T* __restrict__ dz, Classes how) {
     const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int positions = how.positions, K = how.K, R = how.R;
     if (at >= positions) return;
     const int first = at / R * K * R + at % R;
     T total = 0;

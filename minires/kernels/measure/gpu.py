@@ -51,9 +51,8 @@ def moments(on: Any, x: Any, unit: Any) -> Any:
     """(mean, standard deviation, fraction of zeros): (3)."""
     number, length = runs(on, 1, x.size)
     parts, y = _in_runs(on, "moments", 3, x, unit=unit), on.empty(3, np.float64)
-    scale, has_unit = (y, 0) if unit is None else (unit, 1)
-    args = parts, scale, y, x.size, length, number, has_unit
-    on.launch(MEASURE, "combine_moments", ("double",), (1,), WARP, *args)
+    numbers = x.size, length, number
+    on.launch(MEASURE, "combine_moments", ("double",), (1,), WARP, parts, unit, y, numbers=numbers)
     return y
 
 
@@ -72,7 +71,6 @@ def _in_runs(on: Any, kernel: str, count: int, *rows: Any, unit: Any = None) -> 
     size = rows[0].size
     number, length = runs(on, 1, size)
     parts = on.empty((number, count), np.float64)
-    scaled = () if kernel == "largest" else (parts, 0) if unit is None else (unit, 1)
-    args = *rows, *scaled[:1], parts, size, length, *scaled[1:]
-    on.launch(MEASURE, kernel, (c_name(rows[0].dtype),), (number,), BLOCK, *args)
+    arrays = (*rows, parts) if kernel == "largest" else (*rows, unit, parts)
+    on.launch(MEASURE, kernel, (c_name(rows[0].dtype),), (number,), BLOCK, *arrays, numbers=(size, length, number))
     return parts

@@ -80,8 +80,8 @@ def adaptive_avg_pool2d_backward(on, grad_y, x_shape):
 def _launch(on, kernel, dtype, arrays, size, x_shape, y_shape, window, *more_types):
     """Launch one thread for each of ``size`` results. x_shape (C, H, W, N), y_shape (C, H′, W′, N)."""
     template = tuple(c_name(t) for t in (dtype, *more_types))
-    sizes = x_shape[3], *x_shape[1:3], *y_shape[1:3]
-    on.launch(POOL, kernel, template, blocks(size), BLOCK, *arrays, size, *sizes, *window)
+    numbers = size, x_shape[3], *x_shape[1:3], *y_shape[1:3], *window
+    on.launch(POOL, kernel, template, blocks(size), BLOCK, *arrays, numbers=numbers)
 
 
 def _out_shape(x, *window):

@@ -34,9 +34,22 @@ __device__ inline int tap_at(int distance, int d) {
     return distance % d ? -1 : distance / d;
 }
 
+// What a kernel is given: entries of the result, sizes of the images, and the window, vertical and horizontal.
+struct MaxPool {
+    int size, N, H, W, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw;
+};
+
+struct AvgPool {
+    int size, N, H, W, OH, OW, kh, kw, sh, sw, ph, pw, padded, divisor;
+};
+
+struct AdaptivePool {
+    int size, N, H, W, OH, OW;
+};
+
 template <typename T, typename TAP>
-__global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y, TAP* __restrict__ taps, int size, int N, int H,
-                           int W, int OH, int OW, int kh, int kw, int sh, int sw, int ph, int pw, int dh, int dw) {
+__global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y, TAP* __restrict__ taps, MaxPool how) {
+    const auto [size, N, H, W, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw] = how;
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry out = entry(i, OH, OW, N);
@@ -57,9 +70,9 @@ __global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y, TAP* __re
 }
 
 template <typename T, typename TAP>
-__global__ void max_pool2d_backward(const T* __restrict__ g, const TAP* __restrict__ taps, T* __restrict__ dx, int size,
-                                    int N, int H, int W, int OH, int OW, int kh, int kw, int sh, int sw, int ph,
-                                    int pw, int dh, int dw) {
+__global__ void max_pool2d_backward(const T* __restrict__ g, const TAP* __restrict__ taps, T* __restrict__ dx,
+                                    MaxPool how) {
+    const auto [size, N, H, W, OH, OW, kh, kw, sh, sw, ph, pw, dh, dw] = how;
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry in = entry(i, H, W, N);
@@ -87,8 +100,8 @@ __device__ inline int entries(int h, int w, int H, int W, int kh, int kw, int sh
 }
 
 template <typename T>
-__global__ void avg_pool2d(const T* __restrict__ x, T* __restrict__ y, int size, int N, int H, int W, int OH, int OW,
-                           int kh, int kw, int sh, int sw, int ph, int pw, int padded, int divisor) {
+__global__ void avg_pool2d(const T* __restrict__ x, T* __restrict__ y, AvgPool how) {
+    const auto [size, N, H, W, OH, OW, kh, kw, sh, sw, ph, pw, padded, divisor] = how;
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry out = entry(i, OH, OW, N);
@@ -100,8 +113,8 @@ __global__ void avg_pool2d(const T* __restrict__ x, T* __restrict__ y, int size,
 }
 
 template <typename T>
-__global__ void avg_pool2d_backward(const T* __restrict__ g, T* __restrict__ dx, int size, int N, int H, int W, int OH,
-                                    int OW, int kh, int kw, int sh, int sw, int ph, int pw, int padded, int divisor) {
+__global__ void avg_pool2d_backward(const T* __restrict__ g, T* __restrict__ dx, AvgPool how) {
+    const auto [size, N, H, W, OH, OW, kh, kw, sh, sw, ph, pw, padded, divisor] = how;
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry in = entry(i, H, W, N);
@@ -119,8 +132,8 @@ __device__ inline int region_first(int i, int size, int parts) { return i * size
 __device__ inline int region_last(int i, int size, int parts) { return ((i + 1) * size + parts - 1) / parts; }
 
 template <typename T>
-__global__ void adaptive_avg_pool2d(const T* __restrict__ x, T* __restrict__ y, int size, int N, int H, int W, int OH,
-                                    int OW) {
+__global__ void adaptive_avg_pool2d(const T* __restrict__ x, T* __restrict__ y, AdaptivePool how) {
+    const int size = how.size, N = how.N, H = how.H, W = how.W, OH = how.OH, OW = how.OW;
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry out = entry(i, OH, OW, N);
@@ -133,8 +146,8 @@ __global__ void adaptive_avg_pool2d(const T* __restrict__ x, T* __restrict__ y, 
 }
 
 template <typename T>
-__global__ void adaptive_avg_pool2d_backward(const T* __restrict__ g, T* __restrict__ dx, int size, int N, int H, int W,
-                                             int OH, int OW) {
+__global__ void adaptive_avg_pool2d_backward(const T* __restrict__ g, T* __restrict__ dx, AdaptivePool how) {
+    const auto [size, N, H, W, OH, OW] = how;
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const Entry in = entry(i, H, W, N);

@@ -61,8 +61,8 @@ def product(on, a, b, bias=None):
     matrices = stack[0] if stack else 1
     for first in range(0, matrices, MOST_MATRICES):
         grid = cut(columns, tile[1]), cut(rows, tile[0]), min(matrices - first, MOST_MATRICES)
-        args = a, b, bias, c, has_bias, first, rows, columns, depth, *a_strides, *b_strides
-        on.launch(MATMUL, "matmul", template, grid, THREADS, *args)
+        numbers = has_bias, first, rows, columns, depth, *a_strides, *b_strides
+        on.launch(MATMUL, "matmul", template, grid, THREADS, a, b, bias, c, numbers=numbers)
     return c
 
 

@@ -32,13 +32,21 @@ struct StoreWithBias {
     __device__ void at(Fixed p, int m, T value) const { c[m * P + p] = has_bias ? value + bias[p] : value; }
 };
 
+struct Steps {  // from one entry of a matrix to the one below it, to its right, and to the same of the next matrix
+    int down, across, next;
+};
+
+struct Sizes {
+    int has_bias, first, M, P, K;
+    Steps a, b;
+};
+
 template <typename T, int BM, int BP, int TM, int TP, bool TF32>
 __global__ void __launch_bounds__(threads_of<BM, BP, TM, TP>, blocks_of<T, BM, TF32>)
-matmul(const T* __restrict__ a, const T* __restrict__ b, const T* __restrict__ bias, T* __restrict__ c, int has_bias,
-       int first, int M, int P, int K, int a_down, int a_across, int a_next, int b_down, int b_across, int b_next) {
-    const int z = first + blockIdx.z;
-    const Strided<T> left{a + z * a_next, a_down, a_across};
-    const StridedColumns<T> right{{b + z * b_next, b_down, b_across}};
-    const StoreWithBias<T> store{c + z * M * P, bias, P, has_bias};
-    product<T, BM, BP, TM, TP, TF32, true>(left, right, store, M, P, K);
+matmul(const T* __restrict__ a, const T* __restrict__ b, const T* __restrict__ bias, T* __restrict__ c, Sizes n) {
+    const int z = n.first + blockIdx.z;
+    const Strided<T> left{a + z * n.a.next, n.a.down, n.a.across};
+    const StridedColumns<T> right{{b + z * n.b.next, n.b.down, n.b.across}};
+    const StoreWithBias<T> store{c + z * n.M * n.P, bias, n.P, n.has_bias};
+    product<T, BM, BP, TM, TP, TF32, true>(left, right, store, n.M, n.P, n.K);
 }

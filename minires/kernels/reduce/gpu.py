@@ -52,7 +52,8 @@ def reduce_rows(on, how, x):
     rows, length = x.shape
     number, per_run = runs(on, rows, length)
     parts = on.empty((rows, number), x.dtype)
-    on.launch(REDUCE, "reduce_rows", (c_name(x.dtype), how), (rows, number), BLOCK, x, parts, length, per_run)
+    template, numbers = (c_name(x.dtype), how), (length, per_run)
+    on.launch(REDUCE, "reduce_rows", template, (rows, number), BLOCK, x, parts, numbers=numbers)
     return parts.reshape(rows) if number == 1 else reduce_rows(on, how, parts)
 
 
@@ -62,8 +63,8 @@ def reduce_columns(on, how, x, axes):
     per_run = max(cut(length, MOST_RUNS), LINES)
     parts = on.empty((cut(length, per_run), *shape), x.dtype)
     grid = *blocks(math.prod(shape)), len(parts)
-    args = x, parts, math.prod(shape), length, per_run
-    on.launch(REDUCE, "reduce_columns", (c_name(x.dtype), how), grid, BLOCK, *args)
+    numbers = math.prod(shape), length, per_run
+    on.launch(REDUCE, "reduce_columns", (c_name(x.dtype), how), grid, BLOCK, x, parts, numbers=numbers)
     return parts.reshape(shape) if len(parts) == 1 else reduce_columns(on, how, parts, 1)
 
 
@@ -93,6 +94,6 @@ def _first(on, how, x, axis, keepdims):
         rows = contiguous(x.transpose(*rest, axis)).reshape(-1, x.shape[axis])
         shape = [1 if a == axis else n for a, n in enumerate(x.shape) if keepdims or a != axis]
     y = on.empty(len(rows), np.int64)
-    args = rows, reduce_rows(on, how, rows), y, rows.shape[1]
-    on.launch(REDUCE, "first_in_rows", (c_name(x.dtype),), (len(rows),), BLOCK, *args)
+    arrays, numbers = (rows, reduce_rows(on, how, rows), y), (rows.shape[1],)
+    on.launch(REDUCE, "first_in_rows", (c_name(x.dtype),), (len(rows),), BLOCK, *arrays, numbers=numbers)
     return y.reshape(shape)

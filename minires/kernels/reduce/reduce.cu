@@ -10,9 +10,14 @@
 
 constexpr int BLOCK = 256;
 
+struct Rows {  // of M entries, cut into runs of `length`
+    int M, length;
+};
+
 template <typename T, class How>
-__global__ void __launch_bounds__(BLOCK) reduce_rows(const T* __restrict__ x, T* __restrict__ y, int M, int length) {
+__global__ void __launch_bounds__(BLOCK) reduce_rows(const T* __restrict__ x, T* __restrict__ y, Rows rows) {
     __shared__ T scratch[BLOCK / WARP];
+    const int M = rows.M, length = rows.length;
     const int first = blockIdx.y * length, last = min(first + length, M);
     const T* row = x + blockIdx.x * M;
     T v = join_in_runs<How>(row[first], first + threadIdx.x, last, BLOCK, [&](int i) { return row[i]; });
@@ -20,9 +25,14 @@ __global__ void __launch_bounds__(BLOCK) reduce_rows(const T* __restrict__ x, T*
     if (threadIdx.x == 0) y[blockIdx.x * gridDim.y + blockIdx.y] = v;
 }
 
+struct Columns {  // `size` of them, of L entries each, cut into runs of `length`
+    int size, L, length;
+};
+
 template <typename T, class How>
-__global__ void reduce_columns(const T* __restrict__ x, T* __restrict__ y, int size, int L, int length) {
+__global__ void reduce_columns(const T* __restrict__ x, T* __restrict__ y, Columns columns) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    const int size = columns.size, L = columns.L, length = columns.length;
     if (i >= size) return;
     const int first = blockIdx.y * length, last = min(first + length, L);
     const T* column = x + i;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from ..load import TYPES, Source
 
 UPDATE = Source("update/update.cu", [(kernel, t) for kernel in ("sgd", "adam") for t in TYPES])
 
-CHUNK = 1024  # as in update.cu
+CHUNK, GRADIENT = 1024, 1  # as in update.cu: entries of a block; the gradient's column
 
 
 class Row(NamedTuple):
@@ -23,6 +24,12 @@ class Row(NamedTuple):
     states: Sequence[Any]
     settings: int
     first: bool = False
+
+
+def _differ(a: Row, b: Row) -> bool:
+    """Whether two rows differ in anything but the gradient."""
+    same = a.weight is b.weight and a.settings == b.settings and a.first == b.first and len(a.states) == len(b.states)
+    return not (same and all(map(operator.is_, a.states, b.states)))
 
 
 class Update:
@@ -37,6 +44,7 @@ class Update:
         self._sent: dict[str, np.ndarray] = {}
         self._arrays: dict[str, Any] = {}
         self._rows: Sequence[Row] = ()
+        self._blocks = self._table = np.empty((0, 2), np.int32)
 
     def send_settings(self, settings: Sequence[Sequence[float]]) -> None:
         """Send the numbers of the next step: one sequence for each set of settings, in the kernel's order."""
@@ -44,14 +52,22 @@ class Update:
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Update all rows."""
-        on, self._rows = self.on, rows  # a copied gradient must live until the kernel has run
-        starts = [(i, start) for i, row in enumerate(rows) for start in range(0, row.weight.size, CHUNK)]
-        self._send("blocks", np.array(starts, np.int32).reshape(-1, 2))
-        self._send("table", np.array([self._addresses(row) for row in rows], np.int64))
+        on, before = self.on, self._rows
+        self._rows = rows  # a copied gradient must live until the kernel has run
+        if len(before) != len(rows) or any(map(_differ, before, rows)):
+            starts = [(i, start) for i, row in enumerate(rows) for start in range(0, row.weight.size, CHUNK)]
+            self._blocks = np.array(starts, np.int32).reshape(-1, 2)
+            self._table = np.array([self._row(row) for row in rows], np.int64)
+        else:  # nothing but the gradients has moved
+            self._table = self._table.copy()
+            self._table[:, GRADIENT] = [on.address(row.grad) for row in rows]
+        self._send("blocks", self._blocks)
+        self._send("table", self._table)
+        count = len(self._blocks)
         if on.capturing and on.launches_at_once:  # a rehearsal on the CPU: the table has not been sent yet
-            on.after_capture.append(lambda: self._launch(len(starts)))
-        elif starts:
-            self._launch(len(starts))
+            on.after_capture.append(lambda: self._launch(count))
+        elif count:
+            self._launch(count)
 
     def _launch(self, blocks: int) -> None:
         arrays = (self._arrays[name] for name in ("table", "blocks", "settings"))
@@ -76,7 +92,8 @@ class Update:
     def _overwrite(self, name: str) -> None:
         self._arrays[name][...] = self.on.upload(self._sent[name])
 
-    def _addresses(self, row: Row) -> tuple[int, ...]:
+    def _row(self, row: Row) -> tuple[int, ...]:
+        """The columns of the table that update.cu reads."""
         address = self.on.address
         states = [*(address(state) for state in row.states), 0, 0, 0][:3]
         return (address(row.weight), address(row.grad), *states, row.weight.size, row.settings, int(row.first))

@@ -1,0 +1,147 @@
+"""The figure of a sweep: a panel for each number, a line or row for each variant, and a band or dots over seeds."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .experiment import Bounds, Cell
+from .sweep import Result
+
+PANELS = 6  # at most
+Points = dict[str, dict[float, list[float]]]  # {line: {x: its numbers over seeds}}
+
+
+def draw(path: Path, result: Result) -> None:
+    """Write the figure, as PNG. Grey is where the criterion wants the mean of a row."""
+    import matplotlib  # slow to import, and needed only here
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from ..flow.plots import style
+
+    own = result.sweep.experiment
+    panels = {what: lines for what, lines in points(result).items() if not own.shows or what in own.shows}
+    panels = dict(list(panels.items())[:PANELS]) or {"": {}}
+    if derived := {name: {0.0: values} for name, values in result.found().items() if name in own.derived}:
+        panels["of several networks"] = derived
+    columns = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    size = max(4.6 * columns, 6.4), 3.2 * rows + 0.9
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    lines = [line for text in (own.statement, subtitle(result)) for line in textwrap.wrap(text, int(13 * size[0]))]
+    figure.suptitle(style.plain("\n".join(lines)), size=10)
+    figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
+    for ax, (what, panel) in zip(axes.flat, panels.items()):
+        ax.set_title(style.plain(what), size=10)
+        if what in own.log:
+            ax.set_yscale("log")
+        if any(len(line) > 1 for line in panel.values()):
+            if own.along in own.log:
+                ax.set_xscale("log")
+            _lines(ax, panel, own.along)
+        elif panel:
+            _dots(ax, {name: next(iter(line.values())) for name, line in panel.items()}, wanted(result, what, panel))
+        else:
+            ax.set_axis_off()
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    figure.savefig(path, dpi=120, format="png")
+    plt.close(figure)
+
+
+def subtitle(result: Result) -> str:
+    """Whose statement it is, at which single depth, on which data and how many seeds."""
+    depths = {job.cell.depth for job in result.jobs}
+    seeds = len({job.seed for job in result.done})
+    parts = [result.sweep.experiment.source]
+    parts += [f"depth {depth}" for depth in depths if depth is not None and len(depths) == 1]
+    parts += [job.data for job in result.jobs[:1] if job.data]
+    parts += [f"{seeds} seeds: mean and range" if seeds > 1 else "1 seed" if seeds else "no job is done"]
+    parts += ["grey: the criterion"] if result.sweep.experiment.bounds.keys() & result.found().keys() else []
+    return " · ".join(parts)
+
+
+def points(result: Result) -> dict[str, Points]:
+    """{what: {line: {x: numbers over seeds}}}; of an experiment with a single cell, all whats are in one panel."""
+    own, found = result.sweep.experiment, dict[str, Points]()
+    several = len({job.cell for job in result.jobs}) > 1
+    for job in result.jobs:
+        for full, value in (result.done[job].numbers if job in result.done else {}).items():
+            what, x, cell = full, 0.0, job.cell
+            head, _, tail = full.rpartition(f", {own.along} ")
+            if own.along != "depth" and head and _is_number(tail):
+                what, x = head, float(tail)
+            elif own.along == "depth" and cell.depth is not None:
+                x, cell = float(cell.depth), Cell(cell.variant)
+            line = cell.name("")
+            panel, line = (what, line) if several or own.along != "depth" else ("", what)
+            found.setdefault(panel, {}).setdefault(line, {}).setdefault(x, []).append(value)
+    return found
+
+
+def wanted(result: Result, what: str, panel: Points) -> dict[str, Bounds]:
+    """The bounds of the rows of a panel that have some."""
+    found: dict[str, Bounds] = {}
+    for name, bounds in result.sweep.experiment.bounds.items():
+        for row, line in panel.items():
+            depth = next(iter(line))
+            cell = Cell(row or None, int(depth) if depth else None)
+            if name in (row, cell.name(what), Cell(row or None).name(what)):
+                found[row] = bounds
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _lines(ax: Any, lines: Points, along: str) -> None:
+    """The mean over seeds as a line, their range as a band; a seed that lacks a point leaves it to the others."""
+    from ..flow.plots import style
+
+    looks, ends = style.looks(lines), []
+    for name, line in lines.items():
+        x = sorted(line)
+        means, colour = [float(np.mean(line[at])) for at in x], looks[name]["color"]
+        ax.plot(x, means, **{"lw": 1.8, "ms": 5} | looks[name])
+        if any(len(line[at]) > 1 for at in x):
+            ax.fill_between(x, [min(line[at]) for at in x], [max(line[at]) for at in x], color=colour, alpha=0.2, lw=0)
+        ends.append((means[-1], name, colour))
+    ticks = sorted({at for line in lines.values() for at in line})
+    if len(ticks) <= 8:
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xlabel(along)
+    style.label_ends(ax, ends)
+
+
+def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Bounds]) -> None:
+    """A row for each line: its seeds as dots, their mean as a bar."""
+    from matplotlib.ticker import MaxNLocator
+
+    from ..flow.plots import style
+
+    looks = style.looks(numbers)
+    for row, (name, values) in enumerate(numbers.items()):
+        colour = looks[name]["color"]
+        ax.plot(values, [row] * len(values), looks[name]["marker"], color=colour, ms=6, alpha=0.6, mew=0)
+        ax.plot([float(np.mean(values))] * 2, [row - 0.3, row + 0.3], color=colour, lw=2)
+    ax.margins(x=0.1)
+    low, high = ax.get_xlim()
+    for row, name in enumerate(numbers):
+        if name in wanted:
+            left, right = max(wanted[name][0], low), min(wanted[name][1], high)
+            if left < right:
+                ax.fill_betweenx([row - 0.4, row + 0.4], left, right, color=style.TOTAL, alpha=0.15, lw=0, zorder=0)
+    ax.set_xlim(low, high)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.set_yticks(range(len(numbers)), [style.plain(name) for name in numbers])
+    ax.set_ylim(len(numbers) - 0.4, -0.6)
+    ax.grid(axis="x", alpha=0.3)

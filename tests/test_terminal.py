@@ -1,0 +1,186 @@
+"""The command line as a person meets it: in a code page, in a narrow window, asked for a guess, interrupted."""
+
+import io
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import ENVIRONMENT
+
+from minires import terminal
+from minires.commands import diary
+from minires.commands.cli import main
+from minires.files import remove_empty_folders, writable_folder
+
+# Everything that a command prints to a stdout with the code page of Windows' pipes.
+IN_A_CODE_PAGE = """
+import sys
+from minires.commands import diary
+from minires.commands.cli import main
+small = ["--depth", "8", "--width", "2", "--epochs", "1", "--quiet"]
+assert main(["compare", *small, "--batch-size", "256", "--no-explorer", "--out", "compare"]) == 0
+assert main(["explore", *small, "--batch-size", "256"]) == 0
+assert main(["flow", "--init-only", "--depth", "8", "--width", "2", "--quiet", "--out", "flow"]) == 0
+assert main(["new", "fork"]) == 0
+assert main(["grade", "fork.py"]) == 3
+assert main(["lessons"]) == main(["doctor"]) == main(["progress"]) == main(["lessons", "1", "--quick"]) == 0
+"""
+
+
+@pytest.mark.slow
+def test_every_command_prints_to_a_code_page(tmp_path):
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": "cp1252", "MINIRES_LESSON_OUTPUT": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_CODE_PAGE],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    printed = done.stdout.decode("cp1252")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    assert "----" in printed and "\nok the walk agrees" in printed and "\\u" not in printed
+
+
+def test_a_lesson_started_by_itself_prints_to_a_code_page(tmp_path):
+    script = "from minires.lesson import claim\nclaim('∂L/∂x is ‖g‖², √2 · 10⁻⁵ – or γ', True, 1.5)\n"
+    (tmp_path / "lesson.py").write_text(script, "utf-8")
+    for encoding, line in (
+        ("cp1252", "ok dL/dx is ||g||², sqrt 2 · 10^-5 – or gamma (measured: 1.5)"),
+        ("ascii", "ok dL/dx is ||g||^2, sqrt 2 . 10^-5 - or gamma (measured: 1.5)"),
+        ("utf-8", "✓ ∂L/∂x is ‖g‖², √2 · 10⁻⁵ – or γ (measured: 1.5)"),
+    ):
+        environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+        command = [sys.executable, str(tmp_path / "lesson.py")]
+        printed = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout
+        assert printed.decode(encoding).strip() == line
+
+
+def test_what_has_no_plain_word_is_escaped():
+    assert "中 ∀".encode("ascii", "minires.plainer") == rb"\u4e2d \u2200"
+    assert "Straße Ⅳ".encode("ascii", "minires.plainer") == rb"Stra\xdfe IV"
+    with pytest.raises(UnicodeDecodeError):
+        b"\xff".decode("ascii", "minires.plainer")
+
+
+class Screen(io.StringIO):
+    """A stdout that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("width", [40, 200])
+def test_long_lines_wrap_under_their_own_indentation_on_a_terminal_only(width, monkeypatch):
+    monkeypatch.setattr(terminal, "columns", lambda stream=None: width)
+    text = f"a short one\n      {'word ' * 60}".rstrip()
+    assert terminal.fitted(text) == text  # a pipe or a file
+    monkeypatch.setattr(sys, "stdout", Screen())
+    first, *rest = terminal.fitted(text).splitlines()
+    assert first == "a short one" and all(line.startswith("      ") for line in rest)
+    assert max(map(len, rest)) <= min(width, terminal.LONGEST)
+    assert " ".join(" ".join(rest).split()) == " ".join(text.split()[3:])
+
+
+def test_an_unknown_option_shows_the_usage_of_its_command(capsys):
+    for command in ("compare", "lessons", "grade", "progress"):
+        with pytest.raises(SystemExit, match="2"):
+            main([command, "--nonsense", *(["file.py"] if command == "grade" else [])])
+        told = capsys.readouterr().err
+        assert told.startswith(f"usage: minires {command} ") and "unrecognized arguments: --nonsense" in told
+
+
+# ── folders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_folders_that_stay_empty_are_not_left_behind(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    for out in ("new/er", "there/new"):  # the data are missing
+        bad = ["compare", "--depth", "8", "--data", "cifar10", "--root", "nowhere", "--out", out]
+        assert main(bad) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["there"] and not any((tmp_path / "there").iterdir())
+    writable_folder("kept/inside", "test").joinpath("file").touch()
+    writable_folder("kept/empty", "test")
+    remove_empty_folders()
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("kept/**")) == ["kept", "kept/inside"]
+
+
+# ── a person at a terminal ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def session(arguments, answers, folder, **environment):
+    """What a terminal shows of `minires` and its exit code; to each text that it shows, one answer is typed."""
+    pty = pytest.importorskip("pty")  # not on Windows
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        os.execve(sys.executable, [sys.executable, "-m", "minires", *arguments], ENVIRONMENT | environment)
+    shown, until, waiting = b"", time.monotonic() + 60, list(answers)
+    while time.monotonic() < until:
+        if select.select([terminal], [], [], 0.5)[0]:
+            try:
+                shown += os.read(terminal, 2**16)
+            except OSError:  # it has ended
+                break
+        if waiting and waiting[0][0] in shown:
+            os.write(terminal, waiting.pop(0)[1])
+    else:
+        os.kill(process, signal.SIGKILL)
+    os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n"), code
+
+
+def test_a_person_is_asked_for_a_guess_and_progress_knows_it(tmp_path, monkeypatch, capsys):
+    own = {"MINIRES_PROGRESS": str(tmp_path / "mine" / "progress.json"), "MINIRES_LESSON_OUTPUT": str(tmp_path)}
+    answers = [(b"Your guess (a, b or c;", b"q\n"), (b"a, b or c, or Enter: ", b"B)\n")]
+    shown, code = session(["lessons", "1", "--quick"], answers, tmp_path, **own)
+    assert code == 0 and "Your guess was b. Its figure is in 01-fork.png" in shown
+    assert shown.index("Your guess (") < shown.index("✓ ")
+    assert max(map(len, shown.splitlines())) <= 80  # the terminal's width
+
+    monkeypatch.setenv("MINIRES_PROGRESS", own["MINIRES_PROGRESS"])
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "fork"]) == 0 and main(["grade", "fork.py"]) == 3 and main(["progress"]) == 0
+    table = capsys.readouterr().out.partition("solved.")[0]
+    assert re.search(r"\n 1  A number's gradient +quick +guessed b\n", table)
+    assert re.search(r"\nfork .+ 0 of \d+ points\n", table) and "0 of 12 exercises" in table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "answers"),
+    [
+        (["lessons", "9"], [(b"Your guess", b"\x03")]),
+        (["lessons", "9"], [(b" s): ", b"\n"), (b" s): \r\n\r\n", b"\x03")]),
+        (["grade", "cross_entropy.py"], [(b" 1.1 ", b"\x03")]),
+    ],
+    ids=["at the guess", "in a lesson", "while grading"],
+)
+def test_ctrl_c_is_one_line(arguments, answers, tmp_path):
+    text = (Path(__file__).parent / "coursework" / "solutions" / "cross_entropy.py").read_text("utf-8")
+    (tmp_path / "cross_entropy.py").write_text(f"{text}\nimport time\ntime.sleep(0.5)\n", "utf-8")
+    shown, code = session(arguments, answers, tmp_path)
+    assert code == 130 and shown.endswith("^Cminires: interrupted\n") and "Traceback" not in shown
+    assert "took" not in shown
+
+
+def test_a_damaged_diary_is_named_and_costs_no_lesson(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIRES_PROGRESS", str(tmp_path / "progress.json"))
+    for text in ("{", '{"lessons": {}}', '{"lessons": {"tour": 3}, "exercises": {}}'):
+        (tmp_path / "progress.json").write_text(text, "utf-8")
+        assert main(["progress"]) == 1 and "progress.json is damaged; remove it" in capsys.readouterr().err
+        diary.note_grade("fork", 3.0, 20.0)  # nothing is noted, and nothing is lost
+        assert (tmp_path / "progress.json").read_text("utf-8") == text
+    (tmp_path / "progress.json").unlink()
+    for score in (5.0, 3.0):
+        diary.note_grade("fork", score, 20.0)
+    assert diary.read()["exercises"]["fork"]["score"] == 5.0  # the best
