@@ -6,13 +6,12 @@ import math
 import numpy as np
 import pytest
 from gpu.cases import CASES, QUICK, SOURCES, normal, quick_or_slow
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
 from minires import cuda_on_cpu, kernels
 from minires.kernels import cpu, load, textbook
 from minires.kernels.devices import make_cuda_on_cpu, make_gpu, why_no_gpu
-from minires.kernels.launch import allow_tf32
 from minires.kernels.product import gpu as linear
 from minires.kernels.reduce import gpu as reduce
 
@@ -87,35 +86,6 @@ def test_convolutions_of_any_shape(case, seed, layout, order, dtype):
         grads = of.conv2d_backward(*on_device(g, x, w), *geometry(case))
     assert_close([got], [y], dtype)
     assert_close(grads, cpu.conv2d_backward(g, x, w, *geometry(case)), dtype)
-
-
-@needs_gxx
-@pytest.mark.slow
-@settings(max_examples=30)
-@given(
-    batch=st.sampled_from([4, 8, 20]), channels=st.tuples(*[st.sampled_from([16, 32, 48, 64])] * 2), seed=seeds,
-    order=orders, groups=st.integers(1, 2), size=st.tuples(*[st.integers(1, 7)] * 2),
-    kernel=st.tuples(*[st.integers(1, 4)] * 2), stride=st.tuples(*[st.integers(1, 3)] * 2),
-    padding=st.tuples(*[st.integers(0, 3)] * 2), tf32=st.booleans(),
-    dilation=st.tuples(*[st.integers(1, 2)] * 2),
-)  # fmt: skip
-def test_convolutions_by_fours_of_any_shape(
-    batch, channels, seed, order, groups, size, kernel, stride, padding, dilation, tf32
-):
-    assume(all(n + 2 * p > d * (k - 1) for n, p, d, k in zip(size, padding, dilation, kernel)))
-    rng, (into, out), how = np.random.default_rng(seed), channels, (stride, padding, dilation, groups)
-    x = rng.standard_normal((batch, into * groups, *size), dtype=np.float32)
-    w = rng.standard_normal((out * groups, into, *kernel), dtype=np.float32)
-    y = cpu.conv2d(x, w, None, *how)
-    g = rng.standard_normal(y.shape, dtype=np.float32)
-    gx, gw, gg = on_device(x, w, g)
-    of = kernels.of(gx)
-    with cuda_on_cpu.thread_order(order), cuda_on_cpu.watching() as seen, allow_tf32(tf32):
-        got = of.conv2d(gx, gw, None, *how), *of.conv2d_backward(gg, gx, gw, *how)
-    assert sum("pipelined" in name for name in seen.launches) >= 2 and seen.races == []
-    for a, b in zip(got, (y, *cpu.conv2d_backward(g, x, w, *how)), strict=True):
-        error = np.abs(np.asarray(kernels.to_device(a, "cpu"), np.float64) - b).max()
-        assert error <= (3e-3 if tf32 else 1e-5) * max(np.abs(b).max(), 1)
 
 
 @needs_gxx
