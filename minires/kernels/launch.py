@@ -61,9 +61,9 @@ def blocks(size: int, per_block: int = BLOCK) -> tuple[int]:
     return (max(cut(size, per_block), 1),)
 
 
-def runs(on: Any, rows: int, length: int) -> tuple[int, int]:
+def runs(processors: int, rows: int, length: int) -> tuple[int, int]:
     """(number, length) of the runs that each row is cut into, to keep all multiprocessors busy."""
-    number = min(cut(length, RUN), max(4 * on.multiprocessors // rows, 1))
+    number = min(cut(length, RUN), max(4 * processors // rows, 1))
     per_run = cut(length, number)
     return cut(length, per_run), per_run
 

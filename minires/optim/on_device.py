@@ -58,7 +58,7 @@ def check_alike(p: Any, *others: Any) -> None:
     """Raise ValueError unless gradient and state have the type, shape and dtype of the parameter."""
     shape, dtype, kind = p.shape, p.dtype, type(p)
     for array in others:
-        if array.shape != shape or array.dtype != dtype or type(array) is not kind:
+        if array.shape != shape or type(array) is not kind or (array.dtype is not dtype and array.dtype != dtype):
             where = "" if type(array) is kind else " on another device"
             raise ValueError(
                 f"optimizer.step: got a parameter {dtype} {shape} with a gradient or state {array.dtype} "

@@ -1,5 +1,7 @@
 """Batch normalisation: launches for batchnorm.cu; the formulas are in `definition`."""
 
+import functools
+
 import numpy as np
 
 from ..launch import BLOCK, batch_last, c_name, contiguous, cut, runs
@@ -88,8 +90,12 @@ def _moving(dtype, momentum, count):
 
 def _runs(on, x):
     """(length of a row, of a run, number of runs) for x (C, …, N); whole packs of 16 bytes in each run."""
-    length = x[0].size
-    per_run = cut(runs(on, len(x), length)[1], PACK) * PACK
+    return _cut_rows(on.multiprocessors, len(x), x.size // len(x))
+
+
+@functools.lru_cache(maxsize=4096)
+def _cut_rows(processors, rows, length):
+    per_run = cut(runs(processors, rows, length)[1], PACK) * PACK
     return length, per_run, cut(length, per_run)
 
 
@@ -104,7 +110,7 @@ def _statistics(on, x):
 
 def _apply(on, x, weight, bias, means, squares, of, eps, kept=(None, None), running=None):
     """y = γ·(x − μ)/√(σ² + ε) + β; x, y (C, …, N), contiguous. Puts μ and σ² into ``kept``, and moves ``running``."""
-    y, length, of_type = on.empty(x.shape, x.dtype), x[0].size, x.dtype.type
+    y, length, of_type = on.empty(x.shape, x.dtype), x.size // len(x), x.dtype.type
     moves, moving = (None, None, None), (of_type(0), of_type(0))
     if running is not None:
         moves, moving = running[:3], _moving(x.dtype, running.momentum, length)
@@ -129,7 +135,7 @@ def _backward(on, grad_y, x, weight, mean, var, eps, needs, training):
         on.launch(BATCH_NORM, "batch_norm_sums", t, (count, len(x)), BLOCK, g, x, mean, *sums, numbers=of)
     grad_x = None
     if needs[0]:
-        grad_x = _input_gradient(on, g, x, weight, mean, var, sums, count, x[0].size, eps, grads, training)
+        grad_x = _input_gradient(on, g, x, weight, mean, var, sums, count, x.size // len(x), eps, grads, training)
     elif count:
         numbers = count, x.dtype.type(eps)
         on.launch(BATCH_NORM, "batch_norm_combine_sums", t, (len(x),), WARP, *sums, var, *grads, numbers=numbers)
@@ -138,7 +144,7 @@ def _backward(on, grad_y, x, weight, mean, var, eps, needs, training):
 
 def _input_gradient(on, g, x, weight, mean, var, sums, runs, count, eps, grads, training):
     """dx (N, C, …), with g and x (C, …, N), contiguous. Puts dγ and dβ into ``grads``."""
-    grad_x, length = on.empty(x.shape, x.dtype), x[0].size
+    grad_x, length = on.empty(x.shape, x.dtype), x.size // len(x)
     weight = None if weight is None else contiguous(weight)
     numbers = length, runs, count, x.dtype.type(eps), weight is not None, grads[0] is not None
     grid = cut(length, BLOCK * ITEMS[x.itemsize]), len(x)

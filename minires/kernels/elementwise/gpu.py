@@ -1,6 +1,6 @@
 """ReLU and addition: launches for elementwise.cu, which keep the memory order of their operands."""
 
-from ..launch import BLOCK, ITEMS, blocks, c_name, contiguous
+from ..launch import BLOCK, ITEMS, blocks, c_name
 from ..layout import axes_along_memory
 from ..load import TYPES, Source
 
@@ -31,7 +31,7 @@ def _elementwise(on, kernel, *arrays):
     """Launch over all entries, in the memory order of the last operand."""
     guide = arrays[-1]
     order, back = axes_along_memory(guide.strides)
-    lying = [contiguous(a.transpose(order)) for a in arrays]
+    lying = [view if (view := a.transpose(order)).flags.c_contiguous else view.copy() for a in arrays]
     y = on.empty(lying[0].shape, guide.dtype)
     grid = blocks(y.size, BLOCK * ITEMS)
     on.launch(ELEMENTWISE, kernel, (c_name(guide.dtype),), grid, BLOCK, *lying, y, numbers=(y.size,))

@@ -49,7 +49,7 @@ def unit(on: Any, *rows: Any) -> Any:
 
 def moments(on: Any, x: Any, unit: Any) -> Any:
     """(mean, standard deviation, fraction of zeros): (3)."""
-    number, length = runs(on, 1, x.size)
+    number, length = runs(on.multiprocessors, 1, x.size)
     parts, y = _in_runs(on, "moments", 3, x, unit=unit), on.empty(3, np.float64)
     numbers = x.size, length, number
     on.launch(MEASURE, "combine_moments", ("double",), (1,), WARP, parts, unit, y, numbers=numbers)
@@ -69,7 +69,7 @@ def pair(on: Any, a: Any, b: Any, total: Any, unit: Any) -> Any:
 def _in_runs(on: Any, kernel: str, count: int, *rows: Any, unit: Any = None) -> Any:
     """Launch a kernel that makes ``count`` numbers of every run: (runs, count)."""
     size = rows[0].size
-    number, length = runs(on, 1, size)
+    number, length = runs(on.multiprocessors, 1, size)
     parts = on.empty((number, count), np.float64)
     arrays = (*rows, parts) if kernel == "largest" else (*rows, unit, parts)
     on.launch(MEASURE, kernel, (c_name(rows[0].dtype),), (number,), BLOCK, *arrays, numbers=(size, length, number))

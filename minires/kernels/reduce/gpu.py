@@ -50,7 +50,7 @@ def argmin(on, x, axis=None, keepdims=False):
 def reduce_rows(on, how, x):
     """Contiguous (rows, length) -> (rows): each row joined by "Sum", "Max" or "Min"."""
     rows, length = x.shape
-    number, per_run = runs(on, rows, length)
+    number, per_run = runs(on.multiprocessors, rows, length)
     parts = on.empty((rows, number), x.dtype)
     template, numbers = (c_name(x.dtype), how), (length, per_run)
     on.launch(REDUCE, "reduce_rows", template, (rows, number), BLOCK, x, parts, numbers=numbers)
