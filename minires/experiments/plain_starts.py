@@ -97,8 +97,8 @@ PLAIN_STARTS = Experiment(
     depths=(44,),
     data=("digits", "c8"),
     pilot="looks-linear 0.14–0.17 and 91–93 %",
-    remark="From LSUV some seeds begin to learn and others do not. At five times this rate no start learned (one seed, "
-    "56 layers).",
+    remark="From LSUV some seeds begin to learn and others do not. At five times this rate no start "
+    "learned (one seed, 56 layers).",
     tested={"seeds": [0], "variants": ("He", "looks-linear"), "steps": 220},
     slow=True,
 )
