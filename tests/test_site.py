@@ -329,7 +329,7 @@ def test_what_a_lesson_shows_is_kept_in_order(results, tmp_path):
                 "slider": {
                     "sentences": ["At 1: 0.2.", "At 2: 0.5."],
                     "at": 1,
-                    "columns": {"x": [1, 2], "y": [0.25, 0.5]},
+                    "columns": {"x": [1, 2], "y": [0.2, 0.5]},
                 }
             },
         ],
