@@ -145,9 +145,9 @@ def write_pyodide(source: Path, kernel: Path, target: Path) -> None:
 def put_buttons(site: Path) -> int:
     """Put the button on each lesson's page; returns on how many."""
     count = 0
-    for page in sorted(site.glob("**/[0-9][0-9]_*.html")):
+    for page in sorted((site / "pages").glob("[0-9][0-9]_*.html")):
         name = page.stem
-        if not (site / "run" / "files" / f"{name}.ipynb").exists() or page.parent.parent != site:
+        if not (site / "run" / "files" / f"{name}.ipynb").exists():
             continue
         text = page.read_text(encoding="utf-8")
         if 'class="run-lesson"' not in text:

@@ -184,4 +184,4 @@ def test_a_lesson_opens_and_runs_in_chromium(pyodide, tmp_path):
     finally:
         driver.quit()
         server.terminate()
-        server.wait()
+        server.communicate()
