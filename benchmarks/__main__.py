@@ -12,22 +12,26 @@ from .exported import onnx
 from .harness import BEFORE, PYTHONS, Plan
 from .kernels import ops
 from .launches import launches
+from .paper import paper
+from .ranks import ranks
 from .readme import readme
 from .recording import calls, recording
 from .scaling import scaling
 from .science import science
 from .step import depth1202, engine, inference, memory, peers, step
+from .sweeps import sweeps
 from .tune import tune
 
 PAGES = {
     page.__name__: page
     for page in (
-        *(step, inference, memory, peers, ops, scaling),
-        *(depth1202, recording, calls, launches, bridge, engine, checks, alarms, onnx, science, tune, before, readme),
+        *(step, inference, memory, peers, ops, scaling, ranks, paper),
+        *(depth1202, recording, calls, launches, bridge, engine, checks, alarms),
+        *(onnx, science, sweeps, tune, before, readme),
     )
 }
 LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name
-NEVER_UNASKED = ("tune", "before", "readme")
+NEVER_UNASKED = ("paper", "tune", "before", "readme")
 
 
 def main() -> None:
@@ -41,12 +45,15 @@ def main() -> None:
         f"live in another environment: --python PATH, or the variable {PYTHONS}.",
     )
     parser.add_argument(
-        "names", nargs="*", choices=[[], *PAGES], help="what to measure (default: all but tune, before and readme)"
+        "names",
+        nargs="*",
+        choices=[[], *PAGES],
+        help="what to measure (default: all but paper, tune, before and readme)",
     )
     parser.add_argument("--rounds", type=int, default=7, help="new processes for each number (default 7)")
     parser.add_argument("--quick", action="store_true", help="one round of single measurements, just to see it run")
     parser.add_argument("--python", action="append", default=[], help="another interpreter in which peers may be found")
-    parser.add_argument("--before", help="an earlier checkout, for the pages before and launches")
+    parser.add_argument("--before", help="an earlier checkout, for the pages before, launches and paper")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds {arguments.rounds}: expected at least 1")

@@ -40,5 +40,7 @@ NUMPY_PEERS = {  # the fastest of them
     "resnet18": Bar(1 / 4, 1 / 5),
 }
 SGEMM_MUST, SGEMM_AIM = 0.45, 0.7  # fraction of the machine's own sgemm rate reached by the ResNet-56 step
+SWEEP = Bar(0.55, 0.52)  # 16 jobs on two workers against one
 STRAIGHT = 0.15  # largest relative distance from the straight line
 BRIDGE = 1.8  # most times the bare PyTorch step that a recorded one may take
+RANKS = 0.9  # of two ranks with one thread each, against one: time of one / (2 × time of both)

@@ -1,6 +1,6 @@
 """The figures of the benchmark pages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,34 @@ def kernels(nets: Mapping[str, list[dict[str, Any]]]) -> Figure:
 
 def _sum(calls: list[dict[str, Any]], kind: str, key: str) -> float:
     return sum(call["count"] * (call[key] or 0) for call in calls if call["kernel"] == kind)
+
+
+def ranks(steps: Mapping[str, dict[str, Any]], counts: Sequence[int]) -> Figure:
+    """Two panels: the same batch over more ranks, and the same share for each rank, for each network."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    strong, weak = figure.subplots(1, 2)
+    nets = [label.split()[0] for label in steps if label.endswith(" 1")]
+    for net, colour in zip(nets, ("#0072B2", "#D55E00")):
+        title, alone = net.replace("resnet", "ResNet-"), steps[f"{net} 1"]["ms"]
+        strong.plot(counts, [alone / n for n in counts], color="#777777", lw=1, ls="--")
+        for choice, marks in (("local", "o-"), ("sync", "s:")):
+            times = [alone, *(steps[f"{net} {n} {choice}"]["ms"] for n in counts[1:])]
+            strong.plot(counts, times, marks, color=colour, ms=4, label=f"{title}, {choice}")
+            shares = [1.0] + [
+                steps[f"{net} share of {n}"]["ms"] / steps[f"{net} {n} {choice}"]["ms"] for n in counts[1:]
+            ]
+            weak.plot(counts, shares, marks, color=colour, ms=4, label=f"{title}, {choice}")
+    weak.axhline(1, color="#777777", lw=1, ls="--")
+    for axis in (strong, weak):
+        axis.set_xticks(counts, [str(n) for n in counts])
+        axis.set_xlabel("ranks, one thread each")
+        axis.set_ylim(bottom=0)
+        axis.legend(fontsize=8)
+    strong.set_title("128 images in all (dashed: as many times faster)", fontsize=10)
+    strong.set_ylabel("step, ms")
+    weak.set_title("the same share for each rank (dashed: no slower than alone)", fontsize=10)
+    weak.set_ylabel("time alone / time together")
+    return figure
 
 
 def scaling(sweeps: Mapping[str, dict[str, Any]]) -> Figure:

@@ -3,7 +3,7 @@
 #
 # *Why does the backward pass of batch norm have three terms, and what goes wrong without them?*
 #
-# Takes 31 s (quick: 3 s).
+# Takes 25 s (quick: 3 s).
 
 # %% [markdown]
 # Batch norm takes the values of one channel over a batch, subtracts their mean and divides by their standard deviation.

@@ -3,7 +3,7 @@
 #
 # *Why is a deep network without shortcuts so hard to train, and a recurrent one over a long sequence, too?*
 #
-# Takes 40 s (quick: 4 s).
+# Takes 42 s (quick: 4 s).
 
 # %%
 import matplotlib.pyplot as plt

@@ -3,7 +3,7 @@
 #
 # *Two inputs are almost the same. Does a deep network want the same change for both?*
 #
-# Takes 6 s (quick: 3 s).
+# Takes 9 s (quick: 4 s).
 
 # %%
 import math
@@ -14,6 +14,7 @@ import numpy as np
 import minires as mr
 from minires import autograd, flow, models, nn
 from minires.blas import one_blas_thread
+from minires.experiments import agreement, chaos
 from minires.flow import plots
 from minires.lesson import QUICK, answer, claim, finish, progress, show
 
@@ -183,6 +184,50 @@ claim("residual-50 does not: above 0.4", lag_1["residual-50"] > 0.4, lag_1["resi
 # It is also a statement about initialisation only. What training does with a shattered gradient was seen in lesson 9:
 # the first steps turn the plain network's kernels by ten degrees each, and it leaves the state in which this theory holds.
 #
+# ## One number behind four lessons
+#
+# Shattering is one face of something seen before. In a wide network one number $\chi$ says by how much a layer multiplies
+# a squared gradient going back, and also a small squared *distance* going forward (Schoenholz et al. 2017). Above 1 is
+# **chaos**: gradients explode (lessons 7 and 9), an input and its noisy copy become strangers (lesson 12), and gradients
+# at two inputs lose all they share. Below 1 is **order**: all inputs end up alike, and gradients vanish. Batch norm and
+# ReLU give a plain network $\chi = \pi/(\pi - 1) = 1.47$ in every layer, of which lesson 7's 1.211 is the root. A residual
+# block whose input has the variance $v$ has $\chi = 1 + 1/v$, and $v$ grows with every block: it nears the **edge**.
+
+# %%
+blocks, seen = 24, range(2 if QUICK else 5)
+pages = {name: [one_blas_thread(chaos.along_depth, seed, name == "residual", blocks) for seed in seen] for name in depths}
+figure, axes = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
+for ax, (what, title) in zip(axes.flat, chaos.SAYS.items()):
+    ax.set(title=title, yscale="log" if what == "gradient" else "linear")
+    x = np.arange(blocks + (what != "χ"))
+    for name in pages:
+        ax.plot(x, chaos.theory(name == "residual", blocks)[what], ":", color="black", lw=1.5, zorder=3)
+    plots.runs(ax, x, {name: [run[what] for run in runs] for name, runs in pages.items()})
+    ax.set_xlabel("block, from input to output (dotted: infinite width)")
+show(figure, "15-edge-of-chaos")
+chi = {name: float(np.mean([run["χ"][-12:] for run in runs])) for name, runs in pages.items()}
+claim("χ of a plain layer is π/(π − 1), within 5 %", abs(chi["plain"] / (math.pi / (math.pi - 1)) - 1) < 0.05, chi["plain"])
+claim("χ of the later residual blocks is below 1.15", 1 < chi["residual"] < 1.15, chi["residual"])
+copies = {name: float(np.mean([run["cosine"][-1] for run in runs])) for name, runs in pages.items()}
+claim("after 24 layers a noisy copy is a stranger to the plain network alone", copies["plain"] < 0.2 < 0.9 < copies["residual"],
+      [*copies.values()])  # fmt: skip
+
+# %% [markdown]
+# Two of the panels go from left to right and two from right to left, and each pair is the same $\chi$ at work: a slope
+# on the logarithmic axis, a cosine that falls. The green curves bend because each block changes less than the one before.
+#
+# What does it cost a training? Steps are taken for *mini-batches*, and if their gradients have nothing in common, a step
+# for one does nothing for the next ("gradient confusion", Sankararaman et al. 2020). The mean cosine between the
+# gradients of mini-batches of 64 digits, for lesson 9's networks, before the first step:
+
+# %%
+for depth in (8, 20) if QUICK else (8, 20, 56):
+    kinds_of = {kind: [agreement.agreement(s, kind, depth, "digits", 4)["cosine"] for s in seen[:2]] for kind in depths}
+    print(f"{depth} layers: " + ", ".join(f"{kind} {np.mean(found):.2f}" for kind, found in kinds_of.items()))
+claim("deep plain networks: hardly any agreement, below 0.1", max(map(abs, kinds_of["plain"])) < 0.1, kinds_of["plain"])
+claim("residual ones, as deep: above 0.2", min(kinds_of["residual"]) > 0.2, kinds_of["residual"])
+
+# %% [markdown]
 # ## Common mistakes
 #
 # **Batch norm left in training mode.** Then an input's gradient contains what it does to the statistics of all others.
@@ -227,6 +272,10 @@ claim("and its autocorrelation hides the shattering", walk.autocorrelation[1] > 
 #   (arXiv 1702.08591): figures 1 and 2, section 3. The product with $1 - 1/\pi$ is this lesson's own count.
 # - G. Yang, J. Pennington, V. Rao, J. Sohl-Dickstein, S. Schoenholz, *A Mean Field Theory of Batch Normalization*, 2019
 #   (arXiv 1902.08129): the same $1 - 1/\pi$ makes the gradient of plain networks explode.
+# - S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, *Deep Information Propagation*, 2017 (arXiv 1611.01232); with
+#   shortcuts: G. Yang, S. Schoenholz, *Mean Field Residual Networks: On the Edge of Chaos*, 2017 (arXiv 1712.08969).
+# - K. Sankararaman, S. De, Z. Xu, W. Huang, T. Goldstein, *The Impact of Neural Network Overparameterization on Gradient
+#   Confusion*, 2020 (arXiv 1904.06963).
 
 # %%
 finish()

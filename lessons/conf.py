@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-QUICK = bool(os.environ.get("MINIRES_QUICK"))
+QUICK = os.environ.get("MINIRES_QUICK", "") not in ("", "0")
 PAGES, BUILD = HERE / "pages", HERE / "build"  # generated, like api, and ignored by git
 EXTRA, STATIC = BUILD / "extra", BUILD / "static"  # what goes to the site's root, and into _static
 for folder in (EXTRA, STATIC):  # which Sphinx wants to see before they are filled
@@ -21,7 +21,7 @@ for folder in (EXTRA, STATIC):  # which Sphinx wants to see before they are fill
 
 from api_pages import readable, write_api_pages  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
-from formulas import Katex  # noqa: E402
+from formulas import Katex, pieces  # noqa: E402
 from markdown_to_rst import rst  # noqa: E402
 from pages import cards, check_answers, lesson_page, write_thumbnail  # noqa: E402
 from results import forget_others, is_kept, result, scripts  # noqa: E402
@@ -42,7 +42,6 @@ exclude_patterns = [
     "exercises/[!R]*",
     "figures",
     "kernels",
-    "pages/index.rst",
     "build",
     "output",
     "**/.*",
@@ -115,7 +114,8 @@ def inline_math(translator, node) -> None:
 
 
 def display_math(translator, node) -> None:
-    translator.body.append(f'<div class="formula">{katex.html(node.astext(), display=True)}</div>\n')
+    parts = "".join(katex.html(part, display=True) for part in pieces(node.astext()))
+    translator.body.append(f'<div class="formula">{parts}</div>\n')
     raise SkipNode
 
 

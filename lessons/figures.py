@@ -78,14 +78,14 @@ def make(lesson: Lesson) -> dict:
 
 
 def shrink(figure: Path, to: Path) -> None:
-    """Save the figure with at most 64 colours and `WIDTH` pixels."""
+    """Save the figure with at most 256 colours, and `WIDTH` pixels across."""
     from PIL import Image
 
     with Image.open(figure) as opened:
         image = opened.convert("RGB")
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-    image.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(to, optimize=True)
+    image.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(to, optimize=True)
 
 
 def page(lessons: list[Lesson]) -> str:

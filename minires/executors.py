@@ -5,6 +5,7 @@ installed with the extras ``mpi``, ``dask`` and ``slurm``.
 """
 
 import contextlib
+import sys
 import threading
 import time
 from collections import deque
@@ -28,9 +29,10 @@ def opened(name: str = "processes", workers: int | None = None, folder: Path | s
     """An executor, open inside the block.
 
     name: "processes" on this machine, as many as ``workers`` (default: one per core), each with one thread; "mpi", the
-    other ranks of a program started as `MPI_COMMAND`; "dask://HOST:PORT" (tcp:// and tls:// too), the scheduler's
-    workers; "slurm" or "slurm:partition=gpu,timeout_min=60", a Slurm job for each, with submitit's settings, whose
-    scripts and logs lie in ``folder``; "slurm:cluster=local" runs the same scripts on this machine, without Slurm.
+    other ranks of a program started as `MPI_COMMAND` (if it has a single rank: one process); "dask://HOST:PORT" (tcp://
+    and tls:// too), the scheduler's workers; "slurm" or "slurm:partition=gpu,timeout_min=60", a Slurm job for each,
+    with submitit's settings, whose scripts and logs lie in ``folder``; "slurm:cluster=local" runs the same scripts on
+    this machine, without Slurm.
 
     Raises ValueError for another name, ImportError, which says what to install, for an engine that is not, and
     RuntimeError for one that does not answer or has no workers.
@@ -71,10 +73,10 @@ def _mpi() -> Iterator[Executor]:
     except ImportError as error:
         raise _missing("mpi4py", "mpi") from error
     if MPI.COMM_WORLD.Get_size() == 1:
-        raise RuntimeError(
-            f"executor: got mpi in a program of a single rank, which has no other to work; start it as {MPI_COMMAND}, "
-            "or leave --executor out"
-        )
+        print(f"mpi: a single rank, so one job at a time; for more: {MPI_COMMAND}", file=sys.stderr)
+        with Processes(1) as processes:
+            yield processes
+        return
     if _core.SharedPool is None:  # every rank runs the whole program
         if MPI.COMM_WORLD.Get_rank():
             raise SystemExit(1)
@@ -180,7 +182,10 @@ class Submitit(Executor):
                 else:
                     self._jobs |= {future: job for (future, _), job in zip(begun, jobs)}
             for future, job in list(self._jobs.items()):
-                if job.done():
-                    del self._jobs[future]
-                    raised = job.exception()
-                    future.set_result(job.result()) if raised is None else future.set_exception(raised)
+                try:
+                    if not job.done():
+                        continue
+                    future.set_result(job.result())
+                except Exception as error:  # the job's, or one of asking for it
+                    future.set_exception(error)
+                del self._jobs[future]

@@ -92,10 +92,11 @@ def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executo
     A task whose process dies has a RuntimeError. Of `Processes`, the tasks that were at work beside it, or may have
     been it, are done again, each alone, and the others go on in new processes. Leaving the iterator, as Ctrl-C does,
     cancels what has not begun, and ends the processes of `Processes`.
-    Raises ExecutorGone if the executor itself gives up, as Dask's does when its scheduler has gone.
+    Raises ExecutorGone if the executor itself gives up, as Dask's does when its scheduler has gone, or if no process
+    can start.
     """
     own = executor if isinstance(executor, Processes) else None
-    most = own.count + 1 if own else len(tasks)  # one more than can be at work, so that none waits for us
+    most = 2 * own.count if own else len(tasks)  # so that no process waits while its last result is stored
     queue, suspects, flying = deque(range(len(tasks))), deque[int](), dict[Future, int]()
     try:
         while queue or suspects or flying:
@@ -105,10 +106,15 @@ def outcomes(work: Callable[[Any], Any], tasks: Sequence[Any], executor: Executo
                     flying[executor.submit(work, tasks[number])] = number
                 except BrokenExecutor as error:  # since the last one was submitted
                     flying[_failed(error)] = number
-            done, _ = wait(flying, None if len(flying) == 1 else POLL, FIRST_COMPLETED)
+            done, _ = wait(flying, POLL, FIRST_COMPLETED)
             if own and any(isinstance(_error(future), BrokenExecutor) for future in done):
                 done, _ = wait(flying)  # now all of them
                 broken = [flying.pop(future) for future in done if isinstance(_error(future), BrokenExecutor)]
+                if not own.have_started():
+                    raise ExecutorGone(
+                        "the processes end before they do anything; a script that starts some needs the line "
+                        "`if __name__ == '__main__':`"
+                    )
                 own.renew()
                 if len(broken) == 1:
                     text = "its process ended before the job was done (killed, or out of memory?)"
@@ -233,9 +239,14 @@ class Processes(Executor):
         prepare = self.messages, self.stopping, self.threads
         self._pool = ProcessPoolExecutor(self.count, self._spawn, _prepare, prepare)
         with _deaf():
-            for _ in range(self.count + 1):  # each starts a process; the last one makes the pool watch over all of
-                self._pool.submit(_nothing)  # them: up to Python 3.14 it may miss the death of the latest one
+            # Each starts a process; the last one makes the pool watch over all: up to Python 3.14 it may miss the death
+            # of the latest one.
+            self._starts = [self._pool.submit(_nothing) for _ in range(self.count + 1)]
         self.children = set(multiprocessing.active_children()) - before
+
+    def have_started(self) -> bool:
+        """Whether any of the processes has ever done anything."""
+        return any(start.done() and _error(start) is None for start in self._starts)
 
     def submit(self, function: Callable, /, *args: Any, **options: Any) -> Future:
         """As every executor's."""

@@ -88,7 +88,7 @@ def also_at(setting: str, work: Callable[[], Any], fails: Sequence[str] = ()) ->
 
 
 def answer(letter: str) -> str:
-    """``answer("c")`` is "answer c)", for the sentence that says so; a quick run is too small, and says that instead."""
+    """``answer("c")`` is "answer c)", for the sentence that says so; a quick run is too small and says that instead."""
     if listener:
         listener("answer", {"letter": "" if QUICK else letter})
     return "(quick: too small to answer)" if QUICK else f"answer {letter})"

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import bars, bridge, gpu, harness, kernels as kernels_page, readme, scaling
+from benchmarks import bars, bridge, gpu, harness, kernels as kernels_page, readme, scaling, science
 from benchmarks.workers import common
 from minires import cuda_on_cpu, kernels, models
 from minires.creation import randn
@@ -37,6 +37,21 @@ def test_flops_are_those_of_the_convolutions_that_run(case):
     with kernels.use(conv2d=counting):
         model(x)
     assert sum(counted) == common.flops(case, "inference")
+
+
+def test_the_science_page_has_every_number_its_criterion_and_what_failed(tmp_path, monkeypatch):
+    kept = [experiment for experiment in science.LIST if experiment.name in ("path-count", "variance-growth")]
+    monkeypatch.setattr(science, "LIST", kept)
+    monkeypatch.setenv("MINIRES_CACHE", str(tmp_path))
+    results = science.measure(1)
+    (job,) = results[1].jobs
+    page = science.table(results, 1)
+    assert "0.454 (0.454 … 0.454)" in page and "| 0.44 … 0.46<br>97.9 … 98.1" in page and "yes, 1/1" in page
+    assert "- path-count. Veit et al. give 95 %" in page and "Failed" not in page
+    assert science.measure(1)[0].kept == 1
+    results[1].done.clear()
+    results[1].failed[job] = "ValueError: no"
+    assert f"- `{job.command}`: ValueError: no" in science.table(results, 1)
 
 
 def test_a_straight_line_is_found_and_a_bend_is_seen():

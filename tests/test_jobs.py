@@ -207,6 +207,18 @@ def test_leaving_the_outcomes_ends_what_runs():
     assert time.monotonic() - started < 30 and multiprocessing.active_children() == []
 
 
+def test_a_script_that_starts_processes_again_and_again_is_told_what_it_needs(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(
+        "from minires import jobs\n"
+        "with jobs.Processes(2) as executor:\n"
+        "    list(jobs.outcomes(abs, [1, 2, 3], executor))\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "needs the line `if __name__ == '__main__':`" in done.stderr
+
+
 class Lost(ProcessPoolExecutor):
     """An executor that gives up, as Dask's does without its scheduler."""
 

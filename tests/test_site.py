@@ -60,11 +60,11 @@ while (walker.nextNode()) {
   const needed = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
   const ratio = (a + 0.05) / (b + 0.05);
   if (ratio < needed)
-    wrong.push(`contrast ${ratio.toFixed(2)}: ${element.tagName}.${element.className} ${element.textContent.slice(0, 40)}`);
+    wrong.push(`contrast ${ratio.toFixed(2)}: <${element.tagName} class=${element.className}> ${element.textContent}`);
 }
-for (const output of document.querySelectorAll(".printed, .slide"))
+for (const output of document.querySelectorAll(".printed, .slide, .formula"))
   if (output.checkVisibility() && output.scrollWidth > output.clientWidth + 1)
-    wrong.push(`${output.id || "a slider"} is cut off: ${output.scrollWidth} of ${output.clientWidth}`);
+    wrong.push(`${output.id || output.className} is cut off: ${output.scrollWidth} of ${output.clientWidth}`);
 for (const output of document.querySelectorAll(".printed")) if (!output.textContent.trim()) wrong.push("empty output");
 for (const broken of document.querySelectorAll(".katex-error")) wrong.push(`formula: ${broken.textContent}`);
 const images = [...document.images].filter((image) => image.src);
@@ -198,7 +198,13 @@ def test_every_page_is_whole_and_can_be_read(site, chrome, width):
         visit(chrome, page, width)
         chrome.execute_script("document.querySelector('.guess .without')?.click()")
         wrong, length = chrome.execute_async_script(LOOK)
-        if width == 1366:  # once more in the dark
+        if width == 1366 and page.stem in (
+            "index",
+            "00_tour",
+            "glossary",
+            "licence",
+            "minires.flow",
+        ):  # and in the dark
             visit(chrome, page, width, "dark")
             chrome.execute_script("document.querySelector('.guess .without')?.click()")
             wrong += [f"dark: {each}" for each in chrome.execute_async_script(LOOK)[0]]

@@ -1,6 +1,7 @@
-"""Convolutions on paper: what their launches would be on an H100, the machine code of these, and a time predicted of both.
+"""Convolutions on paper: their launches on an H100, the machine code of these, and a time predicted of both.
 
-Nothing is computed: the launch code runs as on a card, with a loader that only notes what is asked of it.
+Nothing is computed: the launch code runs as on a card, with a loader that only notes what is asked of it. minires is
+the one that PYTHONPATH names.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from minires.kernels.devices import Device
 from minires.kernels.launch import allow_tf32
 
 # An H100 SXM, and what is assumed of it.
-MULTIPROCESSORS, CLOCK = 132, 1.755e9  # Hz, of the data sheet's boost
+MULTIPROCESSORS, CLOCK = 132, 1.755e9  # Hz; its highest is 1.98
 REGISTERS, SHARED, THREADS, SCHEDULERS = 65_536, 227 * 1024, 2048, 4  # of a multiprocessor
 L2 = 5.5e12  # bytes/s read from the second-level cache
 LAUNCH, LATENCY = 1.5e-6, 0.6e-6  # seconds: between two kernels of a graph, and for a load that nothing hides
@@ -173,18 +174,21 @@ def step(depth, tf32=False):
     return 1e3 * total
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--quick", action="store_true")
-options = parser.parse_args()
-cases = {(title, False): case for title, case in CONVOLUTIONS.items()}
-cases |= {(f"{title}, TF32", True): case for title, case in list(CONVOLUTIONS.items())[:3]}
-if options.quick:
-    cases = dict(list(cases.items())[:1])
-rows = {
-    title: {kind: row(kind, made, case) for kind, made in launches(case, tf32).items()}
-    for (title, tf32), case in cases.items()
-}
-steps = {f"ResNet-{depth}": step(depth) for depth in ((20,) if options.quick else (20, 56, 110))}
-if not options.quick:
-    steps["ResNet-20, TF32"] = step(20, True)
-report(kernels=rows, steps=steps, version=f"minires {minires.__version__}")
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    cases = [(title, case, False) for title, case in CONVOLUTIONS.items()]
+    cases += [(f"{title}, TF32", case, True) for title, case, _ in cases[:3]]
+    kernels = {
+        title: {kind: row(kind, made, case) for kind, made in launches(case, tf32).items()}
+        for title, case, tf32 in (cases[:1] if quick else cases)
+    }
+    steps = {f"ResNet-{depth}": step(depth) for depth in ((20,) if quick else (20, 56, 110))}
+    if not quick:
+        steps["ResNet-20, TF32"] = step(20, True)
+    report(kernels=kernels, steps=steps, version=f"minires {minires.__version__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -74,8 +74,8 @@ function remember(key, word) {
 
 // ── sliders: a sentence for each place, and the curves it moves along ──
 
-const COLOURS = { plain: "#c2410c", residual: "#00754f" };
-const OTHERS = ["#1d5fa8", "#8a3ffc", "#9a5b00"];
+const COLOURS = { plain: "var(--plain)", residual: "var(--residual)" };
+const OTHERS = ["var(--first)", "var(--second)", "var(--third)"];
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, PAD] = [520, 190, 34];
 
@@ -103,25 +103,26 @@ function svg(tag, attributes, text = "") {
   return element;
 }
 
-// Curves over the places of the slider; logarithmic where they span more than a factor of 30.
+// Curves over the places of the slider, under their names; logarithmic where they span more than a factor of 30.
 function draw(curves, count) {
   const values = curves.flatMap(([, column]) => column);
   const logarithmic = Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 30;
   const scale = logarithmic ? Math.log10 : (value) => value;
   const [low, high] = [Math.min(...values.map(scale)), Math.max(...values.map(scale))];
   const x = (place) => PAD + ((WIDTH - 2 * PAD) * place) / Math.max(count - 1, 1);
-  const y = (value) => HEIGHT - 22 - ((HEIGHT - 44) * (scale(value) - low)) / (high - low || 1);
+  const y = (value) => HEIGHT - 22 - ((HEIGHT - 52) * (scale(value) - low)) / (high - low || 1);
   const element = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
   element.setAttribute("aria-label", curves.map(([name]) => name).join(", "));
-  const now = svg("line", { class: "now", y1: 8, y2: HEIGHT - 14 });
+  const now = svg("line", { class: "now", y1: 18, y2: HEIGHT - 14 });
   element.append(svg("line", { class: "axis", x1: PAD, x2: WIDTH - PAD, y1: HEIGHT - 14, y2: HEIGHT - 14 }), now);
+  let left = PAD;
   const dots = curves.map(([name, column], i) => {
     const colour = COLOURS[name] ?? OTHERS[i % OTHERS.length];
     const points = column.map((value, place) => `${x(place)},${y(value)}`).join(" ");
-    const dot = svg("circle", { r: 5, fill: colour });
-    const label = svg("text", { x: PAD + 4, y: y(column[0]) - 7 }, name);
-    label.style.fill = colour;
-    element.append(svg("polyline", { points, fill: "none", stroke: colour, "stroke-width": 2.5 }), dot, label);
+    const dot = svg("circle", { r: 5, style: `fill: ${colour}` });
+    const label = svg("text", { x: left, y: 12, style: `fill: ${colour}` }, name);
+    left += 9 * name.length + 14;
+    element.append(svg("polyline", { points, style: `fill: none; stroke: ${colour}; stroke-width: 2.5` }), dot, label);
     return { dot, column };
   });
   const move = (place) => {

@@ -39,7 +39,11 @@ def add_parser(commands: Any) -> None:
     what.add_argument("--seed", type=int, default=0, metavar="N", help="the first of them (default 0)")
     what.add_argument("--depths", type=_numbers, default=(), metavar="N,N,…", help="default: the experiment's own")
     what.add_argument("--variants", type=_names, default=(), metavar="NAME,…", help="default: the experiment's own")
-    what.add_argument("--data", metavar="NAME", help="of those that train: c8 (CIFAR-10 at 8×8, the default) or digits")
+    what.add_argument(
+        "--data",
+        metavar="NAME",
+        help="of those that train: c8 (CIFAR-10 at 8×8) or digits; default: the first one listed",
+    )
     what.add_argument("--download", action="store_true", help="download CIFAR-10 if it is not there")
     what.add_argument("--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", dest="options",
                       help="another setting of the experiment; may be repeated")  # fmt: skip
@@ -168,6 +172,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
+    if not all(part.isdecimal() for part in _names(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not whole numbers with commas between, such as 8,20,56")
     return tuple(int(part) for part in _names(text))
 
 

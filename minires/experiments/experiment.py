@@ -130,9 +130,9 @@ class Experiment:
         parameters = inspect.signature(self.measure).parameters.values()
         return {p.name: p.default for p in parameters if p.name not in own}
 
-    def run(self, seed: int, cell: Cell = Cell(), data: str | None = None, **options: Any) -> Numbers:  # noqa: B008
+    def run(self, seed: int, cell: Cell | None = None, data: str | None = None, **options: Any) -> Numbers:
         """What is measured in one cell. BLAS has one thread: the matrices are too small to share between several."""
-        axes = {name: value for name, value in cell._asdict().items() if value is not None}
+        axes = {name: value for name, value in (cell or Cell())._asdict().items() if value is not None}
         axes |= {"data": data or self.data[0]} if self.data else {}
         numbers = one_blas_thread(lambda: self.measure(seed, **axes, **options))
         return {what: float(number) for what, number in numbers.items()}

@@ -51,33 +51,39 @@ BLOCKS: dict[str, dict[str, Any]] = {
 }
 
 
-def relative_error(seed: int, variant: str, steps: int = 100, lr: float = 0.05, width: int = 32) -> Numbers:
-    """The error that is left of each H(x), ‖f(x) − H(x)‖/‖H(x)‖, and how it goes with ε: its slope in logarithms.
+def relative_error(seed: int, variant: str, steps: int = 100, lr: float = 0.05) -> Numbers:
+    """The error that is left of each H(x), and how it goes with ε: the slope of their logarithms."""
+    left = errors(seed, variant, steps, lr)
+    found = {f"error, ε {size:g}": error for size, error in zip(SIZES, left)}
+    return found | {"slope": float(np.polyfit(np.log(SIZES), np.log(left), 1)[0])}
 
-    R is a random block of the same form, ‖R(x)‖ = ‖x‖ on average. A fresh batch at every step; the blocks of one seed
-    see the same R and the same batches.
+
+def errors(seed: int, variant: str, steps: int = 100, lr: float = 0.05, width: int = 32) -> np.ndarray:
+    """‖f(x) − H(x)‖/‖H(x)‖ for each ε after some steps on ½‖f(x) − H(x)‖², a fresh batch at every step; (5).
+
+    R is a random block of the same form, ‖R(x)‖ = ‖x‖ on average. The blocks of one seed see the same R and the same
+    batches.
     """
-    errors = [_left(seed, size, BLOCKS[variant], steps, lr, width) for size in SIZES]
-    found = {f"error, ε {size:g}": error for size, error in zip(SIZES, errors)}
-    return found | {"slope": float(np.polyfit(np.log(SIZES), np.log(errors), 1)[0])}
+    return np.array([_error(seed, size, BLOCKS[variant], steps, lr, width) for size in SIZES])
 
 
-def _left(seed: int, size: float, block: dict[str, Any], steps: int, lr: float, width: int) -> float:
+def _error(seed: int, size: float, block: dict[str, Any], steps: int, lr: float, width: int) -> float:
     random.manual_seed(seed)
     perturbation, model, x = Block(width), Block(width, **block), randn(1024, width)
     size /= float(np.linalg.norm(perturbation(x).array) / np.linalg.norm(x.array))
     optimizer, schedule = train.recipe(model, steps, lr)
-    for i in range(steps + 1):
-        x = randn(BATCH if i < steps else 1024, width)
+    for _ in range(steps):
+        x = randn(BATCH, width)
         with no_grad():
             wanted = x + size * perturbation(x)
-        off = model(x) - wanted
-        if i < steps:
-            optimizer.zero_grad()
-            ((off * off).sum() / (2 * BATCH)).backward()
-            optimizer.step()
-            schedule.step()
-    return float(np.linalg.norm(off.array) / np.linalg.norm(wanted.array))
+        optimizer.zero_grad()
+        (((model(x) - wanted) ** 2).sum() / (2 * BATCH)).backward()
+        optimizer.step()
+        schedule.step()
+    with no_grad():
+        x = randn(1024, width)
+        wanted = x + size * perturbation(x)
+        return float(np.linalg.norm((model(x) - wanted).array) / np.linalg.norm(wanted.array))
 
 
 def _over(other: str) -> Callable[[Found], float]:

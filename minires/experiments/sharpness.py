@@ -17,7 +17,7 @@ from .training import dataset, fit, network
 DIRECTIONS, MOVE = range(6), 0.2  # of each filter's own norm
 
 
-def sharpness(seed: int, depth: int, steps: int = 440, lr: float = 0.1) -> Numbers:
+def sharpness(seed: int, depth: int = 56, steps: int = 440, lr: float = 0.1) -> Numbers:
     """The rise of the loss when all filters move by a fifth of their norm: plain, and residual at the same loss."""
     plain, probe = network("plain", depth, seed, "digits"), dataset("digits").train.subset(256)
     for _ in fit(plain, "digits", seed, steps, lr):
@@ -49,7 +49,6 @@ SHARPNESS = Experiment(
     "Li et al. 2018 (arXiv 1712.09913), who compare networks at the end of their training",
     sharpness,
     {"plain / residual": above(1.2)},
-    depths=(56,),
     shows=("rise", "rise of the residual one", "plain / residual"),
     tested={"seeds": [0]},
     slow=True,

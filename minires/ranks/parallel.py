@@ -269,7 +269,7 @@ class Ranks:
     def mean_of(self, array: Any) -> Any:
         """The mean of arrays over the ranks, weighted by their shares; a new array."""
         counts, _ = self.meet("a recorded parameter")
-        row = np.ascontiguousarray(array).ravel().astype(np.promote_types(array.dtype, np.float32))
+        row = array.astype(np.promote_types(array.dtype, np.float32), "C").ravel()
         row *= row.dtype.type(self.count / counts.sum())
         self.wire.sum(row, "a recorded parameter")
         return row.reshape(array.shape).astype(array.dtype, copy=False)

@@ -156,7 +156,7 @@ class Wire:
         """Replace an array, in any memory order, by that of rank 0. The ranks must just have met."""
         on = kernels.device_of(array)
         if on.name == "gpu":
-            row = np.ascontiguousarray(array)
+            row = array.copy("C")
             self.nccl.broadcast(row)
             array[...] = row
             return

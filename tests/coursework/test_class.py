@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def test_a_class_is_graded_and_what_is_there_is_kept(folder, capsys):
 
 @pytest.mark.slow
 def test_an_executor_grades_a_class_the_same_way(folder, tmp_path, capsys):
+    shutil.rmtree(folder / "cem")  # which takes all the time that it is given
     options = [str(folder), "--assignment", "broadcasting", "--timeout", "1.5"]
     assert main(["grade", *options, "--jobs", "2", "--out", str(tmp_path / "here")]) == 0
     assert main(["grade", *options, "--jobs", "2", "--executor", "processes", "--out", str(tmp_path / "there")]) == 0
@@ -100,7 +102,7 @@ def test_an_executor_grades_a_class_the_same_way(folder, tmp_path, capsys):
         assert "hint:" in (tmp_path / "there" / "reports" / report.name).read_text(encoding="utf-8")
     capsys.readouterr()
     assert main(["grade", *options, "--executor", "processes", "--out", str(tmp_path / "there")]) == 0
-    assert "7 of 7 submissions are graded already" in capsys.readouterr().out
+    assert "6 of 6 submissions are graded already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from processes import ENVIRONMENT
 
 from minires import jobs, random
 from minires.commands import cli
-from minires.experiments import figure, sweep as sweeps, table
+from minires.experiments import figure, sweep as sweeps, table, training
 from minires.experiments.experiment import Cell
 from minires.experiments.registry import EXPERIMENTS, LIST
 from minires.experiments.sweep import Done, Result, Sweep
@@ -221,6 +221,20 @@ def test_what_makes_no_sense_is_told_before_anything_begins(flags, said, tmp_pat
     out = tmp_path / "out"
     assert cli.main(["experiments", *flags, "--quiet", "--out", str(out)]) == 1
     assert said in capsys.readouterr().err and not (out / "jobs").exists()
+
+
+@pytest.mark.parametrize("flags", [["--depths", "8,deep"], ["--depths=-8"], ["--set", "steps"], ["--seeds", "x"]])
+def test_flags_that_cannot_be_read_end_in_a_usage_error(flags, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["experiments", "degradation", *flags])
+    assert f"argument {flags[0].partition('=')[0]}" in capsys.readouterr().err
+
+
+def test_missing_data_are_told_before_anything_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIRES_CACHE", str(tmp_path / "cache"))
+    training.dataset.cache_clear()
+    assert cli.main(["experiments", "lesion", "--quiet", "--out", str(tmp_path / "out")]) == 1
+    assert "cifar" in capsys.readouterr().err.lower() and not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_another_sweep_is_told(folder, tmp_path, capsys):

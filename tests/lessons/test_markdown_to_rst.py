@@ -36,6 +36,11 @@ def test_bold_code_and_formulas(rst):
     assert "<strong>Bold</strong>" in found and "code</" in found and "W_{hh}" in found and "F(x) + x" in found
 
 
+def test_code_and_formulas_stand_within_emphasis(rst):
+    found = html(rst("*What becomes of `f`? And `g`, $x$, or `h`?*"))
+    assert found.count("<em>") == 5 and all(f"{name}</" in found for name in "fgh") and "`" not in found
+
+
 def test_blocks_of_code_are_left_as_they_are(rst):
     found = rst("Look:\n\n```python\nx = 1  # *one*\n\n\n- x\n```\nThen text.")
     assert found == "Look:\n\n.. code-block:: python\n\n   x = 1  # *one*\n\n\n   - x\n\nThen text.\n"

@@ -32,6 +32,24 @@ def test_a_claim_that_fails_lets_the_script_go_on_and_ends_it_with_an_error(tmp_
     assert done.stderr == "1 claim(s) failed: two is less than one (measured: 2)\n"
 
 
+def test_a_quick_run_answers_nothing(tmp_path):
+    body = "from minires.lesson import answer\nprint('Half of it:', answer('b'))"
+    assert script(tmp_path, body).stdout == "Half of it: answer b)\n"
+    assert script(tmp_path, body, "--quick").stdout == "Half of it: (quick: too small to answer)\n"
+
+
+def test_a_slider_prints_one_place_and_tells_the_site_all(capsys, monkeypatch):
+    lesson.slider("At {dial:g}, {kept:.0%} is kept.", 1, dial=[1, 0.1], kept=np.array([1.0, 0.93]))
+    assert capsys.readouterr().out == "At 0.1, 93% is kept.\n"
+    told = []
+    monkeypatch.setattr(lesson, "listener", lambda kind, what: told.append((kind, what)))
+    lesson.slider("{x}", -1, x=range(3))
+    assert told == [("slider", {"sentences": ["0", "1", "2"], "at": 2, "columns": {"x": [0.0, 1.0, 2.0]}})]
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match=r"slider: got columns of the lengths {'x': 2, 'y': 1}; expected equal ones"):
+        lesson.slider("{x}", 0, x=[1, 2], y=[1])
+
+
 TWO_CLAIMS = """
 from minires.lesson import also_at
 def measure(lr):

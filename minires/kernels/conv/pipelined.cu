@@ -16,9 +16,9 @@ constexpr int STAGES = 2;
 
 // ── forward and input gradient ──────────────────────────────────────────────────────────────────────────────────────
 
-// A warp computes 16 × 64 or 32 × 32 results, a thread 32 of them. Plainly they are 8 rows of 4; on tensor cores, (i, j, e)
-// is entry e of what the mma instruction of rows i and columns j gives the thread. Which rows and columns an instruction
-// has is free to choose: those, here, that let a thread read what it needs of them in runs of two and four.
+// A warp computes 16 × 64 or 32 × 32 results, a thread 32 of them. Plainly they are 8 rows of 4. On tensor cores, (i, j, e)
+// is entry e of what the mma instruction (i, j) gives the thread. Which rows and columns of the tile an instruction takes
+// is ours to choose: here, such that a thread finds what it needs of them in runs of two and four.
 template <int BM, int BP, int BK, int SPLIT, bool TF32>
 struct Block {
     static constexpr int ROWS = BM < 32 ? BM : 32, COLUMNS = 1024 / ROWS, ACROSS = COLUMNS / 4;  // of a warp
@@ -157,8 +157,8 @@ conv2d_forward_pipelined(const float* __restrict__ x, const float* __restrict__ 
         const float b = bias != nullptr ? bias[group * O + o] : 0.0f;
         reinterpret_cast<float4*>(y)[((group * O + o) * P + p) / 4] = make_float4(v.x + b, v.y + b, v.z + b, v.w + b);
     };
-    sum_over_taps<BM, BP, BK, SPLIT, TF32>(w + group * O * C * area, C * area, area, x + group * C * H * W * N, P, C, H, W,
-                                     N, taps, first_pixel, store);
+    sum_over_taps<BM, BP, BK, SPLIT, TF32>(w + group * O * C * area, C * area, area, x + group * C * H * W * N, P, C, H,
+                                           W, N, taps, first_pixel, store);
 }
 
 // blockIdx.z = (group · phases down + phase down) · phases across + phase across.
@@ -181,8 +181,8 @@ conv2d_input_gradient_pipelined(const float* __restrict__ g, const float* __rest
         const int pixel = (at.h * sh + v.phase) * W + at.w * sw + h.phase;
         reinterpret_cast<float4*>(dx)[(((group * C + c) * H * W + pixel) * N + at.n) / 4] = value;
     };
-    sum_over_taps<BM, BP, BK, SPLIT, TF32>(w + group * O * C * area, area, C * area, g + group * O * OH * OW * N, P, O, OH,
-                                     OW, N, taps, first_pixel, store);
+    sum_over_taps<BM, BP, BK, SPLIT, TF32>(w + group * O * C * area, area, C * area, g + group * O * OH * OW * N, P, O,
+                                           OH, OW, N, taps, first_pixel, store);
 }
 
 // ── weight gradient ─────────────────────────────────────────────────────────────────────────────────────────────────
