@@ -41,6 +41,11 @@ class Launch:
     def blocks(self):
         return math.prod(self.grid)
 
+    @property
+    def numbers(self):
+        """Those that the kernel gets in its struct."""
+        return np.asarray(self.args[-1]).item()
+
 
 def launches(case, tf32=False):
     """{kind: the launches} of a convolution (N, C, H, O, kernel, stride)."""
@@ -87,7 +92,7 @@ def predicted(launch, terms):
     """
     code = machine_code(launch)
     if launch.name.startswith("sum_parts"):
-        parts, size = launch.args[-2:]
+        parts, size = launch.numbers
         in_flight, lines = code.loop(cubin.LDG).count(cubin.LDG), launch.threads // 32 if launch.threads > 256 else 1
         return LAUNCH + max(math.ceil(parts / lines / in_flight) * LATENCY, 4 * (parts + 1) * size / L2)
     loop = code.hot_loop
@@ -122,7 +127,7 @@ def terms(kind, launch, case):
     """How many terms each result of a launch sums, on average over the phases of a strided convolution."""
     _, C, _, O, k, stride = case
     if kind == "weight gradient":
-        return int(launch.args[4])
+        return launch.numbers[1]  # the length of a part
     return C * k * k if kind == "forward" else O * k * k / stride**2
 
 

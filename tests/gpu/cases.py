@@ -132,7 +132,7 @@ def _batch_norm(name, shape, dtype, tolerance):
     g, eps = normal(3, *shape, dtype=dtype), 1e-5
     old_mean, old_var = normal(4, shape[1], dtype=dtype), normal(5, shape[1], dtype=dtype) ** 2
     names = "y mean var dx dw db eval eval_dx eval_dw eval_db part_dx part_mean part_var running_mean running_var"
-    names += " also_mean also_var batches"
+    names += " also_mean also_var batches only_dw only_db"
 
     def call(device):
         gx, gw, gb, gg, m, v = on(device, x, w, b, g, old_mean, old_var)
@@ -145,7 +145,8 @@ def _batch_norm(name, shape, dtype, tolerance):
         part = batchnorm.batch_norm_input_gradient(device, gg, gx, gw, m, v, gb, gw, 2 * x[:, 0].size, eps)
         alone = batchnorm.batch_norm_statistics(device, gx)
         batchnorm.running_update(device, m, v, mean, var, 0.1, x[:, 0].size)
-        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m2, v2, batches
+        _, *only = batchnorm.batch_norm_backward(device, gg, gx, gw, mean, var, eps, needs=(False, True, True))
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m2, v2, batches, *only
         return named(names, results)
 
     def expected():
@@ -157,7 +158,7 @@ def _batch_norm(name, shape, dtype, tolerance):
         m, v = old_mean.copy(), old_var.copy()
         textbook.running_update(m, v, mean, var, 0.1, x[:, 0].size)
         alone = cpu.batch_norm_statistics(x)
-        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m, v, np.array(7)
+        results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m, v, np.array(7), *grads[1:]
         kept = named(names, results).items()
         return {name: a if name == "batches" else a.astype(dtype, copy=False) for name, a in kept}
 
