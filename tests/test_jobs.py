@@ -14,6 +14,8 @@ from processes import ENVIRONMENT
 
 from minires import jobs, random, threads
 
+pytestmark = pytest.mark.usefixtures("collected")
+
 
 def draw(count):
     """A job that draws numbers."""

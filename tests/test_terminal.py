@@ -110,7 +110,7 @@ def test_folders_that_stay_empty_are_not_left_behind(tmp_path, monkeypatch, caps
     writable_folder("kept/inside", "test").joinpath("file").touch()
     writable_folder("kept/empty", "test")
     remove_empty_folders()
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("kept/**")) == ["kept", "kept/inside"]
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["inside"]
 
 
 # ── a person at a terminal ──────────────────────────────────────────────────────────────────────────────────────────

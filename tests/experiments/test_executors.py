@@ -20,6 +20,8 @@ from minires.experiments import sweep as sweeps
 from minires.experiments.registry import EXPERIMENTS
 from minires.experiments.sweep import Sweep
 
+pytestmark = pytest.mark.usefixtures("collected")
+
 SWEEP = Sweep(EXPERIMENTS["degradation"], range(2), ["plain", "residual"], [8], "digits", {"steps": 3})
 FLAGS = "--seeds 2 --variants plain,residual --depths 8 --data digits --set steps=3 --quiet --out".split()
 MINIRES = [sys.executable, "-m", "minires", "experiments", "degradation", *FLAGS]

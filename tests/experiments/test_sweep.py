@@ -22,6 +22,8 @@ from minires.experiments.experiment import Cell
 from minires.experiments.registry import EXPERIMENTS, LIST
 from minires.experiments.sweep import Done, Result, Sweep
 
+pytestmark = pytest.mark.usefixtures("collected")
+
 DEGRADATION = EXPERIMENTS["degradation"]
 SMALL = Sweep(DEGRADATION, range(2), ["plain", "residual"], [8], "digits", {"steps": 2})
 FLAGS = ["--variants", "plain,residual", "--depths", "8", "--data", "digits", "--set", "steps=2", "--quiet"]
