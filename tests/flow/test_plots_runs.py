@@ -27,6 +27,13 @@ def test_middle_range_and_names(ax):
     assert all(0 <= tick <= 10 for tick in ax.get_xticks())
 
 
+def test_a_logarithmic_x_keeps_all_of_its_decades(ax):
+    ax.set_xscale("log")
+    plots.runs(ax, [0.01, 0.1, 1], {"mine": [1, 2, 3]})
+    low, high = ax.get_xlim()
+    assert 0.009 < low < 0.01 and 1 < high < 1.2
+
+
 def test_looks_of_ones_own(ax):
     plots.runs(ax, [1, 2], {"mine": [1, 2]}, {"mine": {"color": "#123456", "ls": ":"}})
     plots.runs(ax, [1, 2], {"other": [1, 2]}, {"other": "#654321"}, marker="s")

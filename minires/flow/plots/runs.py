@@ -41,9 +41,14 @@ def runs(
         if len(values) > 1:
             ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
         ends.append((height[-1], name, colour))
-    first, length = x[0], x[-1] - x[0]
-    ax.set_xlim(first - 0.02 * length, x[-1] + 0.02 * length)
-    ax.set_xticks([tick for tick in ax.get_xticks() if first <= tick <= x[-1]])
+    first, last = x[0], x[-1]
+    if ax.get_xscale() == "log":
+        margin = (last / first) ** 0.02
+        ax.set_xlim(first / margin, last * margin)
+    else:
+        margin = 0.02 * (last - first)
+        ax.set_xlim(first - margin, last + margin)
+    ax.set_xticks([tick for tick in ax.get_xticks() if first <= tick <= last])
     if ax.get_yscale() == "log":
         log_scale(ax)
     style.label_ends(ax, ends)
