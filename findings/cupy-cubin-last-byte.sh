@@ -2,7 +2,7 @@
 # CuPy 14.2.0 with NVRTC 13.5: the binary that nvrtc.getCUBIN returns for a real architecture (sm_90) is one byte short.
 # By the ELF file's own headers it ends one byte later. Text from NVRTC, such as PTX, ends in a zero that CuPy cuts off;
 # a binary does not.
-# One would have guessed that a compiled kernel is a whole ELF file, which other tools can read. No GPU is needed to see it.
+# One would have guessed that a compiled kernel is a whole ELF file, which other tools can read. No GPU is needed.
 #
 # Fails if the binary is as long as its headers say.
 set -euo pipefail

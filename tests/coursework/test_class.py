@@ -22,7 +22,7 @@ CLASS = {
     "ada/broadcasting.py": SOURCE,
     "ben <b>/hw.py": SOURCE.replace("grad_output * b", "grad_output"),
     "cem/broadcasting.py": "import os\nwhile True: pass",
-    "=dora/work/broadcasting.py": SOURCE.replace("keepdims=True", "keepdims=False"),
+    "=dora/week 1/broadcasting.py": SOURCE.replace("keepdims=True", "keepdims=False"),
     "e\x1b[1m/broadcasting.py": EVIL + SOURCE,
     "fay/notes.txt": "sorry",
 }
