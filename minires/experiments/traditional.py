@@ -9,7 +9,6 @@ from .experiment import BATCH, Experiment, Numbers, above, below
 from .training import dataset
 
 ROWS, HIDDEN = 8, 32  # numbers in a row of a digit, and in the state
-READERS = "RNN", "RNN orthogonal", "RNN orthogonal × 2", "residual RNN", "LSTM", "LSTM gate open"
 
 
 def tanh_layers(seed: int, variant: str, depth: int) -> Numbers:
@@ -31,7 +30,10 @@ def tanh_layers(seed: int, variant: str, depth: int) -> Numbers:
 
 
 class Reader(nn.Module):
-    """Reads images (N, 1, steps, 8) row by row, and names the digit from its last state. kind: one of `READERS`."""
+    """Reads images (N, 1, steps, 8) row by row, and names the digit (N, 10) from its last state.
+
+    kind: a variant of `THROUGH_TIME`, or "RNN orthogonal × 2", whose gradient explodes.
+    """
 
     def __init__(self, kind: str):
         super().__init__()
