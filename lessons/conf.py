@@ -2,7 +2,7 @@
 
 Its figures and numbers are those of full runs. These are kept (results.py) as long as the lesson and what it uses of
 the package do not change; the lessons whose results no longer hold are run as the site is built, one after the other:
-all of them take about 20 minutes on two cores. ``MINIRES_QUICK=1 sphinx-build lessons site`` makes do with quick runs,
+all of them take some ten minutes. ``MINIRES_QUICK=1 sphinx-build lessons site`` makes do with quick runs,
 which answer nothing, in a minute or two. A claim that fails ends the build. The site needs no network.
 """
 
