@@ -76,12 +76,14 @@ def remove_abandoned(path: str | os.PathLike) -> None:
     target = Path(os.path.realpath(path))
     ours = re.compile(rf"\.{re.escape(target.stem)}\.(\d{{1,9}})(-[0-9a-f]{{8}})?{re.escape(target.suffix)}")
     with contextlib.suppress(OSError):  # the folder may not exist, or not be readable
-        for entry in os.scandir(target.parent):
-            found = ours.fullmatch(entry.name)
+        for name in os.listdir(target.parent):  # not scandir: Ctrl-C would leave its handle open
+            found = ours.fullmatch(name)
             # Up to version 0.2.0 there was no lock, and the process's number alone in the name.
-            if found and entry.is_file(follow_symlinks=False) and (found[2] or not _alive(int(found[1]))):
+            if found and (found[2] or not _alive(int(found[1]))):
+                entry = target.parent / name
                 with contextlib.suppress(OSError):  # gone by now, or, on Windows, held
-                    _remove_unless_held(entry.path)
+                    if entry.is_file() and not entry.is_symlink():
+                        _remove_unless_held(entry)
 
 
 @contextmanager

@@ -90,9 +90,10 @@ def test_a_flipped_bit_in_the_directory_hides_nothing(made, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", ["SGD"], indirect=True)
-def test_every_flipped_bit_is_refused_or_harmless(made, tmp_path):
-    found = flipped(made, tmp_path / "run.npz", range(len(made[1]) * 8))
-    print(len(made[1]) * 8, "bits:", dict(found))
+def test_a_flipped_bit_anywhere_is_refused_or_harmless(made, tmp_path):
+    bits = range(0, len(made[1]) * 8, 7)  # every byte, or the one beside it, and all eight places in a byte
+    found = flipped(made, tmp_path / "run.npz", bits)
+    print(len(bits), "bits:", dict(found))
     assert found.keys() <= {"refused", "harmless"}
 
 

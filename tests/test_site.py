@@ -261,7 +261,8 @@ def test_a_figure_opens_in_full_size_and_closes(site, chrome):
     shown = chrome.find_element("css selector", "dialog img")
     assert shown.is_displayed() and shown.size["width"] > 3 * small
     chrome.execute_script("document.querySelector('dialog').click()")
-    assert not chrome.find_elements("css selector", "dialog")
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(chrome, 10)
+    wait.until(lambda _: not chrome.find_elements("css selector", "dialog"))  # its event is queued
 
 
 @pytest.mark.slow
