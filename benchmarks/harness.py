@@ -24,6 +24,8 @@ RESULTS = HERE / "results"
 BEFORE = "MINIRES_BENCH_BEFORE"  # environment variable: an earlier checkout
 PYTHONS = "MINIRES_BENCH_PYTHONS"  # environment variable: further interpreters in which a peer may be installed
 
+LIBRARIES = "OPENBLAS_", "MKL_", "OMP_", "DNNL_", "ONEDNN_", "ATEN_"  # the prefixes of their settings
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,7 +70,7 @@ def run(what: Program, quick: bool = False) -> dict[str, Any]:
         return {"absent": f"{what.module} is not installed"}
     command = [python, str(HERE / "workers" / f"{what.worker}.py"), *what.arguments, *(["--quick"] if quick else [])]
     path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, **what.environment}
+    environment = {**_usual(os.environ), "PYTHONPATH": path, **what.environment}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=900)
     except subprocess.TimeoutExpired:
@@ -78,6 +80,14 @@ def run(what: Program, quick: bool = False) -> dict[str, Any]:
     if done.returncode:
         return {"absent": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _usual(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what a shell may have set to have the arithmetic libraries run other kernels than they would choose.
+
+    OPENBLAS_CORETYPE=Haswell, for one, halves the products' speed where a processor knows AVX-512.
+    """
+    return {name: value for name, value in environment.items() if not name.startswith(LIBRARIES)}
 
 
 def alternate(programs: Mapping[str, Program], plan: Plan) -> dict[str, dict]:

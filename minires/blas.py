@@ -81,6 +81,13 @@ def threads() -> list[int]:
     return [get() for get, _ in _libraries or ()]
 
 
+def describe() -> str:
+    """NumPy's BLAS: library, version, and the processor whose kernels it runs, as in "openblas 0.3.31 (SkylakeX)"."""
+    found = threadpoolctl.ThreadpoolController().select(user_api="blas").info()
+    texts = (f"{x['internal_api']} {x['version']} ({x.get('architecture', 'of its own choice')})" for x in found)
+    return ", ".join(sorted(set(texts))) or "unknown to threadpoolctl"
+
+
 def _find() -> list[tuple[Callable[[], int], Callable[[int], None]]]:
     controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
     return [_get_and_set(library) for library in controller.lib_controllers]

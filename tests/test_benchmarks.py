@@ -39,6 +39,15 @@ def test_flops_are_those_of_the_convolutions_that_run(case):
     assert sum(counted) == common.flops(case, "inference")
 
 
+def test_a_worker_runs_the_kernels_that_its_libraries_choose(tmp_path, monkeypatch):
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "tell.py").write_text("import json, os; print(json.dumps(dict(os.environ)))")
+    monkeypatch.setattr(harness, "HERE", tmp_path)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    told = harness.run(harness.program("tell", OMP_NUM_THREADS="1"))
+    assert "OPENBLAS_CORETYPE" not in told and told["OMP_NUM_THREADS"] == "1" and told["PATH"] == os.environ["PATH"]
+
+
 @pytest.mark.slow
 def test_the_science_page_has_every_number_its_criterion_and_what_failed(tmp_path, monkeypatch):
     kept = [experiment for experiment in science.LIST if experiment.name in ("path-count", "variance-growth")]

@@ -154,3 +154,13 @@ def peak_mb():
 def report(**values):
     """Print the result as the last line of output."""
     print(json.dumps(values))
+
+
+def minires_version():
+    """The versions of minires, NumPy and its BLAS, and the processor whose kernels that one runs."""
+    import numpy
+
+    import minires
+    from minires.blas import describe
+
+    return f"minires {minires.__version__}, NumPy {numpy.__version__}, {describe()}"

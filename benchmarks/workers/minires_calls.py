@@ -1,6 +1,6 @@
 """How many calls of C functions each kind of op makes in one training step, and how long it takes."""
 
-from common import arguments, report
+from common import arguments, minires_version, report
 
 options = arguments()
 
@@ -81,5 +81,5 @@ report(
     rows={name: [*row, calls[name]] for name, row in rows.items()},
     ms=1e3 * whole,
     threads=options.threads,
-    version=f"minires {mr.__version__}, NumPy {np.__version__}",
+    version=minires_version(),
 )

@@ -1,6 +1,6 @@
 """A training step (forward, backward, SGD) or inference of a ResNet in minires."""
 
-from common import arguments, flops, measure, report
+from common import arguments, flops, measure, minires_version, report
 
 options = arguments()
 case = options.case
@@ -50,5 +50,5 @@ model.train(options.mode == "step")
 report(
     **measure(step if options.mode == "step" else inference, options),
     gflop=flops(case, options.mode) / 1e9,
-    version=f"minires {mr.__version__}, NumPy {np.__version__}",
+    version=minires_version(),
 )

@@ -4,7 +4,7 @@ The kernels are watched while one step runs, which tells their names, how often 
 real arguments as they lie in memory. Then each is called again and again with these.
 """
 
-from common import arguments, report
+from common import arguments, minires_version, report
 
 options = arguments()
 case = options.case
@@ -112,4 +112,4 @@ for call in calls:
             "bytes": sum(a.nbytes for a in arrays),  # every operand read or written once
         }
     )
-report(calls=measured, ms=times, threads=options.threads, version=f"minires {mr.__version__}, NumPy {np.__version__}")
+report(calls=measured, ms=times, threads=options.threads, version=minires_version())

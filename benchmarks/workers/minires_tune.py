@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 
-from common import CASES, blocks, cores, report
+from common import CASES, blocks, cores, minires_version, report
 
 parser = argparse.ArgumentParser()
 parser.add_argument("module")
@@ -117,5 +117,5 @@ report(
     in_force=in_force,
     ms=[math.exp(logs[value] / len(calls)) for value in values],
     threads=cores(),
-    version=f"minires {mr.__version__}, NumPy {np.__version__}",
+    version=minires_version(),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__, cuda_on_cpu
+from .. import __version__, blas, cuda_on_cpu
 from ..installed import other_package
 from ..kernels import devices
 from ..terminal import fitted
@@ -39,6 +39,7 @@ def report() -> str:
         ("minires", f"{__version__}, Python {platform.python_version()}, NumPy {np.__version__}"),
         ("package", other_package() or f"minires-lab, from {Path(__file__).parents[1]}"),
         ("machine", f"{platform.machine()}, {os.cpu_count()} cores, {get_num_threads()} threads in the kernels"),
+        ("BLAS", _blas()),
         ("NVIDIA driver", _driver()),
         ("CuPy", _cupy()),
         ("C++ compiler", _first_line(["g++", "--version"]) or "none: g++ is not on the PATH"),
@@ -56,6 +57,12 @@ def _usable(reason: str | None, what: str) -> str:
 
 def _why_no_runner() -> str | None:
     return None if cuda_on_cpu.available() else cuda_on_cpu.why_not()
+
+
+def _blas() -> str:
+    kernels = os.environ.get("OPENBLAS_CORETYPE")
+    asked = f"; OPENBLAS_CORETYPE={kernels} asks for these kernels: without it, others may be faster" if kernels else ""
+    return blas.describe() + asked
 
 
 def _driver() -> str:

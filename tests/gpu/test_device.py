@@ -156,6 +156,13 @@ def test_doctor_names_every_device(capsys):
     assert all(f"device {name}" in out for name in kernels.DEVICES) and "CuPy" in out
 
 
+def test_doctor_names_the_blas_and_who_chose_its_kernels(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert re.search(r"^BLAS +\S+ [\d.]+ \(\w+.*\)$", doctor.report(), re.M)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "OPENBLAS_CORETYPE=Haswell asks for these kernels" in doctor.report()
+
+
 @pytest.mark.slow
 def test_compare_runs_there(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compare, "load_data", lambda *_, **__: tuple(d.subset(64) for d in mr.data.digits()))
