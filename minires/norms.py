@@ -21,7 +21,7 @@ from .threads import parallel
 # If a sum of squares lies within these bounds, no square has overflowed, and those that underflow are below rounding.
 SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e250)}
 BLOCK = 1 << 16  # entries of a piece that, with what is computed from it, fits a core's second-level cache
-RUN = 1 << 12  # entries that BLAS adds in their own type; longer runs round more
+RUN = 1 << 10  # entries that BLAS adds in their own type; longer runs round more
 LONG = 1 << 18  # of a piece for one of several threads, which need the interpreter lock between any two calls
 
 
@@ -126,10 +126,10 @@ def _centred(values: np.ndarray) -> tuple[float, float]:
 
 def square_sum(values: np.ndarray) -> float:
     """Σx² of an array of one axis."""
-    return product(values, values)
+    return inner(values, values)
 
 
-def product(a: np.ndarray, b: np.ndarray) -> float:
+def inner(a: np.ndarray, b: np.ndarray) -> float:
     """Σa·b of two arrays of one axis: runs in the arrays' own type, by BLAS, and these in float64."""
     whole = a.size - a.size % RUN
     rest = float(a[whole:].dot(b[whole:]))

@@ -36,7 +36,7 @@ PLACES = (
     "a recording",
     "a recorded parameter",
 )
-HEADER = 6  # numbers: place, meetings before, whether a recorder watches, examples in the batch, in the share, how many more
+HEADER = 6  # numbers: place, meetings before, whether a recorder watches, examples in batch and share, how many more
 ALIKE = 0, 1, 2, 3, 5  # those of them that must be the same on all ranks
 PACKET = 160  # numbers in a meeting's message; what does not fit follows in a second one
 PATIENCE = 600.0  # seconds that a rank waits for the others
