@@ -59,7 +59,9 @@ def opened(name: str = "processes", workers: int | None = None, folder: Path | s
 
 
 def _missing(engine: str, extra: str) -> ImportError:
-    return ImportError(f"executor: {engine} is not installed; python -m pip install 'minires-lab[{extra}]'")
+    return ImportError(
+        f"executor: {engine} is not installed; python -m pip install -e '.[{extra}]', in the folder of the repository"
+    )
 
 
 # ── MPI ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

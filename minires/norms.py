@@ -21,7 +21,7 @@ from .threads import parallel
 # If a sum of squares lies within these bounds, no square has overflowed, and those that underflow are below rounding.
 SAFE = {np.dtype(np.float32): (1e-25, 1e25), np.dtype(np.float64): (1e-250, 1e250)}
 BLOCK = 1 << 16  # entries of a piece that, with what is computed from it, fits a core's second-level cache
-ONES = 1 << 12  # entries of a row that is summed by a product with ones
+RUN = 1 << 10  # entries that BLAS adds in their own type; longer runs round more
 LONG = 1 << 18  # of a piece for one of several threads, which need the interpreter lock between any two calls
 
 
@@ -96,19 +96,20 @@ def moments(array: np.ndarray) -> Moments:
 
 def _moments(block: np.ndarray) -> tuple[float, float, int]:
     """Σx, Σx², and how many are 0."""
-    return _sum(block), float(block.dot(block)), int(np.count_nonzero(block == 0))
+    return _sum(block), square_sum(block), int(np.count_nonzero(block == 0))
 
 
 def _sum(block: np.ndarray) -> float:
     """Σx by products with ones that stay in the first-level cache, which takes a third of the time of NumPy's sum."""
     ones = _ones(block.dtype)
-    whole = block.size - block.size % ONES
-    return float(block[:whole].reshape(-1, ONES).dot(ones).sum()) + float(block[whole:].dot(ones[: block.size - whole]))
+    whole = block.size - block.size % RUN
+    rest = float(block[whole:].dot(ones[: block.size - whole]))
+    return sum(block[:whole].reshape(-1, RUN).dot(ones).tolist(), rest)
 
 
 @functools.lru_cache
 def _ones(dtype: np.dtype) -> np.ndarray:
-    return np.ones(ONES, dtype)
+    return np.ones(RUN, dtype)
 
 
 def _centred(values: np.ndarray) -> tuple[float, float]:
@@ -124,8 +125,17 @@ def _centred(values: np.ndarray) -> tuple[float, float]:
 
 
 def square_sum(values: np.ndarray) -> float:
-    """Σx² of an array of one axis, in its own type."""
-    return float(values.dot(values))
+    """Σx² of an array of one axis."""
+    return inner(values, values)
+
+
+def inner(a: np.ndarray, b: np.ndarray) -> float:
+    """Σa·b of two arrays of one axis: runs in the arrays' own type, by BLAS, and these in float64."""
+    whole = a.size - a.size % RUN
+    rest = float(a[whole:].dot(b[whole:]))
+    if not whole:
+        return rest
+    return sum((a[:whole].reshape(-1, 1, RUN) @ b[:whole].reshape(-1, RUN, 1)).ravel().tolist(), rest)
 
 
 def over_blocks(work: Callable[..., Any], *flat: np.ndarray) -> list[Any]:

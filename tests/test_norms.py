@@ -67,6 +67,17 @@ def test_a_constant_has_no_deviation_and_the_mean_of_large_numbers_is_finite(dty
     assert norms.moments(np.zeros((2, 3), dtype)) == (0, 0, 1)
 
 
+@given(st.floats(0.1, 10), st.integers(50_000, 200_000))
+def test_a_long_row_of_float32_is_measured_to_a_millionth(value, size):
+    """Equal entries are the worst case: every addition rounds the same way. One product for all is off by 10⁻⁵."""
+    row = np.full(size, value, np.float32)
+    square = float(row[0]) ** 2
+    assert norms.inner(row, row) == pytest.approx(size * square, rel=1e-6)
+    mean, std, _ = norms.moments(np.concatenate([row, -2 * row]))
+    assert mean == pytest.approx(-float(row[0]) / 2, rel=4e-6)
+    assert std == pytest.approx(1.5 * float(row[0]), rel=4e-6)
+
+
 def test_what_is_not_finite_stays_so():
     assert norms.norm(np.array([1, np.inf], np.float32)) == math.inf
     assert math.isnan(norms.norm(np.array([1, np.nan, np.inf], np.float32)))

@@ -1,7 +1,8 @@
 """A training step of a ResNet over MPI ranks, one thread each: its time, what is sent, and how far gradients differ.
 
-``over_ranks.py CASE step --ranks 2 --batch-norm sync`` starts mpiexec itself. ``--difference``: how far the gradient at
-initialisation is from that of one process with the whole batch, on the digits, in float64.
+``over_ranks.py CASE step --ranks 2 --batch-norm sync`` starts mpiexec itself. ``difference``: how far the gradient at
+initialisation is from that of one process with the whole batch, on the digits, in float64. ``recording``: how far what
+`flow.record` measures is.
 """
 
 import os
@@ -32,16 +33,19 @@ from common import CASES, peak_mb, report  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 
 import minires as mr  # noqa: E402
-from minires import optim  # noqa: E402
+from minires import flow, optim  # noqa: E402
 from minires.nn import functional as F  # noqa: E402
 from minires.ranks import Ranks, wire  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("name", choices=CASES)
-parser.add_argument("mode", choices=["step", "difference"])
+parser.add_argument("mode", choices=["step", "difference", "recording"])
 parser.add_argument("--ranks", type=int)
 parser.add_argument("--batch", type=int)
 parser.add_argument("--batch-norm", choices=["local", "sync"], default="sync")
+parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+parser.add_argument("--digits", action="store_true", help="images of the digits in place of normal noise")
+parser.add_argument("--seeds", type=int, default=20)
 parser.add_argument("--quick", action="store_true")
 options = parser.parse_args()
 case, comm = CASES[options.name], MPI.COMM_WORLD
@@ -130,6 +134,58 @@ def step_time():
     }
 
 
-found = step_time() if options.mode == "step" else difference()
+def recording():
+    """{quantity: for each seed, how far it is at most from that of one process with the whole batch}, of a recording.
+
+    A single rank shows how far one process is from itself with the batch in another order.
+    """
+    found = {}
+    for seed in range(2 if options.quick else options.seeds):
+        rng = np.random.default_rng(seed)
+        if options.digits:
+            x, y = mr.data.digits()[0][rng.permutation(1437)[:64]]
+        else:
+            x, y = rng.standard_normal((64, 3, 32, 32)), rng.integers(0, 10, 64)
+        x = x.astype(options.dtype)
+        mr.manual_seed(seed)
+        model = mr.models.resnet_cifar(20, in_channels=x.shape[1]).to(np.dtype(options.dtype))
+        whole = flow.record(model, x, y)
+        if comm.size == 1:
+            order = rng.permutation(64)
+            other = flow.record(model, x[order], y[order])
+        else:
+            with mr.parallel(model, optim.SGD(model.parameters(), 0.1), comm, options.batch_norm) as ranks:
+                other = flow.record(model, *ranks.share(x, y))
+        for what, far in apart(other, whole).items():
+            found.setdefault(what, []).append(far)
+    return {"apart": found}
+
+
+def apart(a, b):
+    """{quantity: the largest difference between two recordings, as a part of its size}."""
+    pairs = {
+        kind: [(m, n) for m, n in zip(a.nodes, b.nodes, strict=True) if n.parameter == kind] for kind in (False, True)
+    }
+    forks, layers = (list(zip(*both, strict=True)) for both in ((a.forks, b.forks), (a.layers, b.layers)))
+    return {
+        "norms of edges and sums": max(
+            np.abs(np.divide((m.norm, *m.edge_norms), (n.norm, *n.edge_norms)) - 1).max() for m, n in pairs[False]
+        ),
+        "inner products, as parts of the norms' product": max(
+            np.abs((m.gram - n.gram) / np.outer(n.edge_norms, n.edge_norms)).max() for m, n in pairs[False]
+        ),
+        "cosines, shares": max(
+            *(abs(m.cosine - n.cosine) for m, n in forks), *(abs(m.skip_share - n.skip_share) for m, n in forks)
+        ),
+        "norms of parameters' gradients": max(abs(m.norm / n.norm - 1) for m, n in pairs[True]),
+        "means and deviations, as parts of the root mean square": max(
+            max(abs(m.mean - n.mean), abs(m.std - n.std)) / np.hypot(n.mean, n.std) for m, n in layers
+        ),
+        "share of zeros": max(abs(m.zeros - n.zeros) for m, n in layers),
+        "loss": abs(a.loss - b.loss) / b.loss,
+    }
+
+
+found = {"step": step_time, "difference": difference, "recording": recording}[options.mode]()
 if comm.rank == 0:
     report(**found, ranks=comm.size, version=version)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import kernels, norms
 from ..blas import one_blas_thread
-from ..norms import exact_sum, is_safe, over_blocks, relative, scaled, square_sum
+from ..norms import exact_sum, inner, is_safe, over_blocks, relative, scaled, square_sum
 from ..threads import workspace
 
 CANCELLED = 1e-2  # a sum whose square is smaller than this share of its summands' has lost digits to cancellation
@@ -97,7 +97,7 @@ def _in_own_type(summands: list[np.ndarray], total: np.ndarray) -> Measured | No
 def _products(*blocks: np.ndarray) -> list[float]:
     """Of one block of the summands and the total: all inner products of summands, ‖total‖², ‖total − Σ summands‖²."""
     *summands, total = blocks
-    gram = [float(a.dot(b)) if j <= i else 0.0 for i, a in enumerate(summands) for j, b in enumerate(summands)]
+    gram = [inner(a, b) if j <= i else 0.0 for i, a in enumerate(summands) for j, b in enumerate(summands)]
     whole = square_sum(total)
     two = len(summands) == 2
     return [*gram, whole, _rest_of_two(summands[0], summands[1], total, whole) if two else _rest(summands, total)]

@@ -126,9 +126,16 @@ class Ranks:
     def batches(self, dataset: Dataset, batch_size: int, **options: Any) -> Iterator[tuple[Any, Any]]:
         """`data.batches` of ``batch_size`` in all: the same batches in the same order, but of each this rank's share.
 
-        Augmentation draws what it draws for the whole batch. Raises what `data.batches` and `check_batches` raise.
+        Augmentation draws what it draws for the whole batch. Raises what `data.batches` and `check_batches` raise, and
+        RanksError, on all ranks, if their images are other ones or come in another order.
         """
         self.check_batches(dataset, batch_size, options.get("drop_last", False))
+        order = {name: value for name, value in options.items() if name != "augment"}
+        labels = zlib.crc32(kernels.to_device(dataset.labels, "cpu").tobytes())
+        self.check_alike(
+            "data set, or order of it",
+            [str(dataset), f"labels {labels:#x}", f"batch_size {batch_size}", *(f"{n} {v}" for n, v in order.items())],
+        )
         parts = data.batches(dataset, batch_size, part=(self.rank, self.size), **options)
         totals = (min(batch_size, len(dataset) - k * batch_size) for k in itertools.count(options.get("start", 0)))
         return (self._take(total, pair) for total, pair in zip(totals, parts))
@@ -252,7 +259,7 @@ class Ranks:
         """Each rank's count (R), and of each array (n) those of all ranks (R, n), in float64."""
         sizes = [0, *itertools.accumulate(a.size for a in arrays)]
         numbers = np.concatenate([a.astype(np.float64) for a in arrays])
-        counts, found = self.wire.gather(place, numbers, count, self.watching)
+        counts, found = self.wire.gather(place, numbers, count, self.total, self.watching)
         return counts, [found[:, a:b] for a, b in itertools.pairwise(sizes)]
 
     def sums(self, place: str, *arrays: Any) -> list[Any]:
@@ -276,7 +283,7 @@ class Ranks:
 
     def meet(self, place: str, numbers: Any = ()) -> tuple[np.ndarray, np.ndarray]:
         """Wait for all ranks: the sizes of their shares (R), and the numbers of each (R, n), as in `Wire.meet`."""
-        return self.wire.meet(place, numbers, self.count, self.watching)
+        return self.wire.meet(place, numbers, self.count, self.total, self.watching)
 
 
 def _described(model: Module, optimizer: Optimizer) -> list[str]:

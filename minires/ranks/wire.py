@@ -36,7 +36,8 @@ PLACES = (
     "a recording",
     "a recorded parameter",
 )
-HEADER = 5  # numbers: place, how many meetings before, whether a recorder watches, examples in the share, how many more
+HEADER = 6  # numbers: place, meetings before, whether a recorder watches, examples in batch and share, how many more
+ALIKE = 0, 1, 2, 3, 5  # those of them that must be the same on all ranks
 PACKET = 160  # numbers in a meeting's message; what does not fit follows in a second one
 PATIENCE = 600.0  # seconds that a rank waits for the others
 LAST_WORDS = 10.0  # seconds that a rank which has failed waits until the others have heard of it
@@ -74,7 +75,13 @@ class Wire:
 
     # ── meetings ──
     def meet(
-        self, place: str, numbers: Any = (), count: float = 1, watching: bool = False, limit: float = 0
+        self,
+        place: str,
+        numbers: Any = (),
+        count: float = 1,
+        total: float = 0,
+        watching: bool = False,
+        limit: float = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Wait for all ranks; returns each one's ``count`` (R) and ``numbers`` (R, n), in float64.
 
@@ -82,19 +89,21 @@ class Wire:
         (default `PATIENCE`), says so and ends all.
         """
         packet = np.zeros(max(PACKET, HEADER + len(numbers)))
-        packet[:HEADER] = PLACES.index(place), self._meetings, watching, count, len(numbers)
+        packet[:HEADER] = PLACES.index(place), self._meetings, watching, total, count, len(numbers)
         packet[HEADER : HEADER + len(numbers)] = numbers
         self._meetings += 1
         packets = self._exchange(packet[:PACKET], place, limit or PATIENCE)
         failed = np.flatnonzero(packets[:, 0] == PLACES.index("an error"))
         if failed.size:
             self._hear(int(failed[0]), place)
-        elif (packets[:, [0, 1, 2, 4]] != packets[0, [0, 1, 2, 4]]).any():
+        elif (packets[:, ALIKE] != packets[0, ALIKE]).any():
             where = "; ".join(f"rank {r} {_described(p)}" for r, p in enumerate(packets))
-            raise RanksError(f"parallel: all ranks must run the same calls, in the same order: {where}")
+            raise RanksError(
+                f"parallel: all ranks must run the same calls, in the same order, with the same batches: {where}"
+            )
         if len(packet) > PACKET:
             packets = np.hstack([packets, self._exchange(packet[PACKET:], place, PATIENCE)])
-        return packets[:, 3], packets[:, HEADER : HEADER + len(numbers)]
+        return packets[:, 4], packets[:, HEADER : HEADER + len(numbers)]
 
     def _exchange(self, numbers: np.ndarray, place: str, limit: float) -> np.ndarray:
         found = np.empty((self.size, len(numbers)))
@@ -128,13 +137,13 @@ class Wire:
         self.comm.Abort(1)
 
     # ── what is sent ──
-    def gather(self, place: str, array: Any, count: float, watching: bool) -> tuple[np.ndarray, Any]:
-        """Each rank's count (R), and its array (n) of float64: (R, n), on the array's device."""
+    def gather(self, place: str, array: Any, *told: Any) -> tuple[np.ndarray, Any]:
+        """Each rank's count (R), and its array (n) of float64: (R, n), on the array's device. told: as in `meet`."""
         on = kernels.device_of(array)
         if on.name != "gpu":
-            counts, found = self.meet(place, on.download(array), count, watching)
+            counts, found = self.meet(place, on.download(array), *told)
             return counts, found if on.is_cpu else on.upload(found)
-        counts, _ = self.meet(place, (), count, watching)
+        counts, _ = self.meet(place, (), *told)
         found = np.empty_like(array, shape=(self.size, array.size))
         self.nccl.all_gather(array, found, array.size)
         return counts, found
@@ -262,9 +271,9 @@ class _EndAll:
 
 
 def _described(packet: np.ndarray) -> str:
-    place, meetings, watching, _, more = packet[:HEADER]
-    recording = ", recording" if watching else ""
-    return f"is at {PLACES[int(place)]} (meeting {int(meetings)}, {int(more)} numbers{recording})"
+    place, meetings, watching, total, _, more = packet[:HEADER]
+    batch, recording = f", a batch of {int(total)}" if total else "", ", recording" if watching else ""
+    return f"is at {PLACES[int(place)]} (meeting {int(meetings)}, {int(more)} numbers{batch}{recording})"
 
 
 def _let_others_run() -> None:

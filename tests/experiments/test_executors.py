@@ -169,6 +169,6 @@ def test_what_submitit_cannot_do_here_is_told(tmp_path):
 )
 def test_an_engine_that_is_not_installed_is_named_with_its_extra(name, module, extra, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"is not installed; python -m pip install 'minires-lab\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"is not installed; python -m pip install -e '.\[{extra}\]'"):
         with executors.opened(name, folder=tmp_path):
             pass

@@ -133,6 +133,21 @@ def test_bad_input_is_told_in_words(over):
         else:
             F.cross_entropy(model(mr.tensor(x.astype(np.float64))), mr.tensor(y)).backward()
 
+    for theirs, words in (
+        (dict(dataset=digits.subset(300)), "another data set, or order of it than rank 0: Dataset(300 images"),
+        (dict(dataset=mr.data.Dataset(digits.pixels, digits.labels[::-1], digits.classes, digits.mean, digits.std)),
+         "another data set, or order of it than rank 0: labels"),
+        (dict(seed=1), "another data set, or order of it than rank 0: seed 1, and rank 0: seed 0"),
+    ):
+        mine = dict(dataset=digits, batch_size=8, seed=0) | (theirs if comm.rank == 2 else {})
+        told(RanksError, words, lambda: block(body=lambda ranks, model: ranks.batches(**mine)))
+
+    def other_batch(ranks, model):
+        x, y = ranks.share(*digits[: 9 + (comm.rank == 2)])
+        F.cross_entropy(model(mr.tensor(x.astype(np.float64))), mr.tensor(y)).backward()
+
+    told(RanksError, "rank 2 is at batch norm, forward (meeting", lambda: block(body=other_batch))
+    told(RanksError, "a batch of 10", lambda: block(body=other_batch))
     told(RanksError, "all ranks must run the same calls", lambda: block(body=one_more_call))
     told(RanksError, "all ranks must run the same calls",
          lambda: block(body=lambda ranks, model: None if comm.rank else ranks.mean(1.0)))

@@ -72,9 +72,9 @@ def batch_norm_backward(grad_y, x, weight, mean, var, eps, needs=(True, True, Tr
 
 
 def batch_norm_statistics(x):
-    """`definition.batch_norm_statistics`. x (N, C, …) -> mean (C), var (C)."""
+    """`definition.batch_norm_statistics`. x (N, C, …) -> mean (C), var (C), in float64, as they were added up."""
     rows = channel_rows(x)  # (C, M)
-    mean, var = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
+    mean, var = np.empty((2, len(rows)))
 
     def work(blocks):
         for c in blocks:
