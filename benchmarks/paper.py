@@ -29,18 +29,20 @@ def paper(plan: Plan) -> None:
         [
             f"{name}, all convolutions of a step, batch 128",
             *(f"{found['steps'][name]:.2f} ms" for found in results.values()),
+            f"{results['now']['tiles_at_no_cost'][name]:.2f} ms",
         ]
         for name in results["now"]["steps"]
     ]
     text = (
         "**Predicted, never measured.** The loop with most multiply-adds of each kernel, as NVRTC compiles it for "
         "sm_90, counted from the machine code.\n\n"
-        f"{markdown(HEADER, loops)}\n\n{markdown(['predicted', *results], networks)}\n\n"
+        f"{markdown(HEADER, loops)}\n\n{markdown(['predicted', *results, 'if tiles came at no cost'], networks)}\n\n"
         "The prediction is a model for comparing kernels (`benchmarks/workers/minires_paper.py`), not a measurement: "
         "132 multiprocessors at 1.755 GHz issue one instruction a cycle and scheduler, with as many blocks side by "
         "side as registers and shared memory allow; or a warp's own stalls take longer, or bringing the tiles from the "
         "second-level cache at 5.5 TB/s; and 1.5 µs for each launch. Waiting for memory and bank conflicts are left "
-        "out. "
+        "out, and so is the first-level cache. The last column leaves out the second-level cache, too: a tile with its "
+        "halo, which serves all taps of a 3×3 kernel, could gain no more than that. "
         f"{'; '.join(dict.fromkeys(found['version'] for found in results.values()))}."
     )
     save("paper", plan, results, text)

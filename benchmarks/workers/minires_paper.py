@@ -83,8 +83,8 @@ def machine_code(launch):
     return _compiled[launch.name]
 
 
-def predicted(launch, terms):
-    """Seconds for a launch whose results are sums of so many terms.
+def predicted(launch, terms, cache=L2):
+    """Seconds for a launch whose results are sums of so many terms, if the cache gives so many bytes a second.
 
     The slowest of three: a scheduler issues one instruction a cycle, of its warps in turn; a warp alone would take as
     many cycles as its instructions say; and the tiles come from the second-level cache. Blocks run in rounds, as many
@@ -94,7 +94,7 @@ def predicted(launch, terms):
     if launch.name.startswith("sum_parts"):
         parts, size = launch.numbers
         in_flight, lines = code.loop(cubin.LDG).count(cubin.LDG), launch.threads // 32 if launch.threads > 256 else 1
-        return LAUNCH + max(math.ceil(parts / lines / in_flight) * LATENCY, 4 * (parts + 1) * size / L2)
+        return LAUNCH + max(math.ceil(parts / lines / in_flight) * LATENCY, 4 * (parts + 1) * size / cache)
     loop = code.hot_loop
     rows, columns = tile(launch.name)
     multiply_adds = loop.count(cubin.FFMA, cubin.DFMA) + 32 * loop.count(cubin.HMMA)  # of a thread
@@ -112,7 +112,7 @@ def predicted(launch, terms):
         cycles += steps * max(math.ceil(here * warps / SCHEDULERS) * len(loop), loop.stalls)
         left -= here
     read = 4.0 * launch.blocks * steps * step * (rows + columns)
-    return LAUNCH + max(cycles / CLOCK, read / L2)
+    return LAUNCH + max(cycles / CLOCK, read / cache)
 
 
 def tile(name):
@@ -131,9 +131,9 @@ def terms(kind, launch, case):
     return C * k * k if kind == "forward" else O * k * k / stride**2
 
 
-def seconds(kind, made, case):
+def seconds(kind, made, case, cache=L2):
     of_each = terms(kind, made[0], case)
-    return sum(predicted(launch, of_each) for launch in made)
+    return sum(predicted(launch, of_each, cache) for launch in made)
 
 
 def row(kind, made, case):
@@ -169,13 +169,13 @@ def network(depth, batch=128):
     return layers
 
 
-def step(depth, tf32=False):
+def step(depth, tf32=False, cache=L2):
     """Milliseconds of all convolutions of a training step."""
     total = 0.0
     for case, number in network(depth).items():
         for kind, made in launches(case, tf32).items():
             if kind != "input gradient" or case[1] > 3:  # nobody asks for the images' gradient
-                total += number * seconds(kind, made, case)
+                total += number * seconds(kind, made, case, cache)
     return 1e3 * total
 
 
@@ -189,10 +189,10 @@ def main():
         title: {kind: row(kind, made, case) for kind, made in launches(case, tf32).items()}
         for title, case, tf32 in (cases[:1] if quick else cases)
     }
-    steps = {f"ResNet-{depth}": step(depth) for depth in ((20,) if quick else (20, 56, 110))}
-    if not quick:
-        steps["ResNet-20, TF32"] = step(20, True)
-    report(kernels=kernels, steps=steps, version=f"minires {minires.__version__}")
+    networks = [(f"ResNet-{depth}", depth, False) for depth in ((20,) if quick else (20, 56, 110))]
+    networks += [] if quick else [("ResNet-20, TF32", 20, True)]
+    steps, at_no_cost = ({name: step(depth, tf32, cache) for name, depth, tf32 in networks} for cache in (L2, math.inf))
+    report(kernels=kernels, steps=steps, tiles_at_no_cost=at_no_cost, version=f"minires {minires.__version__}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ FAST = ("-O2", "-march=native")
 # The purposes for which the same kernels can be compiled.
 VARIANTS = {
     "plain": FAST,
-    "sanitize": ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "sanitize": ("-O0", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     # GCC's thread sanitizer calls a function at every load and store; `observe.cpp` replaces its library.
     "watch": (*FAST, "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
 }

@@ -74,9 +74,10 @@ class Convolution:
 
 
 @st.composite
-def convolutions(draw, max_out=4, max_batch=3):
+def convolutions(draw, max_out=4, max_batch=3, kernels=None):
     """Legal convolutions: the output size is drawn and the input size derived; all sizes can be 1."""
-    kernel, stride, dilation, padding = draw(pairs(1, 4)), draw(pairs(1, 3)), draw(pairs(1, 3)), draw(pairs(0, 3))
+    kernel = draw(pairs(1, 4) if kernels is None else kernels)
+    stride, dilation, padding = draw(pairs(1, 3)), draw(pairs(1, 3)), draw(pairs(0, 3))
     sides = []
     for k, s, d, p in zip(kernel, stride, dilation, padding):
         unused = draw(st.integers(0, s - 1))  # pixels at the end that no window reaches

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from gpu.cases import CASES, QUICK, SOURCES, normal, quick_or_slow
+from gpu.cases import CASES, QUICK, SOURCES, device_for, normal, quick_or_slow
 from hypothesis import given, settings, strategies as st
 from strategies import convolutions, layouts, poolings, seeds
 
@@ -19,17 +19,12 @@ needs_gxx = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu
 needs_gpu = pytest.mark.skipif(why_no_gpu() is not None, reason=f"no GPU: {why_no_gpu()}")
 
 
-@pytest.fixture(scope="module")
-def simulated():
-    return make_cuda_on_cpu()
-
-
 @needs_gxx
 @pytest.mark.parametrize("order", ["forward", "reverse"])
 @pytest.mark.parametrize("case", quick_or_slow(QUICK))
-def test_every_case_in_both_thread_orders(case, order, simulated):
+def test_every_case_in_both_thread_orders(case, order):
     with cuda_on_cpu.thread_order(order):
-        case.check(simulated)
+        case.check(device_for(case, QUICK))
 
 
 @needs_gxx
@@ -272,7 +267,7 @@ def test_a_label_out_of_range_cannot_pass_for_a_loss():
 
 
 @needs_gxx
-def test_names_and_signatures_are_those_of_the_cpu(simulated):
+def test_names_and_signatures_are_those_of_the_cpu():
     mine, theirs = kernels.of(on_device(np.ones(1))[0]), kernels.of(np.ones(1))
     for name in kernels.NAMES:
         assert inspect.signature(getattr(mine, name)) == inspect.signature(getattr(theirs, name)), name

@@ -79,15 +79,19 @@ def test_the_loops_of_a_cifar_resnet_s_convolutions(case, kind):
     assert (found["divisions"], found["loads32"], found["spills"]) == (0, 0, 0) and found["copies128"] > 0
 
 
+# At most this many instructions for 16 or 18 of the tensor cores; the others round what these are given, and fetch it.
+INSTRUCTIONS = {"forward": 180, "input gradient": 195, "weight gradient": 215}
+
+
 @needs_nvrtc
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", SHARES)
+@pytest.mark.parametrize("kind", INSTRUCTIONS)
 @pytest.mark.parametrize("case", STAGES, ids=str)
 def test_tensor_cores_multiply_no_wasted_rows(case, kind):
     launch = paper.launches(case, tf32=True)[kind][0]
     assert paper.tile(launch.name)[0] <= case[1]
     found = paper.row(kind, [launch], case)
-    assert found["hmma"] >= 16 and found["loop"] <= 300 and found["stalls"] <= 2 * found["loop"]
+    assert found["hmma"] >= 16 and found["loop"] <= INSTRUCTIONS[kind] and found["stalls"] <= 480
     assert (found["divisions"], found["loads32"], found["spills"]) == (0, 0, 0)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gpu.cases import CASES, QUICK_TO_WATCH, quick_or_slow
+from gpu.cases import CASES, QUICK_TO_WATCH, device_for, quick_or_slow
 
 from minires import cuda_on_cpu, kernels
 from minires.cuda_on_cpu import thread_order, watching
@@ -181,7 +181,7 @@ def test_every_deleted_barrier_is_noticed(name, line):
 @needs_compiler
 @pytest.mark.parametrize("case", quick_or_slow(QUICK_TO_WATCH))
 def test_no_two_threads_meet_in_memory_without_a_barrier(case):
-    device = make_cuda_on_cpu()
+    device = device_for(case, QUICK_TO_WATCH)
     with watching() as seen:
         device.upload = kept_in(seen.also, device.upload)
         case.run(device)
@@ -218,9 +218,8 @@ def test_two_rows_of_one_parameter_meet(state):
 @pytest.mark.slow
 def test_sanitizers_find_nothing():
     script = (
-        "from gpu.cases import CASES\n"
-        "from minires.kernels.devices import make_cuda_on_cpu\n"
-        "device = make_cuda_on_cpu()\n"
+        "from gpu.cases import CASES, make_for_all_cases\n"
+        "device = make_for_all_cases()\n"
         "for case in CASES:\n"
         "    case.check(device)\n"
         "print(len(CASES), 'cases')\n"

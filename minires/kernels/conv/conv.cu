@@ -185,12 +185,12 @@ conv2d_weight_gradient(const T* __restrict__ g, const T* __restrict__ x, T* __re
     product<T, BM, BP, TM, TP, TF32, false>(a, b, store, O, taps, left < length ? left : length);
 }
 
-// out[i] = Σ_part in[part, i]; blockIdx.y counts the groups. There are many parts and few results, so a result has a
-// thread in each of the block's warps, and that thread asks for eight parts before it adds the first.
 struct Copies {  // of `size` results each
     int parts, size;
 };
 
+// out[i] = Σ_part in[part, i]; blockIdx.y counts the groups. There are many parts and few results, so a result has a
+// thread in each of the block's warps, and that thread asks for eight parts before it adds the first.
 template <typename T>
 __global__ void sum_parts(const T* __restrict__ in, T* __restrict__ out, Copies how) {
     constexpr int LINES = 16, AHEAD = 8;

@@ -23,7 +23,6 @@ template <int NEWEST>
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_group %0;" ::"n"(NEWEST) : "memory"); }
 #endif
 
-
 // Runs `fetch(stage)`, which begins the copies of the next step, and `multiply(stage)` for each step, in turn.
 template <int STAGES, class Fetch, class Multiply>
 __device__ inline void pipeline(int steps, Fetch fetch, Multiply multiply) {

@@ -30,15 +30,14 @@ constexpr int blocks_of = sizeof(T) == 8 || TF32 || BM == 32 ? 3 : 4;
 
 // Where a thread's results are in the block's tile.
 // Plain: TM rows in a run; columns in runs of 4, spread over the tile so that a warp reads shared memory in one go.
-// TF32: each of the 4 warps owns 32 columns (and up to 32 rows), in the order of the mma instruction's results.
+// TF32: each of the 4 warps owns 32 rows and 32 columns, in the order of the mma instruction's results.
 template <int BM, int BP, int TM, int TP, bool TF32>
 struct Place {
-    static constexpr int WARP_ROWS = BM < 32 ? BM : 32;  // of the tile that one warp owns under TF32
     int row0, column0;
     __device__ Place() {
         const int t = threadIdx.x, lane = t % WARP, warp = t / WARP;
         if (TF32) {
-            row0 = warp / (BP / 32) * WARP_ROWS + lane / 4;
+            row0 = warp / (BP / 32) * 32 + lane / 4;
             column0 = warp % (BP / 32) * 32 + lane % 4 * 2;
         } else {
             row0 = t / (BP / TP) * TM;
@@ -95,10 +94,10 @@ __device__ inline void product(const A& a, const B& b, const Store& store, int M
     auto put = [&](int buffer) {
 #pragma unroll
         for (int i = 0; i < LOADS_A; ++i)
-            sa[buffer][t % BK][t / BK + i * (THREADS / BK)] = TF32 ? T(to_tf32(next_a[i])) : next_a[i];
+            sa[buffer][t % BK][t / BK + i * (THREADS / BK)] = TF32 ? T(for_tf32(next_a[i])) : next_a[i];
 #pragma unroll
         for (int i = 0; i < LOADS_B; ++i) {
-            const T v = TF32 ? T(to_tf32(next_b[i])) : next_b[i];
+            const T v = TF32 ? T(for_tf32(next_b[i])) : next_b[i];
             if (B::ALONG_K) sb[buffer][t % BK][t / BK + i * (THREADS / BK)] = v;
             else sb[buffer][t / BP + i * (THREADS / BP)][t % BP] = v;
         }
