@@ -62,4 +62,5 @@ EFFICIENCY = Experiment(
     log=("steps", "seconds", "GFLOPs"),
     tested={"seeds": [0], "steps": 150},
     slow=True,
+    second={"lr": 0.02},
 )

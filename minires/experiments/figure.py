@@ -34,7 +34,7 @@ def draw(path: Path, result: Result) -> None:
     size = max(4.6 * columns, 6.4), 3.2 * rows + 0.9
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     grey = any(wanted(result, what, panel) for what, panel in panels.items() if not has_lines(panel))
-    about = f"{subtitle(result)} · grey: the criterion" if grey else subtitle(result)
+    about = " · ".join(filter(None, [subtitle(result), "grey: the criterion" if grey else "", second(result)]))
     lines = [line for text in (own.statement, about) for line in textwrap.wrap(text, int(13 * size[0]))]
     figure.suptitle(style.plain("\n".join(lines)), size=10)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
@@ -64,6 +64,13 @@ def subtitle(result: Result) -> str:
     parts += [job.data for job in result.jobs[:1] if job.data]
     parts += [f"{seeds} seeds: mean and range" if seeds > 1 else "1 seed" if seeds else "no job is done"]
     return " · ".join(parts)
+
+
+def second(result: Result) -> str:
+    """Whether the criteria hold at the experiment's second setting."""
+    also, at = result.also(), result.sweep.experiment.second_setting
+    fails = [name for name, (_, holds) in also.items() if not holds]
+    return f"not at {at}: {'; '.join(fails)}" if fails else f"holds also at {at}" if also else ""
 
 
 def only_depth(result: Result) -> int | None:

@@ -101,4 +101,5 @@ PLAIN_STARTS = Experiment(
     "learned (one seed, 56 layers).",
     tested={"seeds": [0], "variants": ("He", "looks-linear"), "steps": 220},
     slow=True,
+    second={"lr": 0.002},
 )

@@ -110,4 +110,5 @@ RELATIVE_ERROR = Experiment(
     shows=("error",),
     log=("error", "ε"),
     tested={"seeds": range(2)},
+    second={"lr": 0.01},
 )

@@ -54,4 +54,5 @@ SHORTCUTS = Experiment(
     remark="Losses after 66 steps on digits say nothing of the order of the best five, which changes with the seed.",
     tested={"seeds": [0], "variants": ("residual", "conv-shortcut", "scaled-shortcut")},
     slow=True,
+    second={"lr": 0.02},
 )

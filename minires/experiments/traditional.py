@@ -121,6 +121,7 @@ THROUGH_TIME = Experiment(
     remark="depth: how many steps it waits.",
     tested={"seeds": range(2), "variants": ("RNN", "residual RNN"), "epochs": 2},
     slow=True,
+    second={"lr": 0.0006},
 )
 
 CLIPPING = Experiment(
@@ -136,4 +137,5 @@ CLIPPING = Experiment(
     variants=("unclipped", "clipped"),
     depths=(40,),
     remark="depth: how many steps it waits.",
+    second={"lr": 0.02},
 )

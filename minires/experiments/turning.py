@@ -51,4 +51,5 @@ TURNING = Experiment(
     "0 / 10 / 88, residual 0.5–2.1",
     tested={"seeds": [0]},
     slow=True,
+    second={"lr": 0.02},
 )

@@ -44,4 +44,5 @@ WARM_UP = Experiment(
     pilot="12–16 without, 4–5 with",
     tested={"seeds": range(2)},
     slow=True,
+    second={"lr": 0.02},
 )
