@@ -141,6 +141,23 @@ def results(experiment, seeds, **cells):
     return Result(sweep, own, {job: Done(numbers[job], 1.0, where) for job in own})
 
 
+def test_what_trains_is_tried_at_its_second_setting_too_and_table_and_figure_say_what_holds(processes, tmp_path):
+    own = Sweep(EXPERIMENTS["relative-error"], range(1), ["plain"])
+    result = sweeps.run(own, tmp_path, processes)
+    (job,) = result.second.jobs
+    assert dict(job.options)["lr"] == 0.01 and len(result.jobs) == 1 and len(result.done) == result.count == 2
+    slope = result.done[job].numbers["slope"]
+    assert result.also() == {"slope, plain": (slope, True)} and result.found()["slope, plain"] != [slope]
+    assert f"| holds also: {table.number(slope)} |" in table.page(result)
+    assert figure.second(result) == "holds also at lr 0.01"
+    result.done[job].numbers["slope"] = 0.9
+    assert "| **does not hold**: 0.9 |" in table.page(result)
+    assert figure.second(result) == "not at lr 0.01: slope, plain"
+    assert dataclasses.replace(own, options={"lr": 0.02}).second() is None, "it was not asked for"
+    assert Sweep(DEGRADATION).second() and Sweep(DEGRADATION, data="c8").second()
+    assert not Sweep(DEGRADATION, data="digits").second() and not Sweep(EXPERIMENTS["chaos"]).second()
+
+
 @pytest.mark.parametrize(
     "name, seeds", [("degradation", 1), ("gradient-profile", 3), ("lesion", 3), ("explosion", 1), ("skip-init", 2)]
 )
