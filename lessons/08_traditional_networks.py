@@ -71,11 +71,11 @@ if not QUICK:
         reads = train.evaluate(deep, test).accuracy
         claim("from Xavier's start, Adam trains these 20 layers: it reads over 60 %", reads > 0.6, reads)
     adam_trains(0.003)
-    also_at("learning rate 0.0006", lambda: adam_trains(0.0006))
+    also_at("learning rate 0.0006", lambda: adam_trains(0.0006), fails=["Adam trains"])
 
 # %% [markdown]
-# So the gradient's fall is the start's fault, not a law of depth: with Xavier's start, and Adam, which gives every
-# weight a step of about the same size, this network learns. It is slower than anything with a shortcut, and needs both.
+# So the gradient's fall is the start's fault, not a law of depth: with Xavier's start, and Adam, which gives every weight
+# a step of about the same size, this network learns. It needs both, and is slow: at the smaller rate, half is read.
 #
 # ## The forum's picture
 #

@@ -12,6 +12,7 @@ from .experiment import Bounds, Cell
 from .sweep import Result
 
 PANELS = 6  # at most
+BY = ": "  # between a number's name and the variant of its panel
 Points = dict[str, dict[float, list[float]]]  # {line: {x: its numbers over seeds}}
 
 
@@ -25,24 +26,30 @@ def draw(path: Path, result: Result) -> None:
     from ..flow.plots import style
 
     own = result.sweep.experiment
-    panels = {what: lines for what, lines in points(result).items() if not own.shows or what in own.shows}
+    chosen = {what: lines for what, lines in points(result).items() if not own.shows or what in own.shows}
+    panels = {
+        title: panel for what, lines in chosen.items() for title, panel in by_variant(result, what, lines).items()
+    }
     panels = dict(list(panels.items())[:PANELS]) or {"": {}}
     if derived := {name: {0.0: values} for name, values in result.found().items() if name in own.derived}:
-        panels["of several networks"] = derived
+        panels["compared"] = derived
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     size = max(4.6 * columns, 6.4), 3.2 * rows + 0.9
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     grey = any(wanted(result, what, panel) for what, panel in panels.items() if not has_lines(panel))
-    about = " · ".join(filter(None, [subtitle(result), "grey: the criterion" if grey else "", second(result)]))
-    lines = [line for text in (own.statement, about) for line in textwrap.wrap(text, int(13 * size[0]))]
+    about = f"{subtitle(result)} · grey: the criterion" if grey else subtitle(result)
+    texts = own.statement, about, second(result)
+    lines = [line for text in texts for line in textwrap.wrap(text, int(13 * size[0]))]
     figure.suptitle(style.plain("\n".join(lines)), size=10)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
     for ax, (what, panel) in zip(axes.flat, panels.items()):
         ax.set_title(style.plain(what), size=10)
-        if what in own.log:
-            ax.set_yscale("log")
+        if what.split(BY)[0] in own.log:
+            (ax.set_yscale if has_lines(panel) else ax.set_xscale)("log")
         if has_lines(panel):
+            if BY in what:
+                ax.sharey(axes.flat[0])
             if own.along in own.log:
                 ax.set_xscale("log")
             _lines(ax, panel, own.along)
@@ -94,6 +101,18 @@ def points(result: Result) -> dict[str, Points]:
             line = Cell(cell.variant, None if only_depth(result) else cell.depth).name("")
             panel, line = (what, line) if several or own.along != "depth" else ("", what)
             found.setdefault(panel, {}).setdefault(line, {}).setdefault(x, []).append(value)
+    return found
+
+
+def by_variant(result: Result, what: str, lines: Points) -> dict[str, Points]:
+    """A panel for each variant, if there are lines of several variants and of several depths each."""
+    variants, depths = (len(set(of)) for of in zip(*(job.cell for job in result.jobs)))
+    if result.sweep.experiment.along == "depth" or variants < 2 or depths < 2:
+        return {what: lines}
+    found: dict[str, Points] = {}
+    for name, line in lines.items():
+        variant, _, depth = name.rpartition("-")
+        found.setdefault(f"{what}{BY}{variant}", {})[f"depth {depth}"] = line
     return found
 
 
@@ -154,7 +173,8 @@ def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Boun
             if left < right:
                 ax.fill_betweenx([row - 0.4, row + 0.4], left, right, color=style.TOTAL, alpha=0.15, lw=0, zorder=0)
     ax.set_xlim(low, high)
-    ax.xaxis.set_major_locator(MaxNLocator(5))
+    if ax.get_xscale() == "linear":
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_yticks(range(len(numbers)), [style.plain(textwrap.fill(name, 24)) for name in numbers])
     ax.set_ylim(len(numbers) - 0.4, -0.6)
     ax.grid(axis="x", alpha=0.3)

@@ -63,7 +63,9 @@ def test_the_declarations_of_the_registry_fit_together(experiment):
     second, options = experiment.second, experiment.options
     assert second.keys() <= options.keys() and not any(options[name] == value for name, value in second.items())
     assert second or "lr" not in options or options.get("steps") == 0, "what trains is tried at a second setting"
-    assert set(experiment.fails) <= set(experiment.bounds) and bool(experiment.fails) <= bool(experiment.second)
+    assert set(experiment.fails) <= set(experiment.bounds) and bool(experiment.fails) <= bool(
+        second and experiment.remark
+    )
     assert all(np.isscalar(default) for default in experiment.options.values()), "so that --set can change it"
 
 
