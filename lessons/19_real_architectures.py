@@ -165,12 +165,13 @@ def spend(lr):
 
 
 spend(0.1)
-also_at("learning rate 0.02", lambda: spend(0.02))
+also_at("learning rate 0.02", lambda: spend(0.02), fails=["20 plain layers"])
 
 # %% [markdown]
 # On this easy task depth buys nothing: every layer makes a step dearer, and residual-56 pays ten times what residual-8
 # pays. But it gets there in hardly more steps, where plain-56 has not in 660 (`minires experiments efficiency`, five
-# seeds). A shortcut does not make depth useful; it makes it affordable.
+# seeds). The smaller rate is kind to 20 plain layers, and not to 56. A shortcut does not make depth useful; it makes it
+# affordable.
 #
 # ## Loading weights with PyTorch's names
 #

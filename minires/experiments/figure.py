@@ -17,7 +17,7 @@ Points = dict[str, dict[float, list[float]]]  # {line: {x: its numbers over seed
 
 
 def draw(path: Path, result: Result) -> None:
-    """Write the figure, as PNG. Grey is where the criterion wants the mean of a row."""
+    """Write the figure, as PNG. Grey is where the criterion wants the mean of a row; the remark stands below."""
     import matplotlib  # slow to import, and needed only here
 
     matplotlib.use("Agg")
@@ -35,18 +35,22 @@ def draw(path: Path, result: Result) -> None:
         panels["compared"] = derived
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    size = max(4.6 * columns, 6.4), 3.2 * rows + 0.9
+    width = max(4.6 * columns, 6.4)
+    remark = textwrap.wrap(own.remark, int(15 * width)) if result.sweep.as_declared else []
+    size = width, 3.2 * rows + 0.9 + 0.16 * len(remark)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     grey = any(wanted(result, what, panel) for what, panel in panels.items() if not has_lines(panel))
     about = f"{subtitle(result)} · grey: the criterion" if grey else subtitle(result)
     texts = own.statement, about, second(result)
     lines = [line for text in texts for line in textwrap.wrap(text, int(13 * size[0]))]
     figure.suptitle(style.plain("\n".join(lines)), size=10)
+    figure.supxlabel(style.plain("\n".join(remark)), size=8.5)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
     for ax, (what, panel) in zip(axes.flat, panels.items()):
         ax.set_title(style.plain(what), size=10)
         if what.split(BY)[0] in own.log:
             (ax.set_yscale if has_lines(panel) else ax.set_xscale)("log")
+            _few_ticks(ax.yaxis if has_lines(panel) else ax.xaxis, panel)
         if has_lines(panel):
             if BY in what:
                 ax.sharey(axes.flat[0])
@@ -152,6 +156,17 @@ def _lines(ax: Any, lines: Points, along: str) -> None:
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_xlabel(along)
     style.label_ends(ax, ends)
+
+
+def _few_ticks(axis: Any, panel: Points) -> None:
+    """Plain numbers on a logarithmic axis, few if it is long."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    values = [value for line in panel.values() for numbers in line.values() for value in numbers if value > 0]
+    decades = math.log10(max(values) / min(values)) if values else 0
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3) if decades < 4 else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Bounds]) -> None:

@@ -92,12 +92,15 @@ class Sweep:
         cells = own.cells(self.variants, self.depths)
         return [Job(own.name, seed, cell, data, options, code) for seed in self.seeds for cell in cells]
 
+    @property
+    def as_declared(self) -> bool:
+        """Whether data and settings are those that the experiment's criteria and remark are for."""
+        return not self.options and self.data in (None, *self.experiment.data[:1])
+
     def second(self) -> "Sweep | None":
-        """The same at the experiment's second setting, on two seeds; None if it has none, or if this has its own."""
-        own = self.experiment
-        if not own.second or self.options or self.data not in (None, *own.data[:1]):
-            return None
-        return replace(self, seeds=self.seeds[:2], options=own.second)
+        """The same at the experiment's second setting, on two seeds; None if there is none, or if this has its own."""
+        second = self.experiment.second
+        return replace(self, seeds=self.seeds[:2], options=second) if second and self.as_declared else None
 
     def check(self) -> None:
         """Raise ValueError for settings that the experiment does not have."""

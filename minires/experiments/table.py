@@ -106,7 +106,6 @@ def document(result: Result) -> dict[str, Any]:
 def page(result: Result) -> str:
     """The Markdown page."""
     own, found, sweep = result.sweep.experiment, result.found(), result.sweep
-    other = bool(sweep.options or (sweep.data and sweep.data != own.data[0]))
     rows = [[name, _mean(numbers), _range(numbers), str(len(numbers))] for name, numbers in found.items()]
     parts = [f"# {own.name}", f"{own.statement}.\n{own.source}."]
     parts.append(markdown(["number", "mean over seeds", "range", "seeds"], rows) if rows else "No job is done.")
@@ -116,11 +115,11 @@ def page(result: Result) -> str:
         if also := at_second_setting(result):
             header, table = [*header, f"at {own.second_setting}"], [[*row, also.get(row[0], "")] for row in table]
         parts.append(markdown(header, table))
-        if other:
+        if not sweep.as_declared:
             parts.append("It was made for the experiment's own settings and data, not for these.")
     if absent := [name for name in own.bounds if name not in found]:
         parts.append(f"Criteria for numbers that were not measured here: {'; '.join(absent)}.")
-    if own.remark and not other:
+    if own.remark and sweep.as_declared:
         parts.append(own.remark)
     if result.failed:
         parts.append("Failed:\n\n" + "\n".join(f"- `{job.command}`\n  {e}" for job, e in result.failed.items()))
