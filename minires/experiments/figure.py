@@ -12,7 +12,6 @@ from .experiment import Bounds, Cell
 from .sweep import Result
 
 PANELS = 6  # at most
-BY = ": "  # between a number's name and the variant of its panel
 Points = dict[str, dict[float, list[float]]]  # {line: {x: its numbers over seeds}}
 
 
@@ -27,9 +26,10 @@ def draw(path: Path, result: Result) -> None:
 
     own = result.sweep.experiment
     chosen = {what: lines for what, lines in points(result).items() if not own.shows or what in own.shows}
-    panels = {
-        title: panel for what, lines in chosen.items() for title, panel in by_variant(result, what, lines).items()
-    }
+    panels, of = dict[str, Points](), dict[str, str]()  # {title: panel}, and {title: the number that it is of}
+    for what, lines in chosen.items():
+        panels |= (parts := by_variant(result, what, lines))
+        of |= dict.fromkeys(parts, what)
     panels = dict(list(panels.items())[:PANELS]) or {"": {}}
     if derived := {name: {0.0: values} for name, values in result.found().items() if name in own.derived}:
         panels["compared"] = derived
@@ -37,7 +37,8 @@ def draw(path: Path, result: Result) -> None:
     rows = math.ceil(len(panels) / columns)
     width = max(4.6 * columns, 6.4)
     remark = textwrap.wrap(own.remark, int(15 * width)) if result.sweep.as_declared else []
-    size = width, 3.2 * rows + 0.9 + 0.16 * len(remark)
+    most = max((len(panel) for panel in panels.values() if not has_lines(panel)), default=0)  # rows in a panel
+    size = width, max(3.2, 0.4 * most) * rows + 0.9 + 0.16 * len(remark)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     grey = any(wanted(result, what, panel) for what, panel in panels.items() if not has_lines(panel))
     about = f"{subtitle(result)} · grey: the criterion" if grey else subtitle(result)
@@ -46,13 +47,13 @@ def draw(path: Path, result: Result) -> None:
     figure.suptitle(style.plain("\n".join(lines)), size=10)
     figure.supxlabel(style.plain("\n".join(remark)), size=8.5)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
-    for ax, (what, panel) in zip(axes.flat, panels.items()):
-        ax.set_title(style.plain(what), size=10)
-        if what.split(BY)[0] in own.log:
+    for ax, (title, panel) in zip(axes.flat, panels.items()):
+        ax.set_title(style.plain(title), size=10)
+        if (what := of.get(title, title)) in own.log:
             (ax.set_yscale if has_lines(panel) else ax.set_xscale)("log")
             _few_ticks(ax.yaxis if has_lines(panel) else ax.xaxis, panel)
         if has_lines(panel):
-            if BY in what:
+            if what != title:
                 ax.sharey(axes.flat[0])
             if own.along in own.log:
                 ax.set_xscale("log")
@@ -116,7 +117,7 @@ def by_variant(result: Result, what: str, lines: Points) -> dict[str, Points]:
     found: dict[str, Points] = {}
     for name, line in lines.items():
         variant, _, depth = name.rpartition("-")
-        found.setdefault(f"{what}{BY}{variant}", {})[f"depth {depth}"] = line
+        found.setdefault(f"{what}: {variant}", {})[f"depth {depth}"] = line
     return found
 
 
@@ -190,6 +191,6 @@ def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Boun
     ax.set_xlim(low, high)
     if ax.get_xscale() == "linear":
         ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_yticks(range(len(numbers)), [style.plain(textwrap.fill(name, 24)) for name in numbers])
+    ax.set_yticks(range(len(numbers)), [style.plain(textwrap.fill(name, 28)) for name in numbers])
     ax.set_ylim(len(numbers) - 0.4, -0.6)
     ax.grid(axis="x", alpha=0.3)

@@ -147,10 +147,12 @@ RESPONSES = Experiment(
     "starts at 1 in both networks, and in 1,200 steps only the last layers of the blocks, whose output meets the "
     "shortcut, have moved apart. Nor is it a law: after 6,000 steps, 48 epochs of the same 8,000 images, the ratio "
     "over all layers was 1.31 and 1.23 (two seeds); with all 50,000 images, 8 epochs, 0.94 and 0.95, in the last "
-    "layers 0.89 and 0.92. He et al. train for 64,000 steps on 50,000 augmented images.",
+    "layers 0.89 and 0.92. He et al. train for 64,000 steps on 50,000 augmented images. At a fifth of the rate the "
+    "last layers move apart more slowly, too, and neither holds.",
     tested={"seeds": [0]},
     slow=True,
     second={"lr": 0.02},
+    fails=("residual / plain, all", "residual / plain, last"),
 )
 
 # How the scale α of a branch starts, for n blocks; "plain" has no shortcuts.
