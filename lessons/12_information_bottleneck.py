@@ -127,8 +127,9 @@ def read_both(lr, seeds):
                 results.setdefault(f"{name}, step {22 * EPOCHS}", []).append(read(model))
     if not QUICK:
         plain, residual = ([run[0, -1] for run in results[f"{name}, step {22 * EPOCHS}"]] for name in ("plain", "residual"))
-        claim("trained for 44 steps: behind the last block the label is read better from the residual net, by over 30 points",
-              min(residual) > max(plain) + 0.3, [*plain, *residual])  # fmt: skip
+        print(f"trained for {22 * EPOCHS} steps at {lr}, the residual nets show the label in", *map("{:.0%}".format, residual))
+        claim("after a short training, too, the plain net's last block shows the label in less than half of the cases",
+              max(plain) < 0.5, plain)  # fmt: skip
     return results
 
 
@@ -215,7 +216,8 @@ show(figure, "12-information-bottleneck")
 # neighbours end up with gradients that have nothing in common is lesson 15's shattering. The shortcut carries the
 # picture along, beneath what the branches add: differences grow too, but slowly (Yang & Schoenholz 2017), and so the
 # green lines sink. A short training (solid) gives a little back, to the plain network in its first half; behind that it
-# still sees next to nothing, and how much differs from seed to seed.
+# still sees next to nothing, and how much differs from seed to seed. (At this rate a residual net of 27 blocks may
+# stumble in its first steps, and forget as well: on one machine one of three did, and at a fifth of the rate it did not.)
 #
 # So a deep plain network has a double problem. The gradient that reaches its first layers is wild (lesson 9), and its
 # last layers have to learn from features that no longer say what the picture was. Training the first layers would help
