@@ -72,7 +72,7 @@ def table(results: list[Result], seeds: int) -> str:
 
 
 def science(plan: harness.Plan) -> None:
-    """The literature's statements about plain and residual networks on five seeds (an hour or two; some need CIFAR-10)."""
+    """The literature's statements about plain and residual networks on five seeds (an hour or two, with CIFAR-10)."""
     seeds = 1 if plan.quick else min(plan.rounds, 5)
     results = measure(seeds)
     about: dict[str, Any] = {"seeds": seeds, "numpy": np.__version__, "command": COMMAND, "system": platform.system()}
