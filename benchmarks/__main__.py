@@ -8,6 +8,7 @@ from .alarms import alarms
 from .before import before
 from .bridge import bridge
 from .checks import checks
+from .claims import claims
 from .exported import onnx
 from .harness import BEFORE, PYTHONS, Plan
 from .kernels import ops
@@ -26,10 +27,25 @@ PAGES = {
     page.__name__: page
     for page in (
         *(step, inference, memory, peers, ops, scaling, ranks, paper, launches),
-        *(depth1202, recording, calls, bridge, engine, checks, alarms, onnx, science, sweeps, tune, before, readme),
+        *(
+            depth1202,
+            recording,
+            calls,
+            bridge,
+            engine,
+            checks,
+            alarms,
+            onnx,
+            science,
+            claims,
+            sweeps,
+            tune,
+            before,
+            readme,
+        ),
     )
 }
-LONG = ("depth1202", "alarms", "science", "tune")  # minutes in every case; --quick runs them only by name
+LONG = ("depth1202", "alarms", "science", "claims", "tune")  # minutes in every case; --quick runs them only by name
 NEVER_UNASKED = ("paper", "tune", "before", "readme")
 
 

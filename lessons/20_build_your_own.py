@@ -142,7 +142,7 @@ def train_mine(lr):
 
 
 model, history, losses, accuracy = train_mine(0.1)
-also_at("learning rate 0.02", lambda: train_mine(0.02))
+slower = also_at("learning rate 0.02", lambda: train_mine(0.02))
 
 # %% [markdown]
 # ## Read its gradient flow
@@ -202,10 +202,17 @@ def right(model, images, labels):
 
 mirrored = right(model.eval(), images[:, :, :, ::-1].copy(), labels) / len(labels)
 print(f"mirrored test images: {mirrored:.1%}, as they are {accuracy:.1%} ({what})")
-flattered = sum(right(model.train(), images[labels == c], labels[labels == c]) for c in range(10)) / len(labels)
-print(f"in training mode, one class a batch: {flattered:.1%}; evaluated rightly: {accuracy:.1%}")
-falsified = abs(flattered - accuracy)  # by how much, and in which direction, is up to the data
-claim("training mode falsifies the accuracy, by more than 5 points", falsified > 0.05, falsified)
+
+
+def falsify(model, accuracy):
+    """One class a batch; by how much the accuracy is falsified, and in which direction, is up to the data."""
+    flattered = sum(right(model.train(), images[labels == c], labels[labels == c]) for c in range(10)) / len(labels)
+    print(f"in training mode, one class a batch: {flattered:.1%}; evaluated rightly: {accuracy:.1%}")
+    claim("training mode falsifies the accuracy, by more than 5 points", abs(flattered - accuracy) > 0.05, abs(flattered - accuracy))
+
+
+falsify(model, accuracy)
+also_at("learning rate 0.02", lambda: falsify(slower[0], slower[3]))
 
 # %% [markdown]
 # ## Exercises

@@ -24,7 +24,7 @@ def by_processes(chosen, folder, workers):
         ready = time.perf_counter()
         result = sweep.run(chosen, folder, opened)
         end = time.perf_counter()
-    assert len(result.done) == len(result.jobs), result.failed
+    assert len(result.done) == result.count, result.failed
     work = sum(done.seconds for done in result.done.values())
     return {"ms": 1e3 * (end - ready), "start": 1e3 * (ready - started), "work": work}
 

@@ -80,6 +80,8 @@ def about(experiment: Any) -> str:
     lines = [f"{experiment.statement}.", f"{experiment.source}.", f"Criterion: {holds}."]
     if experiment.missed:
         lines.append(f"Missed here: {'; '.join(experiment.missed)}.")
+    if experiment.fails:
+        lines.append(f"Does not hold at {experiment.second_setting}: {'; '.join(experiment.fails)}.")
     lines.append("  ".join(f"{option} {values}" for option, values in settings.items() if values))
     wrap = textwrap.TextWrapper(110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     indented = [wrap.fill(line) for line in lines if line]
@@ -121,12 +123,12 @@ def sweep(
     for job, error in list(result.failed.items())[:ERRORS]:
         print(f"minires: failed: {job.command}\n  {error}", file=sys.stderr)
     if result.failed:
-        print(f"minires: {len(result.failed)} of {len(result.jobs)} jobs failed; all are in {folder / 'sweep.md'}, "
+        print(f"minires: {len(result.failed)} of {result.count} jobs failed; all are in {folder / 'sweep.md'}, "
               "and are tried again by the same command", file=sys.stderr)  # fmt: skip
     if replaced:
         print(f"The table replaces that of another sweep, whose results are kept: {replaced}")
     kept = f", {result.kept} of them kept from before" if result.kept else ""
-    print(f"{len(result.done)} of {len(result.jobs)} jobs are done{kept}. Open {folder / table.FILES[0]}")
+    print(f"{len(result.done)} of {result.count} jobs are done{kept}. Open {folder / table.FILES[0]}")
     if result.ended:
         print(f"minires: {result.ended}; the same command goes on from here", file=sys.stderr)
         return 130 if result.ended == "interrupted" else 1

@@ -148,6 +148,7 @@ CHAOS = Experiment(
     depths=(56,),
     data=("digits", "c8"),
     pilot="0.05; 0.85",
+    remark="The cosine is that between the features of an image and of its copy, the means over all images taken away.",
 )
 
 EDGE_OF_CHAOS = Experiment(

@@ -18,20 +18,21 @@ from .watched import no_overflow_warnings
 RATES = tuple(2.0**k for k in range(-9, 0))
 
 
-def depth_scaling(seed: int, variant: str, depth: int, steps: int = 50) -> Numbers:
+def depth_scaling(seed: int, variant: str, depth: int, steps: int = 50, width: int = WIDTH) -> Numbers:
     """The mean training loss of the last ten steps on digits for each learning rate, and log₂ of the best of these.
 
-    SGD with momentum 0.9 and a constant rate; residual blocks ReLU–Linear, 64 wide. variant: "1/√L", or "unscaled".
-    What diverges counts as chance.
+    SGD with momentum 0.9 and a constant rate; residual blocks ReLU–Linear. variant: "1/√L", or "unscaled". What
+    diverges counts as chance.
     """
-    losses = [_loss(seed, depth**-0.5 if variant == "1/√L" else 1.0, depth, rate, steps) for rate in RATES]
+    scale = depth**-0.5 if variant == "1/√L" else 1.0
+    losses = [_loss(seed, scale, depth, rate, steps, width) for rate in RATES]
     found = {f"loss, lr {rate:g}": loss for rate, loss in zip(RATES, losses)}
     return found | {"log₂ of the best lr": _lowest(np.log2(RATES), np.log(losses)), "best loss": min(losses)}
 
 
-def _loss(seed: int, scale: float, blocks: int, rate: float, steps: int) -> float:
+def _loss(seed: int, scale: float, blocks: int, rate: float, steps: int, width: int) -> float:
     random.manual_seed(seed)
-    model = models.mlp(blocks + 2, WIDTH, layers=1, residual=True, norm=False, scale=scale)
+    model = models.mlp(blocks + 2, width, in_features=64, layers=1, residual=True, norm=False, scale=scale)
     optimizer, losses = SGD(model.parameters(), rate, momentum=0.9), []
     with no_overflow_warnings():
         for (x, y), _ in zip(batches("digits", seed), range(steps)):
@@ -88,4 +89,5 @@ DEPTH_SCALING = Experiment(
     log=("lr",),
     tested={"seeds": [0], "depths": (8, 16, 32)},
     slow=True,
+    second={"width": 32},
 )

@@ -95,6 +95,9 @@ class Experiment:
     scale.
     tested: a smaller setting, options of `over_seeds`, at which the tests try the bounds. slow: whether that still
     takes more than a second or so.
+    second: other values of ``options`` at which the bounds are tried once more, a fifth of the learning rate or another
+    width: what training shows at one rate may be gone at another. What is measured at initialisation needs none, as no
+    rate was chosen for it. fails: those bounds that do not hold there.
     """
 
     name: str
@@ -114,6 +117,13 @@ class Experiment:
     log: Sequence[str] = ()
     tested: Mapping[str, Any] = field(default_factory=dict)
     slow: bool = False
+    second: Mapping[str, Any] = field(default_factory=dict)
+    fails: Sequence[str] = ()
+
+    @property
+    def second_setting(self) -> str:
+        """The second setting in words, "lr 0.02"; "" if there is none."""
+        return ", ".join(f"{name} {value:g}" for name, value in self.second.items())
 
     def cells(self, variants: Sequence[str] = (), depths: Sequence[int] = ()) -> list[Cell]:
         """A cell for each variant and depth; those of the declaration by default."""

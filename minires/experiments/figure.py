@@ -16,7 +16,7 @@ Points = dict[str, dict[float, list[float]]]  # {line: {x: its numbers over seed
 
 
 def draw(path: Path, result: Result) -> None:
-    """Write the figure, as PNG. Grey is where the criterion wants the mean of a row."""
+    """Write the figure, as PNG. Grey is where the criterion wants the mean of a row; the remark stands below."""
     import matplotlib  # slow to import, and needed only here
 
     matplotlib.use("Agg")
@@ -25,24 +25,36 @@ def draw(path: Path, result: Result) -> None:
     from ..flow.plots import style
 
     own = result.sweep.experiment
-    panels = {what: lines for what, lines in points(result).items() if not own.shows or what in own.shows}
+    chosen = {what: lines for what, lines in points(result).items() if not own.shows or what in own.shows}
+    panels, of = dict[str, Points](), dict[str, str]()  # {title: panel}, and {title: the number that it is of}
+    for what, lines in chosen.items():
+        panels |= (parts := by_variant(result, what, lines))
+        of |= dict.fromkeys(parts, what)
     panels = dict(list(panels.items())[:PANELS]) or {"": {}}
     if derived := {name: {0.0: values} for name, values in result.found().items() if name in own.derived}:
-        panels["of several networks"] = derived
+        panels["compared"] = derived
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    size = max(4.6 * columns, 6.4), 3.2 * rows + 0.9
+    width = max(4.6 * columns, 6.4)
+    remark = textwrap.wrap(own.remark, int(15 * width)) if result.sweep.as_declared else []
+    most = max((len(panel) for panel in panels.values() if not has_lines(panel)), default=0)  # rows in a panel
+    size = width, max(3.2, 0.4 * most) * rows + 0.9 + 0.16 * len(remark)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     grey = any(wanted(result, what, panel) for what, panel in panels.items() if not has_lines(panel))
     about = f"{subtitle(result)} · grey: the criterion" if grey else subtitle(result)
-    lines = [line for text in (own.statement, about) for line in textwrap.wrap(text, int(13 * size[0]))]
+    texts = own.statement, about, second(result)
+    lines = [line for text in texts for line in textwrap.wrap(text, int(13 * size[0]))]
     figure.suptitle(style.plain("\n".join(lines)), size=10)
+    figure.supxlabel(style.plain("\n".join(remark)), size=8.5)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
-    for ax, (what, panel) in zip(axes.flat, panels.items()):
-        ax.set_title(style.plain(what), size=10)
-        if what in own.log:
-            ax.set_yscale("log")
+    for ax, (title, panel) in zip(axes.flat, panels.items()):
+        ax.set_title(style.plain(title), size=10)
+        if (what := of.get(title, title)) in own.log:
+            (ax.set_yscale if has_lines(panel) else ax.set_xscale)("log")
+            _few_ticks(ax.yaxis if has_lines(panel) else ax.xaxis, panel)
         if has_lines(panel):
+            if what != title:
+                ax.sharey(axes.flat[0])
             if own.along in own.log:
                 ax.set_xscale("log")
             _lines(ax, panel, own.along)
@@ -66,6 +78,13 @@ def subtitle(result: Result) -> str:
     return " · ".join(parts)
 
 
+def second(result: Result) -> str:
+    """Whether the criteria hold at the experiment's second setting."""
+    also, at = result.also(), result.sweep.experiment.second_setting
+    fails = [name for name, (_, holds) in also.items() if not holds]
+    return f"not at {at}: {'; '.join(fails)}" if fails else f"holds also at {at}" if also else ""
+
+
 def only_depth(result: Result) -> int | None:
     """The depth, if all jobs have the same; it is in the title, and not in the names of lines."""
     depths = {job.cell.depth for job in result.jobs}
@@ -87,6 +106,18 @@ def points(result: Result) -> dict[str, Points]:
             line = Cell(cell.variant, None if only_depth(result) else cell.depth).name("")
             panel, line = (what, line) if several or own.along != "depth" else ("", what)
             found.setdefault(panel, {}).setdefault(line, {}).setdefault(x, []).append(value)
+    return found
+
+
+def by_variant(result: Result, what: str, lines: Points) -> dict[str, Points]:
+    """A panel for each variant, if there are lines of several variants and of several depths each."""
+    variants, depths = (len(set(of)) for of in zip(*(job.cell for job in result.jobs)))
+    if result.sweep.experiment.along == "depth" or variants < 2 or depths < 2:
+        return {what: lines}
+    found: dict[str, Points] = {}
+    for name, line in lines.items():
+        variant, _, depth = name.rpartition("-")
+        found.setdefault(f"{what}: {variant}", {})[f"depth {depth}"] = line
     return found
 
 
@@ -128,6 +159,17 @@ def _lines(ax: Any, lines: Points, along: str) -> None:
     style.label_ends(ax, ends)
 
 
+def _few_ticks(axis: Any, panel: Points) -> None:
+    """Plain numbers on a logarithmic axis, few if it is long."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    values = [value for line in panel.values() for numbers in line.values() for value in numbers if value > 0]
+    decades = math.log10(max(values) / min(values)) if values else 0
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3) if decades < 4 else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Bounds]) -> None:
     """A row for each line: its seeds as dots, their mean as a bar."""
     from matplotlib.ticker import MaxNLocator
@@ -147,7 +189,8 @@ def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Boun
             if left < right:
                 ax.fill_betweenx([row - 0.4, row + 0.4], left, right, color=style.TOTAL, alpha=0.15, lw=0, zorder=0)
     ax.set_xlim(low, high)
-    ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.set_yticks(range(len(numbers)), [style.plain(textwrap.fill(name, 24)) for name in numbers])
+    if ax.get_xscale() == "linear":
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.set_yticks(range(len(numbers)), [style.plain(textwrap.fill(name, 28)) for name in numbers])
     ax.set_ylim(len(numbers) - 0.4, -0.6)
     ax.grid(axis="x", alpha=0.3)

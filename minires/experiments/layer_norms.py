@@ -45,6 +45,8 @@ LAYER_NORMS = Experiment(
         "length/exact, pre-6": lambda found: found["path length, pre-6"] / found["exact length, pre-6"],
     },
     pilot="6/12/24/48 blocks: post 4/8/16/32, pre 2.0/2.6/3.3/4.0",
+    remark="depth: in blocks, each of which has two branches. Compared with the exact spectrum for few blocks only, as "
+    "it costs a backward pass for every branch.",
     shows=("path length",),
     log=("path length",),
     tested={"seeds": range(2), "depths": (6, 48)},

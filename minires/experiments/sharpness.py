@@ -52,4 +52,5 @@ SHARPNESS = Experiment(
     shows=("rise", "rise of the residual one", "plain / residual"),
     tested={"seeds": [0]},
     slow=True,
+    second={"lr": 0.02},
 )

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +92,16 @@ class Sweep:
         cells = own.cells(self.variants, self.depths)
         return [Job(own.name, seed, cell, data, options, code) for seed in self.seeds for cell in cells]
 
+    @property
+    def as_declared(self) -> bool:
+        """Whether data and settings are those that the experiment's criteria and remark are for."""
+        return not self.options and self.data in (None, *self.experiment.data[:1])
+
+    def second(self) -> "Sweep | None":
+        """The same at the experiment's second setting, on two seeds; None if there is none, or if this has its own."""
+        second = self.experiment.second
+        return replace(self, seeds=self.seeds[:2], options=second) if second and self.as_declared else None
+
     def check(self) -> None:
         """Raise ValueError for settings that the experiment does not have."""
         own, problem = self.experiment, ""
@@ -118,7 +128,10 @@ def _some_of(names: Any) -> str:
 
 @dataclass
 class Result:
-    """What there is of a sweep: jobs that are done and that failed, how many were kept, and what ended it early."""
+    """What there is of a sweep: jobs that are done and that failed, how many were kept, and what ended it early.
+
+    second: the part of it at the experiment's second setting; ``done`` and ``failed`` have the jobs of both.
+    """
 
     sweep: Sweep
     jobs: list[Job]
@@ -126,6 +139,12 @@ class Result:
     failed: dict[Job, str] = field(default_factory=dict)
     kept: int = 0
     ended: str = ""  # "interrupted", or why the executor gave up
+    second: "Result | None" = None
+
+    @property
+    def count(self) -> int:
+        """How many jobs there are in all."""
+        return len(self.jobs) + (len(self.second.jobs) if self.second else 0)
 
     def by_seed(self) -> dict[int, Found]:
         """The numbers of each seed of which a job is done, in order."""
@@ -143,6 +162,13 @@ class Result:
                 found.setdefault(name, []).append(number)
         return found
 
+    def also(self) -> dict[str, tuple[float, bool]]:
+        """{bound: its number's mean at the second setting, and whether it holds there}."""
+        if not self.second:
+            return {}
+        verdicts = self.sweep.experiment.verdicts(self.second.found())
+        return {name: (mean, holds) for name, _, mean, holds in verdicts}
+
 
 def run(
     sweep: Sweep, folder: str | Path, executor: Executor, *, progress: Callable[[Result, int], None] | None = None
@@ -154,14 +180,16 @@ def run(
     stops nobody: it is told in ``failed``, and tried again by the next call.
     Raises ValueError for settings that the experiment does not have, and OSError for a folder that cannot be written.
     """
-    own = sweep.jobs()
+    own, second = sweep.jobs(), sweep.second()
+    others = second.jobs() if second else []
     store = writable_folder(Path(folder) / "jobs", "experiments")
-    kept = {job: done for job in own if (done := _load(store, job)) is not None}
+    kept = {job: done for job in own + others if (done := _load(store, job)) is not None}
     result = Result(sweep, own, kept, kept=len(kept))
-    waiting = [job for job in own if job not in kept]
+    result.second = Result(second, others, result.done, result.failed) if second else None
+    waiting = [job for job in own + others if job not in kept]
     tell = progress or (lambda result, count: None)
     try:
-        tell(result, len(own))
+        tell(result, result.count)
         for number, outcome in jobs.outcomes(work, waiting, executor):
             job = waiting[number]
             if isinstance(outcome, Done):
@@ -169,7 +197,7 @@ def run(
                 result.done[job] = outcome
             else:  # what went wrong, as `work` says it, or as the executor does
                 result.failed[job] = outcome if isinstance(outcome, str) else _one_line(outcome)
-            tell(result, len(own))
+            tell(result, result.count)
     except KeyboardInterrupt:
         result.ended = "interrupted"
     except jobs.ExecutorGone as error:

@@ -93,6 +93,11 @@ def document(result: Result) -> dict[str, Any]:
             name: {"above": _finite(low), "below": _finite(high), "mean": plain(mean), "holds": holds}
             for name, (low, high), mean, holds in own.verdicts(found)
         },
+        "second": result.second
+        and {
+            "options": dict(own.second),
+            "over_seeds": {n: [*map(plain, v)] for n, v in result.second.found().items()},
+        },
         "failed": [{"seed": job.seed, "command": job.command, "error": text} for job, text in result.failed.items()],
         "ended": result.ended,
     }
@@ -101,23 +106,25 @@ def document(result: Result) -> dict[str, Any]:
 def page(result: Result) -> str:
     """The Markdown page."""
     own, found, sweep = result.sweep.experiment, result.found(), result.sweep
-    other = bool(sweep.options or (sweep.data and sweep.data != own.data[0]))
     rows = [[name, _mean(numbers), _range(numbers), str(len(numbers))] for name, numbers in found.items()]
     parts = [f"# {own.name}", f"{own.statement}.\n{own.source}."]
     parts.append(markdown(["number", "mean over seeds", "range", "seeds"], rows) if rows else "No job is done.")
     if verdicts := list(own.verdicts(found)):
         table = [[name, criterion(bounds), verdict(found[name], bounds)] for name, bounds, *_ in verdicts]
-        parts.append(markdown(["criterion, for the mean", "", "holds, in seeds"], table))
-        if other:
+        header = ["criterion, for the mean", "", "holds, in seeds"]
+        if also := at_second_setting(result):
+            header, table = [*header, f"at {own.second_setting}"], [[*row, also.get(row[0], "")] for row in table]
+        parts.append(markdown(header, table))
+        if not sweep.as_declared:
             parts.append("It was made for the experiment's own settings and data, not for these.")
     if absent := [name for name in own.bounds if name not in found]:
         parts.append(f"Criteria for numbers that were not measured here: {'; '.join(absent)}.")
-    if own.remark and not other:
+    if own.remark and sweep.as_declared:
         parts.append(own.remark)
     if result.failed:
         parts.append("Failed:\n\n" + "\n".join(f"- `{job.command}`\n  {e}" for job, e in result.failed.items()))
     seconds = sum(done.seconds for done in result.done.values())
-    count = f"{len(result.done)} of {len(result.jobs)} jobs, {seconds:.0f} s of work"
+    count = f"{len(result.done)} of {result.count} jobs, {seconds:.0f} s of work"
     parts.append(f"{count}; minires {__version__}, {_where(result)}.\nCommand: `{command(sweep)}`")
     return "\n\n".join(parts)
 
@@ -168,6 +175,12 @@ def verdict(values: Sequence[float], bounds: Bounds) -> str:
     low, high = bounds
     count = sum(low < value < high for value in values)
     return f"{'yes' if low < np.mean(values) < high else '**no**'}, {count}/{len(values)}"
+
+
+def at_second_setting(result: Result) -> dict[str, str]:
+    """What is said of each bound at the second setting: ``holds also: 0.71``."""
+    said = {True: "holds also", False: "**does not hold**"}
+    return {name: f"{said[holds]}: {number(mean)}" for name, (mean, holds) in result.also().items()}
 
 
 def _mean(values: Sequence[float]) -> str:

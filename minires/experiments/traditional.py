@@ -118,9 +118,12 @@ THROUGH_TIME = Experiment(
     variants=("RNN", "RNN orthogonal", "residual RNN", "LSTM", "LSTM gate open"),
     depths=(0, 40),
     log=("gradient left",),
-    remark="depth: how many steps it waits.",
+    remark="depth: how many steps it waits. At a fifth of the rate, the RNN that does not wait learns more slowly, and "
+    "reads 58 % after as many epochs; all else holds.",
     tested={"seeds": range(2), "variants": ("RNN", "residual RNN"), "epochs": 2},
     slow=True,
+    second={"lr": 0.0006},
+    fails=("accuracy, RNN-0",),
 )
 
 CLIPPING = Experiment(
@@ -135,5 +138,8 @@ CLIPPING = Experiment(
     },
     variants=("unclipped", "clipped"),
     depths=(40,),
-    remark="depth: how many steps it waits.",
+    remark="depth: how many steps it waits. At a fifth of the rate two steps drive four tenths of the states to "
+    "±1, not nine tenths; clipped, as few as ever.",
+    second={"lr": 0.02},
+    fails=("stuck, unclipped-40",),
 )

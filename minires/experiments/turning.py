@@ -49,6 +49,8 @@ TURNING = Experiment(
     data=("digits", "c8"),
     pilot="plain 13–15° and 0.000°, residual 0.5° and 0.42°; free of scale, plain 531–578 / 0.2–0.3 / about 1 at steps "
     "0 / 10 / 88, residual 0.5–2.1",
+    log=("degrees turned, steps 1–5", "degrees turned, steps 40–88", "‖∂L/∂W‖·‖W‖ first/last, step 0"),
     tested={"seeds": [0]},
     slow=True,
+    second={"lr": 0.02},
 )

@@ -60,6 +60,12 @@ def test_the_declarations_of_the_registry_fit_together(experiment):
     assert set(experiment.missed) <= set(experiment.bounds) and bool(experiment.missed) <= bool(experiment.remark)
     assert set(experiment.data) <= set(training.DATA)
     assert not {"variant", "depth"} & experiment.options.keys() - ({"depth"} if not experiment.depths else set())
+    second, options = experiment.second, experiment.options
+    assert second.keys() <= options.keys() and not any(options[name] == value for name, value in second.items())
+    assert second or "lr" not in options or options.get("steps") == 0, "what trains is tried at a second setting"
+    assert set(experiment.fails) <= set(experiment.bounds) and bool(experiment.fails) <= bool(
+        second and experiment.remark
+    )
     assert all(np.isscalar(default) for default in experiment.options.values()), "so that --set can change it"
 
 

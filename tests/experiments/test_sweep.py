@@ -135,14 +135,37 @@ def results(experiment, seeds, **cells):
     """A result with made-up numbers."""
     sweep = Sweep(experiment, range(seeds), **cells)
     own = sweep.jobs()
-    names = {"gradient-profile": [f"first/last, step {s}" for s in (0, 3, 10)]}.get(experiment.name, ["loss", "median"])
+    named = {
+        "gradient-profile": [f"first/last, step {s}" for s in (0, 3, 10)],
+        "depth-scaling": ["loss, lr 0.1", "loss, lr 0.2"],
+        "turning": [name.rpartition(", ")[0] for name in EXPERIMENTS["turning"].bounds][::2],
+    }
+    names = named.get(experiment.name, ["loss", "median"])
     where = {"host": "a", "python": "3.14", "numpy": "2.5"}
     numbers = {job: {n: 1.0 + i + job.seed + (job.cell.depth or 0) for i, n in enumerate(names)} for job in own}
     return Result(sweep, own, {job: Done(numbers[job], 1.0, where) for job in own})
 
 
+def test_what_trains_is_tried_at_its_second_setting_too_and_table_and_figure_say_what_holds(processes, tmp_path):
+    own = Sweep(EXPERIMENTS["relative-error"], range(1), ["plain"])
+    result = sweeps.run(own, tmp_path, processes)
+    (job,) = result.second.jobs
+    assert dict(job.options)["lr"] == 0.01 and len(result.jobs) == 1 and len(result.done) == result.count == 2
+    slope = result.done[job].numbers["slope"]
+    assert result.also() == {"slope, plain": (slope, True)} and result.found()["slope, plain"] != [slope]
+    assert f"| holds also: {table.number(slope)} |" in table.page(result)
+    assert figure.second(result) == "holds also at lr 0.01"
+    result.done[job].numbers["slope"] = 0.9
+    assert "| **does not hold**: 0.9 |" in table.page(result)
+    assert figure.second(result) == "not at lr 0.01: slope, plain"
+    assert dataclasses.replace(own, options={"lr": 0.02}).second() is None, "it was not asked for"
+    assert Sweep(DEGRADATION).second() and Sweep(DEGRADATION, data="c8").second()
+    assert not Sweep(DEGRADATION, data="digits").second() and not Sweep(EXPERIMENTS["chaos"]).second()
+
+
 @pytest.mark.parametrize(
-    "name, seeds", [("degradation", 1), ("gradient-profile", 3), ("lesion", 3), ("explosion", 1), ("skip-init", 2)]
+    "name, seeds",
+    [("degradation", 1), ("gradient-profile", 3), ("lesion", 3), ("explosion", 1), ("skip-init", 2), ("turning", 2)],
 )
 def test_every_kind_of_figure_is_drawn(name, seeds, tmp_path):
     figure.draw(tmp_path / "a.png", results(EXPERIMENTS[name], seeds))
@@ -159,6 +182,17 @@ def test_a_figure_has_a_line_for_each_variant_over_depth_or_step_and_seeds_that_
     points = figure.points(results(EXPERIMENTS["gradient-profile"], 2))
     assert points["first/last"]["plain"] == {0.0: [57, 58], 3.0: [58, 59], 10.0: [59, 60]}
     assert figure.points(results(EXPERIMENTS["explosion"], 2)) == {"": {"loss": {0.0: [1, 2]}, "median": {0.0: [2, 3]}}}
+
+
+def test_lines_of_several_variants_and_depths_have_a_panel_for_each_variant(tmp_path):
+    result = results(EXPERIMENTS["depth-scaling"], 1)
+    panels = figure.by_variant(result, "loss", figure.points(result)["loss"])
+    assert set(panels) == {"loss: 1/√L", "loss: unscaled"}
+    assert panels["loss: unscaled"] == {f"depth {d}": {0.1: [1 + d], 0.2: [2 + d]} for d in (8, 16, 32, 128)}
+    figure.draw(tmp_path / "a.png", result)
+    for other in (DEGRADATION, EXPERIMENTS["gradient-profile"]):
+        result = results(other, 1)
+        assert all(list(figure.by_variant(result, *one)) == [one[0]] for one in figure.points(result).items())
 
 
 def test_rows_of_a_figure_know_their_criterion():
