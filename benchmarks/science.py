@@ -11,7 +11,7 @@ from minires.experiments import sweep
 from minires.experiments.registry import LIST
 from minires.experiments.sweep import Result, Sweep
 from minires.experiments.table import at_second_setting, criterion, document, spread, verdict
-from minires.files import cache_folder
+from minires.folders import cache_folder
 from minires.progress import tqdm
 
 from . import harness

@@ -5,17 +5,14 @@ killed, whatever the process number in its name: numbers are reused, and other m
 """
 
 import contextlib
-import csv
 import errno
 import os
 import re
 import stat
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from .blocks import contextmanager
 
@@ -109,54 +106,6 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
         else:  # the name goes first: whoever waits for this file then finds that it is no longer the one
             path.unlink(missing_ok=True)
             os.close(handle)
-
-
-def write_csv(path: str | os.PathLike, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table, whole or not at all, in UTF-8. Text that a spreadsheet would compute gets an apostrophe in front.
-
-    That is text that begins with =, +, - or @ and is not a number, or with a tab or line break. Source: OWASP, CSV
-    Injection, https://owasp.org/www-community/attacks/CSV_Injection.
-    """
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerows([_cell(value) for value in row] for row in (header, *rows))
-
-
-def cache_folder() -> Path:
-    """Where downloads and compiled kernels are kept.
-
-    That is `$MINIRES_CACHE`, else `$XDG_CACHE_HOME/minires`, else `~/.cache/minires`.
-    """
-    if own := os.environ.get("MINIRES_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minires"
-
-
-def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
-    """The folder, created if necessary. Raises OSError, naming it and its purpose, if it cannot be written to.
-
-    `remove_empty_folders` removes what was created here if nothing has been written into it.
-    """
-    folder = Path(path)
-    _created.extend(one.absolute() for one in (folder, *folder.parents) if not one.exists())  # the innermost first
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # without a name, where the system can: nothing to leave behind
-            pass
-    except OSError as error:
-        raise OSError(f"{purpose}: cannot write to the folder {folder} ({error.strerror}); choose another") from error
-    return folder
-
-
-def remove_empty_folders() -> None:
-    """Remove the folders that `writable_folder` has created in this process and that are still empty."""
-    for folder in sorted(_created, key=lambda one: len(one.parts), reverse=True):
-        with contextlib.suppress(OSError):  # it is not empty, or gone
-            folder.rmdir()
-    _created.clear()
-
-
-_created: list[Path] = []  # by `writable_folder`
 
 
 # ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,13 +213,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(inf|nan)")
-FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # and the full-width forms, which some programs take for them
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str) or NUMBER.fullmatch(value):
-        return value
-    return f"'{value}" if value.lstrip().startswith(FORMULA) or value.startswith(("\t", "\r", "\n")) else value

@@ -1,7 +1,6 @@
-"""Files that are whole or absent: links, permissions, what a kill leaves, full disks, locks, and tables as text."""
+"""Files that are whole or absent: links, permissions, what a kill leaves, full disks, and locks."""
 
 import contextlib
-import csv
 import os
 import random
 import signal
@@ -13,10 +12,8 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
 
-from minires import files
-from minires.files import locked, remove_abandoned, replacing, write_csv
+from minires.files import locked, remove_abandoned, replacing
 from minires.train import Checkpoint
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
@@ -314,30 +311,3 @@ def test_threads_take_turns(tmp_path, capfd):
         thread.join()
     assert most == [1] * 4 and names(tmp_path) == []
     assert "waiting" in capfd.readouterr().err
-
-
-# ── tables ──
-
-
-@given(st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12))
-def test_no_cell_is_a_formula_and_text_comes_back(tmp_path_factory, text):
-    path = tmp_path_factory.getbasetemp() / "table.csv"
-    write_csv(path, ["name"], [[text, 1.5]])
-    with open(path, encoding="utf-8", newline="") as file:
-        cell, number = list(csv.reader(file))[1]
-    assert number == "1.5" and cell in (text, f"'{text}")
-    assert files.NUMBER.fullmatch(cell) or not cell.lstrip().startswith(("=", "+", "-", "@"))
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1", " =1", "-2+3", "=cmd|' /C calc'!A0", "＝1"])
-def test_what_a_spreadsheet_would_compute_gets_an_apostrophe(tmp_path, text):
-    write_csv(tmp_path / "t.csv", ["a"], [[text]])
-    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file))[1] == [f"'{text}"]
-
-
-@pytest.mark.parametrize("text", ["-1", "-1.5e-07", "+3", ".5", "-inf", "nan", "layer1.0", "a-b", "", "'", "λ"])
-def test_numbers_and_names_stay_as_they_are(tmp_path, text):
-    write_csv(tmp_path / "t.csv", ["a", "b"], [[text, -2.5]])
-    with open(tmp_path / "t.csv", encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file))[1] == [text, "-2.5"]

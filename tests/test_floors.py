@@ -7,7 +7,8 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas blocks state | files npz threads random installed hooks html missing progress terminal | norms | cuda_on_cpu
+    blas blocks state | files folders npz threads random installed hooks html missing progress terminal
+    | csv_files norms | cuda_on_cpu
     | kernels
     | ops | arguments dtypes | checks writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor

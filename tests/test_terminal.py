@@ -16,7 +16,7 @@ from processes import ENVIRONMENT
 from minires import terminal
 from minires.commands import diary
 from minires.commands.cli import main
-from minires.files import remove_empty_folders, writable_folder
+from minires.folders import remove_empty_folders, writable_folder
 
 # Everything that a command prints to a stdout with the code page of Windows' pipes.
 IN_A_CODE_PAGE = """

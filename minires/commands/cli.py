@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..files import remove_empty_folders
+from ..folders import remove_empty_folders
 from ..terminal import set_up
 from . import compare, doctor, experiments, explore, export, flow, grade, lessons, new, progress
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from .. import data, flow, models
 from ..experiments.watched import CHANNELS, Runner, load_data
-from ..files import writable_folder
+from ..folders import writable_folder
 from ..nn import init as initialisers
 from ..random import manual_seed
 from ..tensor import Tensor

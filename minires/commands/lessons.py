@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import lesson as running
-from ..files import replacing, writable_folder
+from ..files import replacing
+from ..folders import writable_folder
 from ..terminal import wrapped
 from . import diary
 from .opening import open_lesson

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..files import replacing, writable_folder
+from ..files import replacing
+from ..folders import writable_folder
 from ..jobs import outcomes
 from . import jobs, overview, runners
 from .formats import clean

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..files import replacing, write_csv
+from ..csv_files import write_csv
+from ..files import replacing
 from .assignment import Assignment
 from .formats import clean
 from .grading import Result

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..blocks import contextmanager
-from ..files import cache_folder
+from ..folders import cache_folder
 
 HERE = Path(__file__).resolve().parent
 HEADERS = ("cuda.h", "block.h", "counted.h")

@@ -12,7 +12,8 @@ import numpy as np
 
 from minires.data import checksums
 from minires.data.dataset import Dataset
-from minires.files import cache_folder, locked
+from minires.files import locked
+from minires.folders import cache_folder
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # https://www.cs.toronto.edu/~kriz/cifar.html

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import __version__, jobs, random
-from ..files import replacing, writable_folder
+from ..files import replacing
+from ..folders import writable_folder
 from ..threads import get_num_threads, set_num_threads
 from .experiment import Cell, Experiment, Found, Numbers
 from .registry import named

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..files import replacing, write_csv
+from ..csv_files import write_csv
+from ..files import replacing
 from . import figure
 from .experiment import Bounds
 from .sweep import Result, Sweep, plain

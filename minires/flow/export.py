@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import html
-from ..files import replacing, write_csv
+from ..csv_files import write_csv
+from ..files import replacing
 from .forks import Fork, as_html, skip_edges
 from .node import Node, edge_scaling
 

@@ -19,7 +19,8 @@ from ..autograd import no_grad
 from ..blocks import contextmanager
 from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
-from ..files import remove_abandoned, writable_folder
+from ..files import remove_abandoned
+from ..folders import writable_folder
 from ..nn import Module, functional as F
 from ..nn.examples import fit_to, read, share_right
 from ..optim import LRScheduler, Optimizer

@@ -181,9 +181,15 @@ def test_a_graphs_sentence_counts_the_forks(pairs):
         for i, pair in enumerate(pairs)
         for role, norm in zip(("skip", "branch"), pair)
     ]
-    said, more = sentences.graph(edges), sum(skip > branch for skip, branch in pairs)
-    word = "none" if more == 0 else "all" if more == len(pairs) else str(more)
-    assert said.startswith("More gradient comes back along the skip") and f"at {word} of the {len(pairs)} fork" in said
+    said = sentences.graph(edges)
+    skip, branch = (sum(one > other for one, other in some) for some in (pairs, [pair[::-1] for pair in pairs]))
+    if not skip and not branch:
+        assert said == "At no fork does more gradient come back along one way than along the other."
+        return
+    way, other, more = ("skip", "branch", skip) if skip >= branch else ("branch", "skip", branch)
+    assert said.endswith(f", more gradient comes back along the {way} than along the {other}.")
+    numbers = [int(number) for number in re.findall(r"\d+", said)]
+    assert numbers == [more, len(pairs)] if more < len(pairs) else numbers in ([], [len(pairs)])
 
 
 def test_sentences_say_what_the_numbers_say():

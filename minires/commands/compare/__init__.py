@@ -10,7 +10,7 @@ from typing import Any
 
 from ... import kernels
 from ...experiments.watched import load_data
-from ...files import writable_folder
+from ...folders import writable_folder
 from ...terminal import wrapped
 from . import output, running, settings
 from .measured import Comparison, Network, Run, measure

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ... import flow
+from ...csv_files import write_csv
 from ...experiments.watched import Watched
-from ...files import replacing, write_csv
+from ...files import replacing
 from . import report
 from .measured import Comparison
 from .settings import Settings

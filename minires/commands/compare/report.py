@@ -235,11 +235,14 @@ def _forks(name: str, network: Network) -> str:
         return f"The gradient at the forks of {called(name)} is not finite, or 0."
     known = [share for share in shares if math.isfinite(share)]
     silent = f" (nothing came back at {len(shares) - len(known)} of them)" if len(known) < len(shares) else ""
+    where = "At the only fork" if len(shares) == 1 else f"At each of the {len(shares)} forks"
+    low, middle, high = (_share(share) for share in (min(known), float(np.median(known)), max(known)))
+    parts = f"{middle} of ‖skip‖² + ‖branch‖²"
+    if len(known) > 1:
+        parts = f"between {low} and {high} of ‖skip‖² + ‖branch‖², and {middle} at the median fork"
     return (
-        f"At each of the {len(shares)} forks of {called(name)}{silent} the gradient is the sum of what skip and "
-        f"branch returned, to within {network.fork_sum_error:.0e} of its size; at the end the branch returned between "
-        f"{_share(min(known))} and {_share(max(known))} of ‖skip‖² + ‖branch‖², and "
-        f"{_share(float(np.median(known)))} at the median fork."
+        f"{where} of {called(name)}{silent} the gradient is the sum of what skip and branch returned, to within "
+        f"{network.fork_sum_error:.0e} of its size; at the end the branch returned {parts}."
     )
 
 

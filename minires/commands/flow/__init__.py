@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ... import data, flow, kernels, models
 from ...experiments.watched import CHANNELS, Runner, load_data
-from ...files import writable_folder
+from ...folders import writable_folder
 from ...models import ResNet
 from ...nn.examples import fit_to
 from ...random import manual_seed

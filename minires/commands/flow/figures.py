@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from ... import data, flow
 from ...experiments.watched import Runner
-from ...files import replacing, writable_folder
+from ...files import replacing
+from ...folders import writable_folder
 from ...models import ResNet
 from .settings import Settings
 

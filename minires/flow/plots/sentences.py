@@ -87,9 +87,14 @@ def graph(edges: Sequence[Mapping[str, Any]]) -> str:
             fork = ways.setdefault(edge["source"], {"skip": 0.0, "branch": 0.0})
             fork[edge["role"]] = math.hypot(fork[edge["role"]], norm)
     if ways:
-        more = sum(fork["skip"] > fork["branch"] for fork in ways.values())
-        where = f"{'none' if more == 0 else 'all' if more == len(ways) else more} of the {_count(len(ways), 'fork')}"
-        return f"More gradient comes back along the skip than along the branch at {where}."
+        more = {"skip": 0, "branch": 0}
+        for fork in ways.values():
+            for way, other in (("skip", "branch"), ("branch", "skip")):
+                more[way] += fork[way] > fork[other]
+        way, other = ("skip", "branch") if more["skip"] >= more["branch"] else ("branch", "skip")
+        if more[way] == 0:
+            return "At no fork does more gradient come back along one way than along the other."
+        return f"{_at(more[way], len(ways))}, more gradient comes back along the {way} than along the {other}."
     finite = [norm for norm in norms if math.isfinite(norm)]
     if not any(finite):
         return "No gradient came back."
@@ -233,6 +238,13 @@ def _each(said: Mapping[str, str]) -> str:
 
 def _count(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _at(count: int, forks: int) -> str:
+    """At some of the forks, or at all."""
+    if count < forks:
+        return f"At {count} of {forks} forks"
+    return "At the fork" if forks == 1 else f"At {'both' if forks == 2 else f'all {forks}'} forks"
 
 
 def _percent(share: float) -> str:
