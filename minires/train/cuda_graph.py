@@ -17,6 +17,7 @@ from typing import Any
 
 from .. import kernels, random
 from ..blocks import contextmanager
+from ..fusion import fusing
 from ..kernels.devices import Device
 from ..nn import Module
 from ..nn.examples import read, share_right
@@ -34,7 +35,9 @@ class GraphedStep:
     `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser that has no kernel.
     """
 
-    def __init__(self, model: Module, optimizer: Optimizer, loss: Callable, eager: Callable[..., Result]):
+    def __init__(
+        self, model: Module, optimizer: Optimizer, loss: Callable, eager: Callable[..., Result], fuse: bool = True
+    ):
         parameter = next(model.parameters(), None)
         on = kernels.device("cpu") if parameter is None else kernels.device_of(parameter.array)
         if on.is_cpu:
@@ -44,7 +47,7 @@ class GraphedStep:
                 f"graph=True: got {optimizer.name}, which has no kernel; use SGD, Adam, AdamW, or graph=False"
             )
         self.model, self.optimizer, self.loss, self.eager = model, optimizer, loss, eager
-        self.kernel = optimizer.kernel
+        self.kernel, self.fuse = optimizer.kernel, fuse
         self.runner: Any = _Rehearsal(on) if on.launches_at_once else _CudaGraph(on)
         self.launches: on_device.Launches = {}
         self.inputs: tuple[Tensor, Tensor] | None = None
@@ -64,7 +67,8 @@ class GraphedStep:
                 static.array[...] = values.array
             if self.seen < WARM_UP:
                 self.seen += 1
-                return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
+                with fusing(self.fuse):
+                    return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
             for p, grad in self.grads:  # an eager step may have put others there
                 p.grad = grad
             layout = on_device.advance(self.kernel, self.optimizer.rows(), self.launches)
@@ -78,9 +82,10 @@ class GraphedStep:
         assert self.inputs is not None
         x, y = self.inputs
         self.optimizer.zero_grad()
-        outputs = self.model(x)
-        value = self.loss(outputs, y)
-        value.backward()
+        with fusing(self.fuse):
+            outputs = self.model(x)
+            value = self.loss(outputs, y)
+            value.backward()
         on_device.launch(self.kernel, self.optimizer.rows(advance=False), self.launches)
         self.results = value.array, share_right(outputs.array, y.array)
         self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]
