@@ -3,8 +3,8 @@
 The first steps run eagerly: they compile the kernels and fill a memory pool that belongs to the CUDA graph. Then one
 step is captured, which runs nothing and fixes all addresses. From then on, each step copies the batch into the static
 inputs, sends the numbers that the optimiser counts and schedules, and launches. Nothing inside may be read back, so
-loss and accuracy stay on the device until the step has run. The ops are those of the eager step, in the same order, and
-so are the results.
+loss and accuracy stay on the device until the step has run. The ops are those of the eager step, in the same order;
+some share a kernel (`minires.fusion`), and then the results are the same up to rounding.
 
 On the device "cuda-on-cpu" the step is rehearsed: it is run again each time, under the same rules.
 """
@@ -32,7 +32,9 @@ class GraphedStep:
     """Trains a model on one batch per call; the step is captured after `WARM_UP` batches of one shape.
 
     A batch of another shape, such as a smaller last one, is trained eagerly. ``eager``: the step to capture,
-    `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser that has no kernel.
+    `train.train_step`. ``fuse``: join ops in all of these steps, eager ones too, so that a run that is resumed, and
+    begins with eager ones, has the same bits. Raises ValueError for a model on the CPU, and for an optimiser that has
+    no kernel.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class GraphedStep:
         if self.inputs is None:
             self.inputs = Tensor(x.array.copy("K")), Tensor(y.array.copy("K"))
         if [(t.shape, t.dtype) for t in (x, y)] != [(t.shape, t.dtype) for t in self.inputs]:
-            return self.eager(self.model, self.optimizer, x, y, self.loss)
+            with fusing(self.fuse):
+                return self.eager(self.model, self.optimizer, x, y, self.loss)
         with self.runner.active(), self._own_launches():
             for static, values in zip(self.inputs, (x, y)):
                 static.array[...] = values.array

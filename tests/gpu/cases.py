@@ -98,10 +98,16 @@ def _conv(
         with allow_tf32(tf32):
             args = on(device, x, w)
             out = conv.conv2d(device, *args, None if b is None else device.upload(b), **geometry)
-            return {"y": out, **named("dx dw db", conv.conv2d_backward(device, *on(device, g), *args, **geometry))}
+            grads = conv.conv2d_backward(device, *on(device, g), *args, **geometry)
+            again, found = conv.conv2d_with_statistics(device, *args, **geometry)
+            norm = batchnorm.DeferredBatchNorm(device, again, statistics=found)
+            norm()
+            return {"y": out, **named("dx dw db", grads), "mean": norm.mean, "var": norm.var}
 
     def expected():
-        return {"y": y, **named("dx dw db", cpu.conv2d_backward(g, x, w, **geometry))}
+        grads = cpu.conv2d_backward(g, x, w, **geometry)
+        moments = cpu.batch_norm_statistics(cpu.conv2d(x, w, None, **geometry))
+        return {"y": y, **named("dx dw db", grads), **named("mean var", moments)}
 
     return Case(name, file, call, expected, tolerance)
 

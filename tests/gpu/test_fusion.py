@@ -9,6 +9,8 @@ import minires as mr
 from benchmarks.workers import minires_launches as host
 from minires import cuda_on_cpu, flow, kernels, nn
 from minires.fusion import fusing
+from minires.kernels.batchnorm import gpu as batchnorm
+from minires.kernels.conv import gpu as conv
 from minires.nn import functional as F
 
 pytestmark = pytest.mark.skipif(not cuda_on_cpu.available(), reason=f"cuda-on-cpu: {cuda_on_cpu.why_not()}")
@@ -322,3 +324,45 @@ LOOKING = [
 @pytest.mark.parametrize("program", LOOKING, ids=lambda program: program.__name__)
 def test_whoever_looks_sees_the_plain_ops(program):
     assert_same(*both(program)[:2])
+
+
+# ── a batch norm's statistics, taken by the convolution before it ───────────────────────────────────────────────────
+
+
+@settings(max_examples=15)
+@given(
+    fours=st.integers(1, 9), size=st.integers(1, 5), out=st.sampled_from([16, 32, 48, 64]), seed=seeds,
+    mean=st.sampled_from([0, 1, 100, -3e4]), order=st.sampled_from(["forward", "reverse"]),
+)  # fmt: skip
+def test_statistics_of_a_convolution_are_as_good_as_those_of_its_output(fours, size, out, seed, mean, order):
+    rng = np.random.default_rng(seed)
+    x, w = (
+        rng.standard_normal((4 * fours, 16, size, size)),
+        np.eye(out, 16)[:, :, None, None] + rng.random((out, 16, 1, 1)) / 99,
+    )
+    w[:, 0] += mean
+    x[:, 0] = 1  # so that the outputs' mean is about `mean`, their deviation about 1
+    x, w = (kernels.to_device(a.astype(np.float32), DEVICE) for a in (x, w))
+    on = kernels.device_of(x)
+    with cuda_on_cpu.thread_order(order):
+        y, statistics = conv.conv2d_with_statistics(on, x, w)
+        found, plain = (batchnorm.DeferredBatchNorm(on, y, statistics=given) for given in (statistics, None))
+        found(), plain()
+    assert statistics is not None
+    exact = np.asarray(y, np.float64)
+    for name in ("mean", "var"):
+        truth = getattr(exact, name)((0, 2, 3))
+        errors = [np.abs(np.asarray(getattr(norm, name)) - truth).max() for norm in (found, plain)]
+        assert errors[0] <= 2 * errors[1] + 1e-6 * np.abs(truth).max()
+
+
+def test_statistics_are_taken_where_few_runs_give_them():
+    x, w = (kernels.to_device(np.ones(shape, np.float32), DEVICE) for shape in ((4, 16, 70, 70), (16, 16, 1, 1)))
+    on = kernels.device_of(x)
+    assert conv.conv2d_with_statistics(on, x[:, :, :8], w)[1] is not None
+    assert conv.conv2d_with_statistics(on, x, w)[1] is not None
+    assert conv.conv2d_with_statistics(on, x[:3], w)[1] is None  # not the kernel that takes them
+    for most, taken in ((10**6, True), (1, False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conv, "MOST_RUNS", most)
+            assert (conv.conv2d_with_statistics(on, x, w)[1] is not None) is taken
