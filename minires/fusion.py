@@ -156,23 +156,24 @@ class Later(Tensor):
         return apply(_ReLU, self._without_values(), norm=norm, addend=addend)
 
     def __add__(self, other: Any) -> Any:
-        return self._joined_to(other, super().__add__, lambda mine: (mine, other))
+        total = self._joined_to(other, lambda mine: (mine, other))
+        return super().__add__(other) if total is None else total
 
     def __radd__(self, other: Any) -> Any:
-        return self._joined_to(other, super().__radd__, lambda mine: (other, mine))
+        if not isinstance(other, Tensor):
+            return super().__radd__(other)
+        total = self._joined_to(other, lambda mine: (other, mine))
+        return NotImplemented if total is None else total  # so that it is other + self after all
 
-    def _joined_to(self, other, plainly, in_order):
+    def _joined_to(self, other, in_order):
+        """The sum, if its values can be left for later, too."""
         if not isinstance(other, Tensor) or self.addend is not None or _is_watched():
-            return plainly(other)
+            return None
         addend = other.array  # computed here, if it is a Later; so is this one, if it is the same
-        mine = VALUES.__get__(self)
-        if self.batch_norm is None or (type(addend), addend.shape, addend.dtype) != (
-            type(mine),
-            mine.shape,
-            mine.dtype,
-        ):
-            return plainly(other)
-        norm, has_begun = self.batch_norm, self._passes_on()
+        norm, mine = self.batch_norm, VALUES.__get__(self)
+        if norm is None or type(addend) is not type(mine) or addend.shape != mine.shape or addend.dtype != mine.dtype:
+            return None
+        has_begun = self._passes_on()
         total = Later(apply(_Add, *in_order(self._without_values())), self.fusion, norm, addend)
         if has_begun:
             self.fusion.begun = total

@@ -332,6 +332,19 @@ def test_whoever_looks_sees_the_plain_ops(program):
 
 
 @pytest.mark.parametrize("enabled", [False, True])
+def test_operands_keep_their_order(enabled):
+    place = Place()
+    x, s = place.tensors()
+    with fusing(enabled):
+        y = place.bn(x)
+        total = s + y
+        again = s + total
+        for sum_, first, second in ((total, s, y), (y + s, y, s), (again, s, total), (total + s, total, s)):
+            assert sum_.op.inputs == (first.op, second.op)
+        assert (1 + y).op.inputs == (y + 1).op.inputs == (y.op, None)
+
+
+@pytest.mark.parametrize("enabled", [False, True])
 @pytest.mark.parametrize("name", ["weight", "output"])
 def test_what_has_been_written_since_is_not_used(name, enabled):
     place = Place()

@@ -61,6 +61,13 @@ def test_batch_norm_reads_its_input_once_for_its_statistics():
     assert loaded < 2.05 and stored < 1.01  # once for the statistics, and once to apply them
 
 
+@pytest.mark.slow  # watched kernels are compiled anew
+def test_fused_ops_pass_over_memory_less_often():
+    """Loads and stores of arrays like x; what a block reads of other blocks' sums comes on top."""
+    assert np.floor(host.block_bytes(False)).tolist() == [5, 3, 6, 2]
+    assert np.floor(host.block_bytes(True)).tolist() == [3, 1, 5, 2]
+
+
 def test_launches_are_planned_once(monkeypatch):
     device, made = devices.make_cuda_on_cpu(), []
     monkeypatch.setattr(

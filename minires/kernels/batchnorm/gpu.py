@@ -52,9 +52,10 @@ class DeferredBatchNorm:
     def __call__(self, addend=None, relu=False):
         """y, y + addend, or max(y + addend, 0), in one pass; all (N, C, …)."""
         running, self.running = self.running, None
-        kept, addend = (self.mean, self.var), None if addend is None else batch_last(addend)
-        given = self.on, self.x, self.weight, self.bias, *self.statistics
-        return batch_first(_apply(*given, self.eps, kept, running, addend, relu))
+        (means, squares, of), kept = self.statistics, (self.mean, self.var)
+        addend = None if addend is None else batch_last(addend)
+        given = self.on, self.x, self.weight, self.bias, means, squares, of, self.eps
+        return batch_first(_apply(*given, kept, running, addend, relu))
 
 
 def batch_norm_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
