@@ -24,6 +24,14 @@ def launches(plan: Plan) -> None:
         ["batch norm forward: bytes loaded for each byte of its input", *(f"{r['bytes'][0]:.1f}" for r in everything)],
         ["batch norm backward: bytes loaded for each byte of its input", *(f"{r['bytes'][2]:.1f}" for r in everything)],
     ]
+    rows += [
+        [
+            f"addition and ReLU as well, {kind}, {way}: bytes loaded and stored for each of its input",
+            *(" and ".join(f"{b:.1f}" for b in r["block_bytes"][kind][first : first + 2]) for r in everything),
+        ]
+        for kind in ("eager", "graphed")
+        for first, way in ((0, "forward"), (2, "backward"))
+    ]
     kernels = sorted({name for r in everything for name in r["by_kernel"]}, key=lambda name: _order(name, everything))
     each = [[f"`{name}`", *(str(r["by_kernel"].get(name, 0)) for r in everything)] for name in kernels]
     calls = sorted({name for r in everything for name in r["by_call"]}, key=lambda name: _order(name, everything))

@@ -155,14 +155,17 @@ def _walk(outputs, grads, wanted, retain_graph, call):
     if len(seeds) != len(outputs):
         raise ValueError(f"{call}: got {len(seeds)} gradients for {len(outputs)} outputs; give one for each")
     now = current()
-    order = ops_latest_first([t.op for t in outputs if t.op], wanted)
-    sums = _Sums(now.recorder, call, edge_factors(outputs))
+    roots = [t.op for t in outputs if t.op]
+    order, factors = list(ops_latest_first(roots, wanted)), edge_factors(outputs)
+    sums = _Sums(now.recorder, call, factors)
+    joined = {} if now.fusion is None or factors else now.fusion.joined(order, {*roots, *(wanted or ())})
     for t, seed in zip(outputs, seeds):
         sums.add(t.op or t, None, 0, checked_seed(t, seed))
     for op in order:
         if op in sums.totals:  # and complete, as all its consumers have had their turn
             total, _ = sums.pop(op)
             yield op, total, False
+            op = joined.get(op, op)
             grads = gradients(op, total)
             for slot, source in enumerate(op.inputs):
                 if source is not None:

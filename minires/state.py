@@ -28,6 +28,7 @@ class State(NamedTuple):
     segment: Any = None  # a recompute.Segment, which every new op joins; checkpoint() sets it
     recomputing: bool = False  # whether checkpoint() is running something a second time
     exact: bool = False  # whether convolutions are direct; exact() sets it
+    fusion: Any = None  # a fusion.Fusion, which joins ops; train.fit(graph=True) sets it
     tf32: bool = False  # whether products may run on tensor cores; kernels.allow_tf32() sets it
     uses: "tuple[_Use, ...]" = ()  # of switches, all those in force, the latest last
 

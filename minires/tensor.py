@@ -33,8 +33,9 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     The result's dtype follows the rules in `minires.dtypes`. Raises TypeError if the inputs mix floating-point types or
     devices, or are of a kind that the op does not take, or if the op changes the type.
     """
-    op, now = op_class(), latest.get()
+    now = latest.get()
     now = current() if now.uses else now  # a call spared, once for each op
+    op = (op_class if now.fusion is None else now.fusion.instead(op_class, inputs))()
     arrays, op.needs, dtype = _unwrapped(op, inputs, now.grad_enabled)
     data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:

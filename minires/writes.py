@@ -14,6 +14,7 @@ from typing import Any
 from .dtypes import RANK
 from .ops import Op
 from .ops.op import SET_BY_THE_ENGINE, serials
+from .state import current
 
 latest = -1  # serial of the latest write; an op made after it need not be checked
 _serials: dict[int, int] = {}  # id of an array that owns memory -> serial of the latest write to that
@@ -58,6 +59,9 @@ def put(array: Any, key: Any, values: Any) -> None:
             f"in-place: got a tensor of shape {array.shape} whose memory cannot be written: it is read-only, or "
             "expanded, so that several entries share one place in memory. Copy it first: x = tensor(x)"
         )
+    fusion = current().fusion
+    if fusion is not None:
+        fusion.settle()
     array[key] = values
     wrote(array)
 

@@ -12,7 +12,8 @@ FLOORS = """
     | kernels
     | ops | arguments dtypes | checks writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor
-    | creation einsum functions recompute cuda | nn | data models optim jobs | ranks executors | train | flow | export
+    | creation einsum functions recompute cuda fusion | nn
+    | data models optim jobs | ranks executors | train | flow | export
     | minires
     | testing lesson | coursework experiments | commands
     | __main__

@@ -19,6 +19,11 @@ from minires.nn import functional as F
 from minires.train import train_step
 from minires.train.cuda_graph import GraphedStep
 
+try:
+    from minires.fusion import fusing
+except ImportError:  # an earlier checkout
+    fusing = contextmanager(lambda enabled: iter([None]))
+
 DEVICE = "cuda-on-cpu"
 VIEWS = {"empty_like", "transpose", "reshape", "broadcast_to", "expand_dims", "squeeze", "moveaxis", "split", "shape"}
 METHODS = ("__array_ufunc__", "__array_function__", "__setitem__", "copy", "astype", "sum", "mean", "max", "min")
@@ -174,6 +179,22 @@ def batch_norm_bytes():
     return [*found, seen.loaded / x.nbytes, seen.stored / x.nbytes]
 
 
+def block_bytes(graph):
+    """Bytes loaded and stored by relu(batch norm(x) + s), forward and backward, for each byte of x."""
+    x, s, g = (
+        kernels.to_device(a, DEVICE).transpose(3, 0, 1, 2)
+        for a in np.random.default_rng(0).standard_normal((3, 8, 32, 32, 64), dtype=np.float32)  # each (C, H, W, N)
+    )
+    norm, found = mr.nn.BatchNorm2d(8).to(DEVICE), []
+    with fusing(graph):
+        with cuda_on_cpu.watching() as seen:
+            y = (norm(mr.Tensor(x, requires_grad=True)) + mr.Tensor(s, requires_grad=True)).relu()
+        found += [seen.loaded / x.nbytes, seen.stored / x.nbytes]
+        with cuda_on_cpu.watching() as seen:
+            y.backward(mr.Tensor(g))
+    return [*found, seen.loaded / x.nbytes, seen.stored / x.nbytes]
+
+
 if __name__ == "__main__":
     from common import report
 
@@ -188,6 +209,7 @@ if __name__ == "__main__":
         arguments=eager.arguments,
         reads=eager.reads,
         bytes=batch_norm_bytes(),
+        block_bytes={"eager": block_bytes(False), "graphed": block_bytes(True)},
         by_kernel=dict(graphed.launches.most_common()),
         by_call=dict(+graphed.library),
         version=f"minires {mr.__version__}, NumPy {np.__version__}",

@@ -43,8 +43,8 @@ def draw(path: Path, result: Result) -> None:
     grey = any(wanted(result, what, panel) for what, panel in panels.items() if not has_lines(panel))
     about = f"{subtitle(result)} · grey: the criterion" if grey else subtitle(result)
     texts = own.statement, about, second(result)
-    lines = [line for text in texts for line in textwrap.wrap(text, int(13 * size[0]))]
-    figure.suptitle(style.plain("\n".join(lines)), size=10)
+    heading = [line for text in texts for line in textwrap.wrap(text, int(13 * size[0]))]
+    figure.suptitle(style.plain("\n".join(heading)), size=10)
     figure.supxlabel(style.plain("\n".join(remark)), size=8.5)
     figure.draw_without_rendering()  # labels at the ends of lines want to know how large the axes are
     for ax, (title, panel) in zip(axes.flat, panels.items()):

@@ -19,7 +19,7 @@ from .module import Module, Parameter
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0), with derivative 0 at 0 and 1 at NaN. ``inplace`` is accepted and has no effect."""
     check_input("relu", input, whole=True)
-    return apply(activation.ReLU, input)
+    return input.relu()
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:

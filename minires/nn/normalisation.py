@@ -68,6 +68,8 @@ def _batch_norm(
         running = Running(running_mean, running_var, batches, momentum)
     if now.ranks is not None and now.ranks.batch_norm == "sync":
         return apply(batchnorm.SyncBatchNorm, input, weight, bias, eps=eps, running=running, ranks=now.ranks)
+    if now.fusion is not None:
+        return now.fusion.batch_norm(input, weight, bias, eps, running)
     return apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, running=running)
 
 

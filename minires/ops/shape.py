@@ -154,8 +154,11 @@ class Pad(Op):
         return y
 
     def backward(self, grad_output):
+        inside = grad_output[tuple(self.inside)]
+        if inside.shape == self.in_shape:  # nothing was cropped
+            return inside
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
-        put(grad_x, tuple(self.source), grad_output[tuple(self.inside)])
+        put(grad_x, tuple(self.source), inside)
         return grad_x
 
 

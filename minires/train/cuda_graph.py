@@ -3,8 +3,8 @@
 The first steps run eagerly: they compile the kernels and fill a memory pool that belongs to the CUDA graph. Then one
 step is captured, which runs nothing and fixes all addresses. From then on, each step copies the batch into the static
 inputs, sends the numbers that the optimiser counts and schedules, and launches. Nothing inside may be read back, so
-loss and accuracy stay on the device until the step has run. The ops are those of the eager step, in the same order, and
-so are the results.
+loss and accuracy stay on the device until the step has run. The ops are those of the eager step, in the same order;
+some share a kernel (`minires.fusion`), and then the results are the same up to rounding.
 
 On the device "cuda-on-cpu" the step is rehearsed: it is run again each time, under the same rules.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 from .. import kernels, random
 from ..blocks import contextmanager
+from ..fusion import fusing
 from ..kernels.devices import Device
 from ..nn import Module
 from ..nn.examples import read, share_right
@@ -31,10 +32,14 @@ class GraphedStep:
     """Trains a model on one batch per call; the step is captured after `WARM_UP` batches of one shape.
 
     A batch of another shape, such as a smaller last one, is trained eagerly. ``eager``: the step to capture,
-    `train.train_step`. Raises ValueError for a model on the CPU, and for an optimiser that has no kernel.
+    `train.train_step`. ``fuse``: join ops in all of these steps, eager ones too, so that a run that is resumed, and
+    begins with eager ones, has the same bits. Raises ValueError for a model on the CPU, and for an optimiser that has
+    no kernel.
     """
 
-    def __init__(self, model: Module, optimizer: Optimizer, loss: Callable, eager: Callable[..., Result]):
+    def __init__(
+        self, model: Module, optimizer: Optimizer, loss: Callable, eager: Callable[..., Result], fuse: bool = True
+    ):
         parameter = next(model.parameters(), None)
         on = kernels.device("cpu") if parameter is None else kernels.device_of(parameter.array)
         if on.is_cpu:
@@ -44,7 +49,7 @@ class GraphedStep:
                 f"graph=True: got {optimizer.name}, which has no kernel; use SGD, Adam, AdamW, or graph=False"
             )
         self.model, self.optimizer, self.loss, self.eager = model, optimizer, loss, eager
-        self.kernel = optimizer.kernel
+        self.kernel, self.fuse = optimizer.kernel, fuse
         self.runner: Any = _Rehearsal(on) if on.launches_at_once else _CudaGraph(on)
         self.launches: on_device.Launches = {}
         self.inputs: tuple[Tensor, Tensor] | None = None
@@ -58,13 +63,15 @@ class GraphedStep:
         if self.inputs is None:
             self.inputs = Tensor(x.array.copy("K")), Tensor(y.array.copy("K"))
         if [(t.shape, t.dtype) for t in (x, y)] != [(t.shape, t.dtype) for t in self.inputs]:
-            return self.eager(self.model, self.optimizer, x, y, self.loss)
+            with fusing(self.fuse):
+                return self.eager(self.model, self.optimizer, x, y, self.loss)
         with self.runner.active(), self._own_launches():
             for static, values in zip(self.inputs, (x, y)):
                 static.array[...] = values.array
             if self.seen < WARM_UP:
                 self.seen += 1
-                return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
+                with fusing(self.fuse):
+                    return self.eager(self.model, self.optimizer, *self.inputs, self.loss)
             for p, grad in self.grads:  # an eager step may have put others there
                 p.grad = grad
             layout = on_device.advance(self.kernel, self.optimizer.rows(), self.launches)
@@ -78,9 +85,10 @@ class GraphedStep:
         assert self.inputs is not None
         x, y = self.inputs
         self.optimizer.zero_grad()
-        outputs = self.model(x)
-        value = self.loss(outputs, y)
-        value.backward()
+        with fusing(self.fuse):
+            outputs = self.model(x)
+            value = self.loss(outputs, y)
+            value.backward()
         on_device.launch(self.kernel, self.optimizer.rows(advance=False), self.launches)
         self.results = value.array, share_right(outputs.array, y.array)
         self.grads = [(p, p.grad) for group in self.optimizer.param_groups for p in group["params"]]

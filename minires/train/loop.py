@@ -90,6 +90,7 @@ def fit(
     live: bool = False,
     on_step: Callable[[Step], Any] | None = None,
     graph: bool = False,
+    fuse: bool = True,
     comm: Any = None,
     batch_norm: str | None = None,
 ) -> History:
@@ -108,8 +109,10 @@ def fit(
     must agree.
 
     live: draw the curves while training, in a notebook as they are, in a terminal as sparklines, elsewhere not at all.
-    graph: capture a training step in a CUDA graph and launch it as a whole, which is faster and gives the same
-    results; for a model on a GPU that draws no random numbers. ``train_data.to("gpu")`` keeps the images there.
+    graph: capture a training step in a CUDA graph and launch it as a whole, which is faster; for a model on a GPU that
+    draws no random numbers. ``train_data.to("gpu")`` keeps the images there. fuse: let such a step compute batch norm,
+    addition and ReLU in one kernel (kernel fusion), and batch norm's statistics in the convolution before it. The
+    results are then those of eager steps up to rounding; with ``fuse=False``, bit for bit.
 
     comm: an mpi4py communicator, over whose ranks the training goes (see `parallel`). Each takes its share of every
     batch, and evaluates its share of the test data; the history is the same on all. Rank 0 alone prints and writes
@@ -126,7 +129,7 @@ def fit(
     _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume)
     if graph and comm is not None:
         raise ValueError("fit: got graph=True with comm; a CUDA graph cannot wait for other ranks: use graph=False")
-    step = GraphedStep(model, optimizer, loss, train_step) if graph else None
+    step = GraphedStep(model, optimizer, loss, train_step, fuse) if graph else None
     over = nullcontext(Ranks(model, optimizer)) if comm is None else parallel(model, optimizer, comm, batch_norm)
     with over as ranks:
         ranks.check_batches(train_data, batch_size, drop_last)

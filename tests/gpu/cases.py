@@ -100,10 +100,16 @@ def _conv(
         with allow_tf32(tf32):
             args = on(device, x, w)
             out = conv.conv2d(device, *args, None if b is None else device.upload(b), **geometry)
-            return {"y": out, **named("dx dw db", conv.conv2d_backward(device, *on(device, g), *args, **geometry))}
+            grads = conv.conv2d_backward(device, *on(device, g), *args, **geometry)
+            again, found = conv.conv2d_with_statistics(device, *args, **geometry)
+            norm = batchnorm.DeferredBatchNorm(device, again, statistics=found)
+            norm()
+            return {"y": out, **named("dx dw db", grads), "mean": norm.mean, "var": norm.var}
 
     def expected():
-        return {"y": y, **named("dx dw db", cpu.conv2d_backward(g, x, w, **geometry))}
+        grads = cpu.conv2d_backward(g, x, w, **geometry)
+        moments = cpu.batch_norm_statistics(cpu.conv2d(x, w, None, **geometry))
+        return {"y": y, **named("dx dw db", grads), **named("mean var", moments)}
 
     return Case(name, file, call, expected, tolerance)
 
@@ -162,6 +168,34 @@ def _batch_norm(name, shape, dtype, tolerance):
         alone = cpu.batch_norm_statistics(x)
         results = y, mean, var, *grads, evaluated, *eval_grads, part, *alone, m, v, m, v, np.array(7), *grads[1:]
         kept = named(names, results).items()
+        return {name: a if name == "batches" else a.astype(dtype, copy=False) for name, a in kept}
+
+    return Case(name, batchnorm.BATCH_NORM.file, call, expected, tolerance)
+
+
+def _fused(name, shape, dtype, tolerance):
+    """Batch norm with an addition and a ReLU in the same pass, and back through both."""
+    x, w, b = 3 + 2 * normal(0, *shape, dtype=dtype), normal(1, shape[1], dtype=dtype), normal(2, shape[1], dtype=dtype)
+    g, s, eps = normal(3, *shape, dtype=dtype), normal(4, *shape, dtype=dtype), 1e-5
+    start = np.zeros(shape[1], dtype), np.ones(shape[1], dtype)
+    names = "relu both sum y dx dw db masked dx2 dw2 db2 masked2 mean var running_mean running_var batches"
+
+    def call(device):
+        gx, gw, gb, gg, gs, m, v, batches = on(device, x, w, b, g, s, *start, np.array(6))
+        norm = batchnorm.DeferredBatchNorm(device, gx, gw, gb, eps, Running(m, v, batches, 0.1))
+        made = norm(relu=True), norm(gs, relu=True), norm(gs), norm()
+        back = [batchnorm.batch_norm_relu_backward(device, gg, y, gx, gw, norm.mean, norm.var, eps) for y in made[:2]]
+        return named(names, (*made, *back[0], *back[1], norm.mean, norm.var, m, v, batches))
+
+    def expected():
+        y, mean, var = cpu.batch_norm(x, w, b, eps)
+        made, back = (cpu.relu(y), cpu.relu(y + s), y + s, y), []
+        for out in made[:2]:
+            masked = cpu.relu_backward(g, out)
+            back += *cpu.batch_norm_backward(masked, x, w, mean, var, eps), masked
+        m, v = (a.copy() for a in start)
+        textbook.running_update(m, v, mean, var, 0.1, x[:, 0].size)
+        kept = named(names, (*made, *back, mean, var, m, v, np.array(7))).items()
         return {name: a if name == "batches" else a.astype(dtype, copy=False) for name, a in kept}
 
     return Case(name, batchnorm.BATCH_NORM.file, call, expected, tolerance)
@@ -473,6 +507,9 @@ CASES: list[Case] = [
     _batch_norm("batch norm float64", (7, 3, 15, 13), np.float64, 1e-13),
     _batch_norm("batch norm of features", (33, 40), np.float32, 3e-6),
     _batch_norm("batch norm of runs of several tiles", (4, 17, 23, 23), np.float32, 3e-6),
+    _fused("batch norm to ReLU float32", (7, 3, 15, 13), np.float32, 3e-6),
+    _fused("batch norm to ReLU float64", (7, 3, 15, 13), np.float64, 1e-13),
+    _fused("batch norm to ReLU, runs of several tiles", (4, 17, 23, 23), np.float32, 3e-6),
     _elementwise("elementwise float32", np.float32),
     _elementwise("elementwise float64", np.float64),
     _pool("pool 3x2", np.float32, (3, 2), (2, 3), (1, 1), 1e-6, dilation=(2, 3)),
@@ -503,6 +540,7 @@ QUICK = (
     "linear, 5 rows",
     "linear TF32",
     "batch norm float32",
+    "batch norm to ReLU float32",
     "elementwise float32",
     "pool 3x2",
     "loss float32",

@@ -31,13 +31,13 @@ def make(device, dtype="float32", shortcut="A", optimizer=optim.SGD, **settings)
     return model, optimizer(model.parameters(), **(settings or dict(lr=0.05, momentum=0.9, weight_decay=1e-4)))
 
 
-def fit(device, images=36, epochs=1, graph=False, **options):
+def fit(device, images=36, epochs=1, graph=False, fuse=True, **options):
     model, optimizer = make(device, **options)
     schedule = optim.LinearLR(optimizer, 0.1, total_iters=5)
     augment = functools.partial(random_crop_flip, padding=1, flip=False)
     history = train.fit(
         model, digits()[0].subset(images).to(device), optimizer, epochs=epochs, batch_size=8, augment=augment,
-        schedule=schedule, progress=False, graph=graph,
+        schedule=schedule, progress=False, graph=graph, fuse=fuse,
     )  # fmt: skip
     return history, model, optimizer
 
@@ -79,10 +79,21 @@ def test_the_flow_record_there_is_that_of_the_cpu(device):
 def test_captured_training_equals_eager_training(device, optimizer):
     """Over a schedule, with a smaller last batch in the middle of it: 2 epochs of 5 steps."""
     eager, model, _ = fit(device, epochs=2, **optimizer)
-    captured, graphed, _ = fit(device, epochs=2, graph=True, **optimizer)
+    captured, graphed, _ = fit(device, epochs=2, graph=True, fuse=False, **optimizer)
     assert captured == eager
     for (name, a), b in zip(model.state_dict().items(), graphed.state_dict().values(), strict=True):
         np.testing.assert_array_equal(a, b, name)
+
+
+@on_every_device
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_fused_training_equals_eager_training_up_to_rounding(device, shortcut):
+    eager, model, _ = fit(device, shortcut=shortcut)
+    fused, graphed, _ = fit(device, graph=True, shortcut=shortcut)
+    np.testing.assert_allclose(fused.step_loss, eager.step_loss, rtol=1e-5)
+    assert fused.train_accuracy == eager.train_accuracy
+    for (name, a), b in zip(model.state_dict().items(), graphed.state_dict().values(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * max(np.abs(a).max(), 1), err_msg=name)
 
 
 @on_every_device
@@ -98,7 +109,7 @@ def test_a_graph_follows_an_optimiser_that_changes(device):
         optimizer = optim.SGD([{"params": head}, {"params": rest}], lr=0.05, momentum=0.9)
         step = functools.partial(train.train_step, model, optimizer, loss=nn.functional.cross_entropy)
         if graph:
-            step = GraphedStep(model, optimizer, nn.functional.cross_entropy, train.train_step)
+            step = GraphedStep(model, optimizer, nn.functional.cross_entropy, train.train_step, fuse=False)
         losses = [step(images, labels).loss for _ in range(4)]
         optimizer.param_groups[1]["lr"] = 0.01
         losses += [step(images, labels).loss for _ in range(2)]
@@ -145,11 +156,14 @@ def test_repeats_are_bit_identical(device):
 
 
 @on_every_device
-def test_a_run_goes_on_from_its_checkpoint(device, tmp_path):
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_run_goes_on_from_its_checkpoint(device, graph, tmp_path):
+    """Bit for bit; with a graph, its first steps are then eager ones, which fuse the same ops."""
+
     def run(epochs, file):
         model, optimizer = make(device)
-        data = digits()[0].subset(16).to(device)
-        options = dict(batch_size=8, progress=False, checkpoint=tmp_path / file)
+        data = digits()[0].subset(20).to(device)
+        options = dict(batch_size=8, progress=False, checkpoint=tmp_path / file, graph=graph)
         return train.fit(model, data, optimizer, epochs=epochs, **options), model.state_dict()
 
     run(1, "stopped.npz")

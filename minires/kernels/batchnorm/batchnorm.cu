@@ -3,8 +3,9 @@
 //   batch_norm_statistics      mean and Σ(x − mean)² of each run of a channel
 //   batch_norm_combine         the runs' numbers -> mean and biased variance of the channel
 //   batch_norm_apply           y = γ·(x − μ)/√(σ² + ε) + β, with μ and σ² combined from the runs' numbers on the way;
-//                              moves the running statistics, too
+//                              moves the running statistics, too; on request, y = max(y + addend, 0) in the same pass
 //   batch_norm_sums            Σ g and Σ g·(x − μ) of each run
+//   batch_norm_relu_sums       the same, where g first goes back through a ReLU; writes that, too
 //   batch_norm_combine_sums    the runs' sums -> dγ = Σ g·x̂ and dβ = Σ g
 //   batch_norm_input_gradient  dx = γ/√(σ² + ε) · (g − dβ/M − x̂·dγ/M), with dγ and dβ combined from the runs' sums on
 //                              the way; in evaluation only the first term
@@ -98,16 +99,16 @@ struct Apply {
     int M;      // numbers of a row
     Runs runs;  // where μ and σ² come from; given ones are those of one run of one number
     T eps, momentum, unbias;
-    int has_weight, has_bias, keeps, moves;
+    int has_weight, has_bias, keeps, moves, relu;
 };
 
 // running ← running + momentum·(batch − running), with the variance made unbiased: σ²·M/(M − 1).
 template <typename T>
 __global__ void __launch_bounds__(BLOCK)
 batch_norm_apply(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
-                 const T* __restrict__ means, const T* __restrict__ squares, T* __restrict__ y, T* __restrict__ mean,
-                 T* __restrict__ var, T* __restrict__ running_mean, T* __restrict__ running_var,
-                 long long* __restrict__ batches, Apply<T> how) {
+                 const T* __restrict__ means, const T* __restrict__ squares, const T* __restrict__ addend,
+                 T* __restrict__ y, T* __restrict__ mean, T* __restrict__ var, T* __restrict__ running_mean,
+                 T* __restrict__ running_var, long long* __restrict__ batches, Apply<T> how) {
     const int c = blockIdx.y, M = how.M;
     T mu, sigma2;
     combine(means + c * how.runs.count, squares + c * how.runs.count, how.runs, mu, sigma2);
@@ -126,17 +127,24 @@ batch_norm_apply(const T* __restrict__ x, const T* __restrict__ weight, const T*
         Pack<T> pack = load_pack(x + c * M + at, M - at);
 #pragma unroll
         for (int j = 0; j < Pack<T>::SIZE; ++j) pack.at[j] = (pack.at[j] - mu) * scale + shift;
+        if (addend != nullptr) {
+            const Pack<T> more = load_pack(addend + c * M + at, M - at);
+#pragma unroll
+            for (int j = 0; j < Pack<T>::SIZE; ++j) pack.at[j] += more.at[j];
+        }
+        if (how.relu) {
+#pragma unroll
+            for (int j = 0; j < Pack<T>::SIZE; ++j) pack.at[j] = pack.at[j] <= 0 ? T(0) : pack.at[j];  // NaN stays NaN
+        }
         store_pack(y + c * M + at, M - at, pack);
     }
 }
 
-template <typename T>
-__global__ void __launch_bounds__(BLOCK)
-batch_norm_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean, T* __restrict__ sums_g,
-                T* __restrict__ sums_gx, Runs runs) {
+// Both sums of a run, over the packs of g that `gradient(at, rest)` gives: at is the place in x, rest as in load_pack.
+template <typename T, class F>
+__device__ inline void sum_run(const T* x, const T* mean, T* sums_g, T* sums_gx, Runs runs, F gradient) {
     __shared__ T scratch[2][BLOCK / WARP];
-    const int first = blockIdx.x * runs.length, last = first + runs.size(blockIdx.x);
-    const T *g_row = g + blockIdx.y * runs.M, *x_row = x + blockIdx.y * runs.M;
+    const int first = blockIdx.x * runs.length, last = first + runs.size(blockIdx.x), row = blockIdx.y * runs.M;
     const T mu = mean[blockIdx.y];
     T sum_g = 0, sum_gx = 0;
     for (int tile = first; tile < last; tile += TILE<T>) {
@@ -144,7 +152,7 @@ batch_norm_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __res
 #pragma unroll
         for (int k = 0; k < PACKS; ++k) {
             const int at = column<T>(tile, k);
-            const Pack<T> g_pack = load_pack(g_row + at, last - at), x_pack = load_pack(x_row + at, last - at);
+            const Pack<T> g_pack = gradient(row + at, last - at), x_pack = load_pack(x + row + at, last - at);
 #pragma unroll
             for (int j = 0; j < Pack<T>::SIZE; ++j) {  // beyond the row, g is 0
                 tile_g += g_pack.at[j];
@@ -160,6 +168,29 @@ batch_norm_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __res
         sums_g[blockIdx.y * gridDim.x + blockIdx.x] = sum_g;
         sums_gx[blockIdx.y * gridDim.x + blockIdx.x] = sum_gx;
     }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(BLOCK)
+batch_norm_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ mean, T* __restrict__ sums_g,
+                T* __restrict__ sums_gx, Runs runs) {
+    sum_run(x, mean, sums_g, sums_gx, runs, [&](int at, int rest) { return load_pack(g + at, rest); });
+}
+
+// g is the gradient of the ReLU's output y; its gradient before the ReLU is what is summed, and written to `masked`.
+template <typename T>
+__global__ void __launch_bounds__(BLOCK)
+batch_norm_relu_sums(const T* __restrict__ g, const T* __restrict__ y, const T* __restrict__ x,
+                     const T* __restrict__ mean, T* __restrict__ masked, T* __restrict__ sums_g,
+                     T* __restrict__ sums_gx, Runs runs) {
+    sum_run(x, mean, sums_g, sums_gx, runs, [&](int at, int rest) {
+        const Pack<T> y_pack = load_pack(y + at, rest);
+        Pack<T> pack = load_pack(g + at, rest);
+#pragma unroll
+        for (int j = 0; j < Pack<T>::SIZE; ++j) pack.at[j] = y_pack.at[j] <= 0 ? T(0) : pack.at[j];
+        store_pack(masked + at, rest, pack);
+        return pack;
+    });
 }
 
 // One run's sum after the other is joined by the lanes of a warp; every warp does it all.

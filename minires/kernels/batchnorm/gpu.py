@@ -11,8 +11,8 @@ from ..load import TYPES, Source
 BATCH_NORM = Source(
     "batchnorm/batchnorm.cu",
     [
-        *((f"batch_norm_{kernel}", t) for kernel in ("statistics", "combine", "sums", "combine_sums") for t in TYPES),
-        *(("batch_norm_apply", t) for t in TYPES),
+        *((f"batch_norm_{kernel}", t) for kernel in ("statistics", "combine", "apply") for t in TYPES),
+        *((f"batch_norm_{kernel}", t) for kernel in ("sums", "relu_sums", "combine_sums") for t in TYPES),
         *(("batch_norm_input_gradient", t, training) for training in (False, True) for t in TYPES),
         *(("running_update", t) for t in TYPES),
     ],
@@ -26,21 +26,49 @@ ONE_RUN = 1, 1, 1  # a given mean and variance are those of one run of one numbe
 
 def batch_norm(on, x, weight=None, bias=None, eps=1e-5, running=None):
     """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
-    x = batch_last(x)
-    means, squares, of = _statistics(on, x)
-    kept = mean, var = on.empty(x.shape[:1], x.dtype), on.empty(x.shape[:1], x.dtype)
-    if running is not None and running.mean.dtype != x.dtype:
-        y = _apply(on, x, weight, bias, means, squares, of, eps, kept)
-        running_update(on, running.mean, running.var, mean, var, running.momentum, of[0])
+    moves = running is not None and running.mean.dtype == x.dtype
+    norm = DeferredBatchNorm(on, x, weight, bias, eps, running if moves else None)
+    y = norm()
+    if running is not None and not moves:
+        running_update(on, running.mean, running.var, norm.mean, norm.var, running.momentum, x.size // x.shape[1])
         if running.batches is not None:
             running.batches[...] += 1
-        return batch_first(y), mean, var
-    return batch_first(_apply(on, x, weight, bias, means, squares, of, eps, kept, running)), mean, var
+    return y, norm.mean, norm.var
+
+
+class DeferredBatchNorm:
+    """`batch_norm` in two steps: the statistics at once; y, or what follows from it, whenever it is called.
+
+    mean and var (C) have no values before the first call, which moves ``running``, too. statistics: those of x, if
+    the convolution has taken them (`conv2d_with_statistics`).
+    """
+
+    def __init__(self, on, x, weight=None, bias=None, eps=1e-5, running=None, statistics=None):
+        self.on, self.weight, self.bias, self.eps, self.running = on, weight, bias, eps, running
+        self.x = batch_last(x)
+        self.statistics = statistics or _statistics(on, self.x)
+        self.mean, self.var = on.empty(x.shape[1:2], x.dtype), on.empty(x.shape[1:2], x.dtype)
+
+    def __call__(self, addend=None, relu=False):
+        """y, y + addend, or max(y + addend, 0), in one pass; all (N, C, …)."""
+        running, self.running = self.running, None
+        (means, squares, of), kept = self.statistics, (self.mean, self.var)
+        addend = None if addend is None else batch_last(addend)
+        given = self.on, self.x, self.weight, self.bias, means, squares, of, self.eps
+        return batch_first(_apply(*given, kept, running, addend, relu))
 
 
 def batch_norm_backward(on, grad_y, x, weight, mean, var, eps, needs=(True, True, True)):
     """`definition.batch_norm_backward`. Returns dx (N, C, …), dγ (C), dβ (C), or None each."""
     return _backward(on, grad_y, x, weight, mean, var, eps, needs, training=True)
+
+
+def batch_norm_relu_backward(on, grad_y, y, x, weight, mean, var, eps, needs=(True, True, True)):
+    """`batch_norm_backward` behind `relu_backward`, from the ReLU's output y: dx, dγ, dβ, and what came back to it."""
+    g, y = batch_last(grad_y), batch_last(y)
+    masked = on.empty(g.shape, g.dtype)
+    grads = _backward(on, batch_first(g), x, weight, mean, var, eps, needs, True, (y, masked))
+    return (*grads, batch_first(masked))
 
 
 def batch_norm_eval(on, x, weight, bias, mean, var, eps=1e-5):
@@ -108,22 +136,26 @@ def _statistics(on, x):
     return means, squares, of
 
 
-def _apply(on, x, weight, bias, means, squares, of, eps, kept=(None, None), running=None):
-    """y = γ·(x − μ)/√(σ² + ε) + β; x, y (C, …, N), contiguous. Puts μ and σ² into ``kept``, and moves ``running``."""
+def _apply(on, x, weight, bias, means, squares, of, eps, kept=(None, None), running=None, addend=None, relu=False):
+    """y = γ·(x − μ)/√(σ² + ε) + β; x, y (C, …, N), contiguous. Puts μ and σ² into ``kept``, and moves ``running``.
+
+    Then an ``addend`` like y is added, and what is negative becomes 0 if ``relu``.
+    """
     y, length, of_type = on.empty(x.shape, x.dtype), x.size // len(x), x.dtype.type
     moves, moving = (None, None, None), (of_type(0), of_type(0))
     if running is not None:
         moves, moving = running[:3], _moving(x.dtype, running.momentum, length)
     weight, bias = (None if a is None else contiguous(a) for a in (weight, bias))
-    flags = weight is not None, bias is not None, kept[0] is not None, running is not None
-    arrays = x, weight, bias, means, squares, y, *kept, *moves
+    flags = weight is not None, bias is not None, kept[0] is not None, running is not None, relu
+    arrays = x, weight, bias, means, squares, addend, y, *kept, *moves
     numbers = length, *of, of_type(eps), *moving, *flags
     grid = cut(length, BLOCK * ITEMS[x.itemsize]), len(x)
     on.launch(BATCH_NORM, "batch_norm_apply", (c_name(x.dtype),), grid, BLOCK, *arrays, numbers=numbers)
     return y
 
 
-def _backward(on, grad_y, x, weight, mean, var, eps, needs, training):
+def _backward(on, grad_y, x, weight, mean, var, eps, needs, training, behind_relu=None):
+    """The gradients; of (ReLU's output y, an array for the gradient of its input) if g first goes back through it."""
     g, x = batch_last(grad_y), batch_last(x)
     mean, var = (contiguous(a.astype(x.dtype, copy=False)) for a in (mean, var))
     t, sums, count, grads = (c_name(x.dtype),), (None, None), 0, (None, None)
@@ -132,7 +164,13 @@ def _backward(on, grad_y, x, weight, mean, var, eps, needs, training):
         count = of[2]
         sums = on.empty((len(x), count), x.dtype), on.empty((len(x), count), x.dtype)
         grads = on.empty(len(x), x.dtype), on.empty(len(x), x.dtype)
-        on.launch(BATCH_NORM, "batch_norm_sums", t, (count, len(x)), BLOCK, g, x, mean, *sums, numbers=of)
+        grid = count, len(x)
+        if behind_relu is None:
+            on.launch(BATCH_NORM, "batch_norm_sums", t, grid, BLOCK, g, x, mean, *sums, numbers=of)
+        else:
+            y, masked = behind_relu
+            on.launch(BATCH_NORM, "batch_norm_relu_sums", t, grid, BLOCK, g, y, x, mean, masked, *sums, numbers=of)
+            g = masked
     grad_x = None
     if needs[0]:
         grad_x = _input_gradient(on, g, x, weight, mean, var, sums, count, x.size // len(x), eps, grads, training)

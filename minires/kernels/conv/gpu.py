@@ -55,17 +55,22 @@ PIPELINED = Source(
 FLOAT32 = np.dtype(np.float32)
 THREADS = 128
 LEAST_LENGTH = 64  # fewest positions that a part of a weight gradient sums
+MOST_RUNS = 512  # with statistics: batch norm reads two numbers of each run for every 2,048 of y
 RESULTS = 32  # of a block of sum_parts, each summed by 16 threads
 SUM_THREADS = 16 * RESULTS
 
 
 def conv2d(on, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     """`definition.conv2d`. x (N, C, H, W), weight (O, C/groups, kh, kw), bias (O) -> y (N, O, H′, W′)."""
-    x, weight, geometry = batch_last(x), contiguous(weight), (stride, padding, dilation, groups)
-    y_shape, how, shape = _forward(*_what(on, x, weight, x), *geometry)
-    y = on.empty(y_shape, x.dtype)
-    on.launch(*how, x, weight, None if bias is None else contiguous(bias), y, numbers=shape)
-    return batch_first(y)
+    return _convolved(on, x, weight, bias, (stride, padding, dilation, groups))[0]
+
+
+def conv2d_with_statistics(on, x, weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
+    """`conv2d` without a bias, and what batch norm takes of y for its statistics; None where that has to be done anew.
+
+    It is a mean and Σ(y − mean)² for each run of a channel, (C, runs) each, and how the channels were cut into runs.
+    """
+    return _convolved(on, x, weight, None, (stride, padding, dilation, groups), statistics=True)
 
 
 def conv2d_backward(
@@ -89,6 +94,21 @@ def conv2d_backward(
             on.launch(*how, g, x, partial, numbers=numbers)
             on.launch(*sums, partial, grad_w, numbers=parts[1:])
     return grad_x, grad_w, reduce_rows(on, "Sum", g.reshape(len(g), -1)) if needs[2] else None
+
+
+def _convolved(on, x, weight, bias, geometry, statistics=False):
+    x, weight, found = batch_last(x), contiguous(weight), None
+    y_shape, how, shape = _forward(*_what(on, x, weight, x), *geometry)
+    y = on.empty(y_shape, x.dtype)
+    results = [y]
+    if how[0] is PIPELINED:
+        (_, _, template, (runs, *_), _), rows = how, (None, None)
+        if statistics and runs <= MOST_RUNS:
+            rows = on.empty((len(y), runs), y.dtype), on.empty((len(y), runs), y.dtype)
+            found = *rows, (y.size // len(y), template[1], runs)
+        results += rows
+    on.launch(*how, x, weight, None if bias is None else contiguous(bias), *results, numbers=shape)
+    return batch_first(y), found
 
 
 # ── what is launched, once for all arrays of the same shapes ────────────────────────────────────────────────────────

@@ -106,9 +106,9 @@ struct Taps {
 // paper: for 16 channels of 32 × 32 pixels and 128 images, the second-level cache brings the tiles of 3 × 3 taps in 14.6 µs
 // (80 MB at an H100's 5.5 TB/s), while the arithmetic takes 13.2 µs as the loop issues it. With TF32 it takes 3.2 µs, and
 // how much the first-level cache brings would have to be measured first.
-template <int BM, int BP, int BK, int SPLIT, bool TF32, class FirstPixel, class Store>
+template <int BM, int BP, int BK, int SPLIT, bool TF32, class FirstPixel, class Store, class Then>
 __device__ inline void sum_over_taps(const float* w, int w_row, int w_channel, const float* x, int P, int C, int H,
-                                     int W, int N, Taps taps, FirstPixel first_pixel, Store store) {
+                                     int W, int N, Taps taps, FirstPixel first_pixel, Store store, Then then) {
     using Block = Block<BM, BP, BK, SPLIT, TF32>;
     constexpr int ACROSS = BP / 4, LINES = Block::THREADS / ACROSS, W_LINES = Block::THREADS / BK;
     __shared__ alignas(16) typename Block::Shared shared;
@@ -146,14 +146,17 @@ __device__ inline void sum_over_taps(const float* w, int w_row, int w_channel, c
     add_groups<Block::THREADS>(shared.results, BP, [&](int m, int p, float4 v) {
         if (p0 + p < P) store(m0 + m, p0 + p, v);
     });
+    then(shared.results);
 }
 
-// blockIdx.z counts the groups of channels.
+// blockIdx.z counts the groups of channels. On request, each block's mean and Σ(y − mean)² of its rows go to `means` and
+// `squares` (channels, blocks), as of a run in batchnorm.cu; there is no bias then.
 template <int BM, int BP, int BK, int SPLIT, bool TF32>
 __global__ void __launch_bounds__(Block<BM, BP, BK, SPLIT, TF32>::THREADS, 4)
 conv2d_forward_pipelined(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-                         float* __restrict__ y, Shape s) {
+                         float* __restrict__ y, float* __restrict__ means, float* __restrict__ squares, Shape s) {
     SIZES_OF(s);
+    using Block = Block<BM, BP, BK, SPLIT, TF32>;
     const int group = blockIdx.z, P = OH * OW * N, area = kh * kw;
     const Taps taps{kh, kw, dh, dw, 0, kw, 1};
     const auto first_pixel = [&](int p) {
@@ -164,8 +167,16 @@ conv2d_forward_pipelined(const float* __restrict__ x, const float* __restrict__ 
         const float b = bias != nullptr ? bias[group * O + o] : 0.0f;
         reinterpret_cast<float4*>(y)[((group * O + o) * P + p) / 4] = make_float4(v.x + b, v.y + b, v.z + b, v.w + b);
     };
+    const auto statistics = [&](const auto& results) {
+        if (means == nullptr) return;
+        row_statistics<Block::THREADS>(results, min(BP, P - int(blockIdx.x * BP)), [&](int m, float mean, float square) {
+            const int run = (group * O + blockIdx.y * BM + m) * gridDim.x + blockIdx.x;
+            means[run] = mean;
+            squares[run] = square;
+        });
+    };
     sum_over_taps<BM, BP, BK, SPLIT, TF32>(w + group * O * C * area, C * area, area, x + group * C * H * W * N, P, C, H,
-                                           W, N, taps, first_pixel, store);
+                                           W, N, taps, first_pixel, store, statistics);
 }
 
 // blockIdx.z = (group · phases down + phase down) · phases across + phase across.
@@ -189,7 +200,7 @@ conv2d_input_gradient_pipelined(const float* __restrict__ g, const float* __rest
         reinterpret_cast<float4*>(dx)[(((group * C + c) * H * W + pixel) * N + at.n) / 4] = value;
     };
     sum_over_taps<BM, BP, BK, SPLIT, TF32>(w + group * O * C * area, area, C * area, g + group * O * OH * OW * N, P, O,
-                                           OH, OW, N, taps, first_pixel, store);
+                                           OH, OW, N, taps, first_pixel, store, [](const auto&) {});
 }
 
 // ── weight gradient ─────────────────────────────────────────────────────────────────────────────────────────────────

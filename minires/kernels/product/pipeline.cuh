@@ -56,3 +56,25 @@ __device__ inline void add_groups(const float (&results)[SPLIT][BM][WIDTH], int 
         store(m, p, make_float4(sum[0], sum[1], sum[2], sum[3]));
     }
 }
+
+// Mean and Σ(v − mean)² of each row of the groups' sums, a warp to a row: store(m, mean, square). `size` columns count.
+template <int THREADS, int SPLIT, int BM, int WIDTH, class Store>
+__device__ inline void row_statistics(const float (&results)[SPLIT][BM][WIDTH], int size, Store store) {
+    constexpr int EACH = WIDTH / WARP;  // columns of a lane; the padding of a row is less than a warp wide
+    for (int m = threadIdx.x / WARP; m < BM; m += THREADS / WARP) {
+        float v[EACH] = {}, sum = 0, square = 0;
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            const int p = threadIdx.x % WARP + i * WARP;
+#pragma unroll
+            for (int group = 0; group < SPLIT; ++group) v[i] += results[group][m][p];
+            if (p < size) sum += v[i];
+        }
+        const float mean = warp_reduce<Sum>(sum) / size;
+#pragma unroll
+        for (int i = 0; i < EACH; ++i)
+            if (threadIdx.x % WARP + i * WARP < size) square += (v[i] - mean) * (v[i] - mean);
+        square = warp_reduce<Sum>(square);
+        if (threadIdx.x % WARP == 0) store(m, mean, square);
+    }
+}
