@@ -21,6 +21,7 @@ try:
 except ImportError:  # on Windows, where a file cannot be removed while it is open; or in a browser, with one process
     flock = None  # type: ignore[assignment]
 
+PATIENCE = 2.0  # seconds in which somebody else may close a file that Windows does not let us replace
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
 
 
@@ -30,10 +31,14 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     After an exception, the temporary file is removed and ``path`` is as it was. After a kill, the next call for this
     path removes it. A link stays a link, and the file keeps its permissions and, as far as the system allows, its group
-    and owner. Raises OSError, which names the file and says what to do, if the disk is full or something other than a
-    file has this name.
+    and owner. The temporary path of an enclosing block is given as it is: that block replaces the file. Raises OSError,
+    which names the file and says what to do, if the disk is full, something other than a file has this name, or, on
+    Windows, it is read-only or stays open in another program.
     """
     target = Path(os.path.realpath(path))
+    if target in _temporary:
+        yield target
+        return
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "exists and is not a file; choose another name", str(path))
     remove_abandoned(target)
@@ -41,8 +46,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     handle = None
     try:
         handle = _create(temporary)
+        _temporary.add(temporary)
         mode = None
-        if target.exists():  # before there is anything to read
+        if target.exists() and sys.platform != "win32":  # before there is anything to read
             mode = stat.S_IMODE(target.stat().st_mode)
             _give(temporary, target.stat())
             os.chmod(temporary, mode | stat.S_IRUSR | stat.S_IWUSR)
@@ -53,7 +59,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         if sys.platform == "win32":  # where no file can be renamed while it is open
             os.close(handle)
             handle = None
-        os.replace(temporary, target)
+        _rename(temporary, target)
         _sync_folder(target.parent)
     except Exception as error:
         if full := _disk_full(error):
@@ -66,6 +72,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         if handle is not None:
             os.close(handle)
         temporary.unlink(missing_ok=True)
+        _temporary.discard(temporary)
 
 
 def remove_abandoned(path: str | os.PathLike) -> None:
@@ -108,6 +115,9 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
             os.close(handle)
 
 
+_temporary: set[Path] = set()  # what this process is writing now, inside `replacing`
+
+
 # ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -126,10 +136,26 @@ def _create(path: Path) -> int:
 
 def _give(path: Path, to: os.stat_result) -> None:
     """Set the group, for which half of the permissions are, and the owner, as far as this process may."""
-    if sys.platform != "win32":
-        for owner, group in ((-1, to.st_gid), (to.st_uid, -1)):
-            with contextlib.suppress(OSError):
-                os.chown(path, owner, group)
+    for owner, group in ((-1, to.st_gid), (to.st_uid, -1)):
+        with contextlib.suppress(OSError):
+            os.chown(path, owner, group)
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    """Replace the target; on Windows, which replaces no open file, again, as a virus scanner may just look at it."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(temporary, target)
+            return
+        except PermissionError as error:
+            if sys.platform != "win32":
+                raise
+            if time.monotonic() > until:
+                text = "not written, and what was there before is unchanged: it is open in another program or read-only"
+                text += ". Close it there, or choose another name"
+                raise PermissionError(error.errno, text, str(target)) from error
+            time.sleep(0.05)
 
 
 def _remove_unless_held(path: Path) -> None:

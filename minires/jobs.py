@@ -22,6 +22,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -41,6 +42,7 @@ from .threads import set_num_threads
 
 Job = Callable[[Any], Generator[Any, None, Any]]
 Progress = Callable[[int, Any], None]
+MOST = 61  # processes that Windows can wait for at once
 POLL = 0.1  # seconds from one look at the children's messages to the next; a progress bar is not drawn more often
 
 
@@ -226,7 +228,7 @@ class Processes(Executor):
     """
 
     def __init__(self, count: int, threads: int = 1):
-        self.count, self.threads = count, threads
+        self.count, self.threads = min(count, MOST) if sys.platform == "win32" else count, threads
         self._spawn = multiprocessing.get_context("spawn")  # the same on every system, and safe where there are threads
         self.messages, self.stopping = self._spawn.SimpleQueue(), self._spawn.Event()
         self.renew()

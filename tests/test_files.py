@@ -1,6 +1,7 @@
 """Files that are whole or absent: links, permissions, what a kill leaves, full disks, and locks."""
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+from minires import files
 from minires.files import locked, remove_abandoned, replacing
 from minires.train import Checkpoint
 
@@ -208,6 +210,57 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
     assert caught.value.filename == str(path) and str(path) in str(caught.value)
 
 
+# ── as Windows replaces files ──
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """A system that replaces no file that is open, be it the old one or the new one."""
+    if not os.path.exists("/proc/self/fd"):
+        pytest.skip("only Linux tells which files are open")
+
+    def refuse(source, target, replace=os.replace):
+        held = [os.path.realpath(f"/proc/self/fd/{handle}") for handle in os.listdir("/proc/self/fd")]
+        if any(os.path.realpath(path) in held for path in (source, target)):
+            raise PermissionError(errno.EACCES, "Access is denied", str(source), 5, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(sys, "platform", "win32")
+
+
+def test_a_file_that_a_virus_scanner_looks_at_is_replaced_afterwards(windows, tmp_path):
+    path = tmp_path / "run.npz"
+    write(path, "old")
+    file = open(path)
+    threading.Timer(0.15, file.close).start()
+    write(path)
+    assert path.read_text(encoding="utf-8") == "new" and names(tmp_path) == ["run.npz"]
+
+
+def test_several_files_are_written_whole_or_not_at_all_by_functions_that_replace_one(windows, tmp_path):
+    for text in ("old", "new"):
+        with replacing(tmp_path / "a.csv") as a, replacing(tmp_path / "b.csv") as b:
+            write(a, text)
+            write_csv(b, [text], [])
+            assert len(names(tmp_path)) == (2 if text == "old" else 4)
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "a.csv") as a:
+        write(a, "half")
+        1 / 0  # noqa: B018
+    assert names(tmp_path) == ["a.csv", "b.csv"]
+    assert (tmp_path / "a.csv").read_text() == "new" and (tmp_path / "b.csv").read_text().strip() == "new"
+
+
+def test_a_file_that_stays_open_is_named_and_stays_as_it_was(windows, monkeypatch, tmp_path):
+    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    path = tmp_path / "run.csv"
+    write(path, "old")
+    with open(path), pytest.raises(PermissionError, match=r"Close it there, or choose .*run\.csv") as caught:
+        write(path)
+    assert caught.value.filename == str(path) and path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["run.csv"]
+
+
 # ── full disks ──
 
 FULL = """
@@ -258,6 +311,7 @@ def test_a_small_disk_that_is_really_full(tmp_path):
 HOLDER = """
 import sys
 from pathlib import Path
+from minires import files
 from minires.files import locked
 with locked(Path(sys.argv[1]), "waiting for another"):
     print("held", flush=True)

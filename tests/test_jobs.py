@@ -3,15 +3,18 @@
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from processes import ENVIRONMENT
 
+import minires
 from minires import jobs, random, threads
 
 pytestmark = pytest.mark.usefixtures("collected")
@@ -219,6 +222,16 @@ def test_a_script_that_starts_processes_again_and_again_is_told_what_it_needs(tm
     command = [sys.executable, str(script)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1 and "needs the line `if __name__ == '__main__':`" in done.stderr
+
+
+def test_processes_are_started_in_one_file_and_alike_on_every_system():
+    """Elsewhere they would be forked on Linux, and behave as nobody has tried where they are spawned."""
+    package = Path(minires.__file__).parent
+    files = {path: path.read_text("utf-8") for path in package.rglob("*.py")}
+    using = [path for path, text in files.items() if re.search("multiprocessing|ProcessPoolExecutor", text)]
+    assert using == [package / "jobs.py"]
+    named = re.findall(r"\bmultiprocessing\.(\w+\(\"?\w*)", files[using[0]])
+    assert set(named) == {'get_context("spawn', "active_children(", "parent_process("}
 
 
 class Lost(ProcessPoolExecutor):
