@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from minires import files
+from minires.csv_files import write_csv
 from minires.files import locked, remove_abandoned, replacing
 from minires.train import Checkpoint
 
