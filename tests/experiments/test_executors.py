@@ -132,6 +132,18 @@ def test_a_dask_scheduler_without_workers_is_told(tmp_path):
     assert done.returncode == 1 and f"the Dask scheduler at tcp://{address} has no worker after 10 s" in done.stderr
 
 
+@pytest.mark.slow
+def test_what_listens_but_is_no_scheduler_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes calls, and says nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for wrong, said in ((address, "silence"), ("127.0.0.1", "missing port number")):
+            with pytest.raises(RuntimeError, match=rf"no Dask scheduler answers at tcp://{wrong} within .*{said}"):
+                with executors.opened(f"dask://{wrong}", folder=tmp_path):
+                    pass
+
+
 # ── submitit ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
