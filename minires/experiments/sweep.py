@@ -159,6 +159,7 @@ def run(
     kept = {job: done for job in own if (done := _load(store, job)) is not None}
     result = Result(sweep, own, kept, kept=len(kept))
     waiting = [job for job in own if job not in kept]
+    waiting.sort(key=lambda job: -(job.cell.depth or 0))  # the longest first, else many workers wait for the last one
     tell = progress or (lambda result, count: None)
     try:
         tell(result, len(own))
