@@ -25,7 +25,10 @@ def sweeps(plan: Plan) -> None:
             cells[4] = f"{result['work']:.2f} s"
             if result is not one:
                 ratio = result["ms"] / one["ms"]
-                cells[5] = bars.SWEEP.verdict(ratio) if kind == "processes" else f"{ratio:.2f} ×"
+                cells[5] = f"{ratio:.2f} ×"
+                if "start" in result:
+                    whole = (result["ms"] + result["start"]) / (one["ms"] + one["start"])
+                    cells[5] = f"{bars.SWEEP.verdict(ratio)}; with their start {whole:.2f} ×"
         table.append(cells)
     header = ["workers of", "how many", "median (range)", "their start before", "work in all jobs", "two / one"]
     remark = (

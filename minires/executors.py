@@ -4,6 +4,7 @@ Each is a ``concurrent.futures.Executor``, which is all that those who use it kn
 installed with the extras ``mpi``, ``dask`` and ``slurm``.
 """
 
+import asyncio
 import contextlib
 import sys
 import threading
@@ -93,17 +94,24 @@ def _mpi() -> Iterator[Executor]:
 @contextlib.contextmanager
 def _dask(address: str) -> Iterator[Executor]:
     try:
-        from distributed import Client
+        from distributed import Client, Security
+        from distributed.comm import connect
     except ImportError as error:
         raise _missing("dask", "dask") from error
+
+    async def greet() -> None:  # Client itself waits for ever where something listens that is no scheduler
+        options = Security().get_connection_args("client")
+        comm = await asyncio.wait_for(connect(address, PATIENCE, **options), PATIENCE)
+        await comm.close()
+
     try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+        asyncio.run(greet())
+    except Exception as error:
         raise RuntimeError(
-            f"executor: no Dask scheduler answers at {address} within {PATIENCE:g} s ({error}); start one with "
-            "`dask scheduler`, and take the address that it prints"
+            f"executor: no Dask scheduler answers at {address} within {PATIENCE:g} s ({str(error) or 'silence'}); "
+            "start one with `dask scheduler`, and take the address that it prints"
         ) from None
-    with client:
+    with Client(address, timeout=PATIENCE, set_as_default=False) as client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:

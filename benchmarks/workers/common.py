@@ -7,7 +7,9 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
+import sys
 import time
 from typing import NamedTuple
 
@@ -44,6 +46,13 @@ CASES = {
     "resnet18": Case("ResNet-18", "imagenet", (2, 2, 2, 2), (64, 128, 256, 512), 3, 224, 8, 1000),
     "resnet50": Case("ResNet-50", "imagenet", (3, 4, 6, 3), (64, 128, 256, 512), 3, 224, 8, 1000),  # kernels only
 }
+
+
+def mpiexec():
+    """The mpiexec beside this Python, as the mpich wheel brings it, or the one on the path; exits without either."""
+    beside = os.path.join(os.path.dirname(sys.executable), "mpiexec")
+    found = beside if os.path.exists(beside) else shutil.which("mpiexec")
+    return found or sys.exit("there is no mpiexec: python -m pip install -e '.[mpi]'")
 
 
 def arguments():

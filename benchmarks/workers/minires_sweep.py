@@ -8,6 +8,8 @@ import sys
 import tempfile
 import time
 
+from common import mpiexec
+
 import minires as mr
 from minires import executors
 from minires.experiments import sweep, training
@@ -32,7 +34,7 @@ def by_processes(chosen, folder, workers):
 def by_mpi(chosen, folder, workers):
     """What the whole command takes on MPI's ranks."""
     started = time.perf_counter()
-    ranks = ["mpiexec", "-n", str(workers + 1), sys.executable, "-m", "mpi4py.futures", "-m", "minires"]
+    ranks = [mpiexec(), "-n", str(workers + 1), sys.executable, "-m", "mpi4py.futures", "-m", "minires"]
     what = f"--variants plain,residual --depths 20 --data digits --seeds {len(chosen.seeds)} --set steps={STEPS}"
     flags = ["experiments", "degradation", *what.split(), "--executor", "mpi", "--quiet", "--out", folder]
     subprocess.run([*ranks, *flags], check=True, stdout=subprocess.DEVNULL)

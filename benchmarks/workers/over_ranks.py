@@ -6,19 +6,15 @@ initialisation is from that of one process with the whole batch, on the digits, 
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from common import CASES, mpiexec, peak_mb, report
 
 RANKS = int(sys.argv[sys.argv.index("--ranks") + 1])
 if "PMI_RANK" not in os.environ:  # not started by mpiexec yet
-    beside = Path(sys.executable).parent / "mpiexec"
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if mpiexec is None:
-        sys.exit("there is no mpiexec: python -m pip install -e '.[mpi]'")
-    command = [mpiexec, "-n", str(RANKS), sys.executable, *sys.argv]
+    command = [mpiexec(), "-n", str(RANKS), sys.executable, *sys.argv]
     sys.exit(subprocess.run(command, check=False, timeout=800).returncode)
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read when NumPy is imported
@@ -29,7 +25,6 @@ import statistics  # noqa: E402
 import warnings  # noqa: E402
 
 import numpy as np  # noqa: E402
-from common import CASES, peak_mb, report  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 
 import minires as mr  # noqa: E402

@@ -188,6 +188,7 @@ def run(
     result = Result(sweep, own, kept, kept=len(kept))
     result.second = Result(second, others, result.done, result.failed) if second else None
     waiting = [job for job in own + others if job not in kept]
+    waiting.sort(key=lambda job: -(job.cell.depth or 0))  # the longest first, else many workers wait for the last one
     tell = progress or (lambda result, count: None)
     try:
         tell(result, result.count)

@@ -203,7 +203,7 @@ class Ranks:
             rank, theirs, ours = different
             raise RanksError(
                 f"parallel: rank {rank} has another {what} than rank 0: {theirs.strip()}, and rank 0: {ours.strip()}; "
-                "all ranks must run the same program"
+                "all ranks must run the same program with the same settings"
             )
 
     def check_equal_weights(self) -> None:
@@ -286,11 +286,16 @@ class Ranks:
         return self.wire.meet(place, numbers, self.count, self.total, self.watching)
 
 
+def _own_line(module: Module) -> str:
+    """A module's repr, without those of the modules inside it."""
+    return f"{type(module).__name__}({module.extra_repr()})" if any(module.children()) else repr(module)
+
+
 def _described(model: Module, optimizer: Optimizer) -> list[str]:
     """What must be the same on all ranks, a line each."""
     names = {id(p): name for name, p in model.named_parameters()}
     return [
-        *repr(model).splitlines(),
+        *(f"{name}: {_own_line(module)}" for name, module in model.named_modules()),
         *(f"{n}: {p.dtype} {p.shape}{'' if p.requires_grad else ', frozen'}" for n, p in model.named_parameters()),
         *(f"{n}: {b.dtype} {b.shape}" for n, b in model.named_buffers()),
         *repr(optimizer).splitlines(),

@@ -5,7 +5,9 @@ And what is said of an engine that is not installed, does not answer, or was sta
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -46,6 +48,20 @@ def expected(tmp_path_factory):
     return numbers(folder)
 
 
+def killed_after_the_first_job(command, folder, kill):
+    """How a sweep ends of which something is killed when its first job is done: exit status, stdout, stderr."""
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not list(folder.glob("jobs/*.json")):
+            time.sleep(0.05)
+        kill(sweep)
+        try:
+            out, err = sweep.communicate(timeout=60)
+        finally:
+            sweep.kill()
+    return sweep.returncode, out, err
+
+
 @contextlib.contextmanager
 def running(*command):
     """A program that runs in the background; its lines are read from stderr."""
@@ -78,6 +94,27 @@ def test_the_ranks_of_mpi_give_the_same_bits(expected, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="which process is which rank is read in /proc")
+def test_when_a_rank_of_mpi_is_killed_all_end_and_the_sweep_goes_on_where_it_was(tmp_path):
+    pytest.importorskip("mpi4py")
+
+    def kill_rank_2(sweep):
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                variables, words = ((process / name).read_bytes().split(b"\0") for name in ("environ", "cmdline"))
+                if b"PMI_RANK=2" in variables and os.fsencode(tmp_path) in words:
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    ranks = [MPIEXEC if shutil.which(MPIEXEC) else "mpiexec", "-n", "3", sys.executable, "-m", "mpi4py.futures"]
+    command = [*ranks, *MINIRES[1:], tmp_path, "--executor", "mpi", "--seeds", "10", "--set", "steps=20"]
+    assert killed_after_the_first_job(command, tmp_path, kill_rank_2)[0] != 0
+    kept = len(numbers(tmp_path))
+    assert 1 <= kept < 20
+    done = run(command)
+    assert f"20 of 20 jobs are done, {kept} of them kept from before" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
 def test_mpi_that_was_started_the_wrong_way_is_told_the_right_one(expected, tmp_path):
     pytest.importorskip("mpi4py")
     done = run([*MINIRES, tmp_path / "one", "--executor", "mpi"])
@@ -105,19 +142,18 @@ def test_a_dask_cluster_of_two_workers_gives_the_same_bits_and_what_is_wrong_wit
             running(*dask, "scheduler", "--host", host, "--port", port, "--no-dashboard", "--no-show")
         )
         for number in range(2):
-            worker = ["worker", f"tcp://{address}", "--nthreads", "2", "--no-dashboard", "--no-nanny"]
-            cluster.enter_context(running(*dask, *worker, "--local-directory", str(tmp_path / f"worker-{number}")))
+            command = ["worker", f"tcp://{address}", "--nthreads", "2", "--no-dashboard", "--no-nanny"]
+            command += ["--local-directory", str(tmp_path / f"worker-{number}")]
+            worker = cluster.enter_context(running(*dask, *command))
         done = run([*MINIRES, tmp_path, *flags])
         assert done.returncode == 0, done.stderr
         assert numbers(tmp_path) == expected and "4 of 4 jobs are done" in done.stdout
+        several = [*MINIRES, tmp_path / "several", *flags, "--seeds", "8", "--set", "steps=20"]
+        status, out, err = killed_after_the_first_job(several, tmp_path / "several", lambda sweep: worker.kill())
+        assert status == 0 and "16 of 16 jobs are done" in out, err
         long = [*MINIRES, tmp_path / "long", *flags, "--seeds", "40", "--set", "steps=60"]
-        with subprocess.Popen(long, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as last:
-            until = time.monotonic() + 60
-            while time.monotonic() < until and not list(tmp_path.glob("long/jobs/*.json")):
-                time.sleep(0.05)
-            scheduler.kill()
-            _, err = last.communicate(timeout=60)
-    assert last.returncode == 1 and "has its scheduler gone?; the same command goes on from here" in err
+        status, out, err = killed_after_the_first_job(long, tmp_path / "long", lambda sweep: scheduler.kill())
+    assert status == 1 and "has its scheduler gone?; the same command goes on from here" in err
     assert 1 <= len(numbers(tmp_path / "long")) < 80
 
 
@@ -130,6 +166,18 @@ def test_a_dask_scheduler_without_workers_is_told(tmp_path):
     with running(*scheduler, "--no-show"):
         done = run([*MINIRES, tmp_path, "--executor", f"dask://{address}"])
     assert done.returncode == 1 and f"the Dask scheduler at tcp://{address} has no worker after 10 s" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_listens_but_is_no_scheduler_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes calls, and says nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for wrong, said in ((address, "silence"), ("127.0.0.1", "missing port number")):
+            with pytest.raises(RuntimeError, match=rf"no Dask scheduler answers at tcp://{wrong} within .*{said}"):
+                with executors.opened(f"dask://{wrong}", folder=tmp_path):
+                    pass
 
 
 # ── submitit ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
 
 import matplotlib.image
 import pytest
@@ -57,6 +58,20 @@ def test_what_is_done_is_never_done_again_and_a_larger_sweep_does_the_rest(folde
     larger = dataclasses.replace(SMALL, seeds=range(3), variants=["plain", "zero-gamma"])
     assert sweeps.run(larger, folder, processes).kept == 2
     assert before.items() < stored(folder).items() and len(stored(folder)) == 4 + 4
+
+
+def test_the_deepest_networks_come_first(tmp_path):
+    class Notes(Executor):
+        def submit(self, function, job):
+            depths.append(job.cell.depth)
+            future = Future()
+            future.set_result("not done")
+            return future
+
+    depths = []
+    result = sweeps.run(dataclasses.replace(SMALL, depths=[8, 56, 20]), tmp_path, Notes())
+    assert depths == [56] * 4 + [20] * 4 + [8] * 4
+    assert [job.cell.depth for job in result.jobs] == [8, 8, 56, 56, 20, 20] * 2, "the table keeps its order"
 
 
 def test_numbers_are_those_of_a_direct_call_to_the_last_bit_and_nothing_else_changes(folder, processes):

@@ -70,7 +70,7 @@ def test_only_rank_0_prints(over):
 WRONG = {
     "another model": (
         "model, optimizer = network(20 if comm.rank == 1 else 8)",
-        "rank 1 has another model or optimiser",
+        "rank 1 has another model or optimiser than rank 0: layer1.1: ResidualBlock(), and rank 0: layer2: Seq",
     ),
     "plain, not residual": (
         "model = mr.models.resnet_cifar(8, 4, in_channels=1, residual=comm.rank != 1); "
