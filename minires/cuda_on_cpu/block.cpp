@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 #ifdef __SANITIZE_ADDRESS__
+#include <dlfcn.h>
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -50,17 +51,22 @@ static void leaving_for(const void* stack, size_t size) { void* unused; __saniti
 static void leaving_for_scheduler() { leaving_for(main_stack, main_stack_size); }
 static void arrived() { __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr); }
 static void arrived_first() { __sanitizer_finish_switch_fiber(nullptr, &main_stack, &main_stack_size); }
+static void forget(void* stack) { __asan_unpoison_memory_region(stack, STACK); }
+// The C library's own: the sanitizer's makes a system call, and forgets what of the stack is out of bounds.
+static const auto jump = (void (*)(jmp_buf, int))dlsym(dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), "_longjmp");
 #else
 static void leaving_for(const void*, size_t) {}
 static void leaving_for_scheduler() {}
 static void arrived() {}
 static void arrived_first() {}
+static void forget(void*) {}
+static void jump(jmp_buf where, int value) { _longjmp(where, value); }
 #endif
 
 __attribute__((noinline)) static void to_scheduler() {
     if (!_setjmp(fibers[self->fiber].where)) {
         leaving_for_scheduler();
-        _longjmp(scheduler, 1);
+        jump(scheduler, 1);
     }
     arrived();
 }
@@ -68,7 +74,7 @@ __attribute__((noinline)) static void to_scheduler() {
 __attribute__((noinline)) static void to_fiber(Fiber& fiber) {
     if (!_setjmp(scheduler)) {
         leaving_for(fiber.stack, STACK);
-        if (!fiber.fresh) _longjmp(fiber.where, 1);
+        if (!fiber.fresh) jump(fiber.where, 1);
         fiber.fresh = false;
         setcontext(&fiber.start);
     }
@@ -122,7 +128,10 @@ static void run_thread(Thread& thread) {
 }
 
 static void drop_fibers() {                            // after an error: their threads will never go on
-    for (Fiber& fiber : fibers) munmap((char*)fiber.stack - GUARD, STACK + GUARD);
+    for (Fiber& fiber : fibers) {
+        forget(fiber.stack);
+        munmap((char*)fiber.stack - GUARD, STACK + GUARD);
+    }
     fibers.clear();
     idle.clear();
 }

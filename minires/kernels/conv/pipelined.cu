@@ -307,8 +307,8 @@ conv2d_weight_gradient_pipelined(const float* __restrict__ g, const float* __res
         for (int l = 0; l < BM; l += LINES)
             if (BM % LINES == 0 || line + l < BM)
                 copy_async<16>(&shared.tiles.g[stage][line + l][quad], from_g + l * positions, p < last);
-        const int h = out.h * sh - ph, v = out.w * sw - pw;
-        const float* corner = channel + (h * W + v) * N + out.n;
+        const int top = out.h * sh - ph, left = out.w * sw - pw;
+        const float* corner = channel + (top * W + left) * N + out.n;
 #pragma unroll
         for (int l = 0; l < BC; l += LINES)
             if (BC % LINES == 0 || line + l < BC)
@@ -318,8 +318,8 @@ conv2d_weight_gradient_pipelined(const float* __restrict__ g, const float* __res
                     for (int j = 0; j < K; ++j)
                         copy_async<16>(&shared.tiles.x[stage][i * K + j][line + l][quad],
                                        corner + l * plane + i * row + j * pixel,
-                                       p < last && unsigned(h + i * dh) < unsigned(H) &&
-                                           unsigned(v + j * dw) < unsigned(W));
+                                       p < last && unsigned(top + i * dh) < unsigned(H) &&
+                                           unsigned(left + j * dw) < unsigned(W));
         p += BK, from_g += BK;
         for (out.n += BK; out.n >= N; out.n -= N)
             if (++out.w == OW) out.w = 0, ++out.h;

@@ -3,8 +3,8 @@
 
 // TF32 has 10 bits of mantissa. The instruction below ignores the other 13 of its operands: it rounds them towards zero.
 // A number that has grown by a third to two thirds of the last of the 10 bits is rounded to nearest, or nearly so: by at
-// most 2/3 of that bit, and as often up as down. What TF32 can hold, infinity and NaN stay what they are. This is one
-// instruction, where cvt.rna.tf32, which rounds to nearest, becomes three and keeps the results in the wrong registers.
+// most 2/3 of that bit, with next to no bias. What TF32 can hold, infinity and NaN stay what they are. This is a single
+// instruction; cvt.rna.tf32, which does round to nearest, becomes two for each number and a third to move it.
 __device__ inline float for_tf32(float x) { return x * (1 + 1 / 3072.0f); }
 
 #ifdef __CUDACC__  // the CPU runner has its own version of this
