@@ -49,8 +49,11 @@ SHARPNESS = Experiment(
     "Li et al. 2018 (arXiv 1712.09913), who compare networks at the end of their training",
     sharpness,
     {"plain / residual": above(1.2)},
+    remark="It depends on how far the plain network has come. Where it is still at a loss of 1.4, as after as many "
+    "steps at a fifth of the rate, the surroundings of the residual one are as steep, or steeper.",
     shows=("rise", "rise of the residual one", "plain / residual"),
     tested={"seeds": [0]},
     slow=True,
     second={"lr": 0.02},
+    fails=("plain / residual",),
 )
