@@ -195,6 +195,14 @@ def test_lines_of_several_variants_and_depths_have_a_panel_for_each_variant(tmp_
         assert all(list(figure.by_variant(result, *one)) == [one[0]] for one in figure.points(result).items())
 
 
+@pytest.mark.parametrize(
+    "name, shown", [("explosion", {"": ["median"]}), ("lesion", {"median": ["plain", "residual"]})]
+)
+def test_a_figure_shows_what_it_is_to_show(name, shown):
+    result = results(dataclasses.replace(EXPERIMENTS[name], shows=("median",)), 1)
+    assert {what: list(lines) for what, lines in figure.shown(result).items()} == shown
+
+
 def test_rows_of_a_figure_know_their_criterion():
     result = results(EXPERIMENTS["lesion"], 2)
     wanted = figure.wanted(result, "median", figure.points(result)["median"])
