@@ -121,7 +121,7 @@ def by_variant(result: Result, what: str, lines: Points) -> dict[str, Points]:
 
 
 def shown(result: Result) -> dict[str, Points]:
-    """Those of `points` that the experiment shows; of one with a single cell these are rows, as all are in one panel."""
+    """Those of `points` that the experiment shows; with a single cell, whose numbers are in one panel, those rows."""
     found, shows = points(result), result.sweep.experiment.shows
     if "" in found:
         return {"": {what: line for what, line in found[""].items() if not shows or what in shows}}
