@@ -28,7 +28,7 @@ def claims(plan: Plan) -> None:
         kept = before.get(lesson.path.stem, {})
         same = kept.get("code") == code(lesson)
         found[lesson.path.stem] = {"code": code(lesson), "shifted": kept["shifted"] if same else {}}
-    for shift in range(1, (1 if plan.quick else SHIFTS) + 1):
+    for shift in range(1, min(plan.rounds, SHIFTS) + 1):
         for lesson in lessons:
             shifted = found[lesson.path.stem]["shifted"]
             if str(shift) not in shifted:
