@@ -225,6 +225,10 @@ def test_the_list_has_statement_paper_and_criterion_of_all(capsys):
     for experiment in LIST:
         for text in (f"{experiment.statement}.", f"{experiment.source}.", *experiment.bounds):
             assert " ".join(text.split()) in listed
+    assert (
+        "Holds also at lr 0.02." in listed
+        and "Holds also at lr 0.01, but for error, ε 0.01, plain / residual." in listed
+    )
     assert "--variants plain,residual,zero-gamma --depths 8,20,56 --data c8|digits --set steps=400 lr=0.1" in listed
 
 
