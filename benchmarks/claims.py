@@ -21,14 +21,14 @@ the claim holds (for all seeds of the lesson, where it says so), and what was me
 
 def claims(plan: Plan) -> None:
     """The lessons' claims about training with other seeds (half an hour); goes on where it was stopped."""
-    lessons = [lesson for lesson in read_lessons() if "also_at(" in lesson.path.read_text("utf-8")]
+    lessons = [lesson for lesson in read_lessons() if "also_at(" in lesson.path.read_text(encoding="utf-8")]
     before, made = (load("claims") or {}).get("lessons", {}), read_made()
     found: dict[str, dict[str, Any]] = {}
     for lesson in lessons:
         kept = before.get(lesson.path.stem, {})
         same = kept.get("code") == code(lesson)
         found[lesson.path.stem] = {"code": code(lesson), "shifted": kept["shifted"] if same else {}}
-    for shift in range(1, (1 if plan.quick else SHIFTS) + 1):
+    for shift in range(1, min(plan.rounds, SHIFTS) + 1):
         for lesson in lessons:
             shifted = found[lesson.path.stem]["shifted"]
             if str(shift) not in shifted:

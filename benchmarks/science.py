@@ -43,7 +43,7 @@ def table(results: list[Result], seeds: int) -> str:
             [f"{what}: {spread(found[what]) if what in found else 'not yet'}" for what in bounds],
             [criterion(limits) for limits in bounds.values()],
             [verdict(found[what], limits) if what in found else "" for what, limits in bounds.items()],
-            [f"{own.second_setting}: {also[what]}" if what in also else "" for what in bounds],
+            [f"{own.second_setting}: {also[what]}" if what in also else "" for what in (bounds if also else ())],
         ]
         seconds = sum(done.seconds for done in result.done.values())
         rows.append([*cells, *("<br>".join(column) for column in columns), f"{seconds:.1f}"])

@@ -51,7 +51,6 @@ def tanh_convolutions(init, seed):
         init(layers[-2].weight)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
-
 def gradient_through_depth(init, seed):
     """‖∂L/∂h‖ of every layer, from the last back to the first; last = 1."""
     recorded = flow.record(tanh_convolutions(init, seed), *digits[:64]).layers
@@ -66,6 +65,7 @@ claim("default start: less than 0.7 of the gradient is left per layer", max(defa
 claim("Xavier's start keeps between 0.8 and 1.2", 0.8 < min(xavier) and max(xavier) < 1.2, xavier)
 if not QUICK:
     def adam_trains(lr):
+        """Train the network that starts as Xavier proposes; claims that it learns."""
         deep = tanh_convolutions(nn.init.xavier_normal_, seed=0)
         train.fit(deep, digits, optim.Adam(deep.parameters(), lr), epochs=8, batch_size=64, seed=0, progress=False)
         reads = train.evaluate(deep, test).accuracy
@@ -167,7 +167,6 @@ claim("the product of the Jacobians is the engine's gradient", error < 1e-10, er
 COLOUR = {"RNN": "#CD4A00", "RNN, orthogonal": "#A96600", "RNN, orthogonal × 2": "#757575", "residual RNN": "#008661",
           "LSTM": "#C7438A", "LSTM, gate open": "#007BC0"}  # fmt: skip
 
-
 class Reader(nn.Module):
     """Reads a picture (N, 1, steps, 8) row by row, and names the digit from its last state."""
     def __init__(self, kind):
@@ -185,7 +184,6 @@ class Reader(nn.Module):
     def forward(self, images):
         return self.fc(self.recurrent(images[:, 0])[0][:, -1])
 
-
 def gradient_through_time(kind, seed):
     """‖∂L/∂x_t‖ of every step t, from the last back to the first; last = 1."""
     mr.manual_seed(seed)
@@ -202,7 +200,6 @@ claim("orthogonal × 2: it grows", min(grown) > 5, grown)
 # A weak gradient is one thing, learning another. Now train, for several lengths of the wait.
 WAITS, EPOCHS = ((0, WAIT), 2) if QUICK else ((0, 12, WAIT), 4)
 TRAINED = ["RNN", "residual RNN"] if QUICK else ["RNN", "RNN, orthogonal", "residual RNN", "LSTM, gate open"]
-
 
 def train_readers(lr, kinds, waits, seeds):
     """Test accuracies by kind and wait; claims what they show."""
@@ -255,6 +252,8 @@ show(figure, "08-traditional-networks")
 
 # %%
 def clip(lr):
+    """Two steps of gradient descent, without a bound and with one; claims how many of the states, which tanh keeps between
+    -1 and 1, are stuck at either end afterwards."""
     stuck = {}
     for bound in (np.inf, 1.0):
         mr.manual_seed(0)

@@ -3,7 +3,7 @@
 #
 # *ResNet-50 has sixteen layers more than ResNet-34. Why does it cost nearly the same?*
 #
-# Takes 14 s (quick: 5 s).
+# Takes 19 s (quick: 5 s).
 
 # %%
 import tempfile

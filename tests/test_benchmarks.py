@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import bars, bridge, gpu, harness, kernels as kernels_page, readme, scaling, science
-from benchmarks.workers import common
-from minires import cuda_on_cpu, kernels, models
+from benchmarks import bars, bridge, claims, gpu, harness, kernels as kernels_page, readme, scaling, science
+from benchmarks.workers import common, lesson_of_other_seeds
+from minires import cuda_on_cpu, data, kernels, models, random
+from minires.commands.lessons import read_lessons
 from minires.creation import randn
 
 
@@ -62,6 +63,33 @@ def test_the_science_page_has_every_number_its_criterion_and_what_failed(tmp_pat
     results[1].done.clear()
     results[1].failed[job] = "ValueError: no"
     assert f"- `{job.command}`: ValueError: no" in science.table(results, 1)
+
+
+def test_the_claims_page_has_what_is_claimed_of_training_with_all_seeds_and_at_a_second_setting():
+    made = ["it learns (measured: 0.9)", "it is exact", "does not hold at rate 0.02: it learns (measured: 0.1)"]
+    shifted = {"1": [["it learns", "0.7", True], ["it is exact", "", True]], "2": [["it learns", "0.4", False]]}
+    page = claims.section(read_lessons()[4], made, {"shifted": shifted})
+    assert "| it learns | 0.9 | 1 of 2<br>not with 0.4 | does not hold at rate 0.02: 0.1 |" in page
+    assert "exact" not in page
+
+
+def test_shifted_seeds_draw_other_numbers_everywhere_and_the_same_again(monkeypatch):
+    monkeypatch.setattr(np.random, "default_rng", np.random.default_rng)  # goes back to it afterwards
+    digits, _ = data.digits()
+
+    def drawn():
+        random.manual_seed(3)
+        batch = next(data.batches(digits, 8, seed=3, epoch=0))[1]
+        return [float(randn(1).numpy()[0]), np.random.default_rng(3).random(), batch.tolist()]
+
+    mine, shift = drawn(), lesson_of_other_seeds.shift
+    of = np.random.default_rng
+    others = []
+    for by in (1, 1, 2):
+        np.random.default_rng = of
+        shift(by)
+        others.append(drawn())
+    assert others[0] == others[1] and all(len({str(one[i]) for one in (mine, *others)}) == 3 for i in range(3))
 
 
 def test_a_straight_line_is_found_and_a_bend_is_seen():

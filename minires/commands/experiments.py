@@ -80,8 +80,9 @@ def about(experiment: Any) -> str:
     lines = [f"{experiment.statement}.", f"{experiment.source}.", f"Criterion: {holds}."]
     if experiment.missed:
         lines.append(f"Missed here: {'; '.join(experiment.missed)}.")
-    if experiment.fails:
-        lines.append(f"Does not hold at {experiment.second_setting}: {'; '.join(experiment.fails)}.")
+    if experiment.second:
+        but = f", but for {'; '.join(experiment.fails)}" if experiment.fails else ""
+        lines.append(f"Holds also at {experiment.second_setting}{but}.")
     lines.append("  ".join(f"{option} {values}" for option, values in settings.items() if values))
     wrap = textwrap.TextWrapper(110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     indented = [wrap.fill(line) for line in lines if line]

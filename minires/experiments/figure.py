@@ -25,9 +25,8 @@ def draw(path: Path, result: Result) -> None:
     from ..flow.plots import style
 
     own = result.sweep.experiment
-    chosen = {what: lines for what, lines in points(result).items() if not own.shows or what in own.shows}
     panels, of = dict[str, Points](), dict[str, str]()  # {title: panel}, and {title: the number that it is of}
-    for what, lines in chosen.items():
+    for what, lines in shown(result).items():
         panels |= (parts := by_variant(result, what, lines))
         of |= dict.fromkeys(parts, what)
     panels = dict(list(panels.items())[:PANELS]) or {"": {}}
@@ -119,6 +118,14 @@ def by_variant(result: Result, what: str, lines: Points) -> dict[str, Points]:
         variant, _, depth = name.rpartition("-")
         found.setdefault(f"{what}: {variant}", {})[f"depth {depth}"] = line
     return found
+
+
+def shown(result: Result) -> dict[str, Points]:
+    """Those of `points` that the experiment shows; with a single cell, whose numbers are in one panel, those rows."""
+    found, shows = points(result), result.sweep.experiment.shows
+    if "" in found:
+        return {"": {what: line for what, line in found[""].items() if not shows or what in shows}}
+    return {what: lines for what, lines in found.items() if not shows or what in shows}
 
 
 def has_lines(panel: Points) -> bool:

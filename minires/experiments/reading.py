@@ -66,5 +66,6 @@ READING = Experiment(
     },
     variants=("plain", "residual"),
     depths=(1, 6, 18),
+    remark="label: how often a linear map reads the digit right; picture, R²: how much of the pixels it can draw.",
     tested={"seeds": range(2), "depths": (18,)},
 )

@@ -49,8 +49,11 @@ SHARPNESS = Experiment(
     "Li et al. 2018 (arXiv 1712.09913), who compare networks at the end of their training",
     sharpness,
     {"plain / residual": above(1.2)},
+    remark="It depends on how far the plain network has come: the ratio is about 1 where that is still at a loss of "
+    "1.4, and above 2 below a loss of 1.2. At a fifth of the rate, after as many steps, it is 1 on average.",
     shows=("rise", "rise of the residual one", "plain / residual"),
     tested={"seeds": [0]},
     slow=True,
     second={"lr": 0.02},
+    fails=("plain / residual",),
 )

@@ -202,10 +202,12 @@ SKIP_INIT = Experiment(
     remark="What counts is the size of the branch: started at 1/√n, α trains at least as well as started at 0, while "
     "α = 1 starts with a loss far above chance (ln 10 = 2.30), and then diverges (counted as chance), stays at chance "
     "or learns late. The plain network loses its signal, because at 2×2 pixels most of a 3×3 kernel sees padding; but "
-    "scaled so that every convolution starts with a variance of 1 it does not learn either.",
+    "scaled so that every convolution starts with a variance of 1 it does not learn either. "
+    "At a fifth of the rate 400 steps teach none of them much: all end above a loss of 2.1.",
     tested={"seeds": [0], "variants": ("plain", "unit-variance", "alpha=0", "alpha=1/sqrt(n)")},
     slow=True,
     second={"lr": 0.004},
+    fails=("plain − alpha=0", "plain − alpha=1/sqrt(n)", "alpha=1 − alpha=0"),
 )
 
 

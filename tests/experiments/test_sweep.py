@@ -210,6 +210,14 @@ def test_lines_of_several_variants_and_depths_have_a_panel_for_each_variant(tmp_
         assert all(list(figure.by_variant(result, *one)) == [one[0]] for one in figure.points(result).items())
 
 
+@pytest.mark.parametrize(
+    "name, shown", [("explosion", {"": ["median"]}), ("lesion", {"median": ["plain", "residual"]})]
+)
+def test_a_figure_shows_what_it_is_to_show(name, shown):
+    result = results(dataclasses.replace(EXPERIMENTS[name], shows=("median",)), 1)
+    assert {what: list(lines) for what, lines in figure.shown(result).items()} == shown
+
+
 def test_rows_of_a_figure_know_their_criterion():
     result = results(EXPERIMENTS["lesion"], 2)
     wanted = figure.wanted(result, "median", figure.points(result)["median"])
@@ -232,6 +240,10 @@ def test_the_list_has_statement_paper_and_criterion_of_all(capsys):
     for experiment in LIST:
         for text in (f"{experiment.statement}.", f"{experiment.source}.", *experiment.bounds):
             assert " ".join(text.split()) in listed
+    assert (
+        "Holds also at lr 0.02." in listed
+        and "Holds also at lr 0.01, but for error, ε 0.01, plain / residual." in listed
+    )
     assert "--variants plain,residual,zero-gamma --depths 8,20,56 --data c8|digits --set steps=400 lr=0.1" in listed
 
 
