@@ -3,6 +3,8 @@
 ``x`` may be of Python, of NumPy, or a tensor of shape () where a number is meant.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,12 @@ def new_sizes(function: str, given: Any) -> tuple[int, ...]:
     if min(found, default=0) < 0:
         raise ValueError(f"{function}: got size {found}; expected whole numbers of at least 0")
     return found
+
+
+def nearest(name: str, others: Iterable[str]) -> str:
+    """Of the other names the one most like this one, in words; empty if none is."""
+    found = difflib.get_close_matches(name, others, n=1)
+    return f" (nearest: {found[0]})" if found else ""
 
 
 def _array(x: Any) -> Any:

@@ -97,6 +97,21 @@ def test_an_unknown_option_shows_the_usage_of_its_command(capsys):
         assert told.startswith(f"usage: minires {command} ") and "unrecognized arguments: --nonsense" in told
 
 
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["copmare"], "compare"),
+        (["compare", "--sed", "3"], "--seed"),
+        (["compare", "--data", "cifar"], "cifar10"),
+        (["grade", "conv2d.py", "--format", "gradescop"], "gradescope"),
+    ],
+)
+def test_a_slip_of_the_keyboard_is_answered_with_the_nearest_name(arguments, near, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert capsys.readouterr().err.endswith(f"(nearest: {near})\n")
+
+
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..arguments import nearest
 from ..folders import remove_empty_folders
 from ..terminal import set_up
 from . import compare, doctor, experiments, explore, export, flow, grade, lessons, new, progress
@@ -33,22 +34,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         remove_empty_folders()
 
 
-class _Command(argparse.ArgumentParser):
-    """The parser of one command, which speaks of its own usage where an argument is unknown."""
+class _Parser(argparse.ArgumentParser):
+    """A parser that names what may have been meant, and speaks of its own usage where an argument is unknown."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            near = nearest(unknown[0], self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return namespace, unknown
+
+    def _check_value(self, action, value):  # type: ignore[no-untyped-def]
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += nearest(str(value), action.choices)
+            raise
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="minires", description="A residual-network laboratory: see what a skip connection does to the gradient."
     )
     parser.add_argument("--version", action="version", version=f"minires {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Command)
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
     for module in COMMANDS:
         module.add_parser(commands)
     return parser

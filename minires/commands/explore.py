@@ -1,6 +1,7 @@
 """``minires explore``: train twins, and write the page that shows the gradient on every edge while they learn."""
 
 import argparse
+import math
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -80,10 +81,11 @@ def combinations(
     depth: list[int], data: list[str], preact: str, zero_init_residual: str, init: list[str], **common: Any
 ) -> list[dict[str, Any]]:
     """The settings of every run: all depths, data sets and switches. Raises ValueError for numbers out of range."""
-    if (common["epochs"] is not None and common["epochs"] < 1) or common["batch_size"] < 2 or common["lr"] <= 0:
+    epochs, batch_size, lr = common["epochs"], common["batch_size"], common["lr"]
+    if (epochs is not None and epochs < 1) or batch_size < 2 or not 0 < lr < math.inf:
         raise ValueError(
-            f"explore: got epochs={common['epochs']}, batch_size={common['batch_size']}, lr={common['lr']}; expected "
-            "at least 1 epoch, batches of at least 2 and a positive learning rate"
+            f"explore: got epochs={epochs}, batch_size={batch_size}, lr={lr}; expected at least 1 epoch, batches of at "
+            "least 2 and a finite, positive learning rate"
         )
     sides = {"no": [False], "yes": [True], "both": [False, True]}
     found = [

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import models
+from ..arguments import nearest
 from ..export import difference, export_onnx
 from ..export.check import import_onnxruntime
 from ..export.writer import import_onnx
@@ -98,6 +99,7 @@ def build(
             raise ValueError(f"export: got --depth or --width for {name}, which has its own")
         return IMAGENET[name](**options)
     if name != "plain" and name not in models.VARIANTS:
-        raise ValueError(f"export: got {name!r}; expected one of {', '.join([*IMAGENET, 'plain', *models.VARIANTS])}")
+        names = [*IMAGENET, "plain", *models.VARIANTS]
+        raise ValueError(f"export: got {name!r}{nearest(name, names)}; expected one of {', '.join(names)}")
     make = models.plain_cifar if name == "plain" else models.VARIANTS[name].build
     return make(20 if depth is None else depth, 16 if width is None else width, **options)

@@ -200,8 +200,7 @@ def run(number: int | None = None, quick: bool = False, copy: str | None = None,
     if number is not None:
         lessons = [lesson for lesson in lessons if lesson.number == number]
         if not lessons:
-            known = ", ".join(str(lesson.number) for lesson in read_lessons())
-            raise ValueError(f"lessons: got lesson {number}; there are {known}")
+            raise ValueError(f"lessons: got lesson {number}; there are 0 to {read_lessons()[-1].number}")
     if copy is not None or notebook is not None:
         for path in write_scripts(lessons, copy) if copy is not None else write_notebooks(lessons, str(notebook)):
             print(path)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import nearest
 from . import runners
 from .assignment import Assignment, Test
 from .assignments import ASSIGNMENTS
 from .learner import CannotGrade, Learner, Limits, Wrong
-from .submission import Submission, read_submission
+from .submission import Submission, check_there, read_submission
 
 TIMEOUTS, LEAST_MEMORY = (0.5, 3600.0), 64  # seconds and MB of one test that make sense
 UNWRITTEN = "not written yet"
@@ -248,8 +249,11 @@ def find_assignment(path: str | os.PathLike, name: str | None) -> Assignment:
     """The assignment with this name, or the one that the file is named after. Raises ValueError if there is none."""
     wanted = name if name is not None else Path(path).stem
     if wanted not in ASSIGNMENTS:
+        if name is None:
+            check_there(path)
         ask = "" if name is not None else ", from the file's name; say --assignment NAME"
-        raise ValueError(f"assignment: got {wanted!r}{ask}; there are {', '.join(ASSIGNMENTS)}")
+        near = nearest(wanted, ASSIGNMENTS)
+        raise ValueError(f"assignment: got {wanted!r}{near}{ask}; there are {', '.join(ASSIGNMENTS)}")
     return ASSIGNMENTS[wanted]
 
 

@@ -59,6 +59,12 @@ class Found:
         return self.name.count("/")
 
 
+def check_there(path: str | os.PathLike) -> None:
+    """Raise FileNotFoundError if there is nothing at this path."""
+    if not os.path.lexists(path):
+        raise FileNotFoundError(f"grade: there is no {path}; check the name, and the folder you are in")
+
+
 def read_submission(path: str | os.PathLike, name: str, asked: Collection[str], beside: bool = True) -> Submission:
     """Find what to grade in a file, a folder, a zip archive or a notebook.
 
@@ -69,8 +75,7 @@ def read_submission(path: str | os.PathLike, name: str, asked: Collection[str], 
 
     Raises OSError if there is nothing at this path, or if this process cannot read it.
     """
-    if not os.path.lexists(path):
-        raise OSError(errno.ENOENT, f"grade: there is no {path}")
+    check_there(path)
     reader = Reader()
     try:
         found = list(reader.look(Path(path), beside))

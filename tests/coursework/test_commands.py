@@ -48,15 +48,18 @@ def test_grade_tells_that_hidden_tests_did_not_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.py"], "got 'nowhere', from the file's name"),
+        (["nowhere.py"], "there is no nowhere.py"),
         (["conv2d.py"], "there is no conv2d.py"),
+        (["mine.py"], "got 'mine', from the file's name"),
         (["conv2d.py", "--assignment", "fft"], "got 'fft'; there are"),
+        (["conv2d.py", "--assignment", "conv2"], "got 'conv2' (nearest: conv2d); there are"),
         ([str(SOLUTIONS / "conv2d.py"), "--timeout", "0"], "timeout=0.0"),
         ([str(SOLUTIONS / "conv2d.py"), "--user", "no_such_user_here"], "user"),
         ([str(SOLUTIONS / "broadcasting.py"), "--out", "no/folder/x.json"], "no/folder"),
     ],
 )
-def test_bad_arguments_are_told_in_one_line(arguments, message, capsys):
+def test_bad_arguments_are_told_in_one_line(arguments, message, tmp_path, capsys):
+    (tmp_path / "mine.py").touch()
     assert main(["grade", *arguments]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

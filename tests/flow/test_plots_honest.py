@@ -331,3 +331,9 @@ def test_the_comparison_has_a_sentence_for_each_panel():
     figure = plots.comparison(histories({"plain": 1.0, "residual": 0.02}), losses, {"plain": 0.5}, "twins")
     figure.canvas.draw()
     assert len(plots.takeaways(figure)) == 5  # a heatmap for each twin
+
+
+def test_the_comparison_names_the_steps_it_averages():
+    losses = {name: list(np.linspace(2, 1, 300)) for name in ("plain", "residual")}
+    figure = plots.comparison(histories({"plain": 1.0, "residual": 0.02}), losses, {}, "twins", smooth=50)
+    assert any("(mean of the last 50 steps)" in sentence for sentence in plots.takeaways(figure))

@@ -11,7 +11,7 @@ from ...csv_files import write_csv
 from ...experiments.watched import Watched
 from ...files import replacing
 from . import report
-from .measured import Comparison
+from .measured import TAIL, Comparison
 from .settings import Settings
 
 Pairs = Sequence[tuple[Watched, Watched]]
@@ -113,6 +113,7 @@ def draw(path: Path, measured: Comparison, pairs: Pairs) -> None:
         {name: [run.losses[:shortest] for run in of] if len(of) > 1 else of[0].losses for name, of in runs.items()},
         {name: value for name, value in accuracy.items() if value is not None},
         title,
+        smooth=TAIL,
     )
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -1,6 +1,7 @@
 """What ``minires compare`` can be told: its settings, and its options on the command line."""
 
 import argparse
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +53,10 @@ class Settings:
 
     def check(self) -> None:
         """Raise ValueError for what is illegal without looking at the data or the machine."""
-        if self.passes < 1 or self.batch_size < 2 or self.lr <= 0:
+        if self.passes < 1 or self.batch_size < 2 or not 0 < self.lr < math.inf:
             raise ValueError(
                 f"compare: got epochs={self.passes}, batch_size={self.batch_size}, lr={self.lr}; expected at least 1 "
-                "epoch, batches of at least 2 and a positive learning rate"
+                "epoch, batches of at least 2 and a finite, positive learning rate"
             )
         if self.seeds < 1 or (self.processes is not None and self.processes < 1):
             raise ValueError(
@@ -63,8 +64,8 @@ class Settings:
             )
         if len(self.networks) not in (0, 2):
             raise ValueError(
-                f"compare: got {len(self.networks)} networks, {', '.join(self.networks)}; expected two, such as "
-                "residual preact, or none for the twins"
+                f"compare: got {' '.join(self.networks)!r}; expected two networks, such as residual preact, or none "
+                "for the twins"
             )
         if self.networks and (self.preact or self.zero_init_residual):
             raise ValueError(

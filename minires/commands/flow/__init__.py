@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ... import data, flow, kernels, models
+from ...arguments import nearest
 from ...experiments.watched import CHANNELS, Runner, load_data
 from ...folders import writable_folder
 from ...models import ResNet
@@ -81,7 +82,8 @@ def build(settings: Settings) -> dict[str, ResNet]:
         return {"plain": plain} if settings.plain else {"plain": plain, "residual": residual}
     if settings.model not in models.VARIANTS:
         known = ", ".join(models.VARIANTS)
-        raise ValueError(f"flow: got model {settings.model!r}; expected twins or one of {known}")
+        near = nearest(settings.model, ["twins", *models.VARIANTS])
+        raise ValueError(f"flow: got model {settings.model!r}{near}; expected twins or one of {known}")
     if settings.plain or settings.preact:
         raise ValueError(f"flow: got model {settings.model!r} with --plain or --preact, which concern the twins")
     return {settings.model: models.VARIANTS[settings.model].build(settings.depth, settings.width, **options)}

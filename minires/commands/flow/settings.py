@@ -1,6 +1,7 @@
 """What ``minires flow`` can be told: its settings, and its options on the command line."""
 
 import argparse
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +40,10 @@ class Settings:
         """Raise ValueError for what is illegal without looking at the data or the machine."""
         if self.epochs < 1:
             raise ValueError(f"flow: got epochs={self.epochs}; expected at least 1 (--init-only trains nothing)")
-        if self.batch_size < 2 or self.lr <= 0:
+        if self.batch_size < 2 or not 0 < self.lr < math.inf:
             raise ValueError(
-                f"flow: got batch_size={self.batch_size}, lr={self.lr}; expected batches of at least 2 and a positive "
-                "learning rate"
+                f"flow: got batch_size={self.batch_size}, lr={self.lr}; expected batches of at least 2 and a finite, "
+                "positive learning rate"
             )
 
 

@@ -61,11 +61,14 @@ def _by_pass(rec: Any, network: str) -> tuple[list[str], list[tuple[str, str, li
     return names, lines
 
 
-def comparison(histories: dict[str, Any], losses: dict[str, Any], accuracy: dict[str, float], title: str) -> Figure:
+def comparison(
+    histories: dict[str, Any], losses: dict[str, Any], accuracy: dict[str, float], title: str, smooth: int = 20
+) -> Figure:
     """The panels of ``minires compare``: profile, depth × step heatmap, fork strip, training curves, turning kernels.
 
     histories: a `flow.FlowHistory` of each of two networks, or a list of them, one for each of several runs; then
-    profile and training curves are medians with bands, and the others show the first run. losses: likewise.
+    profile and training curves are medians with bands, and the others show the first run. losses: likewise, drawn as
+    running means over ``smooth`` steps.
     """
     runs = {name: history if isinstance(history, list) else [history] for name, history in histories.items()}
     one = {name: several[0] for name, several in runs.items()}
@@ -114,10 +117,10 @@ def comparison(histories: dict[str, Any], losses: dict[str, Any], accuracy: dict
         if all(np.isfinite(history.convolution_turns[:count, 1:10]).any(1).all() for history in several)
     }
     if len(turns) < len(runs) or count < 2:
-        ax = training(bottom_right.subplots(), losses, notes)
+        ax = training(bottom_right.subplots(), losses, notes, smooth)
     else:
         ax, below = bottom_right.subplots(2, 1, height_ratios=[1.5, 1])
-        training(ax, losses, notes)
+        training(ax, losses, notes, smooth)
         below.set(yscale="log", ylabel="degrees a step", xlim=ax.get_xlim(), xlabel="step")
         below.set_title("How far early kernels turn (median of convolutions 2 to 10)", size=11)
         draw_runs(below, steps, turns, middle=np.median)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import nearest
 from ..module import IncompatibleKeys, Module
 from . import files, names
 from .files import Entry, WeightsError
@@ -102,8 +103,8 @@ def _misfit(
 ) -> WeightsError:
     lines = [f"load_weights: {source} does not fit this {model}; nothing has changed."]
     if strict:
-        lines += _listed("missing", [name + names.nearest(name, unexpected) for name in missing[:SHOWN]], missing)
-        lines += _listed("unexpected", [name + names.nearest(name, missing) for name in unexpected[:SHOWN]], unexpected)
+        lines += _listed("missing", [name + nearest(name, unexpected) for name in missing[:SHOWN]], missing)
+        lines += _listed("unexpected", [name + nearest(name, missing) for name in unexpected[:SHOWN]], unexpected)
     differing = [f"{name} is {there} there and {here} here" for name, (there, here) in list(shapes.items())[:SHOWN]]
     lines += _listed("of another shape", differing, shapes)
     advice = "Build the model it was saved from: its depth, widths, shortcut, stem, num_classes"

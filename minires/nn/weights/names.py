@@ -1,9 +1,8 @@
-"""Which weight of a file is which of a model: prefixes, other people's names for the same layers, and near misses."""
+"""Which weight of a file is which of a model: prefixes, other people's names for the same layers."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Container, Iterable
+from collections.abc import Container
 
 PREFIXES = ("module.", "_orig_mod.")  # of nn.DataParallel and DistributedDataParallel, and of torch.compile
 # Names that the CIFAR ResNets people share have where torchvision, timm and minires have the others.
@@ -24,9 +23,3 @@ def own_name(name: str, own: Container[str]) -> str | None:
             return name
     name = ".".join(SYNONYMS.get(part, part) for part in name.split("."))
     return name if name in own else None
-
-
-def nearest(name: str, others: Iterable[str]) -> str:
-    """Of the other names the one most like this one, in words; empty if none is."""
-    found = difflib.get_close_matches(name, others, n=1)
-    return f" (nearest: {found[0]})" if found else ""
