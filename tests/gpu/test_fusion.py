@@ -331,6 +331,42 @@ def test_whoever_looks_sees_the_plain_ops(program):
     assert_same(*both(program)[:2])
 
 
+@pytest.mark.parametrize("retain", [False, True])
+def test_a_walk_that_leads_elsewhere_leaves_the_batch_norm_alone(retain):
+    place = Place()
+    x, s = place.tensors()
+    with fusing():
+        y, s = place.bn(x), s * 1
+        out = F.relu(y + s)
+        with host.counting() as seen:
+            (grad,) = mr.autograd.grad(out.sum(), [s], retain_graph=retain)
+    assert seen.launches["relu_backward"] == 1 and not seen.launches["batch_norm_relu_sums"]
+    np.testing.assert_array_equal(np.array(grad), np.array(out) > 0)
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_an_anomaly_is_found_where_it_is(enabled):
+    place = Place()
+    x, s = place.tensors()
+    with mr.no_grad():
+        place.bn.weight.fill_(-np.inf)  # a ReLU would hide that
+    with fusing(enabled), mr.autograd.detect_anomaly(), pytest.raises(FloatingPointError, match="BatchNorm"):
+        F.relu(place.bn(x) + s)
+
+
+def test_nothing_changes_on_the_cpu():
+    found = []
+    for enabled in (False, True):
+        mr.manual_seed(0)
+        model, x = mr.models.resnet_cifar(8, width=4), mr.randn(2, 3, 8, 8)
+        with fusing(enabled):
+            y = model.bn1(model.conv1(x))
+            assert type(y) is mr.Tensor
+            model(x).sum().backward()
+        found.append([np.array(p.grad) for p in model.parameters()])
+    assert_same(*found)
+
+
 @pytest.mark.parametrize("enabled", [False, True])
 def test_operands_keep_their_order(enabled):
     place = Place()
