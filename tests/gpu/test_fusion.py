@@ -331,6 +331,42 @@ def test_whoever_looks_sees_the_plain_ops(program):
     assert_same(*both(program)[:2])
 
 
+def test_what_is_still_held_is_computed_before_an_optimiser_changes_what_it_depends_on():
+    found = []
+    for enabled in (False, True):
+        place = Place()
+        x, s = place.tensors()
+        optimizer = mr.optim.SGD(place.bn.parameters(), 1.0)
+        with fusing(enabled):
+            y = place.bn(x)
+            total = y + s
+            F.relu(total).sum().backward()
+            optimizer.step()
+        found.append([np.array(y), np.array(total), np.array(place.bn.weight)])
+    assert_same(*found)
+
+
+def test_running_statistics_move_by_the_end_at_the_latest():
+    place = Place()
+    with fusing():
+        place.bn(place.leaves[0])
+    assert np.asarray(place.bn.running_mean).all() and int(place.bn.num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_a_walk_back_frees_all_ops(enabled):
+    place = Place()
+    x, s = place.tensors()
+    with fusing(enabled):
+        y = place.bn(x)
+        total = y + s
+        out = F.relu(total)
+        out.sum().backward()
+        assert out.op.released and total.op.released and y.op.released
+        with pytest.raises(RuntimeError, match="retain_graph"):
+            out.sum().backward()
+
+
 @pytest.mark.parametrize("retain", [False, True])
 def test_a_walk_that_leads_elsewhere_leaves_the_batch_norm_alone(retain):
     place = Place()
@@ -434,7 +470,15 @@ def test_a_convolution_takes_the_statistics_for_a_batch_norm():
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6 * np.abs(a).max())
 
 
-@pytest.mark.parametrize("program", [overwritten, used_first])
+def of_another(place, x, s):
+    return F.conv2d(x, place.kernel, padding=1), F.relu(place.bn(s))
+
+
+def with_a_bias(place, x, s):
+    return F.relu(place.bn(F.conv2d(x, place.kernel, place.bn.bias, padding=1)))
+
+
+@pytest.mark.parametrize("program", [overwritten, used_first, of_another, with_a_bias])
 def test_unless_it_is_not_next(program):
     plain, fused, _, counts = both(program, wide)
     assert counts["batch_norm_statistics"] == 1
