@@ -165,7 +165,7 @@ def _walk(outputs, grads, wanted, retain_graph, call):
         if op in sums.totals:  # and complete, as all its consumers have had their turn
             total, _ = sums.pop(op)
             yield op, total, False
-            op = joined.get(op, op)
+            op = joined.get(op, op)  # in a captured step, a ReLU together with the batch norm before it
             grads = gradients(op, total)
             for slot, source in enumerate(op.inputs):
                 if source is not None:

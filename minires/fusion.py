@@ -104,7 +104,7 @@ class Fusion:
             if type(op) in (activation.ReLU, _ReLU):
                 addition = op.inputs[0] if hidden(op.inputs[0], arithmetic.Add, _Add) else None
                 for slot, norm in enumerate((addition or op).inputs):
-                    if hidden(norm, batchnorm.BatchNorm, _BatchNorm) and _belong_together(op, norm, addition):
+                    if hidden(norm, batchnorm.BatchNorm, _BatchNorm) and _belong_together(op, norm):
                         found[op] = _BatchNormToReLU(op, norm, addition, 1 - slot)
                         break
         return found
@@ -157,6 +157,8 @@ class Later(Tensor):
 
     def __add__(self, other: Any) -> Any:
         total = self._joined_to(other, lambda mine: (mine, other))
+        if total is None and isinstance(other, Later):
+            total = other._joined_to(self, lambda mine: (self, mine))
         return super().__add__(other) if total is None else total
 
     def __radd__(self, other: Any) -> Any:
@@ -167,7 +169,7 @@ class Later(Tensor):
 
     def _joined_to(self, other, in_order):
         """The sum, if its values can be left for later, too."""
-        if not isinstance(other, Tensor) or self.addend is not None or _is_watched():
+        if not isinstance(other, Tensor) or self.batch_norm is None or self.addend is not None or _is_watched():
             return None
         addend = other.array  # computed here, if it is a Later; so is this one, if it is the same
         norm, mine = self.batch_norm, VALUES.__get__(self)
@@ -274,11 +276,9 @@ def _has_kernels(array: Any) -> bool:
     return array.dtype.kind == "f" and array.dtype.itemsize > 2 and not kernels.device_of(array).is_cpu
 
 
-def _belong_together(relu: Any, norm: Any, addition: Op | None) -> bool:
-    """Whether what the ops have saved is there, unwritten and of one kind, and nothing was broadcast."""
-    saved = all(op.segment is None and not -1 < op.serial < writes.latest for op in (relu, norm))
-    if not saved or not _has_kernels(norm.x) or type(relu.y) is not type(norm.x):
+def _belong_together(relu: Any, norm: Any) -> bool:
+    """Whether what the two have saved is there, unwritten, and of one kind."""
+    if any(op.segment is not None or -1 < op.serial < writes.latest for op in (relu, norm)):
         return False
-    spec = norm.x.shape, norm.x.dtype
-    specs = [(relu.y.shape, relu.y.dtype), *(addition.input_specs if addition is not None else ())]
-    return norm.x.size > 0 and all(each in (None, spec) for each in specs)
+    kinds = {(type(array), array.shape, array.dtype) for array in (relu.y, norm.x)}
+    return len(kinds) == 1 and norm.x.size > 0 and _has_kernels(norm.x)

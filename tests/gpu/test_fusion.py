@@ -75,6 +75,12 @@ def added_in_place(place, x, s):
     return nn.ReLU(inplace=True)(out)
 
 
+def projected(place, x, s):
+    """A block with a batch norm in its shortcut too, where the addition finds one that still waits."""
+    y = place.bn(x)
+    return F.relu(y + place.bn(s * 2))
+
+
 def twins(place, x, s):
     """A batch norm used twice: its running statistics move in order."""
     return F.relu(place.bn(F.relu(place.bn(x) + s)))
@@ -89,6 +95,7 @@ JOINED = {
     "sum with a constant": lambda place, x, s: F.relu(place.bn(x) + s.detach()),
     "sum with its input": lambda place, x, s: F.relu(place.bn(x) + x),
     "padded": padded,
+    "projected": projected,
     "in place": added_in_place,
     "twins": twins,
 }
@@ -98,10 +105,11 @@ JOINED = {
 def test_joined_ops_give_what_the_plain_ones_do(name):
     plain, fused, _, counts = both(JOINED[name])
     assert_same(plain, fused)
-    norms = 2 if name == "twins" else 1
-    assert counts["batch_norm_apply"] == counts["batch_norm_relu_sums"] == norms
-    assert not counts["relu"] and not counts["relu_backward"] and not counts["batch_norm_sums"]
-    assert counts["add"] == {"sum with its input": 1, "twins": 2}.get(name, 0)  # of gradients
+    assert counts["batch_norm_apply"] == (2 if name in ("twins", "projected") else 1)
+    assert counts["batch_norm_relu_sums"] == (2 if name == "twins" else 1)
+    assert not counts["relu"] and not counts["relu_backward"]
+    assert counts["batch_norm_sums"] == (name == "projected")
+    assert counts["add"] == {"sum with its input": 1, "twins": 2, "projected": 2}.get(name, 0)  # of gradients
 
 
 @settings(max_examples=12)
@@ -259,7 +267,8 @@ def backward_hook(place, x, s):
 
 
 def broadcast(place, x, s):
-    return F.relu(place.bn(x) + s.mean(0, keepdim=True)), F.relu(place.bn(x) + 1)
+    mean, pair = s.mean(0, keepdim=True), mr.stack([s, s])
+    return F.relu(place.bn(x) + mean), F.relu(place.bn(x) + 1), F.relu(place.bn(x) + pair).sum(0)
 
 
 def no_graph(place, x, s):
@@ -331,6 +340,78 @@ def test_whoever_looks_sees_the_plain_ops(program):
     assert_same(*both(program)[:2])
 
 
+def test_what_is_still_held_is_computed_before_an_optimiser_changes_what_it_depends_on():
+    found = []
+    for enabled in (False, True):
+        place = Place()
+        x, s = place.tensors()
+        optimizer = mr.optim.SGD(place.bn.parameters(), 1.0)
+        with fusing(enabled):
+            y = place.bn(x)
+            total = y + s
+            F.relu(total).sum().backward()
+            optimizer.step()
+        found.append([np.array(y), np.array(total), np.array(place.bn.weight)])
+    assert_same(*found)
+
+
+def test_running_statistics_move_by_the_end_at_the_latest():
+    place = Place()
+    with fusing():
+        place.bn(place.leaves[0])
+    assert np.asarray(place.bn.running_mean).all() and int(place.bn.num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_a_walk_back_frees_all_ops(enabled):
+    place = Place()
+    x, s = place.tensors()
+    with fusing(enabled):
+        y = place.bn(x)
+        total = y + s
+        out = F.relu(total)
+        out.sum().backward()
+        assert out.op.released and total.op.released and y.op.released
+        with pytest.raises(RuntimeError, match="retain_graph"):
+            out.sum().backward()
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_a_walk_that_leads_elsewhere_leaves_the_batch_norm_alone(retain):
+    place = Place()
+    x, s = place.tensors()
+    with fusing():
+        y, s = place.bn(x), s * 1
+        out = F.relu(y + s)
+        with host.counting() as seen:
+            (grad,) = mr.autograd.grad(out.sum(), [s], retain_graph=retain)
+    assert seen.launches["relu_backward"] == 1 and not seen.launches["batch_norm_relu_sums"]
+    np.testing.assert_array_equal(np.array(grad), np.array(out) > 0)
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_an_anomaly_is_found_where_it_is(enabled):
+    place = Place()
+    x, s = place.tensors()
+    with mr.no_grad():
+        place.bn.weight.fill_(-np.inf)  # a ReLU would hide that
+    with fusing(enabled), mr.autograd.detect_anomaly(), pytest.raises(FloatingPointError, match="BatchNorm"):
+        F.relu(place.bn(x) + s)
+
+
+def test_nothing_changes_on_the_cpu():
+    found = []
+    for enabled in (False, True):
+        mr.manual_seed(0)
+        model, x = mr.models.resnet_cifar(8, width=4), mr.randn(2, 3, 8, 8)
+        with fusing(enabled):
+            y = model.bn1(model.conv1(x))
+            assert type(y) is mr.Tensor
+            model(x).sum().backward()
+        found.append([np.array(p.grad) for p in model.parameters()])
+    assert_same(*found)
+
+
 @pytest.mark.parametrize("enabled", [False, True])
 def test_operands_keep_their_order(enabled):
     place = Place()
@@ -398,7 +479,15 @@ def test_a_convolution_takes_the_statistics_for_a_batch_norm():
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6 * np.abs(a).max())
 
 
-@pytest.mark.parametrize("program", [overwritten, used_first])
+def of_another(place, x, s):
+    return F.conv2d(x, place.kernel, padding=1), F.relu(place.bn(s))
+
+
+def with_a_bias(place, x, s):
+    return F.relu(place.bn(F.conv2d(x, place.kernel, place.bn.bias, padding=1)))
+
+
+@pytest.mark.parametrize("program", [overwritten, used_first, of_another, with_a_bias])
 def test_unless_it_is_not_next(program):
     plain, fused, _, counts = both(program, wide)
     assert counts["batch_norm_statistics"] == 1

@@ -68,7 +68,7 @@ __device__ inline void row_statistics(const float (&results)[SPLIT][BM][WIDTH], 
             const int p = threadIdx.x % WARP + i * WARP;
 #pragma unroll
             for (int group = 0; group < SPLIT; ++group) v[i] += results[group][m][p];
-            if (p < size) sum += v[i];
+            sum += v[i];  // 0 beyond `size`
         }
         const float mean = warp_reduce<Sum>(sum) / size;
 #pragma unroll
