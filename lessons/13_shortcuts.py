@@ -115,7 +115,7 @@ def compare(lr, seeds):
     if not QUICK:
         worse("bn-after-addition", "residual", "batch norm behind the addition is worse than before it")
         dropout = loss["dropout-shortcut"]
-        claim("with today's dropout on the shortcut it learns nothing: within 0.3 of ln 10", max(abs(dropout - np.log(10))) < 0.3,
+        claim("with today's dropout on the shortcut it learns nothing: at least ln 10 - 0.3", min(dropout) > np.log(10) - 0.3,
               list(dropout))  # fmt: skip
     shallow = [np.array([final_loss(name, seed, lr, 8) for seed in seeds]) for name in ("conv-shortcut", "residual")]
     gap_8, gap = float(np.mean(shallow[0] - shallow[1])), float(np.mean(loss["conv-shortcut"] - loss["residual"]))

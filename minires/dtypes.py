@@ -15,6 +15,7 @@ from .ops import Op
 from .ops.shape import Cast
 
 REAL = "biuf"  # the kinds of dtypes that tensors have
+NUMPYS_INT = np.dtype(int)  # what it makes of a Python number: int64, as PyTorch does, but in a browser int32
 
 
 def real_dtype(function: str, dtype: Any) -> np.dtype:
@@ -67,13 +68,16 @@ def common_whole(function: str, operands: list[tuple[np.dtype, int]]) -> np.dtyp
     return common
 
 
-def checked_dtype(op: Op, data: Any, dtype: Any) -> Any:
+def checked_dtype(op: Op, data: Any, dtype: Any, inputs: list[Any]) -> Any:
     """The output of an op, checked where its dtype is not ``dtype``, that of its floating-point inputs (None if none).
 
     Raises TypeError if the op changed the floating-point type, unless that is its purpose.
     """
     if dtype is None:
-        return data.astype(np.float32, copy=False) if data.dtype.kind == "f" else data
+        if data.dtype.kind == "f":
+            return data.astype(np.float32, copy=False)
+        of_number = data.dtype == NUMPYS_INT and all(getattr(a, "dtype", None) != NUMPYS_INT for a in inputs)
+        return data.astype(np.int64, copy=False) if of_number else data
     if isinstance(op, Cast) or (data.dtype.kind != "f" and not any(op.needs)):
         return data
     raise TypeError(

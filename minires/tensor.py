@@ -41,7 +41,7 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     if type(data) is not np.ndarray:
         data = checked_output(op, data)
     if data.dtype is not dtype and (dtype is None or data.dtype != dtype):  # NumPy takes None for float64
-        data = dtypes.checked_dtype(op, data, dtype)
+        data = dtypes.checked_dtype(op, data, dtype, arrays)
     if now.anomaly:
         op.shape, op.scope = data.shape, scope.get()
         check_finite(data, op, "output", arrays)

@@ -278,7 +278,7 @@ def test_the_first_page_shows_the_explorer_and_all_of_it(site, chrome):
         if chrome.find_elements("css selector", "[data-ready]"):
             break
         chrome.execute_async_script("setTimeout(arguments[0], 50)")
-    inside = chrome.execute_script("return document.documentElement.scrollHeight")
+    inside = chrome.execute_script("return document.getElementById('explorer').scrollHeight")
     assert chrome.find_elements("css selector", "svg.scene path")
     chrome.switch_to.default_content()
     height = chrome.find_element("css selector", "iframe.explorer").size["height"]

@@ -87,6 +87,9 @@ assert np.dtype(int).itemsize == 4  # the whole numbers of this NumPy
 x = mr.tensor([[2.0, 1.0]])
 whole = [mr.arange(3), mr.tensor([1]), mr.tensor(3), mr.tensor([True]).sum(), mr.full((2,), 3), mr.ones(2, dtype=int)]
 whole += [x.argmax(), x.max(1)[1], x.sort()[1], x.topk(1)[1], mr.randint(0, 3, (2,)), mr.data.digits()[0][:2][1]]
+truth = mr.tensor([True, False])
+whole += [mr.where(truth, 1, 0), truth + 1, 2**truth]  # what a Python number has made whole
+assert (mr.tensor([1], dtype=np.int32) + 1).dtype == np.int32
 assert {np.dtype(y.dtype).name for y in whole} == {"int64"}, [y.dtype for y in whole]
 with np.errstate(over="raise"):
     np.float32(3e38) * np.float32(2)  # nothing notices
