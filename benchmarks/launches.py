@@ -26,7 +26,7 @@ def launches(plan: Plan) -> None:
     ]
     rows += [
         [
-            f"addition and ReLU as well, {kind}, {way}: bytes loaded and stored for each of its input",
+            f"batch norm, addition and ReLU {way}, {kind}: bytes loaded and stored for each byte of their input",
             *(" and ".join(f"{b:.1f}" for b in r["block_bytes"][kind][first : first + 2]) for r in everything),
         ]
         for kind in ("eager", "graphed")
