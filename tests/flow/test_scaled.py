@@ -372,7 +372,8 @@ def test_in_a_captured_training_step():
         return model.state_dict()
 
     captured, eager = run(True), run(False)
-    assert all(np.array_equal(captured[name], eager[name]) for name in eager)
+    for name in eager:  # captured, batch norm and ReLU are one kernel, which rounds once less
+        np.testing.assert_allclose(captured[name], eager[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_training_and_what_a_checkpoint_knows(tmp_path):
