@@ -183,7 +183,7 @@ def _give(path: Path, to: os.stat_result) -> None:
                 os.chown(path, owner, group)
 
 
-def _remove_unless_held(path: str) -> None:
+def _remove_unless_held(path: str | os.PathLike) -> None:
     if sys.platform == "win32":
         os.unlink(path)
         return
