@@ -28,6 +28,7 @@ WAYS = {
     "minires.triu": "minires.tensor(np.triu(x.numpy()))",
     "minires.utils": "batches come from minires.data.batches, recomputation is minires.checkpoint",
     "minires.nn.DataParallel": "one device computes; use the model itself",
+    "minires.nn.parallel": "several processes train through MPI: minires.parallel(model, optimizer, comm)",
     "minires.nn.Embedding": "rows of a table are table[indices], where table is an nn.Parameter",
     "minires.nn.GRUCell": "an nn.GRU steps through a sequence of length 1",
     "minires.nn.LSTMCell": "an nn.LSTM steps through a sequence of length 1",
