@@ -341,6 +341,8 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise ValueError(f"bool: got a tensor of shape {self.shape}, and not of one value; say x.any() or x.all()")
         return bool(self.item())
 
     def __float__(self):

@@ -57,7 +57,7 @@ def test_item_and_python_numbers():
     assert isinstance(mr.tensor(3).item(), int)
     with pytest.raises(ValueError, match=r"item: got a tensor of shape \(2,\)"):
         mr.ones(2).item()
-    with pytest.raises(ValueError, match=r"item: got a tensor of shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"bool: got a tensor of shape \(2,\).*any"):
         bool(mr.ones(2) == mr.ones(2))
 
 

@@ -189,6 +189,11 @@ def part_of(length: int, number: int, parts: int) -> slice:
 
 def batch_count(dataset: Dataset, batch_size: int, *, drop_last: bool = False) -> int:
     """How many batches `batches` yields in one epoch; the errors are those of `batches`."""
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"batches: got a {type(dataset).__name__}; expected a Dataset, such as Dataset(images, labels, classes) of "
+            "arrays (N, C, H, W) and (N,)"
+        )
     n, batch_size = len(dataset), _whole("batches", "batch_size", batch_size, least=1)
     if drop_last and batch_size > n:
         raise ValueError(

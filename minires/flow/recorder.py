@@ -39,14 +39,14 @@ class FlowRecorder(Recorder):
 
     def __init__(self, model: Module | None = None, arrays: bool = False):
         self.recording = Recording(number_of)
-        self._known: dict[int, str] = {}
-        self._networks: dict[Module, None] = {}  # kept alive, for the same reason as the leaves
-        if model is not None:
-            self._learn_names(model)
         self._arrays = arrays
         self._over: OverRanks | None = None
         self._unread = on_device.Unread()
         self._leaves: list[Any] = []  # kept alive, so that no later tensor gets the id of one
+        self._networks: dict[Module, None] = {}  # kept alive, for the ids of their parameters
+        self._known: dict[int, str] = {}  # the names of parameters, by id
+        if model is not None:
+            self._learn_names(model)
 
     def network(self, module: Module) -> None:
         """Learn a network's names for its parameters; those of a layer that runs alone say less than their roles."""
@@ -186,6 +186,11 @@ def record(
         raise TypeError(
             f"record: got a {type(model).__name__} of PyTorch's; for these there is another: "
             "from minires.flow import torch as flow_torch; flow_torch.record(model, x, y)"
+        )
+    if not isinstance(model, Module):
+        raise TypeError(
+            f"record: got a {type(model).__name__}; expected an nn.Module. Around any code of your own it is "
+            "`with flow.recording() as recorded:`"
         )
     x = as_input("record", model, x, requires_grad=getattr(x, "requires_grad", False))
     target = as_input("record", model, target)

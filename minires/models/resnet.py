@@ -201,6 +201,13 @@ def plain_cifar(depth: int, width: int = 16, **options: Any) -> ResNet:
 
 
 def _imagenet(block: type[nn.Module], blocks: Sequence[int], options: dict[str, Any]) -> ResNet:
+    asked = {name: options.pop(name, None) for name in ("weights", "pretrained")}  # as torchvision calls them
+    for name, value in asked.items():
+        if value:
+            raise ValueError(
+                f"ResNet: got {name}={value!r}, but nothing is downloaded; minires.load_weights(model, path) reads a "
+                "file of weights, also of torchvision's"
+            )
     return ResNet(block, blocks, [64, 128, 256, 512], **{"stem": "imagenet", "num_classes": 1000, **options})
 
 

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from .. import blas, html, kernels
+from ..arguments import nearest
 from ..hooks import RemovableHandle
 from ..missing import WAYS, not_offered
 from ..state import current, scope
 from ..tensor import Tensor
+from ..tensor_names import checked_format
 from ..writes import wrote
 from .foreign import to_numpy
 from .hooks import Hook, call_with_hooks
@@ -236,6 +238,14 @@ class Module:
             children = reversed(module._own("module"))
             stack += [(f"{path}.{name}" if path else name, m, around) for name, m in children]
 
+    def get_submodule(self, target: str) -> "Module":
+        """The module of this dotted name, as in `named_modules`; "" is this one. Raises AttributeError for others."""
+        found = dict(self.named_modules(remove_duplicate=False))
+        if target not in found:
+            near = nearest(target, found)
+            raise AttributeError(f"get_submodule: got {target!r}, which {type(self).__name__} has not{near}")
+        return found[target]
+
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
@@ -300,17 +310,26 @@ class Module:
             elif parameter.grad is not None:
                 parameter.grad.zero_()
 
-    def to(self, target: Any = None, dtype: Any = None, non_blocking: Any = False, *, device: Any = None) -> Self:
+    def to(
+        self,
+        target: Any = None,
+        dtype: Any = None,
+        non_blocking: Any = False,
+        *,
+        device: Any = None,
+        memory_format: Any = None,
+    ) -> Self:
         """Move or convert all parameters and buffers in place: ``to("gpu")``; ``to(float64)`` leaves integers alone.
 
-        ``to("gpu", float64)`` does both; ``non_blocking`` has no effect.
+        ``to("gpu", float64)`` does both; ``non_blocking`` and ``memory_format`` have no effect, as in `Tensor.to`.
 
         An optimiser that has taken steps keeps its state where it was: move the model first, then build the optimiser.
         Raises TypeError for a dtype that is not floating point, ValueError for an unknown target, RuntimeError for a
         device that cannot be used here.
         """
 
-        if dtype is not None or device is not None:
+        checked_format("to", memory_format)
+        if any(given is not None for given in (dtype, device, memory_format)):
             for one in (device, target, dtype):
                 self if one is None else self.to(one)
             return self

@@ -99,5 +99,9 @@ def _chosen(subject: Subject, only: Any) -> list[int]:
                 raise ValueError(f"gradcheck: got only={key!r}; there are {', '.join(map(repr, subject.names))}")
         floating = [i for i in floating if subject.keys[i] in wanted or subject.names[i] in wanted]
     if not floating:
-        raise ValueError("gradcheck: got no floating-point input or parameter to differentiate")
+        kinds = ", ".join(type(x).__name__ for x in subject.inputs) or "nothing"
+        raise ValueError(
+            f"gradcheck: got no floating-point input or parameter to differentiate, but {kinds}; pass arrays or "
+            "tensors of floats one by one, gradcheck(f, x, y)"
+        )
     return floating

@@ -216,3 +216,9 @@ def test_what_does_not_fit_is_refused(arguments, error, message):
     images, labels, *scale = arguments
     with pytest.raises(error, match=message):
         Dataset(images, labels, ("a", "b"), *scale)
+
+
+def test_what_is_no_dataset_is_named():
+    images, labels = np.zeros((4, 1, 8, 8), np.float32), np.zeros(4, np.int64)
+    with pytest.raises(TypeError, match=r"batches: got a tuple; expected a Dataset, such as Dataset\("):
+        batches((images, labels), 2)

@@ -373,3 +373,8 @@ def test_two_passes_over_one_graph_are_noted():
         loss.backward(retain_graph=True)
         loss.backward()
     assert any("2 passes, kept apart" in note for note in recorder.notes)
+
+
+def test_what_is_no_module_is_named():
+    with pytest.raises(TypeError, match=r"record: got a function; expected an nn\.Module.*flow\.recording"):
+        flow.record(lambda x: x, np.zeros((2, 3)), np.zeros(2, np.int64))

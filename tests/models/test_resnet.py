@@ -242,3 +242,10 @@ def test_other_illegal_options():
 def test_a_wrong_number_of_image_channels_is_explained():
     with pytest.raises(ValueError, match=r"conv2d: got input \(2, 1, 8, 8\) with 1 channels.*expects 3"):
         models.resnet_cifar(8, 4)(mr.randn(2, 1, 8, 8))
+
+
+def test_weights_are_not_downloaded_and_asking_for_none_is_fine():
+    models.resnet18(weights=None, num_classes=2)
+    for asked in ({"pretrained": True}, {"weights": "DEFAULT"}):
+        with pytest.raises(ValueError, match=r"ResNet: got .*nothing is downloaded; minires\.load_weights"):
+            models.resnet18(**asked)

@@ -91,6 +91,21 @@ def test_without_recurse_a_module_names_only_its_own():
     assert len(list(model.rest.parameters(recurse=False))) == len(list(model.rest.buffers(recurse=False))) == 0
 
 
+def test_a_submodule_by_its_name():
+    net = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.ReLU())
+    assert net.get_submodule("") is net and net.get_submodule("0.0") is net[0][0]
+    with pytest.raises(AttributeError, match=r"get_submodule: got '0.1', which Sequential has not \(nearest: 0"):
+        net.get_submodule("0.1")
+
+
+def test_a_memory_format_changes_nothing():
+    net = nn.Conv2d(1, 2, 3)
+    assert net.to(memory_format=mr.channels_last) is net
+    assert net.to("cpu", mr.float64, memory_format=mr.channels_last).weight.dtype == mr.float64
+    with pytest.raises(TypeError, match="to: got memory_format='nhwc'"):
+        net.to(memory_format="nhwc")
+
+
 def test_named_modules_and_children():
     model = Pair()
     assert [name for name, _ in model.named_modules()] == ["", "first", "rest", "rest.0", "rest.1", "rest.2"]

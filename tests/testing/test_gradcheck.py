@@ -369,6 +369,7 @@ def test_check_that_proves_nothing_warns():
         (lambda: gradcheck(3, X), TypeError, "expected a function of Tensors"),
         (lambda: gradcheck(F.relu, X, only="y"), ValueError, "only='y'; there are 'input'"),
         (lambda: gradcheck(F.relu, np.arange(3)), ValueError, "no floating-point input"),
+        (lambda: gradcheck(F.relu, (np.ones(3),)), ValueError, "but tuple; pass arrays or tensors .* one by one"),
         (lambda: gradcheck(F.relu, X * np.nan), ValueError, "NaN or Inf in input"),
         (lambda: gradcheck(lambda x: x.array, X), TypeError, "returned a ndarray"),
         (lambda: gradcheck(lambda x: x * np.inf, X), ValueError, "NaN or Inf among them"),
