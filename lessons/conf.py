@@ -21,7 +21,7 @@ for folder in (EXTRA, STATIC):  # which Sphinx wants to see before they are fill
 
 from api_pages import readable, write_api_pages  # noqa: E402
 from docutils.nodes import SkipNode  # noqa: E402
-from formulas import Katex, pieces  # noqa: E402
+from formulas import Katex, joined, pieces  # noqa: E402
 from markdown_to_rst import rst  # noqa: E402
 from pages import cards, check_answers, lesson_page, write_thumbnail  # noqa: E402
 from results import forget_others, is_kept, result, scripts  # noqa: E402
@@ -109,7 +109,9 @@ def write_pages(app) -> None:
 
 
 def inline_math(translator, node) -> None:
-    translator.body.append(katex.html(node.astext(), display=False))
+    at = node.parent.index(node)
+    before, after = ("".join(other.astext() for other in part) for part in (node.parent[:at], node.parent[at + 1 :]))
+    translator.body.append(joined(before, katex.html(node.astext(), display=False), after))
     raise SkipNode
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 VERSION = "0.19.1"
+JOINER = "\u2060"
+OPENING, CLOSING = tuple("([“‘（《"), tuple(")],.;:!?”’…，。；：！？、）》-–")
 
 
 class Katex:
@@ -65,6 +67,15 @@ class Katex:
             shutil.copyfile(font, folder / "fonts" / font.name)
         shutil.copyfile(self.dist / "katex.min.css", folder / "katex.css")
         shutil.copyfile(self.package / "LICENSE", folder / "LICENSE")
+
+
+def joined(before: str, formula: str, after: str) -> str:
+    """A formula within a sentence, of which no line ends or begins between it and a bracket, comma or full stop.
+
+    Browsers break the line beside what KaTeX sets, whatever the character; a word joiner (U+2060) forbids it.
+    """
+    first = JOINER if before[-1:] in OPENING else ""
+    return first + formula + (JOINER if after[:1] in CLOSING else "")
 
 
 def pieces(formula: str) -> list[str]:
