@@ -13,8 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 VERSION = "0.19.1"
-JOINER = "\u2060"
-OPENING, CLOSING = tuple("([“‘（《"), tuple(")],.;:!?”’…，。；：！？、）》-–")
+SIGNS = tuple(")],.;:!?”’…，。；：！？、）》-–")  # with which no line begins
 
 
 class Katex:
@@ -69,13 +68,13 @@ class Katex:
         shutil.copyfile(self.package / "LICENSE", folder / "LICENSE")
 
 
-def joined(before: str, formula: str, after: str) -> str:
-    """A formula within a sentence, of which no line ends or begins between it and a bracket, comma or full stop.
+def with_sign(formula: str, sign: str) -> str:
+    """A formula's HTML with the comma, bracket or full stop behind it inside its last box.
 
-    Browsers break the line beside what KaTeX sets, whatever the character; a word joiner (U+2060) forbids it.
+    Between the box and what follows, browsers may break the line, whatever follows, even a word joiner.
     """
-    first = JOINER if before[-1:] in OPENING else ""
-    return first + formula + (JOINER if after[:1] in CLOSING else "")
+    end = 3 * "</span>"  # of the box, the formula without MathML, and all
+    return f'{formula.removesuffix(end)}<span class="sign">{sign}</span>{end}' if sign else formula
 
 
 def pieces(formula: str) -> list[str]:

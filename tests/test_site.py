@@ -155,11 +155,12 @@ def test_the_glossary_becomes_a_table(monkeypatch):
     assert glossary.count("   * - ") > 60 and "\n|" not in glossary
 
 
-def test_no_line_breaks_between_a_formula_and_its_comma(monkeypatch):
+def test_a_comma_behind_a_formula_stands_in_its_last_box(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "lessons"))
-    joined = importlib.import_module("formulas").joined
-    assert joined("so (", "F", "), which") == joined("（", "F", "，它") == "\u2060F\u2060"
-    assert joined("", "F", "") == joined("the ", "F", " is") == joined("", "F", "的") == "F"
+    with_sign = importlib.import_module("formulas").with_sign
+    formula = '<span class="katex"><span class="katex-html"><span class="base">F</span></span></span>'
+    assert with_sign(formula, "") == formula
+    assert with_sign(formula, "，") == formula.replace("F<", 'F<span class="sign">，</span><')
 
 
 @pytest.mark.slow
