@@ -20,8 +20,8 @@ for folder in (EXTRA, STATIC):  # which Sphinx wants to see before they are fill
     folder.mkdir(parents=True, exist_ok=True)
 
 from api_pages import readable, write_api_pages  # noqa: E402
-from docutils.nodes import SkipNode  # noqa: E402
-from formulas import Katex, pieces  # noqa: E402
+from docutils.nodes import SkipNode, Text, math  # noqa: E402
+from formulas import SIGNS, Katex, pieces, with_sign  # noqa: E402
 from markdown_to_rst import rst  # noqa: E402
 from pages import cards, check_answers, lesson_page, write_thumbnail  # noqa: E402
 from results import forget_others, is_kept, result, scripts  # noqa: E402
@@ -108,8 +108,17 @@ def write_pages(app) -> None:
     (PAGES / "cards.html").write_text(cards(lessons), encoding="utf-8")
 
 
+def join_signs(app, doctree, name) -> None:
+    """Make the sign that follows a formula a part of it."""
+    for node in doctree.findall(math):
+        after = node.next_node(Text, descend=False, siblings=True, ascend=False)
+        if after is not None and node.parent.index(after) == node.parent.index(node) + 1 and after[:1] in SIGNS:
+            node["sign"] = after[0]
+            node.parent.replace(after, Text(after[1:]))
+
+
 def inline_math(translator, node) -> None:
-    translator.body.append(katex.html(node.astext(), display=False))
+    translator.body.append(with_sign(katex.html(node.astext(), display=False), node.get("sign", "")))
     raise SkipNode
 
 
@@ -124,5 +133,6 @@ def setup(app) -> None:
     app.add_html_math_renderer("katex", (inline_math, None), (display_math, None))
     app.connect("builder-inited", write_pages)
     app.connect("builder-inited", lambda app: write_api_pages(HERE / "api"))
+    app.connect("doctree-resolved", join_signs)
     app.connect("build-finished", lambda app, error: katex.end())
     app.connect("autodoc-process-docstring", readable)

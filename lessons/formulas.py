@@ -13,6 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 VERSION = "0.19.1"
+SIGNS = tuple(")],.;:!?”’…，。；：！？、）》-–")  # with which no line begins
 
 
 class Katex:
@@ -65,6 +66,15 @@ class Katex:
             shutil.copyfile(font, folder / "fonts" / font.name)
         shutil.copyfile(self.dist / "katex.min.css", folder / "katex.css")
         shutil.copyfile(self.package / "LICENSE", folder / "LICENSE")
+
+
+def with_sign(formula: str, sign: str) -> str:
+    """A formula's HTML with the comma, bracket or full stop behind it inside its last box.
+
+    Between the box and what follows, browsers may break the line, whatever follows, even a word joiner.
+    """
+    end = 3 * "</span>"  # of the box, the formula without MathML, and all
+    return f'{formula.removesuffix(end)}<span class="sign">{sign}</span>{end}' if sign else formula
 
 
 def pieces(formula: str) -> list[str]:

@@ -63,8 +63,9 @@ while (walker.nextNode()) {
     wrong.push(`contrast ${ratio.toFixed(2)}: <${element.tagName} class=${element.className}> ${element.textContent}`);
 }
 for (const output of document.querySelectorAll(".printed, .slide, .formula"))
-  if (output.checkVisibility() && output.scrollWidth > output.clientWidth + 1)
-    wrong.push(`${output.id || output.className} is cut off: ${output.scrollWidth} of ${output.clientWidth}`);
+  for (const side of ["Width", "Height"])
+    if (output.checkVisibility() && output[`scroll${side}`] > output[`client${side}`] + 1)
+      wrong.push(`${output.id || output.className} is cut off: ${output[`scroll${side}`]}, ${side}`);
 for (const output of document.querySelectorAll(".printed")) if (!output.textContent.trim()) wrong.push("empty output");
 for (const broken of document.querySelectorAll(".katex-error")) wrong.push(`formula: ${broken.textContent}`);
 const images = [...document.images].filter((image) => image.src);
@@ -152,6 +153,14 @@ def test_the_glossary_becomes_a_table(monkeypatch):
     )
     glossary = rst((ROOT / "lessons" / "glossary.md").read_text("utf-8"))
     assert glossary.count("   * - ") > 60 and "\n|" not in glossary
+
+
+def test_a_comma_behind_a_formula_stands_in_its_last_box(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "lessons"))
+    with_sign = importlib.import_module("formulas").with_sign
+    formula = '<span class="katex"><span class="katex-html"><span class="base">F</span></span></span>'
+    assert with_sign(formula, "") == formula
+    assert with_sign(formula, "，") == formula.replace("F<", 'F<span class="sign">，</span><')
 
 
 @pytest.mark.slow

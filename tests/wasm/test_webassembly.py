@@ -171,6 +171,8 @@ def test_a_lesson_opens_and_runs_in_chromium(pyodide, tmp_path):
         driver.get(f"http://127.0.0.1:{port}/run/notebooks/index.html?path=01_a_numbers_gradient.ipynb")
         wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(driver, 240)
         wait.until(lambda d: d.find_elements("css selector", ".jp-Notebook-cell"))
+        ready = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+        wait.until(lambda d: d.find_elements("css selector", ready))  # what is run before is lost
         run_all = (
             "return [...document.querySelectorAll('.lm-Menu-itemLabel')].find(x => x.textContent === 'Run All Cells')"
         )
