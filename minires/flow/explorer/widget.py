@@ -13,7 +13,7 @@ def widget_of(document: dict[str, Any]) -> Any:
         import traitlets
     except ImportError as error:
         raise ImportError(
-            "explore: needs anywidget: python -m pip install 'minires-lab[notebook]'; or write a page: to_html(path)"
+            "explore: needs anywidget: python -m pip install anywidget; or write a page: to_html(path)"
         ) from error
 
     class Explorer(anywidget.AnyWidget):
