@@ -17,6 +17,13 @@ from minires.flow.plots import axes, sentences, style
 LAYERS = ["conv1", *(f"layer{s}.{b}.conv{c}" for s in (1, 2, 3) for b in range(3) for c in (1, 2))]  # of 20 layers
 BLOCKS = [f"layer{s}.{b}" for s in (1, 2, 3) for b in range(3)]
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers():
+    """Whatever tests ran before in this process."""
+    RNG.bit_generator.state = START
 
 
 @pytest.fixture(autouse=True)

@@ -130,8 +130,8 @@ def _turning(measured: Comparison) -> str:
         if end < FROZEN and end * 10 < begin and (loss is None or loss > LEARNED):
             frozen.append(called(name))
     sentence = (
-        f"An early kernel (the median of convolutions 2 to 10) turns in a step by {', by '.join(found)}: first at "
-        f"steps {BEGINNING[0]} to {BEGINNING[1]}, then from step {LATER} on"
+        f"An early kernel (the median of up to nine convolutions behind the first) turns in a step by "
+        f"{', by '.join(found)}: first at steps {BEGINNING[0]} to {BEGINNING[1]}, then from step {LATER} on"
     )
     if not frozen:
         return f"{sentence}."

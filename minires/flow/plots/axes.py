@@ -20,8 +20,7 @@ def say(ax: Axes, sentence: str, loc: Any = "center") -> None:
 
     It is the label of an axis on top, which titles and layout engines keep clear of. Call it after `label_ends`.
     """
-    top, words, engine = _top(ax), plain(sentence).split(" "), ax.figure.get_layout_engine() is not None
-    most = (1.12 if engine else 1.0) * ax.get_window_extent().width  # engines mostly make axes wider than they are now
+    top, words, most = _top(ax), plain(sentence).split(" "), ax.get_window_extent().width
     label = top.set_xlabel("", size=8.5, loc=loc, labelpad=6, color=rcParams["text.color"])
 
     def width(text: str) -> float:
