@@ -144,6 +144,8 @@ def _give(path: Path, to: os.stat_result) -> None:
 def _rename(temporary: Path, target: Path) -> None:
     """Replace the target; on Windows, which replaces no open file, again, as a virus scanner may just look at it."""
     until = time.monotonic() + PATIENCE
+    if sys.platform == "emscripten":  # there, in memory, a file that was replaced comes back when its name is removed
+        target.unlink(missing_ok=True)
     while True:
         try:
             os.replace(temporary, target)

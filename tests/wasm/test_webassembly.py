@@ -78,10 +78,12 @@ assert main(["grade", "fork.py", "--timeout", "1"]) == 3
 @pytest.mark.slow
 def test_what_differs_in_webassembly_changes_no_result(pyodide):
     program = """
+import os
 import numpy as np
 import minires as mr
 from minires import kernels
 from minires.data import cifar10
+from minires.files import replacing
 from minires.kernels.conv import definition
 assert np.dtype(int).itemsize == 4  # the whole numbers of this NumPy
 x = mr.tensor([[2.0, 1.0]])
@@ -104,6 +106,11 @@ large = run(1.2e38)
 with mr.exact():
     right = run(1.2e38)
 assert np.isfinite(right).all() and np.array_equal(np.isfinite(large), np.isfinite(right))
+for text in "abc":
+    with replacing("/tmp/file") as temporary:
+        temporary.write_text(text)
+os.unlink("/tmp/file")
+assert not os.path.exists("/tmp/file")
 try:
     cifar10("/tmp/nowhere", download=True)
 except OSError as error:
