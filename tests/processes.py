@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import minires
 
@@ -15,3 +16,21 @@ def run_python(program: str, *options: str, timeout: float = 60) -> str:
     finished = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+# pty.fork may leave its child waiting for ever for a lock that another thread of this process held, as pytest has them.
+IN_ITS_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def in_a_terminal(*arguments: str, **options: Any) -> tuple[subprocess.Popen, int]:
+    """Python with these arguments in a terminal of its own, and the file descriptor of what sits before it."""
+    before, behind = os.openpty()
+    command = [sys.executable, "-c", IN_ITS_TERMINAL, *arguments]
+    options = {"env": ENVIRONMENT, **options}
+    process = subprocess.Popen(command, stdin=behind, stdout=behind, stderr=behind, start_new_session=True, **options)
+    os.close(behind)
+    return process, before

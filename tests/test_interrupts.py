@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from processes import ENVIRONMENT, run_python
+from processes import ENVIRONMENT, in_a_terminal, run_python
 
 pty = pytest.importorskip("pty")  # not on Windows
 
@@ -117,15 +117,13 @@ class Terminal:
     """A Python program in a terminal of its own. A context manager."""
 
     def __enter__(self):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-c", TRAINING + TERMINAL], ENVIRONMENT)
+        self.process, self.fd = in_a_terminal("-c", TRAINING + TERMINAL)
         self.seen = b""
         return self
 
     def __exit__(self, *_):
-        os.kill(self.pid, 9)
-        os.waitpid(self.pid, 0)
+        self.process.kill()
+        self.process.wait()
         os.close(self.fd)
 
     def line(self, word):

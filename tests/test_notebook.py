@@ -1,10 +1,8 @@
 """What a notebook shows: of a result, of a figure, of bars, and while a network learns."""
 
 import os
-import pty
 import re
 import struct
-import sys
 import termios
 import textwrap
 import xml.etree.ElementTree as ET
@@ -16,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from processes import in_a_terminal
 
 import minires as mr
 from minires import data, flow, html, models, nn, train
@@ -252,9 +251,7 @@ train.fit(model, few.subset(256), sgd, epochs=2, batch_size=64, live=True, progr
 @pytest.mark.slow
 def test_a_terminal_draws_sparklines_twice_a_second_at_most():
     """8 steps of 0.15 s: drawn at the first, then every half a second, and once more at the end."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, [sys.executable, "-c", TRAINING], os.environ | {"PYTHONPATH": str(ROOT)})
+    process, terminal = in_a_terminal("-c", TRAINING)
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     printed = b""
     try:
@@ -262,7 +259,8 @@ def test_a_terminal_draws_sparklines_twice_a_second_at_most():
             printed += piece
     except OSError:  # the other end is closed
         pass
-    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
+    assert process.wait() == 0
     lines = [line for line in re.split(r"[\r\n]+", printed.decode()) if "loss" in line]
     assert all(re.match(rf"loss [{BARS}×]+ \d", line) and len(line) < 80 for line in lines)
     assert 3 <= len(set(lines)) <= 5 and "accuracy" in lines[-1]

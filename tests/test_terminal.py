@@ -4,14 +4,13 @@ import io
 import os
 import re
 import select
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from processes import ENVIRONMENT
+from processes import ENVIRONMENT, in_a_terminal
 
 from minires import terminal
 from minires.commands import diary
@@ -172,11 +171,8 @@ def test_folders_that_stay_empty_are_not_left_behind(tmp_path, monkeypatch, caps
 
 def session(arguments, answers, folder, **environment):
     """What a terminal shows of `minires` and its exit code; to each text that it shows, one answer is typed."""
-    pty = pytest.importorskip("pty")  # not on Windows
-    process, terminal = pty.fork()
-    if process == 0:
-        os.chdir(folder)
-        os.execve(sys.executable, [sys.executable, "-m", "minires", *arguments], ENVIRONMENT | environment)
+    pytest.importorskip("pty")  # not on Windows
+    process, terminal = in_a_terminal("-m", "minires", *arguments, cwd=folder, env=ENVIRONMENT | environment)
     shown, until, waiting = b"", time.monotonic() + 60, list(answers)
     while time.monotonic() < until:
         if select.select([terminal], [], [], 0.5)[0]:
@@ -187,10 +183,9 @@ def session(arguments, answers, folder, **environment):
         if waiting and waiting[0][0] in shown:
             os.write(terminal, waiting.pop(0)[1])
     else:
-        os.kill(process, signal.SIGKILL)
+        process.kill()
     os.close(terminal)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n"), code
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n"), process.wait()
 
 
 def test_a_person_is_asked_for_a_guess_and_progress_knows_it(tmp_path, monkeypatch, capsys):
