@@ -32,7 +32,10 @@ def claims(plan: Plan) -> None:
         for lesson in lessons:
             shifted = found[lesson.path.stem]["shifted"]
             if str(shift) not in shifted:
-                shifted[str(shift)] = run(program("lesson_of_other_seeds", lesson.path, shift))
+                result: Any = run(program("lesson_of_other_seeds", lesson.path, shift))
+                if isinstance(result, dict):
+                    raise RuntimeError(f"claims: {lesson.path.name}, seeds shifted by {shift}: {result['absent']}")
+                shifted[str(shift)] = result
                 parts = [section(each, made[each.path.stem]["claims"], found[each.path.stem]) for each in lessons]
                 save("claims", plan, {"lessons": found}, "\n\n".join([ABOUT, *parts]))
 

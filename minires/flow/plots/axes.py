@@ -1,5 +1,6 @@
 """What panels do to their axes: title and takeaway, stages, logarithmic scales, zeros, and nothing to show."""
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,18 +29,25 @@ def say(ax: Axes, sentence: str, loc: Any = "center") -> None:
         return label.get_window_extent().width
 
     widths = [width(f"{word} n") - width("n") for word in words]
-    count = math.ceil(sum(widths) / most)
-    for limit in np.linspace(sum(widths) / count, most, 20):  # lines of one length, not a word on the last
-        lines, room = [""], 0.0
-        for word, wide in zip(words, widths):
-            room -= wide
-            if room < 0:
-                lines, room = [*lines, ""], limit - wide
-            lines[-1] += f"{word} "
-        if len(lines) - 1 <= count:
-            break
-    label.set_text("\n".join(line.strip() for line in lines[1:]))
+    tries = (  # lines of one length, not a word on the last
+        (count, _broken(words, widths, limit))
+        for count in itertools.count(math.ceil(sum(widths) / most))
+        for limit in np.linspace(sum(widths) / count, most, 20)
+    )
+    lines = next(lines for count, lines in tries if len(lines) <= count)
+    label.set_text("\n".join(lines))
     make_room(ax, top=label.get_window_extent().height)
+
+
+def _broken(words: list[str], widths: list[float], limit: float) -> list[str]:
+    """The words as lines no wider than the limit, unless a single word is."""
+    lines, room = [""], limit
+    for word, wide in zip(words, widths):
+        room -= wide
+        if room < 0 and lines[-1]:
+            lines, room = [*lines, ""], limit - wide
+        lines[-1] += f"{word} "
+    return [line.strip() for line in lines]
 
 
 def takeaways(figure: Any) -> list[str]:

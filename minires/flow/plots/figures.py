@@ -122,7 +122,7 @@ def comparison(
         ax, below = bottom_right.subplots(2, 1, height_ratios=[1.5, 1])
         training(ax, losses, notes, smooth)
         below.set(yscale="log", ylabel="degrees a step", xlim=ax.get_xlim(), xlabel="step")
-        below.set_title("How far early kernels turn (median of up to nine convolutions behind the first)", size=11)
+        below.set_title("How far early kernels turn (median of nine or fewer)", size=11)
         draw_runs(below, steps, turns, middle=np.median)
         ax.set_xlabel("")
     ax.set_title(ax.get_title() + band, size=11)
