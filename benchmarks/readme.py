@@ -130,11 +130,12 @@ def _engine() -> str | None:
         return None
     modes = recording["cases"]["resnet20"]
     plain, norms, arrays = (modes[f"minires, {how}"] for how in ("bare", "recorded", "recorded with arrays"))
-    more = norms["peak_mb"] - plain["peak_mb"]
+    more, processor = norms["peak_mb"] - plain["peak_mb"], recording["machine"]["processor"]
     return (
         f"The engine itself costs {engine['forward_us']:.1f} µs forward and {engine['backward_us']:.1f} µs backward an "
-        f"op (`benchmarks engine`). On an {recording['machine']['processor']}, recording every edge takes the ResNet-20 "
-        f"step from {plain['ms']:.0f} to {norms['ms']:.0f} ms and takes {f'{more:.0f} MB more' if more >= 1.5 else 'no more memory'} than its "
+        f"op (`benchmarks engine`). On an {processor}, recording every edge takes the ResNet-20 step from "
+        f"{plain['ms']:.0f} to {norms['ms']:.0f} ms and takes "
+        f"{f'{more:.0f} MB more' if more >= 1.5 else 'no more memory'} than its "
         f"{plain['peak_mb']:.0f} MB; keeping all arrays takes {arrays['peak_mb']:.0f} MB (`benchmarks recording`)."
     )
 
