@@ -24,6 +24,8 @@ except ImportError:  # on Windows, where a file cannot be removed while it is op
 PATIENCE = 2.0  # seconds in which somebody else may close a file that Windows does not let us replace
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, beyond the largest size allowed
 
+_temporary: set[Path] = set()  # what this process is writing now, inside `replacing`
+
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -113,9 +115,6 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
         else:  # the name goes first: whoever waits for this file then finds that it is no longer the one
             path.unlink(missing_ok=True)
             os.close(handle)
-
-
-_temporary: set[Path] = set()  # what this process is writing now, inside `replacing`
 
 
 # ── details ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -138,7 +138,7 @@ CLIPPING = Experiment(
     },
     variants=("unclipped", "clipped"),
     depths=(40,),
-    remark="depth: how many steps it waits. At a fifth of the rate two steps drive four tenths of the states to "
+    remark="depth: how many steps it waits. At a fifth of the rate two steps drive half of the states to "
     "±1, not nine tenths; clipped, as few as ever.",
     second={"lr": 0.02},
     fails=("stuck, unclipped-40",),
