@@ -181,6 +181,8 @@ def session(arguments, answers, folder, **environment):
             except OSError:  # it has ended
                 break
         if waiting and waiting[0][0] in shown:
+            # Nobody types in the microseconds between a prompt and CPython's call of read, where Ctrl-C goes unseen.
+            time.sleep(0.3)
             os.write(terminal, waiting.pop(0)[1])
     else:
         process.kill()
