@@ -75,6 +75,11 @@ def nearest(name: str, others: Iterable[str]) -> str:
     return f" (nearest: {found[0]})" if found else ""
 
 
+def one_of(given: Any, choices: Iterable[str]) -> str:
+    """What is expected where one of a few names is, in words, and which is most like what was given."""
+    return f"expected one of {', '.join(choices)}{nearest(str(given), choices)}"
+
+
 def _array(x: Any) -> Any:
     """The array of a tensor; anything else as it is."""
     return x.array if hasattr(x, "requires_grad") else x

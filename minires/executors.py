@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
+from .arguments import one_of
 from .jobs import Processes
 from .threads import available_cores
 
@@ -56,7 +57,7 @@ def opened(name: str = "processes", workers: int | None = None, folder: Path | s
         with Submitit(Path(folder), _settings(name, rest)) as executor:
             yield executor
     else:
-        raise ValueError(f"executor: got {name!r}; expected one of {', '.join(KINDS)}")
+        raise ValueError(f"executor: got {name!r}; {one_of(name, KINDS)}")
 
 
 def _missing(engine: str, extra: str) -> ImportError:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import nearest
+from ..arguments import nearest, one_of
 from . import runners
 from .assignment import Assignment, Test
 from .assignments import ASSIGNMENTS
@@ -178,7 +178,7 @@ def check_options(
             f"to {high:g} s, a total of at least {low:g} s, at least {LEAST_MEMORY} MB, and a seed of at least 0"
         )
     if visibility not in VISIBILITIES:
-        raise ValueError(f"grade: got visibility={visibility!r}; expected one of {', '.join(VISIBILITIES)}")
+        raise ValueError(f"grade: got visibility={visibility!r}; {one_of(visibility, VISIBILITIES)}")
     return Limits(timeout, memory, None if user is None else find_user(user))
 
 

@@ -5,6 +5,7 @@ import socket
 import sys
 from typing import Any
 
+from ..arguments import one_of
 from .launcher import Keeper
 from .portable import Processes
 from .unprotected import Here
@@ -30,7 +31,7 @@ def check(runner: str | None) -> str:
     """The runner of this name, or the best one. Raises ValueError for an unknown name, OSError for one not here."""
     chosen = default() if runner is None else runner
     if chosen not in RUNNERS:
-        raise ValueError(f"grade: got runner={runner!r}; expected one of {', '.join(RUNNERS)}")
+        raise ValueError(f"grade: got runner={runner!r}; {one_of(runner, RUNNERS)}")
     if chosen == "hardened" and default() != "hardened":
         raise OSError("grade: the hardened runner needs fork: use Linux, macOS or WSL on Windows, or --runner portable")
     if chosen == "portable" and default() == "here":

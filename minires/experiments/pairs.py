@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import models, nn
+from ..arguments import nearest
 from ..models import ResNet
 from ..random import manual_seed
 
@@ -23,7 +24,7 @@ def pair(names: tuple[str, str], depth: int, width: int, **options: Any) -> dict
     """
     for name in names:
         if name not in KINDS:
-            raise ValueError(f"pair: got {name!r}; expected two of {', '.join(KINDS)}")
+            raise ValueError(f"pair: got {name!r}; expected two of {', '.join(KINDS)}{nearest(name, KINDS)}")
     if names[0] == names[1]:
         raise ValueError(f"pair: got {names[0]!r} twice; expected two kinds that differ")
     found = {name: _build(name, names, depth, width, options) for name in sorted(names, key=PLAIN.__eq__)}

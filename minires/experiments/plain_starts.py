@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import models, nn, random
+from ..arguments import one_of
 from ..tensor import Tensor
 from ..train import evaluate
 from .experiment import Experiment, Numbers, above, below
@@ -48,7 +49,7 @@ def plain(start: str, depth: int, width: int = 8, in_channels: int = 1) -> model
         for part in (model, *model.blocks()):
             part.relu = nn.Tanh()
     elif start != "He":
-        raise ValueError(f"plain: got start={start!r}; expected one of {', '.join(STARTS)}")
+        raise ValueError(f"plain: got start={start!r}; {one_of(start, STARTS)}")
     return model
 
 

@@ -1,6 +1,6 @@
 """All experiments, in the order in which they are listed. A new one is imported here, and added to the list."""
 
-from ..arguments import nearest
+from ..arguments import one_of
 from .agreement import AGREEMENT
 from .chaos import CHAOS, EDGE_OF_CHAOS
 from .depth_scaling import DEPTH_SCALING
@@ -43,7 +43,5 @@ EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment
 def named(name: str) -> Experiment:
     """The experiment of this name. Raises ValueError, which lists all, if there is none."""
     if name not in EXPERIMENTS:
-        raise ValueError(
-            f"experiments: got {name!r}; expected one of {', '.join(EXPERIMENTS)}{nearest(name, EXPERIMENTS)}"
-        )
+        raise ValueError(f"experiments: got {name!r}; {one_of(name, EXPERIMENTS)}")
     return EXPERIMENTS[name]

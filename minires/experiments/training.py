@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import data, models, nn, random, train
+from ..arguments import one_of
 from .experiment import BATCH
 from .watched import no_overflow_warnings
 
@@ -33,7 +34,7 @@ def dataset(name: str, download: bool = False) -> Split:
     if name == "digits":
         return Split(*data.digits())
     if name != "c8":
-        raise ValueError(f"dataset: got {name!r}; expected one of {', '.join(DATA)}")
+        raise ValueError(f"dataset: got {name!r}; {one_of(name, DATA)}")
     parts = []
     for part, n in zip(data.cifar10(download=download), (8000, 2000)):
         part = part.subset(n)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import one_of
 from ..ops import conv
 from ..tensor import Tensor, apply
 from . import init
@@ -167,7 +168,7 @@ class _Conv(Module):
         if self.padding == "same" and max(self.stride) > 1:
             raise ValueError(f'{name}: got padding="same" with stride {self.stride}; it needs stride 1')
         if padding_mode not in ("zeros", *MODES):
-            raise ValueError(f"{name}: got padding_mode={padding_mode!r}; expected one of {('zeros', *MODES)}")
+            raise ValueError(f"{name}: got padding_mode={padding_mode!r}; {one_of(padding_mode, ('zeros', *MODES))}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.padding_mode = padding_mode
         outer, inner = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import one_of
 from ..missing import NotOfferedError, not_offered
 from ..random import generator
 from ..tensor import Tensor
@@ -38,7 +39,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         "leaky_relu": math.sqrt(2 / (1 + slope**2)),
     }
     if nonlinearity not in gains:
-        raise ValueError(f"calculate_gain: got {nonlinearity!r}; expected one of {', '.join(gains)}")
+        raise ValueError(f"calculate_gain: got {nonlinearity!r}; {one_of(nonlinearity, gains)}")
     return gains[nonlinearity]
 
 

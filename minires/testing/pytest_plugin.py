@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ..arguments import one_of
+
 MARKERS = (
     "minires_part(name): the part of an assignment that a test belongs to",
     "minires_points(number): what a test is worth when it passes",
@@ -47,7 +49,8 @@ def graded(item: pytest.Item) -> dict[str, Any] | None:
     found["visibility"] = found["visibility"] or "visible"
     if found["visibility"] not in VISIBILITIES:
         raise pytest.UsageError(
-            f"{item.nodeid}: got minires_visibility({found['visibility']!r}); expected one of {', '.join(VISIBILITIES)}"
+            f"{item.nodeid}: got minires_visibility({found['visibility']!r}); "
+            f"{one_of(found['visibility'], VISIBILITIES)}"
         )
     return found | {"part": str(found["part"] or "other"), "hint": str(found["hint"] or "")}
 

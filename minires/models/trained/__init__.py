@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ... import random
+from ...arguments import one_of
 from ..resnet import ResNet, resnet_cifar
 
 FOLDER = Path(__file__).parent
@@ -59,7 +60,7 @@ def trained(name: str) -> ResNet:
     0.978
     """
     if name not in NETWORKS:
-        raise ValueError(f"trained: got {name!r}; expected one of {', '.join(NETWORKS)}")
+        raise ValueError(f"trained: got {name!r}; {one_of(name, NETWORKS)}")
     from ...nn.weights import load_weights  # only now: `import minires` is to stay quick
 
     before = random.get_state()
