@@ -10,6 +10,7 @@ such place: only assignments, and a single call of a C function, such as ``list`
 """
 
 import _thread
+import contextlib
 import ctypes
 import functools
 import itertools
@@ -18,6 +19,7 @@ import os
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
@@ -76,13 +78,14 @@ def parallel(work: Callable[[Sequence], Any], items: Sequence) -> list:
     if threads <= 1 or getattr(_local, "busy", False):
         return [one_blas_thread(work, items)] if len(items) else []
     count = min(RUNS_PER_THREAD * threads, len(items))
-    runs = enumerate([items[part] for part in cut(len(items), count)])
+    # popleft gives each run to one thread, also in a Python without the interpreter lock, and each thread one None
+    runs = deque([*enumerate(items[part] for part in cut(len(items), count)), *[None] * threads])
     results: list[Any] = [None] * count
 
     def take_runs():
         _local.busy = True
         try:
-            for i, run in runs:  # one iterator for all threads; the interpreter lock makes its step atomic
+            for i, run in iter(runs.popleft, None):
                 results[i] = work(run)
         finally:
             _local.busy = False
@@ -146,7 +149,7 @@ class _Crew:
     """
 
     def __init__(self, size: int):
-        self.callers: list[Callable] = []  # one entry while they are at work
+        self.free = [True]  # empty while they are at work for somebody
         self.jobs: list[SimpleQueue] = [SimpleQueue() for _ in range(size)]
         self.latches = [_closed_latch() for _ in range(size)]
         for queue, latch in zip(self.jobs, self.latches):
@@ -159,17 +162,18 @@ class _Crew:
         If another caller has the helpers, the job runs here alone.
         """
         errors: list[BaseException] = []
-        start = map(SimpleQueue.put, self.jobs, [(job, errors)] * count)
+        taken: list[bool] = []
+        take = map(taken.append, map(list.pop, [self.free]))  # an IndexError if another caller has them
+        start = itertools.chain(take, map(SimpleQueue.put, self.jobs, [(job, errors)] * count))
         wait = map(_wait, self.latches[:count], itertools.repeat(1))
-        finish = itertools.chain(start, wait, map(list.clear, [self.callers]))  # starts those not yet started
-        if self.callers:
-            return job()
-        self.callers += [job]
+        finish = itertools.chain(start, wait, map(self.free.append, taken))  # starts those not yet started
         try:
-            list(start)
+            with contextlib.suppress(IndexError):
+                list(start)
             job()
         finally:
-            list(finish)
+            if taken:
+                list(finish)
         if errors:
             raise errors[0]
 
