@@ -1,8 +1,7 @@
-"""The training loop: one step, evaluation, and `fit`, with progress bar, checkpoints and history."""
+"""The training loop: one step, evaluation, and `fit`; what `fit` keeps in its checkpoint is in `run`."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import operator
 import os
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +17,6 @@ from ..autograd import no_grad
 from ..blocks import contextmanager
 from ..data import batch_count, batches
 from ..data.dataset import Augment, Dataset
-from ..files import remove_abandoned
-from ..folders import writable_folder
 from ..nn import Module, functional as F
 from ..nn.examples import fit_to, read, share_right
 from ..optim import LRScheduler, Optimizer
@@ -28,10 +24,10 @@ from ..progress import tqdm
 from ..ranks import Ranks, parallel
 from ..tensor import Tensor
 from . import fingerprint
-from .checkpoint import START_ANEW, WEIGHTS_ALONE, Checkpoint, CheckpointError
 from .cuda_graph import GraphedStep
 from .history import History, Position, Result, Tally
 from .live import Live
+from .run import Run
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -129,63 +125,34 @@ def fit(
     _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume)
     if graph and comm is not None:
         raise ValueError("fit: got graph=True with comm; a CUDA graph cannot wait for other ranks: use graph=False")
-    step = GraphedStep(model, optimizer, loss, train_step, fuse) if graph else None
+    graphed = GraphedStep(model, optimizer, loss, train_step, fuse) if graph else None
     over = nullcontext(Ranks(model, optimizer)) if comm is None else parallel(model, optimizer, comm, batch_norm)
     with over as ranks:
         ranks.check_batches(train_data, batch_size, drop_last)
         progress, live = progress and ranks.rank == 0, live and ranks.rank == 0
-        at, history = Position(), History()
-
-        run: dict[str, Any] = {}
-        saved: Checkpoint | None = None
-
-        def save() -> None:
-            if checkpoint is not None and ranks.rank == 0:
-                state = {"run": run, "position": dataclasses.asdict(at), "history": dataclasses.asdict(history)}
-                Checkpoint.take(model, optimizer, schedule, **state).save(checkpoint)
-
-        def load() -> Checkpoint | None:
-            if checkpoint is None:
-                return None
-            writable_folder(Path(os.path.realpath(checkpoint)).parent, "fit: checkpoint")
-            remove_abandoned(checkpoint)
-            return (
-                Checkpoint.load(checkpoint) if resume == "weights" or (resume and Path(checkpoint).exists()) else None
-            )
-
+        settings: dict[str, Any] = {}
         if checkpoint is not None or ranks.size > 1:
-            run = fingerprint.of_run(
+            settings = fingerprint.of_run(
                 train_data, test_data, optimizer, schedule, schedule_every, batch_size, drop_last, seed, loss, augment
             )
-            run |= fingerprint.of_ranks(ranks)
-            ranks.check_alike("run", [f"{name} {value}" for name, value in run.items()])
-            saved = ranks.first(load)
-        resumed = saved is not None and resume != "weights"
-        last_epoch = 0 if schedule is None else schedule.last_epoch
-        if saved is not None and resumed:
-            at, history = _position(saved, run, steps, epochs)
-            saved.check(model, optimizer, schedule)
-            last_epoch = saved.schedule["last_epoch"] if saved.schedule is not None else 0
-        done = at.epoch * steps + at.batch
-        if schedule is not None:  # a schedule that is too short says so here, before anything is changed
-            ahead = epochs * steps - done if schedule_every == "step" else epochs - at.epoch
-            schedule.values(last_epoch + ahead, 0)
-        if saved is not None and resumed:
-            saved.restore(model, optimizer, schedule)
-        else:
-            if saved is not None:
-                saved.restore_weights(model)
-            save()
+            settings |= fingerprint.of_ranks(ranks)
+            ranks.check_alike("run", [f"{name} {value}" for name, value in settings.items()])
+        run = Run(model, optimizer, schedule, ranks, checkpoint, settings)
+        begun = run.begin(resume, epochs, steps, schedule_every)
+        at, history = run.at, run.history
 
         with (
             Live(live, epochs * steps, epochs, row=int(progress)) as drawing,
-            tqdm(total=epochs * steps, initial=done, disable=not progress, unit="step", dynamic_ncols=True) as bar,
+            tqdm(
+                total=epochs * steps,
+                initial=at.epoch * steps + at.batch,
+                disable=not progress,
+                unit="step",
+                dynamic_ncols=True,
+            ) as bar,
         ):
-            if resumed and progress:
-                where = f"goes on at epoch {at.epoch + 1}, step {at.batch + 1}" if at.epoch < epochs else "is complete"
-                bar.write(f"fit: {checkpoint} {where}", file=sys.stderr)
-            elif saved is not None and progress:
-                bar.write(f"fit: a new run, from the weights in {checkpoint}", file=sys.stderr)
+            if begun and progress:
+                bar.write(begun, file=sys.stderr)
             try:
                 while at.epoch < epochs:
                     bar.set_description(f"epoch {at.epoch + 1}/{epochs}", refresh=False)
@@ -194,10 +161,10 @@ def fit(
                     with _mode(model, training=True):
                         for x, y in ranks.batches(train_data, batch_size, augment=augment, **order):
                             at.lr = optimizer.param_groups[0]["lr"]
-                            if step is None:
+                            if graphed is None:
                                 result = train_step(model, optimizer, x, y, loss)
                             else:
-                                result = step(fit_to(model, x), fit_to(model, y))
+                                result = graphed(fit_to(model, x), fit_to(model, y))
                             result = Result(*ranks.mean(*result))
                             history.step_loss.append(result.loss)
                             at.tally.add(result, ranks.total)
@@ -208,7 +175,7 @@ def fit(
                             at.batch += 1
                             at.seconds, clock = at.seconds + time.perf_counter() - clock, time.perf_counter()
                             if checkpoint_every and at.batch < steps and len(history.step_loss) % checkpoint_every == 0:
-                                save()
+                                run.save()
                             bar.set_postfix_str(history.brief(at), refresh=False)
                             bar.update()
                             drawing.update(history)
@@ -219,17 +186,10 @@ def fit(
                     bar.set_postfix_str(history.brief(at))
                     if schedule is not None and schedule_every == "epoch":
                         schedule.step()
-                    at = Position(at.epoch + 1)
-                    save()
+                    at = run.at = Position(at.epoch + 1)
+                    run.save()
             except KeyboardInterrupt as stop:
-                stop.add_note(
-                    f"fit: stopped in epoch {at.epoch + 1}, step {at.batch + 1}. "
-                    + (
-                        f"The same call goes on from {checkpoint}."
-                        if checkpoint
-                        else "With checkpoint=… it could go on."
-                    )
-                )
+                stop.add_note(f"fit: stopped in epoch {at.epoch + 1}, step {at.batch + 1}. {run.way_on()}")
                 raise
         return history
 
@@ -291,40 +251,3 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
         raise ValueError(f'fit: got schedule_every={schedule_every!r}; expected "step" or "epoch"')
     if schedule is not None and schedule.optimizer is not optimizer:
         raise ValueError("fit: the schedule drives another optimiser; build it on the one that is passed")
-
-
-def _position(saved: Checkpoint, run: dict[str, Any], steps: int, epochs: int) -> tuple[Position, History]:
-    """How far this checkpoint's run had come; raises CheckpointError if it was another run, or one cannot tell."""
-
-    def error(text: str) -> CheckpointError:
-        return CheckpointError(f"checkpoint {saved.path}: {text}, or {START_ANEW}")
-
-    there = saved.extra.get("run")
-    if not isinstance(there, dict) or not {"position", "history"} <= saved.extra.keys():
-        raise error(f"not written by fit; {WEIGHTS_ALONE}")
-    if saved.architecture is None:
-        raise error(
-            "of minires 0.2.0 or before, and does not say what its network, loss and images are, so whether this run "
-            f"is the same cannot be checked; {WEIGHTS_ALONE}"
-        )
-    there = {**fingerprint.ONE_RANK, **there}  # files of minires 0.3.0 do not say so
-    for name, here in run.items():
-        if there.get(name) != here:
-            raise error(
-                f"of another run: {name} was {there.get(name)}, here {here}; repeat the call with the same settings, "
-                f"{WEIGHTS_ALONE}"
-            )
-    try:
-        position = saved.extra["position"]
-        at = Position(**{**position, "tally": Tally(**position["tally"])})
-        history = History(**saved.extra["history"])
-        fits = at.fits(steps) and history.fits(at.epoch, at.epoch * steps + at.batch)
-    except (TypeError, KeyError):
-        fits = False
-    if not fits:
-        raise error("its position and history are not those of a run; take an earlier copy")
-    if (at.epoch, at.batch) > (epochs, 0):
-        raise error(
-            f"already in epoch {at.epoch + 1}, step {at.batch + 1}, beyond epochs={epochs}; ask for more epochs"
-        )
-    return at, history
