@@ -115,6 +115,7 @@ class Verdict:
         lines.append(f"  likely: {likely}")
         given = ", ".join(names[: len([k for k in keys if isinstance(k, int)])])
         selection = "" if i is None else f", only={names[i]!r}"
-        lines.append(f"  repro: gradcheck(f{', ' * bool(given)}{given}, seed={seed}{selection})")
+        f = self.subject.name if self.subject.name.isidentifier() else "f"
+        lines.append(f"  repro: gradcheck({f}{', ' * bool(given)}{given}, seed={seed}{selection})")
         key = None if i is None else keys[i]
         self.report.failures.append(Failure(key, kind, likely, "\n".join(lines), worst, *values, grad, numeric))

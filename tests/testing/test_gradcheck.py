@@ -52,7 +52,7 @@ def test_message_names_place_values_cause_and_repro():
     assert worst.startswith("  worst x[") and "backward " in worst and "numeric " in worst
     assert worst.endswith("100 of 100 wrong")
     assert "the error is constant over axes (0, 2, 3)" in likely and "mean(dxhat)" in likely
-    assert repro == "  repro: gradcheck(f, x, seed=0, only='x')"
+    assert repro == "  repro: gradcheck(bn_block, x, seed=0, only='x')"
     failure = caught.value.report.failures[0]
     assert (failure.input, failure.kind) == (0, "missing_mean_term")
     difference = failure.grad - failure.numeric_grad
