@@ -42,8 +42,10 @@ def one_blas_thread(work: Callable, *arguments: Any) -> Any:
         del _users[user]
         if not _users:
             with _lock:
-                if not _users:
-                    _held = False
+                _held = False  # before it looks once more: who comes in between sees this, or is seen
+                if _users:
+                    _held = True
+                else:
                     list(_undo)
 
 

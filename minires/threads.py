@@ -1,7 +1,8 @@
 """Threads: a few large pieces of work on a few cores, with BLAS held to one thread inside.
 
 NumPy releases the interpreter lock inside large calls, so plain Python threads that work on blocks of an array run side
-by side.
+by side. Between two calls they wait for it, which is why blocks are large and calls few. A free-threaded Python has no
+such lock, and its threads do not wait; nothing here relies on it.
 
 Ctrl-C, an alarm or a notebook's stop button may raise an exception in the main thread after any call that it makes
 (also of a Python function, before its first line), and at the end of each pass of a loop; nowhere else. Only there,
