@@ -67,6 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7, help="new processes for each number (default 7)")
     parser.add_argument("--quick", action="store_true", help="one round of single measurements, just to see it run")
+    parser.add_argument("--machine", default="", help="a second machine's name: its results get a folder of their own")
     parser.add_argument("--python", action="append", default=[], help="another interpreter in which peers may be found")
     parser.add_argument("--before", help="an earlier checkout, for the pages before, paper and launches")
     arguments = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> None:
     os.environ[PYTHONS] = os.pathsep.join([*arguments.python, os.environ.get(PYTHONS, "")])
     if arguments.before:
         os.environ[BEFORE] = arguments.before
-    plan = Plan(1, True) if arguments.quick else Plan(arguments.rounds)
+    plan = Plan(1, True) if arguments.quick else Plan(arguments.rounds, machine=arguments.machine)
     unasked = [n for n in PAGES if n not in NEVER_UNASKED and not (plan.quick and n in LONG)]
     for name in arguments.names or unasked:
         start = time.perf_counter()

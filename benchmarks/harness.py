@@ -29,10 +29,14 @@ LIBRARIES = "OPENBLAS_", "MKL_", "OMP_", "DNNL_", "ONEDNN_", "ATEN_"  # the pref
 
 @dataclass(frozen=True)
 class Plan:
-    """How often to measure: ``rounds`` of new processes; ``quick`` for single measurements, to see that it runs."""
+    """How often to measure: ``rounds`` of new processes; ``quick`` for single measurements, to see that it runs.
+
+    machine: a name, for a second machine whose results stand beside those of the first.
+    """
 
     rounds: int = 7
     quick: bool = False
+    machine: str = ""
 
 
 class Program(NamedTuple):
@@ -160,8 +164,8 @@ def about(plan: Plan, results: Iterable[dict]) -> str:
 
 
 def folder(plan: Plan) -> Path:
-    """``results``; a quick look goes into ``results/quick``, which is not kept, and never replaces real numbers."""
-    path = RESULTS / "quick" if plan.quick else RESULTS
+    """``results``, or ``results/NAME`` for a second machine; a quick look goes into ``results/quick``, not kept."""
+    path = RESULTS / ("quick" if plan.quick else plan.machine)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -175,9 +179,9 @@ def save(name: str, plan: Plan, results: dict[str, Any], text: str) -> None:
     print("\n" + text)
 
 
-def load(name: str) -> dict[str, Any] | None:
-    """What `save` has written into ``results``, or None."""
-    path = RESULTS / f"{name}.json"
+def load(name: str, machine: str = "") -> dict[str, Any] | None:
+    """What `save` has written, or None."""
+    path = RESULTS / machine / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from minires.files import replacing
 
-from .harness import HERE, Plan, load, markdown, number
+from .harness import HERE, RESULTS, Plan, load, markdown, number
 from .step import CHANNELS_LAST, PYTORCH, STEPS, sgemm_fraction, title
 
 README = HERE.parent / "README.md"
@@ -57,6 +57,9 @@ def paragraphs() -> Iterator[str]:
             f"what the machine's own matrix product reaches at its best, {of_median:.0%} of its median "
             "(`benchmarks memory`: [where the memory goes](benchmarks/results/memory.md))."
         )
+        for place in sorted(RESULTS.glob("*/step.json")):
+            if place.parent.name != "quick":
+                yield _elsewhere(place.parent.name)
         if load("ops"):
             yield "What each kernel takes, beside PyTorch's and the roofline: [ops](benchmarks/results/ops.md)."
     for sentence in (_peers(), _scaling(), _depth1202(), _engine(), _older()):
@@ -73,6 +76,22 @@ def _row(label: str, measured: dict[str, dict]) -> list[str]:
     for key, unit in (("ms", "ms"), ("peak_mb", "MB")):
         row += [cells(key, unit, "minires"), cells(key, unit, PYTORCH, CHANNELS_LAST)]
     return row
+
+
+def _elsewhere(name: str) -> str:
+    """The same steps on a second machine."""
+    step = load("step", name)
+    assert step
+    times = []
+    for case in STEPS:
+        ours, nchw, last = (step["cases"][case][program]["ms"] for program in ("minires", PYTORCH, CHANNELS_LAST))
+        times.append(f"{number(ours)} ms ({number(nchw)} / {number(last)} ms)")
+    m = step["machine"]
+    return (
+        f"It depends on the processor. On {m['cores']} cores of an {m['processor']}, the four steps take "
+        f"{', '.join(times[:-1])} and {times[-1]}, PyTorch's in brackets: "
+        f"[step](benchmarks/results/{name}/step.md), [recording](benchmarks/results/{name}/recording.md)."
+    )
 
 
 def _peers() -> str | None:
