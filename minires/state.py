@@ -1,7 +1,8 @@
 """`current`: how the code now running computes, such as whether it builds a graph; `switch` changes that for a while.
 
 The settings and `scope` are context variables: each thread has its own values, and so has each asyncio task, which
-starts with those of the code that made it. What one of them sets never reaches another that is waiting.
+starts with those of the code that made it. What one of them sets never reaches another that is waiting. (Python 3.14
+can be told to start threads like tasks, and does so where it is free-threaded: `sys.flags.thread_inherit_context`.)
 
 An interrupt (Ctrl-C, a notebook's stop button) may come before the first line of ``__exit__``, which then does nothing.
 But what a ``with`` block is going to call at its end lives exactly as long as the block: the interpreter gets it before

@@ -1,6 +1,7 @@
 """The engine: forks, the edge ledger, what backward frees and keeps, grad of pieces, deep chains, errors that name."""
 
 import gc
+import sys
 import threading
 import weakref
 
@@ -477,7 +478,7 @@ def test_no_grad_holds_for_its_own_thread_only():
         thread.start()
         thread.join()
         assert not (x * 2).requires_grad
-    assert seen == [True]
+    assert seen == [not getattr(sys.flags, "thread_inherit_context", False)]  # which Python 3.14 has
 
 
 def test_detach_stops_the_gradient_and_shares_the_values():
