@@ -62,6 +62,8 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MINIRES_LESSON_OUTPUT"] = folder
         for number in map(int, sys.argv[1:]):
-            (page,) = PAGES.glob(f"{number:02}_*.md")
+            page = next(PAGES.glob(f"{number:02}_*.md"), None)
+            if page is None:
+                sys.exit(f"answers: got lesson {number}; there are 0 to {max(PAGES.glob('[0-9]*')).name[:2]}")
             write(page)
             print(page.name)

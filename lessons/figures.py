@@ -111,6 +111,8 @@ def main() -> int:
         if old:
             print("figures of other code; run: python lessons/figures.py", *(lesson.number for lesson in old))
         return bool(old)
+    if missing := set(settings.numbers) - {lesson.number for lesson in lessons}:
+        parser.error(f"got lesson {min(missing)}; there are 0 to {lessons[-1].number}")
     FOLDER.mkdir(exist_ok=True)
     for lesson in lessons:
         if lesson.number in settings.numbers or (not settings.numbers and lesson in outdated(lessons)):

@@ -1,4 +1,4 @@
-"""What the lessons print and draw, run once and kept: ``python lessons/results.py [--quick] [08_degradation …]``.
+"""What the lessons print and draw, run once and kept: ``python lessons/results.py [--quick] [09_degradation …]``.
 
 A lesson is run in a process of its own, cell by cell, and what it printed and drew is kept in build/results (or in
 $MINIRES_RESULTS). It is used again as long as the lesson, and every file of the package that it has read, are as they
@@ -25,6 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
+from minires.arguments import one_of  # noqa: E402
 from minires.files import replacing  # noqa: E402
 
 FORMAT = 1  # of result.json
@@ -206,18 +207,21 @@ def run_here(script: Path, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the lessons whose results are not kept, or no longer hold.")
-    parser.add_argument("names", nargs="*", help="lessons such as 08_degradation; all, if none is named")
+    parser.add_argument("names", nargs="*", help="lessons such as 09_degradation; all, if none is named")
     parser.add_argument("--quick", action="store_true", help="their quick versions, which answer nothing")
     parser.add_argument("--here", nargs=2, metavar=("SCRIPT", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
         return run_here(*map(Path, arguments.here))
-    for script in scripts():
-        if not arguments.names or script.stem in arguments.names:
-            began = time.monotonic()
-            state = "kept" if is_kept(script, arguments.quick) else "run"
-            result(script, arguments.quick)
-            print(f"{script.stem}: {state}, {time.monotonic() - began:.0f} s", flush=True)
+    known = {script.stem: script for script in scripts()}
+    for name in arguments.names:
+        if name not in known:
+            parser.error(f"got {name!r}; {one_of(name, known)}")
+    for name in arguments.names or known:
+        began = time.monotonic()
+        state = "kept" if is_kept(known[name], arguments.quick) else "run"
+        result(known[name], arguments.quick)
+        print(f"{name}: {state}, {time.monotonic() - began:.0f} s", flush=True)
     return None
 
 

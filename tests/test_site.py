@@ -378,6 +378,13 @@ def test_a_lesson_that_fails_says_so_and_what_was_kept_stays(results, tmp_path):
     assert (folder / "05-figure.png").exists() and len(list(folder.parent.iterdir())) == 1
 
 
+def test_a_name_that_no_lesson_has_is_refused(results, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["results.py", "--quick", "08_degradation"])
+    with pytest.raises(SystemExit):
+        results.main()
+    assert "got '08_degradation'; expected one of" in (said := capsys.readouterr().err) and "09_degradation" in said
+
+
 def test_a_translation_that_answers_otherwise_is_refused(monkeypatch):
     pytest.importorskip("jupytext")
     monkeypatch.syspath_prepend(str(ROOT / "lessons"))

@@ -106,6 +106,13 @@ def test_the_readme_of_the_answers_lists_them():
     assert re.findall(r"\(([\w.]+)\)", text) == [page_of(lesson).name for lesson in LESSONS]
 
 
+@pytest.mark.parametrize("script", ["figures.py", "answers.py"])
+def test_a_number_that_no_lesson_has_is_refused(script):
+    command = [sys.executable, str(FOLDER / script), "99"]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode and "got lesson 99; there are 0 to 20" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.slow
 def test_the_figures_belong_to_the_lessons():
     command = [sys.executable, str(FOLDER / "figures.py"), "--check"]
