@@ -200,7 +200,7 @@ claim("Adam's first step is the rate, also with 1,000 times the gradient", np.al
 #
 # The best rate is not the same everywhere, and where training starts it is often small. Below is a deeper network, of
 # six blocks $x + F(x)$ as in the tour. Every block adds something to the stream, so at the start its outputs are far too
-# large (lesson 17), and its loss is steep. The rate that will be good later on is then too large for the first steps:
+# large (lesson 10), and its loss is steep. The rate that will be good later on is then too large for the first steps:
 # the loss leaps up, and what the initialisation had prepared is lost.
 #
 # A **warm-up** (Goyal et al. 2017) begins with a small part of the rate and raises it in a straight line, here over 20

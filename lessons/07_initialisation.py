@@ -269,7 +269,7 @@ claim("linear at the start: all 64, exactly", abs(through["plain looks-linear"] 
 # ## Exercises
 #
 # - Use $v = 2.2/n$ and $v = 1.8/n$ with ReLU. Predict both curves at layer 40, then look.
-# - Add a skip, `h = h + phi(z)`, to `profile` without batch norm. How fast do activations grow? (Lesson 17.)
+# - Add a skip, `h = h + phi(z)`, to `profile` without batch norm. How fast do activations grow? (Lesson 10.)
 # - `minires new gradient_flow` asks you to write such a profile for any model; `minires new relu_maxpool` the ReLU.
 #
 # Answers: [07_initialisation](answers/07_initialisation.md).

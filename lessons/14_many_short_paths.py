@@ -111,8 +111,8 @@ claim("Σ r²/(1 + r²) over the forks, r = ‖branch‖/‖skip‖, gives the e
 #   \text{mean length} = \sum_\ell \frac{r_\ell^2}{1 + r_\ell^2},$$
 #
 # which grows like the *logarithm* of the depth. (De & Smith 2020 count the second moment, which gives $1/\ell$: the
-# right law, but less than half of the paths.) Digits have longer paths. A good part of each is common to all of them:
-# their stream starts with a variance of ½, and so the first branches weigh more.
+# right law, but a mean length of 2.9 where it is 4.9.) Digits have longer paths. A good part of each is common to all of
+# them: their stream starts with a variance of ½, and so the first branches weigh more.
 
 # %%
 mr.manual_seed(0)
@@ -219,8 +219,8 @@ claim("Post-LN: paths grow like the depth, within a fifth", abs(grown["post"] / 
 claim("Pre-LN: by less than half of that", grown["pre"] < grown["post"] / 2, grown["pre"])
 
 # %% [markdown]
-# That is one seed. `minires experiments layer-norms` takes five and goes up to 48 blocks: there Post-LN has paths of 34 to
-# 35 branches, Pre-LN of 5 to 6.
+# That is one seed. `minires experiments layer-norms` takes five and goes up to 48 blocks: there Post-LN has paths of about
+# 35 branches, Pre-LN of about 5.
 #
 # ## Common mistakes
 #
