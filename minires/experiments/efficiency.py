@@ -58,8 +58,9 @@ EFFICIENCY = Experiment(
     },
     pilot="plain-8/20/56 41–43 / 74 / never in 660 steps; residual 37–40 / 38 / 45–56",
     remark="Counted is the mean loss over five steps, on handwritten digits. Where it does not arrive (0 in the first "
-    "panel), all 660 steps were spent in vain. Steps are not all: every step of 56 layers costs eight times one of 8. "
-    "At a fifth of the rate plain-20 takes 1.4 times the steps of plain-8, not twice as many; all else holds.",
+    "panel), all 660 steps were spent in vain. Steps are not all: one of 56 layers costs ten times the operations of "
+    "one of 8, and about six times the seconds. At a fifth of the rate plain-20 takes 1.4 times the steps of plain-8, "
+    "not twice as many; all else holds.",
     log=("steps", "seconds", "GFLOPs"),
     tested={"seeds": [0], "steps": 150},
     slow=True,
