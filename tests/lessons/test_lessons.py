@@ -126,6 +126,21 @@ def test_the_readme_lists_them():
     assert index(LESSONS) in text, "lessons/README.md should hold this list:\n" + index(LESSONS)
 
 
+def test_what_trains_is_tried_at_a_second_setting():
+    trains = re.compile(r"^[^#\n]*(?:\b(?:fit|efficiency)\(|\boptim(?:izer)?\.\w+\()", re.MULTILINE)
+    sources = {lesson.path.stem: lesson.path.read_text("utf-8") for lesson in LESSONS}
+    found = {name for name, source in sources.items() if trains.search(source)}
+    assert len(found) > 12 and found == {name for name, source in sources.items() if "also_at(" in source}
+
+
+def test_lessons_are_called_by_their_names_everywhere():
+    stems, root = {lesson.path.stem for lesson in LESSONS}, FOLDER.parent
+    texts = [*FOLDER.glob("*.py"), *FOLDER.glob("**/*.md"), root / "README.md", root / "minires" / "README.md"]
+    for path in texts:
+        called = set(re.findall(r"\b[0-2]\d_[a-z]\w+", path.read_text("utf-8")))
+        assert called <= stems, f"{path.name}: {called - stems}"
+
+
 def test_the_glossary_has_both_languages():
     rows = (FOLDER / "glossary.md").read_text("utf-8").splitlines()
     terms = [row.split("|")[1:-1] for row in rows if row.startswith("|") and "---" not in row][1:]
