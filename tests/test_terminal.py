@@ -224,6 +224,19 @@ def test_ctrl_c_is_one_line(arguments, answers, tmp_path):
     assert "took" not in shown
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows tells it by another error")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["lessons"], ["lessons", "1", "--quick"], ["progress"]])
+def test_a_reader_that_leaves_ends_it_without_a_word(arguments, unbuffered, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered, "MINIRES_LESSON_OUTPUT": str(tmp_path)}
+    command = [sys.executable, "-m", "minires", *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_a_damaged_diary_is_named_and_costs_no_lesson(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MINIRES_PROGRESS", str(tmp_path / "progress.json"))
     for text in ("{", '{"lessons": {}}', '{"lessons": {"tour": 3}, "exercises": {}}'):

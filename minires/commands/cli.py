@@ -1,6 +1,7 @@
 """The command line: ``minires compare`` and the other commands, each in the file of its name."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,14 +18,19 @@ COMMANDS = compare, explore, flow, export, experiments, new, grade, lessons, pro
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for an error (reported in one line), 2 for bad usage, 130 for Ctrl-C.
 
-    ``grade`` returns 3 if grading worked and points are missing.
+    ``grade`` returns 3 if grading worked and points are missing. If nobody reads the output any more it is 141, as of
+    other programs in front of ``| head``.
     """
     set_up()
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")
     try:
-        return command(**arguments)
+        code = command(**arguments)
+        sys.stdout.flush()  # a reader that has left is noticed here, not as Python ends
+        return code
     except (ValueError, OSError, RuntimeError, ImportError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            return 141
         print(f"minires: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -32,6 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     finally:
         remove_empty_folders()
+
+
+def _reader_has_left() -> bool:
+    """Whether nobody reads stdout any more, as behind ``| head``; then, what is still written to it goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 class _Parser(argparse.ArgumentParser):

@@ -145,6 +145,8 @@ def execute(path: Path) -> int | None:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BrokenPipeError:
+        raise
     except Exception as error:  # a line that somebody has changed, perhaps: all of the traceback that is the lesson's
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
