@@ -141,7 +141,7 @@ claim("momentum takes less than a fifth of the steps", needed["momentum"] < need
 # root of a running mean $s$ of its square:
 #
 # $$m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad s \leftarrow \beta_2 s + (1 - \beta_2) g^2, \quad
-#   w \leftarrow w - \eta\, \frac{m / (1 - \beta_1^t)}{\sqrt{s / (1 - \beta_2^t)} + \varepsilon},$$
+#   w \leftarrow w - \eta\, \frac{m / (1 - \beta_1^t)}{\sqrt{s / (1 - \beta_2^t)} + \varepsilon}.$$
 #
 # Both means start at 0; the divisors $1 - \beta^t$ make up for that. The size of the gradient cancels: the first step
 # moves *every* weight by $\eta$, whether its gradient is large or small. This helps where the gradients of different
