@@ -200,7 +200,7 @@ claim("too early gives 1 + tanh′ of the first block alone", math.isclose(last[
 # %% [markdown]
 # ## The library's
 #
-# minires works the same way, with arrays in place of numbers: read `_walk` in `minires/autograd.py`, fifteen lines, where
+# minires works the same way, with arrays in place of numbers: read `_walk` in `minires/autograd.py`, thirty lines, where
 # the birthday is called `serial`. What it does *as well* is the reason it was written: a recording keeps every
 # consumer's contribution apart before they are summed, so you can ask a tensor who sent what.
 
