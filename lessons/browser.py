@@ -167,7 +167,7 @@ def find_pyodide(folder: Path | None = None) -> Path:
         package, inside = CARRIER
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise Missing("Pyodide is not here: python -m pip install --group wasm, or say --pyodide DIR")
+            raise Missing("Pyodide is not here: python -m pip install --group wasm (pip 25.1 or newer), or say --pyodide DIR")
         folder = Path(spec.submodule_search_locations[0], inside)
     absent = [name for name in (*sums(), "pyodide-lock.json") if not (folder / name).is_file()]
     if absent:
@@ -181,7 +181,7 @@ def find_kernel() -> Path:
     """Where JupyterLite's Python kernel is installed. Raises Missing if it, or JupyterLite itself, is not."""
     kernel = Path(sys.prefix, KERNEL)
     if importlib.util.find_spec("jupyterlite_core") is None or not kernel.is_dir():
-        raise Missing("JupyterLite is not here: python -m pip install --group wasm")
+        raise Missing("JupyterLite is not here: python -m pip install --group wasm (pip 25.1 or newer)")
     return kernel
 
 
