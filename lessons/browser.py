@@ -167,7 +167,9 @@ def find_pyodide(folder: Path | None = None) -> Path:
         package, inside = CARRIER
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
-            raise Missing("Pyodide is not here: python -m pip install --group wasm (pip 25.1 or newer), or say --pyodide DIR")
+            raise Missing(
+                "Pyodide is not here: python -m pip install --group wasm (pip 25.1 or newer), or say --pyodide DIR"
+            )
         folder = Path(spec.submodule_search_locations[0], inside)
     absent = [name for name in (*sums(), "pyodide-lock.json") if not (folder / name).is_file()]
     if absent:
