@@ -102,7 +102,10 @@ class Ranks:
         self.size: int = 1 if comm is None else comm.size
         self.batch_norm, self.model, self.optimizer = batch_norm, model, optimizer
         own = [p for group in optimizer.param_groups for p in group["params"]]
-        self.parameters = [p for p in {id(p): p for p in (*model.parameters(), *own)}.values() if p.requires_grad]
+        names = {id(p): name for name, p in model.named_parameters()}
+        held = {id(p): p for p in (*model.parameters(), *own)}  # the optimiser may have some that the model has not
+        self.named = [(names.get(key, f"parameter {i} of the optimiser"), p) for i, (key, p) in enumerate(held.items())]
+        self.parameters = [p for _, p in self.named if p.requires_grad]
         self._rows: dict[Any, Any] = {}  # the row in which all gradients are sent, for each type and dtype of arrays
         self.total = self.size  # examples in the batch
         self.count, self._uneven = 1, False  # examples in this rank's share; whether other ranks have more or fewer
@@ -111,16 +114,27 @@ class Ranks:
 
     def start(self) -> None:
         """Compare models and optimisers, and take over what rank 0 has."""
-        self.check_alike("model or optimiser", _described(self.model, self.optimizer))
+        self.check_alike("model or optimiser", self._described())
         state = self.first(lambda: (self.optimizer.state_dict(), random.get_state()))
         self.send_buffers()
-        for p in self.model.parameters():
+        for _, p in self.named:
             self.wire.broadcast(p.array)
             wrote(p.array)
         if self.rank:
             self.optimizer.load_state_dict(state[0])
             random.set_state(state[1])
         set_num_threads(min(get_num_threads(), max(available_cores() // self.wire.neighbours(), 1)))
+
+    def _described(self) -> list[str]:
+        """What must be the same on all ranks, a line each."""
+        names = {id(p): name for name, p in self.named}
+        return [
+            *(f"{name}: {_own_line(module)}" for name, module in self.model.named_modules()),
+            *(f"{n}: {p.dtype} {p.shape}{'' if p.requires_grad else ', frozen'}" for n, p in self.named),
+            *(f"{n}: {b.dtype} {b.shape}" for n, b in self.model.named_buffers()),
+            *repr(self.optimizer).splitlines(),
+            *(str([names[id(p)] for p in group["params"]]) for group in self.optimizer.param_groups),
+        ]
 
     # ── shares ──
     def batches(self, dataset: Dataset, batch_size: int, **options: Any) -> Iterator[tuple[Any, Any]]:
@@ -209,7 +223,7 @@ class Ranks:
     def check_equal_weights(self) -> None:
         """Raise RanksError, on all ranks, unless their parameters are equal bit for bit, as they are after a step."""
         if self.size > 1:
-            arrays = ((name, kernels.to_device(p.array, "cpu")) for name, p in self.model.named_parameters())
+            arrays = ((name, kernels.to_device(p.array, "cpu")) for name, p in self.named)
             self.check_alike(
                 "set of weights", [f"{name} {zlib.crc32(np.ascontiguousarray(a).data)}" for name, a in arrays]
             )
@@ -289,15 +303,3 @@ class Ranks:
 def _own_line(module: Module) -> str:
     """A module's repr, without those of the modules inside it."""
     return f"{type(module).__name__}({module.extra_repr()})" if any(module.children()) else repr(module)
-
-
-def _described(model: Module, optimizer: Optimizer) -> list[str]:
-    """What must be the same on all ranks, a line each."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    return [
-        *(f"{name}: {_own_line(module)}" for name, module in model.named_modules()),
-        *(f"{n}: {p.dtype} {p.shape}{'' if p.requires_grad else ', frozen'}" for n, p in model.named_parameters()),
-        *(f"{n}: {b.dtype} {b.shape}" for n, b in model.named_buffers()),
-        *repr(optimizer).splitlines(),
-        *(str([names.get(id(p), "another") for p in group["params"]]) for group in optimizer.param_groups),
-    ]
