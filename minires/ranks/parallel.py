@@ -33,6 +33,7 @@ from .wire import RanksError, Wire, communicator
 
 T = TypeVar("T")
 CHOICES = "local", "sync"
+CHUNK = 1024  # images read at a time for their checksum
 
 
 @contextmanager
@@ -106,6 +107,7 @@ class Ranks:
         held = {id(p): p for p in (*model.parameters(), *own)}  # the optimiser may have some that the model has not
         self.named = [(names.get(key, f"parameter {i} of the optimiser"), p) for i, (key, p) in enumerate(held.items())]
         self.parameters = [p for _, p in self.named if p.requires_grad]
+        self._known: tuple[Any, list[str]] = None, []  # the latest data set, and what must be the same of it
         self._rows: dict[Any, Any] = {}  # the row in which all gradients are sent, for each type and dtype of arrays
         self.total = self.size  # examples in the batch
         self.count, self._uneven = 1, False  # examples in this rank's share; whether other ranks have more or fewer
@@ -145,10 +147,11 @@ class Ranks:
         """
         self.check_batches(dataset, batch_size, options.get("drop_last", False))
         order = {name: value for name, value in options.items() if name != "augment"}
-        labels = zlib.crc32(kernels.to_device(dataset.labels, "cpu").tobytes())
+        if self.size > 1 and dataset is not self._known[0]:
+            self._known = dataset, _summed_up(dataset)
         self.check_alike(
             "data set, or order of it",
-            [str(dataset), f"labels {labels:#x}", f"batch_size {batch_size}", *(f"{n} {v}" for n, v in order.items())],
+            [*self._known[1], f"batch_size {batch_size}", *(f"{name} {value}" for name, value in order.items())],
         )
         parts = data.batches(dataset, batch_size, part=(self.rank, self.size), **options)
         totals = (min(batch_size, len(dataset) - k * batch_size) for k in itertools.count(options.get("start", 0)))
@@ -303,3 +306,18 @@ class Ranks:
 def _own_line(module: Module) -> str:
     """A module's repr, without those of the modules inside it."""
     return f"{type(module).__name__}({module.extra_repr()})" if any(module.children()) else repr(module)
+
+
+def _summed_up(dataset: Dataset) -> list[str]:
+    """What must be the same of a data set on all ranks, a line each."""
+    lines = [str(dataset), f"labels {_checksum(dataset.labels):#x}"]
+    if isinstance(dataset, Dataset):  # another may draw its images anew
+        lines += [f"mean {dataset.mean}, std {dataset.std}", f"images {_checksum(dataset.pixels):#x}"]
+    return lines
+
+
+def _checksum(array: Any) -> int:
+    total = 0
+    for start in range(0, len(array), CHUNK):
+        total = zlib.crc32(np.ascontiguousarray(kernels.to_device(array[start : start + CHUNK], "cpu")).data, total)
+    return total
