@@ -6,6 +6,7 @@ it, and `_walk` does it. (How an op joins the graph on the way forward: `minires
 First-order only, by choice, so that the backward methods stay plain array code.
 """
 
+import operator
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from . import writes
 from .blas import one_blas_thread
 from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
+from .kernels.layout import entry_by_entry
 from .missing import not_offered
 from .ops import Op
 from .ops.arithmetic import add, add_to
@@ -243,7 +245,7 @@ def edge_factors(outputs):
 
 def times(g, factor):
     """A gradient times a number; 0 leaves nothing of it, not even of an infinity or a NaN."""
-    return as_array(g * factor) if factor else np.zeros_like(g)
+    return as_array(entry_by_entry(operator.mul, g, factor)) if factor else np.zeros_like(g)
 
 
 def gradients(op, total):
@@ -252,7 +254,7 @@ def gradients(op, total):
         op.segment.recompute()
     if -1 < op.serial < writes.latest:
         writes.check_unwritten(op)
-    return one_each(op, op.backward(total))
+    return one_each(op, op.backward(total) if op.memory_order is None else op.backward_along_memory(total))
 
 
 def ops_latest_first(roots, wanted):

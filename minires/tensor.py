@@ -15,6 +15,7 @@ from .arguments import check_operand, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
 from .kernels.devices import by_type
+from .kernels.layout import entry_by_entry
 from .missing import NotInTensor
 from .ops import Op, arithmetic, elementwise, shape
 from .ops.op import serials
@@ -35,9 +36,12 @@ def apply(op_class: type[Op], *inputs: Any, **options: Any) -> "Tensor":
     """
     now = latest.get()
     now = current() if now.uses else now  # a call spared, once for each op
-    op = (op_class if now.fusion is None else now.fusion.instead(op_class, inputs))()
+    op: Any = (op_class if now.fusion is None else now.fusion.instead(op_class, inputs))()
     arrays, op.needs, dtype = _unwrapped(op, inputs, now.grad_enabled)
-    data = op.forward(*arrays, **options)
+    if op.elementwise and type(arrays[0]) is not np.ndarray:
+        data = op.forward_along_memory(arrays, options)
+    else:
+        data = op.forward(*arrays, **options)
     if type(data) is not np.ndarray:
         data = checked_output(op, data)
     if data.dtype is not dtype and (dtype is None or data.dtype != dtype):  # NumPy takes None for float64
@@ -173,7 +177,7 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
         if self._grad is None:
             self._grad = Tensor(gradient if ours else gradient.copy("K"))
         elif self.op is None:
-            self._grad.array += gradient
+            arithmetic.add_to(self._grad.array, gradient)
             wrote(self._grad.array)
         else:  # of retain_grad(): somebody may hold the tensor
             self._grad = self._grad + Tensor(gradient)
@@ -417,12 +421,14 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
     # comparisons: no gradient
     def _compare(self, function: str, compare: Callable, other: Any) -> Any:
         if type(other) in (int, float):
-            return Tensor(compare(self.array, other))
+            return Tensor(entry_by_entry(compare, self.array, other))
         other = other if isinstance(other, Tensor) else _plain(other)
         if not isinstance(other, Tensor):
-            return Tensor(compare(self.array, other)) if isinstance(other, int | float) else NotImplemented
+            return (
+                Tensor(entry_by_entry(compare, self.array, other)) if isinstance(other, int | float) else NotImplemented
+            )
         try:
-            return Tensor(compare(self.array, other.array))
+            return Tensor(entry_by_entry(compare, self.array, other.array))
         except ValueError:  # NumPy's, for shapes that do not broadcast
             check_broadcast(function, self, other)
             raise

@@ -181,6 +181,8 @@ def test_the_first_day_on_a_gpu_rehearses(tmp_path):
     kinds = {"doctor", "compile", "compare", "elementwise", "convolutions", "heads", "updates", "augmentation"}
     assert kinds <= {result["kind"] for result in results}
     page = (tmp_path / "out" / "gpu.md").read_text()
+    fused = [r["by"] for r in results if r.get("what") == "batch norm, addition and ReLU"]
+    assert "minires" in fused
     assert all(f"| ResNet-20 step: {way} |" in page for way in ("eager", "graphed", "recorded"))
     assert "skipped" in (tmp_path / "out" / "tests.txt").read_text()  # there is no GPU to run them on
 
@@ -225,6 +227,7 @@ def test_memory_bound_kernels_are_measured_against_what_they_move(monkeypatch):
     import gpu_common as shapes
 
     moved = shapes.least_values
+    assert moved("batch norm, addition and ReLU", (2, 3, 4)) == 4 * 96
     assert moved("ReLU", (2, 3, 4)) == 2 * 96 and moved("batch norm backward", (2, 3, 4)) == 5 * 96
     assert moved("SGD with momentum", (7,)) == 35
     assert moved("linear", (2, 3, 4, 5, None)) == 2 * 3 + 3 * 5 + 2 * 5

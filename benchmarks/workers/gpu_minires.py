@@ -34,6 +34,7 @@ import minires as mr
 from minires import flow, kernels, optim
 from minires.commands import doctor
 from minires.kernels import cpu
+from minires.kernels.batchnorm.gpu import DeferredBatchNorm
 from minires.kernels.devices import why_no_gpu
 from minires.kernels.layout import out_sizes
 from minires.kernels.load import Source
@@ -295,6 +296,11 @@ def memory_bound(title, N, C, H):
         agree(got, want, 1e-3, f"batch norm backward, {title}")
     agree(ours.relu(gx), cpu.relu(x), 0, f"ReLU, {title}")
     agree(ours.relu_backward(gg, ours.relu(gx)), cpu.relu_backward(g, cpu.relu(x)), 0, f"ReLU backward, {title}")
+
+    def in_one():
+        return DeferredBatchNorm(kernels.device_of(gx), gx, gw, gb, 1e-5)(gg, relu=True)
+
+    agree(in_one(), cpu.relu(expected + g), 1e-4, f"batch norm, addition and ReLU, {title}")
     a, c, mean_, var_ = (send(np.abs(random(C))) for _ in range(4))
     agree(ours.add(gx, gg), x + g, 0, f"addition, {title}")
     flat, out = send(x.ravel()), send(np.empty(x.size, x.dtype))
@@ -305,6 +311,7 @@ def memory_bound(title, N, C, H):
         "ReLU": lambda: ours.relu(gx),
         "ReLU backward": lambda: ours.relu_backward(gg, gx),
         "addition": lambda: ours.add(gx, gg),
+        "batch norm, addition and ReLU": in_one,
         "batch norm in evaluation": lambda: ours.batch_norm_eval(gx, a, c, mean_, var_, 1e-5),
     })  # fmt: skip
 

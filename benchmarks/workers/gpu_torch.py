@@ -122,7 +122,7 @@ def elementwise(title, N, C, H):
         "ReLU backward": lambda: aten.threshold_backward(x, x, 0),
         "addition": lambda: x + out,
         "batch norm in evaluation": lambda: F.batch_norm(x, mean, w, w, w),
-        "batch norm, addition and ReLU in one": lambda: F.relu_(F.batch_norm(x, mean, w, w, w).add_(out)),
+        "batch norm, addition and ReLU": lambda: F.relu_(F.batch_norm(x, None, None, w, w, training=True).add_(out)),
     })  # fmt: skip
 
 

@@ -32,10 +32,14 @@ READS = ("item", "tolist", "__bool__", "__float__", "__int__")
 
 
 class Step:
-    """What was counted: launches by kernel, calls of the array library by name, arguments of launches, values read."""
+    """What was counted: launches by kernel, calls of the array library by name, arguments of launches, values read.
+
+    bytes: of the arrays that the launches of each kernel are given, each array once.
+    """
 
     def __init__(self):
         self.launches, self.library, self.arguments, self.reads = Counter(), Counter(), 0, 0
+        self.bytes = Counter()
 
     @property
     def nodes(self) -> int:
@@ -80,6 +84,8 @@ def counting():
         def launch(grid, block, args):
             seen.launches[name.partition("<")[0]] += 1
             seen.arguments += len(args)
+            arrays = {a.__array_interface__["data"][0]: a.nbytes for a in args if getattr(a, "ndim", 0)}
+            seen.bytes[name.partition("<")[0]] += sum(arrays.values())
             within.append(None)
             try:
                 return kernel(grid, block, args)
@@ -131,10 +137,10 @@ def launching_nothing():
         device.load = load
 
 
-def training(graph=False, images=4, size=8):
-    """A function that makes one step of ResNet-20."""
+def training(graph=False, images=4, size=8, depth=20):
+    """A function that makes one step of a CIFAR ResNet."""
     mr.manual_seed(0)
-    model = mr.models.resnet_cifar(20).to(DEVICE)
+    model = mr.models.resnet_cifar(depth).to(DEVICE)
     optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     x, y = mr.randn(images, 3, size, size).to(DEVICE), mr.tensor(np.arange(images) % 10).to(DEVICE)
     if graph:
@@ -143,10 +149,10 @@ def training(graph=False, images=4, size=8):
     return lambda: train_step(model, optimizer, x, y)
 
 
-def counted(graph, images=128, size=32):
+def counted(graph, images=128, size=32, depth=20):
     """A `Step`, the fourth, without what its kernels compute: nothing happens for the first time in it."""
     with launching_nothing():
-        step = training(graph, images, size)
+        step = training(graph, images, size, depth)
         for _ in range(3):
             step()
         with counting() as seen:

@@ -1,7 +1,7 @@
 """Convolutions on paper: their launches on an H100, the machine code of these, and a time predicted of both.
 
-Nothing is computed: the launch code runs as on a card, with a loader that only notes what is asked of it. minires is
-the one that PYTHONPATH names.
+Nothing is computed: the launch code runs as on a card, with a loader that only notes what is asked of it. What else a
+training step has is counted in launches and bytes. minires is the one that PYTHONPATH names.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import math
 from collections import Counter
 
 import cubin
+import minires_launches
 import numpy as np
 from common import report
 from gpu_common import CONVOLUTIONS
@@ -23,6 +24,7 @@ from minires.kernels.launch import allow_tf32
 MULTIPROCESSORS, CLOCK = 132, 1.755e9  # Hz; its highest is 1.98
 REGISTERS, SHARED, THREADS, SCHEDULERS = 65_536, 227 * 1024, 2048, 4  # of a multiprocessor
 L2 = 5.5e12  # bytes/s read from the second-level cache
+MEMORY = 3.35e12  # bytes/s
 LAUNCH, LATENCY = 1.5e-6, 0.6e-6  # seconds: between two kernels of a graph, and for a load that nothing hides
 KINDS = ("forward", "input gradient", "weight gradient")
 
@@ -179,6 +181,19 @@ def step(depth, tf32=False, cache=L2):
     return 1e3 * total
 
 
+def rest(depth):
+    """Milliseconds of all else in a graphed training step: its arrays, each once for each launch, and the launches.
+
+    Of the optimiser's launch, which is given addresses, the weights count five times; the library's calls are short.
+    """
+    seen = minires_launches.counted(graph=True, depth=depth)
+    convolutions = [name for name in seen.launches if name.startswith(("conv2d_", "sum_parts"))]
+    moved = sum(seen.bytes.values()) - sum(seen.bytes[name] for name in convolutions)
+    moved += 5 * sum(p.array.nbytes for p in minires.models.resnet_cifar(depth).parameters())
+    nodes = seen.nodes - sum(seen.launches[name] for name in convolutions)
+    return 1e3 * (nodes * LAUNCH + moved / MEMORY)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
@@ -192,7 +207,9 @@ def main():
     networks = [(f"ResNet-{depth}", depth, False) for depth in ((20,) if quick else (20, 56, 110))]
     networks += [] if quick else [("ResNet-20, TF32", 20, True)]
     steps, at_no_cost = ({name: step(depth, tf32, cache) for name, depth, tf32 in networks} for cache in (L2, math.inf))
-    report(kernels=kernels, steps=steps, tiles_at_no_cost=at_no_cost, version=f"minires {minires.__version__}")
+    others = {name: rest(depth) for name, depth, tf32 in networks if not tf32}
+    version = f"minires {minires.__version__}"
+    report(kernels=kernels, steps=steps, tiles_at_no_cost=at_no_cost, rest=others, version=version)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,31 @@ def along_memory(guide, *arrays):
     return tuple([array.transpose(order) for array in arrays])
 
 
+def in_memory_order(*arrays):
+    """(arrays that broadcast, with their axes in the order in which the largest lies in memory; that order and back).
+
+    Numbers stay as they are. The order is None where nothing has to change, as with NumPy's arrays.
+    """
+    guide = max((a for a in arrays if getattr(a, "ndim", 0)), key=lambda a: (a.ndim, a.size), default=None)
+    if guide is None or type(guide) is np.ndarray or guide.flags.c_contiguous:
+        return arrays, None
+    axes = order, _ = axes_along_memory(guide.strides)
+    stretched = (a[(None,) * (len(order) - a.ndim)] if 0 < getattr(a, "ndim", 0) < len(order) else a for a in arrays)
+    return [a.transpose(order) if getattr(a, "ndim", 0) else a for a in stretched], axes
+
+
+def entry_by_entry(function, *arrays):
+    """``function(*arrays)``, whose entries each come from those at the same place, in a loop that runs along memory."""
+    arrays, axes = (arrays, None) if type(arrays[0]) is np.ndarray else in_memory_order(*arrays)
+    return function(*arrays) if axes is None else function(*arrays).transpose(axes[1])
+
+
+def lying_like(guide, array):
+    """A NumPy array in the memory order of a guide of its shape; a copy, unless it is already."""
+    order, back = axes_along_memory(guide.strides)
+    return np.ascontiguousarray(array.transpose(order)).transpose(back)
+
+
 @functools.lru_cache(maxsize=4096)
 def axes_along_memory(strides):
     """(the axes from the outermost in memory to the innermost, and the order that takes them back)."""

@@ -12,6 +12,7 @@ import numpy as np
 from .. import kernels
 from ..arguments import check_tensor, flag, number, whole
 from ..creation import tensor
+from ..kernels.layout import lying_like
 from ..missing import not_offered
 from ..ops import elementwise, linear as linear_op, loss
 from ..ops.op import wide
@@ -118,8 +119,10 @@ def _dropped(function: str, input: Tensor, p: float, training: bool, shape: tupl
         raise ValueError(f"{function}: got p={p}; expected a probability between 0 and 1")
     if not training or p == 0:
         return input
-    keep = generator().random(shape) >= p
-    return input * Tensor(keep * input.dtype.type(0 if p == 1 else 1 / (1 - p))).to(input.device)
+    mask = (generator().random(shape) >= p) * input.dtype.type(0 if p == 1 else 1 / (1 - p))
+    if shape == input.shape and type(input.array) is not np.ndarray:  # NumPy reads any two orders
+        mask = lying_like(input.array, mask)
+    return input * Tensor(mask).to(input.device)
 
 
 def one_hot(target: Tensor, num_classes: int = -1) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import kernels
-from .op import Op, wide
+from .op import Elementwise, Op, wide
 from .reduce import axis_of
 
 
@@ -22,7 +22,7 @@ class ReLU(Op):
         return kernels.of(grad_output).relu_backward(grad_output, self.y)
 
 
-class LeakyReLU(Op):
+class LeakyReLU(Elementwise):
     """x where x > 0, else slope·x (the slope also at 0)."""
 
     kinds = "f"
@@ -35,7 +35,7 @@ class LeakyReLU(Op):
         return np.where(self.x > 0, grad_output, self.slope * grad_output)
 
 
-class Sigmoid(Op):
+class Sigmoid(Elementwise):
     """σ(x) = 1/(1 + e⁻ˣ): σ′ = σ(1 − σ) ≤ ¼, a factor in each layer that made old networks' gradients vanish."""
 
     fractional = True
@@ -49,7 +49,7 @@ class Sigmoid(Op):
         return grad_output * (self.y * (1 - self.y))
 
 
-class Tanh(Op):
+class Tanh(Elementwise):
     """tanh x: its derivative is 1 − tanh²x."""
 
     fractional = True
@@ -62,7 +62,7 @@ class Tanh(Op):
         return grad_output * (1 - self.y * self.y)
 
 
-class ELU(Op):
+class ELU(Elementwise):
     """x where x > 0, else α(eˣ − 1): the derivative is 1, or αeˣ (also at 0)."""
 
     kinds = "f"
@@ -75,7 +75,7 @@ class ELU(Op):
         return np.where(self.below, grad_output * (self.y + self.alpha), grad_output)
 
 
-class Hardswish(Op):
+class Hardswish(Elementwise):
     """x·min(max(x + 3, 0), 6)/6: the derivative is 0 for x ≤ −3, 1 for x ≥ 3, else x/3 + ½."""
 
     kinds = "f"
@@ -89,7 +89,7 @@ class Hardswish(Op):
         return np.where(self.x <= -3, np.zeros_like(inside), np.where(self.x >= 3, grad_output, inside))
 
 
-class GELU(Op):
+class GELU(Elementwise):
     """x·Φ(x), where Φ(x) = (1 + erf(x/√2))/2 is the normal distribution: the derivative is Φ(x) + x·φ(x)."""
 
     kinds = "f"

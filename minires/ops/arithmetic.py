@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..kernels.layout import along_memory
-from .op import Op
+from .op import Elementwise, Op
 
 
 class Add(Op):
@@ -22,7 +22,7 @@ class Add(Op):
         return grad_output, grad_output
 
 
-class Sub(Op):
+class Sub(Elementwise):
     """a − b."""
 
     kinds = "fui"
@@ -34,7 +34,7 @@ class Sub(Op):
         return grad_output, -grad_output if self.needs[1] else None
 
 
-class Mul(Op):
+class Mul(Elementwise):
     """a · b, elementwise: each factor's gradient is the other factor."""
 
     def forward(self, a, b):
@@ -49,7 +49,7 @@ class Mul(Op):
         )
 
 
-class Div(Op):
+class Div(Elementwise):
     """a / b: d(a/b) = da/b − a·db/b²."""
 
     fractional = True
@@ -63,7 +63,7 @@ class Div(Op):
         return grad_a, -grad_a * self.a / self.b if self.needs[1] else None
 
 
-class Neg(Op):
+class Neg(Elementwise):
     """−a."""
 
     kinds = "fui"
@@ -75,7 +75,7 @@ class Neg(Op):
         return -grad_output
 
 
-class Pow(Op):
+class Pow(Elementwise):
     """a ** exponent, for a constant exponent: d(aⁿ) = n·aⁿ⁻¹·da."""
 
     def forward(self, a, exponent):
@@ -88,7 +88,7 @@ class Pow(Op):
         return grad_output * (self.exponent * self.a ** (self.exponent - 1))
 
 
-class PowTensor(Op):
+class PowTensor(Elementwise):
     """a ** b, where b is a tensor: ∂/∂a = b·aᵇ⁻¹, ∂/∂b = aᵇ·ln a (0 where a = 0 and b ≥ 0)."""
 
     def forward(self, a, b):

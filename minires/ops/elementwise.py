@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .op import Op
+from .op import Elementwise
 
 
-class Exp(Op):
+class Exp(Elementwise):
     """eˣ: its own derivative."""
 
     fractional = True
@@ -18,7 +18,7 @@ class Exp(Op):
         return grad_output * self.y
 
 
-class Log(Op):
+class Log(Elementwise):
     """The natural logarithm: 1/x."""
 
     fractional = True
@@ -31,7 +31,7 @@ class Log(Op):
         return grad_output / self.x
 
 
-class Log1p(Op):
+class Log1p(Elementwise):
     """log(1 + x), exact for small x: 1/(1 + x)."""
 
     fractional = True
@@ -44,7 +44,7 @@ class Log1p(Op):
         return grad_output / (1 + self.x)
 
 
-class Flat(Op):
+class Flat(Elementwise):
     """Base of the functions that are constant between their jumps: the gradient is 0 everywhere, as in PyTorch."""
 
     def backward(self, grad_output):
@@ -85,7 +85,7 @@ class Round(Flat):
         return np.round(x, decimals)
 
 
-class Sqrt(Op):
+class Sqrt(Elementwise):
     """√x: 1 / (2√x)."""
 
     fractional = True
@@ -98,7 +98,7 @@ class Sqrt(Op):
         return grad_output / (2 * self.y)
 
 
-class Abs(Op):
+class Abs(Elementwise):
     """|x|: the sign of x, and 0 at the kink and at NaN."""
 
     kinds = "fui"
@@ -111,7 +111,7 @@ class Abs(Op):
         return grad_output * np.where(np.isnan(self.x), np.zeros_like(self.x), np.sign(self.x))
 
 
-class Clamp(Op):
+class Clamp(Elementwise):
     """min(max(x, low), high): the gradient goes to the one whose value it is, at a tie to x (PyTorch's convention)."""
 
     def forward(self, x, low, high):
@@ -131,7 +131,7 @@ class Clamp(Op):
         )
 
 
-class Maximum(Op):
+class Maximum(Elementwise):
     """max(a, b), elementwise: the gradient goes to the larger, half to each at a tie (as in PyTorch)."""
 
     def forward(self, a, b):
@@ -142,7 +142,7 @@ class Maximum(Op):
         return split_at_ties(grad_output, self.a, self.b)
 
 
-class Minimum(Op):
+class Minimum(Elementwise):
     """min(a, b), elementwise: the gradient goes to the smaller, half to each at a tie (as in PyTorch)."""
 
     def forward(self, a, b):
@@ -153,7 +153,7 @@ class Minimum(Op):
         return split_at_ties(grad_output, -self.a, -self.b)
 
 
-class Where(Op):
+class Where(Elementwise):
     """a where the condition holds, else b: the gradient goes to the one chosen."""
 
     def forward(self, condition, a, b):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.layout import in_memory_order
+
 serials = itertools.count()  # the next op's place in the order of creation
 
 
@@ -26,6 +28,8 @@ class Op:
 
     An op sees arrays, never tensors; `minires.tensor.apply` is what puts it into the graph.
     Whatever ``forward`` stores on ``self`` is dropped when backward has passed.
+
+    If an op works entry by entry, its base is `Elementwise`.
 
     Two class attributes say what becomes of whole numbers and bools (see `minires.dtypes`):
         kinds: the kinds of arrays that forward takes: f(loating point), u(nsigned) and i(nteger), b(ool).
@@ -48,6 +52,8 @@ class Op:
 
     kinds = "fuib"
     fractional = False
+    elementwise = False
+    memory_order: Any = None  # of an `Elementwise` op: (its axes in memory, and what takes them back), if it has one
 
     inputs: tuple[Any, ...] = ()
     needs: Sequence[bool] = (True,) * 16
@@ -92,10 +98,33 @@ class Op:
         return f"<{self.name}{where}, output {self.shape}>"
 
 
+class Elementwise(Op):
+    """Base of the ops of which each entry of the result comes from those at the same place; inputs broadcast.
+
+    A GPU's array library takes the axes as they come, and gives its results that order. Both methods there get arrays
+    whose axes are in the order in which the largest input lies in memory, so that neighbouring threads take neighbours.
+    """
+
+    elementwise = True
+
+    def forward_along_memory(self, arrays: Sequence[Any], options: dict[str, Any]) -> Any:
+        """`forward`, and its result with the axes as they were."""
+        arrays, self.memory_order = in_memory_order(*arrays)
+        y = self.forward(*arrays, **options)
+        return y if self.memory_order is None else y.transpose(self.memory_order[1])
+
+    def backward_along_memory(self, grad_output: Any) -> Any:
+        """`backward`, whose gradients get their axes as they were."""
+        order, back = self.memory_order
+        grads = self.backward(grad_output.transpose(order))
+        grads = grads if isinstance(grads, tuple | list) else (grads,)
+        return [g.transpose(back) if getattr(g, "ndim", 0) == len(back) else g for g in grads]
+
+
 def wide(array: Any) -> Any:
     """float16 as float32, in which sums and exponentials neither overflow nor lose their digits; the rest as it is."""
     return array.astype(np.float32) if getattr(array, "dtype", None) == _HALF else array
 
 
 _HALF = np.dtype(np.float16)  # dtypes compare faster than a dtype and a type
-SET_BY_THE_ENGINE = frozenset(Op.__annotations__)
+SET_BY_THE_ENGINE = frozenset(Op.__annotations__) - {"memory_order"}  # which belong to the saved arrays

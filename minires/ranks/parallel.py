@@ -33,6 +33,7 @@ from .wire import RanksError, Wire, communicator
 
 T = TypeVar("T")
 CHOICES = "local", "sync"
+CHUNK = 1024  # images read at a time for their checksum
 
 
 @contextmanager
@@ -102,7 +103,11 @@ class Ranks:
         self.size: int = 1 if comm is None else comm.size
         self.batch_norm, self.model, self.optimizer = batch_norm, model, optimizer
         own = [p for group in optimizer.param_groups for p in group["params"]]
-        self.parameters = [p for p in {id(p): p for p in (*model.parameters(), *own)}.values() if p.requires_grad]
+        names = {id(p): name for name, p in model.named_parameters()}
+        held = {id(p): p for p in (*model.parameters(), *own)}  # the optimiser may have some that the model has not
+        self.named = [(names.get(key, f"parameter {i} of the optimiser"), p) for i, (key, p) in enumerate(held.items())]
+        self.parameters = [p for _, p in self.named if p.requires_grad]
+        self._known: tuple[Any, list[str]] = None, []  # the latest data set, and what must be the same of it
         self._rows: dict[Any, Any] = {}  # the row in which all gradients are sent, for each type and dtype of arrays
         self.total = self.size  # examples in the batch
         self.count, self._uneven = 1, False  # examples in this rank's share; whether other ranks have more or fewer
@@ -111,16 +116,27 @@ class Ranks:
 
     def start(self) -> None:
         """Compare models and optimisers, and take over what rank 0 has."""
-        self.check_alike("model or optimiser", _described(self.model, self.optimizer))
+        self.check_alike("model or optimiser", self._described())
         state = self.first(lambda: (self.optimizer.state_dict(), random.get_state()))
         self.send_buffers()
-        for p in self.model.parameters():
+        for _, p in self.named:
             self.wire.broadcast(p.array)
             wrote(p.array)
         if self.rank:
             self.optimizer.load_state_dict(state[0])
             random.set_state(state[1])
         set_num_threads(min(get_num_threads(), max(available_cores() // self.wire.neighbours(), 1)))
+
+    def _described(self) -> list[str]:
+        """What must be the same on all ranks, a line each."""
+        names = {id(p): name for name, p in self.named}
+        return [
+            *(f"{name}: {_own_line(module)}" for name, module in self.model.named_modules()),
+            *(f"{n}: {p.dtype} {p.shape}{'' if p.requires_grad else ', frozen'}" for n, p in self.named),
+            *(f"{n}: {b.dtype} {b.shape}" for n, b in self.model.named_buffers()),
+            *repr(self.optimizer).splitlines(),
+            *(str([names[id(p)] for p in group["params"]]) for group in self.optimizer.param_groups),
+        ]
 
     # ── shares ──
     def batches(self, dataset: Dataset, batch_size: int, **options: Any) -> Iterator[tuple[Any, Any]]:
@@ -131,10 +147,11 @@ class Ranks:
         """
         self.check_batches(dataset, batch_size, options.get("drop_last", False))
         order = {name: value for name, value in options.items() if name != "augment"}
-        labels = zlib.crc32(kernels.to_device(dataset.labels, "cpu").tobytes())
+        if self.size > 1 and dataset is not self._known[0]:
+            self._known = dataset, _summed_up(dataset)
         self.check_alike(
             "data set, or order of it",
-            [str(dataset), f"labels {labels:#x}", f"batch_size {batch_size}", *(f"{n} {v}" for n, v in order.items())],
+            [*self._known[1], f"batch_size {batch_size}", *(f"{name} {value}" for name, value in order.items())],
         )
         parts = data.batches(dataset, batch_size, part=(self.rank, self.size), **options)
         totals = (min(batch_size, len(dataset) - k * batch_size) for k in itertools.count(options.get("start", 0)))
@@ -209,7 +226,7 @@ class Ranks:
     def check_equal_weights(self) -> None:
         """Raise RanksError, on all ranks, unless their parameters are equal bit for bit, as they are after a step."""
         if self.size > 1:
-            arrays = ((name, kernels.to_device(p.array, "cpu")) for name, p in self.model.named_parameters())
+            arrays = ((name, kernels.to_device(p.array, "cpu")) for name, p in self.named)
             self.check_alike(
                 "set of weights", [f"{name} {zlib.crc32(np.ascontiguousarray(a).data)}" for name, a in arrays]
             )
@@ -291,13 +308,16 @@ def _own_line(module: Module) -> str:
     return f"{type(module).__name__}({module.extra_repr()})" if any(module.children()) else repr(module)
 
 
-def _described(model: Module, optimizer: Optimizer) -> list[str]:
-    """What must be the same on all ranks, a line each."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    return [
-        *(f"{name}: {_own_line(module)}" for name, module in model.named_modules()),
-        *(f"{n}: {p.dtype} {p.shape}{'' if p.requires_grad else ', frozen'}" for n, p in model.named_parameters()),
-        *(f"{n}: {b.dtype} {b.shape}" for n, b in model.named_buffers()),
-        *repr(optimizer).splitlines(),
-        *(str([names.get(id(p), "another") for p in group["params"]]) for group in optimizer.param_groups),
-    ]
+def _summed_up(dataset: Dataset) -> list[str]:
+    """What must be the same of a data set on all ranks, a line each."""
+    lines = [str(dataset), f"labels {_checksum(dataset.labels):#x}"]
+    if isinstance(dataset, Dataset):  # another may draw its images anew
+        lines += [f"mean {dataset.mean}, std {dataset.std}", f"images {_checksum(dataset.pixels):#x}"]
+    return lines
+
+
+def _checksum(array: Any) -> int:
+    total = 0
+    for start in range(0, len(array), CHUNK):
+        total = zlib.crc32(np.ascontiguousarray(kernels.to_device(array[start : start + CHUNK], "cpu")).data, total)
+    return total

@@ -137,6 +137,10 @@ def test_bad_input_is_told_in_words(over):
         (dict(dataset=digits.subset(300)), "another data set, or order of it than rank 0: Dataset(300 images"),
         (dict(dataset=mr.data.Dataset(digits.pixels, digits.labels[::-1], digits.classes, digits.mean, digits.std)),
          "another data set, or order of it than rank 0: labels"),
+        (dict(dataset=mr.data.Dataset(digits.pixels[::-1], digits.labels, digits.classes, digits.mean, digits.std)),
+         "another data set, or order of it than rank 0: images"),
+        (dict(dataset=mr.data.Dataset(digits.pixels, digits.labels, digits.classes, (7,), digits.std)),
+         "another data set, or order of it than rank 0: mean (7,)"),
         (dict(seed=1), "another data set, or order of it than rank 0: seed 1, and rank 0: seed 0"),
     ):
         mine = dict(dataset=digits, batch_size=8, seed=0) | (theirs if comm.rank == 2 else {})

@@ -150,6 +150,46 @@ def test_gradients_in_any_order_or_on_some_ranks_only_are_averaged(over):
     )
 
 
+def test_a_parameter_that_only_the_optimiser_has_starts_and_stays_alike(over):
+    """Such as that of a loss; another shape on a rank is told."""
+    over(
+        2,
+        """
+        from minires.ranks import RanksError
+
+        def whole(size=2):
+            mr.manual_seed(comm.rank)
+            model, own = nn.Linear(3, 2).to(np.float64), nn.Parameter(np.full(size, 1.0 + comm.rank))
+            return model, own, optim.SGD([*model.parameters(), own], lr=0.1)
+
+        model, own, optimizer = whole()
+        with mr.parallel(model, optimizer, comm) as ranks:
+            assert own.tolist() == [1, 1]
+            x = ranks.share(np.arange(12.0).reshape(4, 3))
+            (model(mr.tensor(x)) * own).mean().backward()
+            optimizer.step()
+            ranks.check_equal_weights()
+            assert own.tolist() != [1, 1] and len(set(map(str, comm.allgather(own.tolist())))) == 1
+            with mr.no_grad():
+                own += comm.rank
+            try:
+                ranks.check_equal_weights()
+            except RanksError as error:
+                assert "parameter 2 of the optimiser" in str(error)
+            else:
+                raise AssertionError("unequal")
+        model, own, optimizer = whole(2 + comm.rank)
+        try:
+            with mr.parallel(model, optimizer, comm):
+                pass
+        except RanksError as error:
+            assert "parameter 2 of the optimiser: float64 (3,), and rank 0: parameter 2" in str(error), error
+        else:
+            raise AssertionError("another shape")
+        """,
+    )
+
+
 RECORDED = """
     for dtype, tolerance in (np.float64, 1e-11), (np.float32, 1e-4):
         x, y = digits[:67]

@@ -1,7 +1,9 @@
 """ReLU and addition: launches for elementwise.cu, which keep the memory order of their operands."""
 
+import operator
+
 from ..launch import BLOCK, ITEMS, blocks, c_name
-from ..layout import axes_along_memory
+from ..layout import axes_along_memory, entry_by_entry
 from ..load import TYPES, Source
 
 ELEMENTWISE = Source(
@@ -23,7 +25,7 @@ def add(on, a, b):
     """`definition.add`: a + b. Arrays of the same shape go to our own kernel, all else to the array library."""
     same = getattr(b, "shape", None) == getattr(a, "shape", ()) and type(a) is type(b)
     if not same or a.dtype != b.dtype or a.dtype.kind != "f" or not a.size:
-        return a + b
+        return entry_by_entry(operator.add, a, b)
     return _elementwise(on, "add", a, b)
 
 

@@ -1,4 +1,6 @@
 // What tensor cores do with float32: a product of 16 × 8 and 8 × 8 in one instruction, rounded to TF32.
+// Hopper has a faster one for a whole warpgroup, wgmma. It is left out: it needs code for sm_90a, and CuPy's RawModule
+// compiles for the device's own number, sm_90.
 #pragma once
 
 // TF32 has 10 bits of mantissa. The instruction below ignores the other 13 of its operands: it rounds them towards zero.
