@@ -139,8 +139,9 @@ def limit(memory: int, cpu: int, other_user: bool) -> None:
     """
     needed = {resource.RLIMIT_CPU: cpu}
     with contextlib.suppress(OSError, ValueError):  # no /proc outside Linux
-        used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
-        needed[resource.RLIMIT_AS] = used + memory * 2**20
+        pages = [int(count) for count in Path("/proc/self/statm").read_text(encoding="utf-8").split()]
+        needed[resource.RLIMIT_AS] = pages[0] * resource.getpagesize() + memory * 2**20
+        needed[resource.RLIMIT_DATA] = pages[5] * resource.getpagesize() + memory * 2**20
     smaller = {resource.RLIMIT_FSIZE: FILES, resource.RLIMIT_CORE: 0}
     if other_user:
         smaller[resource.RLIMIT_NPROC] = PROCESSES

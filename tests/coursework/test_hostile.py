@@ -98,7 +98,7 @@ def test_print_flood_is_cut_and_costs_nothing(graded):
         ("import sys; sys.exit()", "exit(None)"),
         ("", "there is no function relu"),
         (b"\xff\xfe\x00binary", "cannot be read"),
-        (b"x = '\x00'", ""),
+        (b"x = '\x00'", "zero bytes"),
     ],
 )
 def test_file_that_cannot_be_used_costs_all_and_ends(source, word, graded):
@@ -334,7 +334,7 @@ def test_absurd_limits_are_refused(options, graded):
         graded(solution("relu_maxpool"), **options)
 
 
-@pytest.mark.parametrize(("what", "value"), [("AS", 2**30), ("CPU", 20)])
+@pytest.mark.parametrize(("what", "value"), [("AS", 2**30), ("DATA", 2**30), ("CPU", 20)])
 def test_limits_that_are_inherited_are_no_fault_of_the_submission(what, value, tmp_path):
     (tmp_path / "relu_maxpool.py").write_text(solution("relu_maxpool"))
     script = f"""
