@@ -251,6 +251,7 @@ def test_long_messages_are_cut(graded, in_classroom50):
     ("body", "word"),
     [
         ("    return np.zeros(2**23)", "cannot be sent back"),
+        ("    return np.broadcast_to(1.0, (10**6, 10**6))", "cannot be sent back: 7,629,395 MB"),
         ("    return [1.5] * 10**6", "return arrays"),
         ("    import os; os.write(3, (2**62).to_bytes(8, 'big')); return x", "too large"),
         ("    import os; os.write(3, (2**23).to_bytes(8, 'big') + (2**22).to_bytes(8, 'big') + b'[' * 2**23); return x",
