@@ -217,6 +217,23 @@ def test_a_file_that_is_slow_to_load_ends_at_the_total(graded):
     assert json.loads(formats.gradescope(result))["score"] == result.score > 0
 
 
+def test_matplotlib_is_imported_once_for_all_tests(graded, tmp_path):
+    """In seven processes of their own, it takes half a minute."""
+    mark = tmp_path / "seconds"
+    look = f"""
+import sys, time
+there, started = "matplotlib.pyplot" in sys.modules, time.perf_counter()
+import matplotlib.pyplot as plt
+plt.plot([1, 2])
+plt.savefig("figure.png")
+with open({str(mark)!r}, "a") as file:
+    file.write(f"{{there}} {{len(plt.get_fignums())}}\\n")
+"""
+    result, _ = graded(look + solution("cross_entropy"), "cross_entropy")
+    assert result.score == result.points
+    assert mark.read_text().splitlines() == ["True 1"] * len(result.tests)
+
+
 def test_a_fresh_exercise_says_once_that_nothing_is_written(graded):
     for name, assignment in ASSIGNMENTS.items():
         result, _ = graded(assignment.exercise, name, hidden=True)
