@@ -235,8 +235,8 @@ with open({str(mark)!r}, "a") as file:
 
 
 def test_a_fresh_exercise_says_once_that_nothing_is_written(graded):
-    for name, assignment in ASSIGNMENTS.items():
-        result, _ = graded(assignment.exercise, name, hidden=True)
+    for name in ("conv2d", "gradient_flow"):  # the others are graded as handed out, elsewhere
+        result, _ = graded(ASSIGNMENTS[name].exercise, name, hidden=True)
         shown = formats.text(result)
         assert shown.count("not written yet") == 1 and len(shown.splitlines()) < 12
         assert all(len(t.told.splitlines()) == 1 for t in result.tests)
