@@ -89,7 +89,8 @@ def run(
     runner = runners.check(options["runner"])
     if runner != "hardened":
         print(wrapped(f"The runner is {runner}. {runners.SAYS[runner]}"), file=sys.stderr)
-    if several is None:
+    guessed = several is None
+    if guessed:
         name = assignment if assignment is not None else Path(os.path.abspath(file)).stem
         several = out is None or not Path(out).suffix
         several = several and coursework.is_class(file, name)
@@ -103,6 +104,8 @@ def run(
             )
         return 1 if any("cannot" in record for record in records) else 0
     result = coursework.grade_to(file, format, out, assignment=assignment, **options)
+    if guessed and os.path.isdir(file) and result.trouble.startswith("several files could be meant"):
+        print(wrapped(f"If each of these is a submission, {file} is a class: say --class."), file=sys.stderr)
     if (
         format == "text" and out is None and options["user"] is None and not options["hidden"]
     ):  # a learner, not a platform

@@ -26,7 +26,7 @@ from ..jobs import outcomes
 from . import jobs, overview, runners
 from .formats import clean
 from .grading import check_options, find_assignment
-from .submission import DEPTH, ENTRIES, gradable, plain_stem
+from .submission import DEPTH, ENTRIES, gradable, plain_stem, some
 
 ENDINGS = {"text": "txt", "markdown": "md", "junit": "xml"}  # all others are JSON
 TRIES = 2
@@ -48,6 +48,12 @@ def submissions_in(folder: Path) -> list[Path]:
     entries = sorted(os.scandir(folder), key=lambda e: e.name)
     return [Path(e.path) for e in entries if not e.name.startswith(".") and e.name != "__MACOSX"
             and (gradable(e.name) or e.is_symlink() or e.is_dir(follow_symlinks=False))]  # fmt: skip
+
+
+def others_in(folder: Path) -> list[str]:
+    """The visible files of this folder that are no submissions: a list of names, or an archive not read here."""
+    taken = {path.name for path in submissions_in(folder)} | {"__MACOSX"}
+    return sorted(e.name for e in os.scandir(folder) if not e.name.startswith(".") and e.name not in taken)
 
 
 def is_class(folder: str | os.PathLike, name: str) -> bool:
@@ -105,6 +111,8 @@ def grade_class(
     entries = [Entry(path, path.name, safe_name(path.name)) for path in submissions_in(top)]
     if not entries:
         raise ValueError(f"grade: got {top}, which holds no submissions; expected a folder, script or archive for each")
+    if others := others_in(top):
+        print(f"not graded, as they are no folder, script, notebook or zip archive: {clean(some(others))}", flush=True)
     target = writable_folder(out if out is not None else f"{os.path.normpath(top)}-grades", "grade")
     for part in ("reports", "records"):
         writable_folder(target / part, "grade")

@@ -32,13 +32,15 @@ class CannotGrade(RuntimeError):
 class Limits:
     """What one test may use: seconds (of waiting for the submission), MB of memory, and (uid, gid) it runs as.
 
-    off_limits: what of the library the submission may not call, as `watch.Watch` takes it.
+    off_limits: what of the library the submission may not call, as `watch.Watch` takes it. imported: modules that its
+    process has from the start, because they take seconds to import.
     """
 
     seconds: float = 30.0
     memory: int = 512
     user: tuple[int, int] | None = None
     off_limits: tuple[str, ...] = ()
+    imported: tuple[str, ...] = ()
 
 
 def environment() -> dict[str, str]:
@@ -174,7 +176,13 @@ class Keeper:
             self._launch()
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
-        order = {"do": "start", "memory": limits.memory, "cpu": int(limits.seconds) + 5, "user": limits.user}
+        order = {
+            "do": "start",
+            "memory": limits.memory,
+            "cpu": int(limits.seconds) + 5,
+            "user": limits.user,
+            "imported": limits.imported,
+        }
         try:
             self.pid = self._ask(order, [theirs.fileno(), write])["pid"]
         except BaseException:
@@ -196,7 +204,7 @@ class Keeper:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "minires.coursework.keeper", str(theirs.fileno()), self._folders],
                 pass_fds=[theirs.fileno()],
-                env=environment(),
+                env=environment() | {"MPLCONFIGDIR": self._folders},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )

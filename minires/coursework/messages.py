@@ -31,9 +31,14 @@ class Other:
 
 
 def pack(value: Any) -> bytes:
-    """A value of numbers, strings, None, lists, tuples, dicts and arrays, as bytes; all else becomes an `Other`."""
+    """A value of numbers, strings, None, lists, tuples, dicts and arrays, as bytes; all else becomes an `Other`.
+
+    Raises MessageError if it is too large.
+    """
     arrays: list[np.ndarray] = []
     described = _describe(value, arrays)
+    if (size := sum(a.nbytes for a in arrays)) > LARGEST:  # before it is copied: a broadcast array has no memory
+        raise MessageError(f"{size / 2**20:,.0f} MB; a message may have {LARGEST // 2**20} MB")
     header = json.dumps([[[a.dtype.str, a.shape] for a in arrays], described]).encode()
     if len(header) > LARGEST_HEADER:
         raise MessageError(f"{len(header) / 2**20:.1f} MB of plain values; return arrays")

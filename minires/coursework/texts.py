@@ -7,7 +7,11 @@ import json
 import re
 
 LARGEST_TEXT = 2**20  # bytes of Python
-ENCODINGS = re.compile(r"utf-?8(-sig)?|(us-)?ascii|latin-?1|iso-?8859-?\d+|cp125\d|windows-125\d|mac-?roman", re.I)
+ENCODINGS = re.compile(
+    r"utf-?8(-sig)?|(us-)?ascii|latin-?1|iso-?8859-?\d+|cp125\d|windows-125\d|mac-?roman|koi8-[ru]|"
+    r"euc-?(jp|kr)|shift-?jis|cp9(32|36|49|50)|gbk|gb2312|gb18030|big5",
+    re.I,
+)
 COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # PEP 263
 SIGNATURES = {
     b"%PDF": "a PDF document",
@@ -37,6 +41,8 @@ def text_of(data: bytes, name: str) -> str:
         raise Refused(f"{name} is a tar archive")
     if is_notebook(data):
         return notebook_text(data, name)
+    if name.lower().endswith(".ipynb") and data.lstrip()[:1] == b"{":
+        raise Refused(f"{name} is a damaged notebook, or none")
     if len(data) > LARGEST_TEXT:
         raise Refused(f"{name} has {len(data) / 2**20:.0f} MB of text; is it the file you meant to hand in?")
     return decoded(data, name)
@@ -59,9 +65,10 @@ def decoded(data: bytes, name: str) -> str:
         text = data.decode(encoding)
     except (UnicodeDecodeError, LookupError) as error:
         at = f" (line {data[: error.start].count(10) + 1})" if isinstance(error, UnicodeDecodeError) else ""
-        raise Refused(
-            f"{name} cannot be read as a Python file: it is not in {encoding}{at}; save it as UTF-8"
-        ) from None
+        said = encoding.upper().removesuffix("-SIG")
+        raise Refused(f"{name} cannot be read as a Python file: it is not in {said}{at}; save it as UTF-8") from None
+    if "\0" in text:
+        raise Refused(f"{name} cannot be read as a Python file: there are zero bytes in it; save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -71,8 +78,10 @@ def is_zip(data: bytes) -> bool:
 
 
 def is_notebook(data: bytes) -> bool:
-    """Whether these bytes look like a Jupyter notebook, which is JSON."""
-    return data.lstrip()[:1] == b"{" and b'"cells"' in data and b'"nbformat"' in data
+    """Whether these bytes look like a Jupyter notebook, which is JSON; as Windows' programs save it, too."""
+    if data.startswith((b"\xff\xfe{\0", b"\xfe\xff\0{")):
+        return b"\0".join(b'"cells"'[i : i + 1] for i in range(7)) in data
+    return data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" and b'"cells"' in data and b'"nbformat"' in data
 
 
 def notebook_text(data: bytes, name: str) -> str:

@@ -17,6 +17,13 @@ WALKS = tuple(
     f"{LIBRARY}.{name}" for name in ("autograd.backward", "autograd.grad", "autograd._walk", "tensor.Tensor.backward")
 )
 KERNELS = f"{LIBRARY}.kernels", f"{LIBRARY}.ops"
+# What would go around the watch, and the modules that may do it: their new threads are watched, or the library's own.
+# (Python reports threads from 3.12 on.)
+NEEDED = {
+    "sys.setprofile": ("threading",),
+    "_thread.start_new_thread": ("threading", f"{LIBRARY}.threads"),
+    "_thread.start_joinable_thread": ("threading",),
+}
 
 
 class Watch:
@@ -56,8 +63,8 @@ class Watch:
                 self.found = self.found or (taken[0] if taken else "")
 
     def _audit(self, event: str, arguments: tuple) -> None:
-        if event == "sys.setprofile" and self._on and not _almost_too_deep():
-            if _module(sys._getframe(1)) != "threading":  # a new thread: the watch is passed on to it
+        if event in NEEDED and self._on and not _almost_too_deep():
+            if _module(sys._getframe(1)) not in NEEDED[event]:
                 self.found = self.found or event
 
     def _event(self, frame: FrameType, event: str, argument: Any) -> None:
@@ -70,7 +77,11 @@ class Watch:
 
 
 def for_the_submission(frame: FrameType | None) -> bool:
-    """Whether this frame, or one that is waiting for it, is the submission's, or calls what the submission defines."""
+    """Whether this frame, or one that is waiting for it, is the submission's, or calls what the submission defines.
+
+    A watched thread in which nobody waits is the submission's, too: it was given the function itself.
+    """
+    module = ""
     while frame is not None:
         module = _module(frame)
         room = module.partition(".")[0]
@@ -79,7 +90,7 @@ def for_the_submission(frame: FrameType | None) -> bool:
         if module == WORKER or (room not in (LIBRARY, "numpy") and room not in sys.stdlib_module_names):
             return True
         frame = frame.f_back
-    return False
+    return module == "threading"
 
 
 def _almost_too_deep() -> bool:

@@ -23,7 +23,7 @@ import numpy as np
 from .. import random as minires_random
 from . import drivers
 from .messages import LENGTH, MessageError, framed, pack, unpack
-from .watch import Watch
+from .watch import NEEDED, Watch
 
 SHOWN = 1500  # characters of one message
 
@@ -72,8 +72,8 @@ class Session:
 
 def off_limits(name: str) -> dict[str, Any]:
     """The reply for a submission that called this function."""
-    if name == "sys.setprofile":
-        return {"trouble": "library", "text": "your code calls sys.setprofile, which the grader needs; leave it out"}
+    if name in NEEDED:
+        return {"trouble": "library", "text": f"your code calls {name}, which the grader needs; leave it out"}
     return {"trouble": "library", "text": f"your code calls {name}, which answers the exercise; write it yourself"}
 
 
@@ -92,7 +92,8 @@ def load_module(source: str, name: str) -> types.ModuleType:
             raise
         source, code = plain, compile(plain, name, "exec")
     linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
-    module.__dict__["get_ipython"] = _NoNotebook  # in scripts exported from a notebook
+    module.__dict__["get_ipython"] = _NoNotebook  # what a notebook has, and scripts exported from one expect
+    module.__dict__["display"] = lambda *arguments, **options: None
     exec(code, module.__dict__)
     return module
 
@@ -107,9 +108,35 @@ def write_helpers(helpers: dict[str, str]) -> None:
         sys.path.insert(0, os.getcwd())
 
 
+# At the start of a statement: what only a notebook understands (``%matplotlib``, ``!pip``, ``sum?``, ``files = !ls``),
+# to the end of its last line. Python has no statement that starts like this.
+MAGIC = re.compile(
+    r"(?P<indent>[ \t]*)(?:(?P<target>[\w., \t]+=)[ \t]*[%!]|[%!?]|[\w.]+\?{1,2}[ \t]*$)(?:\\\n|[^\n])*", re.M
+)
+# What may hide the end of a line, or is one: comments, strings, continued lines, brackets.
+PIECE = re.compile(
+    r"#[^\n]*|\"{3}(?:\\.|[^\\])*?(?:\"{3}|\Z)|'{3}(?:\\.|[^\\])*?(?:'{3}|\Z)"
+    r"|\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?|\\\n|[()\[\]{}\n]",
+    re.S,
+)
+
+
 def without_magics(source: str) -> str:
-    """The text with ``pass`` for lines that only a notebook understands: ``%matplotlib``, ``!pip``, ``sum?``."""
-    return re.sub(r"^([ \t]*)([%!?].*|\S+\?{1,2}[ \t]*)$", r"\1pass  # \2", source, flags=re.M)
+    """The text with ``pass``, or None assigned, for what only a notebook understands; no line moves."""
+    made, at, depth, starts = [], 0, 0, True
+    while at < len(source):
+        if starts and (magic := MAGIC.match(source, at)):
+            instead = f"{magic['target']} None" if magic["target"] else "pass"
+            made.append(f"{magic['indent']}{instead}  # " + magic[0].strip().replace("\n", "\n# "))
+            at, starts = magic.end(), False
+        elif piece := PIECE.search(source, at):
+            made.append(source[at : piece.end()])
+            depth = max(0, depth + (piece[0] in "([{") - (piece[0] in ")]}"))
+            at, starts = piece.end(), piece[0] == "\n" and not depth
+        else:
+            made.append(source[at:])
+            break
+    return "".join(made)
 
 
 class _NoNotebook:

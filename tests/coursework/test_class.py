@@ -85,6 +85,16 @@ def test_a_class_is_graded_and_what_is_there_is_kept(folder, capsys):
     assert "already" not in capsys.readouterr().out  # other options, other grades
 
 
+def test_what_is_no_submission_is_named(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("minires.coursework.jobs.sys.executable", "/bin/false")
+    for name in ("hal.rar", "grades.xlsx", ".DS_Store"):
+        (folder / name).touch()
+    assert main(["grade", str(folder), "--assignment", "broadcasting", "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().out
+    assert "not graded, as they are no folder, script, notebook or zip archive: grades.xlsx, hal.rar\n" in printed
+    assert set(table(tmp_path / "out")) & {"hal.rar", "grades.xlsx"} == set()
+
+
 @pytest.mark.slow
 def test_an_executor_grades_a_class_the_same_way(folder, tmp_path, capsys):
     shutil.rmtree(folder / "cem")  # which takes all the time that it is given

@@ -96,6 +96,16 @@ def test_folder_without_the_file_is_graded_to_zero(tmp_path):
     assert found["score"] == 0 and "no conv2d.py among the submitted files (a.py, b.py)" in found["tests"][0]["output"]
 
 
+def test_a_folder_of_scripts_may_be_a_class(tmp_path, capsys):
+    for name in ("ada", "ben"):
+        (tmp_path / "hand-in" / f"{name}_conv2d.py").parent.mkdir(exist_ok=True)
+        (tmp_path / "hand-in" / f"{name}_conv2d.py").write_text(f"def conv2d(): return '{name}'")
+    assert main(["grade", "hand-in", "--assignment", "conv2d"]) == 3
+    assert "hand-in is a class: say --class." in capsys.readouterr().err
+    assert main(["grade", "hand-in", "--assignment", "conv2d", "--one"]) == 3
+    assert "--class" not in capsys.readouterr().err
+
+
 def test_grader_never_imports_the_submission(tmp_path):
     (tmp_path / "broadcasting.py").write_text("import os\nopen('/proc/self/stat')\nraise SystemExit(os.getpid())")
     code = (

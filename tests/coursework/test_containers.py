@@ -17,6 +17,7 @@ from minires.coursework.submission import ENTRIES
 ALL, NOTHING = 13.0, 0.0  # points of the public tests of cross_entropy
 SOURCE = solution("cross_entropy")
 LATIN = "# -*- coding: latin-1 -*-\n# précis\n".encode("latin-1") + SOURCE.encode("ascii", "replace")
+GBK = "# coding: gbk\n# 卷积\n".encode("gbk") + SOURCE.encode("ascii", "replace")
 HELPED = SOURCE.replace("import numpy as np\n", "import numpy as np\nfrom helper import nothing\n", 1)
 BINARY = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(range(256))
 
@@ -59,6 +60,20 @@ def lying(data, size):
 
 
 NOTEBOOK = notebook("%matplotlib inline\n!pip install numpy\n" + SOURCE, "%%bash\necho 'def softmax('", "softmax?")
+# what only notebooks understand, among lines that look like it
+MAGICS = """%matplotlib inline
+files = !ls \\
+    -l
+took = %timeit -o 1 + 1
+seven = (7
+    % 8)
+text = '''
+!kept
+what?
+'''
+display(seven)
+assert (files, took, seven, text[:6]) == (None, None, 7, "\\n!kept")
+"""
 EXPORTED = "get_ipython().run_line_magic('matplotlib', 'inline')\n" + SOURCE + "\n%timeit 1\n!ls\n"
 ZIP = archive({"cross_entropy.py": SOURCE})
 
@@ -93,10 +108,14 @@ TABLE = {
     "a zip bomb": ({"x.zip": archive({"cross_entropy.py": b"#" * 2**25})}, NOTHING, "too large"),
     "a zip of many": ({"x.zip": archive({f"{i}.py": "" for i in range(30_000)}, 0)}, NOTHING, "too many files"),
     "a notebook": ({"cross_entropy.ipynb": NOTEBOOK}, ALL, "the code cells of cross_entropy.ipynb"),
+    "a notebook with magics of all kinds": ({"x.ipynb": notebook(MAGICS, SOURCE)}, ALL, "x.ipynb"),
+    "a notebook with Windows' mark": ({"x.ipynb": b"\xef\xbb\xbf" + NOTEBOOK.encode()}, ALL, "x.ipynb"),
+    "a notebook in UTF-16": ({"x.ipynb": notebook(SOURCE).encode("utf-16")}, ALL, "x.ipynb"),
     "a notebook of another name": ({"Untitled3.ipynb": NOTEBOOK}, ALL, "Untitled3.ipynb"),
     "a notebook and its script": ({"cross_entropy.ipynb": NOTEBOOK, "cross_entropy.py": SOURCE}, ALL, ""),
     "a notebook named .py": ({"cross_entropy.py": NOTEBOOK}, ALL, "code cells"),
     "a notebook with nbgrader's test": ({"x.ipynb": notebook("1/0", SOURCE, nbgrader={"grade": True})}, ALL, "x.ipynb"),
+    "no notebook": ({"x.ipynb": '{"cells": null}'}, NOTHING, "damaged notebook"),
     "half a notebook": ({"x.ipynb": NOTEBOOK[:-9]}, NOTHING, "damaged notebook"),
     "a notebook of brackets": ({"x.ipynb": '{"nbformat": 4, "cells": ' + "[" * 100_000}, NOTHING, "damaged notebook"),
     "a notebook without code": ({"x.ipynb": notebook()}, NOTHING, "without code"),
@@ -106,6 +125,8 @@ TABLE = {
     "UTF-16": ({"cross_entropy.py": SOURCE.encode("utf-16")}, ALL, ""),
     "Latin-1, and says so": ({"cross_entropy.py": LATIN}, ALL, ""),
     "Latin-1": ({"cross_entropy.py": b"\n\n# pr\xe9cis\n" + SOURCE.encode()}, NOTHING, "(line 3)"),
+    "GBK, and says so": ({"cross_entropy.py": GBK}, ALL, ""),
+    "UTF-16 without a mark": ({"cross_entropy.py": SOURCE.encode("utf-16-le")}, NOTHING, "zero bytes"),
     "an unknown encoding": ({"cross_entropy.py": "# coding: klingon\n" + SOURCE}, NOTHING, "klingon"),
     "a hostile encoding": ({"cross_entropy.py": "# coding: idna\n" + SOURCE}, NOTHING, "idna"),
     "a PDF": ({"cross_entropy.py": b"%PDF-1.7\n\x00"}, NOTHING, "a PDF document"),

@@ -61,3 +61,13 @@ def test_a_dummy_gradient_of_the_bias_earns_nothing(graded, quick_training):
     hole = next(line for line in source.splitlines() if "raise" in line and "gradient of x" in line)
     result, _ = graded(source.replace(hole, "    grad_bias = grad_y[0, :, 0, 0]"), "conv2d", hidden=True)
     assert result.score == 0
+
+
+def test_what_ends_while_it_is_judged_is_not_called_wrong(graded, quick_training):
+    """The network has trained by then; what is judged after it has one image or two."""
+    here = "def relu_backward(grad_y, y):\n"
+    assert here in solution("relu_maxpool")
+    late = "    if grad_y.dtype == np.float64:\n        import os\n        os._exit(0)\n"
+    result, _ = graded(solution("relu_maxpool").replace(here, here + late), "relu_maxpool")
+    told = [test.message for test in result.tests if test.test.part == "training" and test.status == "failed"]
+    assert told and all("ended from within" in text and "it trains although" not in text for text in told)

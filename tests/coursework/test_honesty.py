@@ -1,6 +1,7 @@
 """What lessons/exercises/honesty.md claims, tried: what a dishonest submission can and cannot do."""
 
 import dataclasses
+import sys
 
 import pytest
 from coursework.conftest import solution
@@ -42,6 +43,22 @@ IN_A_THREAD = """
     thread.start()
     thread.join()
     return found[0]"""
+IN_A_POOL = """
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor() as pool:
+        return pool.submit(mr.kernels.cpu.relu, x).result()"""
+SINCE_312 = pytest.mark.skipif(sys.version_info < (3, 12), reason="Python does not report it")
+IN_A_BARE_THREAD = """
+    import _thread, queue
+    found = queue.Queue()
+    _thread.start_new_thread(lambda: found.put(mr.kernels.cpu.relu(x)), ())
+    return found.get()"""
+IN_A_PROCESS = """
+    import pickle, subprocess, sys
+    code = "import pickle, sys; from minires.kernels import cpu; given = pickle.load(sys.stdin.buffer); "
+    code += "pickle.dump(cpu.relu(given), sys.stdout.buffer)"
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(x), capture_output=True)
+    return pickle.loads(done.stdout)"""
 
 
 @pytest.mark.parametrize(
@@ -53,6 +70,8 @@ IN_A_THREAD = """
         ("relu_maxpool", relu("    return mr.relu(mr.Tensor(x)).numpy()"), "minires.ops"),
         ("relu_maxpool", relu("    return list(map(mr.kernels.textbook.relu, [x]))[0]"), "minires.kernels"),
         ("relu_maxpool", relu(IN_A_THREAD), "minires.kernels"),
+        ("relu_maxpool", relu(IN_A_POOL), "minires.kernels"),
+        pytest.param("relu_maxpool", relu(IN_A_BARE_THREAD), "_thread.start", marks=SINCE_312),
         ("relu_maxpool", relu("    import sys; sys.setprofile(None); return mr.kernels.cpu.relu(x)"), "setprofile"),
         ("relu_maxpool", relu(RELU) + "\nfrom minires.kernels.textbook import relu", "minires.kernels"),
         ("relu_maxpool", relu(RELU) + "\nimport functools; relu = functools.partial(mr.kernels.cpu.relu)", "kernels"),
@@ -91,6 +110,11 @@ def test_its_text_can_be_copied(graded):
     exec(inspect.getsource(definition).replace("from .", "from minires.kernels.elementwise."), space)
     return space["relu"](x)"""
     _, tests = graded(relu(body))
+    assert tests["1.1"].status == "passed"
+
+
+def test_a_process_of_its_own_is_not_watched(graded):
+    _, tests = graded(relu(IN_A_PROCESS))
     assert tests["1.1"].status == "passed"
 
 

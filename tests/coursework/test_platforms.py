@@ -77,6 +77,12 @@ def test_classroom50_needs_its_runner(result, monkeypatch):
         formats.classroom50(result)
 
 
+def test_classroom50_shows_the_commit_where_there_is_nothing_to_compare_it_with(result, in_classroom50, monkeypatch):
+    monkeypatch.delenv("REVIEW_URL")
+    found = strict(formats.classroom50(result))
+    assert found["review"] == found["commit"]
+
+
 def test_classroom50_ends_well_whatever_the_grade(in_classroom50, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cross_entropy.py").write_text("")
