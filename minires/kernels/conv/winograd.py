@@ -53,7 +53,7 @@ POINTS = 0, 2 / 3, -2 / 3, 3 / 2, -3 / 2  # with ∞; of all simple fractions, t
 CHANNELS = 10  # with this many, the transforms cost as much as the products save
 GAIN = 12_000  # with C = min(A, B), a row saves about W′·N·C·(C − CHANNELS): less is not worth the extra calls
 ROW = 50  # numbers in a row, W′·N; in shorter ones the products are too thin
-BLOCK_BYTES = 2_400_000  # of S in one block,
+BLOCK_BYTES = 2_400_000  # of S in one block (fewer blocks meet less often at the interpreter lock),
 COLUMNS = 512  # but no fewer columns than this: each block adds 18·A·B numbers to the gradient of the weights
 WEIGHT = 100  # multiply-adds that take as long as the transforms of one weight
 
