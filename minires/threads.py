@@ -41,6 +41,7 @@ def available_cores() -> int:
 # Found by `python -m benchmarks tune`.
 RUNS_PER_THREAD = 4  # more runs balance a slow core better, but each costs a call
 BLOCK_BYTES = 4_000_000  # of an array, in one block of channels
+CACHE_LINE = 64  # bytes
 PARALLEL_BYTES = 4_000_000  # below this a second thread costs more than it saves
 PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
 
@@ -230,6 +231,7 @@ def workspace(shape: tuple[int, ...], dtype: np.dtype, purpose: str = "patches")
     count = math.prod(shape) * dtype.itemsize
     buffer = getattr(_local, purpose, None)
     if buffer is None or buffer.size < count:
-        buffer = np.empty(count, np.uint8)
+        buffer = np.empty(count + CACHE_LINE, np.uint8)
+        buffer = buffer[-buffer.ctypes.data % CACHE_LINE :]
         setattr(_local, purpose, buffer)
     return buffer[:count].view(dtype).reshape(shape)

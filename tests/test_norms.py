@@ -1,6 +1,9 @@
 """Norms, sums and deviations at every magnitude, held to exact arithmetic."""
 
 import math
+import sys
+import threading
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -72,10 +75,46 @@ def test_a_long_row_of_float32_is_measured_to_a_millionth(value, size):
     """Equal entries are the worst case: every addition rounds the same way. One product for all is off by 10⁻⁵."""
     row = np.full(size, value, np.float32)
     square = float(row[0]) ** 2
-    assert norms.inner(row, row) == pytest.approx(size * square, rel=1e-6)
+    assert norms.over_blocks(lambda sums, rows: np.vecdot(rows, rows, out=sums[0]), 1, row) == [
+        pytest.approx(size * square, rel=1e-6)
+    ]
     mean, std, _ = norms.moments(np.concatenate([row, -2 * row]))
     assert mean == pytest.approx(-float(row[0]) / 2, rel=4e-6)
     assert std == pytest.approx(1.5 * float(row[0]), rel=4e-6)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64])
+def test_whole_numbers_have_moments(dtype):
+    values = np.arange(1000).reshape(10, 100) % 2
+    assert norms.moments(values.astype(dtype)) == (0.5, 0.5, 0.5)
+
+
+def test_another_thread_runs_while_a_block_is_measured(threads):
+    """NumPy keeps the interpreter lock in a product that returns 500 entries or fewer, however many it reads."""
+    turns, meanwhile, over, interval = [], [], threading.Event(), sys.getswitchinterval()
+
+    def other():
+        while not over.is_set():
+            turns.append(None)
+            time.sleep(0)
+
+    def squares(sums, rows):
+        before = len(turns)
+        np.vecdot(rows, rows, out=sums[0])
+        meanwhile.append(len(turns) - before)
+
+    threads(1)
+    thread = threading.Thread(target=other)
+    sys.setswitchinterval(100)  # so that the lock changes hands only where it is released
+    try:
+        thread.start()
+        for _ in range(100):
+            norms.over_blocks(squares, 1, np.ones(1 << 20, np.float32))
+    finally:
+        over.set()
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert any(meanwhile)
 
 
 def test_what_is_not_finite_stays_so():

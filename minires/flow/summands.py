@@ -4,6 +4,7 @@ Most nodes are measured in their own type by BLAS, which costs little beside bac
 the safe range, or large summands cancel, the node is measured again in float64, summand by summand (`minires.norms`).
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 
 from .. import kernels, norms
 from ..blas import one_blas_thread
-from ..norms import exact_sum, inner, is_safe, over_blocks, relative, scaled, square_sum
+from ..norms import RUN, exact_sum, is_safe, over_blocks, relative, scaled
 from ..threads import workspace
 
 CANCELLED = 1e-2  # a sum whose square is smaller than this share of its summands' has lost digits to cancellation
@@ -61,7 +62,11 @@ def on_cpu(array: Any) -> np.ndarray:
 
 def _alone(total: np.ndarray) -> Measured:
     """A gradient with a single summand is that summand."""
-    square = sum(over_blocks(square_sum, total))
+    if total.size > RUN:
+        square = over_blocks(_square, 1, total)[0]
+    else:  # most parameters are short, and there are many
+        with np.errstate(all="ignore"):
+            square = float(total.dot(total))
     if is_safe(square, total.dtype):
         norm = math.sqrt(square)
     else:
@@ -71,42 +76,66 @@ def _alone(total: np.ndarray) -> Measured:
     return Measured((norm,), WITH_ITSELF if norm else ALL_ZERO, NO_OTHERS, norm, 0.0)
 
 
+def _square(sums: np.ndarray, rows: np.ndarray) -> None:
+    """Of each row ‖gradient‖²."""
+    np.vecdot(rows, rows, out=sums[0])
+
+
 def _in_own_type(summands: list[np.ndarray], total: np.ndarray) -> Measured | None:
     """Measured in the arrays' own type; None where that would lose digits."""
     count = len(summands)
-    *products, whole, error = map(sum, zip(*over_blocks(_products, *summands, total)))
-    squares = products[:: count + 1]
+    pairs = [(i, j) for i in range(count) for j in range(i + 1)]
+    *products, whole, error = over_blocks(functools.partial(_products, pairs), len(pairs) + 2, *summands, total)
+    product = dict(zip(pairs, products))
+    squares = [product[i, i] for i in range(count)]
     for square, array in zip((*squares, whole), (*summands, total)):
         if not is_safe(square, array.dtype) and (square != 0 or array.any()):
             return None
     if whole < CANCELLED**2 * max(squares):
         return None
+    if not is_safe(error, total.dtype) and 0 < whole < math.inf:
+        # rounding has left about 2⁻²⁴ of the entries
+        scale = 2.0 ** (24 - math.frexp(math.sqrt(whole / total.size))[1])
+        error = over_blocks(functools.partial(_square_of_scaled_rest, scale), 1, *summands, total)[0] / scale**2
     norms, norm = [math.sqrt(square) for square in squares], math.sqrt(whole)
     cosines = np.zeros((count, count))
     for i in range(count):
         cosines[i, i] = 1.0 if norms[i] else 0.0
         for j in range(i):
             if norms[i] and norms[j]:
-                cosines[i, j] = cosines[j, i] = _cosine(products[i * count + j] / (norms[i] * norms[j]))
+                cosines[i, j] = cosines[j, i] = _cosine(product[i, j] / (norms[i] * norms[j]))
     others = [(norms[1 - i], float(cosines[0, 1])) for i in (0, 1)] if count == 2 else _others(norms, cosines)
     if others is None:
         return None
     return Measured(tuple(norms), cosines, tuple(others), norm, relative(math.sqrt(error), norm))
 
 
-def _products(*blocks: np.ndarray) -> list[float]:
-    """Of one block of the summands and the total: all inner products of summands, ‖total‖², ‖total − Σ summands‖²."""
-    *summands, total = blocks
-    gram = [inner(a, b) if j <= i else 0.0 for i, a in enumerate(summands) for j, b in enumerate(summands)]
-    whole = square_sum(total)
-    two = len(summands) == 2
-    return [*gram, whole, _rest_of_two(summands[0], summands[1], total, whole) if two else _rest(summands, total)]
+def _products(pairs: Sequence[tuple[int, int]], sums: np.ndarray, *rows: np.ndarray) -> None:
+    """Of each row: the inner product of each pair of summands, ‖total‖², and ‖total − Σ summands‖²."""
+    *summands, total = rows
+    for (i, j), products in zip(pairs, sums):
+        np.vecdot(summands[i], summands[j], out=products)
+    np.vecdot(total, total, out=sums[-2])
+    rest = _rest(*rows)
+    np.vecdot(rest, rest, out=sums[-1])
 
 
-def _rest_of_two(a: np.ndarray, b: np.ndarray, total: np.ndarray, whole: float) -> float:
-    """‖total − (a + b)‖², as exact as in twice the precision: what a sum rounds off is a number of its own type.
+def _square_of_scaled_rest(scale: float, sums: np.ndarray, *rows: np.ndarray) -> None:
+    """Of each row ‖scale · (total − Σ summands)‖²."""
+    rest = _rest(*rows)
+    rest *= rest.dtype.type(scale)
+    np.vecdot(rest, rest, out=sums[0])
 
-    Knuth's two-sum, as in `norms.exact_sum`. If squares underflow, the rest is first multiplied by a power of two.
+
+def _rest(*rows: np.ndarray) -> np.ndarray:
+    """total − Σ summands, where the total comes last."""
+    return _rest_of_two(*rows) if len(rows) == 3 else _rest_of_many(*rows)
+
+
+def _rest_of_two(a: np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """total − (a + b), as exact as in twice the precision: what a sum rounds off is a number of its own type.
+
+    Knuth's two-sum, as in `norms.exact_sum`.
     """
     virtual, rest = workspace((2, *total.shape), total.dtype)
     np.subtract(total, a, out=virtual)
@@ -114,22 +143,18 @@ def _rest_of_two(a: np.ndarray, b: np.ndarray, total: np.ndarray, whole: float) 
     np.subtract(a, rest, out=rest)
     np.subtract(b, virtual, out=virtual)
     rest += virtual
-    square = square_sum(rest)
-    if is_safe(square, rest.dtype) or not 0 < whole < math.inf:
-        return square
-    scale = 2.0 ** (24 - math.frexp(math.sqrt(whole / total.size))[1])
-    rest *= total.dtype.type(scale)
-    return square_sum(rest) / scale**2
+    return rest
 
 
-def _rest(summands: list[np.ndarray], total: np.ndarray) -> float:
-    """‖total − Σ summands‖², in float64; each is converted first, as NumPy subtracts mixed types at half the speed."""
+def _rest_of_many(*rows: np.ndarray) -> np.ndarray:
+    """total − Σ summands in float64; each is converted first, as NumPy subtracts mixed types at half the speed."""
+    *summands, total = rows
     rest, wide = workspace((2, *total.shape), np.dtype(np.float64))
     rest[...] = total
     for a in summands:
         wide[...] = a
         rest -= wide
-    return square_sum(rest)
+    return rest
 
 
 def _others(norms: list[float], cosines: np.ndarray) -> list[tuple[float, float]] | None:
