@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# NumPy 2.4.6, CPython 3.11 to 3.13 with the interpreter lock: `np.matmul` and `np.vecdot` keep the lock during the whole
+# NumPy 2.4.6, CPython 3.11 and 3.13 with the interpreter lock: `np.matmul` and `np.vecdot` keep the lock during the whole
 # product if the result has 500 entries or fewer, however much there is to multiply. (1 × 20,000)·(20,000 × 500),
 # ten million multiply-adds, lets no other thread run; with 501 columns others run from the beginning.
 # So does the inner product of two rows of a million numbers: with `@` and `np.vecdot` the lock is kept, with
