@@ -144,13 +144,14 @@ def over_blocks(work: Callable[..., None], count: int, *flat: np.ndarray) -> lis
 
     if runs >= SEVERAL * RUNS:
         parallel(run, range(0, runs, RUNS))
-    elif runs:
+    elif rest or runs > RUNS:
         run(range(0, runs, RUNS))
+    else:  # the usual small array: a single block
+        with np.errstate(all="ignore"):
+            work(sums, *[array.reshape(-1, RUN) for array in flat])
     if rest:
         with np.errstate(all="ignore"):
             work(sums[:, runs:], *[array[runs * RUN :].reshape(1, rest) for array in flat])
-    if sums.size < RUN:
-        return [sum(row) for row in sums.tolist()]
     return np.add.reduce(sums, 1, np.float64).tolist()
 
 
