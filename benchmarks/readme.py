@@ -54,7 +54,8 @@ def paragraphs() -> Iterator[str]:
         rate, fraction, of_median = sgemm_fraction(step["cases"]["resnet56"]["minires"], step["roofline"])
         yield (
             f"Counted as direct convolutions, the ResNet-56 step computes at {rate:.0f} GFLOP/s: {fraction:.0%} of "
-            f"what the machine's own matrix product reaches at its best, {of_median:.0%} of its median "
+            f"the {step['roofline']['sgemm_gflops']:.0f} that the machine's own matrix product reaches at its best, "
+            f"{of_median:.0%} of its median "
             "(`benchmarks memory`: [where the memory goes](benchmarks/results/memory.md))."
         )
         for place in sorted(RESULTS.glob("*/step.json")):
@@ -88,7 +89,8 @@ def _elsewhere(name: str) -> str:
         times.append(f"{number(ours)} ms ({number(nchw)} / {number(last)} ms)")
     m = step["machine"]
     return (
-        f"It depends on the processor. On {m['cores']} cores of an {m['processor']}, the four steps take "
+        f"It depends on the machine. On {m['cores']} cores of an {m['processor']}, where that product reaches "
+        f"{step['roofline']['sgemm_gflops']:.0f} GFLOP/s, the four steps take "
         f"{', '.join(times[:-1])} and {times[-1]}, PyTorch's in brackets: "
         f"[step](benchmarks/results/{name}/step.md), [recording](benchmarks/results/{name}/recording.md)."
     )
