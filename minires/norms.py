@@ -125,11 +125,10 @@ def _squares_about(mean: Any, sums: np.ndarray, rows: np.ndarray) -> None:
 
 
 def over_blocks(work: Callable[..., None], count: int, *flat: np.ndarray) -> list[float]:
-    """``count`` sums over all entries of an array of one axis, or of several of one size: of runs in their own type,
-    and over these in float64.
+    """``count`` sums over all entries of arrays (n): within runs in the arrays' own type, then over these in float64.
 
-    ``work(sums, *rows)`` gets a block of each array, a run in each row, and writes the sums of the runs into the rows
-    of ``sums`` (count, runs), which are 0. What is computed block by block does not go through the machine's memory,
+    ``work(sums, *rows)`` gets a block of each array as (runs, run), and writes the sums of the runs into ``sums``
+    (count, runs), which is 0. What is computed block by block does not go through the machine's memory,
     which would take longer than computing it. Where there are many blocks, several threads take them; the results are
     the same for any number of these. No warnings, as numbers that leave the type's range are for the caller to judge.
     """

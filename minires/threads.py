@@ -42,9 +42,10 @@ def available_cores() -> int:
 # Found by `python -m benchmarks tune`.
 RUNS_PER_THREAD = 4  # more runs balance a slow core better, but each costs a call
 BLOCK_BYTES = 4_000_000  # of an array, in one block of channels
-CACHE_LINE = 64  # bytes
 PARALLEL_BYTES = 4_000_000  # below this a second thread costs more than it saves
 PARALLEL_WORK = 24_000_000  # the same, in multiply-adds of a matrix product
+
+CACHE_LINE = 64  # bytes
 
 _num_threads = available_cores()
 _crew: "_Crew | None" = None
