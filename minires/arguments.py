@@ -10,16 +10,25 @@ from typing import Any
 import numpy as np
 
 
+def what(x: Any) -> str:
+    """What a wrong argument is, for an error: "a list"; "a torch.Tensor (convert it: x.numpy())"."""
+    library = type(x).__module__.partition(".")[0]
+    known = library in ("builtins", "minires", "numpy", "__main__")
+    name = type(x).__name__ if known else f"{library}.{type(x).__name__}"
+    article = "an" if name.startswith(("a", "e", "i", "o", "nd", "O")) else "a"
+    return f"{article} {name}" + " (convert it: x.numpy())" * (not known and hasattr(x, "numpy"))
+
+
 def check_tensor(function: str, x: Any) -> None:
     """Raise TypeError for anything but a tensor."""
     if not hasattr(x, "requires_grad"):
-        raise TypeError(f"{function}: got a {type(x).__name__}; expected a Tensor, made with tensor(x)")
+        raise TypeError(f"{function}: got {what(x)}; expected a Tensor, made with tensor(x)")
 
 
 def check_operand(function: str, x: Any) -> None:
     """Raise TypeError for anything that cannot stand beside a tensor: tensors, arrays and numbers can."""
     if not hasattr(x, "dtype") and not isinstance(x, int | float):
-        raise TypeError(f"{function}: got a {type(x).__name__}; expected a tensor or a number, such as tensor(x)")
+        raise TypeError(f"{function}: got {what(x)}; expected a tensor or a number, such as tensor(x)")
 
 
 def number(function: str, name: str, x: Any) -> Any:

@@ -15,7 +15,17 @@ import numpy as np
 
 from . import writes
 from .blas import one_blas_thread
-from .checks import as_array, as_list, check_all_used, check_first_order, checked, checked_seed, freed, one_each
+from .checks import (
+    as_array,
+    as_list,
+    check_all_used,
+    check_first_order,
+    check_wanted,
+    checked,
+    checked_seed,
+    freed,
+    one_each,
+)
 from .kernels.layout import entry_by_entry
 from .missing import not_offered
 from .ops import Op
@@ -101,10 +111,8 @@ def backward(
     """
     check_first_order("backward", create_graph)
     outputs, wanted = as_list(tensors), None if inputs is None else {t.op or t: t for t in as_list(inputs)}
-    if wanted == {}:
-        raise ValueError(
-            "backward: got inputs=[]; name the tensors whose .grad is wanted, or leave it out for all leaves"
-        )
+    if wanted is not None:
+        check_wanted(wanted.values())
     one_blas_thread(_leave_gradients, outputs, grad_tensors, wanted, bool(retain_graph))
 
 
@@ -222,7 +230,12 @@ class _Sums:
 
 
 def owns_memory(array):
-    """Whether no other array that somebody holds is over the same memory, as far as the array itself shows."""
+    """Whether no other array that somebody holds is over the same memory, as far as the array itself shows.
+
+    Also False for a read-only one, such as a broadcast view: its holder could not add to it.
+    """
+    if not getattr(array.flags, "writeable", True):
+        return False
     base = array.base
     if base is None:
         return True

@@ -137,6 +137,20 @@ def check_first_order(function: str, create_graph: bool) -> None:
         )
 
 
+def check_wanted(inputs: Any) -> None:
+    """Raise ValueError if backward is asked for the ``.grad`` of no tensor, RuntimeError for one that can get none."""
+    if not inputs:
+        raise ValueError(
+            "backward: got inputs=[]; name the tensors whose .grad is wanted, or leave it out for all leaves"
+        )
+    for i, t in enumerate(inputs):
+        if not t.requires_grad:
+            raise RuntimeError(
+                f"backward: input {i} of shape {t.shape} does not require grad, so it gets no .grad; make it with "
+                "requires_grad=True"
+            )
+
+
 def check_all_used(inputs: Any, found: Any) -> None:
     """Raise ValueError for an input whose node (its op, or the leaf tensor itself) is not among those found."""
     for i, t in enumerate(inputs):

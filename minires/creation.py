@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .arguments import new_sizes, number, whole
-from .dtypes import real_dtype
+from .arguments import new_sizes, number, what, whole
+from .dtypes import check_holds, check_real, real_dtype
 from .ops import elementwise, shape
 from .random import generator
-from .tensor import Tensor, _both, _plain, _plain_array, _promoted, apply, check_broadcast
+from .tensor import Tensor, _both, _plain, _plain_array, _promoted, apply, check_broadcast, check_fits
 from .tensor_names import checked_format
 
 FLOAT = np.float32  # the default dtype
@@ -43,25 +43,37 @@ def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_
         data = data.array
     dtype = dtype if dtype is None else real_dtype("tensor", dtype)
     given = hasattr(data, "dtype") or dtype is not None  # else Python floats become float32, too few digits for float64
-    if given and hasattr(data, "dtype") and not kernels.device_of(data).is_cpu:
+    if given and hasattr(data, "dtype") and not kernels.device_of(data, "tensor").is_cpu:
         array = data.copy("K")
     else:
-        array = np.array(data) if given else _plain_array(data)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"tensor: got {type(data).__name__} data of dtype {array.dtype}; expected numbers")
+        try:
+            array = np.array(data) if given else _plain_array(data)
+        except ValueError as error:
+            raise ValueError(f"tensor: got {data!r:.60}, of which NumPy makes no array of numbers: {error}") from None
+    check_real("tensor", data, array)
+    if not array.dtype.isnative:  # as in files of MNIST
+        array = array.astype(array.dtype.newbyteorder("="))
+    if dtype is not None and dtype.kind in "iu" and not hasattr(data, "dtype") and array.size:
+        for extreme in (array.min(), array.max()):
+            check_holds("tensor", extreme.item(), dtype)
     return _placed(array if dtype is None else array.astype(dtype), device, requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares its memory with the array."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: got a {type(array).__name__}, expected a NumPy array; tensor(x) takes lists")
+        raise TypeError(f"from_numpy: got {what(array)}, expected a NumPy array; tensor(x) takes lists")
+    check_real("from_numpy", array, array)
+    if not array.dtype.isnative:
+        raise ValueError(f"from_numpy: got {array.dtype}, the other byte order; tensor(x) makes a copy in this one")
     return Tensor(array)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
     """``data`` as a tensor: a tensor itself, or one that shares an array's memory, if dtype and device allow."""
-    made = data if isinstance(data, Tensor) else Tensor(data) if hasattr(data, "dtype") else tensor(data, dtype)
+    shared = hasattr(data, "dtype") and getattr(data.dtype, "isnative", False)
+    made = data if isinstance(data, Tensor) else Tensor(data) if shared else tensor(data, dtype)
+    check_real("as_tensor", data, made.array)
     made = made if dtype is None else made.to(_dtype("as_tensor", dtype))
     return made if device is None else made.to(device)
 
@@ -114,6 +126,7 @@ def full(
     """A tensor in which every value is ``fill_value``."""
     value = number("full", "fill_value", fill_value)
     dtype = Tensor(value).dtype if dtype is None else _dtype("full", dtype)
+    check_holds("full", value, dtype)
     return _placed(np.full(new_sizes("full", size), value).astype(dtype), device, requires_grad)
 
 
@@ -128,9 +141,10 @@ def eye(
 def _like(function: str, input: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     """A tensor with the shape of ``input``, and its dtype and device if none is given."""
     if not hasattr(input, "dtype"):
-        raise TypeError(f"{function}: got a {type(input).__name__}; expected a Tensor, made with tensor(x)")
+        raise TypeError(f"{function}: got {what(input)}; expected a Tensor, made with tensor(x)")
     like = input if isinstance(input, Tensor) else Tensor(input)
     dtype = like.dtype if dtype is None else _dtype(function, dtype)
+    check_holds(function, value, dtype)
     filled = np.full_like(like.array, np.asarray(value).astype(dtype), dtype)
     return _placed(filled, device or like.device, requires_grad)
 
@@ -297,6 +311,8 @@ def randint(
     if not low < high:
         raise ValueError(f"randint: got low={low}, high={high}; expected low < high, and then a size")
     dtype = np.dtype(np.int64) if dtype is None else _dtype("randint", dtype)
+    for extreme in (low, high - 1):
+        check_holds("randint", extreme, dtype)
     return _placed(np.asarray(generator().integers(low, high, sizes)).astype(dtype), device, requires_grad)
 
 
@@ -304,6 +320,7 @@ def randperm(n: int, dtype: Any = None, *, device: str | None = None, requires_g
     """The numbers from 0 to n − 1 in random order."""
     (count,) = new_sizes("randperm", [whole("randperm", n)])
     dtype = np.dtype(np.int64) if dtype is None else _dtype("randperm", dtype)
+    check_holds("randperm", max(count - 1, 0), dtype)
     return _placed(generator().permutation(count).astype(dtype), device, requires_grad)
 
 
@@ -343,7 +360,9 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
         if not isinstance(value, Tensor | int | float):
             raise TypeError(f"where: got a {type(value).__name__} as value; expected tensors and numbers")
     check_broadcast("where", condition, a, b)
-    return apply(elementwise.Where, Tensor(condition.array.astype(bool)), *_promoted("where", a, b))
+    a, b = _promoted("where", a, b)
+    check_fits("where", a, b)
+    return apply(elementwise.Where, Tensor(condition.array.astype(bool)), a, b)
 
 
 def maximum(input: Tensor, other: Any) -> Tensor:

@@ -7,6 +7,7 @@
   class says so in ``kinds``.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,22 @@ def real_dtype(function: str, dtype: Any) -> np.dtype:
     return found
 
 
+def check_real(function: str, data: Any, array: Any) -> None:
+    """Raise TypeError for data that became an array of anything but real numbers."""
+    if array.dtype.kind not in REAL:
+        raise TypeError(f"{function}: got {type(data).__name__} data of dtype {array.dtype}; expected real numbers")
+
+
+def check_holds(function: str, value: Any, dtype: np.dtype) -> None:
+    """Raise OverflowError for a Python number beyond the dtype's range; whole types hold what is left of a fraction."""
+    if dtype.kind == "f":
+        holds = not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
+    else:
+        holds = dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    if not holds:
+        raise OverflowError(f"{function}: got {value}, which {dtype} cannot hold; choose a larger dtype")
+
+
 RANK = {"b": 0, "u": 1, "i": 1, "f": 2}  # of a dtype's kind; a lower one gives way
 
 
@@ -39,9 +56,8 @@ def check_kinds(op: Op | type[Op], arrays: Any, name: str = "") -> None:
         if hasattr(a, "dtype") and a.dtype.kind not in op.kinds:
             name = name or (op.name if isinstance(op, Op) else op.__name__).removesuffix("Tensor").lower()
             wanted = "floating point" if op.kinds == "f" else "numbers, not truth values"
-            raise TypeError(
-                f"{name}: got an input of dtype {a.dtype}, expected {wanted}; convert it first: x.float() or x.long()"
-            )
+            convert = "x.float()" if op.kinds == "f" else "x.float() or x.long()"
+            raise TypeError(f"{name}: got an input of dtype {a.dtype}, expected {wanted}; convert it first: {convert}")
 
 
 def of_whole_numbers(op: Op, arrays: list[Any]) -> list[Any]:

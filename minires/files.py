@@ -45,7 +45,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise OSError(errno.EINVAL, "exists and is not a file; choose another name", str(path))
     remove_abandoned(target)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}-{os.urandom(4).hex()}{target.suffix}")
-    handle = None
+    handle, earlier = None, sys.exception()  # what is being handled where the block stands
     try:
         handle = _create(temporary)
         _temporary.add(temporary)
@@ -64,7 +64,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         _rename(temporary, target)
         _sync_folder(target.parent)
     except Exception as error:
-        if full := _disk_full(error):
+        if full := _disk_full(error, earlier):
             text = f"{os.strerror(full)}: not written, and what was there before is unchanged. Free some space (or ask"
             raise OSError(full, f"{text} for a larger quota), or choose another folder", str(path)) from error
         if isinstance(error, OSError) and error.filename in (temporary, str(temporary)):
@@ -113,7 +113,8 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
             with contextlib.suppress(OSError):  # the next one has it open already
                 path.unlink()
         else:  # the name goes first: whoever waits for this file then finds that it is no longer the one
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # in a folder where only its owner may remove it
+                path.unlink()
             os.close(handle)
 
 
@@ -176,10 +177,13 @@ def _claim(path: Path) -> int | None:
     """A handle to the lock file, created if necessary; None if somebody else holds it."""
     try:
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    except PermissionError:
+    except PermissionError as error:
         if sys.platform == "win32":  # it is being removed
             return None
-        handle = os.open(path, os.O_RDONLY)  # somebody else's, who may be gone
+        try:
+            handle = os.open(path, os.O_RDONLY)  # somebody else's, who may be gone
+        except FileNotFoundError:
+            raise error from None  # nobody's: it may not be made here
     try:
         _lock(handle)
         held = not _is_at(handle, path)  # what we hold may have been removed while we took hold of it
@@ -223,9 +227,9 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _disk_full(error: BaseException | None) -> int | None:
-    """The error number of a full disk, if that is what the exception comes from."""
-    while error is not None:
+def _disk_full(error: BaseException | None, earlier: BaseException | None) -> int | None:
+    """The error number of a full disk, if that is what the exception comes from, and not from an ``earlier`` one."""
+    while error is not None and error is not earlier:
         if isinstance(error, OSError) and error.errno in FULL:
             return error.errno
         error = error.__cause__ or error.__context__

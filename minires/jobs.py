@@ -278,6 +278,8 @@ def _side_by_side(job: Job, tasks: Sequence[Any], executor: Executor, progress: 
             for future in done:
                 check(future)
 
+    if isinstance(executor, Processes):
+        executor.stopping.clear()  # set where an earlier run was stopped; none of its jobs is left
     try:
         for number, task in enumerate(tasks):
             futures.append(executor.submit(_work, job, number, task))

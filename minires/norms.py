@@ -141,17 +141,16 @@ def over_blocks(work: Callable[..., None], count: int, *flat: np.ndarray) -> lis
                 stop = min(start + RUNS, runs)
                 work(sums[:, start:stop], *[array[start * RUN : stop * RUN].reshape(-1, RUN) for array in flat])
 
-    if runs >= SEVERAL * RUNS:
-        parallel(run, range(0, runs, RUNS))
-    elif rest or runs > RUNS:
-        run(range(0, runs, RUNS))
-    else:  # the usual small array: a single block
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        if runs >= SEVERAL * RUNS:
+            parallel(run, range(0, runs, RUNS))
+        elif rest or runs > RUNS:
+            run(range(0, runs, RUNS))
+        else:  # the usual small array: a single block
             work(sums, *[array.reshape(-1, RUN) for array in flat])
-    if rest:
-        with np.errstate(all="ignore"):
+        if rest:
             work(sums[:, runs:], *[array[runs * RUN :].reshape(1, rest) for array in flat])
-    return np.add.reduce(sums, 1, np.float64).tolist()
+        return np.add.reduce(sums, 1, np.float64).tolist()
 
 
 def exact_sum(arrays: Iterable[np.ndarray]) -> np.ndarray:

@@ -140,6 +140,8 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
         if type(data) not in by_type:
             data = _numbers(data)
         if requires_grad and data.dtype.kind != "f":
+            if type(requires_grad) is int:
+                raise TypeError(f"Tensor: got {data!r} and {requires_grad}; for a tensor of these sizes, use empty")
             raise TypeError(f"Tensor: got requires_grad=True for dtype {data.dtype}; only floating point has gradients")
         self.array, self.requires_grad, self.op = data, requires_grad, op
         self._grad: Tensor | None = None
@@ -152,7 +154,9 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
 
     @data.setter
     def data(self, data: Any) -> None:
-        self.array = data if type(data) is np.ndarray else _numbers(data)
+        array = data if type(data) is np.ndarray else _numbers(data)
+        dtypes.check_real("data", data, array)
+        self.array = array
 
     @property
     def grad(self) -> "Tensor | None":
@@ -263,7 +267,9 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
 
     def _new(self, function, size, value, dtype, device, requires_grad):
         dtype = self.dtype if dtype is None else dtypes.real_dtype(function, dtype)
-        value = np.asarray(number(function, "fill_value", value)).astype(dtype)
+        value = number(function, "fill_value", value)
+        dtypes.check_holds(function, value, dtype)
+        value = np.asarray(value).astype(dtype)
         filled = np.full_like(self.array, value, dtype, "C", shape=new_sizes(function, size))
         return Tensor(kernels.to_device(filled, device or self.device), requires_grad)
 
@@ -304,10 +310,13 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
         if isinstance(dtype, bool):  # to(float64, non_blocking, copy)
             dtype, copy = None, copy or non_blocking
         if isinstance(target, Tensor):
+            self._once(target, dtype, device)
             device, dtype = target.device, target.dtype
         elif kernels.is_device(target):
+            self._once(target, device)
             device = target
         elif target is not None or dtype is device is None:
+            self._once(target, dtype)
             dtype = target
         moved = self
         if device is not None and kernels.device(device, "to").name != self.device:
@@ -315,6 +324,13 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
         if dtype is not None or device is None:
             moved = moved._cast(dtype)
         return self.clone() if copy and moved is self else moved
+
+    @staticmethod
+    def _once(target, *others):
+        """Raise TypeError if what the first argument of ``to`` says is said again."""
+        for other in others:
+            if other is not None:
+                raise TypeError(f"to: got {target!r:.60} and {other!r:.60}; expected one dtype and one device")
 
     def _cast(self, target):
         try:
@@ -479,7 +495,9 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
         check_broadcast("masked_fill", self, mask)
         if self.dtype.kind == "b" and not isinstance(value, Tensor):
             value = bool(value)
-        filled = apply(elementwise.Where, mask, *_promoted("masked_fill", value, self))
+        value, x = _promoted("masked_fill", value, self)
+        check_fits("masked_fill", value, x)
+        filled = apply(elementwise.Where, mask, value, x)
         if filled.dtype != self.dtype:
             raise TypeError(f"masked_fill: got a value that {self.dtype} cannot hold; convert the tensor: x.float()")
         return filled
@@ -516,6 +534,8 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
 
 def _numbers(data):
     """What a Tensor holds of anything but a NumPy array. Raises TypeError for what is no number."""
+    if hasattr(data, "dtype"):
+        return _plain_array(data)
     try:
         array = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
     except (TypeError, ValueError) as error:
@@ -531,9 +551,10 @@ def _plain_array(data):
         data = np.asarray(data)
         meant = {np.dtype(np.float64): np.float32, np.dtype(int): np.int64}  # in a browser, int is int32
         return data.astype(meant.get(data.dtype, data.dtype), copy=False)
-    if isinstance(data, np.generic | np.ndarray) and kernels.device_of(data).is_cpu:  # a scalar, or a memmap
-        return np.asarray(data)
-    return data.array if isinstance(data, Tensor) else data
+    if isinstance(data, Tensor):
+        return data.array
+    on_cpu = kernels.device_of(data, "Tensor").is_cpu
+    return np.asarray(data) if on_cpu and isinstance(data, np.generic | np.ndarray) else data  # a scalar, or a memmap
 
 
 def _arrays(given):
@@ -579,6 +600,13 @@ def _both(op_class, a, b):
         function = op_class.__name__.removesuffix("Tensor").lower()
         raise TypeError(f"{function}: got a {type(other).__name__}; expected tensors or numbers, such as tensor(x)")
     return result
+
+
+def check_fits(function: str, a: Any, b: Any) -> None:
+    """Raise OverflowError if one is a number that does not fit into the other's dtype: np.where would wrap it."""
+    for x, value in ((a, b), (b, a)):
+        if isinstance(x, Tensor) and not isinstance(value, Tensor) and (x.dtype.kind == "f" or type(value) is int):
+            dtypes.check_holds(function, value, x.dtype)
 
 
 def check_broadcast(function: str, *operands: Any) -> None:

@@ -93,7 +93,7 @@ class Names:
     def div(self, other, *, rounding_mode=None):
         """x / other."""
         if rounding_mode is not None:
-            raise ValueError(f"div: got rounding_mode={rounding_mode!r}, expected None; to round, (x / y).floor()")
+            raise ValueError(f"div: got rounding_mode={rounding_mode!r}, expected None; to round down, (x / y).floor()")
         return self / _operand("div", other)
 
     def pow(self, exponent):

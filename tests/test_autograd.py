@@ -902,3 +902,19 @@ def test_a_gradient_that_an_op_or_its_caller_keeps_is_not_changed():
     c.backward(mr.Tensor(seed))
     c.grad.array[...] = 7
     assert seed.tolist() == [1] * 4
+
+
+def test_a_gradient_may_be_added_to_although_it_came_as_a_broadcast_view():
+    p, q = (nn.Parameter(mr.ones(1, 5)) for _ in range(2))
+    for _ in range(2):
+        (p.mean(0).sum() + q.mean(0).sum()).backward()
+    assert p.grad.tolist() == q.grad.tolist() == [[2.0] * 5]
+    p.grad.mul_(2)
+    assert p.grad.tolist() == [[4.0] * 5] and q.grad.tolist() == [[2.0] * 5]
+
+
+def test_backward_refuses_an_input_that_needs_no_gradient():
+    x, w = mr.ones(2), mr.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"backward: input 1 of shape \(2,\) does not require grad"):
+        (w * x).sum().backward(inputs=[w, x])
+    assert w.grad is None

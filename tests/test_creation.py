@@ -33,7 +33,7 @@ def test_numbers_reach_float64_without_a_detour():
 
 @pytest.mark.parametrize("data", [None, "abc", [1, None], 1j, {}], ids=repr)
 def test_tensor_refuses_what_is_no_number(data):
-    with pytest.raises(TypeError, match=r"tensor: got .* data of dtype .*; expected numbers"):
+    with pytest.raises(TypeError, match=r"tensor: got .* data of dtype .*; expected real numbers"):
         mr.tensor(data)
 
 
@@ -178,3 +178,94 @@ def test_from_numpy_shares_memory_and_new_zeros_keeps_the_type():
     assert x.tolist() == [5, 1] and x.new_zeros(2, 3).dtype == np.float64 and x.new_zeros((3,)).tolist() == [0, 0, 0]
     with pytest.raises(TypeError, match="from_numpy: got a list, expected a NumPy array"):
         mr.from_numpy([1])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda dtype, value: mr.full((2,), value, dtype=dtype),
+        lambda dtype, value: mr.full_like(mr.zeros(2, dtype=dtype), value),
+        lambda dtype, value: mr.zeros(2, dtype=dtype).new_full((2,), value),
+        lambda dtype, value: mr.zeros(2, dtype=dtype).masked_fill(mr.tensor([True, False]), value),
+        lambda dtype, value: mr.where(mr.tensor([True, False]), value, mr.zeros(2, dtype=dtype)),
+    ],
+    ids=["full", "full_like", "new_full", "masked_fill", "where"],
+)
+def test_a_number_that_the_dtype_cannot_hold_is_refused(make):
+    for dtype, held, beyond in [(np.uint8, 255, 256), (np.int8, -128, -129), (np.float16, 65504, 65536)]:
+        made = make(dtype, held)
+        assert made.dtype == dtype and made[0].item() == held
+        with pytest.raises(OverflowError, match=f"got {beyond}, which {np.dtype(dtype)} cannot hold"):
+            make(dtype, beyond)
+    assert make(np.float32, np.inf)[0].item() == np.inf
+    with pytest.raises(OverflowError, match=r"got 1e\+300, which float32 cannot hold"):
+        make(np.float32, 1e300)
+
+
+def test_whole_numbers_beyond_the_dtype_are_refused_wherever_they_come_from():
+    for value in (256, -1, float("nan"), float("inf")):
+        with pytest.raises(OverflowError, match=r"tensor: got .*, which uint8 cannot hold"):
+            mr.tensor([[1, value]], dtype=np.uint8)
+    assert mr.tensor([255.0, 3.7], dtype=np.uint8).tolist() == [255, 3]
+    assert mr.tensor(np.array([256]), dtype=np.uint8).tolist() == [0]  # an array is converted as `to` does
+    for low, high in ((0, 257), (-1, 3)):
+        with pytest.raises(OverflowError, match=r"randint: got .*, which uint8 cannot hold"):
+            mr.randint(low, high, (3,), dtype=np.uint8)
+    assert mr.randint(0, 256, (3,), dtype=np.uint8).dtype == mr.randperm(256, dtype=np.uint8).dtype == np.uint8
+    with pytest.raises(OverflowError, match="randperm: got 256, which uint8 cannot hold"):
+        mr.randperm(257, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("array", [np.array(["a"]), np.array([1j]), np.array([None, 1])], ids=lambda a: str(a.dtype))
+def test_arrays_of_anything_but_real_numbers_are_refused(array):
+    for make in (mr.tensor, mr.from_numpy, mr.as_tensor):
+        with pytest.raises(TypeError, match=rf"{make.__name__}: got ndarray data of dtype .*; expected real numbers"):
+            make(array)
+    x = mr.zeros(2)
+    with pytest.raises(TypeError, match="data: got ndarray data of dtype"):
+        x.data = array
+    assert x.tolist() == [0, 0]
+
+
+def test_rows_of_different_lengths_are_told():
+    with pytest.raises(ValueError, match=r"tensor: got \[\[1, 2\], \[3\]\], of which NumPy makes no array of numbers"):
+        mr.tensor([[1, 2], [3]])
+
+
+def test_a_dtype_or_device_that_is_given_twice_is_refused():
+    x = mr.zeros(2)
+    for arguments, named in [((np.float64, np.float32), {}), (("cpu",), {"device": "gpu"}), ((x,), {"device": "cpu"})]:
+        with pytest.raises(TypeError, match=r"to: got .* and .*; expected one dtype and one device"):
+            x.to(*arguments, **named)
+    assert x.to("cpu", np.float64).dtype == x.to(np.float64, device="cpu").dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2"])
+def test_numbers_of_the_other_byte_order_are_copied_in_this_one(dtype):
+    array = np.arange(3).astype(dtype)
+    for made in (mr.tensor(array), mr.as_tensor(array)):
+        assert made.dtype.isnative and made.dtype == array.dtype.newbyteorder("=") and made.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"from_numpy: got >.., the other byte order"):
+        mr.from_numpy(array)
+
+
+class Foreign:
+    """An array of another library."""
+
+    dtype, shape, ndim = "float32", (2,), 1
+
+    def numpy(self):
+        return np.ones(2)
+
+
+def test_arrays_of_another_library_are_named_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(Foreign, "__module__", "library.arrays")
+    x = Foreign()
+    for make in (mr.tensor, mr.Tensor, mr.as_tensor, mr.relu, mr.nn.Linear(2, 2)):
+        with pytest.raises(TypeError, match=r"got a library\.Foreign \(convert it: x\.numpy\(\)\)"):
+            make(x)
+
+
+def test_sizes_are_not_taken_for_values():
+    with pytest.raises(TypeError, match=r"Tensor: got array\(2\) and 3; for a tensor of these sizes, use empty"):
+        mr.Tensor(2, 3)

@@ -8,11 +8,14 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import ENVIRONMENT
 
 from minires import files
 from minires.csv_files import write_csv
@@ -366,3 +369,41 @@ def test_threads_take_turns(tmp_path, capfd):
         thread.join()
     assert most == [1] * 4 and names(tmp_path) == []
     assert "waiting" in capfd.readouterr().err
+
+
+def test_an_error_after_a_full_disk_is_not_taken_for_one(tmp_path):
+    try:
+        raise OSError(errno.ENOSPC, "no space left")
+    except OSError:
+        with pytest.raises(ValueError, match="bad value"), files.replacing(tmp_path / "elsewhere"):
+            raise ValueError("bad value") from None
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from minires.files import locked
+os.setuid(65534)
+theirs, nobodys = map(Path, sys.argv[1:])
+for _ in range(2):
+    with locked(theirs, "waiting"):
+        pass
+try:
+    with locked(nobodys, "waiting"):
+        pass
+except PermissionError as error:
+    print("refused", error.filename)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_lock_file_of_somebody_else_can_be_held_and_one_that_cannot_be_made_is_named():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        os.chmod(folder, 0o755)
+        sticky = Path(folder) / "sticky"  # where only its owner may remove a file
+        sticky.mkdir()
+        sticky.chmod(0o1777)
+        (sticky / "a.lock").touch(0o644)
+        command = [sys.executable, "-c", AS_NOBODY, sticky / "a.lock", f"{folder}/b.lock"]
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.stderr) == (f"refused {folder}/b.lock\n", "")

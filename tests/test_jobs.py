@@ -246,3 +246,21 @@ class Lost(ProcessPoolExecutor):
 def test_an_executor_that_gives_up_is_told():
     with Lost(1, multiprocessing.get_context("spawn")) as executor, pytest.raises(jobs.ExecutorGone, match="scheduler"):
         list(jobs.outcomes(end, ["a"] * 4, executor))
+
+
+def good(task):
+    yield
+    return 2 * task
+
+
+def bad(task):
+    yield
+    raise ValueError(f"no {task}")
+
+
+def test_an_executor_can_be_used_again_after_a_job_has_failed():
+    with jobs.Processes(1) as executor:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="no 1"):
+                jobs.run(bad, [1, 2, 3], executor=executor)
+            assert jobs.run(good, [1, 2], executor=executor) == [2, 4]

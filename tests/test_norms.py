@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from minires import norms
+from minires import flow, norms
 
 RANGE = {np.float16: (-7, 4), np.float32: (-44, 37), np.float64: (-300, 300)}  # powers of ten of the entries
 
@@ -137,3 +137,9 @@ def test_large_summands_that_cancel_leave_the_small_one():
 
 def test_a_relative_error_of_nothing():
     assert norms.relative(0, 0) == 0 and norms.relative(1, 0) == math.inf and norms.relative(1, 2) == 0.5
+
+
+def test_a_sum_beyond_the_range_of_which_each_run_is_within_warns_nobody():
+    a = np.full(3000, 7e152)
+    assert norms.moments(a).mean == pytest.approx(7e152) and norms.moments(a).std < 1e-14 * 7e152
+    assert flow.measure_summands([a], a).norm == pytest.approx(7e152 * np.sqrt(3000))

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 from processes import ENVIRONMENT, in_a_terminal
 
 from minires import terminal
-from minires.commands import diary
+from minires.commands import cli, diary
 from minires.commands.cli import main
 from minires.folders import remove_empty_folders, writable_folder
 
@@ -230,7 +231,8 @@ def test_ctrl_c_is_one_line(arguments, answers, tmp_path):
 def test_a_reader_that_leaves_ends_it_without_a_word(arguments, unbuffered, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
-    environment = ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered, "MINIRES_LESSON_OUTPUT": str(tmp_path)}
+    own = {"MINIRES_LESSON_OUTPUT": str(tmp_path), "MINIRES_PROGRESS": str(tmp_path / "progress.json")}
+    environment = ENVIRONMENT | own | {"PYTHONUNBUFFERED": unbuffered}
     command = [sys.executable, "-m", "minires", *arguments]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, check=False)
     os.close(writer)
@@ -248,3 +250,19 @@ def test_a_damaged_diary_is_named_and_costs_no_lesson(tmp_path, monkeypatch, cap
     for score in (5.0, 3.0):
         diary.note_grade("fork", score, 20.0)
     assert diary.read()["exercises"]["fork"]["score"] == 5.0  # the best
+
+
+@pytest.mark.parametrize("command", [module.__name__.rpartition(".")[2] for module in cli.COMMANDS])
+def test_the_examples_of_its_help_are_commands(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    for example in re.findall(
+        r"^ *minires (.*?)(?:  .*)?$", capsys.readouterr().out.partition("xample")[2], re.MULTILINE
+    ):
+        cli._parser().parse_args(shlex.split(example))
+
+
+def test_no_option_is_abbreviated(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "residual", "--comp"])
+    assert "unrecognized arguments: --comp" in capsys.readouterr().err

@@ -494,6 +494,7 @@ def test_the_progress_bar_shows_where_training_stands(capsys, tmp_path):
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"checkpoint_every": 3}, ValueError, "checkpoint_every without checkpoint"),
         ({"schedule_every": "batch"}, ValueError, 'expected "step" or "epoch"'),
+        ({"loss": "ce"}, TypeError, "got loss='ce'; expected a function"),
         ({"epochs": 4}, ValueError, "OneCycleLR: got step 16 of 12"),
     ],
 )
@@ -512,6 +513,10 @@ def test_an_optimiser_or_schedule_of_something_else():
         go(other, optimizer, schedule)
     with pytest.raises(ValueError, match="drives another optimiser"):
         go(other, other_optimizer, schedule)
+    with pytest.raises(TypeError, match="got schedule='cosine'; build one"):
+        go(other, other_optimizer, "cosine")
+    with pytest.raises(TypeError, match=r"got optimizer=<class .*SGD'>; build one"):
+        go(other, type(other_optimizer), None)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_known_before_training(tmp_path):

@@ -53,7 +53,13 @@ def _reader_has_left() -> bool:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that names what may have been meant, and speaks of its own usage where an argument is unknown."""
+    """A parser that names what may have been meant, and speaks of its own usage where an argument is unknown.
+
+    Options are not abbreviated: what was short for one of them would mean another when that is added.
+    """
+
+    def __init__(self, **options):  # type: ignore[no-untyped-def]
+        super().__init__(**options, allow_abbrev=False)
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
         namespace, unknown = super().parse_known_args(args, namespace)

@@ -75,6 +75,8 @@ def _cupy() -> str:
         import cupy
     except ImportError:
         return f"not installed; on a machine with an NVIDIA GPU: {devices.INSTALL}"
+    except OSError as error:
+        return f"cannot be imported: {error}"
     try:
         nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
     except Exception:  # of several kinds, depending on how CuPy looked for the library

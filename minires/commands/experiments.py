@@ -128,8 +128,9 @@ def sweep(
               "and are tried again by the same command", file=sys.stderr)  # fmt: skip
     if replaced:
         print(f"The table replaces that of another sweep, whose results are kept: {replaced}")
+    shown = table.FILES[0] if result.done else "sweep.md"
     kept = f", {result.kept} of them kept from before" if result.kept else ""
-    print(f"{len(result.done)} of {result.count} jobs are done{kept}. Open {folder / table.FILES[0]}")
+    print(f"{len(result.done)} of {result.count} jobs are done{kept}. Open {folder / shown}")
     if result.ended:
         print(f"minires: {result.ended}; the same command goes on from here", file=sys.stderr)
         return 130 if result.ended == "interrupted" else 1

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..arguments import nearest
 from ..export import difference, export_onnx
 from ..export.check import import_onnxruntime
 from ..export.writer import import_onnx
+from ..folders import writable_folder
 from ..models import ResNet
 from ..random import manual_seed
 from ..train import Checkpoint
@@ -34,7 +36,7 @@ def add_parser(commands: Any) -> None:
         "of your own: minires.export_onnx(model, example, path).",
         epilog="examples:\n"
         "  minires export residual --checkpoint run.npz       the ResNet-20 that fit(…, checkpoint=…) saved\n"
-        "  minires export resnet50 --check                    and run it in ONNX Runtime, batch 1 and 5\n\n"
+        "  minires export resnet50 --compare                  and run it in ONNX Runtime, batch 1 and 5\n\n"
         f"networks: {', '.join(IMAGENET)}, plain, and\n"
         + "\n".join(f"  {name:<24}{variant.description}" for name, variant in models.VARIANTS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,6 +75,7 @@ def run(
     if checkpoint is not None:
         Checkpoint.load(checkpoint).restore_weights(model)
     sample, path = (given["in_channels"], size, size), out or f"{name}.onnx"
+    writable_folder(Path(path).parent, "export")
     export_onnx(model, np.zeros((1, *sample), np.float32), path)
     weights = f"weights of {checkpoint}" if checkpoint is not None else f"random weights, seed {seed}"
     count = sum(p.numel() for p in model.parameters())

@@ -1,7 +1,10 @@
 """``minires new``: write an exercise file, or list the exercises."""
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from ..folders import writable_folder
 
 
 def add_parser(commands: Any) -> None:
@@ -26,5 +29,7 @@ def run(name: str, out: str | None) -> int:
         for assignment in coursework.ASSIGNMENTS.values():
             print(f"{assignment.name:<16}{assignment.points:g} points  {assignment.title}")
         return 0
+    if out is not None:
+        writable_folder(Path(out).parent, "new")
     print(coursework.new(name, out))
     return 0

@@ -22,6 +22,7 @@ class Dataset:
 
     `pixels`   (N, C, H, W), the images as stored: often uint8, a quarter of the memory of float32.
     `labels`   (N,) int64, each from 0 to len(classes) − 1.
+               Both may also be given as tensors or lists.
     `classes`  the name of each class.
     `mean`, `std`  one number per channel in units of `pixels`; the network gets (pixels − mean) / std.
                Without them floating-point pixels are handed out unchanged; integer pixels need them.
@@ -41,6 +42,12 @@ class Dataset:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("pixels", "labels"):
+            given = getattr(self, name)
+            array = given.array if hasattr(given, "requires_grad") and hasattr(given, "array") else given
+            array = np.asarray(array) if isinstance(array, list | tuple) else array
+            kernels.device_of(array, "Dataset")
+            object.__setattr__(self, name, array)
         pixels, labels = self.pixels, self.labels
         if pixels.ndim != 4 or 0 in pixels.shape:
             raise ValueError(

@@ -70,7 +70,7 @@ def draw(path: Path, result: Result) -> None:
 def subtitle(result: Result) -> str:
     """Whose statement it is, at which single depth, on which data and how many seeds."""
     depth, seeds = only_depth(result), len({job.seed for job in result.done})
-    parts = [result.sweep.experiment.source]
+    parts = [result.sweep.experiment.source.replace("*", "")]  # the emphasis of Markdown
     parts += [f"depth {depth}"] if depth is not None else []
     parts += [job.data for job in result.jobs[:1] if job.data]
     parts += [f"{seeds} seeds: mean and range" if seeds > 1 else "1 seed" if seeds else "no job is done"]

@@ -126,7 +126,8 @@ def page(result: Result) -> str:
         parts.append("Failed:\n\n" + "\n".join(f"- `{job.command}`\n  {e}" for job, e in result.failed.items()))
     seconds = sum(done.seconds for done in result.done.values())
     count = f"{len(result.done)} of {result.count} jobs, {seconds:.0f} s of work"
-    parts.append(f"{count}; minires {__version__}, {_where(result)}.\nCommand: `{command(sweep)}`")
+    where = f", {_where(result)}" if result.done else ""
+    parts.append(f"{count}; minires {__version__}{where}.\nCommand: `{command(sweep)}`")
     return "\n\n".join(parts)
 
 

@@ -1,15 +1,15 @@
 """EdgeHistory: the norm on every edge of the graph, at several moments; the graph itself is kept once."""
 
 import base64
-import copy
 import heapq
 import itertools
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import whole
 from .forks import meeting_points, name_forks, skip_edges
 from .node import Node
 
@@ -47,7 +47,12 @@ class EdgeHistory:
         self._last: tuple[list, list, list] = [], [], []  # the tensors and edges that came last, and their places
 
     def add(self, step: int, nodes: Sequence[Node]) -> None:
-        """Keep the norms of one recording's nodes."""
+        """Keep the norms of one recording's nodes.
+
+        Raises ValueError, and keeps nothing, if some of its tensors depend on each other the other way round than in an
+        earlier recording.
+        """
+        step = whole("EdgeHistory.add", step)
         names = {node.key: node.name for node in nodes}
         tensors = [(n.name, n.op, n.scope, tuple(n.shape), n.parameter, n.pass_) for n in nodes]
         edges = [(n.name, names[key], slot) for n in nodes for key, slot in zip(n.consumers, n.slots)]
@@ -70,17 +75,14 @@ class EdgeHistory:
 
     def _merge(self, tensors: Sequence[tuple], edges: Sequence[tuple[str, str, int]]) -> list[list[int]]:
         """Where these tensors and edges stand among those known; new ones are added."""
-        known = {tensor[0]: place for place, tensor in enumerate(self._tensors)}
+        by_name = {tensor[0]: tensor for tensor in self._tensors}
         for tensor in tensors:
-            if tensor[0] not in known:
-                known[tensor[0]] = len(self._tensors)
-                self._tensors.append(tensor)
-        ends = {edge: place for place, edge in enumerate(self._edges)}
+            by_name.setdefault(tensor[0], tensor)
+        known = {name: place for place, name in enumerate(by_name)}
         found = [(known[source], known[consumer], slot) for source, consumer, slot in edges]
-        for edge in found:
-            if edge not in ends:
-                ends[edge] = len(self._edges)
-                self._edges.append(edge)
+        ends = {edge: place for place, edge in enumerate(dict.fromkeys((*self._edges, *found)))}
+        _ids(list(by_name.values()), ends)  # raises if there is no order
+        self._tensors, self._edges = list(by_name.values()), list(ends)
         return [[known[tensor[0]] for tensor in tensors], [ends[edge] for edge in found]]
 
     @property
@@ -116,7 +118,7 @@ class EdgeHistory:
         role}, in the order of `norms`. forks: {source, name}, in forward order. An op's id is larger than those of its
         inputs, a leaf tensor's is negative.
         """
-        ids = self._ids()
+        ids = _ids(self._tensors, self._edges)
         tensors = {}
         for place, (name, op, scope, shape, parameter, pass_) in enumerate(self._tensors):
             tensors[ids[place]] = Tensor(ids[place], name, op, scope, shape, parameter, (), (), pass_)
@@ -142,36 +144,11 @@ class EdgeHistory:
             edges.append({"source": edge[0], "consumer": edge[1], "slot": slot, "role": role})
         return {"nodes": nodes, "edges": edges, "forks": [{"source": key, "name": name} for key, name in names.items()]}
 
-    def _ids(self) -> list[int]:
-        """An id for every tensor: ops in an order in which each follows its inputs, leaves counting down from −1."""
-        waiting = [0] * len(self._tensors)
-        uses: list[list[int]] = [[] for _ in self._tensors]
-        for source, consumer, _ in self._edges:
-            waiting[consumer] += 1
-            uses[source].append(consumer)
-        ready = [place for place, count in enumerate(waiting) if not count]
-        ids: dict[int, int] = {}
-        ops = leaves = 0
-        while len(ids) < len(self._tensors):
-            # where recordings contradict each other in their order, the earliest goes first
-            place = heapq.heappop(ready) if ready else min(set(range(len(self._tensors))) - ids.keys())
-            if place in ids:
-                continue
-            if self._tensors[place][1]:
-                ids[place], ops = ops, ops + 1
-            else:
-                leaves += 1
-                ids[place] = -leaves
-            for consumer in uses[place]:
-                waiting[consumer] -= 1
-                if not waiting[consumer]:
-                    heapq.heappush(ready, consumer)
-        return [ids[place] for place in range(len(self._tensors))]
-
     def until(self, step: int) -> "EdgeHistory":
         """What was kept up to this step, as a history of its own."""
-        history, kept = copy.copy(self), [known <= step for known in self.steps]
+        history, kept = EdgeHistory(), [known <= step for known in self.steps]
         history.steps = list(itertools.compress(self.steps, kept))
+        history._tensors, history._edges = list(self._tensors), list(self._edges)
         history._rows = {name: list(itertools.compress(rows, kept)) for name, rows in self._rows.items()}
         return history
 
@@ -203,3 +180,36 @@ class EdgeHistory:
                 raise ValueError(f"its {name} are damaged: {error}") from error
             history._rows[name] = list(np.frombuffer(data, "<f8").reshape(len(history.steps), width))
         return history
+
+
+def _ids(tensors: Sequence[tuple], edges: Iterable[tuple[int, int, int]]) -> list[int]:
+    """An id for every tensor: ops in an order in which each follows its inputs, leaves counting down from −1.
+
+    Raises ValueError if there is no such order.
+    """
+    waiting = [0] * len(tensors)
+    uses: list[list[int]] = [[] for _ in tensors]
+    for source, consumer, _ in edges:
+        waiting[consumer] += 1
+        uses[source].append(consumer)
+    ready = [place for place, count in enumerate(waiting) if not count]
+    ids: dict[int, int] = {}
+    ops = leaves = 0
+    while ready:
+        place = heapq.heappop(ready)
+        if tensors[place][1]:
+            ids[place], ops = ops, ops + 1
+        else:
+            leaves += 1
+            ids[place] = -leaves
+        for consumer in uses[place]:
+            waiting[consumer] -= 1
+            if not waiting[consumer]:
+                heapq.heappush(ready, consumer)
+    if len(ids) < len(tensors):
+        names = ", ".join(tensor[0] for place, tensor in enumerate(tensors) if place not in ids)
+        raise ValueError(
+            f"EdgeHistory: got recordings that compute {names:.200} in orders that contradict each other; one history "
+            "holds one network"
+        )
+    return [ids[place] for place in range(len(tensors))]

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import html
+from ..arguments import what, whole
 from ..files import replacing
 from ..nn import Module
 from . import explorer, on_device
@@ -63,7 +65,6 @@ class FlowHistory:
         self._kernels: list[bool] = []
         self.forks: list[list[Fork]] = []
         self.edge_history = EdgeHistory()
-        self.sum_error = 0.0  # the largest seen at any fork
 
     def add(self, step: int, recording: Recording, layers: Mapping[str, Sequence[int]] | None = None) -> None:
         """Keep the norms of one recording. Raises ValueError if it is of another network.
@@ -71,6 +72,7 @@ class FlowHistory:
         layers: {name: shape of the weight} of all weight layers, for a network that leaves some of them out now and
         then, as stochastic depth does: their norm is 0 then.
         """
+        step = whole("FlowHistory.add", step)
         norms = {layer.name: layer.weight_gradient or 0.0 for layer in recording.weight_layers}
         shapes: Mapping[str, Sequence[int]] = {layer.name: layer.weight_shape for layer in recording.weight_layers}
         if layers is not None and norms.keys() <= layers.keys():
@@ -80,6 +82,7 @@ class FlowHistory:
             raise ValueError(
                 f"FlowHistory.add: got layers {names[:3]}…, expected {self.layers[:3]}…; one history holds one network"
             )
+        self.edge_history.add(step, recording.nodes)
         self.layers = names
         beside = ".downsample", ".gate"  # convolutions beside the layers: projections and gates
         self._kernels = [len(shape) == 4 and not any(part in name for part in beside) for name, shape in shapes.items()]
@@ -88,8 +91,6 @@ class FlowHistory:
         self._weights.append([math.nan] * len(names))
         self._turns.append([math.nan] * len(names))
         self.forks.append(recording.forks)
-        self.edge_history.add(step, recording.nodes)
-        self.sum_error = float(np.max([self.sum_error, recording.sum_error]))  # NaN stays NaN
 
     @contextlib.contextmanager
     def turning(self, model: Module) -> Iterator[None]:
@@ -99,6 +100,8 @@ class FlowHistory:
         """
         if not self.steps:
             raise ValueError("FlowHistory.turning: got no recorded step; call add(step, recording) before it")
+        if not isinstance(model, Module):
+            raise TypeError(f"FlowHistory.turning: got {what(model)}; it measures the weights of a minires nn.Module")
         before = self._weights_of(model)
         yield
         after, unread = self._weights_of(model), on_device.Unread()
@@ -115,6 +118,12 @@ class FlowHistory:
     def norms(self) -> np.ndarray:
         """‖∂L/∂W‖, (steps, layers)."""
         return np.array(self._norms)
+
+    @property
+    def sum_error(self) -> float:
+        """The largest of any fork."""
+        errors = [fork.sum_error for forks in self.forks for fork in forks]
+        return float(np.max([0.0, *errors]))  # a NaN, if there is one, is not hidden
 
     @property
     def convolutions(self) -> list[str]:
@@ -170,9 +179,9 @@ class FlowHistory:
 
     def until(self, step: int) -> "FlowHistory":
         """What was recorded up to this step, as a history of its own."""
-        history, count = copy.copy(self), sum(recorded <= step for recorded in self.steps)
-        history.steps, history._norms, history.forks = self.steps[:count], self._norms[:count], self.forks[:count]
-        history._weights, history._turns = self._weights[:count], self._turns[:count]
+        history, kept = copy.copy(self), [recorded <= step for recorded in self.steps]
+        for name in ("steps", "_norms", "_weights", "_turns", "forks"):
+            setattr(history, name, list(itertools.compress(getattr(self, name), kept)))
         history.edge_history = self.edge_history.until(step)
         return history
 
@@ -220,7 +229,6 @@ class FlowHistory:
             history.forks = [
                 [Fork(**{**fork, "shape": tuple(fork["shape"])}) for fork in forks] for forks in document["forks"]
             ]
-            history.sum_error = float(document["sum_error"])
             if document["version"] > 1:
                 history.edge_history = EdgeHistory.from_document(document["edges"])
         except (ValueError, KeyError, TypeError) as error:

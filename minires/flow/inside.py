@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..blocks import contextmanager
+from ..dtypes import check_real
 from ..nn import Module
 from ..nn.examples import fit_to
 from ..tensor import Tensor
@@ -85,6 +86,7 @@ def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) 
     Raises ValueError, in the name of ``function``, if x holds no example.
     """
     tensor = Tensor(x if hasattr(x, "dtype") else np.asarray(x))
+    check_real(function, x, tensor.array)
     if tensor.ndim == 0 or 0 in tensor.shape:
         raise ValueError(f"{function}: got an input of shape {tensor.shape}; expected (N, …) with at least one example")
     tensor = fit_to(model, tensor)

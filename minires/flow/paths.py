@@ -6,6 +6,7 @@ the part that crossed exactly k branches can be tracked separately: at each bloc
 the shortcut and B the branch. This is exact; no path is sampled, and ΣG[k] is the ordinary gradient.
 """
 
+import collections
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,10 +30,11 @@ from .keeping import keeping
 class PathSpectrum:
     """How much of the gradient at the first residual block's input crossed k branches, k = 0 … number of blocks.
 
-    norms: ‖G[k]‖. counts: the number of paths that cross k branches, binomial. sum_error: ‖ΣG[k] − g‖ / ‖g‖ against the
-    gradient g of an ordinary backward pass. arrays: the G[k] themselves, if requested. sampled: Veit's estimate, if
-    requested: counts[k] times the mean norm of single paths with k branches. It adds up the paths' norms as if all
-    gradients pointed the same way; in fact they largely cancel, so it overstates the long paths.
+    norms: ‖G[k]‖. counts: the number of paths that cross k branches, binomial unless a branch has forks of its own;
+    what splits and meets again without being a fork is one path. sum_error: ‖ΣG[k] − g‖ / ‖g‖ against the gradient g
+    of an ordinary backward pass. arrays: the G[k] themselves, if requested. sampled: Veit's estimate, if requested:
+    counts[k] times the mean norm of single paths with k branches. It adds up the paths' norms as if all gradients
+    pointed the same way; in fact they largely cancel, so it overstates the long paths.
     """
 
     norms: np.ndarray
@@ -63,7 +65,7 @@ class PathSpectrum:
 
     @property
     def mean_length(self) -> float:
-        """Mean number of branches crossed, with all paths weighted equally: half the number of blocks."""
+        """Mean number of branches crossed, all paths weighted equally: half the blocks, if they form a chain."""
         return _mean_length(self.counts)
 
     @property
@@ -92,7 +94,7 @@ def path_spectrum(
     gradient. x (N, …) and target are what ``loss(model(x), target)`` takes. ``samples`` single paths for every k give
     Veit's estimate as well.
     The model is left exactly as it was; n blocks cost about as much as n/2 backward passes.
-    Raises ValueError if the network has no fork.
+    Raises ValueError if the network has no fork, or if paths are to be sampled where a branch has forks of its own.
 
     >>> import minires as mr
     >>> model = mr.models.resnet_cifar(8, in_channels=1)
@@ -106,6 +108,12 @@ def path_spectrum(
     with keeping(model), autograd.switch(grad_enabled=True, recorder=None):
         value = loss(model(Tensor(x.array, requires_grad=True)), target)
         paths = Paths(value)
+        counts = paths.counts()
+        if samples and counts.sum() < 0.9 * 2.0**paths.blocks:
+            raise ValueError(
+                f"path_spectrum: got samples={samples} for a network with forks within a branch; paths are sampled "
+                "where each block follows the other. Leave samples out: the spectrum is exact without them"
+            )
         with tqdm(total=paths.blocks, desc="path spectrum", disable=not progress, unit="block", leave=False) as bar:
             parts = paths.spectrum(on_block=bar.update)
             bar.update()  # the first fork is where the walk ends
@@ -113,7 +121,6 @@ def path_spectrum(
         if samples:
             sampled = paths.sample(samples, np.random.default_rng(seed), progress)
         ordinary = paths.ordinary(value)
-    counts = np.array([float(math.comb(paths.blocks, k)) for k in range(paths.blocks + 1)])
     return PathSpectrum(
         norms=np.array([_norm(part) for part in parts]),
         counts=counts,
@@ -159,6 +166,21 @@ class Paths:
         parts = self._walk(lambda block, is_branch: int(is_branch), on_block)
         zero = np.zeros_like(next(iter(parts.values())))
         return [parts.get(k, zero) for k in range(self.blocks + 1)]
+
+    def counts(self) -> np.ndarray:
+        """The number of paths that cross k branches, (blocks + 1)."""
+        none = np.zeros(self.blocks + 1)
+        # the ways to each op: those that arrive by a branch come second
+        ways: dict[Any, list[np.ndarray]] = collections.defaultdict(lambda: [none, none])
+        ways[self.loss] = [np.eye(self.blocks + 1)[0], none]
+        for op in self.ops:
+            here = np.add(*ways.pop(op))
+            for slot, source in enumerate(op.inputs):
+                if op.needs[slot]:
+                    _, is_branch = self.route.get((source, op, slot), (None, False))
+                    longer = np.append(0, here[:-1]) if is_branch else here
+                    ways[source][is_branch] = np.maximum(ways[source][is_branch], longer)
+        return np.add(*ways[self.first])
 
     def single(self, crossed: np.ndarray) -> Any:
         """The gradient along one path: through the branch where ``crossed[block]``, else through the shortcut."""

@@ -43,8 +43,8 @@ def probe(
     """Cut every skip and every branch in turn, those of each stage together, and all; measure paths and lesions.
 
     x (N, …) and target are what ``loss(model(x), target)`` takes; test is what `lesion` takes. Every cut is recorded
-    from the same random state. The model is left exactly as it was; n blocks cost 2n + 3 recordings, a `path_spectrum`
-    and a `lesion`.
+    from the same random state. The model is left exactly as it was; n blocks cost 2n + 3 recordings, one more for each
+    stage of several blocks, a `path_spectrum` and a `lesion`.
 
     >>> import minires as mr
     >>> model = mr.models.resnet_cifar(8, in_channels=1)
@@ -65,9 +65,10 @@ def probe(
             with scaled(model, {cut: 0}):
                 edges.add(i, record(model, x, target, loss).nodes)
             bar.update()
+    blocks = list(model.blocks()) if hasattr(model, "blocks") else []
     return Probe(
         cuts,
         edges,
         path_spectrum(model, x, target, loss, progress=progress) if forks else None,
-        lesion(model, test, loss, progress) if test is not None and hasattr(model, "blocks") else None,
+        lesion(model, test, loss, progress) if test is not None and blocks else None,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd
+from ..arguments import what
 from ..autograd import Edge, Recorder
 from ..nn import Module, Parameter, functional as F
 from ..norms import moments
@@ -194,8 +195,12 @@ def record(
         )
     x = as_input("record", model, x, requires_grad=getattr(x, "requires_grad", False))
     target = as_input("record", model, target)
+    if not callable(loss):
+        raise TypeError(f"record: got loss={loss!r}; expected a function of output and target, such as F.cross_entropy")
     with keeping(model), recording(model, arrays) as recorder:
         value = loss(model(x), target)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"record: the loss returned {what(value)}; expected a Tensor, computed from the output")
         value.backward()
     ranks = current().ranks
     recorder.loss = value.item() if ranks is None else ranks.mean(value.item())[0]

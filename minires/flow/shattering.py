@@ -106,7 +106,7 @@ def freeze_statistics(model: Module, x: Tensor) -> None:
 def _input_gradients(function: str, model: Module, x: Any, output: int) -> np.ndarray:
     """∂f/∂x at every example, of the shape of x, in float64."""
     x = as_input(function, model, x, requires_grad=True)
-    with keeping(model):
+    with keeping(model), autograd.switch(grad_enabled=True, recorder=None):
         freeze_statistics(model, x)
         y = model(x)
         if y.ndim != 2 or not -y.shape[1] <= output < y.shape[1]:

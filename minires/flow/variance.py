@@ -74,7 +74,8 @@ def variance_profile(
     """
     found = find_blocks("variance_profile", model, blocks)
     x = as_input("variance_profile", model, x, requires_grad=backward is not None)
-    with keeping(model), passages(found) as seen, autograd.switch(grad_enabled=backward is not None):
+    alone = autograd.switch(grad_enabled=backward is not None, recorder=None)
+    with keeping(model), passages(found) as seen, alone:
         output = model(x)
         check_all_ran("variance_profile", found, seen)
         tensors = [seen[0][1], *(y for _, _, y in seen)]

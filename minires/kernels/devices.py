@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import what
 from .launch import LARGEST, check_size
 from .load import Loader, Source, instance, read as packaged
 
@@ -137,7 +138,7 @@ def device_of(array: Any, function: str = "device_of") -> Device:
         return device("gpu")
     if isinstance(array, np.ndarray | np.generic):  # a memmap, or the scalar that NumPy returns for shape ()
         return CPU
-    raise TypeError(f"{function}: got a {type(array).__name__}; expected a NumPy or CuPy array")
+    raise TypeError(f"{function}: got {what(array)}; expected a NumPy or CuPy array")
 
 
 def to_device(array: Any, name: str) -> Any:
@@ -206,6 +207,8 @@ def why_no_gpu() -> str | None:
         import cupy
     except ImportError as error:
         return f"CuPy cannot be imported ({error}); install it: {INSTALL} (or cuda12, as your driver has it)"
+    except OSError as error:  # it makes a folder for itself in the home folder
+        return f"CuPy cannot be imported ({error}); set CUPY_CACHE_DIR and HOME to folders that can be written"
     try:
         if cupy.cuda.runtime.getDeviceCount() == 0:
             return f"CuPy {cupy.__version__} finds no GPU; look at nvidia-smi, or use device cpu"

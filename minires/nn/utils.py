@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, norms
+from ..arguments import what
 from ..blas import one_blas_thread
 from ..creation import cat
 from ..missing import not_offered
@@ -149,6 +150,8 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 
 def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndarray]:
     """Every gradient that exists, once each, writable in place."""
+    if not isinstance(parameters, Tensor | Iterable):
+        raise TypeError(f"{function}: got {what(parameters)}; expected model.parameters()")
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     found: dict[int, np.ndarray] = {}
     for p in parameters:

@@ -122,7 +122,7 @@ def fit(
     """
     steps = batch_count(train_data, batch_size, drop_last=drop_last)
     batches(train_data, batch_size, seed=seed, drop_last=drop_last)  # checks seed
-    _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume)
+    _check_arguments(model, optimizer, epochs, schedule, schedule_every, loss, checkpoint, checkpoint_every, resume)
     if graph and comm is not None:
         raise ValueError("fit: got graph=True with comm; a CUDA graph cannot wait for other ranks: use graph=False")
     graphed = GraphedStep(model, optimizer, loss, train_step, fuse) if graph else None
@@ -230,7 +230,7 @@ def _mode(model: Module, training: bool) -> Iterator[None]:
         list(before)  # in one C call, so that no interrupt comes between
 
 
-def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpoint, checkpoint_every, resume):
+def _check_arguments(model, optimizer, epochs, schedule, schedule_every, loss, checkpoint, checkpoint_every, resume):
     for name, value in (("epochs", epochs), ("checkpoint_every", 1 if checkpoint_every is None else checkpoint_every)):
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"fit: got {name}={value!r}; expected a whole number of at least 1")
@@ -240,6 +240,13 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, checkpo
         raise ValueError(f'fit: got resume={resume!r}; expected True, False, or "weights" (those alone, for a new run)')
     if resume == "weights" and checkpoint is None:
         raise ValueError('fit: got resume="weights" without checkpoint; name the file: checkpoint="run.npz"')
+    for name, value, kind in (("optimizer", optimizer, Optimizer), ("schedule", schedule, LRScheduler | None)):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"fit: got {name}={value!r:.60}; build one: SGD(model.parameters(), …), CosineLR(optimizer, …)"
+            )
+    if not callable(loss):
+        raise TypeError(f"fit: got loss={loss!r}; expected a function of output and target, such as F.cross_entropy")
     own = {id(p) for p in model.parameters()}
     strangers = sum(id(p) not in own for group in optimizer.param_groups for p in group["params"])
     if strangers:

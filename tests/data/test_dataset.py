@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+import minires as mr
 from minires.data import Dataset, batch_count, batches, random_crop_flip
 
 
@@ -222,3 +223,13 @@ def test_what_is_no_dataset_is_named():
     images, labels = np.zeros((4, 1, 8, 8), np.float32), np.zeros(4, np.int64)
     with pytest.raises(TypeError, match=r"batches: got a tuple; expected a Dataset, such as Dataset\("):
         batches((images, labels), 2)
+
+
+def test_tensors_and_lists_become_arrays():
+    pixels, labels = np.zeros((2, 1, 1, 1), np.float32), np.array([0, 1])
+    for images in ((mr.tensor(pixels), mr.tensor(labels)), (pixels.tolist(), labels.tolist())):
+        made = Dataset(*images, ("a", "b"))
+        assert type(made.pixels) is type(made.labels) is np.ndarray and made.labels.dtype == np.int64
+        assert made.pixels.shape == pixels.shape
+    with pytest.raises(TypeError, match="Dataset: got a str; expected"):
+        Dataset("images", labels, ("a", "b"))

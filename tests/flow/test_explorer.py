@@ -207,6 +207,9 @@ def test_every_cut_is_that_of_scaled(twins):
     row = found.edges.norms[found.cuts.index("layer2.0.skip")]
     np.testing.assert_array_equal(row, cut.edge_history.norms[0])
     assert (row != found.edges.norms[0]).any()
+    without = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    without.blocks = list
+    assert flow.probe(without, x, y, [(x, y)], progress=False).lesion is None
 
 
 def test_the_same_run_gives_the_same_bytes_and_needs_no_other_file(twins, tmp_path):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from minires import flow, models, random
+import minires as mr
+from minires import flow, models, nn, random
+from minires.nn import functional as F
 
 
 def test_the_schedule_is_dense_then_thins_out_and_keeps_round_numbers():
@@ -35,6 +37,8 @@ def test_turning_measures_the_weights_and_by_how_much_a_step_turns_them(tmp_path
     with pytest.raises(ValueError, match=r"turning: got no recorded step; call add"), history.turning(model):
         pass
     history.add(0, flow.record(model, x, y))
+    with pytest.raises(TypeError, match="turning: got a list; it measures"), history.turning([model]):
+        pass
     assert np.isnan(history.turns).all() and np.isnan(history.first_over_last(free_of_scale=True)).all()
     first, second = model.conv1.weight, model.layer1[0].conv1.weight
     first.data[...] = 0
@@ -85,3 +89,36 @@ def test_a_foreign_file_is_told(tmp_path, text):
     (tmp_path / "h.json").write_text(text)
     with pytest.raises(ValueError, match=r"h\.json is not a history"):
         flow.FlowHistory.load(tmp_path / "h.json")
+
+
+def test_a_history_until_a_step_is_one_of_its_own():
+    random.manual_seed(0)
+    model = models.resnet_cifar(8, 4, in_channels=1)
+    x, y = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32), np.arange(4)
+    history = flow.FlowHistory()
+    for step in (np.int64(0), 5, 2):  # also a step that came out of an array
+        history.add(step, flow.record(model, 10.0**step * x, y))
+    until = history.until(3)
+    assert until.steps == until.edge_history.steps == [0, 2] and len(history.steps) == 3
+    np.testing.assert_array_equal(until.norms, history.norms[[0, 2]])
+    np.testing.assert_array_equal(until.edge_history.norms, history.edge_history.norms[[0, 2]])
+    assert until.sum_error == max(fork.sum_error for i in (0, 2) for fork in history.forks[i])
+    edges = len(history.edge_history.names())
+    until.add(4, flow.record(model, x, y, loss=lambda output, target: F.cross_entropy(output, target) + output.mean()))
+    assert len(until.edge_history.names()) > edges == len(history.edge_history.names()) and len(history.steps) == 3
+
+
+def test_recordings_that_contradict_each_other_in_their_order_are_refused():
+    random.manual_seed(0)
+    history = flow.FlowHistory()
+    recordings = []
+    for f in (lambda a, w: (a * w) + a, lambda a, w: (a + w) * a):
+        with flow.recording() as recorded:
+            f(*(nn.Parameter(mr.randn(3)) for _ in range(2))).sum().backward()
+        recordings.append(recorded)
+    history.add(0, recordings[0])
+    with pytest.raises(
+        ValueError, match=r"EdgeHistory: got recordings that compute Mul, Add, .* contradict each other"
+    ):
+        history.add(1, recordings[1])
+    assert history.steps == history.edge_history.steps == [0] and len(history.edge_history.graph()["nodes"]) == 5

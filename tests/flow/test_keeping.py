@@ -136,3 +136,14 @@ def test_a_model_in_float64_on_which_a_probe_ran_still_learns():
     before = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.loss(model(mr.Tensor(x).double()), mr.Tensor(y)).backward()
     assert all((p.grad != before[name]).any() for name, p in model.named_parameters() if name in before)
+
+
+@pytest.mark.parametrize("probe", sorted(PROBES.keys() - {"record"}))
+def test_a_probe_works_under_no_grad_and_is_not_part_of_a_recording_around_it(probe):
+    model, (x, y) = net(), batch()
+    with mr.no_grad():
+        PROBES[probe](model, x, y)
+    with flow.recording() as recorded:
+        (nn.Parameter(mr.ones(2)) ** 2).sum().backward()
+        PROBES[probe](model, x, y)
+    assert len(recorded.nodes) == 3 and recorded.passes == ["backward"]

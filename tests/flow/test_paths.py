@@ -83,6 +83,40 @@ def test_the_parts_sum_to_the_ordinary_gradient(kind, size, training):
     np.testing.assert_allclose(exact.norms, [np.linalg.norm(part) for part in exact.arrays])
 
 
+class Residual(nn.Module):
+    def __init__(self, *inner):
+        super().__init__()
+        self.inner = nn.Sequential(*inner)
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+class Gated(nn.Module):
+    """x ↦ f(x)·g(x): it splits and meets again, but not at an addition."""
+
+    def __init__(self):
+        super().__init__()
+        self.f, self.g = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.f(x) * self.g(x).sigmoid()
+
+
+def test_forks_within_a_branch_are_counted_as_paths_and_cannot_be_sampled():
+    random.manual_seed(0)
+    x, y = np.random.default_rng(0).standard_normal((4, 3)), np.arange(4) % 3
+    layers = [nn.Linear(3, 3), Residual(nn.Linear(3, 3)), nn.Tanh(), Residual(Gated())]
+    nested = nn.Sequential(nn.Linear(3, 3), Residual(*layers)).double()
+    found = spectrum(nested, x, y)
+    assert found.counts.tolist() == [1, 1, 2, 1]  # around all; or through it, and then each of the four ways
+    assert found.sum_error < 1e-12 and found.mean_length == pytest.approx(8 / 5)
+    with pytest.raises(ValueError, match="got samples=3 for a network with forks within a branch"):
+        spectrum(nested, x, y, samples=3)
+    chain = nn.Sequential(nn.Linear(3, 3), *layers).double()
+    assert spectrum(chain, x, y, samples=3).counts.tolist() == [1, 2, 1]
+
+
 def test_float32_sums_to_rounding():
     random.manual_seed(0)
     model = models.resnet_cifar(20, 4, in_channels=1)

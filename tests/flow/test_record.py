@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+import minires as mr
 from minires import flow, models, nn, random
 from minires.models.blocks import PadShortcut
 from minires.nn import functional as F
@@ -378,3 +379,14 @@ def test_two_passes_over_one_graph_are_noted():
 def test_what_is_no_module_is_named():
     with pytest.raises(TypeError, match=r"record: got a function; expected an nn\.Module.*flow\.recording"):
         flow.record(lambda x: x, np.zeros((2, 3)), np.zeros(2, np.int64))
+
+
+def test_a_loss_that_is_none_is_named():
+    model, x, y = mr.models.resnet_cifar(8, 4, in_channels=1), mr.ones(2, 1, 8, 8), mr.tensor([3, 7])
+    with pytest.raises(TypeError, match="record: got loss='mse'; expected a function"):
+        flow.record(model, x, y, loss="mse")
+    with pytest.raises(TypeError, match="record: the loss returned a float; expected a Tensor"):
+        flow.record(model, x, y, loss=lambda output, target: 3.0)
+    for nothing in (None, (image for image in x)):
+        with pytest.raises(TypeError, match=r"record: got .* data of dtype object; expected real numbers"):
+            flow.record(model, nothing, y)

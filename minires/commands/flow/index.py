@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from ...files import replacing
 from ...html import escape
-from .figures import Drawn
+from .figures import PROBE_IMAGES, Drawn
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -20,6 +20,8 @@ PAGE = """<!doctype html>
   @media (prefers-color-scheme: dark) {{ body {{ background: #161616; color: #e8e8e8 }} a {{ color: #8ab8ff }} }}
 </style>
 <h1>{title}</h1>
+<p>The figures at one step look at the first {images} training images. Heatmap and training show the batches that the
+networks were trained on, each step another.</p>
 <nav>{links}</nav>
 {figures}
 </html>
@@ -45,6 +47,6 @@ def write(path: Path, title: str, drawn: Sequence[Drawn]) -> None:
         }
         shown.append(FIGURE.format(**text, path=quote(relative.as_posix())))
         links.append(f'<a href="#{text["id"]}">{text["name"]}</a>')
-    page = PAGE.format(title=escape(title), links=" · ".join(links), figures="".join(shown))
+    page = PAGE.format(title=escape(title), images=PROBE_IMAGES, links=" · ".join(links), figures="".join(shown))
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -6,9 +6,10 @@ together: page.html, the style sheets and the JavaScript modules, which begin wi
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ...arguments import what
 from ...files import replacing
 from .packing import pack
 from .page import page
@@ -30,6 +31,16 @@ class Run:
     losses: Mapping[str, Sequence[float]] = field(default_factory=dict)
     accuracies: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     probes: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            given = getattr(self, part.name)
+            inner = given.values() if isinstance(given, Mapping) and part.name in ("accuracies", "probes") else ()
+            for value in (given, *inner):
+                if not isinstance(value, Mapping):
+                    raise TypeError(
+                        f"explore: got {what(value)} in {part.name}; expected a dict: {{name: …}}, see `Run`"
+                    )
 
 
 def explore(

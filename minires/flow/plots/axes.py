@@ -51,9 +51,11 @@ def _broken(words: list[str], widths: list[float], limit: float) -> list[str]:
 
 
 def takeaways(figure: Any) -> list[str]:
-    """The sentences under the titles of a figure's panels, in order."""
-    tops = [top for ax in figure.axes for top in ax.child_axes if top.get_gid() == "takeaway"]
-    return [top.get_xlabel().replace("\n", " ").replace(r"\$", "$") for top in tops if top.get_xlabel()]
+    """The sentences under the titles of a figure's panels, each once; where each panel is a network, with its title."""
+    tops = [(ax.get_title("left"), top) for ax in figure.axes for top in ax.child_axes if top.get_gid() == "takeaway"]
+    said = dict.fromkeys((title, top.get_xlabel()) for title, top in tops if top.get_xlabel())
+    lines = [f"{title}: {sentence}" if title and len(said) > 1 else sentence for title, sentence in said]
+    return [line.replace("\n", " ").replace(r"\$", "$") for line in lines]
 
 
 def _top(ax: Axes) -> Any:
