@@ -15,6 +15,7 @@ from hypothesis import settings
 from minires.threads import get_num_threads, set_num_threads
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50, database=None, print_blob=True)
+settings.register_profile("few", settings.get_profile("ci"), max_examples=5)  # where all has been tried once before
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -19,7 +19,7 @@ def test_fakes_earn_nothing(name, kind, quick_training):
             test.check(learner, np.random.default_rng([7, number]))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_graded_fakes_earn_nothing(name, kind):

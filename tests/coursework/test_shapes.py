@@ -125,7 +125,7 @@ def test_mistake_loses_marks_on_every_seed(mistake):
     assert keeps_full_marks(mistake, SEEDS[:1] if mistake[0] == "break_it" else SEEDS) == []
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("mistake", MISTAKES, ids=NAMES)
 def test_mistake_loses_marks_on_many_seeds(mistake):
     assert keeps_full_marks(mistake, FEWER.get(mistake[0], MANY)) == []
@@ -136,7 +136,7 @@ def test_reference_loses_nothing(name):
     assert {test for seed in SEEDS for test in lost(name, solution(name), seed)} == set()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", JUDGED)
 def test_reference_loses_nothing_on_many_seeds(name):
     assert {test for seed in FEWER.get(name, MANY) for test in lost(name, solution(name), seed)} == set()

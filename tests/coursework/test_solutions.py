@@ -14,7 +14,7 @@ def test_reference_solution_scores_full_marks(name, quick_training):
     check_full_marks(name, 5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_reference_solution_scores_full_marks_and_its_networks_learn_on_other_seeds(name, seed):

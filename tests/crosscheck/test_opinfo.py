@@ -104,7 +104,7 @@ def verdicts(cell: Cell, thorough: bool = True) -> Iterator[Verdict]:
             yield verdict
 
 
-@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick", "thorough"])
+@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["quick", "thorough"])
 @pytest.mark.parametrize("cell", known.marked(CELLS, known.OPINFO))
 def test_no_sample_gives_a_wrong_result_or_an_unclear_error(cell, thorough):
     found = list(verdicts(cell, thorough))

@@ -62,7 +62,7 @@ def test_the_quick_version_keeps_its_claims(lesson, tmp_path):
     run(lesson, tmp_path, "--quick")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @each_lesson
 def test_the_full_version_keeps_its_claims_and_gives_the_answer_that_the_chinese_guide_has(lesson, tmp_path):
     answer = re.findall(r"answer ([a-h])\)", run(lesson, tmp_path))[0]

@@ -15,7 +15,7 @@ from minires.experiments.registry import EXPERIMENTS
 
 PAGE = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "science.json").read_text("utf-8"))
 RECORDED = {row["settings"]["experiment"]: row for row in PAGE["rows"]}
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] * e.slow) for name, e in EXPERIMENTS.items()]
+NAMES = [pytest.param(name, marks=[pytest.mark.thorough] * e.slow) for name, e in EXPERIMENTS.items()]
 
 
 def usual(name, bound, second=False):
@@ -58,7 +58,7 @@ def test_the_statement_holds(name, request):
     check(EXPERIMENTS[name], request, EXPERIMENTS[name].missed, **EXPERIMENTS[name].tested)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name, e in EXPERIMENTS.items() if e.second])
 def test_the_statement_holds_also_at_a_second_setting_or_is_said_not_to(name, request):
     experiment = EXPERIMENTS[name]  # trained for as long as it declares: a small rate takes its time

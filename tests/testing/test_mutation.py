@@ -65,19 +65,19 @@ def test_walk_that_is_right_is_accepted():
     assert gradcheck(NOT_WRONG.f, *NOT_WRONG.arrays(np.random.default_rng(0)), **NOT_WRONG.options)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CORRECT, ids=_name)
 def test_correct_is_accepted_on_200_seeds(case):
     _accept(case, range(200))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", RIGHT, ids=_name)
 def test_right_code_on_awkward_inputs_is_accepted_on_30_seeds(kind):
     assert alarms(kind, range(30)) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("mutants", "least"),
     [(MAIN, 0.95), (HELD_OUT, 0.95), (HELD_OUT_AGAIN, 0.95), (SUBTLE, 0.95)],
