@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 
-def what(x: Any) -> str:
+def described(x: Any) -> str:
     """What a wrong argument is, for an error: "a list"; "a torch.Tensor (convert it: x.numpy())"."""
     library = type(x).__module__.partition(".")[0]
     known = library in ("builtins", "minires", "numpy", "__main__")
@@ -22,13 +22,13 @@ def what(x: Any) -> str:
 def check_tensor(function: str, x: Any) -> None:
     """Raise TypeError for anything but a tensor."""
     if not hasattr(x, "requires_grad"):
-        raise TypeError(f"{function}: got {what(x)}; expected a Tensor, made with tensor(x)")
+        raise TypeError(f"{function}: got {described(x)}; expected a Tensor, made with tensor(x)")
 
 
 def check_operand(function: str, x: Any) -> None:
     """Raise TypeError for anything that cannot stand beside a tensor: tensors, arrays and numbers can."""
     if not hasattr(x, "dtype") and not isinstance(x, int | float):
-        raise TypeError(f"{function}: got {what(x)}; expected a tensor or a number, such as tensor(x)")
+        raise TypeError(f"{function}: got {described(x)}; expected a tensor or a number, such as tensor(x)")
 
 
 def number(function: str, name: str, x: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
+from .arguments import described
 from .ops.arithmetic import sum_to
 
 
@@ -111,14 +112,14 @@ def checked_seed(tensor: Any, seed: Any) -> Any:
 def checked_output(op: Any, data: Any) -> Any:
     """What an op's forward returned, as an array. Raises TypeError if it is a Tensor, or no array at all."""
     if hasattr(data, "requires_grad") or not hasattr(data, "dtype"):
-        raise TypeError(f"{op.name}.forward: got a {type(data).__name__} back; an op takes arrays and returns an array")
+        raise TypeError(f"{op.name}.forward: got {described(data)} back; an op takes arrays and returns an array")
     return as_array(data)
 
 
 def checked_hook(found: Any, gradient: Any, kind: str = "register_hook") -> Any:
     """The array of what a hook of this kind made of a gradient. Raises TypeError, ValueError."""
     if not hasattr(found, "requires_grad"):
-        raise TypeError(f"{kind}: got a {type(found).__name__} back from the hook; expected None or a Tensor")
+        raise TypeError(f"{kind}: got {described(found)} back from the hook; expected None or a Tensor")
     array = found.array
     if (type(array), array.shape, array.dtype) != (type(gradient), gradient.shape, gradient.dtype):
         raise ValueError(

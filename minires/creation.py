@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .arguments import new_sizes, number, what, whole
+from .arguments import described, new_sizes, number, whole
 from .dtypes import check_holds, check_real, real_dtype
 from .ops import elementwise, shape
 from .random import generator
@@ -62,7 +62,7 @@ def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares its memory with the array."""
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy: got {what(array)}, expected a NumPy array; tensor(x) takes lists")
+        raise TypeError(f"from_numpy: got {described(array)}, expected a NumPy array; tensor(x) takes lists")
     check_real("from_numpy", array, array)
     if not array.dtype.isnative:
         raise ValueError(f"from_numpy: got {array.dtype}, the other byte order; tensor(x) makes a copy in this one")
@@ -141,7 +141,7 @@ def eye(
 def _like(function: str, input: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     """A tensor with the shape of ``input``, and its dtype and device if none is given."""
     if not hasattr(input, "dtype"):
-        raise TypeError(f"{function}: got {what(input)}; expected a Tensor, made with tensor(x)")
+        raise TypeError(f"{function}: got {described(input)}; expected a Tensor, made with tensor(x)")
     like = input if isinstance(input, Tensor) else Tensor(input)
     dtype = like.dtype if dtype is None else _dtype(function, dtype)
     check_holds(function, value, dtype)
@@ -342,23 +342,23 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -
 def _all_tensors(function: str, tensors: Any) -> Sequence[Any]:
     """Raise TypeError unless these are tensors or arrays, in a list or tuple."""
     if not isinstance(tensors, list | tuple):
-        raise TypeError(f"{function}: got a {type(tensors).__name__}; expected a list of tensors")
+        raise TypeError(f"{function}: got {described(tensors)}; expected a list of tensors")
     for i, x in enumerate(tensors):
         if not hasattr(x, "dtype"):
-            raise TypeError(f"{function}: got a {type(x).__name__} as tensor {i}; expected a list of tensors")
+            raise TypeError(f"{function}: got {described(x)} as tensor {i}; expected a list of tensors")
     return tensors
 
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """input where ``condition`` holds, else other; numbers broadcast. Alone, the indices of what is not 0."""
     if not hasattr(condition, "dtype"):
-        raise TypeError(f"where: got a {type(condition).__name__} as condition; expected a tensor, such as x > 0")
+        raise TypeError(f"where: got {described(condition)} as condition; expected a tensor, such as x > 0")
     condition, a, b = Tensor(condition), _plain(input), _plain(other)
     if a is None and b is None:
         return tuple([Tensor(index) for index in condition.array.nonzero()])
     for value in (a, b):
         if not isinstance(value, Tensor | int | float):
-            raise TypeError(f"where: got a {type(value).__name__} as value; expected tensors and numbers")
+            raise TypeError(f"where: got {described(value)} as value; expected tensors and numbers")
     check_broadcast("where", condition, a, b)
     a, b = _promoted("where", a, b)
     check_fits("where", a, b)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import what
+from .arguments import described
 from .tensor import Tensor
 
 
@@ -25,7 +25,7 @@ def _tensor(function: str, x: Any, beside: Any = None) -> Tensor:
     if isinstance(x, int | float) and isinstance(beside, int | float):
         return Tensor(x)
     if type(x).__name__ != "ndarray":  # NumPy's or CuPy's
-        raise TypeError(f"{function}: got {what(x)}; expected a Tensor, made with tensor(x)")
+        raise TypeError(f"{function}: got {described(x)}; expected a Tensor, made with tensor(x)")
     return Tensor(x)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, dtypes, html, kernels
-from .arguments import check_operand, new_sizes, number, sizes
+from .arguments import check_operand, described, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
 from .kernels.devices import by_type
@@ -106,7 +106,7 @@ def _common_dtype(op, inputs, arrays):
                 )
         elif t is not None and not isinstance(t, int | float | np.generic):
             raise TypeError(
-                f"{op.name}: got a {type(t).__name__} among its inputs, expected tensors and numbers; "
+                f"{op.name}: got {described(t)} among its inputs, expected tensors and numbers; "
                 "wrap an array: mr.tensor(array)"
             )
     dtypes.check_kinds(op, arrays)
@@ -167,7 +167,7 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
     def grad(self, grad: Any) -> None:
         if grad is not None and not isinstance(grad, Tensor):
             if not (hasattr(grad, "dtype") and hasattr(grad, "shape")):
-                raise TypeError(f"grad: got a {type(grad).__name__}, expected a Tensor, an array or None")
+                raise TypeError(f"grad: got {described(grad)}, expected a Tensor, an array or None")
             grad = Tensor(grad)
         if grad is not None and (grad.shape, grad.dtype, grad.device) != (self.shape, self.dtype, self.device):
             raise ValueError(
@@ -598,7 +598,7 @@ def _both(op_class, a, b):
     if result is NotImplemented:
         other = b if isinstance(a, Tensor) else a
         function = op_class.__name__.removesuffix("Tensor").lower()
-        raise TypeError(f"{function}: got a {type(other).__name__}; expected tensors or numbers, such as tensor(x)")
+        raise TypeError(f"{function}: got {described(other)}; expected tensors or numbers, such as tensor(x)")
     return result
 
 

@@ -457,7 +457,7 @@ def test_last_epoch_goes_on_with_the_saved_groups(name):
         (lambda o: optim.ChainedScheduler([]), ValueError, "expected a list of schedules"),
         (lambda o: optim.ChainedScheduler([optim.StepLR(o, 1)], sgd()), ValueError, "scheduler 0 drives another"),
         (lambda o: optim.ChainedScheduler([optim.StepLR(o, 1)]).step(3), ValueError, "compound only step by step"),
-        (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1), 3], [3]), TypeError, "got a int as scheduler 1"),
+        (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1), 3], [3]), TypeError, "got an int as scheduler 1"),
         (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)], [], 3), ValueError, "SequentialLR: got last_epoch=3"),
         (
             lambda o: optim.SequentialLR(o, [optim.ReduceLROnPlateau(o)], []),

@@ -505,12 +505,12 @@ P = nn.Parameter(np.ones(2))
         (lambda: optim.SGD([{"params": [P], "lr": -1}]), ValueError, "SGD: got lr=-1"),
         (lambda: optim.SGD([{"lr": 0.1}]), ValueError, 'expected a dict with "params"'),
         (lambda: optim.SGD([{"params": [P]}, P]), ValueError, 'expected a dict with "params"'),
-        (lambda: optim.SGD([np.ones(3)]), TypeError, "got a ndarray among the parameters; expected nn.Parameter"),
+        (lambda: optim.SGD([np.ones(3)]), TypeError, "got an ndarray among the parameters; expected nn.Parameter"),
         (lambda: optim.SGD([mr.ones(3)]), TypeError, "wrap it: nn.Parameter"),
         (lambda: optim.SGD([P * 2]), ValueError, "only a leaf can be learned"),
         (lambda: optim.SGD(P), TypeError, r"a list: \[p\]"),
         (lambda: optim.SGD(nn.Linear(2, 2)), TypeError, r"pass model\.parameters\(\)"),
-        (lambda: optim.SGD(3), TypeError, "SGD: got a int"),
+        (lambda: optim.SGD(3), TypeError, "SGD: got an int"),
     ],
 )
 def test_bad_arguments(make, error, message):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import described
 
 Augment = Callable[[Any, np.random.Generator], Any]
 
@@ -198,7 +199,7 @@ def batch_count(dataset: Dataset, batch_size: int, *, drop_last: bool = False) -
     """How many batches `batches` yields in one epoch; the errors are those of `batches`."""
     if not isinstance(dataset, Dataset):
         raise TypeError(
-            f"batches: got a {type(dataset).__name__}; expected a Dataset, such as Dataset(images, labels, classes) of "
+            f"batches: got {described(dataset)}; expected a Dataset, such as Dataset(images, labels, classes) of "
             "arrays (N, C, H, W) and (N,)"
         )
     n, batch_size = len(dataset), _whole("batches", "batch_size", batch_size, least=1)

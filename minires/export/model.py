@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..arguments import described
 from ..files import replacing
 from ..flow.keeping import keeping
 from ..nn import Module
@@ -47,7 +48,7 @@ def onnx_model(model: Module, example: Any, *, batch_dim: Dim = 0) -> Any:
     """What `export_onnx` writes, as an ``onnx.ModelProto`` that has passed the checker."""
     onnx = import_onnx()
     if not isinstance(model, Module):
-        raise TypeError(f"export_onnx: got a {type(model).__name__} as model; expected an nn.Module")
+        raise TypeError(f"export_onnx: got {described(model)} as model; expected an nn.Module")
     arrays, dims = _examples(example, batch_dim)
     names = ["input"] if len(arrays) == 1 else [f"input_{i}" for i in range(len(arrays))]
     state = [*model.named_parameters(), *model.named_buffers()]
@@ -65,8 +66,8 @@ def onnx_model(model: Module, example: Any, *, batch_dim: Dim = 0) -> Any:
     writer = Writer(onnx, held, names[where], dims[where])
     for name, one, two in zip(names, *batches):
         writer.declare(writer.inputs, name, sizes_of(one.shape, two.shape), one.dtype)
-    described = [(sizes_of(y.shape, z.shape), y.dtype) for y, z in zip(outputs, others)]
-    writer.write(nodes, dict(zip(called, zip(results, described))))
+    outline = [(sizes_of(y.shape, z.shape), y.dtype) for y, z in zip(outputs, others)]
+    writer.write(nodes, dict(zip(called, zip(results, outline))))
     kind, parameters = type(model).__name__, sum(p.numel() for p in model.parameters())
     proto = writer.proto(kind, {"model": kind, "parameters": str(parameters)})
     onnx.checker.check_model(proto, full_check=True)
@@ -138,5 +139,5 @@ def tensors_in(result: Any) -> Iterator[Tensor]:
         yield result
     else:
         raise ValueError(
-            f"export_onnx: the model returns a {type(result).__name__}; expected tensors, or tuples or lists of them"
+            f"export_onnx: the model returns {described(result)}; expected tensors, or tuples or lists of them"
         )

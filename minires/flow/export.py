@@ -122,7 +122,7 @@ def table(forks: Sequence[Fork], weight_layers: Sequence[Any], notes: Sequence[s
     if not forks:
         lines.append("(no fork: no tensor's consumers meet again at an addition)")
     if weight_layers:
-        lines += ["", f"{'layer':<{width}}{'‖dL/dW‖':>11}{'‖dL/dy‖':>11}{'mean of y':>11}{'std of y':>11}"]
+        lines += ["", f"{'layer':<{width}}{'|dL/dW|':>11}{'|dL/dy|':>11}{'mean of y':>11}{'std of y':>11}"]
     for r in weight_layers:
         statistics = f"{r.mean:>11.3e}{r.std:>11.3e}"
         lines.append(f"{r.name:<{width}}{r.weight_gradient:>11.3e}{r.output_gradient:>11.3e}{statistics}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import html
-from ..arguments import what, whole
+from ..arguments import described, whole
 from ..files import replacing
 from ..nn import Module
 from . import explorer, on_device
@@ -101,7 +101,7 @@ class FlowHistory:
         if not self.steps:
             raise ValueError("FlowHistory.turning: got no recorded step; call add(step, recording) before it")
         if not isinstance(model, Module):
-            raise TypeError(f"FlowHistory.turning: got {what(model)}; it measures the weights of a minires nn.Module")
+            raise TypeError(f"FlowHistory.turning: got {described(model)}; expected a model of minires")
         before = self._weights_of(model)
         yield
         after, unread = self._weights_of(model), on_device.Unread()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import described
 from ..blocks import contextmanager
 from ..dtypes import check_real
 from ..nn import Module
@@ -32,9 +33,9 @@ def find_blocks(function: str, model: Module, blocks: Iterable[Module | str] | N
     for block in blocks:
         name = block if isinstance(block, str) else names.get(block)
         if name not in modules:
-            what = repr(block) if isinstance(block, str) else f"a {type(block).__name__}"
+            given = repr(block) if isinstance(block, str) else described(block)
             raise ValueError(
-                f"{function}: got {what} as a block, which is no part of this {type(model).__name__}; "
+                f"{function}: got {given} as a block, which is no part of this {type(model).__name__}; "
                 "names are those of model.named_modules()"
             )
         found[name] = modules[name]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd, kernels, random
+from ..arguments import described
 from ..blas import one_blas_thread
 from ..nn import Module
 from ..norms import norm, relative, scaled
@@ -202,7 +203,7 @@ class _LinearMap:
         with autograd.switch(grad_enabled=True, recorder=None):
             self.y = self._run(self.input)
         if not isinstance(self.y, Tensor):
-            raise TypeError(f"jacobian: the block returned a {type(self.y).__name__}; expected one tensor")
+            raise TypeError(f"jacobian: the block returned {described(self.y)}; expected one tensor")
         if not self.y.requires_grad:
             raise ValueError(
                 "jacobian: the block's output does not depend on x; was it detached, or computed from another tensor?"

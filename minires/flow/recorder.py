@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd
-from ..arguments import what
+from ..arguments import described
 from ..autograd import Edge, Recorder
 from ..nn import Module, Parameter, functional as F
 from ..norms import moments
@@ -190,7 +190,7 @@ def record(
         )
     if not isinstance(model, Module):
         raise TypeError(
-            f"record: got a {type(model).__name__}; expected an nn.Module. Around any code of your own it is "
+            f"record: got {described(model)}; expected an nn.Module. Around any code of your own it is "
             "`with flow.recording() as recorded:`"
         )
     x = as_input("record", model, x, requires_grad=getattr(x, "requires_grad", False))
@@ -200,7 +200,9 @@ def record(
     with keeping(model), recording(model, arrays) as recorder:
         value = loss(model(x), target)
         if not isinstance(value, Tensor):
-            raise TypeError(f"record: the loss returned {what(value)}; expected a Tensor, computed from the output")
+            raise TypeError(
+                f"record: the loss returned {described(value)}; expected a Tensor, computed from the output"
+            )
         value.backward()
     ranks = current().ranks
     recorder.loss = value.item() if ranks is None else ranks.mean(value.item())[0]

@@ -12,6 +12,7 @@ from numbers import Real
 from typing import Any
 
 from .. import autograd
+from ..arguments import described
 from ..blocks import contextmanager
 from ..nn import Module, Parameter
 from ..ops import Op
@@ -56,7 +57,7 @@ class Scaling:
     def __init__(self, model: Module, factors: Mapping[str, float], outer: "Scaling | None" = None):
         if not isinstance(model, Module) or not isinstance(factors, Mapping):
             raise TypeError(
-                f"scaled: got a {type(model).__name__} and a {type(factors).__name__}; expected a model of minires and "
+                f"scaled: got {described(model)} and {described(factors)}; expected a model of minires and "
                 'a dict such as {"layer1.0.skip": 0}'
             )
         self.model, self.outer = model, outer

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import what
+from ..arguments import described
 from .launch import LARGEST, check_size
 from .load import Loader, Source, instance, read as packaged
 
@@ -138,7 +138,7 @@ def device_of(array: Any, function: str = "device_of") -> Device:
         return device("gpu")
     if isinstance(array, np.ndarray | np.generic):  # a memmap, or the scalar that NumPy returns for shape ()
         return CPU
-    raise TypeError(f"{function}: got {what(array)}; expected a NumPy or CuPy array")
+    raise TypeError(f"{function}: got {described(array)}; expected a NumPy or CuPy array")
 
 
 def to_device(array: Any, name: str) -> Any:

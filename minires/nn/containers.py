@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from ..arguments import described
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -84,7 +85,7 @@ class Sequential(_List):
         for name, module in named:
             if not isinstance(module, Module):
                 hint = "; unpack the list: Sequential(*layers)" if isinstance(module, list | tuple) else ""
-                raise TypeError(f"Sequential: got a {type(module).__name__}, expected modules{hint}")
+                raise TypeError(f"Sequential: got {described(module)}, expected modules{hint}")
             self.add_module(str(name), module)
 
     def forward(self, x: Any) -> Any:
@@ -188,7 +189,7 @@ class ParameterList(Module):
 
     def _set(self, name: str, value: Any) -> None:
         if not isinstance(value, Tensor):
-            raise TypeError(f"ParameterList: got a {type(value).__name__}; expected a Parameter or a Tensor")
+            raise TypeError(f"ParameterList: got {described(value)}; expected a Parameter or a Tensor")
         self.register_parameter(name, value if isinstance(value, Parameter) else Parameter(value))
 
     def __len__(self) -> int:

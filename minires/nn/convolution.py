@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import one_of
+from ..arguments import described, one_of
 from ..ops import conv
 from ..tensor import Tensor, apply
 from . import init
@@ -105,7 +105,7 @@ def _check_operands(function: str, input: Any, weight: Any, bias: Any) -> None:
     check_input(function, input)
     if not isinstance(weight, Tensor) or not (bias is None or isinstance(bias, Tensor)):
         raise TypeError(
-            f"{function}: got a {type(weight).__name__} as weight and a {type(bias).__name__} as bias; expected a "
+            f"{function}: got {described(weight)} as weight and {described(bias)} as bias; expected a "
             "Tensor, and a Tensor or None"
         )
 

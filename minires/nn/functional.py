@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arguments import check_tensor, flag, number, what, whole
+from ..arguments import check_tensor, described, flag, number, whole
 from ..creation import tensor
 from ..kernels.layout import lying_like
 from ..missing import not_offered
@@ -275,7 +275,7 @@ def _as_tensor(function: str, name: str, x: Any) -> Tensor:
     if isinstance(x, Tensor):
         return x
     if not isinstance(x, np.ndarray | list | tuple | int | float):
-        raise TypeError(f"{function}: got {what(x)} as {name}; expected a Tensor, made with tensor(x)")
+        raise TypeError(f"{function}: got {described(x)} as {name}; expected a Tensor, made with tensor(x)")
     try:
         return tensor(x)
     except (TypeError, ValueError) as error:

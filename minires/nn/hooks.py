@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import described
 from ..checks import checked_hook
 from ..ops.shape import Gate, Passed
 from ..state import current
@@ -144,7 +145,7 @@ class BackwardHooks:
         if found is None:
             return given
         if not isinstance(found, tuple | list):
-            raise TypeError(f"{kind}: got a {type(found).__name__} back; expected None or a tuple, such as (gradient,)")
+            raise TypeError(f"{kind}: got {described(found)} back; expected None or a tuple, such as (gradient,)")
         if len(found) != len(given):
             raise ValueError(f"{kind}: got {len(found)} gradients back, expected {len(given)}, one for each given")
         if any(new is not None and old is None for new, old in zip(found, given)):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from .. import blas, html, kernels
-from ..arguments import nearest
+from ..arguments import described, nearest
 from ..hooks import RemovableHandle
 from ..missing import WAYS, not_offered
 from ..state import current, scope
@@ -76,7 +76,7 @@ class Module:
         if held and value is not None and not (held == "buffer" and hasattr(value, "dtype")):
             wanted = {"parameter": "nn.Parameter", "module": "nn.Module", "buffer": "array"}[held]
             raise TypeError(
-                f"{type(self).__name__}: got a {type(value).__name__} for {name!r}, which holds an {wanted}; "
+                f"{type(self).__name__}: got {described(value)} for {name!r}, which holds an {wanted}; "
                 f"assign an {wanted} or None, or del it first"
             )
         self.__dict__[name] = value
@@ -127,7 +127,7 @@ class Module:
     def add_module(self, name: str, module: "Module | None") -> None:
         """Keep a child under this name; None reserves the name (a block without downsampling)."""
         if not (module is None or isinstance(module, Module)):
-            raise TypeError(f"{type(self).__name__}: got a {type(module).__name__} for {name!r}; expected an nn.Module")
+            raise TypeError(f"{type(self).__name__}: got {described(module)} for {name!r}; expected an nn.Module")
         self._keep("module", name, module)
 
     # ── calling ──
@@ -388,7 +388,7 @@ class Module:
         norm's num_batches_tracked may be missing, as in PyTorch, and then keeps its value.
         """
         if not hasattr(state_dict, "keys"):
-            raise TypeError(f"load_state_dict: got a {type(state_dict).__name__}; expected a dict of names and arrays")
+            raise TypeError(f"load_state_dict: got {described(state_dict)}; expected a dict of names and arrays")
         own = {name: _array(value) for name, value in self._named("parameter", "buffer", shared=True)}
         optional = self.optional_names()
         missing = [name for name in own if name not in state_dict and name not in optional]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arguments import flag, number, sizes
+from ..arguments import described, flag, number, sizes
 from ..kernels.batchnorm.definition import Running
 from ..ops import batchnorm
 from ..ops.op import wide
@@ -196,9 +196,7 @@ def _arrays(function: str, running_mean: Any, running_var: Any) -> tuple[Any, An
         raise ValueError(f"{function}: got only one of running_mean and running_var; give both or neither")
     for given in (running_mean, running_var):
         if given is not None and not hasattr(given, "ndim"):
-            raise TypeError(
-                f"{function}: got a {type(given).__name__} as running statistics; expected Tensors or arrays"
-            )
+            raise TypeError(f"{function}: got {described(given)} as running statistics; expected Tensors or arrays")
     return _array(running_mean), _array(running_var)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, norms
-from ..arguments import what
+from ..arguments import described
 from ..blas import one_blas_thread
 from ..creation import cat
 from ..missing import not_offered
@@ -139,7 +139,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     counts = [parameter.numel() for parameter in parameters]
     if not isinstance(vec, Tensor) or vec.shape != (sum(counts),):
         raise ValueError(
-            f"vector_to_parameters: got a {type(vec).__name__} of shape {np.shape(vec)} for parameters of "
+            f"vector_to_parameters: got {described(vec)} of shape {np.shape(vec)} for parameters of "
             f"{sum(counts)} values; expected a Tensor of shape ({sum(counts)},)"
         )
     start = 0
@@ -151,12 +151,12 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 def _grads(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndarray]:
     """Every gradient that exists, once each, writable in place."""
     if not isinstance(parameters, Tensor | Iterable):
-        raise TypeError(f"{function}: got {what(parameters)}; expected model.parameters()")
+        raise TypeError(f"{function}: got {described(parameters)}; expected model.parameters()")
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     found: dict[int, np.ndarray] = {}
     for p in parameters:
         if not isinstance(p, Tensor):
-            raise TypeError(f"{function}: got a {type(p).__name__} among the parameters; expected model.parameters()")
+            raise TypeError(f"{function}: got {described(p)} among the parameters; expected model.parameters()")
         if p.grad is not None:
             if not getattr(p.grad.array.flags, "writeable", True):  # CuPy has no such flag
                 p.grad = p.grad.clone()

@@ -8,6 +8,7 @@ Each channel has its μ and σ² (biased), over all other axes: the batch's own 
 import numpy as np
 
 from .. import kernels
+from ..arguments import described
 from .op import Op, wide
 
 
@@ -145,9 +146,7 @@ def check_batch_norm(x, weight, bias, mean=None, var=None):
     per_channel = x.shape[1:2]
     for name, array in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", var)):
         if array is not None and not hasattr(array, "ndim"):
-            raise TypeError(
-                f"batch_norm: got a {type(array).__name__} as {name}; expected a Tensor of shape {per_channel}"
-            )
+            raise TypeError(f"batch_norm: got {described(array)} as {name}; expected a Tensor of shape {per_channel}")
         if array is not None and array.dtype.kind != "f":
             raise TypeError(f"batch_norm: got {name} of dtype {array.dtype}, expected floating point; convert it first")
         if array is not None and array.shape != per_channel:

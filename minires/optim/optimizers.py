@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import kernels
+from ..arguments import described
 from ..nn import Module, Parameter
 from ..state import switch
 from ..tensor import Tensor
@@ -272,10 +273,10 @@ class Optimizer:
     def _listed(self, params: Any) -> list[Any]:
         if isinstance(params, Module | Tensor | dict) or not isinstance(params, Iterable):
             fix = "model.parameters()" if isinstance(params, Module) else "a list: [p]"
-            raise TypeError(f"{self.name}: got a {type(params).__name__}; expected a list of parameters: pass {fix}")
+            raise TypeError(f"{self.name}: got {described(params)}; expected a list of parameters: pass {fix}")
         if isinstance(params, set | frozenset):
             raise TypeError(
-                f"{self.name}: got a {type(params).__name__} of parameters, whose order changes from run to run, while "
+                f"{self.name}: got {described(params)} of parameters, whose order changes from run to run, while "
                 "the state is saved by position; pass a list"
             )
         return list(params)
@@ -289,7 +290,7 @@ class Optimizer:
     def _check_parameter(self, p: Any) -> None:
         if not isinstance(p, Tensor):
             names = "; leave out the names: model.parameters()" if isinstance(p, tuple) else ""
-            raise TypeError(f"{self.name}: got a {type(p).__name__} among the parameters; expected nn.Parameter{names}")
+            raise TypeError(f"{self.name}: got {described(p)} among the parameters; expected nn.Parameter{names}")
         if not p.is_leaf:
             raise ValueError(
                 f"{self.name}: got the result of an operation ({p.op!r}) as a parameter; only a leaf can be learned: "

@@ -272,7 +272,7 @@ def test_random_numbers_on_data():
     [
         ("p.data.add_(-0.1, p.grad)", TypeError, r"add_: got 2 values; .* x\.add_\(y, alpha=-lr\)"),
         ("p.data.sub_(0.1, p.grad)", TypeError, r"sub_: got 2 values; .* x\.sub_\(y, alpha=-lr\)"),
-        ("p.grad = 3", TypeError, "grad: got a int, expected a Tensor, an array or None"),
+        ("p.grad = 3", TypeError, "grad: got an int, expected a Tensor, an array or None"),
         ("p.grad = torch.ones(3)", ValueError, r"grad: got a float32 tensor of shape \(3,\)"),
         ("p -= 0.1 * p.grad", RuntimeError, "in-place: got a leaf .* write under no_grad"),
         ("criterion(model(x), y).backward(create_graph=True)", NotImplementedError, "backward: got create_graph=True"),

@@ -260,7 +260,7 @@ def test_what_cannot_be_shown_is_refused(twins, tmp_path):
     page = tmp_path / "p.html"
     for arguments, message in (
         (({},), "got no networks"),
-        (({"a": 3},), "got a int as 'a'; expected a FlowHistory or a Recording"),
+        (({"a": 3},), "got an int as 'a'; expected a FlowHistory or a Recording"),
         ((twins.networks, {"depth": 8}, {"plane": [1.0]}), r"got losses of 'plane'; the networks are plain, residual"),
         ((twins.networks, {}, {}, {}, {"b": {}}), "got probes of 'b'"),
     ):

@@ -37,7 +37,7 @@ def test_turning_measures_the_weights_and_by_how_much_a_step_turns_them(tmp_path
     with pytest.raises(ValueError, match=r"turning: got no recorded step; call add"), history.turning(model):
         pass
     history.add(0, flow.record(model, x, y))
-    with pytest.raises(TypeError, match="turning: got a list; it measures"), history.turning([model]):
+    with pytest.raises(TypeError, match="turning: got a list; expected a model of minires"), history.turning([model]):
         pass
     assert np.isnan(history.turns).all() and np.isnan(history.first_over_last(free_of_scale=True)).all()
     first, second = model.conv1.weight, model.layer1[0].conv1.weight

@@ -390,3 +390,12 @@ def test_a_loss_that_is_none_is_named():
     for nothing in (None, (image for image in x)):
         with pytest.raises(TypeError, match=r"record: got .* data of dtype object; expected real numbers"):
             flow.record(model, nothing, y)
+
+
+def test_tables_can_be_printed_where_the_code_page_has_few_letters():
+    model, x, y = mr.models.resnet_cifar(8, 4, in_channels=1), mr.ones(2, 1, 8, 8), mr.tensor([3, 7])
+    with flow.scaled(model, {"layer1.0.skip": 0.5}):
+        recorded = flow.record(model, x, y)
+    results = recorded, flow.responses(model, x), flow.variance_profile(model, x), flow.lesion(model, [(x, y)])
+    for result in results:
+        assert result.table().encode("cp1252")

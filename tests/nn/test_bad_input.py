@@ -139,7 +139,7 @@ BAD = {
     "an array": (
         lambda: nn.Conv2d(3, 8, 3)(x.numpy()),
         TypeError,
-        "conv2d: got a ndarray; expected a Tensor",
+        "conv2d: got an ndarray; expected a Tensor",
         "tensor(x)",
     ),
     "mixed types": (lambda: nn.Conv2d(3, 8, 3)(x.double()), TypeError, "Conv2d: got inputs of float64", "float32"),
@@ -280,7 +280,7 @@ BAD = {
     "pad odd": (lambda: F.pad(x, (1, 1, 1)), ValueError, "pad: got pad=(1, 1, 1)", "two whole numbers for each axis"),
     "pad a number": (lambda: F.pad(x, 1), ValueError, "pad: got pad=1 for shape (2, 3, 8, 8)", "two whole numbers"),
     "pad fractions": (lambda: F.pad(x, (0.5, 1)), ValueError, "pad: got pad=(0.5, 1)", "two whole numbers"),
-    "pad an array": (lambda: F.pad(x.numpy(), (1, 1)), TypeError, "pad: got a ndarray; expected a Tensor"),
+    "pad an array": (lambda: F.pad(x.numpy(), (1, 1)), TypeError, "pad: got an ndarray; expected a Tensor"),
     "pad too many axes": (lambda: F.pad(logits, (1,) * 6), ValueError, "pad: got pad=(1, 1, 1, 1, 1, 1)"),
     "pad crops all": (lambda: F.pad(x, (-5, -5)), ValueError, "pad: got", "crop away more than there is"),
     "reflection too wide": (lambda: F.pad(x, (8, 0), "reflect"), ValueError, "pad: got 8 and 0", "for 8 entries"),

@@ -88,7 +88,7 @@ def test_what_cannot_be_in_a_module_dict():
         modules["training"]
     with pytest.raises(KeyError):
         del modules["training"]
-    with pytest.raises(TypeError, match="ModuleDict: got a int for 'a'"):
+    with pytest.raises(TypeError, match="ModuleDict: got an int for 'a'"):
         modules["a"] = 1
 
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_in_a_list(kind):
         kind().append(layers)
     full = kind().extend(layers(2))
     before = list(full)
-    with pytest.raises(TypeError, match="got a int"):
+    with pytest.raises(TypeError, match="got an int"):
         full.insert(0, 1)
     assert list(full) == before
     with pytest.raises(IndexError, match=f"{kind.__name__}.insert: got index 3 for 2 modules"):

@@ -205,7 +205,7 @@ def test_none_keeps_the_name_and_removes_the_parameter():
 def test_a_plain_tensor_does_not_silently_replace_a_parameter():
     with pytest.raises(TypeError, match=r"Linear: got a Tensor for 'weight', which holds an nn.Parameter; assign"):
         nn.Linear(2, 2).weight = mr.ones(2, 2)
-    with pytest.raises(TypeError, match=r"Pair: got a int for 'first', which holds an nn.Module"):
+    with pytest.raises(TypeError, match=r"Pair: got an int for 'first', which holds an nn.Module"):
         Pair().first = 3
     with pytest.raises(TypeError, match=r"Pair: got a str for 'offset', which holds an array"):
         Pair().offset = "zero"

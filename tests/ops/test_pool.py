@@ -147,7 +147,7 @@ WRONG = {
     "two axes": (X[0, 0], dict(kernel_size=2), ValueError, r": got an input of shape \(4, 4\).*\(C, H, W\)"),
     "truth values": (X > 0, dict(kernel_size=2), TypeError, r": got an input of dtype bool"),
     "three sizes": (X, dict(kernel_size=(2, 2, 2)), ValueError, r": got kernel_size=\(2, 2, 2\)"),
-    "no Tensor": (X.numpy(), dict(kernel_size=2), TypeError, r": got a ndarray; expected a Tensor"),
+    "no Tensor": (X.numpy(), dict(kernel_size=2), TypeError, r": got an ndarray; expected a Tensor"),
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ...arguments import what
+from ...arguments import described
 from ...files import replacing
 from .packing import pack
 from .page import page
@@ -39,7 +39,7 @@ class Run:
             for value in (given, *inner):
                 if not isinstance(value, Mapping):
                     raise TypeError(
-                        f"explore: got {what(value)} in {part.name}; expected a dict: {{name: …}}, see `Run`"
+                        f"explore: got {described(value)} in {part.name}; expected a dict: {{name: …}}, see `Run`"
                     )
 
 

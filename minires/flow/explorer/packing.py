@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import described
 from .structure import structure
 
 FINEST = 1 / 2000  # of a decade: norms are shown to within 0.06 %
@@ -51,7 +52,7 @@ def _edges_of(name: str, network: Any) -> Any:
     """The `EdgeHistory` of a history or a recording."""
     history: Any = getattr(network, "edge_history", None)
     if not hasattr(history, "norms"):
-        raise ValueError(f"explore: got a {type(network).__name__} as {name!r}; expected a FlowHistory or a Recording")
+        raise ValueError(f"explore: got {described(network)} as {name!r}; expected a FlowHistory or a Recording")
     if not len(history.steps):
         raise ValueError(
             f"explore: got a history without edges as {name!r}; one saved by an older version has none: record it again"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
+from ...arguments import described
 from . import sentences
 from .axes import say, start_panel
 from .figures import new_figure
@@ -150,7 +151,7 @@ def _check(graph: Mapping[str, Any], detail: str) -> None:
         raise ValueError(f'plots.graph: got detail={detail!r}; expected "auto", "ops" or "blocks"')
     if not isinstance(graph, Mapping) or not {"version", "nodes", "edges"} <= set(graph):
         raise ValueError(
-            f"plots.graph: got a {type(graph).__name__}; expected what Recording.graph() returns, a dict with version, "
+            f"plots.graph: got {described(graph)}; expected what Recording.graph() returns, a dict with version, "
             "nodes and edges"
         )
     if graph["version"] != 1:

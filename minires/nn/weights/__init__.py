@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import nearest
+from ...arguments import described, nearest
 from ..module import IncompatibleKeys, Module
 from . import files, names
 from .files import Entry, WeightsError
@@ -35,7 +35,7 @@ def load_weights(
     two lines that convert it; for numbers that the model's dtype cannot hold. ImportError without safetensors.
     """
     if not isinstance(model, Module):
-        raise TypeError(f"load_weights: got a {type(model).__name__} as the model; expected a module of minires")
+        raise TypeError(f"load_weights: got {described(model)} as the model; expected a module of minires")
     own = model.state_dict()
     with files.opened(path_or_dict) as (source, entries):
         chosen, unexpected = _matched(source, entries, own)
@@ -60,7 +60,7 @@ def save_weights(model: Module, path: str | os.PathLike) -> None:
     ValueError for another ending, OSError if it cannot be written, ImportError without safetensors.
     """
     if not isinstance(model, Module):
-        raise TypeError(f"save_weights: got a {type(model).__name__} as the model; expected a module of minires")
+        raise TypeError(f"save_weights: got {described(model)} as the model; expected a module of minires")
     files.write(path, model.state_dict())
 
 

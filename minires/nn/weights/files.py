@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import npz
+from ...arguments import described
 from ...files import replacing
 from ..foreign import is_torch, to_numpy
 
@@ -57,7 +58,7 @@ def opened(source: Any) -> Iterator[tuple[str, dict[str, Entry]]]:
         yield "the dict", _of_dict(source)
     else:
         hint = "; pass its state_dict()" if hasattr(source, "state_dict") else ""
-        raise TypeError(f"load_weights: got a {type(source).__name__}; expected a path or a dict of names{hint}")
+        raise TypeError(f"load_weights: got {described(source)}; expected a path or a dict of names{hint}")
 
 
 def write(path: str | os.PathLike, arrays: dict[str, np.ndarray]) -> None:
@@ -126,7 +127,7 @@ def _of_value(name: str, value: Any) -> Entry:
     try:
         shape = tuple(value.shape) if is_torch(value) else np.shape(value)
     except ValueError as error:  # rows of different lengths
-        raise WeightsError(f"load_weights: {name} is a {type(value).__name__} and no array ({error})") from error
+        raise WeightsError(f"load_weights: {name} is {described(value)} and no array ({error})") from error
     return Entry(shape, read)
 
 

@@ -5,12 +5,13 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from ...arguments import described
 from ..optimizers import Optimizer
 
 
 def an_optimizer(function: str, optimizer: Any) -> Optimizer:
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"{function}: got a {type(optimizer).__name__}; the first argument is the optimiser")
+        raise TypeError(f"{function}: got {described(optimizer)}; the first argument is the optimiser")
     return optimizer
 
 

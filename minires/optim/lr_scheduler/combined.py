@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Sequence
 from typing import Any
 
+from ...arguments import described
 from ..optimizers import Optimizer, Settings
 from .base import LRScheduler
 from .checks import whole
@@ -21,7 +22,7 @@ class _Combined(LRScheduler):
             raise ValueError(f"{name}: got last_epoch={last_epoch}; its parts go on with load_state_dict only")
         for i, part in enumerate(schedulers):
             if not isinstance(part, LRScheduler):
-                raise TypeError(f"{name}: got a {type(part).__name__} as scheduler {i}; expected a schedule")
+                raise TypeError(f"{name}: got {described(part)} as scheduler {i}; expected a schedule")
             if isinstance(part, ReduceLROnPlateau):
                 raise ValueError(
                     f"{name}: got ReduceLROnPlateau as scheduler {i}, whose step needs a metric; step it separately"
