@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..blocks import contextmanager
-from ..folders import cache_folder
+from ..folders import cache_folder, writable_folder
 
 HERE = Path(__file__).resolve().parent
 HEADERS = ("cuda.h", "block.h", "counted.h")
@@ -108,7 +108,10 @@ def _building(stem: str, variant: str, parts: list[str]) -> Iterator[tuple[Path 
     if path.exists():
         yield None, path
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        writable_folder(path.parent, "cuda-on-cpu")
+    except OSError as error:
+        raise OSError(f"{error}: set MINIRES_CACHE") from error
     # Next to its destination, so that the last step is a rename: if two processes build it, neither sees half a file.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{stem}-") as temporary:
         yield Path(temporary), path
