@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,7 @@ class Submitit(Executor):
             self._executor.update_parameters(**{"name": "minires", "timeout_min": 60, "cpus_per_task": 1} | settings)
         except (RuntimeError, NameError, TypeError, ValueError) as error:
             raise RuntimeError(f"executor: submitit cannot use {cluster!r} with these settings here: {error}") from None
+        self._futures: list[Future] = []  # all that were submitted
         self._new: deque[tuple[Future, Any]] = deque()
         self._jobs: dict[Future, Any] = {}
         self._open = True
@@ -164,17 +165,23 @@ class Submitit(Executor):
     def submit(self, function: Any, /, *args: Any, **options: Any) -> Future:
         """As every executor's."""
         future: Future = Future()
+        self._futures.append(future)
         self._new.append((future, (function, args, options)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As every executor's; without ``wait``, or with ``cancel_futures``, jobs that run are cancelled too."""
-        while wait and not cancel_futures and (self._new or self._jobs) and self._watch.is_alive():
+        while wait and not cancel_futures and not all(f.done() for f in self._futures) and self._watch.is_alive():
             time.sleep(ASK_SLURM)
         self._open = False
         self._watch.join()
-        for job in self._jobs.values():
+        for future, _ in self._new:
+            future.cancel()
+        for future, job in self._jobs.items():
             job.cancel()
+            future.set_exception(CancelledError())
+        self._new.clear()
+        self._jobs.clear()
 
     def __exit__(self, *error: Any) -> None:
         self.shutdown(cancel_futures=True)

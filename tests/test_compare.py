@@ -383,6 +383,7 @@ def test_a_diverged_training_is_said_to_have_diverged(tmp_path):
     done = minires("compare", *SMALL, "--lr", "1e30", "--quiet", "--out", tmp_path)
     assert done.returncode == 0 and done.stderr == ""
     assert "The training of both networks diverged" in done.stdout and "nan" not in done.stdout
+    assert "test accuracy" in done.stdout and "10.0%" not in done.stdout  # of outputs that are NaN
     json.loads((tmp_path / "compare.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import minires
 
 FLOORS = """
-    blas blocks state | files folders npz threads random installed hooks html missing progress terminal
+    arguments blas blocks state | files folders npz threads random installed hooks html missing progress terminal
     | csv_files norms | cuda_on_cpu
     | kernels
-    | ops | arguments dtypes | checks writes | autograd
+    | ops | dtypes | checks writes | autograd
     | tensor_elementwise tensor_in_place tensor_names tensor_reduce tensor_shape | tensor
     | creation einsum functions recompute cuda fusion | nn
     | data models optim jobs | ranks executors | train | flow | export

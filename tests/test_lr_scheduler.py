@@ -492,3 +492,32 @@ def test_bad_arguments(make, error, message):
 
 def test_schedules_can_be_read():
     assert repr(optim.StepLR(sgd(), 3)) == "StepLR(step_size=3, gamma=0.1)"
+
+
+class Milestones(optim.LRScheduler):
+    """A schedule of a user's, whose settings have a tuple."""
+
+    def __init__(self, optimizer, at):
+        super().__init__(optimizer, at=at)
+
+    def lr(self, t, lr):
+        return lr / 10 if t in self.settings["at"] else lr
+
+
+def test_settings_with_tuples_come_back_from_json():
+    def build():
+        return Milestones(optim.SGD([nn.Parameter(np.ones(1))], lr=1.0), (2, 3))
+
+    schedule, again = build(), build()
+    schedule.optimizer.step()
+    schedule.step()
+    state = json.loads(json.dumps(schedule.state_dict()))
+    again.load_state_dict(state)
+    assert again.last_epoch == 1
+
+
+def test_values_ask_and_do_not_move_a_schedule_between_two_steps():
+    schedule = optim.CosineAnnealingWarmRestarts(optim.SGD([nn.Parameter(np.ones(1))], lr=1.0), T_0=10)
+    schedule.step(1.5)
+    assert schedule.values(3, 0)["lr"] == pytest.approx((1 + np.cos(np.pi * 0.3)) / 2)
+    assert schedule.T_cur == 1.5 and schedule.get_last_lr() == [pytest.approx((1 + np.cos(np.pi * 0.15)) / 2)]

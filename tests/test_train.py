@@ -21,7 +21,7 @@ from minires.data import Dataset, batches, digits, random_crop_flip
 from minires.nn import functional as F
 from minires.train import evaluate, fit, train_step
 from minires.train.checkpoint import Checkpoint, CheckpointError
-from minires.train.history import History, Position, Result
+from minires.train.history import History, Position, Result, Tally
 
 TRAIN, TEST = digits()
 AUGMENT = partial(random_crop_flip, padding=1, flip=False)
@@ -527,3 +527,18 @@ def test_a_checkpoint_that_cannot_be_written_is_known_before_training(tmp_path):
     assert steps == []
     go(*make_run(), epochs=1, checkpoint=tmp_path / "new" / "folder" / "run.npz")
     assert (tmp_path / "new" / "folder" / "run.npz").exists()
+
+
+def test_the_accuracy_of_several_targets_in_each_example_is_not_rounded():
+    tally = Tally()
+    for share in (0.25, 0.5):
+        tally.add(Result(1.0, share), 3)
+    assert tally.mean().accuracy == 0.375
+
+
+def test_a_checkpoint_copies_what_it_is_given():
+    model, *_ = make_run()
+    told = [1]
+    taken = Checkpoint.take(model, told=told)
+    told.append(2)
+    assert taken.extra == {"told": [1]}

@@ -64,7 +64,8 @@ def text_end(result: Result) -> str:
 
 def markdown(result: Result) -> str:
     """For a CI's step summary: a table of parts, and the failures."""
-    lines = [f"## {result.assignment.name}: {result.summary}", "", "| Part | Points | Tests |", "|---|---|---|"]
+    summary = " ".join(clean(result.summary).split())
+    lines = [f"## {result.assignment.name}: {summary}", "", "| Part | Points | Tests |", "|---|---|---|"]
     for part, tests in by_part(result).items():
         points = f"{sum(t.score for t in tests):g} of {sum(t.test.points for t in tests):g}"
         lines.append(f"| {part} | {points} | {' '.join(MARKS[t.status] for t in tests)} |")

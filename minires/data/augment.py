@@ -45,8 +45,8 @@ def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
         )
     dtype = images.dtype if images.dtype.kind == "f" else np.float32
     squares = images.reshape(n, channels, height // factor, factor, width // factor, factor)
-    pooled: np.ndarray = squares.mean(axis=(3, 5), dtype=dtype)
-    return pooled
+    pooled: np.ndarray = squares.mean(axis=(3, 5), dtype=np.result_type(dtype, np.float32))  # no sums in float16
+    return pooled.astype(dtype, copy=False)
 
 
 def _check_images(function: str, images: Any) -> None:

@@ -81,7 +81,8 @@ def second(result: Result) -> str:
     """Whether the criteria hold at the experiment's second setting."""
     also, at = result.also(), result.sweep.experiment.second_setting
     fails = [name for name, (_, holds) in also.items() if not holds]
-    return f"not at {at}: {'; '.join(fails)}" if fails else f"holds also at {at}" if also else ""
+    too = " also" if all(holds for *_, holds in result.sweep.experiment.verdicts(result.found())) else ""
+    return f"not at {at}: {'; '.join(fails)}" if fails else f"holds{too} at {at}" if also else ""
 
 
 def only_depth(result: Result) -> int | None:

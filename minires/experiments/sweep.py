@@ -204,6 +204,8 @@ def run(
         result.ended = "interrupted"
     except jobs.ExecutorGone as error:
         result.ended = str(error)
+    failed = [(job, result.failed.pop(job)) for job in own + others if job in result.failed]
+    result.failed.update(failed)  # in the order of the jobs, whichever ended first
     return result
 
 

@@ -28,7 +28,7 @@ def write(folder: Path, result: Result) -> None:
         path["sweep.md"].write_text(page(result) + "\n", encoding="utf-8")
         whats = list(dict.fromkeys(what for done in result.done.values() for what in done.numbers))
         rows = (
-            [job.cell.variant or "", job.cell.depth or "", job.seed, f"{done.seconds:.3f}"]
+            [job.cell.variant or "", "" if job.cell.depth is None else job.cell.depth, job.seed, f"{done.seconds:.3f}"]
             + [repr(done.numbers[what]) if what in done.numbers else "" for what in whats]
             for job in result.jobs
             if (done := result.done.get(job))
@@ -181,8 +181,12 @@ def verdict(values: Sequence[float], bounds: Bounds) -> str:
 
 def at_second_setting(result: Result) -> dict[str, str]:
     """What is said of each bound at the second setting: ``holds also: 0.71``."""
-    said = {True: "holds also", False: "**does not hold**"}
-    return {name: f"{said[holds]}: {number(mean)}" for name, (mean, holds) in result.also().items()}
+    first = {name: holds for name, _, _, holds in result.sweep.experiment.verdicts(result.found())}
+    said = {True: "holds", False: "**does not hold**"}
+    return {
+        name: f"{said[holds]}{' also' if holds and first.get(name) else ''}: {number(mean)}"
+        for name, (mean, holds) in result.also().items()
+    }
 
 
 def _mean(values: Sequence[float]) -> str:

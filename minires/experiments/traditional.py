@@ -16,6 +16,8 @@ def tanh_layers(seed: int, variant: str, depth: int) -> Numbers:
 
     variant: "default", PyTorch's start, of variance 1/(3·fan_in), or "Xavier".
     """
+    if depth < 2:
+        raise ValueError(f"tanh-layers: got depth {depth}; expected at least 2, from one layer to another")
     random.manual_seed(seed)
     layers: list[nn.Module] = []
     for channels in (1, *[16] * (depth - 1)):

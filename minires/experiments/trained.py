@@ -18,7 +18,7 @@ def gradient_profile(seed: int, variant: str, depth: int, data: str, steps: int 
     """‖dL/dW‖ of the first convolution over that of the last, at some steps of the training, up to ``steps``."""
     found: Numbers = {}
     model, probe = network(variant, depth, seed, data), next(batches(data, seed))
-    history, losses = flow.FlowHistory(), fit(model, data, seed)
+    history, losses = flow.FlowHistory(), fit(model, data, seed, max(steps, 400))
     for step in range(steps + 1):
         if step in STEPS:
             history.add(step, flow.record(model, *probe))

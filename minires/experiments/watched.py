@@ -1,6 +1,7 @@
 """Training a network while its gradient flow is recorded, and the data sets this is done on."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -117,7 +118,8 @@ def watch(task: Task) -> Generator[Advance, None, Watched]:
         raise Interrupted(None)
     try:
         with no_overflow_warnings():
-            test_accuracy = evaluate(model, task.test).accuracy
+            tested = evaluate(model, task.test)
+        test_accuracy = tested.accuracy if math.isfinite(tested.loss) else math.nan
     except KeyboardInterrupt:  # without the test images, the rest is still handed over
         interrupted = True
     parameters = sum(p.numel() for p in model.parameters())

@@ -6,6 +6,7 @@ batch goes into a `Shape`, and nowhere else: what it is at run time is found out
 For an op of your own: ``FORMS[Cube] = lambda trace, op, x: trace.node("Pow", x, trace.number(3.0))``.
 """
 
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -140,7 +141,10 @@ def where(trace: Trace, op: Any, condition: Any, a: Any, b: Any) -> Any:
 
 
 def einsum(trace: Trace, op: Any, *inputs: Any) -> Any:
-    return trace.node("Einsum", *inputs, equation=f"{','.join(op.terms)}->{op.result}")
+    """Axes that the equation had as an ellipsis have signs of their own here, where ONNX takes letters only."""
+    letters = str.maketrans(dict(zip(dict.fromkeys("".join(op.terms)), string.ascii_letters)))
+    terms = [term.translate(letters) for term in (*op.terms, op.result)]
+    return trace.node("Einsum", *inputs, equation=f"{','.join(terms[:-1])}->{terms[-1]}")
 
 
 # ── reductions ──────────────────────────────────────────────────────────────────────────────────────────────────────

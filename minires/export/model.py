@@ -98,9 +98,9 @@ def _examples(example: Any, batch_dim: Dim) -> tuple[list[Any], list[int | None]
 
 
 def _batches(arrays: Sequence[Any], dims: Sequence[int | None]) -> Iterator[list[Any]]:
-    """What the model is given in each run: first samples of the example, then random values.
+    """What the model is given in each run: first samples of the example, then large numbers of both signs.
 
-    These are of another size than usual: an example may be random too, from the same seed.
+    They lie on either side of any threshold that a model compares its input with: such a mask is another one then.
     """
     rng = np.random.default_rng(151203385)
     for run, samples in enumerate(RUNS):
@@ -109,8 +109,9 @@ def _batches(arrays: Sequence[Any], dims: Sequence[int | None]) -> Iterator[list
             if dim is not None:
                 array = array.take(np.arange(samples) % array.shape[dim], dim)
             if run:
-                values = (1.7 * rng.standard_normal(array.shape)).astype(array.dtype)
-                array = kernels.to_device(values, kernels.device_of(array).name)
+                signs = 1 - 2 * (np.arange(array.size).reshape(array.shape) % 2)
+                values = 1000 * signs * (1 + abs(rng.standard_normal(array.shape)))
+                array = kernels.to_device(values.astype(array.dtype), kernels.device_of(array).name)
             batch.append(array)
         yield batch
 

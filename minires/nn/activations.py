@@ -64,7 +64,9 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         return apply(activation.GELU, input)
     if approximate != "tanh":
         raise ValueError(f'gelu: got approximate={approximate!r}; expected "none" or "tanh"')
-    return input * (1 + (math.sqrt(2 / math.pi) * (input + 0.044715 * input**3)).tanh()) / 2
+    x = input.float() if input.dtype == np.float16 else input  # in which x³ would be infinite
+    y = x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)).tanh()) / 2
+    return y if x is input else y.to(input.dtype)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:

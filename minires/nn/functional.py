@@ -293,7 +293,8 @@ def _batched(
     check_input(function, input)
     target, single = _as_tensor(function, "target", target), input.ndim == 1
     if single and target.ndim < 2:
-        input, target = input.unsqueeze(0), target.unsqueeze(0) if target.shape != (1,) else target
+        alone = target.shape == (1,) and target.dtype.kind != "f"  # the index of a class, in a batch already
+        input, target = input.unsqueeze(0), target if alone else target.unsqueeze(0)
     if input.ndim < 2:
         raise ValueError(f"{function}: got an input of shape {input.shape}; expected (N, K, …) or (K), for K classes")
     classes, positions = input.shape[1], (input.shape[0], *input.shape[2:])

@@ -118,10 +118,16 @@ class Module:
 
     def register_buffer(self, name: str, array: Any) -> None:
         """Keep an array (or Tensor) that is saved with the parameters but not learned, such as a running mean."""
+        if not (array is None or hasattr(array, "dtype")):
+            raise TypeError(
+                f"{type(self).__name__}: got {described(array)} for {name!r}; expected an array or a Tensor"
+            )
         self._keep("buffer", name, array)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Keep a parameter under this name; None reserves the name (a layer without bias)."""
+        if not (parameter is None or isinstance(parameter, Parameter)):
+            raise TypeError(f"{type(self).__name__}: got {described(parameter)} for {name!r}; expected an nn.Parameter")
         self._keep("parameter", name, parameter)
 
     def add_module(self, name: str, module: "Module | None") -> None:
@@ -340,15 +346,20 @@ class Module:
                 raise TypeError(f"to: got {target!r}; the parameters of a module stay floating point, such as float64")
             return converted
 
-        for parameter in self.parameters():
-            grad, parameter.grad = parameter.grad, None
-            parameter.array = convert(parameter.array)
-            parameter.grad = None if grad is None else Tensor(convert(grad.array))
-        for module in self.modules():
-            for name, buffer in module._own("buffer"):
-                if buffer.dtype.kind == "f" or kernels.is_device(target):
-                    array = convert(_array(buffer))
-                    setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
+        parameters = [
+            (p, convert(p.array), None if p.grad is None else Tensor(convert(p.grad.array))) for p in self.parameters()
+        ]
+        buffers = [
+            (module, name, buffer, convert(_array(buffer)))
+            for module in self.modules()
+            for name, buffer in module._own("buffer")
+            if buffer.dtype.kind == "f" or kernels.is_device(target)
+        ]
+        for p, array, grad in parameters:  # now that nothing can fail any more
+            p.grad, p.array = None, array
+            p.grad = grad
+        for module, name, buffer, array in buffers:
+            setattr(module, name, Tensor(array) if isinstance(buffer, Tensor) else array)
         return self
 
     def half(self) -> Self:

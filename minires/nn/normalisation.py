@@ -82,7 +82,7 @@ def group_norm(
     """
     check_input("group_norm", input)
     eps = number("group_norm", "eps", eps)
-    if input.ndim < 2 or type(num_groups) is not int or num_groups < 1 or input.shape[1] % num_groups:
+    if input.ndim < 2 or not isinstance(num_groups, int | np.integer) or num_groups < 1 or input.shape[1] % num_groups:
         raise ValueError(
             f"group_norm: got num_groups={num_groups} for input {input.shape}; expected (N, C, …) with C a multiple "
             "of num_groups"
@@ -136,6 +136,10 @@ def instance_norm(
     use_input_stats, momentum, eps = _options("instance_norm", use_input_stats, momentum, eps)
     running_mean, running_var = _arrays("instance_norm", running_mean, running_var)
     if not use_input_stats:
+        if running_mean is None:
+            raise ValueError(
+                "instance_norm: got use_input_stats=False and no running statistics; give both, or use True"
+            )
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     values = math.prod(input.shape[2:])
     if input.ndim < 3 or (values == 1 and input.numel()):

@@ -74,7 +74,7 @@ class _Pad2d(Module):
 
     def __init__(self, padding: int | tuple[int, int, int, int]):
         super().__init__()
-        widths = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+        widths = (padding,) * 4 if isinstance(padding, int | np.integer) else tuple(padding)
         if len(widths) != 4 or not all(isinstance(n, int | np.integer) for n in widths):
             raise ValueError(f"{type(self).__name__}: got padding={padding!r}; expected a whole number or four of them")
         self.padding = widths

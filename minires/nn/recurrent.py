@@ -43,7 +43,11 @@ class _Recurrent(Module):
         check_counts(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout <= 1:
             raise ValueError(f"{name}: got dropout={dropout}; expected a probability between 0 and 1")
-        if not isinstance(proj_size, int) or not 0 <= proj_size < hidden_size or (proj_size and name != "LSTM"):
+        if (
+            not isinstance(proj_size, int | np.integer)
+            or not 0 <= proj_size < hidden_size
+            or (proj_size and name != "LSTM")
+        ):
             raise ValueError(
                 f"{name}: got proj_size={proj_size!r}; expected 0, or, of an LSTM, less than hidden_size={hidden_size}"
             )
@@ -82,7 +86,7 @@ class _Recurrent(Module):
             order = "(N, L, input)" if self.batch_first else "(L, N, input)"
             raise ValueError(
                 f"{name}: got an input of shape {input.shape}; expected {order}, or (L, input) without a batch, with "
-                f"input_size {self.input_size} and at least one step"
+                f"input_size {self.input_size}, and at least one sample and one step"
             )
         batched = input.ndim == 3
         time = 1 if batched and self.batch_first else 0

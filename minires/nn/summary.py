@@ -10,6 +10,7 @@ from .. import html
 from ..autograd import switch
 from ..tensor import Tensor
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
+from .examples import fit_to
 from .layers import Linear
 from .module import Module
 
@@ -65,7 +66,6 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     counted: set[Module] = set()
     before = [(vars(m), name, getattr(m, name)) for m in model.modules() for name in ("training", "_hooks")]
     restore = itertools.starmap(operator.setitem, before)
-    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
 
     def add_row(name: str, module: Module, args: tuple, y: Any) -> None:
         own = 0 if module in counted else sum(p.numel() for p in module.parameters(recurse=False))
@@ -78,7 +78,7 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
             if [*module.parameters(recurse=False)] or not [*module.children()]:
                 module.register_forward_hook(lambda module, args, y, name=name: add_row(name, module, args, y))
         with switch(grad_enabled=False):
-            model.eval()(Tensor(np.zeros((1, *input_shape), dtype)))
+            model.eval()(fit_to(model, np.zeros((1, *input_shape), np.float32)))
     finally:
         list(restore)  # in one C call, so that no interrupt comes between
     return Summary(rows, sum(p.numel() for p in model.parameters()), sum(row.macs for row in rows))

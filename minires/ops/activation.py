@@ -68,11 +68,11 @@ class ELU(Elementwise):
     kinds = "f"
 
     def forward(self, x, alpha):
-        self.below, self.y, self.alpha = x <= 0, alpha * np.expm1(np.minimum(x, 0)), alpha
-        return np.where(self.below, self.y, x)
+        self.below, self.x, self.alpha = x <= 0, np.minimum(x, 0), alpha
+        return np.where(self.below, alpha * np.expm1(self.x), x)
 
     def backward(self, grad_output):
-        return np.where(self.below, grad_output * (self.y + self.alpha), grad_output)
+        return np.where(self.below, grad_output * (self.alpha * np.exp(self.x)), grad_output)
 
 
 class Hardswish(Elementwise):
@@ -82,7 +82,7 @@ class Hardswish(Elementwise):
 
     def forward(self, x):
         self.x = x
-        return x * np.clip(x + 3, 0, 6) / 6
+        return x * (np.clip(x + 3, 0, 6) / 6)
 
     def backward(self, grad_output):
         inside = grad_output * (self.x / 3 + 0.5)

@@ -4,12 +4,13 @@ Operands broadcast. Backward returns gradients of the output's shape, and the en
 """
 
 import math
+import operator
 
 import numpy as np
 
 from .. import kernels
 from ..kernels.layout import along_memory
-from .op import Elementwise, Op
+from .op import Elementwise, Op, wide
 
 
 class Add(Op):
@@ -34,18 +35,26 @@ class Sub(Elementwise):
         return grad_output, -grad_output if self.needs[1] else None
 
 
+def widely(operation, a, b):
+    """The operation's result; in float32 on the way, where a number is beside float16, whose range it may leave."""
+    if isinstance(a, int | float) or isinstance(b, int | float):
+        dtype = (b if isinstance(a, int | float) else a).dtype
+        return operation(wide(a), wide(b)).astype(dtype) if dtype == np.float16 else operation(a, b)
+    return operation(a, b)
+
+
 class Mul(Elementwise):
     """a · b, elementwise: each factor's gradient is the other factor."""
 
     def forward(self, a, b):
         self.a = a if self.needs[1] else None
         self.b = b if self.needs[0] else None
-        return a * b
+        return widely(operator.mul, a, b)
 
     def backward(self, grad_output):
         return (
-            grad_output * self.b if self.needs[0] else None,
-            grad_output * self.a if self.needs[1] else None,
+            widely(operator.mul, grad_output, self.b) if self.needs[0] else None,
+            widely(operator.mul, grad_output, self.a) if self.needs[1] else None,
         )
 
 
@@ -56,11 +65,11 @@ class Div(Elementwise):
 
     def forward(self, a, b):
         self.a, self.b = a if self.needs[1] else None, b
-        return a / b
+        return widely(operator.truediv, a, b)
 
     def backward(self, grad_output):
-        grad_a = grad_output / self.b
-        return grad_a, -grad_a * self.a / self.b if self.needs[1] else None
+        grad_a = widely(operator.truediv, grad_output, self.b)
+        return grad_a, widely(operator.mul, -grad_a, self.a) / self.b if self.needs[1] else None
 
 
 class Neg(Elementwise):

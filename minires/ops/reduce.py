@@ -88,7 +88,7 @@ class Mean(Reduce):
         return (total / (self.count or np.nan)).astype(x.dtype, copy=False)  # the mean of nothing is NaN
 
     def backward(self, grad_output):
-        return self.spread(grad_output / (self.count or 1))
+        return self.spread((wide(grad_output) / (self.count or 1)).astype(grad_output.dtype, copy=False))
 
 
 class Var(Reduce):
@@ -136,9 +136,9 @@ class Amax(Reduce):
         return y if keepdims else y.squeeze(self.axes)
 
     def backward(self, grad_output):
-        attained = self.attained.astype(grad_output.dtype)
+        attained = wide(self.attained.astype(grad_output.dtype))
         ties = kernels.of(attained).reduce_sum(attained, self.axes, keepdims=True)
-        return self.spread(grad_output) * attained / ties
+        return (self.spread(grad_output) * attained / ties).astype(grad_output.dtype, copy=False)
 
 
 class Amin(Amax):

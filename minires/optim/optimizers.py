@@ -19,6 +19,7 @@ import numpy as np
 from .. import kernels
 from ..arguments import described
 from ..nn import Module, Parameter
+from ..nn.foreign import to_numpy
 from ..state import switch
 from ..tensor import Tensor
 from ..threads import parallel
@@ -369,7 +370,7 @@ def _like(p: np.ndarray, value: Any) -> Any:
     if not hasattr(value, "shape"):
         return value
     if hasattr(value, "detach"):  # a tensor, ours or PyTorch's
-        value = value.detach().numpy()
+        value = to_numpy(value)
     array = np.empty_like(p)
     array[...] = kernels.to_device(value, kernels.device_of(p).name)
     return array

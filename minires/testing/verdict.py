@@ -92,7 +92,9 @@ class Verdict:
         positions, more = bisect(wrong, grad.size, rng)
         shown = ", ".join(str(tuple(int(k) for k in np.unravel_index(p, grad.shape))) for p in positions[:4])
         count = f"{'at least ' if more else ''}{len(positions)} of {grad.size}"
-        self.fail(i, "partly_wrong", f"{count} entries are wrong, found by halving: {shown}")
+        found = f"{count} entries are wrong, found by halving: {shown}"
+        hidden = f"some of {grad.size} entries are wrong, by too little to be found by halving; try fewer"
+        self.fail(i, "partly_wrong", found if len(positions) else hidden)
 
     def fail(self, i: int | None, kind: str, likely: str, grad: Any = None, numeric: Any = None) -> None:
         """Add a failure and its message to the report."""

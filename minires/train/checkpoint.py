@@ -6,6 +6,7 @@ parameter>/<name>``, and ``meta``, a JSON string with the rest. All of a file is
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ class Checkpoint:
             None if optimizer is None else _optimizer_state(model, optimizer),
             None if schedule is None else schedule.state_dict(),
             random.get_state(),
-            extra,
+            copy.deepcopy(extra),
             architecture=fingerprint.architecture(model),
         )
 

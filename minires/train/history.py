@@ -131,7 +131,8 @@ class Tally:
         """Count a batch."""
         right = result.accuracy * examples
         self.loss += result.loss * examples
-        self.right += right if math.isnan(right) else round(right)
+        counted = not math.isnan(right) and abs(right - round(right)) < 1e-6  # else there are several targets in each
+        self.right += round(right) if counted else right
         self.examples += examples
 
     def mean(self) -> Result:

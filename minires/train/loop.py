@@ -243,7 +243,7 @@ def _check_arguments(model, optimizer, epochs, schedule, schedule_every, loss, c
     for name, value, kind in (("optimizer", optimizer, Optimizer), ("schedule", schedule, LRScheduler | None)):
         if not isinstance(value, kind):
             raise TypeError(
-                f"fit: got {name}={value!r:.60}; build one: SGD(model.parameters(), …), CosineLR(optimizer, …)"
+                f"fit: got {name}={value!r:.60}; build one: SGD(model.parameters(), …), CosineAnnealingLR(optimizer, …)"
             )
     if not callable(loss):
         raise TypeError(f"fit: got loss={loss!r}; expected a function of output and target, such as F.cross_entropy")

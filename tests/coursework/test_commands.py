@@ -55,7 +55,7 @@ def test_grade_tells_that_hidden_tests_did_not_run(tmp_path, capsys):
         (["conv2d.py", "--assignment", "conv2"], "got 'conv2' (nearest: conv2d); there are"),
         ([str(SOLUTIONS / "conv2d.py"), "--timeout", "0"], "timeout=0.0"),
         ([str(SOLUTIONS / "conv2d.py"), "--user", "no_such_user_here"], "user"),
-        ([str(SOLUTIONS / "broadcasting.py"), "--out", "no/folder/x.json"], "no/folder"),
+        ([str(SOLUTIONS / "broadcasting.py"), "--out", "mine.py/x.json"], "grade: cannot write to the folder mine.py"),
     ],
 )
 def test_bad_arguments_are_told_in_one_line(arguments, message, tmp_path, capsys):

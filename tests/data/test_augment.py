@@ -77,3 +77,7 @@ def test_average_pool_equals_the_loop(shape, factor, dtype):
 def test_average_pool_must_divide(factor):
     with pytest.raises(ValueError, match=f"got factor = {factor} for images of 8×8"):
         average_pool(np.zeros((1, 1, 8, 8)), factor)
+
+
+def test_averages_of_float16_are_not_summed_in_it():
+    assert average_pool(np.full((1, 1, 32, 32), 255, np.float16), 32).tolist() == [[[[255.0]]]]

@@ -235,6 +235,9 @@ def test_sentences_say_what_the_numbers_say():
         sentences.landscape(
             hills
         ): "rises from 2.0 to 8.0 (plain) and from 0.25 to more than float32 holds (residual).",
+        sentences.landscape(
+            {"plain": landscape([0.4, 1.0, 2.3, 1.2, 0.5]), "residual": landscape([1.0, 2.0, 8.0])}
+        ): "falls from 2.3 to 0.40 (plain) and falls from 2.0 to 1.0 and rises to 8.0 (residual).",
         sentences.training(
             {"plain": 0.5, "residual": 0.0125}, 20
         ): "0.50 (plain) and 0.013 (residual) (mean of the last 20",

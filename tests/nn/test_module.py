@@ -530,3 +530,22 @@ def test_module_list_registers_its_modules():
     assert layers[1:3][0] is layers[1]
     with pytest.raises(TypeError, match="ModuleList: a module must define forward"):
         layers(mr.ones(1, 2))
+
+
+def test_what_cannot_be_converted_leaves_everything_as_it_was():
+    layer = nn.BatchNorm1d(2)
+    layer(mr.ones(3, 2) * mr.tensor([[1.0], [2.0], [4.0]])).sum().backward()
+    before = {name: p.grad for name, p in layer.named_parameters()}
+    with pytest.raises(TypeError, match="stay floating point"):
+        layer.to(np.int64)
+    assert {name: p.grad for name, p in layer.named_parameters()} == before
+    assert layer.weight.dtype == layer.running_mean.dtype == np.float32
+
+
+def test_what_is_no_parameter_or_array_is_not_registered():
+    module = nn.Module()
+    with pytest.raises(TypeError, match=r"got a Tensor for 'w'; expected an nn\.Parameter"):
+        module.register_parameter("w", mr.ones(2))
+    with pytest.raises(TypeError, match="got an int for 'n'; expected an array"):
+        module.register_buffer("n", 3)
+    assert module.state_dict() == {}

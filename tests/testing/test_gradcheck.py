@@ -556,3 +556,13 @@ def test_on_the_other_side_of_a_kink_the_decisions_differ(kinked):
     x = np.linspace(-4.1, 4.3, 24).reshape(4, 6)
     here, same, there = (decisions(array) for array in (x, x + 1e-9, -x - 0.7))
     assert here and all(map(np.array_equal, here, same)) and not all(map(np.array_equal, here, there))
+
+
+@pytest.mark.parametrize("smallest", [1e-11, 1e-12, 1e-13])
+def test_a_step_that_leaves_the_domain_of_a_function_is_no_evidence(smallest):
+    gradcheck(lambda x: -x.log(), np.array([smallest, 0.5, 0.5]))
+
+
+def test_a_gradient_that_rounding_hides_is_not_said_to_be_0():
+    with pytest.warns(VacuousCheckWarning, match="f's rounding hides the gradient"):
+        gradcheck((lambda x: x + 1e10, lambda g, x: g), np.array([1.0, 2.0]))

@@ -35,7 +35,8 @@ def last_words(measured: Comparison) -> list[str]:
         words.append(f"Interrupted after {measured.steps} steps: the files hold what was measured until then.")
     if seeds < settings["seeds"]:
         words.append(f"{seeds} of {settings['seeds']} seeds were begun.")
-    networks = "" if names == ["plain", "residual"] else f" --model {names[-1]}"
+    variants = [name for name in names if name != "plain"]
+    networks = "" if {*names} == {"plain", "residual"} else f" --model {variants[-1]}"
     depth = "" if settings["depth"] == 56 else f" --depth {settings['depth']}"
     more = f"minires compare{'' if not networks else ' ' + ' '.join(names)}{depth} --seeds 3"
     then = f"every figure: minires flow{networks}{depth}" + ("" if seeds > 1 else f"; what depends on the seed: {more}")

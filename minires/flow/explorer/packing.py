@@ -35,7 +35,8 @@ def pack(run: Any) -> str:
     if not steps:
         raise ValueError("explore: got networks without a common step; expected histories recorded at the same steps")
     arrays = Arrays()
-    probed = [p.edges.norms for probes in run.probes.values() for p in probes.values()]
+    probes = [probe for probes in run.probes.values() for probe in probes.values()]
+    probed = [array for probe in probes for array in (probe.edges.norms, probe.edges.totals)]
     turned = [array for network in run.networks.values() for array in _turned(network)]
     arrays.set_scale(
         [*(h.norms for h in histories.values()), *(h.totals for h in histories.values()), *probed, *turned]

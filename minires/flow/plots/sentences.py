@@ -181,8 +181,11 @@ def landscape(results: Mapping[str, Any]) -> str:
         here = result.loss[tuple(length // 2 for length in result.loss.shape)]
         highest = np.max(result.loss)  # NaN if any is
         far = number(highest) if math.isfinite(highest) else "more than float32 holds"
-        flat = here > 0 and highest / here < ALIKE
-        said[name] = f"stays near {number(here)}" if flat else f"rises from {number(here)} to {far}"
+        lowest = np.min(result.loss)
+        rises, falls = (not (b > 0 and a / b < ALIKE) for a, b in ((highest, here), (here, lowest)))
+        said[name] = f"rises from {number(here)} to {far}" if rises else f"stays near {number(here)}"
+        if falls:
+            said[name] = f"falls from {number(here)} to {number(lowest)}" + (f" and rises to {far}" if rises else "")
     span = max(float(np.max(result.steps)) for result in results.values())
     norms = "one filter norm" if span == 1 else f"{number(span)} filter norms"
     return f"Within {norms} of the network the loss {_each(said)}."

@@ -127,7 +127,8 @@ class LRScheduler:
     def config(self) -> dict[str, Any]:
         """What makes it this schedule: its name, its settings and the rates it started from."""
         self._greet()
-        return {"name": type(self).__name__, "settings": self.settings, "base_lrs": list(self.base_lrs)}
+        settings = {name: _as_json(value) for name, value in self.settings.items()}
+        return {"name": type(self).__name__, "settings": settings, "base_lrs": list(self.base_lrs)}
 
     def _memory(self) -> dict[str, Any]:
         """What changes from step to step besides `last_epoch`."""
@@ -205,6 +206,13 @@ class LRScheduler:
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
         return f"{type(self).__name__}({settings})"
+
+
+def _as_json(value: Any) -> Any:
+    """A copy of a setting as it is read again from JSON, where tuples become lists."""
+    if isinstance(value, dict):
+        return {name: _as_json(part) for name, part in value.items()}
+    return [_as_json(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 class Timetable(LRScheduler):

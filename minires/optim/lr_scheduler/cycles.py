@@ -31,8 +31,16 @@ class CosineAnnealingWarmRestarts(Timetable):
         super().__init__(optimizer, last_epoch, T_0=self.T_0, T_mult=self.T_mult, eta_min=self.eta_min)
 
     def values(self, t: int, group: int) -> Settings:
-        self.T_cur, self.T_i = self._period(t + self.fraction)
-        return {"lr": cosine(self.base_lrs[group], self.eta_min, self.T_cur / self.T_i)}
+        return self._at(t, group)
+
+    def _at(self, t: float, group: int) -> Settings:
+        past, length = self._period(t)
+        return {"lr": cosine(self.base_lrs[group], self.eta_min, past / length)}
+
+    def _settings(self) -> list[Settings]:
+        t = self.last_epoch + self.fraction
+        self.T_cur, self.T_i = self._period(t)
+        return [self._at(t, group) for group in range(len(self.optimizer.param_groups))]
 
     def step(self, epoch: float | None = None) -> None:
         if epoch is not None:
