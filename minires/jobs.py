@@ -275,7 +275,7 @@ def _side_by_side(job: Job, tasks: Sequence[Any], executor: Executor, progress: 
                 message = executor.messages.get()
                 if progress is not None:
                     progress(*message)
-            for future in done:
+            for future in filter(done.__contains__, futures):  # the first task first
                 check(future)
 
     if isinstance(executor, Processes):
