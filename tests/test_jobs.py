@@ -261,6 +261,6 @@ def bad(task):
 def test_an_executor_can_be_used_again_after_a_job_has_failed():
     with jobs.Processes(1) as executor:
         for _ in range(2):
-            with pytest.raises(ValueError, match="no [123]"):
+            with pytest.raises(ValueError, match=r"no [123]"):
                 jobs.run(bad, [1, 2, 3], executor=executor)
             assert jobs.run(good, [1, 2], executor=executor) == [2, 4]
