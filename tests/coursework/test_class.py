@@ -140,7 +140,11 @@ def test_an_interrupted_class_goes_on_and_leaves_no_process(folder, tmp_path):
         tmp_path / "out",
         os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)},
     )
-    command = [sys.executable, "-m", "minires", "grade", str(folder), "--assignment", "broadcasting"]
+    program = (  # a job in the background inherits SIGINT as ignored
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from minires.commands.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "grade", str(folder), "--assignment", "broadcasting"]
     command += ["--timeout", "1.5", "--out", str(out), "--jobs", "2"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
