@@ -35,10 +35,13 @@ class Sub(Elementwise):
         return grad_output, -grad_output if self.needs[1] else None
 
 
+NUMBERS = int, float, bool  # of Python; the scalars that NumPy makes of arrays of shape () are like arrays
+
+
 def widely(operation, a, b):
     """The operation's result; in float32 on the way, where a number is beside float16, whose range it may leave."""
-    if isinstance(a, int | float) or isinstance(b, int | float):
-        dtype = (b if isinstance(a, int | float) else a).dtype
+    if type(a) in NUMBERS or type(b) in NUMBERS:
+        dtype = (b if type(a) in NUMBERS else a).dtype
         return operation(wide(a), wide(b)).astype(dtype) if dtype == np.float16 else operation(a, b)
     return operation(a, b)
 
