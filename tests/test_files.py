@@ -190,7 +190,7 @@ def test_killed_saves_leave_a_whole_file_and_nothing_for_ever(tmp_path):
     assert names(tmp_path) == ["run.npz"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_many_killed_saves_leave_a_whole_file_and_nothing_for_ever(tmp_path):
     assert killed_saves(tmp_path / "run.npz", 60, seed=1) > 5  # else none was killed in the middle
     remove_abandoned(tmp_path / "run.npz")
