@@ -82,7 +82,12 @@ def group_norm(
     """
     check_input("group_norm", input)
     eps = number("group_norm", "eps", eps)
-    if input.ndim < 2 or not isinstance(num_groups, int | np.integer) or num_groups < 1 or input.shape[1] % num_groups:
+    if (
+        input.ndim < 2
+        or not (type(num_groups) is int or isinstance(num_groups, np.integer))
+        or num_groups < 1
+        or input.shape[1] % num_groups
+    ):
         raise ValueError(
             f"group_norm: got num_groups={num_groups} for input {input.shape}; expected (N, C, …) with C a multiple "
             "of num_groups"
