@@ -534,11 +534,11 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
 
 def _numbers(data):
     """What a Tensor holds of anything but a NumPy array. Raises TypeError for what is no number."""
-    if hasattr(data, "dtype"):
-        return _plain_array(data)
     try:
         array = np.asarray(data, np.float32) if isinstance(data, list | tuple) else _plain_array(data)
     except (TypeError, ValueError) as error:
+        if hasattr(data, "dtype"):  # another library's array: the error says which
+            raise
         raise TypeError(f"Tensor: got {data!r:.60}, of which NumPy makes no array of numbers: {error}") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"Tensor: got {data!r:.60}; expected numbers")

@@ -227,6 +227,12 @@ def test_arrays_of_anything_but_real_numbers_are_refused(array):
     assert x.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("scalar", [np.complex64(1), np.str_("a")], ids=repr)
+def test_scalars_of_anything_but_real_numbers_are_refused(scalar):
+    with pytest.raises(TypeError, match=r"Tensor: got .*; expected numbers"):
+        mr.Tensor(scalar)
+
+
 def test_rows_of_different_lengths_are_told():
     with pytest.raises(ValueError, match=r"tensor: got \[\[1, 2\], \[3\]\], of which NumPy makes no array of numbers"):
         mr.tensor([[1, 2], [3]])
