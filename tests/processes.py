@@ -20,8 +20,9 @@ def run_python(program: str, *options: str, timeout: float = 60) -> str:
 
 # pty.fork may leave its child waiting for ever for a lock that another thread of this process held, as pytest has them.
 IN_ITS_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a job in the background inherits as ignored
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
