@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, fl
         raise ValueError(f"random_crop_flip: padding must not be negative, got {padding}; 0 only flips")
     top, left = rng.integers(0, 2 * padding + 1, size=(2, len(images)))
     mirrored = rng.random(len(images)) < 0.5 if flip else np.zeros(len(images), bool)
-    return kernels.of(images).crop_flip(images, top, left, mirrored, padding)
+    return kernels.of(images).crop_flip(images, top, left, mirrored, operator.index(padding))
 
 
 def average_pool(images: np.ndarray, factor: int) -> np.ndarray:

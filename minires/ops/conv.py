@@ -20,7 +20,7 @@ class Conv2d(Op):
 
     def forward(self, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
         check_conv2d(x, weight, bias, stride, padding, dilation, groups)
-        self.geometry = stride, padding, dilation, groups
+        self.geometry = stride, padding, dilation, int(groups)
         self.x, self.weight = x, weight
         if not len(x):
             sides = out_sizes(x.shape[2:], weight.shape[2:], stride, padding, dilation)
@@ -59,7 +59,7 @@ class ConvTranspose2d(Op):
         output_padding=(0, 0),
     ):
         y_shape = check_conv_transpose2d(x, weight, bias, stride, padding, dilation, groups, output_padding)
-        self.geometry, self.output_padding = (stride, padding, dilation, groups), output_padding
+        self.geometry, self.output_padding = (stride, padding, dilation, int(groups)), output_padding
         self.x, self.weight = x, weight
         y = np.zeros_like(x, shape=y_shape)
         if len(x):

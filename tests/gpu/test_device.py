@@ -44,6 +44,8 @@ def test_gradients_there_equal_those_on_the_cpu(f, rng):
 
 @pytest.mark.parametrize("f", [
     lambda x, w: F.conv_transpose2d(x, w, None, 2, 1, 1), lambda x, w: F.conv2d(x, w, padding="same"),
+    lambda x, w: F.conv2d(F.pad(x, (0, 1)), w[:, :2], groups=np.int64(2)),
+    lambda x, w: F.conv_transpose2d(x, w, groups=np.int64(2)),
     lambda x, w: F.conv2d(x[:0], w), lambda x, w: F.conv2d(F.pad(x, (1, 2, 2, 0), "reflect"), w),
     lambda x, w: F.conv2d(F.pad(x, (1, 2, -1, 1), "circular"), w),
     lambda x, w: F.max_pool2d(F.conv2d(x[0], w), 2, 1, 1),
@@ -180,7 +182,7 @@ def test_batches_made_there_are_those_of_the_cpu(bytes_, rng):
     pixels = rng.integers(0, 256, (10, 3, 5, 4)).astype(np.uint8 if bytes_ else np.float32)
     scale = dict(mean=(1.0, 2.0, 3.0), std=(50.0, 60.0, 70.0)) if bytes_ else {}
     here = Dataset(pixels, rng.integers(0, 2, 10), ("a", "b"), **scale)
-    there, options = here.to(DEVICE), dict(seed=3, augment=functools.partial(random_crop_flip, padding=2))
+    there, options = here.to(DEVICE), dict(seed=3, augment=functools.partial(random_crop_flip, padding=np.int64(2)))
     assert there.device == DEVICE and there.to(DEVICE) is there
     for (x, y), (gx, gy) in zip(mr.data.batches(here, 4, **options), mr.data.batches(there, 4, **options), strict=True):
         assert kernels.device_of(gx).name == kernels.device_of(gy).name == DEVICE
