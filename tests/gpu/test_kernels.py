@@ -224,16 +224,22 @@ def test_no_grid_is_larger_than_cuda_takes():
         kernel(device, x, (1,))
     reduce.argmax(device, x, 1)
     linear.matmul(device, x.reshape(-1, 1, 2), x.reshape(-1, 2, 1))
-    assert all(y <= 65_535 and z <= 65_535 for _, y, z in grids)
     assert sum(z for _, _, z in grids[-2:]) == 70_000
+    tall, two = device.upload(np.zeros((1_100_000, 1))), device.upload(np.zeros((2, 1)))
+    linear.linear(device, tall, two)
+    assert 16 * sum(y for _, y, _ in grids[-2:]) == 1_100_000
+    assert all(y <= 65_535 and z <= 65_535 for _, y, z in grids)
 
 
 @needs_gxx
-def test_a_stack_of_matrices_may_take_several_launches(rng, monkeypatch):
-    monkeypatch.setattr(linear, "MOST_MATRICES", 3)
-    a, b = rng.standard_normal((7, 2, 3)), rng.standard_normal((7, 3, 4))
-    ga, gb = on_device(a, b)
-    assert_close([kernels.of(ga).matmul(ga, gb)], [a @ b], np.float64)
+@pytest.mark.parametrize("rows", [2, 100])
+def test_many_matrices_and_many_rows_may_take_several_launches(rows, rng, monkeypatch):
+    monkeypatch.setattr(linear, "MOST_BLOCKS", 3)
+    a, b, bias = rng.standard_normal((7, rows, 3)), rng.standard_normal((7, 3, 4)), rng.standard_normal(4)
+    ga, gb, gbias = on_device(a, b, bias)
+    of = kernels.of(ga)
+    got = of.matmul(ga, gb), of.linear(ga, gb[0].T, gbias), of.matmul(ga[0].T, ga[0])
+    assert_close(got, [a @ b, a @ b[0] + bias, a[0].T @ a[0]], np.float64)
 
 
 @needs_gxx

@@ -1,5 +1,6 @@
 """Matrix products and the linear layer: launches for matmul.cu; the definitions are in `definition`."""
 
+import itertools
 import math
 
 import numpy as np
@@ -18,7 +19,7 @@ MATMUL = Source(
 )
 
 THREADS = 128
-MOST_MATRICES = 65_535  # in one launch: CUDA's limit for blockIdx.z
+MOST_BLOCKS = 65_535  # of one launch, down and in matrices: CUDA's limit for blockIdx.y and z
 
 
 def matmul(on, a, b):
@@ -59,9 +60,11 @@ def product(on, a, b, bias=None):
     template = c_name(a.dtype), *tile, tf32
     bias, has_bias = (c, 0) if bias is None else (contiguous(bias), 1)
     matrices = stack[0] if stack else 1
-    for first in range(0, matrices, MOST_MATRICES):
-        grid = cut(columns, tile[1]), cut(rows, tile[0]), min(matrices - first, MOST_MATRICES)
-        numbers = has_bias, first, rows, columns, depth, *a_strides, *b_strides
+    tops = range(0, rows, MOST_BLOCKS * tile[0])
+    for first, top in itertools.product(range(0, matrices, MOST_BLOCKS), tops):
+        down = min(cut(rows - top, tile[0]), MOST_BLOCKS)
+        grid = cut(columns, tile[1]), down, min(matrices - first, MOST_BLOCKS)
+        numbers = has_bias, first, top, rows, columns, depth, *a_strides, *b_strides
         on.launch(MATMUL, "matmul", template, grid, THREADS, a, b, bias, c, numbers=numbers)
     return c
 
