@@ -12,6 +12,7 @@ from strategies import convolutions, layouts, poolings, seeds
 from minires import cuda_on_cpu, kernels
 from minires.kernels import cpu, load, textbook
 from minires.kernels.devices import make_cuda_on_cpu, make_gpu, why_no_gpu
+from minires.kernels.loss.gpu import LOSS
 from minires.kernels.product import gpu as linear
 from minires.kernels.reduce import gpu as reduce
 
@@ -175,6 +176,21 @@ def test_losses_of_any_shape(batch, classes, rest, seed, order, dtype):
     q = here.one_hot(labels, classes, np.dtype(dtype))
     loss, p = here.cross_entropy(z, q)
     assert_close(got, [q, loss, p, here.cross_entropy_backward(g, p, q)], dtype)
+
+
+@needs_gxx
+def test_losses_of_more_positions_than_a_32nd_of_what_32_bits_count():
+    """A warp works on each. Of these large arrays only one block's part is touched: the others are no memory at all."""
+    skipped = 2**24  # blocks of eight warps
+    device = make_cuda_on_cpu(lambda file: load.read(file).replace("blockIdx.x", f"(blockIdx.x + {skipped}u)"))
+    z, q, p = (device.empty((8 * skipped + 5, 2), np.float32) for _ in range(3))
+    loss, here = device.empty(len(z), np.float32), slice(8 * skipped, None)
+    z[here], q[here] = [1, 0], [0, 1]
+    numbers = len(z), 2, 1
+    device.launch(LOSS, "cross_entropy", ("float",), (1,), 256, z, q, loss, p, numbers=numbers)
+    np.testing.assert_allclose(loss[here], np.log1p(np.e), rtol=1e-6)
+    device.launch(LOSS, "cross_entropy_backward", ("float",), (1,), 256, loss, p, q, z, numbers=numbers)
+    np.testing.assert_allclose(z[here], loss[here, None] * (p[here] - q[here]), rtol=1e-6)
 
 
 @needs_gxx

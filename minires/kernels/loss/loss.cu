@@ -56,7 +56,7 @@ struct Classes {
 template <typename T>
 __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, T* __restrict__ loss, T* __restrict__ p,
                               Classes how) {
-    const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int lane = threadIdx.x % WARP, at = blockIdx.x * (BLOCK / WARP) + threadIdx.x / WARP;
     const int positions = how.positions, K = how.K, R = how.R;
     if (at >= positions) return;  // the whole warp leaves together
     const int first = at / R * K * R + at % R;  // class k is k·R entries further
@@ -82,7 +82,7 @@ __global__ void cross_entropy(const T* __restrict__ z, const T* __restrict__ q, 
 template <typename T>
 __global__ void cross_entropy_backward(const T* __restrict__ g, const T* __restrict__ p, const T* __restrict__ q,
                                        T* __restrict__ dz, Classes how) {
-    const int lane = threadIdx.x % WARP, at = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int lane = threadIdx.x % WARP, at = blockIdx.x * (BLOCK / WARP) + threadIdx.x / WARP;
     const int positions = how.positions, K = how.K, R = how.R;
     if (at >= positions) return;
     const int first = at / R * K * R + at % R;
