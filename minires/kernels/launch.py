@@ -13,7 +13,7 @@ from ..state import current, switch
 TILES = ((16, 128, 4, 4), (32, 128, 4, 8), (64, 64, 8, 4))  # BM, BP, TM, TP of product.cuh, 128 threads each
 BLOCK = 256  # threads of an elementwise block
 ITEMS = 4  # entries per thread where a kernel does little but read and write
-LARGEST = 2**31  # an array must have fewer entries: kernels count in 32 bits
+LARGEST = 2**31 - 2**16  # an array must have fewer entries: kernels count in 32 bits, a little beyond the end too
 RUN = 1024  # entries for each block that reduces a part of a row
 
 BATCH_LAST = {ndim: (*range(1, ndim), 0) for ndim in range(1, 33)}  # axes, by how many there are

@@ -11,7 +11,9 @@ from strategies import convolutions, layouts, poolings, seeds
 
 from minires import cuda_on_cpu, kernels
 from minires.kernels import cpu, load, textbook
+from minires.kernels.batchnorm import gpu as batchnorm
 from minires.kernels.devices import make_cuda_on_cpu, make_gpu, why_no_gpu
+from minires.kernels.launch import LARGEST
 from minires.kernels.loss.gpu import LOSS
 from minires.kernels.product import gpu as linear
 from minires.kernels.reduce import gpu as reduce
@@ -245,6 +247,29 @@ def test_no_grid_is_larger_than_cuda_takes():
     linear.linear(device, tall, two)
     assert 16 * sum(y for _, y, _ in grids[-2:]) == 1_100_000
     assert all(y <= 65_535 and z <= 65_535 for _, y, z in grids)
+
+
+@needs_gxx
+@pytest.mark.parametrize("processors", [1, 132, 304])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_the_runs_of_the_largest_arrays_end_where_32_bits_can_count(processors, columns):
+    """A run ends at its beginning plus its length, or at the end of the row; a thread then takes one more step."""
+    device, launched = make_cuda_on_cpu(multiprocessors=processors), []
+    device.load = lambda source, name: lambda grid, block, args: launched.append((grid, args[-1].tolist()))
+    x = device.empty((LARGEST // columns - 1, columns), np.float32)  # never touched, so that it is no memory
+    reduce.reduce_rows(device, "Sum", x.reshape(1, -1))
+    (_, number), (_, length) = launched[0]
+    assert number * length + 4096 < 2**31
+    launched.clear()
+    reduce.reduce_columns(device, "Sum", x, 1)
+    (_, number), (_, _, length) = launched[0]
+    assert number * length + 4096 < 2**31
+    launched.clear()
+    batchnorm.batch_norm_statistics(device, x.reshape(1, columns, -1))
+    (number, _), (_, length, _) = launched[0]
+    assert number * length + 4096 < 2**31
+    with pytest.raises(ValueError, match="the kernels count up to 2³¹ values"):
+        device.empty(LARGEST, np.uint8)
 
 
 @needs_gxx
