@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import described
+from ..state import current
 from .launch import LARGEST, check_size
 from .load import Loader, Source, instance, read as packaged
 
@@ -30,9 +31,10 @@ class Device:
     array_type: the type of its arrays. allocate(shape, dtype) makes a new array, upload copies one from NumPy, download
     copies one to NumPy. address: where an array's first entry is in the device's memory.
     load: a `load.Loader` (None on the CPU, which needs none). multiprocessors: at least this many blocks run side by
-    side. launches_at_once: whether a launch has finished when it returns. capturing: whether launches are now recorded
-    into a CUDA graph, so that nothing may be read back or sent; what must be sent waits in after_capture. by_value:
-    makes a kernel's argument of a NumPy array of shape (). plans: what is ready for the launches seen so far.
+    side. ampere: whether it is an Ampere (2020) or newer, which can do what pipelined.cu and tensor_core.cuh ask for.
+    launches_at_once: whether a launch has finished when it returns. capturing: whether launches are now recorded into a
+    CUDA graph, so that nothing may be read back or sent; what must be sent waits in after_capture. by_value: makes a
+    kernel's argument of a NumPy array of shape (). plans: what is ready for the launches seen so far.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Device:
     address: Callable[[Any], int]
     load: Loader | None = None
     multiprocessors: int = 0
+    ampere: bool = True
     launches_at_once: bool = False
     capturing: bool = False
     after_capture: list[Callable[[], None]] = field(default_factory=list)
@@ -53,6 +56,11 @@ class Device:
     def is_cpu(self) -> bool:
         """Whether its arrays are NumPy's and its kernels those in ``cpu.py``."""
         return self.load is None
+
+    @property
+    def tf32(self) -> bool:
+        """Whether products of float32 now run on its tensor cores."""
+        return self.ampere and current().tf32
 
     def empty(self, shape: Any, dtype: Any) -> Any:
         """A new array, row by row, contents undefined. Raises ValueError for more entries than 32 bits can count."""
@@ -161,7 +169,7 @@ def to_device(array: Any, name: str) -> Any:
 # ── the two that are set up on first use ────────────────────────────────────────────────────────────────────────────
 
 
-def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int = 4) -> Device:
+def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int = 4, ampere: bool = True) -> Device:
     """The device for learning and testing; ``read`` gives a kernel file's text. Raises RuntimeError without g++."""
     from .. import cuda_on_cpu
     from ..cuda_on_cpu.array import CudaOnCpuArray
@@ -177,6 +185,7 @@ def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int
         address=lambda array: array.__array_interface__["data"][0],
         load=Loader(cuda_on_cpu.RawModule, read),
         multiprocessors=multiprocessors,
+        ampere=ampere,
         launches_at_once=True,
     )
 
@@ -198,6 +207,7 @@ def make_gpu() -> Device:
         load=Loader(cupy.RawModule),
         by_value=getattr(cupy.cuda.function, "CNumpyArray", _itself),  # ready; CuPy would make one in every launch
         multiprocessors=cupy.cuda.Device().attributes["MultiProcessorCount"],
+        ampere=int(cupy.cuda.Device().compute_capability) >= 80,
     )
 
 

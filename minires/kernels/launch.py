@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..state import current, switch
+from ..state import switch
 
 TILES = ((16, 128, 4, 4), (32, 128, 4, 8), (64, 64, 8, 4))  # BM, BP, TM, TP of product.cuh, 128 threads each
 BLOCK = 256  # threads of an elementwise block
@@ -72,15 +72,16 @@ def allow_tf32(allowed: bool = True) -> switch:
     """Let float32 products (convolutions, linear layers, ``@``) run on tensor cores inside a ``with`` block.
 
     Tensor cores round their operands to TF32, which has 10 bits of mantissa instead of 23: several times faster on
-    large layers, with a relative error of about 5e-4 in each product. Off by default; no effect on the device "cpu".
+    large layers, with a relative error of about 5e-4 in each product. Off by default; no effect on the device "cpu",
+    nor on GPUs older than Ampere (2020).
     """
     return switch(tf32=allowed)
 
 
-def tile_for(dtype: np.dtype, rows: int) -> tuple[tuple[int, int, int, int], bool]:
+def tile_for(dtype: np.dtype, rows: int, tf32: bool) -> tuple[tuple[int, int, int, int], bool]:
     """(tile, TF32) for a product with this many rows: a tile no taller than needed. float64 has only one."""
     if dtype == np.float64:
         return TILES[0], False
-    if current().tf32:
+    if tf32:
         return TILES[-1], True
     return next((tile for tile in TILES if tile[0] >= rows), TILES[-1]), False

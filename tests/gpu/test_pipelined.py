@@ -54,14 +54,16 @@ cases, processors = wide_convolutions(), st.sampled_from([1, 4, 132])
 
 
 @settings(max_examples=100)
-@given(case=cases, multiprocessors=processors, tf32=st.booleans())
-def test_what_can_be_copied_by_fours_is(case, multiprocessors, tf32):
-    device, names = make_cuda_on_cpu(multiprocessors=multiprocessors), []
+@given(case=cases, multiprocessors=processors, tf32=st.booleans(), ampere=st.booleans())
+def test_what_can_be_copied_by_fours_is(case, multiprocessors, tf32, ampere):
+    device, names = make_cuda_on_cpu(multiprocessors=multiprocessors, ampere=ampere), []
     device.load = lambda source, name: names.append(name) or (lambda grid, block, args: None)
     computed(case, case.arrays(0, np.float32), device, tf32)
     names = [name for name in names if name.startswith("conv2d")]
     assert len(names) == 3
-    assert {name.partition("_pipelined")[0] for name in names if "_pipelined" in name} == pipelined(case)
+    expected = pipelined(case) if ampere else set()
+    assert {name.partition("_pipelined")[0] for name in names if "_pipelined" in name} == expected
+    assert {"true" in name for name in names} == {tf32 and ampere}
 
 
 @pytest.mark.slow

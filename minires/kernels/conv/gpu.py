@@ -1,7 +1,8 @@
 """Convolution: sizes and launches for conv.cu and pipelined.cu; the formulas are in `definition`.
 
 Most layers of a network take the kernels of pipelined.cu, which copy four images at a time: float32, a batch of a
-multiple of four images, channels in multiples of 16. The others, such as the first layer, take those of conv.cu.
+multiple of four images, channels in multiples of 16. The others, such as the first layer, take those of conv.cu; so do
+all on a GPU older than Ampere.
 """
 
 import functools
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ...state import current
 from ..launch import TILES, batch_last, c_name, contiguous, cut, tile_for
 from ..layout import batch_first, out_sizes
 from ..load import TYPES, Source
@@ -116,10 +116,10 @@ def _convolved(on, x, weight, bias, geometry, statistics=False):
 
 def _what(on, x, weight, *read):
     """What a launch depends on besides the geometry; ``read``: what is copied by fours if that can be done."""
-    by_fours = x.dtype == FLOAT32 and x.shape[-1] % 4 == 0
+    by_fours = on.ampere and x.dtype == FLOAT32 and x.shape[-1] % 4 == 0
     for array in read:
         by_fours = by_fours and on.address(array) % 16 == 0
-    return on.multiprocessors, x.dtype, x.shape, weight.shape, current().tf32, by_fours
+    return on.multiprocessors, x.dtype, x.shape, weight.shape, on.tf32, by_fours
 
 
 @functools.lru_cache(maxsize=4096)
@@ -150,7 +150,7 @@ def _product(processors, dtype, tf32, by_fours, kernel, rows, positions, layers,
     if tile is not None:
         source, kernel, template = PIPELINED, f"{kernel}_pipelined", (*tile, tf32)
     else:
-        tile, tf32 = tile_for(dtype, rows)
+        tile, tf32 = tile_for(dtype, rows, tf32)
         source, template = CONV, (c_name(dtype), *tile, known, tf32)
     grid = cut(positions, tile[1]), cut(rows, tile[0]), layers
     return source, kernel, template, grid, THREADS
@@ -179,7 +179,7 @@ def _weight_gradient(processors, dtype, x_shape, w_shape, tf32, by_fours, stride
         source, kernel, template = PIPELINED, "conv2d_weight_gradient_pipelined", (*tile, known, tf32)
         columns, step, side_by_side = channels // wide, tile[1], 4
     else:
-        tile, tf32 = tile_for(dtype, rows)
+        tile, tf32 = tile_for(dtype, rows, tf32)
         source, kernel, template = CONV, "conv2d_weight_gradient", (c_name(dtype), *tile, known, tf32)
         columns, step, side_by_side = cut(taps, tile[1]), 1, 2
     lines = cut(rows, tile[0])

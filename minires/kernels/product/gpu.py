@@ -56,7 +56,7 @@ def product(on, a, b, bias=None):
     if not c.size:
         return c
     (a, a_strides), (b, b_strides) = _in_place(a), _in_place(b)
-    tile, tf32 = tile_for(a.dtype, rows)
+    tile, tf32 = tile_for(a.dtype, rows, on.tf32)
     template = c_name(a.dtype), *tile, tf32
     bias, has_bias = (c, 0) if bias is None else (contiguous(bias), 1)
     matrices = stack[0] if stack else 1
