@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arguments import described
 from ..state import current
-from .launch import LARGEST, check_size
+from .launch import LARGEST, MOST_LAYERS, check_size
 from .load import Loader, Source, instance, read as packaged
 
 DEVICES = ("cpu", "gpu", "cuda-on-cpu")
@@ -88,6 +88,11 @@ class Device:
     ) -> tuple[Callable[..., None], tuple, tuple, tuple]:
         """What a launch needs besides arrays: the kernel, its grid and block, and the argument for its numbers."""
         assert self.load is not None
+        if max(grid[1:], default=1) > MOST_LAYERS:
+            raise ValueError(
+                f"gpu kernels: got a {kernel} in a grid of {grid} blocks, of which CUDA counts up to "
+                f"{MOST_LAYERS:,} along the last two axes: use fewer channels or groups, or a smaller stride"
+            )
         if len(self.plans) >= MOST_PLANS:  # as when a momentum changes in every step
             self.plans.clear()
         last = (self.by_value(packed(numbers)),) if numbers else ()

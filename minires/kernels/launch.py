@@ -14,6 +14,7 @@ TILES = ((16, 128, 4, 4), (32, 128, 4, 8), (64, 64, 8, 4))  # BM, BP, TM, TP of 
 BLOCK = 256  # threads of an elementwise block
 ITEMS = 4  # entries per thread where a kernel does little but read and write
 LARGEST = 2**31 - 2**16  # an array must have fewer entries: kernels count in 32 bits, a little beyond the end too
+MOST_LAYERS = 65_535  # CUDA's limit for blockIdx.y and z
 RUN = 1024  # entries for each block that reduces a part of a row
 
 BATCH_LAST = {ndim: (*range(1, ndim), 0) for ndim in range(1, 33)}  # axes, by how many there are

@@ -247,6 +247,8 @@ def test_no_grid_is_larger_than_cuda_takes():
     linear.linear(device, tall, two)
     assert 16 * sum(y for _, y, _ in grids[-2:]) == 1_100_000
     assert all(y <= 65_535 and z <= 65_535 for _, y, z in grids)
+    with pytest.raises(ValueError, match=r"batch_norm_statistics in a grid of \(1, 70000\) .* up to 65,535 .* fewer"):
+        batchnorm.batch_norm(device, x.reshape(2, 70_000))
 
 
 @needs_gxx
@@ -275,7 +277,7 @@ def test_the_runs_of_the_largest_arrays_end_where_32_bits_can_count(processors, 
 @needs_gxx
 @pytest.mark.parametrize("rows", [2, 100])
 def test_many_matrices_and_many_rows_may_take_several_launches(rows, rng, monkeypatch):
-    monkeypatch.setattr(linear, "MOST_BLOCKS", 3)
+    monkeypatch.setattr(linear, "MOST_LAYERS", 3)
     a, b, bias = rng.standard_normal((7, rows, 3)), rng.standard_normal((7, 3, 4)), rng.standard_normal(4)
     ga, gb, gbias = on_device(a, b, bias)
     of = kernels.of(ga)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from ..launch import TILES, c_name, contiguous, cut, tile_for
+from ..launch import MOST_LAYERS, TILES, c_name, contiguous, cut, tile_for
 from ..load import Source
 from ..reduce.gpu import reduce_sum
 
@@ -19,7 +19,6 @@ MATMUL = Source(
 )
 
 THREADS = 128
-MOST_BLOCKS = 65_535  # of one launch, down and in matrices: CUDA's limit for blockIdx.y and z
 
 
 def matmul(on, a, b):
@@ -60,10 +59,10 @@ def product(on, a, b, bias=None):
     template = c_name(a.dtype), *tile, tf32
     bias, has_bias = (c, 0) if bias is None else (contiguous(bias), 1)
     matrices = stack[0] if stack else 1
-    tops = range(0, rows, MOST_BLOCKS * tile[0])
-    for first, top in itertools.product(range(0, matrices, MOST_BLOCKS), tops):
-        down = min(cut(rows - top, tile[0]), MOST_BLOCKS)
-        grid = cut(columns, tile[1]), down, min(matrices - first, MOST_BLOCKS)
+    tops = range(0, rows, MOST_LAYERS * tile[0])
+    for first, top in itertools.product(range(0, matrices, MOST_LAYERS), tops):
+        down = min(cut(rows - top, tile[0]), MOST_LAYERS)
+        grid = cut(columns, tile[1]), down, min(matrices - first, MOST_LAYERS)
         numbers = has_bias, first, top, rows, columns, depth, *a_strides, *b_strides
         on.launch(MATMUL, "matmul", template, grid, THREADS, a, b, bias, c, numbers=numbers)
     return c

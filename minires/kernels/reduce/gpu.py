@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..launch import BLOCK, blocks, c_name, contiguous, cut, runs
+from ..launch import BLOCK, MOST_LAYERS, blocks, c_name, contiguous, cut, runs
 from ..load import TYPES, Source
 
 REDUCE = Source(
@@ -16,7 +16,6 @@ REDUCE = Source(
 )
 
 LINES = 256  # that one thread of reduce_columns joins, if there are not too many for the grid
-MOST_RUNS = 65_535  # CUDA's limit for blockIdx.y
 
 
 def reduce_sum(on, x, axes, keepdims=False):
@@ -60,7 +59,7 @@ def reduce_rows(on, how, x):
 def reduce_columns(on, how, x, axes):
     """Contiguous x -> its first ``axes`` axes joined by "Sum", "Max" or "Min"."""
     length, shape = math.prod(x.shape[:axes]), x.shape[axes:]
-    per_run = max(cut(length, MOST_RUNS), LINES)
+    per_run = max(cut(length, MOST_LAYERS), LINES)
     parts = on.empty((cut(length, per_run), *shape), x.dtype)
     grid = *blocks(math.prod(shape)), len(parts)
     numbers = math.prod(shape), length, per_run
