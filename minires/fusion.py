@@ -22,7 +22,7 @@ from typing import Any
 
 from . import kernels, writes
 from .blocks import contextmanager
-from .kernels.batchnorm.gpu import DeferredBatchNorm, batch_norm_relu_backward
+from .kernels.batchnorm.gpu import DeferredBatchNorm, batch_norm_relu_backward, can_move
 from .kernels.conv.gpu import conv2d_with_statistics
 from .ops import Op, activation, arithmetic, batchnorm, conv, shape
 from .state import current, switch
@@ -53,7 +53,7 @@ class Fusion:
     def batch_norm(self, input: Tensor, weight: Any, bias: Any, eps: float, running: Any) -> Tensor:
         """Batch norm in training: a `Later` if it can be."""
         x = input.array
-        moves = running is None or (type(running.mean) is type(x) and running.mean.dtype == x.dtype)
+        moves = running is None or can_move(x, running)
         if not (moves and _has_kernels(x) and x.size > x.shape[1]) or _is_watched():
             return apply(batchnorm.BatchNorm, input, weight, bias, eps=eps, running=running)
         made: list[DeferredBatchNorm] = []

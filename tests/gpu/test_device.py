@@ -13,6 +13,7 @@ from minires import cuda_on_cpu, kernels, models, nn, optim
 from minires.commands import compare, doctor
 from minires.commands.cli import main
 from minires.data import Dataset, random_crop_flip
+from minires.fusion import fusing
 from minires.kernels import devices
 from minires.nn import functional as F
 
@@ -163,6 +164,22 @@ def test_doctor_names_the_blas_and_who_chose_its_kernels(monkeypatch):
     assert re.search(r"^BLAS +\S+ [\d.]+ \(\w+.*\)$", doctor.report(), re.M)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert "OPENBLAS_CORETYPE=Haswell asks for these kernels" in doctor.report()
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("dtypes", [("f4", "f4"), ("f8", "f8"), ("f4", "f8"), ("f2", "f2")], ids="".join)
+@pytest.mark.parametrize("step", [1, 2])
+def test_running_statistics_move_there_as_on_the_cpu(fuse, dtypes, step, rng):
+    """Of whatever type, and lying anywhere: a kernel knows neither unless it is told."""
+    values, ends = rng.standard_normal((4, 3, 2, 2)).astype(np.float32), []
+    for device in ("cpu", DEVICE):
+        x = mr.tensor(values, device=device)
+        mean, var = (kernels.to_device(np.ones(3 * step, dtype), device) for dtype in dtypes)
+        with fusing(fuse):
+            F.relu(F.batch_norm(x, mean[::step], var[::step], training=True))
+            F.instance_norm(x, mean[::step], var[::step])
+        ends.append([np.asarray(kernels.to_device(a, "cpu"), np.float64) for a in (mean, var)])
+    np.testing.assert_allclose(ends[1], ends[0], rtol=2e-3 if "f2" in dtypes else 1e-6)
 
 
 @pytest.mark.slow

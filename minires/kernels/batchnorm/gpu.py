@@ -26,7 +26,7 @@ ONE_RUN = 1, 1, 1  # a given mean and variance are those of one run of one numbe
 
 def batch_norm(on, x, weight=None, bias=None, eps=1e-5, running=None):
     """`definition.batch_norm`. x (N, C, …), weight, bias (C) or None -> y (N, C, …), mean (C), var (C)."""
-    moves = running is not None and running.mean.dtype == x.dtype
+    moves = running is not None and can_move(x, running)
     norm = DeferredBatchNorm(on, x, weight, bias, eps, running if moves else None)
     y = norm()
     if running is not None and not moves:
@@ -34,6 +34,11 @@ def batch_norm(on, x, weight=None, bias=None, eps=1e-5, running=None):
         if running.batches is not None:
             running.batches[...] += 1
     return y, norm.mean, norm.var
+
+
+def can_move(x, running):
+    """Whether `batch_norm` can move the running statistics in its own kernel: they are of x's type, row by row."""
+    return all(type(a) is type(x) and a.dtype == x.dtype and a.flags.c_contiguous for a in running[:2])
 
 
 class DeferredBatchNorm:
@@ -104,11 +109,14 @@ def batch_norm_input_gradient(on, grad_y, x, weight, mean, var, grad_weight, gra
 
 def running_update(on, running_mean, running_var, mean, var, momentum, count):
     """`definition.running_update`: changes the running statistics (C) in place."""
-    channels, of = len(mean), running_mean.dtype
-    mean, var = (a.astype(of, copy=False) for a in (mean, var))
-    arrays, numbers = (running_mean, running_var, mean, var), (channels, *_moving(of, momentum, count))
-    grid = (cut(channels, BLOCK),)
+    kept, channels = (running_mean, running_var), len(mean)
+    of = np.result_type(*(a.dtype for a in kept), np.float32)
+    arrays = [contiguous(a.astype(of, copy=False)) for a in (*kept, mean, var)]
+    numbers, grid = (channels, *_moving(of, momentum, count)), (cut(channels, BLOCK),)
     on.launch(BATCH_NORM, "running_update", (c_name(of),), grid, BLOCK, *arrays, numbers=numbers)
+    for a, moved in zip(kept, arrays):
+        if moved is not a:
+            a[...] = moved
 
 
 def _moving(dtype, momentum, count):
