@@ -140,12 +140,17 @@ class _CudaGraph:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Work inside goes to this stream, after the work already on the caller's, and takes memory from this pool."""
+        """Work inside goes to this stream, after the work already on the caller's, and takes memory from this pool.
+
+        It has ended when the block has, also by an error: the caller's stream would not wait for it.
+        """
         ready = self.cupy.cuda.get_current_stream().record()
         with self.stream, self.cupy.cuda.using_allocator(self.pool.malloc):
             self.stream.wait_event(ready)
-            yield
-            self.stream.synchronize()
+            try:
+                yield
+            finally:
+                self.stream.synchronize()
 
     def capture(self, step: Callable[[], None]) -> None:
         with _capturing(self.on):

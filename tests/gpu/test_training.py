@@ -1,6 +1,8 @@
 """Whole training steps: on the device as on the CPU, and captured as eager."""
 
 import functools
+import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import minires as mr
 from minires import cuda_on_cpu, kernels, models, nn, optim, train
 from minires.data import digits, random_crop_flip
 from minires.kernels.devices import why_no_gpu
-from minires.train.cuda_graph import GraphedStep
+from minires.train.cuda_graph import GraphedStep, _CudaGraph
 
 DEVICES = [
     pytest.param(
@@ -139,6 +141,17 @@ def test_an_optimiser_without_a_kernel_is_not_captured(device):
     with pytest.raises(ValueError, match="got RMSprop, which has no kernel; use SGD, Adam, AdamW, or graph=False"):
         train.fit(model, data, optimizer, epochs=1, batch_size=8, progress=False, graph=True)
     train.fit(model, data, optimizer, epochs=1, batch_size=8, progress=False)
+
+
+def test_an_error_waits_for_the_graph_s_stream(monkeypatch):
+    """What the step that failed had launched still works on the weights, and on memory that others would get."""
+    cupy = mock.MagicMock()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    graph = _CudaGraph(kernels.device("cpu"))
+    with pytest.raises(ValueError, match="a label"), graph.active():
+        cupy.cuda.Stream.return_value.synchronize.assert_not_called()
+        raise ValueError("a label out of range")
+    cupy.cuda.Stream.return_value.synchronize.assert_called_once_with()
 
 
 def test_a_graph_needs_a_gpu():
