@@ -140,8 +140,9 @@ print(f"Stage 4 of ResNet-50 holds {late:.0%} of the parameters and does {work:.
 #
 # The colours show the rule behind the plan: at every stage pixels fall to a quarter and channels double. $C\,C'$ grows by four,
 # $H'W'$ falls by four: a block costs the same work in every stage, and four times the parameters in the next. That is
-# why the orange part rules the left panel and is one of several on the right. It also says where depth is cheap: the
-# green stage, 14 pixels wide, takes 23 blocks in ResNet-101 and 36 in ResNet-152, where most of what was added stands.
+# why the orange part rules the left panel down to ResNet-50, and is one of several on the right. It also says where depth
+# is cheap: the green stage, 14 pixels wide, takes 23 blocks in ResNet-101 and 36 in ResNet-152, where most of what was added
+# stands.
 #
 # ## What a network costs until it has learned
 #
