@@ -178,8 +178,8 @@ also_at("6 epochs at learning rate 0.02", lambda: at_the_same_loss(slow[plain]),
 # the same loss that has the steeper surroundings.
 #
 # Li et al. train to the end and still find the surroundings chaotic without shortcuts from about 56 layers on, hardly
-# at 20; at 20 layers our networks differ little as well (the dotted lines). Two directions out of tens of thousands are
-# a keyhole, and the picture says nothing about the way to the minimum.
+# at 20; at 20 layers our networks differ little as well (the dotted lines). Two directions out of two hundred
+# thousand are a keyhole, and the picture says nothing about the way to the minimum.
 #
 # ## Common mistakes
 #
