@@ -208,8 +208,8 @@ also_at("learning rate 0.004", lambda: train_all(0.004, 1))
 # most get less. Toss a coin to multiply by 1.5 or by 0.5: on average nothing changes, but one of each makes 0.75, and
 # after a hundred tosses the typical product is less than a millionth, the mean still 1. With $\beta = 5L/n$ for $L$
 # layers of width $n$, $\ln \|J^\top u\|^2$ is about normal with mean $-\beta/2$ and variance $\beta$ (Hanin & Nica
-# 2020). Narrow and deep is a lottery. A gradient that came through the right one of the figure's lines was kept
-# exactly; count how many draws lie to the left of it.
+# 2020). Narrow and deep is a lottery. In the right panel of the next figure the upright line is a gradient that was kept
+# exactly; look how many of the draws lie to its left.
 
 # %%
 L, n, NETWORKS = 56, 64, 60 if QUICK else 200
