@@ -178,10 +178,10 @@ print(f"Constants on the way back: the loss ends at {final['neither']:.3f} inste
 # %% [markdown]
 # Was it what you guessed? (A few quick steps cannot tell.) In the figure below, a line is the mean over the seeds and
 # its band their range. Two of the lines lie on top of each other, and this is the most useful thing in it: a bug that
-# leaves no trace in training is found by the checker of lesson 3 or never. The mean term is another matter. Without it, weights are pushed to shift a
-# channel, the next forward pass takes the shift away, and they are pushed again, for ever: see how the first weights
-# have grown. Ioffe and Szegedy (2015, section 2) describe that as the reason why the gradient must know of the
-# normalisation. How much each term matters depends on the network; this is one.
+# leaves no trace in training is found by the checker of lesson 3 or never. The mean term is another matter. Without it,
+# weights are pushed to shift a channel, the next forward pass takes the shift away, and they are pushed again, for ever:
+# see how the first weights have grown. Ioffe and Szegedy (2015, section 2) describe that as the reason why the gradient
+# must know of the normalisation. How much each term matters depends on the network; this is one.
 #
 # ## Train against evaluation
 #
