@@ -197,7 +197,9 @@ def write_notebooks(lessons: list[Lesson], folder: str | Path, kernel: str = "py
 def run(number: int | None = None, quick: bool = False, copy: str | None = None, notebook: str | None = None) -> int:
     """``minires lessons``: returns the exit code. Raises ValueError for a lesson that is not there."""
     lessons = read_lessons()
-    if quick and (number is None or copy is not None or notebook is not None):
+    if quick and (copy is not None or notebook is not None):
+        raise ValueError("lessons: got --quick, but writes only; run what is written with --quick")
+    if quick and number is None:
         raise ValueError("lessons: got --quick, but no lesson to run; say which, as in `minires lessons 9 --quick`")
     if number is not None:
         lessons = [lesson for lesson in lessons if lesson.number == number]
