@@ -19,14 +19,27 @@ def described(x: Any) -> str:
     return f"{article} {name}" + " (convert it: x.numpy())" * (not known and hasattr(x, "numpy"))
 
 
+def is_tensor(x: Any) -> bool:
+    """Whether it is a tensor of ours; PyTorch's, which is of no use here, has no array."""
+    return hasattr(x, "requires_grad") and hasattr(x, "array")
+
+
 def check_tensor(function: str, x: Any) -> None:
     """Raise TypeError for anything but a tensor."""
-    if not hasattr(x, "requires_grad"):
+    if not is_tensor(x):
         raise TypeError(f"{function}: got {described(x)}; expected a Tensor, made with tensor(x)")
+
+
+def check_no_foreign(function: str, *operands: Any) -> None:
+    """Raise TypeError for a tensor of another library, which Python's own error would call "Tensor" as well."""
+    for x in operands:
+        if hasattr(x, "requires_grad") and not hasattr(x, "array"):
+            raise TypeError(f"{function}: got {described(x)}; expected a tensor of minires or a number")
 
 
 def check_operand(function: str, x: Any) -> None:
     """Raise TypeError for anything that cannot stand beside a tensor: tensors, arrays and numbers can."""
+    check_no_foreign(function, x)
     if not hasattr(x, "dtype") and not isinstance(x, int | float):
         raise TypeError(f"{function}: got {described(x)}; expected a tensor or a number, such as tensor(x)")
 
@@ -35,7 +48,7 @@ def number(function: str, name: str, x: Any) -> Any:
     """A Python number, which may be in an array or a tensor of one value. Raises TypeError for anything else."""
     if type(x) in (int, float):
         return x
-    value = x.item() if hasattr(x, "dtype") and np.size(_array(x)) == 1 else x
+    value = x.item() if hasattr(x, "dtype") and np.size(array_of(x)) == 1 else x
     if not isinstance(value, int | float):
         raise TypeError(f"{function}: got {name}={x!r:.60}; expected a number")
     return value
@@ -45,7 +58,7 @@ def whole(function: str, x: Any) -> int:
     """A whole number, which may be in a tensor of shape (). Raises TypeError for anything else."""
     if type(x) is int:
         return x
-    array = _array(x)
+    array = array_of(x)
     if isinstance(x, bool) or np.ndim(array) or not np.issubdtype(getattr(array, "dtype", type(array)), np.integer):
         raise TypeError(f"{function}: got {x!r:.60}, expected a whole number")
     return int(array)
@@ -89,6 +102,6 @@ def one_of(given: Any, choices: Iterable[str]) -> str:
     return f"expected one of {', '.join(choices)}{nearest(str(given), choices)}"
 
 
-def _array(x: Any) -> Any:
+def array_of(x: Any) -> Any:
     """The array of a tensor; anything else as it is."""
-    return x.array if hasattr(x, "requires_grad") else x
+    return x.array if is_tensor(x) else x

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .arguments import described
+from .arguments import array_of, check_no_foreign, described
 from .ops.arithmetic import sum_to
 
 
@@ -98,7 +98,8 @@ def checked_seed(tensor: Any, seed: Any) -> Any:
                 "Reduce it to a scalar loss, or pass a gradient of the same shape"
             )
         return np.ones_like(tensor.array)
-    array = seed.array if hasattr(seed, "requires_grad") else seed
+    check_no_foreign("backward", seed)
+    array = array_of(seed)
     if isinstance(array, np.generic) or not hasattr(array, "dtype"):  # numbers take the dtype of the tensor
         array = kernels.to_device(np.asarray(array, dtype=tensor.dtype), tensor.device)
     if array.shape != tensor.shape or array.dtype != tensor.dtype:

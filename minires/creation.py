@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .arguments import described, new_sizes, number, whole
+from .arguments import check_no_foreign, described, new_sizes, number, whole
 from .dtypes import check_holds, check_real, real_dtype
 from .ops import elementwise, shape
 from .random import generator
@@ -140,6 +140,7 @@ def eye(
 
 def _like(function: str, input: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     """A tensor with the shape of ``input``, and its dtype and device if none is given."""
+    check_no_foreign(function, input)
     if not hasattr(input, "dtype"):
         raise TypeError(f"{function}: got {described(input)}; expected a Tensor, made with tensor(x)")
     like = input if isinstance(input, Tensor) else Tensor(input)
@@ -351,6 +352,7 @@ def _all_tensors(function: str, tensors: Any) -> Sequence[Any]:
 
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """input where ``condition`` holds, else other; numbers broadcast. Alone, the indices of what is not 0."""
+    check_no_foreign("where", condition)
     if not hasattr(condition, "dtype"):
         raise TypeError(f"where: got {described(condition)} as condition; expected a tensor, such as x > 0")
     condition, a, b = Tensor(condition), _plain(input), _plain(other)

@@ -24,7 +24,7 @@ def real_dtype(function: str, dtype: Any) -> np.dtype:
     try:
         # NumPy would take None for float64, and, in a browser, int for int32.
         found = np.dtype("none" if dtype is None else np.int64 if dtype is int else dtype)
-    except TypeError:
+    except (TypeError, ValueError):  # the latter for what has a dtype that is not NumPy's
         found = None
     if found is None or found.kind not in REAL:
         raise TypeError(f"{function}: got dtype={dtype!r:.60}; expected a type of numbers, such as float32 or int64")

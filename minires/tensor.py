@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import autograd, dtypes, html, kernels
-from .arguments import check_operand, described, new_sizes, number, sizes
+from .arguments import check_no_foreign, check_operand, described, new_sizes, number, sizes
 from .checks import check_finite, checked_hook, checked_output
 from .hooks import RemovableHandle
 from .kernels.devices import by_type
@@ -440,6 +440,7 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
             return Tensor(entry_by_entry(compare, self.array, other))
         other = other if isinstance(other, Tensor) else _plain(other)
         if not isinstance(other, Tensor):
+            check_no_foreign(function, other)
             return (
                 Tensor(entry_by_entry(compare, self.array, other)) if isinstance(other, int | float) else NotImplemented
             )
@@ -576,6 +577,7 @@ def _binary(op_class, a, b):
     if not alike:
         a, b = _plain(a), _plain(b)
         if not (isinstance(a, Tensor | int | float) and isinstance(b, Tensor | int | float)):
+            check_no_foreign(function, a, b)
             return NotImplemented
         dtypes.check_kinds(op_class, (a, b))
         a, b = _promoted(function, a, b, fractional=op_class.fractional)

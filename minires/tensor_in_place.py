@@ -8,7 +8,7 @@ used the memory is in `minires.writes`.
 import numpy as np
 
 from . import kernels
-from .arguments import number
+from .arguments import array_of, check_no_foreign, number
 from .ops.shape import BASIC, position
 from .random import generator
 from .state import current
@@ -36,7 +36,7 @@ class InPlace:
         return _in_place(self, self**exponent)
 
     def __setitem__(self, key, values):
-        keys = [_array(k) for k in (key if isinstance(key, tuple) else (key,))]
+        keys = [array_of(k) for k in (key if isinstance(key, tuple) else (key,))]
         _put("setitem", self, tuple([k if type(k) in BASIC else position(k, self.array) for k in keys]), values)
 
     def add_(self, other, *old, alpha=1):
@@ -89,11 +89,6 @@ def _check_new_form(function, old):
         )
 
 
-def _array(x):
-    """The array of a tensor; anything else as it is."""
-    return x.array if hasattr(x, "requires_grad") else x
-
-
 def _in_place(x, result):
     """What ``x += y`` leaves under the name x, where ``result`` is x + y; and so on for the other operators.
 
@@ -123,8 +118,9 @@ def _put(function, x, key, values):
     """x, part of whose memory now holds ``values``, cast to its dtype."""
     if function in ("normal_", "uniform_") and x.dtype.kind != "f":
         raise TypeError(f"{function}: got a tensor of dtype {x.dtype}, expected floating point")
+    check_no_foreign(function, values)
     _check_no_graph(function, x, values)
-    array = _array(values)
+    array = array_of(values)
     if not isinstance(array, int | float):
         array = array if hasattr(array, "ndim") else np.asarray(array)
         if array.dtype.kind not in "biuf":  # NumPy would make NaN of None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arguments import check_operand, check_tensor, number
+from .arguments import array_of, check_operand, check_tensor, number
 from .ops.arithmetic import broadcast
 from .ops.reduce import axis_of
 
@@ -190,7 +190,7 @@ def checked_format(function, memory_format):
 
 def _bits(function, compute, x, *others):
     """A constant tensor, computed from the bits. Raises TypeError for floating point."""
-    arrays = [a.array if hasattr(a, "requires_grad") else a for a in (x, *others)]
+    arrays = [array_of(a) for a in (x, *others)]
     if not all(a.dtype.kind in "bui" if hasattr(a, "dtype") else isinstance(a, int) for a in arrays):
         kinds = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
         raise TypeError(f"{function}: got {kinds}; expected truth values, such as x > 0, or whole numbers")

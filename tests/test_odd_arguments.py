@@ -21,6 +21,19 @@ mask = y > 0
 index = mr.tensor([[0, 1, 1]])
 labels = mr.tensor([0, 2])
 
+
+class Foreign:
+    """As a tensor of another library: it has what PyTorch's have, but no array."""
+
+    shape, ndim, dtype, requires_grad = (2, 3), 2, object(), False
+
+    def size(self):
+        return self.shape
+
+    def numpy(self):
+        return np.ones(self.shape)
+
+
 ODD = {
     "None": None,
     "text": "a",
@@ -51,6 +64,7 @@ ODD = {
     "float64": mr.ones(2, 3, dtype=np.float64),
     "a type": int,
     "a function": len,
+    "a tensor of another library": Foreign(),
 }
 
 METHODS = {
@@ -185,3 +199,14 @@ def test_every_function_is_called():
 def inspected(cls):
     """The attributes of a class and its bases."""
     return {name: value for base in reversed(cls.__mro__[:-1]) for name, value in vars(base).items()}
+
+
+def test_a_tensor_of_another_library_is_named_beside_an_operator_too():
+    for use in (
+        lambda: x + Foreign(),
+        lambda: Foreign() * x,
+        lambda: x == Foreign(),
+        lambda: x.sum().backward(Foreign()),
+    ):
+        with pytest.raises(TypeError, match=r"^(add|mul|eq|backward): got a .*Foreign \(convert it: x\.numpy\(\)\)"):
+            use()

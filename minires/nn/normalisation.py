@@ -204,7 +204,7 @@ def _arrays(function: str, running_mean: Any, running_var: Any) -> tuple[Any, An
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{function}: got only one of running_mean and running_var; give both or neither")
     for given in (running_mean, running_var):
-        if given is not None and not hasattr(given, "ndim"):
+        if given is not None and not isinstance(getattr(given, "dtype", None), np.dtype):
             raise TypeError(f"{function}: got {described(given)} as running statistics; expected Tensors or arrays")
     return _array(running_mean), _array(running_var)
 

@@ -145,7 +145,7 @@ def check_batch_norm(x, weight, bias, mean=None, var=None):
         raise ValueError(f"batch_norm: got an input of shape {x.shape}, expected (N, C, …)")
     per_channel = x.shape[1:2]
     for name, array in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", var)):
-        if array is not None and not hasattr(array, "ndim"):
+        if array is not None and not isinstance(getattr(array, "dtype", None), np.dtype):
             raise TypeError(f"batch_norm: got {described(array)} as {name}; expected a Tensor of shape {per_channel}")
         if array is not None and array.dtype.kind != "f":
             raise TypeError(f"batch_norm: got {name} of dtype {array.dtype}, expected floating point; convert it first")
