@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arguments import described
+from ..arguments import array_of, described
 
 Augment = Callable[[Any, np.random.Generator], Any]
 
@@ -33,6 +33,12 @@ class Dataset:
     `pixels` where that is floating. `dataset.to("gpu")` keeps the stored pixels there: batches are then made on
     the GPU, from indices and random draws that the CPU sends.
 
+    Images of your own, read with Pillow from a list ``paths`` of files of equal size, and named after their folders:
+
+        pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths]).transpose(0, 3, 1, 2)
+        classes, labels = np.unique([path.parent.name for path in paths], return_inverse=True)
+        own = Dataset(pixels, labels, tuple(classes.tolist()), mean=(0,) * 3, std=(255,) * 3)
+
     Raises ValueError for shapes, lengths, labels, mean or std that do not fit, TypeError for a wrong dtype.
     """
 
@@ -45,7 +51,7 @@ class Dataset:
     def __post_init__(self) -> None:
         for name in ("pixels", "labels"):
             given = getattr(self, name)
-            array = given.array if hasattr(given, "requires_grad") and hasattr(given, "array") else given
+            array = array_of(given)
             array = np.asarray(array) if isinstance(array, list | tuple) else array
             kernels.device_of(array, "Dataset")
             object.__setattr__(self, name, array)
@@ -61,7 +67,9 @@ class Dataset:
                 "one-hot labels become labels.argmax(1)"
             )
         if labels.dtype != np.int64:
-            raise TypeError(f"Dataset: labels must be int64, got {labels.dtype}; use labels.astype(np.int64)")
+            names = labels.dtype.kind in "OSU"
+            way = "classes, labels = np.unique(labels, return_inverse=True)" if names else "labels.astype(np.int64)"
+            raise TypeError(f"Dataset: labels must be int64, got {labels.dtype}; use {way}")
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise ValueError(
                 f"Dataset: labels must lie in 0..{len(self.classes) - 1} for the {len(self.classes)} classes, "

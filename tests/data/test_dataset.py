@@ -203,6 +203,7 @@ BYTES = IMAGES.astype(np.uint8)
         ((IMAGES, np.zeros((4, 2), np.int64)), ValueError, r"got \(4, 2\); one-hot"),
         ((IMAGES, LABELS.astype(np.uint8)), TypeError, r"labels must be int64, got uint8; use labels\.astype"),
         ((IMAGES, LABELS.astype(float)), TypeError, "labels must be int64, got float64"),
+        ((IMAGES, LABELS.astype(str)), TypeError, r"labels must be int64, got .*; use classes, labels = np\.unique"),
         ((IMAGES, LABELS + 2), ValueError, r"labels must lie in 0\.\.1 for the 2 classes, got 2\.\.2"),
         ((IMAGES, LABELS - 1), ValueError, r"got -1\.\.-1"),
         ((BYTES, LABELS), TypeError, "uint8 pixels need mean and std"),
