@@ -174,4 +174,5 @@ def _looks_like(got: np.ndarray, right: np.ndarray) -> tuple[str, str]:
         found = hypothesis(case)
         if found is not None:
             return found[0].replace("_", " "), found[1].replace("gradient", "result")
-    return "partly wrong", pattern(case)
+    common = pattern(case).partition(" entries are wrong")[2]  # how many there are has been said
+    return "partly wrong", common.lstrip(",; ") or "no known mistake explains it"
