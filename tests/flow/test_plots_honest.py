@@ -162,6 +162,13 @@ def test_plot_keeps_the_fully_connected_layer_apart():
     assert all(each.get_title() for each in (ax, figure.axes[1])) and len(plots.takeaways(figure)) == 2
 
 
+def test_a_network_without_convolutions_has_none_in_its_figure():
+    model = models.mlp(6, 8, residual=True)
+    figure = flow.record(model, RNG.standard_normal((4, 8)).astype(np.float32), np.arange(4)).plot()
+    assert figure.axes[0].get_xlabel() == "layer, from input to output"
+    assert plots.takeaways(figure)[0].startswith("From the last layer back to the first the gradient")
+
+
 POSITIVE = st.floats(1e-6, 1e6)
 
 

@@ -36,8 +36,7 @@ def recording(rec: Any) -> Figure:
         convolutional = any(axes > 2 for axes in shapes.values())
         apart = [n for n in layers if convolutional and (shapes.get(n, 4) == 2 or ".downsample" in n)]
         ax = parts[0].subplots()
-        profile(ax, lines, layers, apart=apart)
-        ax.set_xlabel("convolution (★: other layers), from input to output" if apart else "layer, from input to output")
+        profile(ax, lines, layers, apart=apart, layer="convolution" if convolutional else "layer")
         ax.set_title("Gradient of each layer's weight", size=11)
     elif not rec.forks:
         figure.text(0.5, 0.5, "nothing to draw: no layer has a weight, and no fork was found", ha="center", size=9)

@@ -25,6 +25,7 @@ def profile(
     *,
     apart: Collection[str] = (),
     sentence: str = "",
+    layer: str = "convolution",
 ) -> Axes:
     """Gradient norm against depth: one line for each (label, network, norms, line style), on a log axis.
 
@@ -32,7 +33,7 @@ def profile(
     ``layers`` are the layers' names, from which stages are shaded; ``when`` goes into the title. A norm of 0 is a
     triangle at the foot of the axis, and NaN leaves a gap. Layers ``apart``, such as the fully connected one behind
     convolutions, are stars beside the line, with their names. ``sentence``: the takeaway, by default how the gradient
-    changes along each line.
+    changes along each line. ``layer``: what a layer of the line is called.
     """
     x = np.arange(1, len(layers) + 1)
     along = np.array([name not in apart for name in layers], bool)
@@ -68,9 +69,9 @@ def profile(
                 plain(layers[i]), (x[i], highest), (-7, 0), textcoords="offset points", ha="right", va="center", size=8
             )
     label_ends(ax, ends)
-    ax.set_xlabel("convolution, from input to output")
+    ax.set_xlabel(f"{layer} (★: other layers), from input to output" if apart else f"{layer}, from input to output")
     ax.set_ylabel("‖∂L/∂W‖")
-    say(ax, sentence or sentences.profile(said))
+    say(ax, sentence or sentences.profile(said, layer))
     if when:
         ax.set_title(plain(f"Gradient over depth, {when}"), size=11)
     return ax
