@@ -246,7 +246,8 @@ for (name, way), colour in zip(ways.items(), (BRANCH, SKIP)):
     axes[1].semilogy(np.linalg.norm(way, axis=1)[:400], color=colour, label=name)
 axes[1].set(ylim=(1e-6, 2), xlabel="step", ylabel="distance to the bottom", title=f"A valley, {KAPPA} times as steep across")
 for (kind, some), colour in zip(runs.items(), (NETWORK["plain"], NETWORK["residual"])):
-    axes[2].semilogy(np.clip(some, 0, 1e4).T, color=colour, lw=1, label=[f"warm-up: {kind} steps"] + [None] * (len(some) - 1))
+    label = f"warm-up: {kind} steps" if kind > 1 else "no warm-up"
+    axes[2].semilogy(np.clip(some, 0, 1e4).T, color=colour, lw=1, label=[label] + [None] * (len(some) - 1))
 axes[2].set(ylim=(0.1, 2e2), xlabel="step", ylabel="training loss", title="The first steps, by seed")
 for ax in axes:
     ax.legend(frameon=False)
