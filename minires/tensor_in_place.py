@@ -126,6 +126,8 @@ def _put(function, x, key, values):
         if array.dtype.kind not in "biuf":  # NumPy would make NaN of None
             raise TypeError(f"{function}: got {values!r:.60}; expected numbers")
         array = kernels.to_device(array, x.device)
+        while array.ndim and array.shape[0] == 1:  # NumPy puts no array of one value into an entry, or behind a mask
+            array = array[0]
     try:
         put(x.array, key, array)
     except (OverflowError, ValueError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 from .dtypes import RANK
 from .ops import Op
 from .ops.op import SET_BY_THE_ENGINE, serials
+from .ops.shape import begun
 from .state import current
 
 latest = -1  # serial of the latest write; an op made after it need not be checked
@@ -62,7 +63,8 @@ def put(array: Any, key: Any, values: Any) -> None:
     fusion = current().fusion
     if fusion is not None:
         fusion.settle()
-    array[key] = values
+    part, key = begun(array, key) if isinstance(key, tuple) else (array, key)
+    part[key] = values
     wrote(array)
 
 

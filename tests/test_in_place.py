@@ -390,6 +390,9 @@ def test_an_entry_can_be_assigned():
     x[mr.tensor([0, 2]), mr.tensor([0, 2])] = [7, 8]
     x[2, 0] += 5
     assert x.tolist() == [[7, 1, 1], [-1, 2, 3], [4, -1, 8]]
+    x[0, 1] = mr.tensor([6.0])  # axes of size 1 in front do not count
+    x[x < 0] = mr.tensor([[9.0, 10.0]])
+    assert x.tolist() == [[7, 6, 1], [9, 2, 3], [4, 10, 8]]
 
 
 def test_an_entry_of_a_leaf_is_assigned_under_no_grad_only():

@@ -70,17 +70,43 @@ class Index(Op):
     def forward(self, x, key):
         self.in_shape = x.shape
         self.key = tuple([k if type(k) in BASIC else position(k, x) for k in key])
-        return x[self.key]
+        part, key = begun(x, self.key)
+        return part[key]
 
     def backward(self, grad_output):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
-        if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in self.key):
-            np.add.at(grad_x, self.key, grad_output)  # an index may repeat, and += would count it only once
-        elif all(type(k) is slice for k in self.key):
-            put(grad_x, self.key, grad_output)
+        part, key = begun(grad_x, self.key)
+        if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in key):
+            np.add.at(part, key, grad_output)  # an index may repeat, and += would count it only once
+        elif all(type(k) is slice for k in key):
+            put(part, key, grad_output)
         else:
-            grad_x[self.key] = grad_output
+            part[key] = grad_output
         return grad_x
+
+
+def begun(x, key):
+    """The part of x that the numbers and slices of a key choose, and a key for what is left: arrays, truth values.
+
+    NumPy takes a number beside an array for one more array, so that x[0, :, [1, 2]] has the axis of [1, 2] first, and
+    an ellipsis between arrays for an axis even where it stands for none. Here, as in PyTorch, x[0, :, [1, 2]] is
+    x[0][:, [1, 2]].
+    """
+    is_number = [type(k) is int or (getattr(k, "ndim", None) == 0 and k.dtype.kind in "iu") for k in key]
+    is_array = [type(k) is bool or (hasattr(k, "dtype") and not number) for k, number in zip(key, is_number)]
+    if not (any(is_array) and (any(is_number) or any(k is Ellipsis for k in key))):
+        return x, key
+    axes = [
+        0 if k is None or k is Ellipsis or type(k) is bool else k.ndim if array and k.dtype.kind == "b" else 1
+        for k, array in zip(key, is_array)
+    ]
+    chosen: list[Any] = []
+    left: list[Any] = []
+    for k, number, array, n in zip(key, is_number, is_array, axes):
+        n = x.ndim - sum(axes) if k is Ellipsis else n
+        chosen += [int(k)] if number else [slice(None)] * n if array or k is Ellipsis else [k]
+        left += [] if number else [k] if array else [slice(None)] * (1 if k is None else n)
+    return x[(*chosen, ...)], tuple(left)
 
 
 def position(key, x):

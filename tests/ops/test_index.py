@@ -77,6 +77,31 @@ def test_boolean_keys(key, seed):
     check_gradient(lambda x: x[key], a, directions=1)
 
 
+IN_TURN = {
+    "a number, then an array": ((0, slice(None), [1, 0]), lambda a: a[0][:, [1, 0]]),
+    "an array, then a number": (([2, 2], slice(None), -1), lambda a: a[..., -1][[2, 2]]),
+    "a number in a tensor": ((mr.tensor(1), slice(None), mr.tensor([[0, 1]])), lambda a: a[1][:, [[0, 1]]]),
+    "a mask and a number": ((np.array([True, False, True]), slice(None), np.int64(1)), lambda a: a[..., 1][[0, 2]]),
+    "a number and True": ((1, slice(None), None, True), lambda a: a[1][:, None, None]),
+    "all numbers but True": ((1, 2, 0, True), lambda a: a[1, 2, 0:1]),
+    "an ellipsis for no axis": ((slice(1, 3), [0, 1, 1], ..., [0, 0, 1]), lambda a: a[1:3][:, [0, 1, 1], [0, 0, 1]]),
+    "an ellipsis for an axis": ((0, ..., [0, 0, 1]), lambda a: a[0][:, [0, 0, 1]]),
+}
+
+
+@pytest.mark.parametrize("name", IN_TURN)
+def test_numbers_are_taken_before_arrays(name, rng):
+    """NumPy, unlike PyTorch, would move the axes of the arrays to the front."""
+    a, (key, taken) = rng.standard_normal(SHAPE), IN_TURN[name]
+    np.testing.assert_array_equal(mr.tensor(a)[key].array, taken(a))
+    check_gradient(lambda x: x[key], a)
+    x, places = mr.tensor(a), taken(np.arange(a.size).reshape(SHAPE))
+    values = np.cumsum(np.ones(places.shape)).reshape(places.shape)
+    x[key] = values
+    a.reshape(-1)[places] = values
+    np.testing.assert_array_equal(x.array, a)
+
+
 def test_an_entry_taken_twice_gets_both_gradients():
     x = mr.tensor([1.0, 2.0, 3.0], requires_grad=True)
     x[[0, 0, 2]].backward(np.array([1, 10, 100], np.float32))
