@@ -513,6 +513,11 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
 
     _run = staticmethod(apply)  # for the methods that are inherited, whose files are below this one
 
+    @staticmethod
+    def _alike(function, *operands):
+        """Operands of one type, likewise for those; numbers stay as they are."""
+        return _promoted(function, *operands)
+
     # shape
     def reshape(self, *size):
         """The same entries in another shape; one size may be −1."""

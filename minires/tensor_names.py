@@ -3,6 +3,7 @@
 import numpy as np
 
 from .arguments import array_of, check_operand, check_tensor, number
+from .dtypes import check_holds
 from .ops.arithmetic import broadcast
 from .ops.reduce import axis_of
 
@@ -84,6 +85,7 @@ class Names:
         other, alpha = _operand(function, other), number(function, "alpha", alpha)
         if alpha in (1, -1):
             return self + other if alpha == 1 else self - other
+        _, other = self._alike(function, self, other)  # first, as the product would have a type of its own
         return self + other * alpha if alpha >= 0 else self - other * -alpha  # uint8 holds no negative alpha
 
     def mul(self, other):
@@ -194,7 +196,11 @@ def _bits(function, compute, x, *others):
     if not all(a.dtype.kind in "bui" if hasattr(a, "dtype") else isinstance(a, int) for a in arrays):
         kinds = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
         raise TypeError(f"{function}: got {kinds}; expected truth values, such as x > 0, or whole numbers")
-    return x.wrap(compute(*arrays))
+    operands = x._alike(function, x, *others)
+    for value in operands:
+        if not hasattr(value, "dtype"):
+            check_holds(function, value, operands[0].dtype)
+    return x.wrap(compute(*(getattr(a, "array", a) for a in operands)))
 
 
 def _operand(function, x):

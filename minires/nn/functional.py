@@ -17,6 +17,7 @@ from ..missing import not_offered
 from ..ops import elementwise, linear as linear_op, loss
 from ..ops.op import wide
 from ..random import generator
+from ..state import current
 from ..tensor import Tensor, apply
 from .activations import (  # noqa: F401
     elu,
@@ -58,8 +59,8 @@ def interpolate(
 ) -> Tensor:
     """Resize the axes after (N, C) to ``size``, or by ``scale_factor``: y[i] = x[⌊i·n/n′⌋] along each of them.
 
-    A given scale_factor takes the place of n′/n, unless ``recompute_scale_factor``. Raises ValueError for a mode other
-    than "nearest".
+    A given scale_factor takes the place of n′/n, unless ``recompute_scale_factor``, or n′ is n or 2n, as in PyTorch.
+    Raises ValueError for a mode other than "nearest".
     """
     check_input("interpolate", input)
     if mode != "nearest" or align_corners is not None:
@@ -80,7 +81,7 @@ def interpolate(
     if not min(*sizes, *targets) > 0:
         raise ValueError(f"interpolate: got {sizes} to resize to {tuple(targets)}; expected sizes of at least 1")
     for axis, (n, m, factor) in enumerate(zip(sizes, targets, each), start=2):
-        step = n / m if size is not None or recompute_scale_factor else 1 / factor
+        step = n / m if size is not None or recompute_scale_factor or m in (n, 2 * n) else 1 / factor
         index = np.floor(np.arange(m, dtype=np.float32) * step).astype(int)  # in float32, as in PyTorch
         input = input[(slice(None),) * axis + (index.tolist(),)]  # a list: it goes to the device of the input
     return input
@@ -184,7 +185,7 @@ def cross_entropy(
         kept = 1 if given else Tensor(np.expand_dims(target.array != ignore_index, 1).astype(input.dtype))
         q = q * (1 - smoothing) + kept * (smoothing / classes)
     if weight is not None:
-        q = q * weight.detach().to(input.dtype).reshape(1, -1, *(1,) * (input.ndim - 2))
+        q = q * weight.to(input.dtype).reshape(1, -1, *(1,) * (input.ndim - 2))
     if q.requires_grad:
         losses = -(log_softmax(input, 1) * q).sum(1)
     else:
@@ -303,6 +304,8 @@ def _batched(
             f"{function}: got {type(weight).__name__} weight of shape {np.shape(weight)} for {classes} classes; "
             f"expected a Tensor of shape ({classes},), one weight per class"
         )
+    if weight is not None and weight.requires_grad and current().grad_enabled:
+        raise ValueError(f"{function}: got a weight that requires grad, and would get none; pass weight.detach()")
     if target.device != input.device:
         raise TypeError(
             f"{function}: got an input of shape {input.shape} on {input.device} and targets of shape {target.shape} on "

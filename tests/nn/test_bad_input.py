@@ -252,6 +252,12 @@ BAD = {
         ValueError,
         "cross_entropy: got Tensor weight of shape (2,) for 3 classes; expected a Tensor of shape (3,)",
     ),
+    "class weights to learn": (
+        lambda: F.cross_entropy(logits, labels, mr.ones(3, requires_grad=True)),
+        ValueError,
+        "cross_entropy: got a weight that requires grad",
+        "weight.detach()",
+    ),
     "class weights in a list": (lambda: F.nll_loss(logits, labels, [1, 1, 1]), ValueError, "nll_loss: got list weight"),
     "smoothing": (
         lambda: F.cross_entropy(logits, labels, label_smoothing=2),

@@ -278,6 +278,8 @@ def test_interpolate_by_a_factor():
     wide = mr.arange(10.0).reshape(1, 1, 10)  # 10 · 0.55 = 5.5: steps of 1/0.55 = 1.82, or of 10/5 with the size's
     assert F.interpolate(wide, scale_factor=0.55).array.tolist() == [[[0, 1, 3, 5, 7]]]
     assert F.interpolate(wide, scale_factor=0.55, recompute_scale_factor=True).array.tolist() == [[[0, 2, 4, 6, 8]]]
+    assert F.interpolate(x, scale_factor=1.3).array.tolist() == x.array.tolist()  # of a size that stays or doubles,
+    assert F.interpolate(x, scale_factor=2.1).array.tolist() == [[[0, 0, 1, 1, 2, 2]]]  # PyTorch forgets the factor
 
 
 @given(size=st.tuples(*[st.integers(1, 6)] * 2), target=st.tuples(*[st.integers(1, 6)] * 2), seed=seeds)

@@ -287,6 +287,14 @@ def test_add_and_sub_take_a_factor(shapes, seed, alpha):
             )
 
 
+def test_a_factor_is_multiplied_in_the_type_of_the_sum():
+    """The product alone would be float32 for whole numbers and 0.5, and wrap in int8."""
+    x, whole = mr.tensor(np.ones(2)), mr.tensor(np.array([100, 3], np.int8))
+    assert x.add(whole, alpha=0.5).array.tolist() == x.clone().add_(whole, alpha=0.5).array.tolist() == [51, 2.5]
+    assert mr.tensor([1, 1]).sub(whole, alpha=2).array.tolist() == [-199, -5]
+    assert mr.add(mr.tensor([1, 1]).int(), whole > 5, alpha=3).dtype == np.int32
+
+
 def test_a_negative_factor_wraps_around_in_uint8_as_it_does_in_pytorch():
     x = mr.tensor(np.array([5], np.uint8))
     assert x.add(x, alpha=-1).item() == 0 and x.add(x, alpha=-3).item() == 246 and x.sub(x, alpha=3).item() == 246

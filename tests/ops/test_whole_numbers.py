@@ -182,6 +182,15 @@ def test_an_op_of_ones_own_may_say_what_it_takes():
         mr.apply(Fussy, whole(1))
 
 
+def test_bits_follow_the_rules_of_types():
+    x = whole(6, 3, dtype=np.int8)
+    for three in (3, whole(3).sum(), whole(3).array.sum()):  # one value counts like a Python number
+        assert (x & three).dtype == np.int8 and (x & three).array.tolist() == [2, 3]
+    assert (x | whole(8, 8)).dtype == np.int64 and ((x > 5) & 1).dtype == np.int64
+    with pytest.raises(OverflowError, match="xor: got 1000, which int8 cannot hold"):
+        x ^ 1000
+
+
 @pytest.mark.parametrize(
     "key, expected",
     [
