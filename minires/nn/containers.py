@@ -53,19 +53,19 @@ class _List(Module):
             self.add_module(str(i), module)
 
     def __delitem__(self, index: int | slice) -> None:
-        modules: list[Module | None] = list(self.children())
+        modules = list(self)
         del modules[index]
         self._number(modules)
 
     def __len__(self) -> int:
-        return len(self._own("module"))
+        return len(self._places())
 
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._places().values())
 
     def __getitem__(self, index: int | slice) -> Any:
-        chosen = list(self.children())[index]
-        if isinstance(chosen, Module):
+        chosen = list(self)[index]
+        if not isinstance(chosen, list):
             return chosen
         part = type(self)()
         for module in chosen:
@@ -73,7 +73,7 @@ class _List(Module):
         return part
 
     def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._own("module")[index][0], module)
+        setattr(self, list(self._places())[index], module)
 
 
 class Sequential(_List):
@@ -89,7 +89,7 @@ class Sequential(_List):
             self.add_module(str(name), module)
 
     def forward(self, x: Any) -> Any:
-        for module in self.children():
+        for _, module in self._own("module"):
             x = module(x)
         return x
 
@@ -124,15 +124,15 @@ class ModuleDict(Module):
 
     def keys(self) -> Iterable[str]:
         """The keys, in order of insertion."""
-        return dict(self.named_children()).keys()
+        return dict(self._own("module")).keys()
 
     def values(self) -> Iterable[Module]:
         """The modules."""
-        return dict(self.named_children()).values()
+        return dict(self._own("module")).values()
 
     def items(self) -> Iterable[tuple[str, Module]]:
         """(key, module) of each."""
-        return dict(self.named_children()).items()
+        return dict(self._own("module")).items()
 
     def pop(self, key: str) -> Module:
         """Take a module out."""
@@ -146,7 +146,7 @@ class ModuleDict(Module):
             del self[key]
 
     def __getitem__(self, key: str) -> Module:
-        return dict(self.named_children())[key]
+        return dict(self._own("module"))[key]
 
     def __setitem__(self, key: str, module: Module) -> None:
         if key not in self and hasattr(self, key):
@@ -164,7 +164,7 @@ class ModuleDict(Module):
         return iter(self.keys())
 
     def __contains__(self, key: object) -> bool:
-        return key in dict(self.named_children())
+        return key in dict(self._own("module"))
 
 
 class ParameterList(Module):

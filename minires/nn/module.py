@@ -68,8 +68,6 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         kind = "parameter" if isinstance(value, Parameter) else "module" if isinstance(value, Module) else None
         if kind:
-            if "_kinds" not in self.__dict__:
-                raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
             self._keep(kind, name, value)
             return
         held = self.__dict__.get("_kinds", {}).get(name)
@@ -98,6 +96,8 @@ class Module:
 
     def _keep(self, kind: str, name: str, value: Any) -> None:
         """Make a value an attribute, and note its kind."""
+        if "_kinds" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
         if not name or "." in name:
             raise KeyError(f"{type(self).__name__}: got the name {name!r}; a name is not empty and contains no dot")
         if callable(getattr(type(self), name, None)):
@@ -214,11 +214,14 @@ class Module:
 
     # ── walking ──
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """(name, module) of the modules assigned directly to this one."""
-        return iter(self._own("module"))
+        """(name, module) of the modules assigned directly to this one, each module once."""
+        names: dict[Module, str] = {}
+        for name, module in self._own("module"):
+            names.setdefault(module, name)
+        return ((name, module) for module, name in names.items())
 
     def children(self) -> Iterator["Module"]:
-        """The modules assigned directly to this one."""
+        """The modules assigned directly to this one, each once."""
         return (m for _, m in self.named_children())
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, "Module"]]:
@@ -294,8 +297,9 @@ class Module:
     # ── mode, type and gradients ──
     def train(self, mode: bool = True) -> Self:
         """Training mode: batch norm uses the batch's statistics, dropout drops."""
-        for module in self.modules():
-            module.__dict__["training"] = mode
+        self.__dict__["training"] = mode
+        for child in self.children():
+            child.train(mode)  # which the child may have defined anew, to keep a part of it frozen
         return self
 
     def eval(self) -> Self:
@@ -439,7 +443,7 @@ class Module:
 
     def __repr__(self) -> str:
         lines, name = self.extra_repr().split("\n"), type(self).__name__
-        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._own("module")]
         if not children and len(lines) == 1:
             return f"{name}({lines[0]})"
         return f"{name}(" + "".join(f"\n  {line}" for line in [*lines, *children] if line) + "\n)"
@@ -450,7 +454,7 @@ class Module:
 
 def _as_html(name: str, module: Module) -> str:
     """A line for a module, as a notebook shows it; those inside it unfold. The whole has no name."""
-    inside = [_as_html(f"{below}: ", child) for below, child in module.named_children()]
+    inside = [_as_html(f"{below}: ", child) for below, child in module._own("module")]
     if not inside:
         return html.line(f"{name}{module}")
     about = f"{name}{type(module).__name__}, {sum(p.numel() for p in module.parameters()):,} parameters"

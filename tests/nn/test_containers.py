@@ -92,6 +92,23 @@ def test_what_cannot_be_in_a_module_dict():
         modules["a"] = 1
 
 
+def test_a_list_has_empty_places_and_the_same_module_twice():
+    """`for block, shortcut in zip(blocks, shortcuts)` stays in step."""
+    relu = nn.ReLU()
+    modules = nn.ModuleList([relu, None, relu])
+    assert len(modules) == 3 and list(modules) == [relu, None, relu] and modules[1] is None and len(modules[1:]) == 2
+    del modules[0]
+    modules[0] = nn.Tanh()
+    assert repr(modules) == "ModuleList(\n  (0): Tanh()\n  (1): ReLU()\n)"
+    twice = nn.Sequential(layer := nn.Linear(2, 2), layer)
+    assert len(twice) == 2 and list(twice.named_children()) == [("0", layer)] and repr(twice).count("Linear") == 2
+    np.testing.assert_array_equal(twice(x := mr.ones(1, 2)), layer(layer(x)))
+    calls = []
+    twice.apply(lambda module: calls.append(type(module)))
+    assert calls == [nn.Linear, nn.Sequential]
+    assert list(nn.ModuleDict({"a": relu, "b": relu})) == ["a", "b"]
+
+
 @pytest.mark.parametrize("kind", [nn.Sequential, nn.ModuleList])
 def test_what_cannot_be_in_a_list(kind):
     with pytest.raises(TypeError, match=f"{kind.__name__}: got a function for '0'"):

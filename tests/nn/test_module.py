@@ -311,6 +311,36 @@ def test_keyword_arguments_reach_forward():
 # ── modes, types, gradients ──
 
 
+def test_a_child_may_define_train():
+    """Frozen batch norm, as detection networks have it."""
+
+    class Frozen(nn.Sequential):
+        def train(self, mode=True):
+            super().train(mode)
+            self[0].eval()
+            return self
+
+    model = nn.Sequential(Frozen(nn.BatchNorm1d(2), nn.Dropout()), nn.ReLU())
+    assert [m.training for m in model.train().modules()] == [True, True, False, True, True]
+    assert not any(m.training for m in model.eval().modules())
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda m: m.register_buffer("a", np.ones(1)), lambda m: m.register_parameter("a", None),
+        lambda m: m.add_module("a", None), lambda m: setattr(m, "a", nn.ReLU()),
+    ],
+)  # fmt: skip
+def test_what_a_module_keeps_comes_after_super_init(keep):
+    class Early(nn.Module):
+        def __init__(self):
+            keep(self)
+
+    with pytest.raises(AttributeError, match=r"Early: call super\(\).__init__\(\) before assigning 'a'"):
+        Early()
+
+
 def test_train_and_eval_reach_every_module():
     model = Pair()
     assert model.training
