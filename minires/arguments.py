@@ -20,8 +20,8 @@ def described(x: Any) -> str:
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether it is a tensor of ours; PyTorch's, which is of no use here, has no array."""
-    return hasattr(x, "requires_grad") and hasattr(x, "array")
+    """Whether it is a tensor of ours; PyTorch's, which is of no use here, has no array. Reads none: see `fusion`."""
+    return hasattr(type(x), "requires_grad") and hasattr(type(x), "array")
 
 
 def check_tensor(function: str, x: Any) -> None:
@@ -33,7 +33,7 @@ def check_tensor(function: str, x: Any) -> None:
 def check_no_foreign(function: str, *operands: Any) -> None:
     """Raise TypeError for a tensor of another library, which Python's own error would call "Tensor" as well."""
     for x in operands:
-        if hasattr(x, "requires_grad") and not hasattr(x, "array"):
+        if hasattr(type(x), "requires_grad") and not is_tensor(x):
             raise TypeError(f"{function}: got {described(x)}; expected a tensor of minires or a number")
 
 
