@@ -515,7 +515,9 @@ class Tensor(Elementwise, InPlace, Names, NotInTensor, Reductions, Shapes):
 
     @staticmethod
     def _alike(function, *operands):
-        """Operands of one type, likewise for those; numbers stay as they are."""
+        """Operands of one type, whose shapes broadcast, likewise for those; numbers stay as they are."""
+        operands = tuple(map(_plain, operands))
+        check_broadcast(function, *operands)
         return _promoted(function, *operands)
 
     # shape

@@ -189,6 +189,9 @@ def test_bits_follow_the_rules_of_types():
     assert (x | whole(8, 8)).dtype == np.int64 and ((x > 5) & 1).dtype == np.int64
     with pytest.raises(OverflowError, match="xor: got 1000, which int8 cannot hold"):
         x ^ 1000
+    for other in (mr.tensor([1, 2]), np.array([1, 2])):
+        with pytest.raises(ValueError, match=r"or: got shapes \(3,\) and \(2,\), which do not broadcast"):
+            mr.tensor([1, 2, 3]) | other
 
 
 @pytest.mark.parametrize(
