@@ -34,6 +34,15 @@ def test_a_logarithmic_x_keeps_all_of_its_decades(ax):
     assert 0.009 < low < 0.01 and 1 < high < 1.2
 
 
+@pytest.mark.parametrize(
+    ("x", "ticks"), [(range(21), [0, 5, 10, 15, 20]), (range(3), [0, 1, 2]), ([0, 0.5, 1], [0, 0.2, 0.4, 0.6, 0.8, 1])]
+)
+def test_ticks_are_whole_where_x_is_and_reach_the_ends(x, ticks, ax):
+    ax.figure.set_size_inches(4, 4)
+    plots.runs(ax, x, {"mine": np.arange(len(x))})
+    assert ax.get_xticks().tolist() == pytest.approx(ticks)
+
+
 def test_looks_of_ones_own(ax):
     plots.runs(ax, [1, 2], {"mine": [1, 2]}, {"mine": {"color": "#123456", "ls": ":"}})
     plots.runs(ax, [1, 2], {"other": [1, 2]}, {"other": "#654321"}, marker="s")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import AutoLocator
 
 from . import style
 from .axes import log_scale
@@ -48,7 +49,11 @@ def runs(
     else:
         margin = 0.02 * (last - first)
         ax.set_xlim(first - margin, last + margin)
-    ax.set_xticks([tick for tick in ax.get_xticks() if first <= tick <= last])
+        locator = AutoLocator()
+        locator.set_params(integer=all(float(value).is_integer() for value in x))  # there is no half a layer
+        ax.xaxis.set_major_locator(locator)
+    beyond = 1e-9 * abs(last - first)  # by rounding alone
+    ax.set_xticks([tick for tick in ax.get_xticks() if first - beyond <= tick <= last + beyond])
     if ax.get_yscale() == "log":
         log_scale(ax)
     style.label_ends(ax, ends)
