@@ -1,7 +1,8 @@
-"""A pytest plugin for `run`: no test is run twice in one environment, and no thorough one is begun too late.
+"""A pytest plugin for `run`: no test is run twice in one environment, and none that is long is begun too late.
 
 ``$PASSED`` names a file of tests that have passed before; those that pass now are added when all is done. A test that
-was skipped, for want of a peer say, runs again. At ``$UNTIL``, in seconds since 1970, thorough tests cease to begin.
+was skipped, for want of a peer say, runs again. Slow tests come first. At ``$UNTIL``, in seconds since 1970, thorough
+tests cease to begin.
 """
 
 import os
@@ -18,6 +19,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     before = set(PASSED.read_text("utf-8").splitlines()) if PASSED.exists() else set()
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in before])
     items[:] = [item for item in items if item.nodeid not in before]
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # alone at the end, one would keep a core idle
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
