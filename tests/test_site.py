@@ -14,6 +14,8 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
+from minires.files import locked
+
 ROOT = Path(__file__).resolve().parent.parent
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = [name for name in ("sphinx", "jupytext", "furo", "PIL") if importlib.util.find_spec(name) is None]
@@ -106,9 +108,15 @@ def build(folder, **environment):
 def site(tmp_path_factory):
     if MISSING:
         pytest.skip(f"needs {', '.join(MISSING)}: python -m pip install -e '.[lessons]'")
-    folder = tmp_path_factory.mktemp("lessons") / "site"
-    built = build(folder, MINIRES_QUICK="1")
-    assert built.returncode == 0 and not built.stderr.strip(), built.stderr
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # these share one site: two builds at a time would write the same pages
+        shared = shared.parent
+    folder, whole = shared / "site", shared / "site-is-whole"
+    with locked(shared / "site.lock", "waiting for the site, which another process builds"):
+        if not whole.exists():
+            built = build(folder, MINIRES_QUICK="1")
+            assert built.returncode == 0 and not built.stderr.strip(), built.stderr
+            whole.touch()
     return folder
 
 
