@@ -1,4 +1,4 @@
-"""A pytest plugin for `run`: no test is run twice in one environment, and none that is long is begun too late.
+"""A pytest plugin for `run`: no test is run twice in one environment, and no thorough one is begun too late.
 
 ``$PASSED`` names a file of tests that have passed before; those that pass now are added when all is done. A test that
 was skipped, for want of a peer say, runs again. Slow tests come first. At ``$UNTIL``, in seconds since 1970, thorough

@@ -188,7 +188,8 @@ show(figure, "13-shortcuts")
 # ## Sources
 #
 # - K. He, X. Zhang, S. Ren, J. Sun, *Identity mappings in deep residual networks*, 2016, arXiv 1603.05027: section 3
-#   with table 1, section 4 with table 2. Option C: *Deep residual learning for image recognition*, 2015, arXiv 1512.03385, table 3.
+#   with table 1, section 4 with table 2. Option C: *Deep residual learning for image recognition*, 2015, arXiv
+#   1512.03385, table 3.
 # - R. Srivastava, K. Greff, J. Schmidhuber, *Highway networks*, 2015, arXiv 1505.00387.
 
 # %%
