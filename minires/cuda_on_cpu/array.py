@@ -24,6 +24,8 @@ class CudaOnCpuArray(np.ndarray):
 
     def __array_function__(self, function, types, args, kwargs):
         _check_one_device(function.__name__, args)
+        if function in (np.concatenate, np.stack) and len(args[0]) > 8 and not CudaOnCpuArray.reading_back:
+            raise RuntimeError(f"{function.__name__}: CuPy would send addresses while a graph is being captured")
         return _living_here(function(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()}))
 
     def __array_wrap__(self, array, context=None, return_scalar=False):

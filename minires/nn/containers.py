@@ -9,12 +9,17 @@ from ..tensor import Tensor
 from .module import Module, Parameter
 
 
-class _List(Module):
-    """Children numbered from 0 and indexed as in a list; those of a slice are numbered from 0 again."""
-
-    def _places(self) -> dict[str, Module | None]:
+class _Container(Module):
+    def _places(self) -> dict[str, Any]:
         """The children by name, including empty places (None)."""
         return {name: self.__dict__[name] for name, kind in self._kinds.items() if kind == "module"}
+
+    def __len__(self) -> int:
+        return len(self._places())
+
+
+class _List(_Container):
+    """Children numbered from 0 and indexed as in a list; those of a slice are numbered from 0 again."""
 
     def append(self, module: Module) -> Self:
         """Add a module at the end."""
@@ -56,9 +61,6 @@ class _List(Module):
         modules = list(self)
         del modules[index]
         self._number(modules)
-
-    def __len__(self) -> int:
-        return len(self._places())
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._places().values())
@@ -110,7 +112,7 @@ class ModuleList(_List):
         return f"{type(self).__name__}({lines}" + ("\n)" if lines else ")")
 
 
-class ModuleDict(Module):
+class ModuleDict(_Container):
     """A dict whose modules are found by ``parameters()``, under their keys; it has no forward."""
 
     def __init__(self, modules: Mapping[str, Module] | None = None):
@@ -124,15 +126,15 @@ class ModuleDict(Module):
 
     def keys(self) -> Iterable[str]:
         """The keys, in order of insertion."""
-        return dict(self._own("module")).keys()
+        return self._places().keys()
 
     def values(self) -> Iterable[Module]:
         """The modules."""
-        return dict(self._own("module")).values()
+        return self._places().values()
 
     def items(self) -> Iterable[tuple[str, Module]]:
         """(key, module) of each."""
-        return dict(self._own("module")).items()
+        return self._places().items()
 
     def pop(self, key: str) -> Module:
         """Take a module out."""
@@ -146,7 +148,7 @@ class ModuleDict(Module):
             del self[key]
 
     def __getitem__(self, key: str) -> Module:
-        return dict(self._own("module"))[key]
+        return self._places()[key]
 
     def __setitem__(self, key: str, module: Module) -> None:
         if key not in self and hasattr(self, key):
@@ -157,14 +159,11 @@ class ModuleDict(Module):
         self[key]  # raises KeyError for what is no module
         self._forget(key)
 
-    def __len__(self) -> int:
-        return len(self._own("module"))
-
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
     def __contains__(self, key: object) -> bool:
-        return key in dict(self._own("module"))
+        return key in self._places()
 
 
 class ParameterList(Module):

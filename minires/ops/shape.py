@@ -1,5 +1,6 @@
 """Shape: ops that move numbers without computing anything. Backward moves the gradients back."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ class Cat(Op):
             raise ValueError(f"cat: got shapes {shapes}; all axes but dim={axis} must agree")
         self.axis = axis
         self.joints = np.cumsum([s[axis] for s in shapes])[:-1].tolist()
-        return np.concatenate(arrays, axis)
+        return _concatenated(arrays, axis)
 
     def backward(self, grad_output):
         grads = np.split(grad_output, self.joints, self.axis)
@@ -158,10 +159,27 @@ class Stack(Op):
                 "Did you mean cat?"
             )
         self.axis = axis_of("stack", arrays[0].ndim + 1, axis)
-        return np.stack(arrays, self.axis)
+        return _concatenated([np.expand_dims(a, self.axis) for a in arrays], self.axis)
 
     def backward(self, grad_output):
         return tuple(np.moveaxis(grad_output, self.axis, 0))
+
+
+def _concatenated(arrays, axis):
+    """np.concatenate; on a GPU array by array.
+
+    CuPy's own sends the addresses to the GPU if there are more than 8 arrays (14.2), as a step that is captured in a
+    CUDA graph must not: each of its launches would send them again from memory that then holds something else.
+    """
+    on = kernels.device_of(arrays[0])
+    if on.is_cpu:
+        return np.concatenate(arrays, axis)
+    ends, shape = np.cumsum([a.shape[axis] for a in arrays]).tolist(), list(arrays[0].shape)
+    shape[axis] = ends[-1]
+    joined = on.empty(tuple(shape), functools.reduce(np.promote_types, [a.dtype for a in arrays]))
+    for place, array in zip(np.split(joined, ends[:-1], axis), arrays):
+        place[...] = array
+    return joined
 
 
 class Pad(Op):

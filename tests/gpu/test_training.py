@@ -87,6 +87,36 @@ def test_captured_training_equals_eager_training(device, optimizer):
         np.testing.assert_array_equal(a, b, name)
 
 
+class Joined(nn.Module):
+    """Layers that each get all that came before them, as in a DenseNet: more arrays than CuPy joins without a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(1 + i, 1, 3, padding=1) for i in range(9))
+        self.head = nn.Linear(2 * 10 * 64, 10)
+
+    def forward(self, x):
+        parts = [x]
+        for layer in self.layers:
+            parts.append(layer(mr.cat(parts, 1)))
+        return self.head(mr.stack(parts + parts[::-1], -1).flatten(1))
+
+
+@on_every_device
+def test_a_captured_step_may_join_many_arrays(device):
+    data, ends = digits()[0].subset(32).to(device), []
+    for graph in (False, True):
+        mr.manual_seed(0)
+        model = Joined().to(device)
+        optimizer = optim.SGD(model.parameters(), lr=0.05)
+        options = dict(epochs=2, batch_size=8, progress=False, graph=graph, fuse=False)
+        ends.append((train.fit(model, data, optimizer, **options), model.state_dict()))
+    (history, state), (captured, there) = ends
+    assert captured == history
+    for name, value in state.items():
+        np.testing.assert_array_equal(there[name], value, name)
+
+
 @on_every_device
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_fused_training_equals_eager_training_up_to_rounding(device, shortcut):

@@ -107,6 +107,8 @@ def test_a_list_has_empty_places_and_the_same_module_twice():
     twice.apply(lambda module: calls.append(type(module)))
     assert calls == [nn.Linear, nn.Sequential]
     assert list(nn.ModuleDict({"a": relu, "b": relu})) == ["a", "b"]
+    named = nn.ModuleDict({"a": relu, "b": None})
+    assert len(named) == 2 and "b" in named and named["b"] is None and list(named.children()) == [relu]
 
 
 @pytest.mark.parametrize("kind", [nn.Sequential, nn.ModuleList])
