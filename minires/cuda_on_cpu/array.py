@@ -13,6 +13,8 @@ class CudaOnCpuArray(np.ndarray):
     """
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if any(isinstance(value, list | tuple) for value in inputs):  # the key of `np.add.at`
+            return NotImplemented
         out = options.pop("out", ())
         _check_one_device(ufunc.__name__, (*inputs, *out))
         if out:
@@ -66,6 +68,11 @@ class CudaOnCpuArray(np.ndarray):
     def __int__(self):
         _check_reading_back()
         return super().__int__()
+
+
+def add_at(array: CudaOnCpuArray, key: Any, values: CudaOnCpuArray) -> None:
+    """``array[key] += values``, with all values of an entry that the key names several times."""
+    np.add.at(_plain(array), _plain(key), _plain(values))
 
 
 def _check_reading_back() -> None:

@@ -29,7 +29,9 @@ class Device:
     """One kind of array, and how kernels reach it.
 
     array_type: the type of its arrays. allocate(shape, dtype) makes a new array, upload copies one from NumPy, download
-    copies one to NumPy. address: where an array's first entry is in the device's memory.
+    copies one to NumPy. address: where an array's first entry is in the device's memory. add_at(array, key, values):
+    ``array[key] += values``, where an entry that the key names several times gets all its values (on a GPU, in any
+    order).
     load: a `load.Loader` (None on the CPU, which needs none). multiprocessors: at least this many blocks run side by
     side. ampere: whether it is an Ampere (2020) or newer, which can do what pipelined.cu and tensor_core.cuh ask for.
     launches_at_once: whether a launch has finished when it returns. capturing: whether launches are now recorded into a
@@ -43,6 +45,7 @@ class Device:
     upload: Callable[[np.ndarray], Any]
     download: Callable[[Any], np.ndarray]
     address: Callable[[Any], int]
+    add_at: Callable[[Any, Any, Any], None] = np.add.at
     load: Loader | None = None
     multiprocessors: int = 0
     ampere: bool = True
@@ -177,7 +180,7 @@ def to_device(array: Any, name: str) -> Any:
 def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int = 4, ampere: bool = True) -> Device:
     """The device for learning and testing; ``read`` gives a kernel file's text. Raises RuntimeError without g++."""
     from .. import cuda_on_cpu
-    from ..cuda_on_cpu.array import CudaOnCpuArray
+    from ..cuda_on_cpu.array import CudaOnCpuArray, add_at
 
     if not cuda_on_cpu.available():
         raise RuntimeError(f"device cuda-on-cpu: {cuda_on_cpu.why_not()}")
@@ -188,6 +191,7 @@ def make_cuda_on_cpu(read: Callable[[str], str] = packaged, multiprocessors: int
         upload=lambda array: np.array(array, order="K").view(CudaOnCpuArray),
         download=lambda array: np.array(array, order="K", subok=False),
         address=lambda array: array.__array_interface__["data"][0],
+        add_at=add_at,
         load=Loader(cuda_on_cpu.RawModule, read),
         multiprocessors=multiprocessors,
         ampere=ampere,
@@ -209,6 +213,7 @@ def make_gpu() -> Device:
         upload=_upload,
         download=_download,
         address=lambda array: array.data.ptr,
+        add_at=cupy.add.at,  # np.add.at hands it over only if the key is an array by itself (14.2)
         load=Loader(cupy.RawModule),
         by_value=getattr(cupy.cuda.function, "CNumpyArray", _itself),  # ready; CuPy would make one in every launch
         multiprocessors=cupy.cuda.Device().attributes["MultiProcessorCount"],

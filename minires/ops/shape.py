@@ -78,7 +78,8 @@ class Index(Op):
         grad_x = np.zeros_like(grad_output, shape=self.in_shape)
         part, key = begun(grad_x, self.key)
         if any(getattr(k, "ndim", 0) and k.dtype.kind != "b" for k in key):
-            np.add.at(part, key, grad_output)  # an index may repeat, and += would count it only once
+            # an index may repeat, and += would count it only once
+            kernels.device_of(part).add_at(part, key, grad_output)
         elif all(type(k) is slice for k in key):
             put(part, key, grad_output)
         else:

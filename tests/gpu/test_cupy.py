@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import cuda_on_cpu, models, nn
+from minires import cuda_on_cpu, kernels, models, nn
 from minires.cuda_on_cpu.array import CudaOnCpuArray
 from minires.nn import functional as F
 
@@ -88,7 +88,7 @@ def test_cupy_has_what_the_ops_ask_for(asked, rng):
         y = f(x)
         if y.requires_grad:
             y.sum().backward()
-    assert {("where", "", 3, ()), ("add", "at", 3, ())} <= asked[0].keys() and {"transpose", "astype"} <= asked[1]
+    assert ("where", "", 3, ()) in asked[0] and {"transpose", "astype"} <= asked[1]
     check_that_cupy_has(*asked)
 
 
@@ -100,3 +100,12 @@ def test_cupy_has_what_a_training_step_asks_for(asked):
         mr.train.train_step(model, optimizer, images, labels)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     check_that_cupy_has(*asked)
+
+
+def test_cupy_adds_at_a_key_of_several_parts_only_by_its_own_function():
+    """`np.add.at` leads nowhere from a tuple, with CuPy's arrays (14.2) as here, where tests notice that it is used."""
+    x, i = mr.ones(4, 3).to(DEVICE).array, mr.tensor([0, 0, 2]).to(DEVICE).array
+    with pytest.raises(TypeError):
+        np.add.at(x, (i, slice(None)), x[i])
+    kernels.device(DEVICE).add_at(x, (i, slice(None)), x[i])
+    assert np.asarray(x).tolist() == [[3, 3, 3], [1, 1, 1], [2, 2, 2], [1, 1, 1]] and callable(cupy.add.at)
