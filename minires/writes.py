@@ -14,7 +14,7 @@ from typing import Any
 from .dtypes import RANK
 from .ops import Op
 from .ops.op import SET_BY_THE_ENGINE, serials
-from .ops.shape import begun
+from .ops.shape import begun, check_positions
 from .state import current
 
 latest = -1  # serial of the latest write; an op made after it need not be checked
@@ -63,7 +63,10 @@ def put(array: Any, key: Any, values: Any) -> None:
     fusion = current().fusion
     if fusion is not None:
         fusion.settle()
-    part, key = begun(array, key) if isinstance(key, tuple) else (array, key)
+    part = array
+    if isinstance(key, tuple):
+        check_positions(key, array)
+        part, key = begun(array, key)
     part[key] = values
     wrote(array)
 

@@ -34,11 +34,17 @@ class CudaOnCpuArray(np.ndarray):
         return _living_here(array)
 
     def __getitem__(self, key):
-        return _living_here(super().__getitem__(key))
+        try:
+            return _living_here(super().__getitem__(key))
+        except IndexError:
+            return _living_here(super().__getitem__(_without_positions(key)))
 
     def __setitem__(self, key, value):
         _check_one_device("assignment", (value,))
-        super().__setitem__(key, value)
+        try:
+            super().__setitem__(key, value)
+        except IndexError:
+            super().__setitem__(_without_positions(key), value)
 
     def argmax(self, axis=None, out=None, *, keepdims=False):
         return _living_here(super().argmax(axis, out, keepdims=keepdims))
@@ -68,6 +74,12 @@ class CudaOnCpuArray(np.ndarray):
     def __int__(self):
         _check_reading_back()
         return super().__int__()
+
+
+def _without_positions(key: Any) -> tuple:
+    """The key with all positions 0: where they leave the array, CuPy takes others within it, without an error."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return tuple([k * 0 if getattr(k, "ndim", 0) and k.dtype.kind in "iu" else k for k in parts])
 
 
 def add_at(array: CudaOnCpuArray, key: Any, values: CudaOnCpuArray) -> None:

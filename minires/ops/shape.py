@@ -71,6 +71,7 @@ class Index(Op):
     def forward(self, x, key):
         self.in_shape = x.shape
         self.key = tuple([k if type(k) in BASIC else position(k, x) for k in key])
+        check_positions(self.key, x)
         part, key = begun(x, self.key)
         return part[key]
 
@@ -125,6 +126,18 @@ def position(key, x):
             "key.long() or key.to(bool)"
         )
     return key
+
+
+def check_positions(key, x):
+    """Raise NumPy's IndexError for a position outside x on a GPU, where CuPy would take it modulo the axis's size.
+
+    The positions are read back for it, except while a step is captured.
+    """
+    on = kernels.device_of(x)
+    if not on.is_cpu and not on.capturing and any(hasattr(k, "dtype") and k.dtype.kind in "iu" for k in key):
+        here = tuple([kernels.to_device(k, "cpu") if hasattr(k, "dtype") else k for k in key])
+        part, here = begun(np.broadcast_to(np.False_, x.shape), here)
+        part[here]
 
 
 class Cat(Op):

@@ -73,6 +73,21 @@ def test_indices_there_equal_those_on_the_cpu(f, rng):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.parametrize("key", [
+    [5], ([0], [9]), (slice(None), [-5]), (..., [4]), (None, [3]), (0, [4]), ([True, False, True], [1, 4]),
+    (np.array(1), [4]), mr.tensor([0, 3]),
+], ids=str)  # fmt: skip
+def test_positions_outside_are_refused_there_too(key):
+    """CuPy would take others within."""
+    x = mr.arange(12).reshape(3, 4).to(DEVICE)
+    key = key.to(DEVICE) if isinstance(key, mr.Tensor) else key
+    with pytest.raises(IndexError, match="out of bounds"):
+        x[key]
+    with pytest.raises(IndexError, match="out of bounds"):
+        x[key] = 1
+    np.testing.assert_array_equal(x, np.arange(12).reshape(3, 4))
+
+
 def test_a_move_is_part_of_the_graph(rng):
     x = mr.tensor(rng.standard_normal(3), requires_grad=True)
     (x.to(DEVICE) * 2).sum().backward()
