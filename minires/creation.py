@@ -38,7 +38,7 @@ def _dtype(function: str, dtype: Any) -> np.dtype:
 
 
 def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep their dtype."""
+    """A new leaf tensor holding a *copy* of ``data``; Python floats become float32, arrays keep dtype and device."""
     if isinstance(data, Tensor):
         data = data.array
     dtype = dtype if dtype is None else real_dtype("tensor", dtype)
@@ -56,7 +56,8 @@ def tensor(data: Any, dtype: Any = None, *, device: str | None = None, requires_
     if dtype is not None and dtype.kind in "iu" and not hasattr(data, "dtype") and array.size:
         for extreme in (array.min(), array.max()):
             check_holds("tensor", extreme.item(), dtype)
-    return _placed(array if dtype is None else array.astype(dtype), device, requires_grad)
+    array = array if dtype is None else array.astype(dtype)
+    return _placed(array, device or kernels.device_of(array, "tensor").name, requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:

@@ -136,7 +136,7 @@ class Reductions:
         reduce.check_keepdim(function, keepdim)
         axes = None if dim is None else reduce.axes_of(function, self.ndim, dim)
         truth = getattr(self.array, function)(axes, keepdims=keepdim)
-        return self.wrap(np.asarray(truth, np.uint8) if self.dtype == np.uint8 else truth)
+        return self.wrap(truth.astype(np.uint8) if self.dtype == np.uint8 else truth)
 
     # along an axis
     def softmax(self, dim=None, dtype=None, *, axis=None):

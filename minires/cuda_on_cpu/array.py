@@ -52,6 +52,9 @@ class CudaOnCpuArray(np.ndarray):
     def argmin(self, axis=None, out=None, *, keepdims=False):
         return _living_here(super().argmin(axis, out, keepdims=keepdims))
 
+    def nonzero(self):
+        return _living_here(super().nonzero())
+
     # Values that a GPU could not give while its work is captured in a graph; `reading_back` is False meanwhile.
     reading_back = True
 

@@ -6,6 +6,7 @@ are recorded, and each must exist in CuPy and take the arguments it was given. S
 
 import functools
 import inspect
+import sys
 
 import numpy as np
 import pytest
@@ -36,7 +37,10 @@ OPS = [
     lambda x: F.dropout2d(x[:, :, None]), lambda x: F.interpolate(x[None, None], (5, 2)),
     lambda x: F.adaptive_max_pool2d(x[None, None], 2),
     lambda x: nn.InstanceNorm2d(1, affine=True, track_running_stats=True).to(x.device)(x[None, None]),
-    lambda x: nn.utils.parameters_to_vector([x, x]),
+    lambda x: nn.utils.parameters_to_vector([x, x]), lambda x: mr.where(x > 0)[0], lambda x: mr.tensor(x),
+    lambda x: (x > 0).to(mr.uint8).any(), lambda x: (x > 0).to(mr.uint8).all(1), lambda x: x.long().relu(),
+    lambda x: x.long() @ x.long().T, lambda x: x.argsort(1), lambda x: x.topk(2).values, lambda x: x.cumsum(0),
+    lambda x: x.prod(1), lambda x: x.new_full((2,), 3), lambda x: mr.full_like(x, 2), lambda x: x.flip(0).repeat(2, 1),
 ]  # fmt: skip
 
 
@@ -63,7 +67,16 @@ def asked(monkeypatch):
     monkeypatch.setattr(CudaOnCpuArray, "__array_ufunc__", heard_ufunc)
     monkeypatch.setattr(CudaOnCpuArray, "__array_function__", heard_function)
     monkeypatch.setattr(CudaOnCpuArray, "__getattribute__", heard_attribute)
+    for name in ("asarray", "array", "ascontiguousarray"):
+        monkeypatch.setattr(np, name, functools.partial(only_of_the_host, getattr(np, name)))
     return calls, attributes
+
+
+def only_of_the_host(convert, value, *args, **options):
+    """NumPy's ``convert``; as with CuPy it takes no array of the device, except for the device itself."""
+    if type(value) is CudaOnCpuArray and not sys._getframe(1).f_code.co_filename.endswith("devices.py"):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed")
+    return convert(value, *args, **options)
 
 
 RUNNER_S = {"ctypes", "view"}  # which only the runner and its device use
@@ -86,6 +99,7 @@ def test_cupy_has_what_the_ops_ask_for(asked, rng):
     for f in OPS:
         x = mr.tensor(rng.standard_normal((4, 3)).astype(np.float32), requires_grad=True, device=DEVICE)
         y = f(x)
+        assert y.device == DEVICE
         if y.requires_grad:
             y.sum().backward()
     assert ("where", "", 3, ()) in asked[0] and {"transpose", "astype"} <= asked[1]

@@ -24,6 +24,7 @@ DEVICE = "cuda-on-cpu"
 def test_what_is_computed_there_stays_there(rng):
     x = mr.tensor(rng.standard_normal((3, 4)), device=DEVICE)
     results = x + 1, x * x, x.sum(), x.mean(), x.max(1).values, x.var(), x.reshape(4, 3), x.T, x[0], x[0, 0], x > 0
+    results += mr.tensor(x), x.long().relu(), (x > 0).to(mr.uint8).relu(), (x > 0).to(mr.uint8).any(), *mr.where(x > 0)
     results += x.exp(), x.sigmoid(), x.clamp(0, 1), F.pad(x, (1, 1)), mr.cat([x, x]), mr.where(x > 0, x, 0), x @ x.T
     assert {t.device for t in results} == {DEVICE}
     np.testing.assert_allclose((x @ x.T).numpy(), x.numpy() @ x.numpy().T)

@@ -2,6 +2,8 @@
 
 import operator
 
+import numpy as np
+
 from ..launch import BLOCK, ITEMS, blocks, c_name
 from ..layout import axes_along_memory, entry_by_entry
 from ..load import TYPES, Source
@@ -12,8 +14,8 @@ ELEMENTWISE = Source(
 
 
 def relu(on, x):
-    """`definition.relu`: max(x, 0)."""
-    return _elementwise(on, "relu", x)
+    """`definition.relu`: max(x, 0); of whole numbers by the array library."""
+    return _elementwise(on, "relu", x) if x.dtype.kind == "f" else np.maximum(x, 0)
 
 
 def relu_backward(on, grad_y, y):
