@@ -22,6 +22,23 @@ from .node import Node, Scaling, Source
 from .summands import Measured
 
 T = TypeVar("T")
+WEIGHTED = "Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "Linear"  # input 1 is the weight, whatever it came from
+# A parameter that is input 1 of one of these is an offset, a factor or a row (an embedding of positions, a token).
+WITHOUT_WEIGHT = {
+    "Add",
+    "Addcdiv",
+    "Addcmul",
+    "Cat",
+    "Div",
+    "Lerp",
+    "Maximum",
+    "Minimum",
+    "Mul",
+    "Rsub",
+    "Stack",
+    "Sub",
+}
+WITHOUT_WEIGHT |= {"WeightNormInterface", "Where"}
 Later: TypeAlias = T | Callable[[], T]  # a value, or a function that returns it
 
 
@@ -41,7 +58,9 @@ class Layer:
     """One op of the network: its output's statistics, and the gradients of its output and of its weight.
 
     mean, std, zeros: of the output's values, zeros being the fraction that is exactly 0 (NaN if forward ran outside the
-    recording). output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight.
+    recording). output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight. If
+    the weight of a convolution or linear layer is computed (standardised, masked), both it and its shape are those of
+    what was computed, which the op was given.
     pass_: which walk back of the recording it belongs to, from 1.
     """
 
@@ -176,7 +195,8 @@ class Recording:
         weights = {
             node.consumers[0]: node
             for node in reversed(self.nodes)
-            if node.parameter and node.slots[:1] == (1,)  # input 0 is the data, 1 the weight, 2 the bias
+            if node.slots[:1] == (1,)  # input 0 is the data, 1 the weight, 2 the bias
+            and (node.parameter or self.by_key[node.consumers[0]].op in WEIGHTED)
         }
         unknown = float("nan"), float("nan"), float("nan")
         found = []
@@ -205,7 +225,7 @@ class Recording:
     @property
     def weight_layers(self) -> list[Layer]:
         """The layers that have a weight of two or more axes: convolutions and linear layers."""
-        return [layer for layer in self.layers if len(layer.weight_shape) > 1]
+        return [layer for layer in self.layers if len(layer.weight_shape) > 1 and layer.op not in WITHOUT_WEIGHT]
 
     @property
     def sum_error(self) -> float:
@@ -223,9 +243,10 @@ class Recording:
             found.append(text if number is None else f"{names.get(number, label)}: {text}")
         for node in self.nodes if self._told else ():
             if node.parameter and len(node.consumers) > 1:
+                listed = node.slots[0] == 1 and self.by_key[node.consumers[0]].op not in WITHOUT_WEIGHT
                 found.append(
                     f"{node.name}: used {len(node.consumers)} times (a module called again, or a shared weight); its "
-                    "gradient is the sum of all uses, and its norm stands with the first"
+                    f"gradient is the sum of all uses{', and its norm stands with the first' if listed else ''}"
                 )
         forks = self.forks if self._told else []
         multiplied = Counter(f"{way} × {factor:g}" for fork in forks for way, factor in fork.scaled_ways())

@@ -176,6 +176,33 @@ def test_layers_come_in_forward_order_with_the_parameters_gradients():
         assert layer.weight_gradient == pytest.approx(np.linalg.norm(grad))
 
 
+class Standardised(nn.Conv2d):
+    """A convolution that subtracts the mean from its weight, behind an image to which a learned one is added."""
+
+    def __init__(self):
+        super().__init__(1, 3, 3)
+        self.offset = nn.Parameter(np.zeros((1, 1, 8, 8)))
+
+    def forward(self, x):
+        self.centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        self.centred.retain_grad()
+        return F.conv2d(x + self.offset, self.centred, self.bias)
+
+
+def test_weight_layers_are_those_that_multiply_by_a_weight_computed_or_not():
+    conv = Standardised()
+    model = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(108, 10)).double()
+    x, y = batch()
+    with flow.recording(model) as recording:
+        F.cross_entropy(model(Tensor(x)), Tensor(y)).backward()
+    assert [(layer.name, layer.op) for layer in recording.weight_layers] == [("0", "Conv2d"), ("3", "Linear")]
+    first = recording.weight_layers[0]
+    assert first.weight_shape == (3, 1, 3, 3)
+    assert first.weight_gradient == pytest.approx(np.linalg.norm(conv.centred.grad))
+    (note,) = [note for note in recording.notes if note.startswith("0.weight: used 2 times")]
+    assert "stands with the first" not in note
+
+
 def test_record_leaves_the_model_as_it_was():
     model = net().train()
     x, y = batch()
