@@ -211,6 +211,26 @@ def test_record_leaves_the_model_exactly_as_it_was(backward_before):
     assert x.grad is None and not x.requires_grad
 
 
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@pytest.mark.filterwarnings("ignore:Sparse")  # PyTorch says that these are in beta
+def test_record_leaves_sparse_buffers_as_they_were(layout):
+    class Graph(Residual):
+        def __init__(self):
+            super().__init__(nn.Linear(4, 4))
+            self.register_buffer("neighbours", (torch.eye(3) + 0.5).to_sparse(layout=layout))
+
+        def forward(self, x):
+            self.neighbours.values().mul_(2) if layout == torch.sparse_csr else self.neighbours.mul_(2)
+            self.neighbours = 2 * self.neighbours
+            return x + self.branch(torch.sparse.mm(self.neighbours.double(), x))
+
+    model = line(Graph())
+    before = model[1].neighbours
+    assert len(flow_torch.record(model, *rows()).forks) == 1
+    assert model[1].neighbours is before and before.layout == layout
+    assert torch.equal(before.to_dense().float(), torch.eye(3) + 0.5)
+
+
 def test_recording_leaves_no_hook_and_changes_no_bit():
     x, y = batch(dtype=torch.float32)
     found = []
@@ -444,8 +464,58 @@ def test_a_block_that_ends_in_a_custom_function_has_its_scope():
         def forward(self, x):
             return Same.apply(x.tanh())
 
-    recording = flow_torch.record(line(Ends(), nn.Linear(4, 4)), *rows())
-    assert any(node.name == "1: Same" for node in recording.nodes)
+    class GoesOn(Residual):
+        def forward(self, x):
+            return x + self.branch(Same.apply(x))
+
+    recording = flow_torch.record(line(Ends(), GoesOn(nn.Linear(4, 4))), *rows())
+    assert [node.name for node in recording.nodes if node.op == "Same"] == ["1: Same", "2: Same"]
+
+
+# ── which layers have weights ──
+
+
+class Standardised(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, self.weight - self.weight.mean(1, keepdim=True), self.bias)
+
+
+class StandardisedConv(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
+
+
+def test_a_layer_whose_weight_is_computed_is_listed_with_that_weight():
+    parametrizations = nn.utils.parametrizations
+    model = line(Standardised(4, 4), Residual(parametrizations.weight_norm(nn.Linear(4, 4))), nn.Linear(4, 4))
+    parametrizations.spectral_norm(model[3])
+    recording = flow_torch.record(model, *rows())
+    assert [(row.name, row.op) for row in recording.weight_layers] == [
+        (name, "Linear") for name in ("0", "1", "2.branch.0", "3")
+    ]
+
+    model = nn.Sequential(StandardisedConv(3, 2, 3), nn.Flatten()).double()
+    (row,) = flow_torch.record(model, *batch(size=4)).weight_layers
+    weight = (model[0].weight - model[0].weight.mean((1, 2, 3), keepdim=True)).detach().requires_grad_()
+    F.cross_entropy(F.conv2d(batch(size=4)[0], weight, model[0].bias).flatten(1), batch()[1] % 8).backward()
+    assert (row.name, row.op, row.weight_shape) == ("0", "Conv2d", (2, 3, 3, 3))
+    assert row.weight_gradient == pytest.approx(float(weight.grad.norm()), rel=1e-12)
+
+
+def test_a_parameter_that_is_added_multiplied_or_appended_is_no_layers_weight():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.positions, self.scale = (nn.Parameter(torch.ones(n, 4)) for n in (1, 4, 4))
+
+        def forward(self, x):
+            x = torch.cat([x, self.token]) + self.positions
+            return torch.addcmul(x * self.scale, self.scale, x)[:3]
+
+    assert [row.name for row in flow_torch.record(line(Positions(), nn.Linear(4, 4)), *rows()).weight_layers] == [
+        "0",
+        "2",
+    ]
 
 
 # ── what PyTorch does, and what is said of it ───────────────────────────────────────────────────────────────────────
@@ -504,6 +574,51 @@ def test_adding_in_place_to_a_view_is_noted():
     assert any(note.startswith("1: an in-place operation wrote into a view") for note in recording.notes)
 
 
+ADDITIONS = {
+    "x + y": lambda x, y: x + y,
+    "x += y": lambda x, y: y.clone().add_(x),
+    "torch.add(x, y, alpha=0.5)": lambda x, y: torch.add(x, y, alpha=0.5),
+    "sum([x, y])": lambda x, y: sum([x, y]),
+}
+OTHERS = {
+    "x - y": lambda x, y: x - y,
+    "torch.stack([x, y]).sum(0)": lambda x, y: torch.stack([x, y]).sum(0),
+    "torch.einsum": lambda x, y: torch.einsum("kij->ij", torch.stack([x, y])),
+    "x.index_add(…)": lambda x, y: x.index_add(0, torch.arange(3), y),
+}
+NOTED = {
+    "torch.lerp": lambda x, y: torch.lerp(x, y, 0.5),
+    "addcmul": lambda x, y: torch.addcmul(x, y, torch.ones_like(y)),
+    "addcdiv": lambda x, y: torch.addcdiv(x, y, torch.ones_like(y)),
+    "baddbmm": lambda x, y: torch.baddbmm(x[None], y[None], torch.eye(4).double()[None])[0],
+    "addbmm": lambda x, y: torch.addbmm(x, y[None], torch.eye(4).double()[None]),
+}
+
+
+@pytest.mark.parametrize("how", [*ADDITIONS, *OTHERS, *NOTED])
+def test_which_additions_are_forks_is_as_the_page_says(how):
+    class Own(Residual):
+        def forward(self, x):
+            return (ADDITIONS | OTHERS | NOTED)[how](x, self.branch(x))
+
+    page = (Path(mr.__file__).parents[1] / "lessons" / "your_network.md").read_text(encoding="utf-8")
+    recording = flow_torch.record(line(Own(nn.Linear(4, 4), nn.Tanh())), *rows())
+    assert f"`{how}`" in page and [fork.name for fork in recording.forks] == ["1"] * (how in ADDITIONS)
+    assert ["an addition inside it is no fork" in note for note in recording.notes] == [True] * (how in NOTED)
+
+
+def test_a_sum_of_parameters_is_not_noted():
+    class Affine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
+
+        def forward(self, x):
+            return torch.addcmul(self.bias, self.weight, x)
+
+    assert flow_torch.record(line(Affine()), *rows()).notes == []
+
+
 @pytest.mark.parametrize("as_method", [True, False])
 def test_a_compiled_model_is_refused(as_method):
     def compiled(model):
@@ -521,6 +636,10 @@ def test_other_models_that_cannot_be_recorded_are_refused():
         flow_torch.record(torch.jit.script(nn.Linear(4, 4)), *rows())
     with pytest.raises(TypeError, match=r"0\.weight has no shape yet"):
         flow_torch.record(nn.Sequential(nn.LazyLinear(4)), *rows())
+    with pytest.raises(TypeError, match=r"0\.weight is on the device \"meta\", where there are no numbers"):
+        flow_torch.record(line().to("meta"), *rows())
+    with pytest.raises(RuntimeError, match=r"under no_grad\(\) or inference_mode\(\)"), torch.inference_mode():
+        flow_torch.record(line(), *rows())
     with pytest.raises(TypeError, match=r"record: got a ResNet as the model; expected a torch.nn.Module"):
         flow_torch.record(models.resnet_cifar(8), *batch())
     with pytest.raises(TypeError, match=r"from minires.flow import torch"):

@@ -62,7 +62,7 @@ def record(
         if not value.requires_grad:
             raise RuntimeError(
                 "record: the loss does not require grad: every parameter is frozen, or something on the way was "
-                "detached or computed under no_grad()"
+                "detached or computed under no_grad() or inference_mode()"
             )
         value.backward()
     found.loss = value.item()

@@ -47,10 +47,15 @@ def _tensor_restorer(tensor: torch.Tensor) -> Callable[[], None]:
     grad, requires_grad = (tensor.grad, tensor.requires_grad) if tensor.is_leaf else (None, None)
 
     def restore() -> None:
-        if not torch.equal(memory, values):
+        if memory.layout == torch.sparse_coo:  # its in-place ops make new entries, which ``memory`` does not get
+            tensor.data = values
+        elif memory.layout != torch.strided:  # sparse in other ways, and like that one not to be compared
             memory.copy_(values)
-        if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
-            tensor.data = memory
+        else:
+            if not torch.equal(memory, values):
+                memory.copy_(values)
+            if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
+                tensor.data = memory
         if requires_grad is not None:
             tensor.grad = grad
             tensor.requires_grad_(requires_grad)

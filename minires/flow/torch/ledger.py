@@ -70,7 +70,7 @@ class Ledger(TorchFunctionMode):
     def __enter__(self) -> "Ledger":
         for name, module in self._model.named_modules() if self._model is not None else ():
             self._handles += [
-                module.register_forward_pre_hook(lambda *call, name=name: self._running.append(name), prepend=True),
+                module.register_forward_pre_hook(functools.partial(self._enter, name), prepend=True, with_kwargs=True),
                 module.register_forward_hook(self._leave, always_call=True),
             ]
         return super().__enter__()
@@ -110,12 +110,19 @@ class Ledger(TorchFunctionMode):
                 self._later.append(functools.partial(self.recording.add_statistics, self._found[node].number, get))
                 node = node.next_functions[0][0] if ops.name(node) in ops.REARRANGING else None
 
+    def _enter(self, name: str, module: Any, *inputs: Any) -> None:
+        self._find_untold(inputs)
+        self._running.append(name)
+
     def _leave(self, module: Any, inputs: Any, output: Any) -> None:
-        """Before a module is left, find the nodes that no function told of: those of custom autograd functions."""
-        if self._call is None:  # a checkpoint runs modules again on the way back
-            for tensor in tensors_in(output):
-                self._find(tensor.grad_fn)
+        self._find_untold(output)
         del self._running[-1:]  # there is none if another hook failed before the module was entered
+
+    def _find_untold(self, tensors: Any) -> None:
+        """Before the scope changes, find the nodes that no function told of: those of custom autograd functions."""
+        if self._call is None:  # a checkpoint runs modules again on the way back
+            for tensor in tensors_in(tensors):
+                self._find(tensor.grad_fn)
 
     def _find(self, root: Any) -> set[Any]:
         """Number the new nodes behind a node, inputs first, and hang a hook on each."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from . import ops
+
 FUSED = {
     "CompiledFunctionBackward": "torch.compile",
     "DifferentiableGraphBackward": "torch.jit",
@@ -20,6 +22,7 @@ ABOUT = {
     "CopySlices": "an in-place operation wrote into a view of a tensor. PyTorch's graph does not say which "
     "operation it was, so an addition written that way is no fork here: write out = out + x instead of out += x",
 }
+ADDING_TOO = "Addbmm", "Addcdiv", "Addcmul", "Baddbmm", "Lerp"  # what these add to is their first input
 UNPACKED = (
     "saved_tensors_hooks were in force (save_on_cpu, checkpoint(use_reentrant=False) or your own). Inside them PyTorch "
     "does not notice when an operation overwrites, in place, what an earlier one saved, and the gradient can be wrong "
@@ -32,7 +35,7 @@ TWICE = (
 
 
 def refuse_fused(function: str, model: torch.nn.Module) -> None:
-    """Raise TypeError for a model that is compiled, scripted or not initialised yet, or is none of PyTorch's."""
+    """Raise TypeError for a model that is compiled, scripted or without numbers yet, or is none of PyTorch's."""
     if not isinstance(model, torch.nn.Module):
         raise TypeError(
             f"{function}: got a {type(model).__name__} as the model; expected a torch.nn.Module. For minires's own "
@@ -50,6 +53,11 @@ def refuse_fused(function: str, model: torch.nn.Module) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise TypeError(f"{function}: {name} has no shape yet, as a lazy module gives it one when it first runs")
+        if tensor.is_meta:
+            raise TypeError(
+                f'{function}: {name} is on the device "meta", where there are no numbers to measure; make room for '
+                'them with model.to_empty(device="cpu"), and load its weights'
+            )
 
 
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
@@ -66,6 +74,9 @@ def about(node: Any) -> str | None:
             f"recording: the graph holds a part made by {FUSED[name]}, which fuses ops, so their edges are not to be "
             "seen; run the original function"
         )
+    if name.startswith(ADDING_TOO) and (first := node.next_functions[0][0]) is not None and not ops.is_leaf(first):
+        function = name.partition("Backward")[0].lower()
+        return f"torch.{function} does more than add, so an addition inside it is no fork: write it with +"
     return ABOUT.get(name)
 
 
