@@ -106,7 +106,6 @@ class Ranks:
         names = {id(p): name for name, p in model.named_parameters()}
         held = {id(p): p for p in (*model.parameters(), *own)}  # the optimiser may have some that the model has not
         self.named = [(names.get(key, f"parameter {i} of the optimiser"), p) for i, (key, p) in enumerate(held.items())]
-        self.parameters = [p for _, p in self.named if p.requires_grad]
         self._known: tuple[Any, list[str]] = None, []  # the latest data set, and what must be the same of it
         self._rows: dict[Any, Any] = {}  # the row in which all gradients are sent, for each type and dtype of arrays
         self.total = self.size  # examples in the batch
@@ -244,12 +243,12 @@ class Ranks:
 
         Where only some ranks have a gradient, it counts as 0 on the others.
         """
-        found = np.array([p.grad is not None for p in self.parameters])
+        found = np.array([p.requires_grad and p.grad is not None for _, p in self.named])
         counts, seen = self.meet("gradients", [len(found), zlib.crc32(found.tobytes())])
         if (seen != seen[0]).any():
             found = np.array(self.meet("gradients", found)[1].any(0))
         rows: dict[Any, list[Tensor]] = {}
-        for p in itertools.compress(self.parameters, found):
+        for _, p in itertools.compress(self.named, found):
             rows.setdefault((type(p.array), np.promote_types(p.dtype, np.float32)), []).append(p)
         for key, parameters in rows.items():
             self._average(key, parameters, self.count / counts.sum())

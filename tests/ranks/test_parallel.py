@@ -21,7 +21,7 @@ STEPS = """
             optimizer.zero_grad()
             loss = F.cross_entropy(model(mr.tensor(images)), mr.tensor(labels))
             loss.backward()
-            gradient = row(p.grad for p in model.parameters())
+            gradient = row([p.grad for p in model.parameters()])
             optimizer.step()
         return mean(loss.item())[0], gradient, row(model.parameters()), row(model.buffers())
 
@@ -146,6 +146,29 @@ def test_gradients_in_any_order_or_on_some_ranks_only_are_averaged(over):
             assert model.b.grad.tolist() == [0.5] * 3
             assert ranks.diverged(float("nan") if comm.rank else 1.0) and not ranks.diverged(1.0)
             assert ranks.first(lambda: f"from {comm.rank}") == "from 0"
+        """,
+    )
+
+
+def test_a_layer_that_is_freed_within_the_block_is_averaged_from_then_on(over):
+    over(
+        2,
+        """
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(np.float64)
+        x = np.arange(15.0).reshape(5, 3) / 15
+        for p in model[0].parameters():
+            p.requires_grad = False
+        with mr.parallel(model, optim.SGD(model.parameters(), lr=1), comm) as ranks:
+            model(mr.tensor(ranks.share(x))).square().mean().backward()
+            assert model[0].weight.grad is None
+            for p in model[0].parameters():
+                p.requires_grad = True
+            model.zero_grad()
+            model(mr.tensor(ranks.share(x))).square().mean().backward()
+            several = row([p.grad for p in model.parameters()])
+        model.zero_grad()
+        model(mr.tensor(x)).square().mean().backward()
+        close(several, row([p.grad for p in model.parameters()]), 1e-12)
         """,
     )
 
