@@ -216,8 +216,8 @@ claim("the library agrees with forty lines of Python", math.isclose(x.grad[0], l
 # %% [markdown]
 # ## Common mistakes
 #
-# **A walk in the wrong order**, or one that overwrites: the two lower curves of the figure. With one block they are
-# not far off, and a test with one fork in it may let them pass. Test an engine on several forks in a row.
+# **A walk in the wrong order**, or one that overwrites: the two lower curves of the figure. With one block the wrong
+# order is right, and a test with a single fork in it lets it pass. Test an engine on several forks in a row.
 #
 # **A second backward on top of the first.** Because contributions add, they go on adding: call `backward` twice
 # without clearing `.grad`, and every gradient is the sum over both calls. The figure's upper curve would lie twice as

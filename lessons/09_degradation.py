@@ -200,8 +200,8 @@ show(figure, "09-degradation")
 # of ten, level with the last layer's, and yet nothing moves: to turn so long a kernel, the learning rate is far too
 # small. Below right, that is the fall to a thousandth of a degree. So the first layers are random, and **frozen**. The
 # raw ratio (dotted) shows the growth as a "vanishing gradient", which it is not: there is no such fall free of scale,
-# and weight decay would need thousands of steps to undo the growth. A single number, "the gradient at initialisation",
-# tells nothing of all that.
+# and weight decay, which takes a ten-thousandth off a step, would need tens of thousands of steps to undo the growth. A
+# single number, "the gradient at initialisation", tells nothing of all that.
 #
 # ## A solution exists
 #
