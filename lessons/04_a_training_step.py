@@ -262,8 +262,8 @@ show(fig, "04-one-step")
 # about ten times as steep. Right: two epochs of the deep network. Without a warm-up (orange) the first step throws the
 # loss up. Some seeds overflow; the others stay near guessing, which is $\ln 10 = 2.3$. With a warm-up (green) all of
 # them learn. At a smaller rate the leap is smaller, as the second setting says. He et al. met this with ResNet-110: five
-# of them, at once at a rate of 0.1, climb to losses of 11 to 31, with a warm-up all but one or all five to about 5,
-# depending on the machine (`minires experiments warm-up`). A rate of 0.02 needs none.
+# of ours, at once at a rate of 0.1, climb to losses of 13 to 20; with a warm-up four of them, on another machine all
+# five, stay at about 5 (`minires experiments warm-up`). A rate of 0.02 needs none.
 #
 # ## Common mistakes
 #
