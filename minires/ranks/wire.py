@@ -70,6 +70,7 @@ class Wire:
         self.comm = comm.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
         self._meetings, self._error = 0, ""  # the error with which this rank has failed
+        self._stop: KeyboardInterrupt | None = None  # Ctrl-C, from when it came in a meeting until that has ended
         self._nccl: Any = None
         end_all_if_one_fails()
 
@@ -86,13 +87,28 @@ class Wire:
         """Wait for all ranks; returns each one's ``count`` (R) and ``numbers`` (R, n), in float64.
 
         Raises RanksError, on all ranks, if one is at another place or has failed. If one does not come within the limit
-        (default `PATIENCE`), says so and ends all.
+        (default `PATIENCE`), says so and ends all. Ctrl-C is raised when the meeting has ended: in a terminal it comes
+        to all ranks, and one that left a meeting would be elsewhere than those which are to hear of it.
         """
+        try:
+            met = self._meet(place, numbers, count, total, watching, limit or PATIENCE)
+        except RanksError:
+            if self._stop is None:
+                raise
+            self._stop.known_to_all_ranks = True  # type: ignore[attr-defined]
+        if self._stop is None:
+            return met
+        stop, self._stop = self._stop, None
+        raise stop
+
+    def _meet(
+        self, place: str, numbers: Any, count: float, total: float, watching: bool, limit: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         packet = np.zeros(max(PACKET, HEADER + len(numbers)))
         packet[:HEADER] = PLACES.index(place), self._meetings, watching, total, count, len(numbers)
         packet[HEADER : HEADER + len(numbers)] = numbers
         self._meetings += 1
-        packets = self._exchange(packet[:PACKET], place, limit or PATIENCE)
+        packets = self._exchange(packet[:PACKET], place, limit)
         failed = np.flatnonzero(packets[:, 0] == PLACES.index("an error"))
         if failed.size:
             self._hear(int(failed[0]), place)
@@ -107,7 +123,12 @@ class Wire:
 
     def _exchange(self, numbers: np.ndarray, place: str, limit: float) -> np.ndarray:
         found = np.empty((self.size, len(numbers)))
-        self._wait(self.comm.Iallgather(numbers, found), place, limit)
+        request = self.comm.Iallgather(numbers, found)
+        try:
+            self._wait(request, place, limit)
+        except KeyboardInterrupt as stop:
+            self._stop = stop
+            self._wait(request, place, LAST_WORDS)
         return found
 
     def _wait(self, request: Any, place: str, limit: float) -> None:

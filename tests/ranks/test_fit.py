@@ -1,5 +1,6 @@
 """`fit` over ranks: the numbers of one process, files of rank 0 alone, resume, and what is refused."""
 
+import textwrap
 import time
 
 import pytest
@@ -231,6 +232,24 @@ def test_a_rank_that_dies_ends_all_within_seconds(over, death):
     if death == "an error":
         assert ended.err.count("in <module>") >= 3  # each rank has its traceback
         assert "rank 1 has failed, so rank 0 ends too: ValueError: rank 1 is ill" in ended.err
+
+
+def test_ctrl_c_in_a_terminal_comes_to_all_ranks_and_all_hear_of_each_other(over):
+    """Ranks 1 and 2 are in a meeting when it comes; rank 0, which computes, is the last to hear it."""
+    how = """
+        import signal, threading
+        with mr.parallel(*network(), comm, "sync") as ranks:
+            threading.Timer(0.5 + (comm.rank == 0), os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                if comm.rank == 0:
+                    time.sleep(60)
+                ranks.mean(1.0)
+            finally:
+                print(f"{sys.exception()!r} on rank {comm.rank}", file=sys.stderr, flush=True)
+    """
+    ended = over(3, "    import time\n" + textwrap.indent(textwrap.dedent(how), "    "), fails=True)
+    assert all(f"KeyboardInterrupt() on rank {rank}" in ended.err for rank in range(3))
+    assert "has waited" not in ended.err  # as it had to, for ranks that had gone
 
 
 @pytest.mark.slow
