@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..arguments import described
 from ..html import Text
 from . import explorer, export, naming
 from .edge_history import EdgeHistory
@@ -57,10 +58,12 @@ class Summand(NamedTuple):
 class Layer:
     """One op of the network: its output's statistics, and the gradients of its output and of its weight.
 
+    If a module has weight layers of several kinds, their names are those of the nodes: "attention: MatMul".
     mean, std, zeros: of the output's values, zeros being the fraction that is exactly 0 (NaN if forward ran outside the
-    recording). output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight. If
-    the weight of a convolution or linear layer is computed (standardised, masked), both it and its shape are those of
-    what was computed, which the op was given.
+    recording, or inside a function of PyTorch's that calls others, such as multi_head_attention_forward).
+    output_gradient, weight_gradient: Euclidean norms; weight_gradient is None where there is no weight. If the weight
+    of a convolution or linear layer is computed (standardised, masked), both it and its shape are those of what was
+    computed, which the op was given.
     pass_: which walk back of the recording it belongs to, from 1.
     """
 
@@ -198,6 +201,10 @@ class Recording:
             if node.slots[:1] == (1,)  # input 0 is the data, 1 the weight, 2 the bias
             and (node.parameter or self.by_key[node.consumers[0]].op in WEIGHTED)
         }
+        kinds: dict[str, set[str]] = {}  # of the weight layers in each module
+        for key, weight in weights.items():
+            if _is_weight_layer(self.by_key[key].op, weight.shape):
+                kinds.setdefault(self.by_key[key].scope, set()).add(self.by_key[key].op)
         unknown = float("nan"), float("nan"), float("nan")
         found = []
         for node in self.nodes:
@@ -205,10 +212,11 @@ class Recording:
                 continue
             weight, name = weights.get(node.key), self._names[node.key]
             again = "".join(name.base.partition("#")[1:])
+            several = len(kinds.get(node.scope, ())) > 1 and node.op in kinds[node.scope]
             mean, std, zeros = _now(self._statistics.get(self._known.numbers[node.key], unknown))
             found.append(
                 Layer(
-                    (node.scope or node.op) + again + name.suffix,
+                    str(name) if several else (node.scope or node.op) + again + name.suffix,
                     node.op,
                     node.shape,
                     mean,
@@ -225,7 +233,7 @@ class Recording:
     @property
     def weight_layers(self) -> list[Layer]:
         """The layers that have a weight of two or more axes: convolutions and linear layers."""
-        return [layer for layer in self.layers if len(layer.weight_shape) > 1 and layer.op not in WITHOUT_WEIGHT]
+        return [layer for layer in self.layers if _is_weight_layer(layer.op, layer.weight_shape)]
 
     @property
     def sum_error(self) -> float:
@@ -243,7 +251,7 @@ class Recording:
             found.append(text if number is None else f"{names.get(number, label)}: {text}")
         for node in self.nodes if self._told else ():
             if node.parameter and len(node.consumers) > 1:
-                listed = node.slots[0] == 1 and self.by_key[node.consumers[0]].op not in WITHOUT_WEIGHT
+                listed = node.slots[0] == 1 and _is_weight_layer(self.by_key[node.consumers[0]].op, node.shape)
                 found.append(
                     f"{node.name}: used {len(node.consumers)} times (a module called again, or a shared weight); its "
                     f"gradient is the sum of all uses{', and its norm stands with the first' if listed else ''}"
@@ -271,7 +279,7 @@ class Recording:
         in a pass, such as " (backward 2)", selects that pass. Over all calls of backward, the summands of a leaf tensor
         add up to what was added to its ``.grad``. The gradient that a call started with is listed as "the start of
         backward".
-        Raises KeyError if the tensor is not part of the recording.
+        Raises KeyError if the tensor is not part of the recording, TypeError for anything but a tensor or a name.
         """
         found = []
         for node in self._find(tensor):
@@ -293,6 +301,8 @@ class Recording:
             named = (self._known.numbers[node.key] for node in self.nodes if self._names[node.key].base == tensor)
             wanted = next(named, None)
         else:
+            if not hasattr(tensor, "requires_grad"):
+                raise TypeError(f"edges: got {described(tensor)}; expected a tensor, or the name of one in `nodes`")
             wanted = self._identify(tensor)
         found = [node for node in self.nodes if self._known.numbers[node.key] == wanted]
         if found:
@@ -414,6 +424,11 @@ def _number(told: Sequence[_Told]) -> _Known:
             )
         )
     return _Known(nodes, numbers, roles)
+
+
+def _is_weight_layer(op: str, weight: tuple[int, ...]) -> bool:
+    """Whether an op with a weight of this shape is a convolution or a linear layer."""
+    return len(weight) > 1 and op not in WITHOUT_WEIGHT
 
 
 def _now(value: Any) -> Any:

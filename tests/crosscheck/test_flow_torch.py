@@ -420,7 +420,11 @@ def test_attention():
         expected = torch_resnets.numbers(*hand)
         assert (fork.skip, fork.branch, fork.total, fork.cosine) == pytest.approx(expected, rel=1e-9)
     rows = {row.name: row for row in recording.weight_layers}
-    assert "1.layers.0.self_attn" in rows and np.isfinite(rows["1.layers.2.linear2"].std)
+    assert (
+        "1.layers.0.self_attn: MatMul" in rows
+        and "1.layers.0.self_attn: Linear" in rows
+        and np.isfinite(rows["1.layers.2.linear2"].std)
+    )
 
 
 def test_a_residual_in_functional_style_scaled_gated_and_with_a_custom_function():

@@ -162,6 +162,8 @@ def test_edges_name_every_consumer():
     assert (conv, add) == ("layer1.0.conv1: Conv2d", "layer1.0: Add")
     with pytest.raises(KeyError, match=r"edges: got 'nothing'"):
         recording.edges("nothing")
+    with pytest.raises(TypeError, match="edges: got an int; expected a tensor, or the name of one"):
+        recording.edges(3)
 
 
 def test_layers_come_in_forward_order_with_the_parameters_gradients():
@@ -201,6 +203,25 @@ def test_weight_layers_are_those_that_multiply_by_a_weight_computed_or_not():
     assert first.weight_gradient == pytest.approx(np.linalg.norm(conv.centred.grad))
     (note,) = [note for note in recording.notes if note.startswith("0.weight: used 2 times")]
     assert "stands with the first" not in note
+
+
+def test_weight_layers_of_several_kinds_in_one_module_have_names_of_their_own():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Parameter(np.ones((4, 4))), nn.Parameter(np.ones((4, 4)))
+            self.scale = nn.Parameter(np.ones(4))
+
+        def forward(self, x):
+            return F.linear(F.layer_norm(x @ self.first, (4,), self.scale), self.second)
+
+    model = nn.Sequential(Two(), Two(), nn.Linear(4, 4)).double()
+    recording = flow.record(model, np.ones((3, 4)), np.arange(3))
+    names = [f"{module}: {op}" for module in (0, 1) for op in ("MatMul", "Linear")]
+    assert [layer.name for layer in recording.weight_layers] == [*names, "2"]
+    history = flow.FlowHistory()
+    history.add(0, recording)
+    assert history.layers == [*names, "2"] and history.norms.shape == (1, 5)
 
 
 def test_record_leaves_the_model_as_it_was():
