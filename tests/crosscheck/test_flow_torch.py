@@ -668,6 +668,24 @@ def test_a_compiled_part_runs_op_by_op_and_a_compiled_graph_is_refused():
         loss.backward()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_function_that_torch_jit_has_fused_is_refused():
+    def plus_tanh(x):
+        return x + x.tanh()
+
+    scripted = torch.jit.script(plus_tanh)
+
+    class Partly(nn.Module):
+        def forward(self, x):
+            return scripted(x)
+
+    model, (x, y) = line(Partly()), rows()
+    for _ in range(2):  # it takes notes, then it fuses
+        F.cross_entropy(model(x), y).backward()
+    with pytest.raises(RuntimeError, match=r"made by torch.jit, which fuses ops.*PYTORCH_JIT=0"):
+        flow_torch.record(model, x, y)
+
+
 def test_what_torch_func_does_is_not_recorded_and_said():
     def loss(x):
         return x.sin().sum()

@@ -68,11 +68,14 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
 
 def about(node: Any) -> str | None:
     """The note on a node of the graph, if there is one. Raises RuntimeError for a part that was compiled."""
-    name = type(node).__name__
+    name = ops.own_name(node)
     if name in FUSED:
+        without = (
+            " (PYTORCH_JIT=0 in the environment leaves them all as they are)" if FUSED[name] == "torch.jit" else ""
+        )
         raise RuntimeError(
             f"recording: the graph holds a part made by {FUSED[name]}, which fuses ops, so their edges are not to be "
-            "seen; run the original function"
+            f"seen; run the original function{without}"
         )
     if name.startswith(ADDING_TOO) and (first := node.next_functions[0][0]) is not None and not ops.is_leaf(first):
         function = name.partition("Backward")[0].lower()

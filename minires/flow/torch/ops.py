@@ -38,9 +38,15 @@ WITH_WEIGHTS = {"Linear", "Conv1d", "Conv2d", "Conv3d", "BatchNorm", "LayerNorm"
 ON_THE_WAY = ("TBackward0", "ToCopyBackward0")  # between a weight and the op that uses it: W.t() and, in autocast, half
 
 
+def own_name(node: Any) -> str:
+    """PyTorch's name for a node of the graph. Those made in C++ alone, as torch.jit's, have a type without a name."""
+    own = type(node).__name__
+    return node.name().rpartition("::")[2] if own == "CppFunction" else own
+
+
 def name(node: Any, ndim: int = 4) -> str:
     """minires's name for a node of the graph whose output has ``ndim`` axes: "Conv2d" for ConvolutionBackward0."""
-    own = re.sub(r"Backward\d*$", "", type(node).__name__)
+    own = re.sub(r"Backward\d*$", "", own_name(node))
     return f"Conv{ndim - 2}d" if own == "Convolution" else NAMES.get(own, own)
 
 
