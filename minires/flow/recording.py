@@ -114,6 +114,12 @@ class Recording:
         self._notes: list[tuple[str, int | None, str]] = []  # (text, number of the op it is about, label of that op)
         self._call: str | None = None  # the walk that has begun, until its first gradient arrives
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What `pickle` and `copy` keep: all that was told, no longer on its way."""
+        told = [t._replace(measured=_now(t.measured), scaling=_now(t.scaling)) for t in self._told]
+        statistics = {number: _now(moments) for number, moments in self._statistics.items()}
+        return {**vars(self), "_told": told, "_statistics": statistics}
+
     # ── to fill one ──
     def begin(self, call: str) -> None:
         """Start a walk back, by a call of "backward" or "grad": the gradients that follow belong to it."""

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import pickle
 import random
 import re
 import subprocess
@@ -141,6 +142,16 @@ def test_table_figures_json_and_graph_are_those_of_any_recording(tmp_path):
     assert len(figure.axes) >= 2
     plots.graph(plt.figure().add_subplot(), recording.graph())
     plt.close("all")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda recording: pickle.loads(pickle.dumps(recording))])
+def test_a_recording_can_be_sent_to_another_process(copied):
+    recording = flow_torch.record(net(), *batch(), arrays=True)
+    again = copied(recording)
+    assert again.table() == recording.table() and again.notes == recording.notes and again.loss == recording.loss
+    edges = [r.edges("layer1.0.relu: ReLU#2") for r in (recording, again)]
+    for one, other in zip(*edges):
+        assert one[:2] == other[:2] and np.array_equal(one.grad, other.grad)
 
 
 # ── left as it was ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -84,6 +84,10 @@ class Ledger(TorchFunctionMode):
         self._found = {node: found for node, found in self._found.items() if found.number in self._ops}
         self._handles, self._uses, self._model = [], Counter(), None
 
+    def __reduce__(self) -> Any:
+        """PyTorch's graph cannot be copied, so the copy of a recording knows its tensors by their names alone."""
+        return Ledger, ()
+
     # ── on the way forward ──
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
