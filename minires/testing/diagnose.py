@@ -5,6 +5,7 @@ thousandth of the error G − N, N being the numeric gradient.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from .case import Case, Diagnosis
 from .edges import explain_edges, find_silent_edge, ops_of
 from .lstm import MISTAKES, recognise
 from .normalisation import batch_norm_terms, other_statistics
-from .operands import is_gradient, missing_sum_term, swapped_operands, wrong_derivative, wrong_target
+from .operands import forgotten_operand, is_gradient, missing_sum_term, swapped_operands, wrong_derivative, wrong_target
 from .report import describe, describe_factor
 from .subject import Graph
 
@@ -62,7 +63,7 @@ def factor_per_channel(case: Case) -> Diagnosis | None:
         spread = c.reshape([-1 if k == axis else 1 for k in range(len(shape))])
         if case.explains(spread * case.numeric) and not np.isclose(c, np.round(c), atol=1e-6).all():
             return "per_channel_factor", f"one factor for each index of axis {axis}{_name_channels(case, c)}"
-    if case.grad.size > 1 and case.grad.size == max(shape):
+    if case.grad.size > 1 and case.grad.size == max(shape) and case.cotangent.size > 1:
         (g, n), (g2, n2) = (case.grad.ravel(), case.numeric.ravel()), (a.ravel() for a in case.second())
         if np.abs(g * n2 - g2 * n).max() <= 1e-3 * np.abs(case.error).max() * np.abs(n2).max() and np.abs(n).min() > 0:
             return "per_channel_factor", f"each channel has a factor of its own{_name_channels(case, g / n)}"
@@ -179,6 +180,7 @@ def lstm(case: Case) -> Diagnosis | None:
 HYPOTHESES = (
     zeros, factor, factor_per_channel, moved, moved_inputs, shifted, batch_norm_terms, other_statistics, fork, wrong_op,
     lstm, silent_edge, wrong_target, swapped_operands, missing_sum_term, wrong_derivative,
+    forgotten_operand,
 )  # fmt: skip
 
 
@@ -260,20 +262,40 @@ def _same_as_with(case: Case, i: int | None, turned: np.ndarray) -> bool:
 
 def _name_factor(case: Case, c: float) -> str:
     """Where a factor may come from: a product of sizes of the arrays involved, or the inverse of one."""
-    shapes = [case.output.shape, *(a.shape for a in case.arrays if isinstance(a, np.ndarray))]
-    if case.output.ndim == 4 or case.x.ndim == 4:
-        labels = {0: "N", 1: "C", 2: "H", 3: "W"}
-    else:
-        labels = {}
-    for shape in (case.x.shape, *shapes):
-        for axes in _subsets(range(len(shape))):
-            product = int(np.prod([shape[a] for a in axes]))
-            sizes = "·".join(labels.get(a, str(shape[a])) if len(shape) == 4 else str(shape[a]) for a in axes)
-            if product > 1:
-                for value, text in ((product, sizes), (1 / product, f"1/({sizes})")):
-                    if abs(abs(c) - value) < 1e-4 * value:
-                        return f" = {text} of an array of shape {shape}: a sum for a mean, or a mean for a sum?"
-    return {2.0: ": counted twice?", 0.5: ": halved?"}.get(round(abs(c), 4), "")
+    twice = {2.0: "counted twice?", 0.5: "halved?"}.get(round(abs(c), 4), "")
+    for product, sizes, where in _products(case):
+        under = f"1/({sizes})" if "·" in sizes else f"1/{sizes}"
+        for value, shown in ((product, sizes), (1 / product, under)):
+            if product > 1 and abs(abs(c) - value) < 1e-4 * value:
+                return f" = {shown}{where}: a sum for a mean, or a mean for a sum?{f' Or {twice}' if twice else ''}"
+    for shape in dict.fromkeys((case.x.shape, case.output.shape)):
+        for wanted, used in itertools.permutations(shape, 2):
+            if used and wanted != used and abs(abs(c) - wanted / used) < 1e-4:
+                return f" = {wanted}/{used}, both from the shape {shape}: divided by the wrong one of them?"
+    return f": {twice}" if twice else ""
+
+
+def _products(case: Case) -> Iterator[tuple[int, str, str]]:
+    """(product of sizes, the sizes, whose they are), in the order in which they are likely to be divided by."""
+    arrays = [case.output, case.x, *(a for a in case.arrays if isinstance(a, np.ndarray))]
+    shapes = list(dict.fromkeys(a.shape for a in arrays))
+    images = [s for s in shapes if len(s) == 4 and s[0] == len(case.output)] if case.output.ndim == 4 else []
+    if len(images) == 2 and len(shapes) == 2 and images[0][:2] == images[1][:2]:  # a pool
+        (h, w), (rows, columns) = images[1][2:], images[0][2:]
+        if rows and columns and h % rows == w % columns == 0:
+            yield h // rows * (w // columns), f"{h // rows}·{w // columns}", ", the size of a window"
+            yield from ((side, str(side), ", a side of a window") for side in (h // rows, w // columns))
+    groups: dict[tuple[int, ...], None] = {}
+    for ndim in sorted({len(s) for s in shapes}, reverse=True):
+        every = tuple(range(ndim))
+        usual = [every[:1], every[:1] + every[2:], every[2:], every[:-1], every, every[1:], every[-1:]]
+        groups |= dict.fromkeys([*usual, *_subsets(every)])
+    for axes in groups:
+        for shape in shapes:
+            if axes and axes[-1] < len(shape):
+                sizes = "·".join("NCHW"[a] if shape in images else str(shape[a]) for a in axes)
+                which = "" if shape in images else f", axis {axes[0]}" if len(axes) == 1 else f", axes {axes}"
+                yield math.prod(shape[a] for a in axes), sizes, f"{which} of an array of shape {shape}"
 
 
 def _name_channels(case: Case, c: np.ndarray) -> str:

@@ -1,10 +1,17 @@
 """What an error raised by backward says about the gradient that was wanted."""
 
-from ..checks import GradientShapeError, GradientTypeError, NoGradientError
+from ..checks import GradientCountError, GradientShapeError, GradientTypeError, NoGradientError
 
 
 def kind_of_error(error: Exception) -> tuple[str, str]:
     """(kind, words) of an error: the engine checks what an op returns, and each of its errors has a type."""
+    if isinstance(error, GradientCountError) and error.op is None:  # of two functions; backward itself ran
+        return "raises", str(error)
+    kind, text = _kind_of_error(error)
+    return kind, f"{text}; backward raised {type(error).__name__}: {error}"
+
+
+def _kind_of_error(error: Exception) -> tuple[str, str]:
     if isinstance(error, NoGradientError) and error.got is None:
         return "no_gradient", "an op returned no gradient for an input that needs one"
     if isinstance(error, GradientShapeError):

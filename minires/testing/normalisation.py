@@ -17,18 +17,19 @@ def batch_norm_terms(case: Case) -> Diagnosis | None:
         share = (case.error * centred).sum(axes, keepdims=True) / np.where(square == 0, 1, square)
         rest = case.error - level
         normalises = _normalises(case, axes, centred)
+        whose = "batch norm's" if 0 in axes and 1 not in axes else "the normalisation's"
         if np.abs(rest).max() <= case.slack:
-            term = 'batch norm\'s "- mean(dxhat)" term' if normalises else "a mean over them"
+            term = f'{whose} "- mean(dxhat)" term' if normalises else "a mean over them"
             text = f"the error is constant over axes {axes}"
             return "missing_mean_term", f"{text}: {term} is missing, wrong or not wanted"
         if np.abs(case.error - share * centred).max() <= case.slack:
-            term = 'batch norm\'s variance term "- xhat * mean(dxhat * xhat)"' if normalises else "a multiple of it"
+            term = f'{whose} variance term "- xhat * mean(dxhat * xhat)"' if normalises else "a multiple of it"
             text = f"the error is proportional to the input, centred over axes {axes}"
             return "missing_variance_term", f"{text}: {term} is missing or has a wrong factor"
         if count > 4 and np.abs(rest - share * centred).max() <= case.slack:
-            terms = "batch norm's mean and variance terms" if normalises else "what goes through a mean and a variance"
+            terms = f"{whose} mean and variance terms" if normalises else "what goes through a mean and a variance"
             text = f"the error is a constant plus a multiple of the centred input over axes {axes}"
-            return "missing_mean_term", f"{text}: {terms} {'are both' if normalises else 'is'} missing"
+            return "missing_mean_term", f"{text}: {terms} {'are both' if normalises else 'is'} missing, or wrong"
     return None
 
 
@@ -46,7 +47,10 @@ def other_statistics(case: Case) -> Diagnosis | None:
         fits = np.array([b @ np.linalg.lstsq(b, row, rcond=None)[0] for b, row in zip(bases, g)])
         if np.abs(g - fits).max() <= case.slack:
             text = f"a multiple of the right gradient, a constant and a multiple of the centred input over axes {axes}"
-            return "wrong_statistics", f"{text}: as if backward used another mean and variance than forward (running?)"
+            return (
+                "wrong_statistics",
+                f"{text}: as if backward used another mean and variance than forward (the running ones? another ε?)",
+            )
     return None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .case import Case, Diagnosis
 from .numeric import slope, unit_of
-from .report import describe
+from .report import describe, describe_both
 
 LOOSE = 1e-6  # of the largest entry: how far two analytic gradients may be apart
 
@@ -62,6 +62,18 @@ def is_gradient(case: Case, arrays: list[Any], v: np.ndarray, slot: int) -> bool
 # ── grad_output times something ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def forgotten_operand(case: Case) -> Diagnosis | None:
+    """G is the right gradient with an input's value left out (it is 1), or used once too often (it is squared)."""
+    for i in case.subject.floating:
+        name, array = case.subject.names[i], case.arrays[i]
+        if i != case.slot and array.ndim:
+            for other, words in ((np.ones_like(array), "1: forgotten?"), (array * array, "squared: once too often?")):
+                arrays = [other if k == i else a for k, a in enumerate(case.arrays)]
+                if is_gradient(case, arrays, case.cotangent, case.slot):
+                    return "swapped_operands", f"as if {name} were {words}"
+    return None
+
+
 def missing_sum_term(case: Case) -> Diagnosis | None:
     """G lacks what reaches an input through other outputs, or has a wrong amount of it."""
     if case.grad.shape != case.output.shape or case.grad.size < 2:
@@ -94,6 +106,8 @@ def wrong_derivative(case: Case) -> Diagnosis | None:
     if mine is not None:
         right = _factor_of(case, case.numeric)
         told = "" if right is None else f", and should be {right}"
+        if right is not None and mine.partition(", summed")[0] == right.partition(", summed")[0]:
+            return "missing_broadcast_sum", f"it is {mine}{told}: the sum is over the wrong axes"
         return "wrong_derivative", f"it is {mine}{told}: grad_output is to be multiplied by the function's derivative"
     if case.grad.shape == case.output.shape and case.grad.size > 1 and _many_wrong(case):
         for words, term in _terms(case):
@@ -108,8 +122,9 @@ def wrong_derivative(case: Case) -> Diagnosis | None:
             ratio = np.divide(case.grad, case.cotangent)
             right_ratio = np.divide(case.numeric, case.cotangent)
             worst = np.unravel_index(int(np.abs(case.error).argmax()), case.error.shape)
-            text = f"each entry of grad_output is multiplied by a number, {describe(float(ratio[worst]))} in the worst"
-            return "wrong_derivative", f"{text}, where the derivative is {describe(float(right_ratio[worst]))}"
+            number, derivative = describe_both(float(ratio[worst]), float(right_ratio[worst]))
+            text = f"each entry of grad_output is multiplied by a number, {number} in the worst"
+            return "wrong_derivative", f"{text}, where the derivative is {derivative}"
     return None
 
 

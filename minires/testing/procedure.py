@@ -121,7 +121,7 @@ class Check:
             self.subject.chosen = chosen
         for slot, cause in blamed or [(None, error)]:
             kind, text = kind_of_error(cause)
-            self.verdict.fail(slot, kind, f"{text}; backward raised {type(cause).__name__}: {cause}")
+            self.verdict.fail(slot, kind, text)
 
     def _check(self, i: int) -> None:
         """Everything about the gradient of array i."""
@@ -136,7 +136,8 @@ class Check:
         if grads[0].shape != shape:
             self.verdict.wrong_shape(i, grads[0])
         elif grads[0].dtype != np.float64:
-            text = f"the gradient of a float64 input is {grads[0].dtype}; a float32 array or an integer crept in"
+            cause = "is it a mask alone?" if grads[0].dtype == bool else "a float32 array or an integer crept in"
+            text = f"the gradient of a float64 input is {grads[0].dtype}; {cause}"
             fail(i, "wrong_dtype", text)
         elif any(g.shape != shape for g in grads):
             fail(i, "not_linear", "the gradient's shape depends on grad_output")
@@ -156,7 +157,9 @@ class Check:
         """
         largest = float(max(np.abs(first).max(initial=0), np.abs(other).max(initial=0)))
         if not _apart(again, first) <= 1e-9 * largest:
-            text = "the same backward a second time gives another gradient; is something added to a kept array?"
+            text = (
+                "the same backward a second time gives another gradient; is something added to a kept array, or random?"
+            )
             return "accumulates", text
         if largest < SMALLEST or not self.point.v.size:
             return None
@@ -256,8 +259,7 @@ class Check:
             except ValueError:  # f is not defined there
                 continue
             except BackwardError as error:
-                kind, text = kind_of_error(error.cause)
-                self.verdict.fail(i, kind, f"{text}; backward raised {type(error.cause).__name__}: {error.cause}")
+                self.verdict.fail(i, *kind_of_error(error.cause))
                 return
             if self._measure(point, i):
                 if self.report:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 KINDS = (
-    "raises",  # forward or backward raised an error
+    "raises",  # forward or backward raised an error, or there are too few or too many gradients
     "not_deterministic",  # two calls, two results
     "input_changed",  # forward or backward wrote into an array it was given
     "accumulates",  # calling the same backward again gives another gradient
@@ -34,7 +34,7 @@ KINDS = (
     "memory_layout",  # another gradient for the same grad_output in a strided view, or in Fortran order
     "wrong_at_kink",  # right everywhere but at a kink, where it is not between the slopes on the two sides
     "wrong_target",  # of a loss: the entries that the targets name
-    "swapped_operands",  # another array stands in an operand's place, or another input's gradient was returned
+    "swapped_operands",  # another array, or 1, stands in an operand's place, or another input's gradient was returned
     "missing_sum_term",  # what reaches an input through other outputs, as in softmax
     "wrong_derivative",  # grad_output times something that is not the function's derivative
     "partly_wrong",  # none of these: how many entries, and where
@@ -137,3 +137,9 @@ def describe_factor(factor: float) -> str:
 def describe(value: Any) -> str:
     """A number for a message, its sign always shown."""
     return f"{value:+.4g}"
+
+
+def describe_both(one: float, other: float) -> tuple[str, str]:
+    """Two numbers for a message, with as many digits as show that they differ."""
+    pairs = ((f"{one:+.{digits}g}", f"{other:+.{digits}g}") for digits in range(4, 18))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (describe(one), describe(other)))

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import autograd, random
+from ..arguments import described
 from ..blocks import contextmanager
-from ..checks import broadcasts
+from ..checks import GradientCountError, broadcasts
 from ..nn import Module
 from ..ops import Op
 from ..ops.arithmetic import sum_to
@@ -293,10 +294,13 @@ def _used_from_outside(f: Any) -> list[Any]:
 
 
 def _one_each(grads: Any, count: int, what: str) -> list[Any]:
-    grads = list(grads) if isinstance(grads, tuple | list) else [grads]
-    if len(grads) != count:
-        raise ValueError(f"{what} returned {len(grads)} gradients for {count} inputs; expected one for each (or None)")
-    return grads
+    several = isinstance(grads, tuple | list)
+    found = list(grads) if several else [grads]
+    if len(found) != count:
+        came = f"{len(found)} gradients" if several else "None" if grads is None else described(grads)
+        text = f"{what} returned {came} for {count} inputs; expected a tuple with one gradient for each (or None)"
+        raise GradientCountError(text, None, None, len(found), count)
+    return found
 
 
 def _name(f: Any) -> str:

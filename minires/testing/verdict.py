@@ -10,7 +10,7 @@ from .case import Case
 from .diagnose import axes_summed, diagnose
 from .numeric import bisect
 from .point import FULL_LIMIT, Point, generator
-from .report import Failure, Report, describe, describe_factor
+from .report import Failure, Report, describe_both, describe_factor
 from .subject import Subject
 
 
@@ -43,9 +43,15 @@ class Verdict:
             if axes is not None:
                 kind, text = "missing_broadcast_sum", f"{text}: sum over axes {axes}"
             elif grad.size == numeric.size and np.abs(grad.reshape(shape) - numeric).max(initial=0) <= loose:
-                text += "; the values are right: keep the axes of length 1 (keepdims=True, or reshape)"
+                keep = "keep the axes of length 1 (keepdims=True, or reshape)"
+                drop = "drop the axes of length 1 (no keepdims, or reshape)"
+                advice = keep if grad.ndim < len(shape) else drop if grad.ndim > len(shape) else "reshape it"
+                text += f"; the values are right: {advice}"
             elif grad.T.shape == shape and np.abs(grad.T - numeric).max(initial=0) <= loose:
                 kind, text = "transposed", f"{text}: it is the transpose"
+        others = [k for k in self.subject.floating if self.point.arrays[k].shape == grad.shape]
+        if kind == "wrong_shape" and len(others) == 1 and "right" not in text:
+            text += f"; {self.subject.names[others[0]]} has that shape: are the gradients returned in another order?"
         self.fail(i, kind, text)
 
     def wrong_value(self, point: Point, i: int) -> None:
@@ -110,9 +116,9 @@ class Verdict:
             floor = self.point.floor(i)
             count = max(int((error > 1e-5 * np.abs(numeric).max() + floor).sum()), 1)
             where = f"{names[i]}[{', '.join(map(str, worst))}]" if worst else names[i]
+            backward, right = describe_both(*values)
             lines.append(
-                f"  worst {where}: backward {describe(values[0])}, numeric {describe(values[1])} "
-                f"(±{floor:.0e}); {count} of {grad.size} wrong"
+                f"  worst {where}: backward {backward}, numeric {right} (±{floor:.0e}); {count} of {grad.size} wrong"
             )
         lines.append(f"  likely: {likely}")
         given = ", ".join(names[: len([k for k in keys if isinstance(k, int)])])
