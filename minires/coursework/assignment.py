@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,11 @@ from .learner import Learner
 
 Check = Callable[[Learner, np.random.Generator], None]
 EXERCISES = Path(__file__).parent / "exercises"
+
+
+def added(points: Iterable[float]) -> float:
+    """A sum of points, 0.3 for 0.1 + 0.2."""
+    return round(math.fsum(points), 9)
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,15 @@ class Assignment:
     def asked(self) -> list[str]:
         """The functions, classes and constants that the exercise asks for."""
         body = ast.parse(self.exercise).body
-        names = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-        return names + [t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
+        names = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+        targets = [t for n in body if isinstance(n, ast.Assign) for t in n.targets]
+        targets += [n.target for n in body if isinstance(n, ast.AnnAssign)]
+        return names + [t.id for t in targets if isinstance(t, ast.Name)]
 
     @property
     def points(self) -> float:
         """What all tests are worth together, hidden ones included."""
-        return sum(test.points for test in self.tests)
+        return added(test.points for test in self.tests)
 
     @property
     def parts(self) -> list[str]:

@@ -134,7 +134,14 @@ def check_pair(submission: ModuleType, arrays: Sequence[np.ndarray], seed: int) 
     def backward(grad_output: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         return ask("backward", grad_output, *arrays)
 
-    return sorted(int(i) for i in submission.gradcheck(forward, backward, list(arrays), seed=seed))
+    found = submission.gradcheck(forward, backward, list(arrays), seed=seed)
+    try:
+        indices = list(found)
+        if not any(isinstance(i, bool | np.bool_) for i in indices):
+            return sorted({int(i) for i in indices})
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"gradcheck returned {found!r:.60}; expected a list of indices, [] if all gradients are right")
 
 
 # ── gradient flow ───────────────────────────────────────────────────────────────────────────────────────────────────

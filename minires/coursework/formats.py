@@ -5,13 +5,16 @@ says which, and checks them.
 """
 
 import json
+import math
 import os
 import re
 import time
 import xml.etree.ElementTree as xml
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
+from .assignment import added
 from .grading import Result, TestResult
 
 MARKS = {"passed": "✓", "failed": "✗", "not run": "·"}
@@ -52,12 +55,12 @@ def text_end(result: Result) -> str:
             lines += ["  your code printed:", *(f"  {line}" for line in printed.splitlines())]
         lines.append("")
     if unwritten := [test for test in result.tests if test.unwritten]:
-        worth = sum(test.test.points for test in unwritten)
+        worth = added(test.test.points for test in unwritten)
         parts = ", ".join(dict.fromkeys(test.test.part for test in unwritten))
         lines += [f"· not written yet: {parts} ({len(unwritten)} tests, {worth:g} points)", ""]
     of_parts = by_part(result)
     width = max(map(len, of_parts), default=0)
-    lines += [f"{part:<{width}}  {sum(t.score for t in tests):g} of {sum(t.test.points for t in tests):g}"
+    lines += [f"{part:<{width}}  {added(t.score for t in tests):g} of {added(t.test.points for t in tests):g}"
               for part, tests in of_parts.items()]  # fmt: skip
     return "\n".join([*lines, "", f"{result.assignment.name}: {clean(result.summary)}"])
 
@@ -67,8 +70,9 @@ def markdown(result: Result) -> str:
     summary = " ".join(clean(result.summary).split())
     lines = [f"## {result.assignment.name}: {summary}", "", "| Part | Points | Tests |", "|---|---|---|"]
     for part, tests in by_part(result).items():
-        points = f"{sum(t.score for t in tests):g} of {sum(t.test.points for t in tests):g}"
-        lines.append(f"| {part} | {points} | {' '.join(MARKS[t.status] for t in tests)} |")
+        points = f"{added(t.score for t in tests):g} of {added(t.test.points for t in tests):g}"
+        name = part.replace("|", "\\|")
+        lines.append(f"| {name} | {points} | {' '.join(MARKS[t.status] for t in tests)} |")
     for test in result.tests:
         if test.status != "passed":
             told = clean(test.told).replace("```", "'''")
@@ -140,7 +144,7 @@ def classroom50(result: Result) -> str:
         raise ValueError(
             f"classroom50: got no {', '.join(missing)} in the environment; expected what Classroom 50's runner sets"
         )
-    scale = next(n for n in range(1, 1001) if all(float(n * t.points).is_integer() for t in result.assignment.tests))
+    scale = math.lcm(*(Fraction(t.points).limit_denominator(1000).denominator for t in result.assignment.tests))
     tests: list[dict[str, Any]] = [
         {
             "test-name": f"{test.number} {test.test.part}: {test.title}",
@@ -187,7 +191,7 @@ def otter(result: Result) -> str:
     files = [
         {
             "filename": f"{part}.py",
-            "points": sum(test.test.points for test in tests),
+            "points": added(test.test.points for test in tests),
             "test_case_results": [
                 {
                     "test_case": {

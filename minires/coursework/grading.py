@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arguments import nearest, one_of
 from . import runners
-from .assignment import Assignment, Test
+from .assignment import Assignment, Test, added
 from .assignments import ASSIGNMENTS
 from .learner import CannotGrade, Learner, Limits, Wrong
 from .submission import Submission, check_there, read_submission
@@ -86,12 +86,12 @@ class Result:
     @property
     def score(self) -> float:
         """Points earned."""
-        return sum(test.score for test in self.tests)
+        return added(test.score for test in self.tests)
 
     @property
     def points(self) -> float:
         """What the requested tests are worth."""
-        return sum(test.test.points for test in self.tests)
+        return added(test.test.points for test in self.tests)
 
     @property
     def summary(self) -> str:

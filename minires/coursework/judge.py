@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import described
 from ..testing import gradcheck
 from ..testing.case import Case
 from ..testing.diagnose import factor, moved, pattern, shifted
-from ..testing.report import VacuousCheckWarning, describe
+from ..testing.report import VacuousCheckWarning, describe_both
 from ..testing.subject import PlainPair
 from .learner import Learner, Other, Wrong
 
@@ -36,11 +37,12 @@ def judge(what: str, got: Any, right: Any, mistakes: Mistakes = (), tolerance: f
         count = int(lost.sum())
         text = f"{what}: {count} of {got.size} entries are NaN or Inf (a division by 0, a logarithm of 0, an overflow?)"
         raise Wrong(text, "NaN or Inf")
-    likely = next((words for words, value in mistakes if agree(got, np.asarray(value), 1e-6)), "")
+    likely = next((words for words, value in mistakes if agree(got, np.asarray(value), min(tolerance, 1e-6))), "")
     brief = likely
+    wrong = ~_near(got, right, tolerance)
     if not likely:
-        brief, likely = _looks_like(got, right)
-    raise Wrong(f"{what}: {_worst(got, right)}\n    likely: {likely}", brief)
+        brief, likely = _looks_like(got, right, wrong)
+    raise Wrong(f"{what}: {_worst(got, right, wrong)}\n    likely: {likely}", brief)
 
 
 def draw_shape(rng: np.random.Generator, shape: Sequence[int] | str) -> tuple[int, ...]:
@@ -65,8 +67,7 @@ def as_array(what: str, got: Any, right: np.ndarray) -> np.ndarray:
     if isinstance(got, int | float) and right.ndim == 0:
         return np.asarray(got, right.dtype)
     if not isinstance(got, np.ndarray):
-        kind = repr(got) if isinstance(got, Other) else f"a {type(got).__name__}"
-        raise Wrong(f"{what}: {kind} came back; expected an array of shape {right.shape}", "wrong type")
+        raise Wrong(f"{what}: {called(got)} came back; expected an array of shape {right.shape}", "wrong type")
     if got.shape != right.shape:
         raise Wrong(f"{what}: an array of shape {got.shape} came back; expected {right.shape}", "wrong shape")
     if right.dtype.kind == "f" and got.dtype != right.dtype:
@@ -76,21 +77,33 @@ def as_array(what: str, got: Any, right: np.ndarray) -> np.ndarray:
 
 def agree(got: np.ndarray, right: np.ndarray, tolerance: float) -> bool:
     """Whether all entries differ by no more than this share of the largest one."""
-    if got.shape != right.shape:
-        return False
+    return got.shape == right.shape and bool(_near(got, right, tolerance).all())
+
+
+def _near(got: np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray:
+    """Which entries agree."""
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got.astype(np.float64) - right.astype(np.float64))
         largest = float(np.abs(right[np.isfinite(right)]).max(initial=0)) if right.size else 0.0
-        near = (error <= tolerance * largest + 1e-300) | (got == right) | (np.isnan(got) & np.isnan(right))
-    return bool(near.all())
+        return (error <= tolerance * largest + 1e-300) | (got == right) | (np.isnan(got) & np.isnan(right))
 
 
 def parts(what: str, got: Any, count: int, names: str) -> tuple[Any, ...]:
     """A tuple of this many results; else Wrong."""
+    if got is None:
+        raise Wrong(
+            f"{what}: None came back; expected {count} results: {names}; is there a return?", "nothing returned"
+        )
     if not isinstance(got, tuple | list) or len(got) != count:
-        came = f"{len(got)} values" if isinstance(got, tuple | list) else f"a {type(got).__name__}"
+        several = isinstance(got, tuple | list)
+        came = f"{len(got)} value{'s' * (len(got) != 1)}" if several else called(got)
         raise Wrong(f"{what}: {came} came back; expected {count}: {names}", "wrong number of results")
     return tuple(got)
+
+
+def called(got: Any) -> str:
+    """What came back, for a message."""
+    return repr(got) if isinstance(got, Other) else described(got)
 
 
 def judge_gradient(
@@ -110,9 +123,9 @@ def judge_gradient(
 
     def gradients(g: np.ndarray) -> tuple[Any, ...]:
         found = call(g)
-        found = found if isinstance(found, tuple | list) else (found,)
-        names = ", ".join(f"gradient {i}" for i in range(len(arrays)))
-        return parts(what, found, len(arrays), names)
+        if len(arrays) == 1 and not isinstance(found, tuple | list):
+            return (found,)
+        return parts(what, found, len(arrays), "a gradient for each input")
 
     y = np.asarray(forward(*arrays))
     for _ in range(2):
@@ -120,6 +133,8 @@ def judge_gradient(
         got, expected = gradients(g)[slot], np.asarray(right(g)[slot])
         if isinstance(got, int | float):
             got = np.asarray(got, dtype=np.float64)
+        if got is not None and not isinstance(got, np.ndarray):
+            as_array(what, got, expected)
         if not (isinstance(got, np.ndarray) and got.dtype == expected.dtype and agree(got, expected, TOLERANCE)):
             _explain(learner, what, gradients, forward, arrays, slot)
             judge(what, got, expected)  # the checker found nothing, so the values decide
@@ -142,8 +157,8 @@ def raise_failure(what: str, failure: Any) -> None:
     worst = ""
     if failure.worst_index is not None:
         entry = f"[{', '.join(map(str, failure.worst_index))}]" if failure.worst_index else ""
-        values = f"{describe(failure.backward)}, differences say {describe(failure.numeric)}"
-        worst = f" worst entry {entry}: yours {values}"
+        mine, numeric = describe_both(failure.backward, failure.numeric)
+        worst = f" worst entry {entry}: yours {mine}, differences say {numeric}"
     raise Wrong(f"{what}:{worst}\n    likely: {failure.likely}", failure.kind.replace("_", " "))
 
 
@@ -152,21 +167,24 @@ def cleaned(grad: Any) -> Any:
     return None if isinstance(grad, Other | str | dict | tuple | list) else grad
 
 
-def _worst(got: np.ndarray, right: np.ndarray) -> str:
-    if right.ndim == 0:
-        return f"yours {describe(float(got))}, right {describe(float(right))}"
+def _worst(got: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> str:
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.nan_to_num(np.abs(got.astype(float) - right.astype(float)), nan=math.inf)
-    at = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
-    count = int((error > 1e-6 * np.abs(right).max(initial=0)).sum())
-    values = f"yours {describe(float(got[at]))}, right {describe(float(right[at]))}"
-    return f"{count} of {right.size} entries are wrong; the worst, [{', '.join(map(str, at))}]: {values}"
+    at = tuple(int(i) for i in np.unravel_index(int(np.where(wrong, error, -1).argmax()), error.shape))
+    mine, other = describe_both(float(got[at]), float(right[at]))
+    values = f"yours {mine}, right {other}"
+    if right.ndim == 0:
+        return values
+    return f"{int(wrong.sum())} of {right.size} entries are wrong; the worst, [{', '.join(map(str, at))}]: {values}"
 
 
-def _looks_like(got: np.ndarray, right: np.ndarray) -> tuple[str, str]:
+def _looks_like(got: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> tuple[str, str]:
     """(kind, words) for a wrong result: the checker's hypotheses that need nothing but the two arrays."""
     if got.ndim == 0:
         return "wrong value", "no known mistake explains it"
+    if not got.any():
+        return "all zeros", "the result is 0 everywhere"
+    got, right = (np.where(wrong | np.isfinite(right), a, 0) for a in (got, right))  # where both are NaN, or Inf
     subject = PlainPair(np.positive, np.positive, [right], {})
     got, right = got.astype(np.float64), right.astype(np.float64)
     case = Case(subject, [0 * right], 0, right, right, got, right, 0.0, lambda: (got, right))
@@ -174,5 +192,5 @@ def _looks_like(got: np.ndarray, right: np.ndarray) -> tuple[str, str]:
         found = hypothesis(case)
         if found is not None:
             return found[0].replace("_", " "), found[1].replace("gradient", "result")
-    common = pattern(case).partition(" entries are wrong")[2]  # how many there are has been said
-    return "partly wrong", common.lstrip(",; ") or "no known mistake explains it"
+    common = pattern(case, wrong).partition(" entries are wrong")[2]  # how many there are has been said
+    return "partly wrong", common.lstrip(",; ").replace("gradient", "result") or "no known mistake explains it"

@@ -120,7 +120,8 @@ class Learner:
         if "trouble" in reply:
             brief = KINDS.get(str(reply["trouble"])[:20], "raises")
             text = str(reply.get("text"))[:TEXT_KEPT]
-            raise self._wrong(f"{when}{': ' if when else ''}{text}", brief)
+            named = brief in ("missing", "signature")  # which say of what they speak
+            raise self._wrong(text if named else f"{when}{': ' if when else ''}{text}", brief)
         return reply
 
     def _asked(self, question: dict[str, Any], answers: Answers) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..csv_files import write_csv
 from ..files import replacing
-from .assignment import Assignment
+from .assignment import Assignment, added
 from .formats import clean
 from .grading import Result
 
@@ -76,7 +76,8 @@ def write(target: Path, assignment: Assignment, records: list[dict[str, Any]], c
     rows = []
     for found in records:
         tests = found.get("tests", [])
-        parts = [sum(t["score"] for t in tests if t["part"] == part) if tests else "" for part in assignment.parts]
+        of_parts = {part: [t["score"] for t in tests if t["part"] == part] for part in assignment.parts}
+        parts = [added(scores) if scores else "" for scores in of_parts.values()]  # a part of hidden tests may not run
         status = "could not be graded" if "cannot" in found else "graded"
         score, points, seconds, file = (found.get(name, "") for name in ("score", "points", "seconds", "file"))
         rows.append(

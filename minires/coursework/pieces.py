@@ -33,7 +33,7 @@ class Piece:
         if self.mine is not None:
             with contextlib.suppress(NotImplementedError):
                 found = self.mine(*arguments, **options)
-        parts = found if isinstance(found, tuple) else (found,)
+        parts = tuple(found) if isinstance(found, tuple | list) else (found,)
         missing = [part is None for part in parts]
         self.written |= {place for place, part in enumerate(parts) if part is not None}
         if not any(missing):

@@ -223,7 +223,7 @@ def choose(found: list[Found], name: str, asked: Collection[str], reader: Reader
     candidates = (
         texts if found and found[0].helper else [t for t in texts if t[0] is found[0]]
     )  # a single file: this one
-    defines = re.compile(rf"^(?:(?:async )?def|class) +(?:{'|'.join(asked)})\b|^(?:{'|'.join(asked)})\b *=", re.M)
+    defines = re.compile(rf"^(?:(?:async )?def|class) +(?:{'|'.join(asked)})\b|^(?:{'|'.join(asked)})\b *[=:]", re.M)
     tiers = (
         [t for t in candidates if PurePosixPath(t[0].name).name == wanted],
         [t for t in candidates if plain_stem(t[0].name) == name.lower()],

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .. import random as minires_random
+from ..arguments import nearest
 from . import drivers
 from .messages import LENGTH, MessageError, framed, pack, unpack
 from .watch import NEEDED, Watch
@@ -153,13 +154,15 @@ def perform(submission: Any, request: dict[str, Any]) -> dict[str, Any]:
         return {"value": getattr(drivers, name)(submission, *arguments, **options)}
     function = getattr(submission, name, None)
     if not callable(function):
-        return {"trouble": "missing", "text": f"there is no function {name} in your file"}
+        others = [own for own, value in vars(submission).items() if callable(value)]
+        return {"trouble": "missing", "text": f"there is no function {name} in your file{nearest(name, others)}"}
     names = _fits(function, name, arguments, options)
-    before = [np.array(a) if isinstance(a, np.ndarray) else None for a in arguments]
+    given = [*zip(names, arguments), *options.items()]
+    before = [np.array(a) if isinstance(a, np.ndarray) else None for _, a in given]
     value = function(*arguments, **options)
     changed = [
-        names[i]
-        for i, (copy, a) in enumerate(zip(before, arguments))
+        name
+        for copy, (name, a) in zip(before, given)
         if copy is not None and (a.shape != copy.shape or not np.array_equal(a, copy, equal_nan=True))
     ]
     return {"value": value, "changed": changed}
@@ -209,7 +212,10 @@ def explain(error: BaseException, file: str) -> tuple[str, str]:
     if isinstance(error, NotImplementedError):
         return "unwritten", f"not written yet{f': {said(error)}' if said(error) else ''}"
     if isinstance(error, SystemExit):
-        return "exit", f"the code called exit({shortened(repr(error.code))}); remove it"
+        code = "" if error.code is None else shortened(repr(error.code))
+        return "exit", f"the code called exit({code}); remove it"
+    if isinstance(error, EOFError):
+        return "raises", f"{kind}: {said(error)}. Does the code call input()? Nobody answers here; remove it"
     if isinstance(error, MemoryError):
         text = f"out of memory{f': {said(error)}' if said(error) else ''}"
         return "memory", f"{text}. Does an array have the size it should?"

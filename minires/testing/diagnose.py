@@ -16,7 +16,7 @@ from .edges import explain_edges, find_silent_edge, ops_of
 from .lstm import MISTAKES, recognise
 from .normalisation import batch_norm_terms, other_statistics
 from .operands import forgotten_operand, is_gradient, missing_sum_term, swapped_operands, wrong_derivative, wrong_target
-from .report import describe, describe_factor
+from .report import describe_factor
 from .subject import Graph
 
 
@@ -187,10 +187,11 @@ HYPOTHESES = (
 # ── where, if nothing explains it ───────────────────────────────────────────────────────────────────────────────────
 
 
-def pattern(case: Case) -> str:
-    """How many entries are wrong, and what they have in common."""
-    wrong = np.abs(case.error) > max(1e-5 * np.abs(case.numeric).max(initial=0), case.noise)
-    wrong = wrong if wrong.any() else np.abs(case.error) == np.abs(case.error).max()
+def pattern(case: Case, wrong: np.ndarray | None = None) -> str:
+    """How many entries are wrong (those given, or those off by more than rounding), and what they have in common."""
+    if wrong is None:
+        wrong = np.abs(case.error) > max(1e-5 * np.abs(case.numeric).max(initial=0), case.noise)
+        wrong = wrong if wrong.any() else np.abs(case.error) == np.abs(case.error).max()
     text = f"{int(wrong.sum())} of {wrong.size} entries are wrong"
     if wrong.all() or wrong.ndim == 0:
         return f"{text}; no known mistake explains it"
@@ -307,4 +308,4 @@ def _name_channels(case: Case, c: np.ndarray) -> str:
             for value, text in ((a, f"{name}, once too often"), (1 / a, f"1/{name}: forgotten")):
                 if np.allclose(c, value, rtol=1e-4):
                     return f": {text}"
-    return f": {', '.join(describe(k) for k in c[:4])}{', …' if c.size > 4 else ''}"
+    return f": {', '.join(describe_factor(k) for k in c[:4])}{', …' if c.size > 4 else ''}"

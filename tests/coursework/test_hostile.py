@@ -58,7 +58,7 @@ def check_only_relu_is_lost(result, tests, word):
         ("    a = []; a.append(a); return a", "cannot be sent back"),
         ("    import os; os.write(3, b'\\xff' * 64); return x", "is not a result"),
         ("    import os; os.close(3)", "ended from within"),
-        ("    return input()", "EOFError"),
+        ("    return input()", "Does the code call input()?"),
         ("    open('big', 'wb').write(bytes(2**26))", "OSError"),
     ],
 )
@@ -74,6 +74,11 @@ def test_writing_into_an_input(graded):
 
 def test_wrong_signature(graded):
     check_only_relu_is_lost(*graded(solution("relu_maxpool").replace("def relu(x):", "def relu(x, y):")), "relu(x, y)")
+
+
+def test_a_function_of_another_name_is_suggested(graded):
+    _, tests = graded(solution("relu_maxpool").replace("def relu_backward(", "def reluBackward("))
+    assert tests["1.2"].message == "there is no function relu_backward in your file (nearest: reluBackward)"
 
 
 def test_endless_loop_ends_at_the_time_limit(graded):
@@ -95,7 +100,7 @@ def test_print_flood_is_cut_and_costs_nothing(graded):
     [
         ("def relu(x:\n", "line 1 of relu_maxpool.py"),
         ("import nonsense_module", "nonsense_module"),
-        ("import sys; sys.exit()", "exit(None)"),
+        ("import sys; sys.exit()", "exit()"),
         ("", "there is no function relu"),
         (b"\xff\xfe\x00binary", "cannot be read"),
         (b"x = '\x00'", "zero bytes"),

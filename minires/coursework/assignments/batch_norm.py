@@ -53,6 +53,8 @@ def forward(shapes: Shapes, affine: bool = True, dtype: type = np.float64) -> Ch
                 ("the variance divides by n − 1; here it divides by n",
                  textbook.batch_norm_eval(x, scale[0], scale[1], right[1], unbiased, EPS)),
                 ("γ and β are not applied", textbook.batch_norm(x)[0]),
+                ("ε is missing: √(σ² + ε)", _with_std(x, x.std(axes), *scale)),
+                ("ε belongs under the root: √(σ² + ε)", _with_std(x, x.std(axes) + EPS, *scale)),
                 ("the statistics are taken over the batch alone, not over height and width too",
                  _over_batch(x, *scale)),
             ],
@@ -72,6 +74,10 @@ def _over_batch(x, gamma, beta):
     x_hat = (x - x.mean(0)) / np.sqrt(x.var(0) + EPS)
     shift = 0 if beta is None else textbook.per_channel(beta, x.ndim)
     return textbook.per_channel(gamma, x.ndim) * x_hat + shift
+
+
+def _with_std(x, std, gamma, beta):
+    return textbook.batch_norm_eval(x, gamma, beta, x.mean(textbook.all_but_channels(x)), std**2, 0.0)
 
 
 def gradient(slot: int, shapes: Shapes) -> Check:

@@ -8,7 +8,7 @@ import numpy as np
 from ...testing import KINDS, gradcheck
 from ...testing.report import VacuousCheckWarning
 from ..assignment import Assignment, Check, Test
-from ..judge import cleaned, draw_shapes
+from ..judge import called, cleaned, draw_shapes
 from ..learner import Learner, Wrong
 from ..mutants import RIGHT, Mutant
 
@@ -53,7 +53,12 @@ def failures(learner: Learner, function: str, right: Mutant, arrays: list[np.nda
         if not isinstance(found, tuple | list) or len(found) != len(arrays):
             learner.trouble = Wrong(f"{function}: expected {len(arrays)} gradients", "wrong number of results")
             raise learner.trouble
-        return tuple(cleaned(grad) for grad in found)
+        for grad in found:
+            if grad is not None and cleaned(grad) is None:
+                text = f"{function}: {called(grad)} came back for a gradient; expected an array"
+                learner.trouble = Wrong(text, "wrong type")
+                raise learner.trouble
+        return tuple(found)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VacuousCheckWarning)

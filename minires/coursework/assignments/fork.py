@@ -143,6 +143,7 @@ def gives(function: str, *draws: Draw) -> Check:
 
 
 def _apart(a: Any, b: float) -> float:
+    a = a.item() if isinstance(a, np.ndarray) and a.ndim == 0 else a  # one of NumPy's numbers
     return abs(a - b) if isinstance(a, int | float) and a == a else np.inf
 
 

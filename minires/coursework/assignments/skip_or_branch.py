@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ... import autograd
+from ...arguments import described
 from ...nn import functional as F
 from ...tensor import Tensor
 from .. import networks
@@ -97,6 +98,7 @@ def judged(function: str, *pairs: Any) -> Check:
                 judge(what, as_number(what, learner.call("cosine", skip, branch)), cosine_of(skip, branch), known)
                 continue
             found = learner.call("shares", skip, branch)
+            found = list(found) if isinstance(found, np.ndarray) and found.ndim else found
             if not isinstance(found, tuple | list) or len(found) != 2:
                 raise Wrong(f"{what}: expected two numbers, the skip's share and the branch's", "wrong type")
             right = shares_of(skip, branch)
@@ -113,9 +115,10 @@ def judged(function: str, *pairs: Any) -> Check:
 def as_number(what: str, found: Any) -> float:
     """A number, or an array of one; else Wrong."""
     try:
-        return float(found)
+        return float(found.item() if isinstance(found, np.ndarray) else found)
     except (TypeError, ValueError):
-        raise Wrong(f"{what}: {type(found).__name__} for a number", "not a number") from None
+        shown = f"an array of shape {found.shape}" if isinstance(found, np.ndarray) else described(found)
+        raise Wrong(f"{what}: {shown} for a number", "not a number") from None
 
 
 def decided(kind: str, shape: Shape, image: str | tuple[int, ...] = (5, 4)) -> Check:
