@@ -14,6 +14,10 @@ def kind_of_error(error: Exception) -> tuple[str, str]:
 def _kind_of_error(error: Exception) -> tuple[str, str]:
     if isinstance(error, NoGradientError) and error.got is None:
         return "no_gradient", "an op returned no gradient for an input that needs one"
+    if isinstance(error, NoGradientError):
+        return "raises", "an op returned something else than an array for a gradient"
+    if isinstance(error, GradientCountError):
+        return "raises", "an op returned too few gradients, or too many"
     if isinstance(error, GradientShapeError):
         axes = axes_to_sum(error.got, error.expected)
         if axes is not None:

@@ -158,7 +158,7 @@ class Check:
         largest = float(max(np.abs(first).max(initial=0), np.abs(other).max(initial=0)))
         if not _apart(again, first) <= 1e-9 * largest:
             text = (
-                "the same backward a second time gives another gradient; is something added to a kept array, or random?"
+                "the same backward a second time gives another gradient; does it change a kept array, or is it random?"
             )
             return "accumulates", text
         if largest < SMALLEST or not self.point.v.size:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minires as mr
 from minires.testing import gradcheck
 
 RNG = np.random.default_rng(11)
@@ -53,6 +54,31 @@ def test_a_dict_of_gradients_and_none_are_called_what_they_are():
         report = gradcheck((scale, lambda g, x, gamma, r=given: r), normal(3), normal(3), raise_on_failure=False)
         assert f"backward returned {name} for 2 inputs" in report.failures[0].likely
         assert "raised" not in str(report)
+
+
+class Short(mr.Op):
+    """A product whose backward forgets an input, or gives a Tensor."""
+
+    grads = staticmethod(lambda g: g)
+
+    def forward(self, a, b):
+        return a * b
+
+    def backward(self, g):
+        return self.grads(g)
+
+
+class Wrapped(Short):
+    """The same with Tensors."""
+
+    grads = staticmethod(lambda g: (mr.Tensor(g), mr.Tensor(g)))
+
+
+def test_an_op_that_runs_is_not_said_not_to_run():
+    for op, words in ((Short, "too few gradients, or too many"), (Wrapped, "something else than an array")):
+        report = gradcheck(lambda a, b, op=op: mr.apply(op, a, b), normal(3), normal(3), raise_on_failure=False)
+        assert {failure.kind for failure in report.failures} == {"raises"}
+        assert words in str(report) and "does not run" not in str(report)
 
 
 # ── factors ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,4 +184,4 @@ def test_a_mask_alone_and_random_numbers_are_among_the_causes():
     assert "a mask alone?" in said(lambda x: np.maximum(x, 0), lambda g, x: x > 0, normal(4, 5))[1]
     drawn = np.random.default_rng(0)
     kind, words = said(lambda x: 2 * x, lambda g, x: g * drawn.integers(2, size=x.shape), normal(4, 5))
-    assert kind == "accumulates" and "or random?" in words
+    assert kind == "accumulates" and "or is it random?" in words
