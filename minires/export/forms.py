@@ -136,6 +136,13 @@ def clamp(trace: Trace, op: Any, x: Any, low: Any, high: Any) -> Any:
     return x if high is None else trace.node("Min", x, high)
 
 
+def rounded(trace: Trace, op: Any, x: Any) -> Any:
+    """To whole numbers, halves to the even one, as ours."""
+    if op.decimals:
+        raise NoForm(f"decimals={op.decimals}, ONNX rounds to whole numbers; round x * 10**n, and divide by 10**n")
+    return trace.node("Round", x)
+
+
 def where(trace: Trace, op: Any, condition: Any, a: Any, b: Any) -> Any:
     return trace.node("Where", condition.astype(bool), a, b)
 
@@ -165,6 +172,14 @@ def variance(trace: Trace, op: Any, x: Any) -> Any:
 
 def deviation(trace: Trace, op: Any, x: Any) -> Any:
     return trace.node("Sqrt", variance(trace, op, x))
+
+
+def norm(trace: Trace, op: Any, x: Any) -> Any:
+    """(Σ|x|ᵖ)^(1/p); ONNX has an operator of its own for p = 1 and 2. A count, p = 0, leads to no graph."""
+    if op.p in (1, 2):
+        return reduced(f"ReduceL{int(op.p)}")(trace, op, x)
+    powers = trace.node("Pow", trace.node("Abs", x), trace.number(op.p))
+    return trace.node("Pow", reduced("ReduceSum")(trace, op, powers), trace.number(1 / op.p))
 
 
 def running_sum(trace: Trace, op: Any, x: Any) -> Any:
@@ -292,6 +307,7 @@ FORMS: dict[type[Op], Callable[..., Any]] = {
     elementwise.Sign: same("Sign"),
     elementwise.Floor: same("Floor"),
     elementwise.Ceil: same("Ceil"),
+    elementwise.Round: rounded,
     elementwise.Clamp: clamp,
     elementwise.Maximum: same("Max"),
     elementwise.Minimum: same("Min"),
@@ -304,7 +320,7 @@ FORMS: dict[type[Op], Callable[..., Any]] = {
     reduce.Amin: reduced("ReduceMin"),
     reduce.Max: reduced("ReduceMax"),
     reduce.Min: reduced("ReduceMin"),
-    reduce.Norm: reduced("ReduceL2"),
+    reduce.Norm: norm,
     reduce.Prod: reduced("ReduceProd"),
     reduce.Cumsum: running_sum,
     shape.Reshape: reshape,

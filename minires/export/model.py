@@ -31,8 +31,9 @@ def export_onnx(model: Module, example: Any, path: str | os.PathLike, *, batch_d
     The file's inputs are called input, or input_0, …; its outputs output, or output_0, …; parameters and buffers are
     called as in the state dict, nodes by the module they are in. The model is left as it was. The file has ONNX's
     opset 28 and has passed its full check; it is whole or not there. In float32, ONNX Runtime's results are the model's
-    up to rounding; in float64, it has no convolution. NaN may come out differently: whether ONNX Runtime's MaxPool and
-    ReduceMax return it depends on its position, ours always do.
+    up to rounding; in float64, it has no convolution, no average pooling, and no ELU, GELU, leaky ReLU or hard swish.
+    NaN may come out differently: whether ONNX Runtime's MaxPool and ReduceMax return it depends on its position, ours
+    always do.
 
     Raises ImportError if the package onnx is missing, TypeError or ValueError for an example that does not fit, and
     ValueError, naming op and module, for what has no form in ONNX (see `forms.FORMS`), or depends on the input's values

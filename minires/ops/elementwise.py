@@ -82,6 +82,7 @@ class Round(Flat):
     kinds = "fui"
 
     def forward(self, x, decimals=0):
+        self.decimals = decimals
         return np.round(x, decimals)
 
 
