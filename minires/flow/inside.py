@@ -68,27 +68,46 @@ def passages(blocks: dict[str, Module]) -> Iterator[list[tuple[str, Tensor, Tens
 
 def first_of(inputs: tuple, options: dict[str, Any]) -> Any:
     """The first input of a call, whether given by position or by name."""
-    return (*inputs, *options.values())[0]
+    return (*inputs, *options.values(), None)[0]
 
 
 def check_all_ran(function: str, blocks: dict[str, Module], seen: list[tuple[str, Tensor, Tensor]]) -> None:
-    """Raise ValueError if a block was not called."""
+    """Raise ValueError if a block was not called, TypeError if it takes or returns anything but a tensor."""
     silent = set(blocks) - {name for name, _, _ in seen}
     if silent:
         raise ValueError(
             f"{function}: block {min(silent)} was not called in the forward pass, so nothing can be said of it; "
             "name only blocks that the model runs"
         )
+    for name, x, y in seen:
+        for value, does in ((x, "takes"), (y, "returns")):
+            if not isinstance(value, Tensor):
+                what = "nothing" if value is None else described(value)
+                raise TypeError(
+                    f"{function}: block {name.partition('#')[0]} {does} {what}; expected a tensor. Name other modules, "
+                    "or put the block into one that takes a tensor and returns one"
+                )
 
 
 def as_input(function: str, model: Module, x: Any, requires_grad: bool = False) -> Tensor:
     """A leaf tensor with the values of x (N, …), on the device of the model's first parameter, floats in its dtype.
 
-    Raises ValueError, in the name of ``function``, if x holds no example.
+    Raises ValueError, in the name of ``function``, if x holds no example, TypeError if it is several tensors.
     """
+    check_single(function, x)
     tensor = Tensor(x if hasattr(x, "dtype") else np.asarray(x))
     check_real(function, x, tensor.array)
     if tensor.ndim == 0 or 0 in tensor.shape:
         raise ValueError(f"{function}: got an input of shape {tensor.shape}; expected (N, …) with at least one example")
     tensor = fit_to(model, tensor)
     return Tensor(tensor.array, requires_grad=requires_grad and tensor.dtype.kind == "f")
+
+
+def check_single(function: str, x: Any) -> None:
+    """Raise TypeError if x is several tensors, which NumPy would stack into one."""
+    if isinstance(x, tuple | list) and any(isinstance(part, Tensor) for part in x):
+        raise TypeError(
+            f"{function}: got {described(x)} of tensors; expected one tensor or array (N, …). For a network with "
+            "several inputs write a module whose forward(x) adds the others, for several targets a loss that knows "
+            "them; or record a call of your own: `with flow.recording(model) as recorded:`"
+        )

@@ -29,6 +29,7 @@ from ..norms import norm, relative, scaled
 from ..progress import tqdm
 from ..tensor import Tensor
 from .chain import Chain, Function, chain_of
+from .inside import check_single
 from .keeping import keeping
 
 
@@ -71,6 +72,7 @@ def jacobian(
     Memory: count · iterations vectors of the size of x, and twice as many of the size of y.
     Raises ValueError if ``count`` or ``iterations`` does not fit, or if y does not depend on x.
     """
+    check_single("jacobian", x)
     if isinstance(block, Module):
         with keeping(block):
             block.double().requires_grad_(False)
@@ -102,6 +104,7 @@ def jacobians(
     ``product`` takes the first i blocks together instead, the product of their Jacobians. The rest is `jacobian`'s.
     The model is left exactly as it was. Raises ValueError if a block is not called once, or they form no chain.
     """
+    check_single("jacobians", x)
     results = []
     with keeping(model):
         model.double().requires_grad_(False)

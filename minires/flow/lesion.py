@@ -33,8 +33,8 @@ class Lesion:
     """What is left of a network when each of its blocks is deleted in turn.
 
     names: of the blocks. accuracy, loss (blocks,): without that block. intact_accuracy, intact_loss: of the whole
-    network. stage_change (blocks,): whether the block changes the shape. classes: number of outputs of the network.
-    Accuracies are shares between 0 and 1, NaN if the targets are not class indices.
+    network. stage_change (blocks,): whether the block changes the shape. classes: of the network's outputs (N, classes,
+    …); 0 if they are something else. Accuracies are shares between 0 and 1, NaN if the targets are not class indices.
     """
 
     names: list[str]
@@ -83,24 +83,24 @@ class Lesion:
         return html.Text("\n".join(rows))
 
 
-def shortcut_alone(block: Module, x: Tensor) -> Tensor:
-    """What the block returns for x when its layers are deleted and its shortcut stays.
+def shortcut_alone(block: Module, x: Tensor, *others: Any, **options: Any) -> Tensor:
+    """What the block returns for x (and others, such as a mask) when its layers are deleted and its shortcut stays.
 
     A block with a method ``branch`` and an attribute ``downsample``, as in `minires.models`, runs as it is with a
-    branch of 0. The shortcut of any other block is its module ``downsample`` or ``shortcut``, or the identity, or where
-    shapes change a `PadShortcut`; a ReLU follows if the block ends in one.
+    branch of 0. The shortcut of any other block is what its module ``downsample`` or ``shortcut`` returns in it, or, if
+    it calls none, the identity, or where shapes change a `PadShortcut`; a ReLU follows if the block ends in one.
     Raises ValueError if that does not give the shape.
     """
     if hasattr(block, "branch") and hasattr(block, "downsample"):
         without = copy.copy(block)  # the same layers, but its own branch
         vars(without)["branch"] = lambda *inputs: 0.0
-        return type(block).forward(without, x)
-    with autograd.switch(grad_enabled=True):  # the graph shows whether the block ends in a ReLU
-        whole = type(block).forward(block, Tensor(x.array, requires_grad=True))
-    shortcuts = [getattr(block, name, None) for name in ("downsample", "shortcut")]
-    modules = [shortcut for shortcut in shortcuts if isinstance(shortcut, Module)]
-    if modules:
-        y = modules[0](x)
+        return type(block).forward(without, x, *others, **options)
+    shortcuts = {name: getattr(block, name, None) for name in ("downsample", "shortcut")}
+    modules = {name: module for name, module in shortcuts.items() if isinstance(module, Module)}
+    with autograd.switch(grad_enabled=True), passages(modules) as seen:  # the graph shows whether it ends in a ReLU
+        whole = type(block).forward(block, Tensor(x.array, requires_grad=True), *others, **options)
+    if seen:
+        y = seen[0][2].detach()  # as the block calls it: with x, or with what comes after a batch norm and a ReLU
     elif x.shape != whole.shape and x.ndim == whole.ndim == 4 and x.shape[1] <= whole.shape[1]:
         y = PadShortcut(x.shape[1], whole.shape[1], -(-x.shape[2] // whole.shape[2]))(x)
     else:
@@ -135,12 +135,14 @@ def lesion(
     pairs = pairs_of("lesion", batches, model)
 
     def instead(block: Module, inputs: tuple, options: dict[str, Any], output: Tensor) -> Tensor:
+        if deleted is shortcut_alone and inputs:
+            return shortcut_alone(block, *inputs, **options)
         return deleted(block, first_of(inputs, options))
 
     with keeping(model), autograd.no_grad():
         model.eval()
         with passages(found) as seen:
-            classes = model(Tensor(pairs[0][0].array[:1])).shape[-1]
+            output = model(Tensor(pairs[0][0].array[:1]))
         check_all_ran("lesion", found, seen)
         changed = {name for name, before, after in seen if before.shape != after.shape}
         with tqdm(total=len(found) + 1, desc="lesion", unit="block", disable=not progress, leave=False) as bar:
@@ -158,5 +160,5 @@ def lesion(
         intact_accuracy=float(accuracy[0]),
         intact_loss=float(losses[0]),
         stage_change=np.array([name in changed for name in found]),
-        classes=classes,
+        classes=output.shape[1] if isinstance(output, Tensor) and output.ndim > 1 else 0,
     )

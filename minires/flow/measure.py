@@ -1,5 +1,6 @@
 """Loss and accuracy over a few batches, for probes that measure a model again and again."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,11 +32,14 @@ def pairs_of(function: str, batches: Any, model: Module, size: int = 256) -> lis
 
 
 def measure(model: Module, pairs: Iterable[tuple[Tensor, Tensor]], loss: Callable[..., Tensor]) -> tuple[float, float]:
-    """(loss, accuracy), means over all examples; accuracy is NaN if the targets are not class indices."""
+    """(loss, accuracy), means over all examples.
+
+    Accuracy is NaN if the targets are not class indices, or the model returns several tensors.
+    """
     count, right, total = 0, 0.0, 0.0
     for x, y in pairs:
         output, n = model(x), len(y.array)
-        right += n * accuracy(output.array, y.array)
+        right += n * (accuracy(output.array, y.array) if isinstance(output, Tensor) else math.nan)
         total += n * loss(output, y).item()
         count += n
     return total / count, right / count

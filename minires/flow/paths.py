@@ -142,7 +142,7 @@ class Paths:
         if not skips:
             raise ValueError(
                 "path_spectrum: found no fork in this network: no tensor's consumers meet again at an addition. "
-                "A plain network has a single path"
+                "A plain network has a single path; skips that are concatenated, as in DenseNet, are no forks"
             )
         self.blocks = len(skips)
         self.forks = {sources[key] for key in skips}

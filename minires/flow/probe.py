@@ -22,8 +22,8 @@ class Probe:
     """One network at one moment.
 
     cuts: what was cut in each recording of ``edges``: "" for nothing, which is the first, then a pattern of `scaled`
-    such as "layer1.0.skip". spectrum: the path spectrum; None for a network without forks. lesion: None if no test data
-    were given, or the network has no blocks.
+    such as "layer1.0.skip", or "layer1.0#1.skip" where a block has several forks. spectrum: the path spectrum; None for
+    a network without forks. lesion: None if no test data were given, or the network has no blocks.
     """
 
     cuts: list[str]
@@ -56,7 +56,8 @@ def probe(
     forks = [fork.name for fork in whole.forks]
     stages = list(dict.fromkeys(name.rpartition(".")[0] for name in forks if "." in name))
     stages = [stage for stage in stages if sum(name.startswith(f"{stage}.") for name in forks) > 1]
-    cuts = ["", *(f"{name}.{way}" for name in forks for way in ("skip", "branch"))]
+    alone = [f"{name}#1" if f"{name}#2" in forks else name for name in forks]  # without a number, it would be both
+    cuts = ["", *(f"{name}.{way}" for name in alone for way in ("skip", "branch"))]
     cuts += [f"{stage}.*.skip" for stage in stages] + ["*.skip", "*.branch"] * bool(forks)
     edges = EdgeHistory()
     edges.add(0, whole.nodes)

@@ -238,7 +238,10 @@ class Recording:
 
     @property
     def weight_layers(self) -> list[Layer]:
-        """The layers that have a weight of two or more axes: convolutions and linear layers."""
+        """The layers that have a weight of two or more axes: convolutions and linear layers.
+
+        What is added or multiplied entry by entry, such as a position embedding or a scale per channel, is none.
+        """
         return [layer for layer in self.layers if _is_weight_layer(layer.op, layer.weight_shape)]
 
     @property

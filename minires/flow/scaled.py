@@ -30,7 +30,9 @@ def scaled(model: Module, factors: Mapping[str, float]) -> Iterator[None]:
 
     factors: {pattern: number}. A pattern is a fork's name in a recording and ".skip" or ".branch", such as
     "layer1.0.skip"; "*", "?" and "[…]" match as in `fnmatch`, so "*.skip" means all skips. "layer1.0.skip" means every
-    call of a block that runs twice, "layer1.0#2.skip" the second. Of several patterns that match, the last one counts.
+    fork of that name, such as all calls of a block that runs twice, or both additions of a transformer's block;
+    "layer1.0#1.skip" means the first alone, "layer1.0#2.skip" the second. Of several patterns that match, the last one
+    counts.
     0 cuts: y = F(x) + x then has the gradient of F(x) + x.detach(). A factor s gives that of s·x + (1 − s)·x.detach().
     Forward is not touched, not in one bit. Every call of backward and `grad` in the block is concerned, but no fork
     in which a parameter of another model takes part. Blocks may be nested; then factors multiply. A recording shows
@@ -108,7 +110,8 @@ class Scaling:
 
     def _factor(self, name: str, way: str) -> float | None:
         """The factor of the last pattern that matches a way of a fork; None if none does."""
-        names = {f"{name}.{way}", f"{name.partition('#')[0]}.{way}"}
+        base, _, number = name.partition("#")
+        names = {f"{base}.{way}", f"{base}#{number or 1}.{way}"}
         matching = [p for p in self.patterns if any(fnmatchcase(one, p) for one in names)]
         self.unmatched.difference_update(matching)
         return self.patterns[matching[-1]] if matching else None

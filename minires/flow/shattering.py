@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import autograd
+from ..arguments import described
 from ..nn import BatchNorm1d, BatchNorm2d, Module
 from ..norms import scaled
 from ..tensor import Tensor
@@ -48,7 +49,7 @@ def shattering(
     model: takes (P, …) and returns (P, K); f is its output number ``output``. It is left exactly as it was.
     points (P,): the grid of t, equally spaced; 256 points in [−2, 2] if not given, as in the paper.
     start, direction: arrays of one input's shape, without the batch axis, or numbers for a network of one scalar input.
-    Raises ValueError if the points are fewer than 3 or not equally spaced.
+    Raises ValueError if the points are fewer than 3 or not equally spaced, or the model takes no inputs of this shape.
     """
     t = np.linspace(-2, 2, 256) if points is None else np.asarray(points, np.float64)
     if t.ndim != 1 or len(t) < 3 or not np.allclose(np.diff(t), t[1] - t[0], rtol=1e-3, atol=0) or t[1] == t[0]:
@@ -58,8 +59,23 @@ def shattering(
         )
     start, direction = np.broadcast_arrays(*(np.atleast_1d(np.asarray(a, np.float64)) for a in (start, direction)))
     x = start + t.reshape(-1, *[1] * direction.ndim) * direction
+    _check_taken(model, x)
     g = _input_gradients("shattering", model, x, output)
     return Shattering(t, (g * direction).reshape(len(t), -1).sum(1))
+
+
+def _check_taken(model: Module, line: np.ndarray) -> None:
+    """Raise ValueError, which says what to pass, if the model does not take the inputs on the line."""
+    two = as_input("shattering", model, line[:2])  # a batch norm without running statistics takes no single one
+    with keeping(model), autograd.no_grad():
+        try:
+            model.eval()(two)
+        except Exception as error:
+            raise ValueError(
+                f"shattering: got a line of inputs of shape {line.shape[1:]}, which {type(model).__name__} does not "
+                f"take ({error}); pass start and direction as arrays of one input's shape, without the batch axis, "
+                "such as start=images[0], direction=images[1] - images[0]"
+            ) from error
 
 
 def gradient_correlation(model: Module, x: Any, *, output: int = 0) -> float:
@@ -109,6 +125,11 @@ def _input_gradients(function: str, model: Module, x: Any, output: int) -> np.nd
     with keeping(model), autograd.switch(grad_enabled=True, recorder=None):
         freeze_statistics(model, x)
         y = model(x)
+        if not isinstance(y, Tensor):
+            raise TypeError(
+                f"{function}: got a model that returns {described(y)}; expected one tensor (N, K). Put it into a "
+                "module whose forward returns the one that you mean"
+            )
         if y.ndim != 2 or not -y.shape[1] <= output < y.shape[1]:
             raise ValueError(
                 f"{function}: got output={output} of a model that returns shape {y.shape}; expected (N, K) and a "

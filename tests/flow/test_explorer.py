@@ -19,6 +19,7 @@ from minires.commands import explore
 from minires.flow import EdgeHistory, FlowHistory, Run
 from minires.flow.explorer.packing import Arrays, pack
 from minires.flow.explorer.structure import structure
+from minires.nn import functional as F
 
 STEPS = (0, 3, 5)
 
@@ -210,6 +211,37 @@ def test_every_cut_is_that_of_scaled(twins):
     without = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     without.blocks = list
     assert flow.probe(without, x, y, [(x, y)], progress=False).lesion is None
+
+
+class TwoForks(nn.Module):
+    """A block with two additions, as in transformers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = x + self.first(x).tanh()
+        return x + self.second(x).tanh()
+
+
+def test_of_two_forks_of_a_block_each_is_cut_alone():
+    model, x, y = nn.Sequential(nn.Linear(8, 8), TwoForks()), np.ones((4, 8), np.float32), np.arange(4)
+    found = flow.probe(model, x, y, progress=False)
+    assert found.cuts[1:5] == ["1#1.skip", "1#1.branch", "1#2.skip", "1#2.branch"]
+    names = found.edges.names()
+    skips = [names.index(edge) for edge in names if edge[1] in ("1: Add", "1: Add#2") and edge[2] == 0]
+    for cut in ("1#1.skip", "1#2.skip"):
+        assert (found.edges.norms[found.cuts.index(cut)][skips] == 0).sum() == 1
+
+
+def test_a_regression_s_lesions_have_no_card_of_accuracies():
+    model, x, y = models.resnet_cifar(8, 4, num_classes=1, in_channels=1), np.ones((4, 1, 8, 8)), np.ones((4, 1))
+    found = flow.probe(model, x, y, [(x, y)], F.mse_loss, progress=False)
+    run = flow.Run({"one": flow.record(model, x, y, F.mse_loss)}, probes={"one": {0: found}})
+    assert np.isnan(found.lesion.intact_accuracy)
+    document, _ = unpacked(pack(run))
+    assert "paths" in document["networks"][0]["probes"][0] and "lesion" not in document["networks"][0]["probes"][0]
 
 
 def test_the_same_run_gives_the_same_bytes_and_needs_no_other_file(twins, tmp_path):

@@ -83,6 +83,29 @@ def test_a_user_s_block_becomes_its_shortcut_with_a_relu_where_it_ends_in_one(la
         np.testing.assert_array_equal(flow.shortcut_alone(block, x).numpy(), expected.numpy())
 
 
+class TutorialPreActBlock(nn.Module):
+    """Its projection takes what comes after batch norm and ReLU; it has a second input."""
+
+    def __init__(self, cin, cout, stride=1):
+        super().__init__()
+        self.bn, self.conv = nn.BatchNorm2d(cin), nn.Conv2d(cin, cout, 3, stride, padding=1, bias=False)
+        if cin != cout:
+            self.shortcut = nn.Conv2d(cin, cout, 1, stride, bias=False)
+
+    def forward(self, x, scale):
+        out = F.relu(self.bn(x))
+        shortcut = self.shortcut(out) if hasattr(self, "shortcut") else x
+        return self.conv(out) * scale + shortcut
+
+
+def test_a_user_s_shortcut_gets_what_the_block_gives_it():
+    block, x = TutorialPreActBlock(4, 8, 2).eval(), mr.randn(2, 4, 6, 6)
+    expected = block.shortcut(F.relu(block.bn(x)))
+    np.testing.assert_array_equal(flow.shortcut_alone(block, x, 0.5).numpy(), expected.numpy())
+    same = TutorialPreActBlock(4, 4).eval()
+    np.testing.assert_array_equal(flow.shortcut_alone(same, x, scale=0.5).numpy(), x.numpy())
+
+
 def test_a_user_s_model_is_lesioned_by_modules_or_names_and_the_deletion_can_be_replaced():
     random.manual_seed(0)
     model = nn.Sequential(
@@ -190,3 +213,44 @@ def test_wrong_use_is_named():
     model.unused = nn.ReLU()
     with pytest.raises(ValueError, match=r"block unused was not called"):
         flow.lesion(model, [(x, y)], blocks=["layer1.0", "unused"], progress=False)
+
+
+class Segmenter(nn.Module):
+    """Ten classes at every pixel, and on request what it saw on the way, from blocks that take two inputs."""
+
+    def __init__(self, both=False):
+        super().__init__()
+        self.block, self.head, self.both = TutorialPreActBlock(1, 1), nn.Conv2d(1, 10, 1), both
+
+    def blocks(self):
+        return [self.block]
+
+    def forward(self, x):
+        y = self.block(x, 0.5)
+        return (self.head(y), y) if self.both else self.head(y)
+
+
+def test_a_class_for_every_pixel_or_several_outputs():
+    x, _ = images()
+    y = np.random.default_rng(0).integers(0, 10, (40, 8, 8))
+    random.manual_seed(0)
+    model = Segmenter()
+    result = flow.lesion(model, [(x, y)], progress=False)
+    output = model.eval()(mr.Tensor(x)).numpy()
+    assert result.classes == 10 and result.intact_accuracy == pytest.approx((output.argmax(1) == y).mean())
+    without = F.cross_entropy(model.head(mr.Tensor(x)), mr.Tensor(y)).item()
+    assert result.loss[0] == pytest.approx(without, rel=1e-5)
+    model.both = True
+    several = flow.lesion(model, [(x, y)], lambda outputs, y: F.cross_entropy(outputs[0], y), progress=False)
+    assert several.loss[0] == result.loss[0] and several.intact_loss == result.intact_loss
+    assert np.isnan(several.accuracy).all() and several.classes == 0
+
+
+def test_blocks_that_are_no_function_of_a_tensor_are_named():
+    model = nn.Sequential(nn.LSTM(3, 3, batch_first=True))
+    for probe in (
+        lambda: flow.lesion(model, [(np.ones((2, 4, 3)), np.ones(2))], progress=False, blocks=["0"]),
+        lambda: flow.variance_profile(model, np.ones((2, 4, 3)), blocks=["0"]),
+    ):
+        with pytest.raises(TypeError, match=r"(lesion|variance_profile): block 0 returns a tuple; expected a tensor"):
+            probe()

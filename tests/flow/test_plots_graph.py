@@ -163,6 +163,12 @@ def test_plain_and_dense_networks_have_no_skip():
         assert all(wire.role is None for wire in layout(graph_of(name), "ops").wires)
 
 
+def test_concatenation_is_not_called_one_way():
+    for name, start in (("plain", "One way, and no skip: along it"), ("dense", "No skip that ends in an addition;")):
+        figure = plots.graphs({name: graph_of(name)})
+        assert plots.takeaways(figure)[0].startswith(f"{start} ‖gradient‖ is between ")
+
+
 def test_a_row_for_every_block_or_for_every_stage():
     names = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(2)]
     random.manual_seed(0)

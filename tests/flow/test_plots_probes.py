@@ -54,6 +54,20 @@ def close_figures():
     plt.close("all")
 
 
+def test_lesions_without_accuracies_show_losses():
+    regression = {
+        name: flow.Lesion(NAMES, np.full(9, np.nan), loss, np.nan, 0.25, np.zeros(9, bool), 1)
+        for name, loss in {"plain": np.linspace(1, 9, 9), "residual": np.full(9, 0.5)}.items()
+    }
+    ax = plots.lesion(plt.figure().subplots(), regression)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), np.linspace(1, 9, 9))
+    assert ax.get_ylabel() == "loss" and "chance" not in [text.get_text() for text in ax.texts]
+    assert plots.takeaways(ax.figure) == [
+        "Deleting one block takes the loss from 0.25 to 5.0 at the median, to 9.0 at most (plain) and from 0.25 to "
+        "0.50 at the median, to 0.50 at most (residual)."
+    ]
+
+
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 @pytest.mark.parametrize("name", PANELS)
 def test_a_panel_draws_and_returns_its_axes(name, style):

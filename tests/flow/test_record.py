@@ -429,6 +429,34 @@ def test_what_is_no_module_is_named():
         flow.record(lambda x: x, np.zeros((2, 3)), np.zeros(2, np.int64))
 
 
+def test_several_inputs_are_not_stacked_into_one():
+    model, two = nn.Linear(3, 2), (mr.ones(2, 3), mr.ones(2, 3))
+    for probe in (
+        lambda: flow.record(model, two, [0, 1]),
+        lambda: flow.path_spectrum(model, list(two), [0, 1]),
+        lambda: flow.jacobian(model, two),
+        lambda: flow.landscape(model, [(two, [0, 1])]),
+    ):
+        with pytest.raises(
+            TypeError, match=r"(record|path_spectrum|jacobian|landscape): got a (tuple|list) of tensors"
+        ):
+            probe()
+
+
+def test_a_position_embedding_and_a_scale_per_channel_are_no_layers():
+    class Embedded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last, self.norm = nn.Linear(3, 4), nn.Linear(4, 2), nn.LayerNorm((5, 4))
+            self.position, self.scale = nn.Parameter(mr.randn(1, 5, 4)), nn.Parameter(mr.ones(1, 1, 4))
+
+        def forward(self, x):
+            return self.last(self.norm((self.first(x) + self.position) * self.scale)).mean(1)
+
+    recording = flow.record(Embedded(), mr.randn(2, 5, 3), [0, 1])
+    assert [layer.name for layer in recording.weight_layers] == ["first", "last"]
+
+
 def test_a_loss_that_is_none_is_named():
     model, x, y = mr.models.resnet_cifar(8, 4, in_channels=1), mr.ones(2, 1, 8, 8), mr.tensor([3, 7])
     with pytest.raises(TypeError, match="record: got loss='mse'; expected a function"):

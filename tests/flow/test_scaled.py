@@ -308,6 +308,7 @@ def test_a_block_that_runs_twice():
         return [(fork.name, fork.skip_factor) for fork in recording.forks]
 
     assert x_grad("block.skip") == [("block", 0), ("block#2", 0)]
+    assert x_grad("block#1.skip") == [("block", 0), ("block#2", 1)]
     assert x_grad("block#2.skip") == [("block", 1), ("block#2", 0)]
 
 

@@ -110,6 +110,14 @@ def test_the_model_comes_back_bit_for_bit_also_when_it_raises():
     assert snapshot() == before
 
 
+class Returning(nn.Module):
+    """A network that is a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
 def test_wrong_use_is_named():
     model = models.mlp(2, 4, in_features=1)
     for points in ([0, 1, 3], [1, 1, 1], [0, 1], np.zeros((3, 2))):
@@ -121,3 +129,18 @@ def test_wrong_use_is_named():
         flow.shattering(nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2, track_running_stats=False)))
     with pytest.raises(ValueError, match=r"returns shape \(3, 1, 1\)"):
         flow.gradient_correlation(nn.ReLU(), np.ones((3, 1, 1)))
+    both = Returning(lambda x: (x, x))
+    for probe in (flow.shattering, lambda model: flow.gradient_correlation(model, np.ones((3, 1)))):
+        with pytest.raises(TypeError, match=r"(shattering|gradient_correlation): got a model that returns a tuple"):
+            probe(both)
+
+
+@pytest.mark.parametrize("start", [0.0, np.zeros((1, 1, 8, 8))])  # nothing, or a batch of one image
+def test_a_network_of_images_asks_for_images(start):
+    model = models.resnet_cifar(8, 4, in_channels=1)
+    with pytest.raises(
+        ValueError, match=r"shattering: got a line.*ResNet does not take \(conv2d.*without the batch axis"
+    ):
+        flow.shattering(model, start=start)
+    image = np.ones((1, 8, 8))
+    assert flow.shattering(model, np.linspace(0, 1, 4), start=0 * image, direction=image).gradient.shape == (4,)

@@ -26,7 +26,8 @@ export function isCut(network, edge, name) {
   if (!fork) return false;
   const parts = name.split("*").map((part) => part.replace(/[.+?^$()|[\]{}\\]/g, "\\$&"));
   const pattern = new RegExp(`^${parts.join(".*")}$`);
-  return [fork.name, fork.name.split("#")[0]].some((one) => pattern.test(`${one}.${way}`)); // as flow.scaled has it
+  const [base, number = 1] = fork.name.split("#");
+  return [base, `${base}#${number}`].some((one) => pattern.test(`${one}.${way}`)); // as flow.scaled has it
 }
 
 export function cutsCard(run, state) {
@@ -71,8 +72,9 @@ function ways(network, probes, probe, state) {
   const forks = network.forks.filter(({ slot }) => slot === values.block).map(({ name }) => name);
   const single = forks.flatMap((name, i) =>
     ["skip", "branch"]
-      .filter((way) => offered.includes(`${name}.${way}`))
-      .map((way) => box(`${name}.${way}`, way, i ? `${way} ${i + 1}` : way)),
+      .map((way) => [offered.find((cut) => [`${name}.${way}`, `${name}#1.${way}`].includes(cut)), way])
+      .filter(([cut]) => cut)
+      .map(([cut, way]) => box(cut, way, i ? `${way} ${i + 1}` : way)),
   );
   const groups = offered.filter((name) => name.includes("*"));
   return html(

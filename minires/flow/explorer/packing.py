@@ -169,7 +169,7 @@ def _probe(step: int, probe: Any, network: tuple[Any, Any, Any], shown: tuple[An
     if probe.spectrum is not None:
         found["paths"] = [_digits(value) for value in probe.spectrum.norms]
         found["counts"] = [float(count) for count in probe.spectrum.counts]
-    if probe.lesion is not None:
+    if probe.lesion is not None and not math.isnan(probe.lesion.intact_accuracy):
         accuracies = zip(probe.lesion.names, probe.lesion.accuracy)
         found["lesion"] = {name: _digits(accuracy) for name, accuracy in accuracies}
         found["intact"] = _digits(probe.lesion.intact_accuracy)

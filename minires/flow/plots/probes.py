@@ -25,28 +25,32 @@ from .style import TOTAL, label_ends, looks, nonempty
 def lesion(ax: Axes, results: Mapping[str, Lesion], when: str = "") -> Axes:
     """Accuracy without each block: intact networks are thin lines, chance is dotted, changes of shape are ringed.
 
-    The figure of Veit et al. 2016 (arXiv 1605.06431, fig. 3), with accuracy in place of error.
+    The figure of Veit et al. 2016 (arXiv 1605.06431, fig. 3), with accuracy in place of error; where targets are no
+    class indices, with the loss.
     """
     longest = max((result.names for result in nonempty("lesion", results)), key=len)
     start_panel(ax, longest, "One block deleted", when)
     width, ends = (0.5, len(longest) + 0.5), []
+    what = "loss" if any(np.isnan(result.intact_accuracy) for result in results.values()) else "accuracy"
     for network, look in looks(results).items():
         result, colour = results[network], look["color"]
+        intact, without = getattr(result, f"intact_{what}"), getattr(result, what)
         x = np.arange(1, len(result.names) + 1)
-        ax.hlines(result.intact_accuracy, *width, color=colour, lw=1, alpha=0.7)
-        ax.plot(x, result.accuracy, **look, ms=4.5, lw=1.2)
+        ax.hlines(intact, *width, color=colour, lw=1, alpha=0.7)
+        ax.plot(x, without, **look, ms=4.5, lw=1.2)
         rings = result.stage_change
-        ax.plot(x[rings], result.accuracy[rings], "o", ms=11, mfc="none", mec=colour, mew=1.2)
-        ends.append((result.accuracy[-1], f"{network}\nintact {100 * result.intact_accuracy:.1f} %", colour))
-    chance = 1 / next(iter(results.values())).classes
-    ax.hlines(chance, *width, color=TOTAL, ls=":", lw=1.4)
-    ends.append((chance, "chance", rcParams["text.color"]))
-    ax.set_ylim(0, 1.02)
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
-    ax.set_ylabel("accuracy")
-    return finish_panel(
-        ax, "deleted block (ringed: changes the shape)", 1, len(longest), ends, sentences.lesion(results)
-    )
+        ax.plot(x[rings], without[rings], "o", ms=11, mfc="none", mec=colour, mew=1.2)
+        known = sentences.number(intact) if what == "loss" else f"{100 * intact:.1f} %"
+        ends.append((without[-1], f"{network}\nintact {known}", colour))
+    if what == "accuracy":
+        chance = 1 / next(iter(results.values())).classes
+        ax.hlines(chance, *width, color=TOTAL, ls=":", lw=1.4)
+        ends.append((chance, "chance", rcParams["text.color"]))
+        ax.set_ylim(0, 1.02)
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_ylabel(what)
+    xlabel = "deleted block (ringed: changes the shape)"
+    return finish_panel(ax, xlabel, 1, len(longest), ends, sentences.lesion(results, what))
 
 
 def responses(ax: Axes, results: Mapping[str, Responses], when: str = "", *, ranked: bool = False) -> Axes:

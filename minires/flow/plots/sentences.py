@@ -1,6 +1,7 @@
 """The takeaway of each panel: one sentence, computed from the numbers that the panel draws."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,7 +101,9 @@ def graph(edges: Sequence[Mapping[str, Any]]) -> str:
         return "No gradient came back."
     low, high = min(finite), max(finite)
     factor = f", a factor of {fold(high / low)}" if low else ""
-    return f"One way, and no skip: along it ‖gradient‖ is between {number(low)} and {number(high)}{factor}."
+    used = Counter(edge["source"] for edge in edges)
+    start = "One way, and no skip: along it" if max(used.values()) == 1 else "No skip that ends in an addition;"
+    return f"{start} ‖gradient‖ is between {number(low)} and {number(high)}{factor}."
 
 
 def responses(results: Mapping[str, Any]) -> str:
@@ -164,13 +167,20 @@ def jacobian(results: Mapping[str, Sequence[Any]], product: bool) -> str:
     return f"{'After all blocks the' if product else 'The'} largest singular value is {_each(said)}."
 
 
-def lesion(results: Mapping[str, Any]) -> str:
-    """What deleting one block costs."""
+def lesion(results: Mapping[str, Any], what: str = "accuracy") -> str:
+    """What deleting one block costs in accuracy, or what it makes of the loss."""
     said = {}
     for name, result in results.items():
+        if what == "loss":
+            values = result.intact_loss, np.median(result.loss), result.loss.max()
+            intact, middle, worst = (number(value) for value in values)
+            said[name] = f"from {intact} to {middle} at the median, to {worst} at most"
+            continue
         middle, worst = (_points(100 * float(value)) for value in (np.median(result.drop), result.drop.max()))
         whole = f"{name}, which guesses even when whole" if result.intact_accuracy < 1.5 / result.classes else name
         said[whole] = f"{middle} at the median, {worst} at most"
+    if what == "loss":
+        return f"Deleting one block takes the loss {_each(said)}."
     return f"In points of accuracy, deleting one block costs {_each(said)}."
 
 
