@@ -19,27 +19,11 @@ from ..html import Text
 from . import explorer, export, naming
 from .edge_history import EdgeHistory
 from .forks import Fork, find_forks
-from .node import Node, Scaling, Source
+from .node import WITHOUT_WEIGHT, Node, Scaling, Source
 from .summands import Measured
 
 T = TypeVar("T")
 WEIGHTED = "Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "Linear"  # input 1 is the weight, whatever it came from
-# A parameter that is input 1 of one of these is an offset, a factor or a row (an embedding of positions, a token).
-WITHOUT_WEIGHT = {
-    "Add",
-    "Addcdiv",
-    "Addcmul",
-    "Cat",
-    "Div",
-    "Lerp",
-    "Maximum",
-    "Minimum",
-    "Mul",
-    "Rsub",
-    "Stack",
-    "Sub",
-}
-WITHOUT_WEIGHT |= {"WeightNormInterface", "Where"}
 Later: TypeAlias = T | Callable[[], T]  # a value, or a function that returns it
 
 

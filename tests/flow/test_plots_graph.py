@@ -62,6 +62,43 @@ class Unrolled(nn.Module):
         return h
 
 
+class Attention(nn.Module):
+    """Queries, keys and values side by side, in a residual block that begins with a layer norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.q, self.k, self.v, self.out = nn.LayerNorm(8), *(nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x):
+        h = self.norm(x)
+        q, k, v = (layer(h).view(-1, 2, 4) for layer in (self.q, self.k, self.v))
+        weights = (q @ k.transpose(1, 2)).softmax(-1)
+        return x + self.out((weights @ v).flatten(1))
+
+
+class Inception(nn.Module):
+    """Ways of several lengths side by side, which are concatenated."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Linear(8, 2) for _ in range(4))
+        self.before = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return mr.cat([self.a(x), self.b(self.before(x).relu()).relu(), self.c(x.relu()), self.d(x)], 1)
+
+
+class OfSequence(nn.Module):
+    """An LSTM, whose four gates stand side by side at every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(2, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0][:, -1]
+
+
 class InOneForward(nn.Module):
     """Residual blocks that are not modules."""
 
@@ -91,6 +128,9 @@ NETS = {
     "dense": Dense,
     "recurrent": Unrolled,
     "in one forward": InOneForward,
+    "attention": lambda: nn.Sequential(nn.Linear(8, 8), Attention(), Attention()),
+    "inception": lambda: nn.Sequential(nn.Linear(8, 8), Inception(), Inception()),
+    "LSTM": lambda: nn.Sequential(nn.Unflatten(1, (4, 2)), OfSequence()),
     "two layers": lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)),
 }
 CASES = [pytest.param(name, detail, id=f"{name}, {detail}") for name in NETS for detail in ("ops", "blocks")]

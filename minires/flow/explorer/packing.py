@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...arguments import described
+from ..node import WITHOUT_WEIGHT
 from .structure import structure
 
 FINEST = 1 / 2000  # of a decade: norms are shown to within 0.06 %
@@ -115,9 +116,11 @@ def _letter(role: str | None) -> str:
 
 def _weights(graph: Mapping[str, Any], here: Mapping[int, int]) -> list[int]:
     """Places of the weights whose gradient is drawn: of convolutions, without projections, or else of all layers."""
-    weights = [n for n in graph["nodes"] if n["parameter"] and len(n["shape"]) > 1]
-    kernels = [n for n in weights if len(n["shape"]) == 4 and ".downsample" not in n["name"]]
     first = {e["source"]: e["consumer"] for e in reversed(graph["edges"])}
+    used = {key: graph["nodes"][here[consumer]]["op"] for key, consumer in first.items()}
+    weights = [n for n in graph["nodes"] if n["parameter"] and len(n["shape"]) > 1]
+    weights = [n for n in weights if used.get(n["id"]) not in WITHOUT_WEIGHT]
+    kernels = [n for n in weights if len(n["shape"]) == 4 and ".downsample" not in n["name"]]
     chosen = sorted(kernels or weights, key=lambda n: first.get(n["id"], 0))
     return [here[n["id"]] for n in chosen]
 

@@ -61,7 +61,10 @@ function placeRow(network, slots, top, each) {
     }
   }
   const lanes = boxes.map((box) => box.lane);
-  const arcs = network.edges.some((edge) => edge[3] === "s");
+  const arcs = network.edges.some(([source, consumer, , role]) => {
+    const [a, b] = [home.get(source), home.get(consumer)];
+    return role === "s" || (a && b && a.lane === b.lane && jumps(a, b, boxes));
+  });
   const above = Math.max(0, ...lanes, arcs ? 1 : 0);
   const base = top + 40 + above * Math.max(...[...slots.values()].map(({ lane }) => lane));
   for (const box of boxes) box.y = base - box.lane * box.slot.lane;
@@ -95,13 +98,15 @@ function placeBox([label, kind, , column, lane, members], slot, network) {
   return { label, kind, slot, lane, members, x, width, height, weights };
 }
 
+// Whether boxes stand in the lane between a and b.
+const jumps = (a, b, boxes) => boxes.some((box) => box.lane === a.lane && box.x > a.x + 1 && box.x < b.x - 1);
+
 // A wire from box a to box b: straight, up or down to another lane, or as an arc over what is between them.
 function route(a, b, role, boxes, above) {
   const top = (box) => box.y - box.height / 2;
   const leave = a.kind === "sum" ? a.x : a.x + a.width / 2 - 3;
   if (a.lane === b.lane) {
-    const between = boxes.some((box) => box.lane === a.lane && box.x > a.x + 1 && box.x < b.x - 1);
-    if (!between && role !== "s") {
+    if (!jumps(a, b, boxes) && role !== "s") {
       const [from, to] = [a.x + a.width / 2, b.x - b.width / 2];
       return { path: `M${round(from)} ${round(a.y)}H${round(to)}`, middle: [(from + to) / 2, a.y], long: to - from };
     }

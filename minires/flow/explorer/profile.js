@@ -11,9 +11,12 @@ export class Profile {
   // cells: {index of the network, tensor, x, lane} of every weight that is drawn
   constructor(run, cells, measure, limits, top) {
     Object.assign(this, { run, measure, limits, top });
-    this.cells = run.networks.map((_, i) =>
-      cells.filter(({ index, lane }) => index === i && lane === 0).sort((a, b) => a.x - b.x),
-    );
+    this.cells = run.networks.map((_, i) => cells.filter(({ index }) => index === i).sort((a, b) => a.x - b.x));
+    // the line follows the main lane, unless most weights lie elsewhere: behind a layer norm, or side by side
+    this.along = this.cells.map((own) => {
+      const main = own.filter(({ lane }) => lane === 0);
+      return 2 * main.length >= own.length ? main : own;
+    });
   }
 
   draw(left, right, each) {
@@ -38,10 +41,12 @@ export class Profile {
   // With a cut, the line without it stays as a ghost.
   update(at, cut) {
     this.run.networks.forEach((network, i) => {
-      const points = this.points(i, at, cut);
-      this.lines[i].setAttribute("d", line(points));
-      this.dots[i].setAttribute("d", points.map((point) => this.dot(i, point)).join(""));
-      this.ghosts[i].setAttribute("d", cut?.network === network ? line(this.points(i, at, { ...cut, number: 0 })) : "");
+      const along = this.along[i];
+      const dots = this.points(i, this.cells[i], at, cut);
+      const uncut = cut?.network === network ? this.points(i, along, at, { ...cut, number: 0 }) : [];
+      this.lines[i].setAttribute("d", line(this.points(i, along, at, cut)));
+      this.dots[i].setAttribute("d", dots.map((point) => this.dot(i, point)).join(""));
+      this.ghosts[i].setAttribute("d", line(uncut));
     });
   }
 
@@ -50,8 +55,8 @@ export class Profile {
   }
 
   // [x, y, whether it is 0, or too small for the scale]
-  points(index, at, cut) {
-    return this.cells[index]
+  points(index, cells, at, cut) {
+    return cells
       .map(({ tensor, x }) => [x, weightLog(this.run.networks[index], at, tensor, cut, this.measure)])
       .filter(([, log]) => !Number.isNaN(log))
       .map(([x, log]) => [round(x), round(this.heightOf(log)), log < this.limits[0] - 0.01]);

@@ -34,9 +34,9 @@ def structure(graph: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, list[list[Any]]] = {}
     for level, detail in LEVELS.items():
         made = boxes.make_boxes(nodes, edges, ways, segments, learned, detail)
-        columns = _columns(made, edges, slot_of)
+        _place(made, edges, slot_of)
         found[level] = [
-            [b.label, b.kind, slot_of[b.key], columns[b.key], b.lane, [place[key] for key in b.members]] for b in made
+            [b.label, b.kind, slot_of[b.key], b.column, b.lane, [place[key] for key in b.members]] for b in made
         ]
     roles = [e["role"] or ways.roles.get(e["source"]) for e in graph["edges"]]
     return {"slots": slots, "boxes": found, "roles": roles}
@@ -68,15 +68,28 @@ def _slots(
     return slot_of, slots
 
 
-def _columns(made: Sequence[Any], edges: Sequence[Mapping[str, Any]], slot_of: Mapping[int, int]) -> dict[int, int]:
-    """The column of every box within its slot: its longest way from the slot's first box."""
-    home = {key: box.key for box in made for key in box.members}
-    sources: dict[int, set[int]] = {box.key: set() for box in made}
+def _place(made: Sequence[Any], edges: Sequence[Mapping[str, Any]], slot_of: Mapping[int, int]) -> None:
+    """Set the column of every box within its slot, its longest way from the slot's first box, and correct its lane.
+
+    What uses no tensor that gets a gradient stands just before its first use, below what is there.
+    """
+    from ..plots import boxes  # see `structure`
+
+    home = {key: box for box in made for key in box.members}
+    before: dict[int, set[int]] = {box.key: set() for box in made}
+    after: dict[int, list[Any]] = {box.key: [] for box in made}
+    reached = set()
     for e in edges:
         a, b = home[e["source"]], home[e["consumer"]]
-        if a != b and slot_of[a] == slot_of[b]:
-            sources[b].add(a)
-    columns: dict[int, int] = {}
-    for box in sorted(made, key=lambda box: box.key):
-        columns[box.key] = max((columns[key] + 1 for key in sources[box.key] if key in columns), default=0)
-    return columns
+        if a is not b:
+            reached.add(b.key)
+            if slot_of[a.key] == slot_of[b.key]:
+                before[b.key].add(a.key)
+                after[a.key].append(b)
+    for box in made:
+        box.column = max((home[key].column + 1 for key in before[box.key]), default=0)
+    for box in made:
+        if box.key not in reached:
+            box.column = max(min((b.column for b in after[box.key]), default=1) - 1, 0)
+    last = sorted(made, key=lambda box: box.key not in reached)
+    boxes.side_by_side(last, before, lambda box: slot_of[box.key])

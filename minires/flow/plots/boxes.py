@@ -4,7 +4,7 @@ Parameters have already been left out; nodes and edges are as in the dict that `
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,6 +153,26 @@ def make_boxes(
     return boxes
 
 
+def side_by_side(boxes: Iterable[Box], sources: Mapping[int, Collection[int]], row: Callable[[Box], int]) -> None:
+    """Move boxes that would lie on others into lanes below: ways that run side by side and belong to no fork.
+
+    Such are queries, keys and values, or what is concatenated. ``boxes`` are in forward order, ``sources`` the keys of
+    the boxes before each; ``row`` says which boxes may lie on each other, if column and lane are the same.
+    """
+    taken: set[tuple[int, int, int]] = set()
+    lower: dict[int, int] = {}  # key -> by how many lanes it was moved
+    rows: dict[int, int] = {}
+    for box in boxes:
+        own, rows[box.key] = box.lane, row(box)
+        if len(sources[box.key]) == 1:  # go on where the way is
+            (ahead,) = sources[box.key]
+            box.lane -= lower.get(ahead, 0) if rows.get(ahead) == rows[box.key] else 0
+        while (rows[box.key], box.column, box.lane) in taken:
+            box.lane -= 1
+        lower[box.key] = own - box.lane
+        taken.add((rows[box.key], box.column, box.lane))
+
+
 def _is_loss(node: Mapping[str, Any]) -> bool:
     return node["op"] == "CrossEntropy"
 
@@ -183,4 +203,4 @@ def _ends(names: Sequence[str]) -> str:
 
 def _say(op: str) -> str:
     """The op's name as one reads it: "max pool2d" of MaxPool2d, "×" of Mul."""
-    return SIGNS.get(op, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", op).lower())
+    return SIGNS.get(op, re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", op).lower())

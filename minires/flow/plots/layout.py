@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .boxes import BOX, Box, find_segments, find_ways, make_boxes
+from .boxes import BOX, Box, find_segments, find_ways, make_boxes, side_by_side
 
 GAP = 0.20  # between columns, in inches
 ABOVE, BELOW = 0.38, 0.50  # from lane to lane, above and below the main line
@@ -108,7 +108,9 @@ class _Placing:
         for box in boxes:  # in forward order
             box.column = max((a.column + 1 for a in before[box.key] if a.row == box.row), default=0)
         orphans = [box for box in boxes if not before[box.key]]  # they use no tensor that gets a gradient
-        taken = {(box.row, box.column, box.lane) for box in boxes if before[box.key]}
+        others = [box for box in boxes if before[box.key]]
+        side_by_side(others, {key: [box.key for box in found] for key, found in before.items()}, lambda box: box.row)
+        taken = {(box.row, box.column, box.lane) for box in others}
         for box in orphans:  # just before their first use, below what is there
             box.column = max(min((b.column for b in after[box.key] if b.row == box.row), default=1) - 1, 0)
             while (box.row, box.column, box.lane) in taken:
@@ -139,6 +141,9 @@ class _Placing:
                 self.entry.update({id(e): pitch * (i - (len(down) - 1) / 2) for i, e in enumerate(down)})
         y = 0.0
         indent = 0.1 + 0.08 * max(5, *map(len, labels))
+        indent += 0.1 * max([0, *(dot.lane - 1 for dot in self.arriving.values())])  # each arrives on its own track
+        self.places = {(box.row, box.column, box.lane) for box in drawing.boxes}
+        self.ends: dict[tuple[int, int], tuple[float, float]] = {}  # (row, column) -> from where to where its boxes go
         self.right: list[float] = []
         self.above: list[float] = []
         for row, label in enumerate(labels):
@@ -156,6 +161,7 @@ class _Placing:
             for column in sorted(widths):
                 centre[column] = x + widths[column] / 2
                 x += widths[column] + GAP
+                self.ends[row, column] = centre[column] - widths[column] / 2, centre[column] + widths[column] / 2
             for box in own:
                 box.x, box.y = centre[box.column], y + _rise(box.lane)
             self.right.append(x - GAP)
@@ -194,9 +200,12 @@ class _Placing:
         out, into = a.x + a.width / 2, b.x - b.width / 2
         points = [(out, a.y)]
         if lane != a.lane:
-            turn = out + 0.35 * GAP
+            turn = (self.ends[a.row, a.column][1] if self._passes(a, lane) else out) + 0.35 * GAP
             points += [(turn, a.y), (turn, y)]
-        if lane != b.lane:
+        if self._passes(b, lane):
+            x = self.ends[b.row, b.column][0] - 0.3 * GAP
+            points += [(x, y), (x, b.y), (into, b.y)]
+        elif lane != b.lane:
             x = b.x + self.entry[id(e)]
             points += [(x, y), (x, b.y + (b.height if y > b.y else -b.height) / 2)]
         else:
@@ -209,6 +218,11 @@ class _Placing:
         self.drawing.wires.append(
             Wire(points, _number(e["norm"]), role, label, e.get("factor", 1.0), _number(e.get("came", e["norm"])))
         )
+
+    def _passes(self, box: Box, lane: int) -> bool:
+        """Whether other boxes of its column lie between a box and a lane, or in that lane."""
+        crossed = range(lane, box.lane, 1 if lane < box.lane else -1)
+        return any((box.row, box.column, other) in self.places for other in crossed)
 
     def _connect(self, a: Box, row: int, dot: Box, edges, margin) -> None:
         """From the end of one row to the start of a later one, along the right margin and back between the rows."""
