@@ -436,3 +436,53 @@ def test_without_measured_turns_there_is_no_choice_of_what_weights_show(chrome, 
     visit(chrome, (tmp_path / "page.html").as_uri() + "#measure=turn")
     assert not chrome.find_elements("css selector", "[data-measure]")
     assert "‖∂L/∂W‖ of each weight" in text(chrome, ".profile")
+
+
+class Attention(nn.Module):
+    """Three weights side by side, and a sum of two forks."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.q, self.k, self.v = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.mlp = nn.Linear(8, 8)
+
+    def forward(self, x):
+        h = self.norm(x)
+        x = x + (self.q(h) @ self.k(h).transpose(1, 2)).softmax(-1) @ self.v(h)
+        return x + self.mlp(x).tanh()
+
+
+def test_every_weight_has_a_dot_and_every_fork_a_cut(chrome, tmp_path):
+    model = nn.Sequential(nn.Linear(8, 8), Attention(), nn.Flatten(), nn.Linear(32, 10))
+    x, y = np.random.default_rng(0).standard_normal((4, 4, 8)).astype(np.float32), np.arange(4)
+    recording, probe = flow.record(model, x, y), flow.probe(model, x, y, progress=False)
+    flow.explore({"residual": recording}, tmp_path / "page.html", probes={"residual": {0: probe}})
+    visit(chrome, (tmp_path / "page.html").as_uri() + "#block=1")
+    dots = find(chrome, ".profile-dots").get_attribute("d")
+    assert dots.count("M") == len(recording.weight_layers) == 6
+    for way in ("1#1.skip", "1#2.skip"):
+        find(chrome, f"input[data-cut='{way}']").click()
+        settle(chrome)
+        assert len(chrome.find_elements("css selector", ".wire.cut")) == 1
+
+
+class Dense(nn.Module):
+    """Concatenates what its layers return, without an addition."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8 + 4 * i, 4) for i in range(3)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = mr.cat([x, layer(x).tanh()], 1)
+        return x
+
+
+def test_wires_without_a_skip_keep_clear_of_the_names(chrome, tmp_path):
+    model = nn.Sequential(nn.Linear(8, 8), Dense(), nn.Linear(20, 10))
+    recording = flow.record(model, np.ones((4, 8), np.float32), np.arange(4))
+    flow.explore({"dense": recording}, tmp_path / "page.html")
+    visit(chrome, (tmp_path / "page.html").as_uri())
+    ends = "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect()[arguments[1]])"
+    assert min(chrome.execute_script(ends, ".wire", "top")) > max(chrome.execute_script(ends, ".slot-name", "bottom"))

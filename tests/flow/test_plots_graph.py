@@ -12,6 +12,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 import minires as mr
 from minires import flow, models, nn, random
 from minires.flow import plots
+from minires.flow.explorer.structure import structure
 from minires.flow.plots.layout import layout
 from minires.flow.plots.style import BRANCH, SKIP
 from minires.nn import functional as F
@@ -131,17 +132,22 @@ NETS = {
     "attention": lambda: nn.Sequential(nn.Linear(8, 8), Attention(), Attention()),
     "inception": lambda: nn.Sequential(nn.Linear(8, 8), Inception(), Inception()),
     "LSTM": lambda: nn.Sequential(nn.Unflatten(1, (4, 2)), OfSequence()),
+    "functions": lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.LeakyReLU(), nn.GELU()),
     "two layers": lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)),
 }
 CASES = [pytest.param(name, detail, id=f"{name}, {detail}") for name in NETS for detail in ("ops", "blocks")]
 
 
-def graph_of(name):
+def recording_of(name):
     random.manual_seed(0)
     model, rng = NETS[name](), np.random.default_rng(0)
     images = isinstance(model, models.ResNet)
     x = rng.standard_normal((4, 1, 8, 8) if images else (4, 8)).astype(np.float32)
-    return flow.record(model, x, np.arange(4)).graph()
+    return flow.record(model, x, np.arange(4))
+
+
+def graph_of(name):
+    return recording_of(name).graph()
 
 
 def crosses(start, end, box):
@@ -168,6 +174,14 @@ def test_no_box_covers_a_wire_or_another_box(name, detail):
             for start, end in itertools.pairwise(wire.points):
                 covering = [box for box in drawing.boxes if box.kind != "dot" and crosses(start, end, box)]
                 assert not covering, (wire, covering)
+
+
+@pytest.mark.parametrize("name", ["attention", "inception", "LSTM", "several branches"])
+def test_no_box_of_the_explorer_lies_on_another(name):
+    history = recording_of(name).edge_history
+    for level, boxes in structure(history.graph())["boxes"].items():
+        places = [tuple(box[2:5]) for box in boxes]  # slot, column, lane
+        assert len(set(places)) == len(places), level
 
 
 @pytest.mark.parametrize(("name", "detail"), CASES)
@@ -219,6 +233,11 @@ def test_a_row_for_every_block_or_for_every_stage():
     assert [label for label, _, _ in stages.rows] == ["layer1", "layer2", "layer3"]
     assert [box.label for box in stages.boxes if box.label in names] == names
     assert sum(box.kind == "sum" for box in stages.boxes) == 6
+
+
+def test_boxes_bear_the_names_of_ops_where_layers_have_none():
+    labels = [box.label for box in layout(graph_of("functions"), "ops").boxes]
+    assert labels == ["linear", "relu", "batch norm", "leaky relu", "gelu", "loss"]
 
 
 def test_boxes_bear_the_layers_names():
