@@ -19,7 +19,7 @@ from ..arguments import described
 from ..nn import BatchNorm1d, BatchNorm2d, Module
 from ..norms import scaled
 from ..tensor import Tensor
-from .inside import as_input
+from .inside import as_input, passages
 from .keeping import keeping
 
 
@@ -70,7 +70,7 @@ def _check_taken(model: Module, line: np.ndarray) -> None:
     with keeping(model), autograd.no_grad():
         try:
             model.eval()(two)
-        except Exception as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"shattering: got a line of inputs of shape {line.shape[1:]}, which {type(model).__name__} does not "
                 f"take ({error}); pass start and direction as arrays of one input's shape, without the batch axis, "
@@ -111,11 +111,14 @@ def freeze_statistics(model: Module, x: Tensor) -> None:
         model.eval()  # dropout stays off
         for norm in norms:
             norm.training, norm.momentum = True, 1.0
-        with autograd.no_grad():
+        with autograd.no_grad(), passages({str(i): norm for i, norm in enumerate(norms)}) as seen:
             model(x)
     finally:
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum
+    for i, entered in {name.partition("#")[0]: entered for name, entered, _ in seen}.items():
+        count = entered.array.size // entered.shape[1]
+        norms[int(i)].running_var *= (count - 1) / count  # it is Σ(x − x̄)²/(n − 1), and a batch is divided by Σ(…)²/n
     model.eval()
 
 
