@@ -77,9 +77,12 @@ def correlation_theory(L: int, added: float = 1 - 1 / math.pi) -> float:
 # %%
 def gradients_by_hand(model: nn.Module, x: mr.Tensor) -> np.ndarray:
     """The gradient of the first output at every input, (N, features)."""
-    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+    for norm in norms:
         norm.momentum = 1.0  # the running statistics become those of this batch
     model.train()(x)
+    for norm in norms:
+        norm.running_var *= (len(x) - 1) / len(x)  # but for its variance, in which n − 1 stands for n
     model.eval()
     leaf = mr.tensor(x, requires_grad=True)
     (g,) = autograd.grad(model(leaf)[:, 0].sum(), leaf)
