@@ -36,8 +36,8 @@ VERSION = 3  # of the saved form; 1 had no edges, 2 no norms of weights and no t
 class FlowHistory:
     """Gradient norms of all weight layers, the forks, and all edges, at some steps of a training run.
 
-    edge_history: the norm on every edge at every step, an `EdgeHistory`. In histories that an older version saved it is
-    empty; steps added later are in it.
+    layers, parameters: the names of the layers, and of their weights. edge_history: the norm on every edge at every
+    step, an `EdgeHistory`. In histories that an older version saved it is empty; steps added later are in it.
 
     Behind batch norm the size of a weight means nothing, L(cW) = L(W), and its gradient is as much smaller as the
     weight is larger (Arora et al. 2019, arXiv 1812.03981, lemma 2.4). What remains are ‖∂L/∂W‖·‖W‖, which is free of
@@ -63,6 +63,7 @@ class FlowHistory:
         self._weights: list[list[float]] = []
         self._turns: list[list[float]] = []
         self._kernels: list[bool] = []
+        self.parameters: list[str] = []
         self.forks: list[list[Fork]] = []
         self.edge_history = EdgeHistory()
 
@@ -84,6 +85,8 @@ class FlowHistory:
             )
         self.edge_history.add(step, recording.nodes)
         self.layers = names
+        weights = {layer.name: layer.weight for layer in recording.weight_layers}
+        self.parameters = [weights.get(name, f"{name}.weight") for name in names]
         beside = ".downsample", ".gate"  # convolutions beside the layers: projections and gates
         self._kernels = [len(shape) == 4 and not any(part in name for part in beside) for name, shape in shapes.items()]
         self.steps.append(step)
@@ -111,8 +114,9 @@ class FlowHistory:
 
     def _weights_of(self, model: Module) -> dict[str, Any]:
         """The weights in float64, copied where they are."""
-        found = {name.removesuffix(".weight"): p for name, p in model.named_parameters() if name.endswith(".weight")}
-        return {name: found[name].array.astype(np.float64) for name in self.layers if name in found}
+        found = dict(model.named_parameters())
+        weights = {layer: found.get(name) for layer, name in zip(self.layers, self.parameters)}
+        return {layer: weight.array.astype(np.float64) for layer, weight in weights.items() if weight is not None}
 
     @property
     def norms(self) -> np.ndarray:
@@ -200,6 +204,7 @@ class FlowHistory:
             "version": VERSION,
             "steps": self.steps,
             "layers": self.layers,
+            "parameters": self.parameters,
             "kernels": self._kernels,
             "norms": self._norms,
             "weights": self._weights,
@@ -221,6 +226,7 @@ class FlowHistory:
                 raise ValueError(f"version {document['version']}, expected 1 to {VERSION}")
             history = cls()
             history.steps, history.layers = list(document["steps"]), list(document["layers"])
+            history.parameters = list(document.get("parameters", [f"{name}.weight" for name in history.layers]))
             history._kernels, history._norms = list(document["kernels"]), [list(row) for row in document["norms"]]
             unknown = [[math.nan] * len(history.layers) for _ in history.steps]
             history._weights, history._turns = (

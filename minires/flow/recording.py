@@ -61,6 +61,7 @@ class Layer:
     weight_gradient: float | None
     weight_shape: tuple[int, ...] = ()
     pass_: int = 1
+    weight: str = ""  # the weight's name
 
 
 class Recording:
@@ -216,6 +217,7 @@ class Recording:
                     weight_gradient=weight.norm if weight else None,
                     weight_shape=weight.shape if weight else (),
                     pass_=node.pass_,
+                    weight=self._names[weight.key].base if weight else "",
                 )
             )
         return found

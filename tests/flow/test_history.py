@@ -57,6 +57,27 @@ def test_turning_measures_the_weights_and_by_how_much_a_step_turns_them(tmp_path
     np.testing.assert_array_equal(loaded.weight_norms, history.weight_norms)
 
 
+def test_turning_finds_weights_of_any_name(tmp_path):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.table = nn.LSTM(3, 4, batch_first=True), nn.Parameter(mr.randn(4, 2))
+
+        def forward(self, x):
+            return self.lstm(x)[0][:, -1] @ self.table
+
+    model, history = Named(), flow.FlowHistory()
+    history.add(0, flow.record(model, mr.randn(2, 5, 3), [0, 1]))
+    assert history.parameters == ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "table"]
+    with history.turning(model):
+        model.table.data *= -1
+    np.testing.assert_allclose(history.turns[0], [0, 0, 180], atol=1e-5)
+    weights = [dict(model.named_parameters())[name].numpy() for name in history.parameters]
+    np.testing.assert_allclose(history.weight_norms[0], [np.linalg.norm(weight) for weight in weights], rtol=1e-6)
+    history.save(tmp_path / "h.json")
+    assert flow.FlowHistory.load(tmp_path / "h.json").parameters == history.parameters
+
+
 def test_behind_batch_norm_the_size_of_a_weight_changes_its_raw_gradient_only():
     """Arora et al. 2019 (arXiv 1812.03981), lemma 2.4."""
     x, y = np.random.default_rng(0).standard_normal((16, 1, 8, 8)).astype(np.float32), np.arange(16) % 4

@@ -137,7 +137,7 @@ def _of_weights(network: Any, names: Sequence[str], steps: Sequence[int], arrays
     if not measured:
         return {}
     rows = [network.steps.index(step) for step in steps]
-    columns = _places(network.layers, [name.removesuffix(".weight") for name in names])
+    columns = _places(network.parameters, names)
     return {what: arrays.norms(_taken(array[rows], columns)) for what, array in zip(("sizes", "turns"), measured)}
 
 
