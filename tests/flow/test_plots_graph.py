@@ -13,6 +13,7 @@ import minires as mr
 from minires import flow, models, nn, random
 from minires.flow import plots
 from minires.flow.explorer.structure import structure
+from minires.flow.plots.boxes import BOX
 from minires.flow.plots.layout import layout
 from minires.flow.plots.style import BRANCH, SKIP
 from minires.nn import functional as F
@@ -133,6 +134,7 @@ NETS = {
     "inception": lambda: nn.Sequential(nn.Linear(8, 8), Inception(), Inception()),
     "LSTM": lambda: nn.Sequential(nn.Unflatten(1, (4, 2)), OfSequence()),
     "functions": lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.LeakyReLU(), nn.GELU()),
+    "one within another": lambda: nn.Sequential(nn.Linear(8, 8), Within(), Within()),
     "two layers": lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)),
 }
 CASES = [pytest.param(name, detail, id=f"{name}, {detail}") for name in NETS for detail in ("ops", "blocks")]
@@ -210,6 +212,27 @@ def test_a_skip_runs_above_its_branch_with_the_norms_of_the_recording(name):
     for wire in drawing.wires:
         if wire.label and wire.role == "skip":
             assert max(y for _, y in wire.points) > wire.points[0][1]
+
+
+class Within(nn.Module):
+    """A residual block whose branch begins with another, so that one tensor goes three ways."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return x + self.b(F.relu(x + self.a(x)))
+
+
+def test_the_label_of_a_branch_that_enters_a_sum_hangs_below_the_boxes_beside_it():
+    drawing = layout(graph_of("one within another"), "ops", 10)
+    sums = {(box.x, box.y) for box in drawing.boxes if box.kind == "sum"}
+    entering = [(wire, at) for wire in drawing.wires for at in sums if wire.label and wire.role == "branch"
+                and abs(wire.points[-1][0] - at[0]) + abs(wire.points[-1][1] - at[1]) < 0.2]  # fmt: skip
+    assert len(entering) == 2
+    for wire, (x, y) in entering:
+        assert wire.label[0] > x and wire.label[1] <= y - BOX / 2
 
 
 def test_plain_and_dense_networks_have_no_skip():

@@ -212,9 +212,11 @@ class _Placing:
             points += [(into, b.y)]
         label = None
         if e["role"] == "skip":
-            label = ((points[-3][0] + b.x) / 2, y) if lane != b.lane else (b.x, b.y + b.height / 2)
-        elif e["role"] == "branch":
-            label = into, min(b.y, y) - b.height / 2
+            label = (points[-3][0] + (b.x if lane != b.lane else into)) / 2, y
+            if lane == b.lane and b.kind != "sum":
+                label = b.x, b.y + b.height / 2
+        elif e["role"] == "branch":  # beside what enters a sum from below
+            label = b.x + 0.06 if b.kind == "sum" else into, min(b.y, y) - BOX / 2
         self.drawing.wires.append(
             Wire(points, _number(e["norm"]), role, label, e.get("factor", 1.0), _number(e.get("came", e["norm"])))
         )
