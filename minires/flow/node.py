@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# What a parameter is to one of these, our own or PyTorch's, is an offset, a factor or a row (of positions, a token), not
-# the weight of a layer.
+# A parameter that goes into one of these ops, our own or PyTorch's, is an offset, a factor or a row (of positions, a
+# token), not the weight of a layer.
 WITHOUT_WEIGHT = frozenset(
     "Add Addcdiv Addcmul Cat Div Lerp Maximum Minimum Mul Rsub Stack Sub WeightNormInterface Where".split()
 )
