@@ -45,4 +45,5 @@ AGREEMENT = Experiment(
     pilot="plain-8/20/56 0.28/0.06/0.00, residual 0.50/0.44/0.34",
     remark="The mean cosine between the gradients, of all weights together, of every two of eight mini-batches.",
     tested={"seeds": range(3), "depths": (8, 56), "count": 4},
+    least={"count": 2},
 )

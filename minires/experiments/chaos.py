@@ -173,4 +173,5 @@ EDGE_OF_CHAOS = Experiment(
     along="block",
     shows=tuple(SAYS.values()),
     log=(SAYS["gradient"],),
+    least={"depth": 2},
 )

@@ -90,4 +90,5 @@ DEPTH_SCALING = Experiment(
     tested={"seeds": [0], "depths": (8, 16, 32)},
     slow=True,
     second={"width": 32},
+    least={"depth": 1},
 )

@@ -89,6 +89,7 @@ class Experiment:
     variants, depths: there is a cell for each variant at each depth. data: names of data sets (`training.dataset`) that
     it can be measured on; the first is the default, and the one that the bounds are for.
     derived: numbers of a seed that follow from those of several cells.
+    least: the smallest whole numbers that settings may be, where that is not 1, and that ``depth`` may be.
     pilot: numbers of earlier trials. missed: those bounds that do not hold here; ``remark`` says why.
     along: what the figure has on its x-axis: "depth"; or "step", if names of numbers end with ", step 10".
     shows: what it has a panel for (default: each what). log: those of them, and of ``along``, that have a logarithmic
@@ -109,6 +110,7 @@ class Experiment:
     depths: Sequence[int] = ()
     data: Sequence[str] = ()
     derived: Mapping[str, Callable[[Found], float]] = field(default_factory=dict)
+    least: Mapping[str, int] = field(default_factory=dict)
     pilot: str = ""
     remark: str = ""
     missed: Sequence[str] = ()

@@ -91,4 +91,5 @@ ISOMETRY = Experiment(
     along="direction",
     shows=("singular value σ",),
     log=("singular value σ",),
+    least={"depth": 1},
 )

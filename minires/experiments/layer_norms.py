@@ -51,4 +51,5 @@ LAYER_NORMS = Experiment(
     log=("path length",),
     tested={"seeds": range(2), "depths": (6, 48)},
     slow=True,
+    least={"depth": 1},
 )

@@ -97,6 +97,7 @@ BRANCH_COST = Experiment(
     pilot="× 0.455 a branch, R² 0.9992",
     tested={"samples": 8},  # 40 paths of each length in all
     slow=True,
+    least={"blocks": 2},
 )
 
 
@@ -122,6 +123,7 @@ EFFECTIVE_LENGTH = Experiment(
     depths=(9, 18, 27, 54),
     pilot="9/18/27/54 blocks: 2.99/4.28/5.10/6.61, exact 3.01/4.26/5.09/6.52",
     slow=True,
+    least={"depth": 1},
 )
 
 

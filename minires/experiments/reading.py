@@ -68,4 +68,5 @@ READING = Experiment(
     depths=(1, 6, 18),
     remark="label: how often a linear map reads the digit right; picture, R²: how much of the pixels it can draw.",
     tested={"seeds": range(2), "depths": (18,)},
+    least={"depth": 1, "steps": 0},
 )

@@ -96,16 +96,19 @@ class Sweep:
     @property
     def as_declared(self) -> bool:
         """Whether data and settings are those that the experiment's criteria and remark are for."""
-        return not self.options and self.data in (None, *self.experiment.data[:1])
+        own = self.experiment
+        return own.options | dict(self.options) == own.options and self.data in (None, *own.data[:1])
 
     def second(self) -> "Sweep | None":
-        """The same at the experiment's second setting, on two seeds; None if there is none, or if this has its own."""
-        second = self.experiment.second
-        return replace(self, seeds=self.seeds[:2], options=second) if second and self.as_declared else None
+        """The same at the experiment's second setting, on two seeds; None if there is none, or settings are given."""
+        second, asked = self.experiment.second, self.as_declared and not self.options
+        return replace(self, seeds=self.seeds[:2], options=second) if second and asked else None
 
     def check(self) -> None:
-        """Raise ValueError for settings that the experiment does not have."""
+        """Raise ValueError for settings that the experiment does not have, or that are too small for it."""
         own, problem = self.experiment, ""
+        least = {"depth": 0} | dict.fromkeys(self.options, 1) | dict(own.least)
+        whole = [*self.options.items(), *(("depth", depth) for depth in self.depths)]
         if unknown := [variant for variant in self.variants if variant not in own.variants]:
             problem = f"variants {', '.join(unknown)}; expected {_some_of(own.variants)}"
         elif self.depths and not own.depths:
@@ -114,6 +117,9 @@ class Sweep:
             problem = f"data {self.data}; expected {_some_of(own.data)}"
         elif unknown := [name for name in self.options if name not in own.options]:
             problem = f"settings {', '.join(unknown)}; expected {_some_of(own.options)}"
+        elif small := [(name, value) for name, value in whole if isinstance(value, int) and value < least[name]]:
+            name, value = small[0]
+            problem = f"{name} {value}; expected at least {least[name]}"
         elif not self.seeds or min(self.seeds) < 0:
             problem = f"seeds {list(self.seeds)}; expected at least one, none of them below 0"
         for what, values in (("variants", self.variants), ("depths", self.depths)):
@@ -177,14 +183,14 @@ def run(
     """Do the jobs that have no result in ``folder`` yet, on any executor of processes, and return all results.
 
     progress: called with the result so far and the number of jobs, at the start and after each job. Ctrl-C ends the
-    sweep, and so does an executor that gives up: ``ended`` says so, and what there is is returned. A job that fails
+    sweep, and so does an executor that gives up: ``ended`` says so, and all that is kept is returned. A job that fails
     stops nobody: it is told in ``failed``, and tried again by the next call.
     Raises ValueError for settings that the experiment does not have, and OSError for a folder that cannot be written.
     """
     own, second = sweep.jobs(), sweep.second()
     others = second.jobs() if second else []
     store = writable_folder(Path(folder) / "jobs", "experiments")
-    kept = {job: done for job in own + others if (done := _load(store, job)) is not None}
+    kept = _kept(store, own + others)
     result = Result(sweep, own, kept, kept=len(kept))
     result.second = Result(second, others, result.done, result.failed) if second else None
     waiting = [job for job in own + others if job not in kept]
@@ -202,6 +208,7 @@ def run(
             tell(result, result.count)
     except KeyboardInterrupt:
         result.ended = "interrupted"
+        result.done |= _kept(store, waiting)  # one may have been kept just before it was to be counted
     except jobs.ExecutorGone as error:
         result.ended = str(error)
     failed = [(job, result.failed.pop(job)) for job in own + others if job in result.failed]
@@ -284,6 +291,11 @@ def _keep(store: Path, job: Job, done: Done) -> None:
     text = json.dumps(job.settings | done._asdict() | {"numbers": numbers}, indent=1, ensure_ascii=False)
     with replacing(store / f"{job.key}.json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _kept(store: Path, asked: list[Job]) -> dict[Job, Done]:
+    """What has been kept of these jobs."""
+    return {job: done for job in asked if (done := _load(store, job)) is not None}
 
 
 def _load(store: Path, job: Job) -> Done | None:

@@ -45,6 +45,7 @@ GRADIENT_PROFILE = Experiment(
     log=("first/last",),
     tested={"steps": 0},
     slow=True,
+    least={"steps": 0},
 )
 
 
