@@ -34,6 +34,15 @@ def writable_folder(path: str | os.PathLike, purpose: str) -> Path:
     return folder
 
 
+def writable_file(path: str | os.PathLike, purpose: str) -> Path:
+    """The path of a file to write later, its folder created if necessary. Raises OSError if it cannot be written."""
+    file = Path(path)
+    if file.is_dir():
+        raise OSError(f"{purpose}: cannot write to {file}, which is a folder; name a file in it")
+    writable_folder(file.parent, purpose)
+    return file
+
+
 def remove_empty_folders() -> None:
     """Remove the folders that `writable_folder` has created in this process and that are still empty."""
     for folder in sorted(_created, key=lambda one: len(one.parts), reverse=True):

@@ -2,16 +2,17 @@
 
 import argparse
 import math
+import sys
 import webbrowser
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from .. import data, flow, models
 from ..experiments.watched import CHANNELS, Runner, load_data
-from ..folders import writable_folder
+from ..folders import writable_file
+from ..jobs import Interrupted
 from ..nn import init as initialisers
 from ..random import manual_seed
 from ..tensor import Tensor
@@ -65,16 +66,32 @@ def add_parser(commands: Any) -> None:
     output.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def run(out: str, open: bool, quiet: bool, **options: Any) -> int:
-    """Train, write the page, say where it is, and return the exit code."""
-    path = Path(out)
-    writable_folder(path.parent, "explore")
-    runs = [trained(**settings, quiet=quiet) for settings in combinations(**options)]
+def run(out: str, open: bool, quiet: bool, root: str | None, download: bool, **options: Any) -> int:
+    """Train, write the page, say where it is, and return the exit code.
+
+    Ctrl-C ends the training; the page then shows what was recorded until then.
+    """
+    path, chosen = writable_file(out, "explore"), combinations(**options)
+    names = dict.fromkeys(options["data"])
+    sets = {name: load_data(name, root, download, progress=not quiet) for name in names}  # before anything is trained
+    for train, _ in sets.values():
+        data.batch_count(train, options["batch_size"], drop_last=True)
+    runs, interrupted = [], False
+    try:
+        for settings in chosen:
+            runs.append(trained(sets[settings["name"]], **settings, quiet=quiet))
+    except KeyboardInterrupt as stop:
+        runs += [stop.result] if isinstance(stop, Interrupted) else []
+        if not runs:
+            raise
+        interrupted = True
     flow.explore_runs(runs, path)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB; open it in a browser, choose a block, move through the steps")
+    if interrupted:
+        print("minires: interrupted; the page shows what was recorded until then", file=sys.stderr)
     if open:
         webbrowser.open(path.resolve().as_uri())
-    return 0
+    return 130 if interrupted else 0
 
 
 def combinations(
@@ -127,9 +144,8 @@ def build(
 
 
 def trained(
+    sets: tuple[data.Dataset, data.Dataset],
     name: str,
-    root: str | None,
-    download: bool,
     epochs: int | None,
     batch_size: int,
     lr: float,
@@ -138,16 +154,16 @@ def trained(
 ) -> flow.Run:
     """Train the twins, recorded on the log schedule and probed before the first step and after the last.
 
-    After an interrupt, what was recorded until then is returned; KeyboardInterrupt is raised if that is nothing.
+    Ctrl-C raises `Interrupted` with what was recorded until then, or KeyboardInterrupt if that is nothing.
     """
-    train, test = load_data(name, root, download, progress=not quiet)
+    train, test = sets
     epochs = EPOCHS[name] if epochs is None else epochs
     steps = epochs * data.batch_count(train, batch_size, drop_last=True)
     networks = build(name=name, **network)
     runners = {kind: Runner.start(model, steps, lr) for kind, model in networks.items()}
     accuracies: dict[str, dict[int, float]] = {kind: {} for kind in networks}
     probes: dict[str, dict[int, flow.Probe]] = {kind: {} for kind in networks}
-    images = train[:PROBE_IMAGES]
+    images, interrupted = train[:PROBE_IMAGES], False
 
     def probe(step: int) -> None:
         for kind, model in networks.items():
@@ -171,9 +187,9 @@ def trained(
         except KeyboardInterrupt:
             if not all(runner.history.steps for runner in runners.values()):
                 raise
-            tqdm.write(f"explore: interrupted after {step} of {steps} steps; the page shows those")
+            interrupted = True
     words = {False: "no", True: "yes"}
-    return flow.Run(
+    run = flow.Run(
         {kind: runner.history for kind, runner in runners.items()},
         {
             "data": name,
@@ -186,3 +202,6 @@ def trained(
         accuracies,
         probes,
     )
+    if interrupted:
+        raise Interrupted(run)
+    return run

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from ..arguments import nearest
 from ..export import difference, export_onnx
 from ..export.check import import_onnxruntime
 from ..export.writer import import_onnx
-from ..folders import writable_folder
+from ..folders import writable_file
 from ..models import ResNet
 from ..random import manual_seed
 from ..train import Checkpoint
@@ -75,7 +74,7 @@ def run(
     if checkpoint is not None:
         Checkpoint.load(checkpoint).restore_weights(model)
     sample, path = (given["in_channels"], size, size), out or f"{name}.onnx"
-    writable_folder(Path(path).parent, "export")
+    writable_file(path, "export")
     export_onnx(model, np.zeros((1, *sample), np.float32), path)
     weights = f"weights of {checkpoint}" if checkpoint is not None else f"random weights, seed {seed}"
     count = sum(p.numel() for p in model.parameters())

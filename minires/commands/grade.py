@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..folders import writable_folder
+from ..folders import writable_file
 from ..terminal import wrapped
 from . import diary
 
@@ -105,7 +105,7 @@ def run(
             )
         return 1 if any("cannot" in record for record in records) else 0
     if out is not None:
-        writable_folder(Path(out).parent, "grade")  # before minutes are spent on it
+        writable_file(out, "grade")  # before minutes are spent on it
     result = coursework.grade_to(file, format, out, assignment=assignment, **options)
     if guessed and os.path.isdir(file) and result.trouble.startswith("several files could be meant"):
         print(wrapped(f"If each of these is a submission, {file} is a class: say --class."), file=sys.stderr)

@@ -338,6 +338,42 @@ def test_the_command_writes_a_page_with_a_switch(tmp_path, capsys):
     assert [path.name for path in Path(page.parent).iterdir()] == ["page.html"]
 
 
+@pytest.mark.parametrize("calls, depths", [(0, []), (3, ["8"]), (4, ["8"]), (7, ["8", "14"])])
+def test_ctrl_c_ends_all_runs_and_the_page_shows_what_was_recorded(calls, depths, tmp_path, monkeypatch, capsys):
+    from minires.commands.cli import main
+
+    begun, page = [], tmp_path / "page.html"
+
+    def step(runner, *batch, take=explore.Runner.step, **options):
+        if len(begun) == calls:
+            raise KeyboardInterrupt
+        begun.append(runner)
+        take(runner, *batch, **options)
+
+    monkeypatch.setattr(explore.Runner, "step", step)
+    flags = ["--width", "2", "--epochs", "1", "--batch-size", "718", "--quiet", "--out", str(page)]
+    assert main(["explore", "--depth", "8", "14", "20", *flags]) == 130
+    assert "interrupted" in capsys.readouterr().err and page.exists() == bool(depths)
+    if depths:
+        data = re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"))[1]
+        assert [run["settings"]["depth"] for run in json.loads(data)["runs"]] == depths
+
+
+def test_what_would_fail_after_the_training_fails_before_it(tmp_path, monkeypatch, capsys):
+    from minires.commands.cli import main
+
+    monkeypatch.setenv("MINIRES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(explore, "trained", pytest.fail)
+    for flags, said in (
+        (["--data", "digits", "cifar10"], "cifar10: no folder"),
+        (["--batch-size", "1438"], "got batch_size = 1438 with drop_last, which leaves no batch of 1437 images"),
+        (["--out", str(tmp_path)], f"cannot write to {tmp_path}, which is a folder; name a file in it"),
+    ):
+        assert main(["explore", "--depth", "8", "--quiet", "--out", str(tmp_path / "page.html"), *flags]) == 1
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_twins_start_alike_however_they_start(shortcut):
     kernels = {}
