@@ -43,6 +43,12 @@ def test_ticks_are_whole_where_x_is_and_reach_the_ends(x, ticks, ax):
     assert ax.get_xticks().tolist() == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4, 22])
+def test_there_is_no_half_a_training_step(steps, ax):
+    plots.training(ax, {"mine": np.linspace(2, 1, steps)})
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
 def test_looks_of_ones_own(ax):
     plots.runs(ax, [1, 2], {"mine": [1, 2]}, {"mine": {"color": "#123456", "ls": ":"}})
     plots.runs(ax, [1, 2], {"other": [1, 2]}, {"other": "#654321"}, marker="s")
