@@ -1,10 +1,12 @@
 """The main job, end to end and small: ``python -m minires compare`` in a real process, its options within this one."""
 
 import csv
+import dataclasses
 import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from minires import terminal
 from minires.commands import cli, compare
-from minires.commands.compare import running
+from minires.commands.compare import output, running
 from minires.experiments import pairs, watched
 
 FILES = ["compare.csv", "compare.json", "explorer.html", "gradient-flow.png"]
@@ -262,6 +264,37 @@ def test_ctrl_c_leaves_what_was_measured_and_says_so(tmp_path):
     report = json.loads((tmp_path / "compare.json").read_text())
     assert report["interrupted"] and report["steps"] >= 1
     assert (tmp_path / "gradient-flow.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "--depth 8 --data cifar10 --root /my/own --epochs 1 --shortcut B --lr 0.02 --dtype float64",
+        "--preact --zero-init-residual --batch-size 32 --seed 7 --width 4 --device cuda-on-cpu --out elsewhere --quiet",
+        "residual preact --shortcut C --depth 20",
+        "plain fixup",
+    ],
+)
+def test_the_last_words_are_commands_for_the_same_networks_and_training(flags):
+    def parsed(text):
+        arguments = vars(cli._parser().parse_args(shlex.split(text)[1:]))
+        return {name: arguments[name] for name in arguments if name not in ("command", "out", "quiet")}
+
+    given = vars(cli._parser().parse_args(["compare", *flags.split()]))
+    settings = compare.Settings(
+        **{k: v for k, v in given.items() if k != "command"} | {"networks": tuple(given["networks"])}
+    )
+    measured = of(dict.fromkeys(settings.names, network({0: 1.0})))
+    measured = dataclasses.replace(measured, settings=output.complete(settings))
+    figures, seeds = (
+        output.last_words(measured)[-1].partition("every figure: ")[2].split("; what depends on the seed: ")
+    )
+    again, asked = parsed(seeds), parsed(f"minires compare {flags}")
+    assert again.pop("seeds") == 3 and asked.pop("seeds") == 1 and again == asked
+    drawn = parsed(figures)
+    assert {name: drawn[name] for name in output.FLOW} == {name: getattr(settings, name) for name in output.FLOW}
+    assert drawn["model"] == (settings.names[1] if settings.networks else "twins")
 
 
 def test_help_reads_well():

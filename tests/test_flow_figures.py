@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from minires.commands import cli
-from minires.commands.flow import index
+from minires.commands.flow import figures as figures_module, index
 from minires.commands.flow.figures import Drawn
 from minires.commands.flow.settings import Settings
 
@@ -129,6 +129,8 @@ def test_cut_and_scaled_gradients(tmp_path, flow):
         (["--plain", "--scale", "*.skip=0.5"], "it has no fork"),
         (["--scale", "*.skip=nan"], "got nan for '*.skip'; expected a finite number"),
         (["--model", "nothing"], "got model 'nothing'; expected twins or one of residual"),
+        (["--model", "plain"], "got model 'plain' (--plain draws the plain twin alone); expected twins or one of"),
+        (["--batch-size", "1438"], "got batch_size = 1438 with drop_last, which leaves no batch of 1437 images"),
         (["--model", "skipinit", "--plain"], "got model 'skipinit' with --plain"),
         (["--depth", "9"], "legal depths are 6n+2"),
         (["--epochs", "0"], "epochs=0"),
@@ -140,6 +142,25 @@ def test_cut_and_scaled_gradients(tmp_path, flow):
 def test_bad_settings_are_reported_in_one_line(tmp_path, flow, options, message):
     code, out, err = flow("--out", tmp_path, *options)
     assert code == 1 and message in err and err.count("\n") == 1 and out == "", err
+    assert not list(tmp_path.iterdir()), "nothing is drawn before that"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_ctrl_c_says_what_there_is(count, tmp_path, flow, monkeypatch):
+    drawn = []
+
+    def save(figure, path, plt, keep=figures_module._save):
+        if len(drawn) == count:
+            raise KeyboardInterrupt
+        drawn.append(path)
+        return keep(figure, path, plt)
+
+    monkeypatch.setattr(figures_module, "_save", save)
+    code, out, err = flow(*SMALL, "--init-only", "--plain", "--out", tmp_path)
+    page = tmp_path / "index.html"
+    said = f"the figures drawn until then are in {page}" if count else "no figure was drawn"
+    assert (code, out, err) == (130, "", f"minires: interrupted; {said}\n")
+    assert [p.name in page.read_text("utf-8") for p in drawn] == [True] * count if count else not page.exists()
 
 
 def test_a_scale_without_a_number_is_a_mistake_in_the_command_line(capfd):

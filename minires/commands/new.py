@@ -26,6 +26,10 @@ def run(name: str, out: str | None) -> int:
     from .. import coursework  # only when needed
 
     if name == "list":
+        if out is not None:
+            raise ValueError(
+                f"new: got list with --out {out}, but a list is printed; name an exercise, or leave out --out"
+            )
         for assignment in coursework.ASSIGNMENTS.values():
             print(f"{assignment.name:<16}{assignment.points:g} points  {assignment.title}")
         return 0

@@ -35,6 +35,8 @@ def test_new_writes_the_exercise_and_keeps_what_is_there(tmp_path, capsys):
     assert main(["new", "conv2d", "--out", "again.py"]) == 0 and (tmp_path / "again.py").exists()
     assert main(["new", "conv3d"]) == 1 and "there are fork, autograd, broadcasting" in capsys.readouterr().err
     assert main(["new", "list"]) == 0 and capsys.readouterr().out.count("20 points") == 12
+    assert main(["new", "list", "--out", "exercises.txt"]) == 1
+    assert "got list with --out exercises.txt" in capsys.readouterr().err
 
 
 def test_grade_tells_that_hidden_tests_did_not_run(tmp_path, capsys):

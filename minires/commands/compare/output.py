@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .settings import Settings
 Pairs = Sequence[tuple[Watched, Watched]]
 
 COLUMNS = "gradient_norm", "weight_norm", "free_of_scale", "degrees_turned"  # of every layer, in compare.csv
+FLOW = "depth", "width", "preact", "data", "root", "batch_size", "lr", "seed", "device"  # as of ``minires flow``
+COMPARE = *FLOW, "epochs", "shortcut", "zero_init_residual", "dtype"
 
 
 def complete(settings: Settings) -> dict[str, Any]:
@@ -35,14 +38,24 @@ def last_words(measured: Comparison) -> list[str]:
         words.append(f"Interrupted after {measured.steps} steps: the files hold what was measured until then.")
     if seeds < settings["seeds"]:
         words.append(f"{seeds} of {settings['seeds']} seeds were begun.")
-    variants = [name for name in names if name != "plain"]
-    networks = "" if {*names} == {"plain", "residual"} else f" --model {variants[-1]}"
-    depth = "" if settings["depth"] == 56 else f" --depth {settings['depth']}"
-    more = f"minires compare{'' if not networks else ' ' + ' '.join(names)}{depth} --seeds 3"
-    then = f"every figure: minires flow{networks}{depth}" + ("" if seeds > 1 else f"; what depends on the seed: {more}")
+    twins = {*names} == {"plain", "residual"}
+    model = [] if twins else ["--model", [name for name in names if name != "plain"][-1]]
+    figures = shlex.join(["minires", "flow", *model, *_flags(settings, FLOW)])
+    more = shlex.join(["minires", "compare", *([] if twins else names), *_flags(settings, COMPARE), "--seeds", "3"])
+    then = f"every figure: {figures}" + ("" if seeds > 1 else f"; what depends on the seed: {more}")
     page = " and, in a browser, explorer.html beside it" if settings["explorer"] else ""
     words.append(f"Open {Path(folder) / 'gradient-flow.png'}{page}. Then {then}")
     return words
+
+
+def _flags(settings: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Those of the settings that were not the usual ones, as options of the command line."""
+    usual, flags = complete(Settings(data=settings["data"])) | {"data": Settings.data}, []
+    for name in names:
+        value = settings[name]
+        if value is not None and value != usual[name]:
+            flags += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return flags
 
 
 def write(folder: Path, measured: Comparison, pairs: Pairs) -> None:

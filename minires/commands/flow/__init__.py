@@ -31,14 +31,15 @@ def run(**options: Any) -> int:
     """Draw every figure, print their paths and what to open, and return the exit code."""
     settings = Settings(**options | {"scale": tuple(options["scale"] or ())})
     drawn: list[figures.Drawn] = []
+    page = Path(settings.out) / "index.html"
     try:
         draw(settings, drawn)
     except KeyboardInterrupt:
-        print(f"minires: interrupted; what was drawn until then is in {settings.out}", file=sys.stderr)
+        what = f"the figures drawn until then are in {page}" if drawn else "no figure was drawn"
+        print(f"minires: interrupted; {what}", file=sys.stderr)
         return 130
     finally:
         if drawn:
-            page = Path(settings.out) / "index.html"
             index.write(page, f"Gradient flow: {settings.title}", drawn)
     for figure in drawn:
         print(figure.path)
@@ -61,11 +62,12 @@ def draw(settings: Settings, drawn: list[figures.Drawn]) -> None:
                 scaling.enter_context(flow.scaled(model, dict(settings.scale)))
         folder = writable_folder(settings.out, "flow")
         train, test = load_data(settings.data, settings.root, settings.download, progress=not settings.quiet)
+        batches = 0 if settings.init_only else data.batch_count(train, settings.batch_size, drop_last=True)
         moment = figures.Figures(networks, train, test, settings)
         drawn.extend(moment.draw(folder / "step-0", "step 0", trained=False))
         if settings.init_only:
             return
-        steps = settings.epochs * data.batch_count(train, settings.batch_size, drop_last=True)
+        steps = settings.epochs * batches
         runners = {
             name: Runner.start(model, steps, settings.lr, device=settings.device) for name, model in networks.items()
         }
@@ -83,6 +85,7 @@ def build(settings: Settings) -> dict[str, ResNet]:
     if settings.model not in models.VARIANTS:
         known = ", ".join(models.VARIANTS)
         near = nearest(settings.model, ["twins", *models.VARIANTS])
+        near = " (--plain draws the plain twin alone)" if settings.model == "plain" else near
         raise ValueError(f"flow: got model {settings.model!r}{near}; expected twins or one of {known}")
     if settings.plain or settings.preact:
         raise ValueError(f"flow: got model {settings.model!r} with --plain or --preact, which concern the twins")
