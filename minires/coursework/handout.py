@@ -18,11 +18,10 @@ def new(name: str, out: str | os.PathLike | None = None) -> Path:
     """
     assignment = find_assignment(name, name)
     path = Path(out if out is not None else f"{name}.py")
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(assignment.exercise)
-    except FileExistsError:
-        raise FileExistsError(f"new: {path} is there already, and is kept; name another file with --out") from None
+    if os.path.lexists(path):
+        raise FileExistsError(f"new: {path} is there already, and is kept; name another file with --out")
+    with replacing(path) as temporary:
+        temporary.write_text(assignment.exercise, encoding="utf-8")
     return path
 
 

@@ -39,6 +39,17 @@ def test_new_writes_the_exercise_and_keeps_what_is_there(tmp_path, capsys):
     assert "got list with --out exercises.txt" in capsys.readouterr().err
 
 
+def test_an_exercise_that_does_not_fit_on_the_disk_leaves_no_part_that_would_be_kept(tmp_path):
+    pytest.importorskip("resource")  # not on Windows
+    code = "from minires import coursework; coursework.new('conv2d')"
+    limit = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (1000, r.getrlimit(r.RLIMIT_FSIZE)[1]))"
+    _, told = run_python(f"{limit}; {code}")
+    assert "not written" in told and not list(tmp_path.iterdir())
+    assert (
+        run_python(code) == ([], "") and (tmp_path / "conv2d.py").read_text("utf-8") == ASSIGNMENTS["conv2d"].exercise
+    )
+
+
 def test_grade_tells_that_hidden_tests_did_not_run(tmp_path, capsys):
     (tmp_path / "cross_entropy.py").write_text(solution("cross_entropy"), encoding="utf-8")
     assert main(["grade", "cross_entropy.py"]) == 0
