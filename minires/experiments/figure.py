@@ -12,6 +12,7 @@ from .experiment import Bounds, Cell
 from .sweep import Result
 
 PANELS = 6  # at most
+NEUTRAL = {"color": "black", "marker": "o"}  # of what compares networks: each has a colour of its own beside it
 Points = dict[str, dict[float, list[float]]]  # {line: {x: its numbers over seeds}}
 
 
@@ -58,7 +59,9 @@ def draw(path: Path, result: Result) -> None:
                 ax.set_xscale("log")
             _lines(ax, panel, own.along)
         elif panel:
-            _dots(ax, {name: next(iter(line.values())) for name, line in panel.items()}, wanted(result, what, panel))
+            numbers = {name: next(iter(line.values())) for name, line in panel.items()}
+            looks = style.looks(numbers) if title in of else dict.fromkeys(numbers, NEUTRAL)
+            _dots(ax, numbers, wanted(result, what, panel), looks)
         else:
             ax.set_axis_off()
     for ax in axes.flat[len(panels) :]:
@@ -69,7 +72,7 @@ def draw(path: Path, result: Result) -> None:
 
 def subtitle(result: Result) -> str:
     """Whose statement it is, at which single depth, on which data and how many seeds."""
-    depth, seeds = only_depth(result), len({job.seed for job in result.done})
+    depth, seeds = only_depth(result), len(result.by_seed())
     parts = [result.sweep.experiment.source.replace("*", "")]  # the emphasis of Markdown
     parts += [f"depth {depth}"] if depth is not None else []
     parts += [job.data for job in result.jobs[:1] if job.data]
@@ -178,13 +181,14 @@ def _few_ticks(axis: Any, panel: Points) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _dots(ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Bounds]) -> None:
+def _dots(
+    ax: Any, numbers: Mapping[str, list[float]], wanted: Mapping[str, Bounds], looks: Mapping[str, dict[str, Any]]
+) -> None:
     """A row for each line: its seeds as dots, their mean as a bar."""
     from matplotlib.ticker import MaxNLocator
 
     from ..flow.plots import style
 
-    looks = style.looks(numbers)
     for row, (name, values) in enumerate(numbers.items()):
         colour = looks[name]["color"]
         ax.plot(values, [row] * len(values), looks[name]["marker"], color=colour, ms=6, alpha=0.6, mew=0)

@@ -272,6 +272,24 @@ def test_rows_of_a_figure_know_their_criterion():
     assert wanted == {"plain": (0.18, math.inf), "residual": (-math.inf, 0.08)}
 
 
+def test_what_compares_networks_has_the_colour_of_none(tmp_path, monkeypatch):
+    drawn = {}
+    dots, lines = figure._dots, figure._lines
+    monkeypatch.setattr(figure, "_dots", lambda ax, *rest: (dots(ax, *rest), drawn.update({ax.get_title(): ax})))
+    monkeypatch.setattr(figure, "_lines", lambda ax, *rest: (lines(ax, *rest), drawn.update({ax.get_title(): ax})))
+    figure.draw(tmp_path / "a.png", results(DEGRADATION, 2))
+    colours = {title: {line.get_color() for line in ax.lines} for title, ax in drawn.items()}
+    assert len(colours["loss"]) == 3 and colours["loss"] == colours["median"]
+    assert len(colours["compared"]) == 1 and not colours["compared"] & colours["loss"]
+
+
+def test_the_title_counts_the_seeds_that_the_figure_shows():
+    result = sweeps.Result(Sweep(DEGRADATION), (own := Sweep(DEGRADATION, range(3)).jobs()), {})
+    other = Sweep(DEGRADATION, range(3), options={"lr": 0.02}).jobs()
+    result.done = {job: Done({"loss": 1.0}, 1.0, {}) for job in [own[0], *other]}
+    assert figure.subtitle(result).endswith("1 seed")
+
+
 def test_of_a_sweep_without_results_everything_is_written(tmp_path):
     result = Result(SMALL, SMALL.jobs(), {}, ended="interrupted")
     table.write(tmp_path, result)
