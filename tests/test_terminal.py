@@ -151,6 +151,17 @@ def test_a_slip_of_the_keyboard_is_answered_with_the_nearest_name(arguments, nea
     assert capsys.readouterr().err.endswith(f"(nearest: {near})\n")
 
 
+def test_a_path_may_begin_with_a_tilde_that_the_shell_has_left(tmp_path, monkeypatch, capsys):
+    for variable in ("HOME", "USERPROFILE"):  # on Windows, the second
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "conv2d", "--out=~/mine.py"]) == 0 and (tmp_path / "mine.py").exists()
+    given = "compare --out=~/x", "flow --root=~/x", "explore --out=~/x", "lessons --copy=~/x", "grade ~/x"
+    for words in (*given, "experiments explosion --out=~/x", "export preact --checkpoint=~/x"):
+        assert str(tmp_path / "x") in vars(cli._parser().parse_args(words.split())).values(), words
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
 # ── folders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -14,6 +14,8 @@ from . import compare, doctor, experiments, explore, export, flow, grade, lesson
 # in the order of the help
 COMMANDS = compare, explore, flow, export, experiments, new, grade, lessons, progress, doctor
 
+PATHS = "DIR", "FILE", "PATH"  # what options are called whose values are paths
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for an error (reported in one line), 2 for bad usage, 130 for Ctrl-C.
@@ -67,6 +69,11 @@ class _Parser(argparse.ArgumentParser):
             near = nearest(unknown[0], self._option_string_actions)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
         return namespace, unknown
+
+    def _get_values(self, action, strings):  # type: ignore[no-untyped-def, override]
+        """Paths may begin with ~: shells leave that of ``--out=~/results`` as it is."""
+        values = super()._get_values(action, strings)
+        return os.path.expanduser(values) if action.metavar in PATHS and isinstance(values, str) else values
 
     def _check_value(self, action, value):  # type: ignore[no-untyped-def]
         try:

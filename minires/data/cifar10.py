@@ -13,7 +13,7 @@ import numpy as np
 from minires.data import checksums
 from minires.data.dataset import Dataset
 from minires.files import locked
-from minires.folders import cache_folder
+from minires.folders import cache_folder, writable_folder
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # https://www.cs.toronto.edu/~kriz/cifar.html
@@ -109,7 +109,7 @@ def _download(folder: Path, url: str, md5: str, records: int, progress: bool) ->
         )
     from minires.data.download import fetch  # here, because HTTP takes 50 ms to import and is rarely needed
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    writable_folder(folder.parent, "cifar10")
     part = folder.parent / "cifar-10-binary.tar.gz.part"
     waiting = f"cifar10: waiting for another process that downloads to {folder.parent}"
     with locked(folder.parent / ".cifar-10.lock", waiting):
@@ -150,7 +150,7 @@ def _unpack(part: Path, folder: Path, url: str, records: int) -> None:
 
 
 def _again(folder: Path) -> str:
-    return f"move {folder} away and call cifar10(…, download=True)"
+    return f"move {folder} away and download it anew: --download on the command line, download=True in Python"
 
 
 def _check_sizes(folder: Path, records: int) -> None:

@@ -138,6 +138,12 @@ def test_download_puts_the_files_in_place_and_nothing_else(server, tmp_path, fil
     assert len(server.asked) == 1  # what is there is not fetched again
 
 
+def test_a_root_that_is_a_file_is_named_before_anything_is_downloaded(tmp_path):
+    (tmp_path / "root").write_text("")
+    with pytest.raises(OSError, match=r"cifar10: cannot write to the folder .*root \(.*\); choose another"):
+        read(tmp_path / "root", download=True, progress=False, url="http://127.0.0.1:1/")
+
+
 @pytest.mark.parametrize("inner", ["", FOLDER])
 def test_download_into_the_cache_or_a_named_folder(server, tmp_path, monkeypatch, inner):
     monkeypatch.setenv("MINIRES_CACHE", str(tmp_path))
