@@ -4,6 +4,7 @@
 """
 
 import difflib
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -62,6 +63,17 @@ def whole(function: str, x: Any) -> int:
     if isinstance(x, bool) or np.ndim(array) or not np.issubdtype(getattr(array, "dtype", type(array)), np.integer):
         raise TypeError(f"{function}: got {x!r:.60}, expected a whole number")
     return int(array)
+
+
+def at_least(function: str, name: str, x: Any, least: int) -> int:
+    """A whole number that is not too small. Raises TypeError or ValueError for anything else."""
+    try:
+        found = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{function}: {name} must be a whole number, got {x!r}; use int(…)") from None
+    if found < least:
+        raise ValueError(f"{function}: {name} must be at least {least}, got {found}")
+    return found
 
 
 def flag(function: str, name: str, x: Any) -> bool:

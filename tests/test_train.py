@@ -492,6 +492,7 @@ def test_the_progress_bar_shows_where_training_stands(capsys, tmp_path):
         ({"epochs": 0}, ValueError, "fit: got epochs=0; expected a whole number of at least 1"),
         ({"epochs": 1.5}, ValueError, "fit: got epochs=1.5"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"test_data": TEST[:40]}, TypeError, "batches: got a tuple; expected a Dataset"),
         ({"checkpoint_every": 3}, ValueError, "checkpoint_every without checkpoint"),
         ({"schedule_every": "batch"}, ValueError, 'expected "step" or "epoch"'),
         ({"loss": "ce"}, TypeError, "got loss='ce'; expected a function"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
+from ..arguments import at_least, described
 
 
 def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, flip: bool = True) -> Any:
@@ -18,15 +18,14 @@ def random_crop_flip(images: Any, rng: np.random.Generator, padding: int = 4, fl
     colour. Digits are not symmetric: for them use `padding=1, flip=False`.
     To use other settings in `batches(…, augment=…)`, bind them: `functools.partial(random_crop_flip, padding=1)`.
 
-    Raises ValueError for any other shape or a negative padding.
+    Raises ValueError for any other shape or a negative padding, TypeError for what is no array or no whole number.
     Source: He, Zhang, Ren, Sun 2015 (arXiv 1512.03385), section 4.2: 4 pixels on each side, crop 32×32, flip.
     """
     _check_images("random_crop_flip", images)
-    if padding < 0:
-        raise ValueError(f"random_crop_flip: padding must not be negative, got {padding}; 0 only flips")
+    padding = at_least("random_crop_flip", "padding", padding, 0)  # 0 only flips
     top, left = rng.integers(0, 2 * padding + 1, size=(2, len(images)))
     mirrored = rng.random(len(images)) < 0.5 if flip else np.zeros(len(images), bool)
-    return kernels.of(images).crop_flip(images, top, left, mirrored, operator.index(padding))
+    return kernels.of(images).crop_flip(images, top, left, mirrored, padding)
 
 
 def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
@@ -39,10 +38,10 @@ def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
     """
     _check_images("average_pool", images)
     n, channels, height, width = images.shape
-    if factor < 1 or height % factor or width % factor:
+    factor = at_least("average_pool", "factor", factor, 1)
+    if height % factor or width % factor:
         raise ValueError(
-            f"average_pool: factor must be positive and divide height and width, got factor = {factor} "
-            f"for images of {height}×{width}"
+            f"average_pool: factor must divide height and width, got factor = {factor} for images of {height}×{width}"
         )
     dtype = images.dtype if images.dtype.kind == "f" else np.float32
     squares = images.reshape(n, channels, height // factor, factor, width // factor, factor)
@@ -51,5 +50,7 @@ def average_pool(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _check_images(function: str, images: Any) -> None:
+    if not hasattr(images, "ndim"):
+        raise TypeError(f"{function}: got {described(images)}; expected an array of images (N, C, H, W)")
     if images.ndim != 4:
         raise ValueError(f"{function}: images must be (N, C, H, W), got shape {images.shape}; one image is image[None]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..arguments import array_of, described
+from ..arguments import array_of, at_least, described
 
 Augment = Callable[[Any, np.random.Generator], Any]
 
@@ -70,6 +69,11 @@ class Dataset:
             names = labels.dtype.kind in "OSU"
             way = "classes, labels = np.unique(labels, return_inverse=True)" if names else "labels.astype(np.int64)"
             raise TypeError(f"Dataset: labels must be int64, got {labels.dtype}; use {way}")
+        if not hasattr(self.classes, "__len__"):
+            raise TypeError(
+                f"Dataset: classes must be the names of the classes, got {self.classes!r}; for numbers as names use "
+                "tuple(map(str, range(10)))"
+            )
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise ValueError(
                 f"Dataset: labels must lie in 0..{len(self.classes) - 1} for the {len(self.classes)} classes, "
@@ -87,7 +91,7 @@ class Dataset:
                     f"Dataset: {self.pixels.dtype} pixels need mean and std, one number per channel "
                     f"(for 0..1 from bytes: mean=(0,) * {channels}, std=(255,) * {channels})"
                 )
-        elif self.mean is None or self.std is None or not len(self.mean) == len(self.std) == channels:
+        elif self.mean is None or self.std is None or not np.shape(self.mean) == np.shape(self.std) == (channels,):
             raise ValueError(
                 f"Dataset: mean and std go together, one number for each of the {channels} channels, "
                 f"got mean={self.mean}, std={self.std}"
@@ -133,7 +137,7 @@ class Dataset:
 
     def subset(self, n: int) -> Dataset:
         """The first `n` examples, sharing memory; ValueError unless 1 <= n <= len(dataset)."""
-        n = _whole("Dataset.subset", "n", n, least=1)
+        n = at_least("Dataset.subset", "n", n, least=1)
         if n > len(self):
             raise ValueError(f"Dataset.subset: got n = {n}, but there are {len(self)} examples; ask for fewer")
         return Dataset(self.pixels[:n], self.labels[:n], self.classes, self.mean, self.std)
@@ -163,9 +167,9 @@ def batches(
     no batch. It does so when it is called, not at the first batch.
     """
     count = batch_count(dataset, batch_size, drop_last=drop_last)
-    seed = _whole("batches", "seed", seed, least=0)
-    epoch = _whole("batches", "epoch", epoch, least=0)
-    start = _whole("batches", "start", start, least=0)
+    seed = at_least("batches", "seed", seed, least=0)
+    epoch = at_least("batches", "epoch", epoch, least=0)
+    start = at_least("batches", "start", start, least=0)
     if start > count:
         raise ValueError(
             f"batches: got start = {start}, but this epoch has {count} batches of {batch_size}; "
@@ -210,20 +214,10 @@ def batch_count(dataset: Dataset, batch_size: int, *, drop_last: bool = False) -
             f"batches: got {described(dataset)}; expected a Dataset, such as Dataset(images, labels, classes) of "
             "arrays (N, C, H, W) and (N,)"
         )
-    n, batch_size = len(dataset), _whole("batches", "batch_size", batch_size, least=1)
+    n, batch_size = len(dataset), at_least("batches", "batch_size", batch_size, least=1)
     if drop_last and batch_size > n:
         raise ValueError(
             f"batches: got batch_size = {batch_size} with drop_last, which leaves no batch of {n} images; "
             f"use a batch size up to {n} or drop_last=False"
         )
     return n // batch_size if drop_last else -(-n // batch_size)
-
-
-def _whole(function: str, name: str, value: int, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{function}: {name} must be a whole number, got {value!r}; use int(…)") from None
-    if number < least:
-        raise ValueError(f"{function}: {name} must be at least {least}, got {number}")
-    return number

@@ -25,7 +25,8 @@ class BatchNorm(Op):
         if x.size and x.size == x.shape[1]:
             raise ValueError(
                 f"batch_norm: got one value per channel in training, input shape {x.shape}; its variance is 0, so the "
-                "output would not depend on the input. Use a larger batch, or eval() for single inputs"
+                "output would not depend on the input. Use a larger batch (drop_last=True if it is the rest of an "
+                "epoch), or eval() for single inputs"
             )
         self.x, self.weight, self.eps = x, weight, eps
         if not x.size:  # there are no statistics

@@ -122,6 +122,8 @@ def fit(
     """
     steps = batch_count(train_data, batch_size, drop_last=drop_last)
     batches(train_data, batch_size, seed=seed, drop_last=drop_last)  # checks seed
+    if test_data is not None:
+        batch_count(test_data, batch_size)  # checks it now, not after an epoch
     _check_arguments(model, optimizer, epochs, schedule, schedule_every, loss, checkpoint, checkpoint_every, resume)
     if graph and comm is not None:
         raise ValueError("fit: got graph=True with comm; a CUDA graph cannot wait for other ranks: use graph=False")

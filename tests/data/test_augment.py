@@ -55,8 +55,14 @@ def test_one_image_is_not_a_batch():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"random_crop_flip: images must be \(N, C, H, W\), got shape \(3, 8, 8\)"):
         random_crop_flip(np.zeros((3, 8, 8)), rng)
-    with pytest.raises(ValueError, match="padding must not be negative, got -1"):
+    with pytest.raises(ValueError, match="random_crop_flip: padding must be at least 0, got -1"):
         random_crop_flip(np.zeros((1, 3, 8, 8)), rng, padding=-1)
+    with pytest.raises(TypeError, match=r"random_crop_flip: padding must be a whole number, got 1\.5"):
+        random_crop_flip(np.zeros((1, 3, 8, 8)), rng, padding=1.5)
+    with pytest.raises(TypeError, match="average_pool: got a list; expected an array of images"):
+        average_pool([[1.0, 2.0]], 2)
+    with pytest.raises(TypeError, match=r"average_pool: factor must be a whole number, got 2\.0"):
+        average_pool(np.zeros((1, 3, 8, 8)), 2.0)
     with pytest.raises(ValueError, match=r"average_pool: images must be \(N, C, H, W\)"):
         average_pool(np.zeros((8, 8)), 2)
 
@@ -75,7 +81,8 @@ def test_average_pool_equals_the_loop(shape, factor, dtype):
 
 @pytest.mark.parametrize("factor", [0, -1, 3, 16])
 def test_average_pool_must_divide(factor):
-    with pytest.raises(ValueError, match=f"got factor = {factor} for images of 8×8"):
+    said = f"got factor = {factor} for images of 8×8" if factor > 0 else f"factor must be at least 1, got {factor}"
+    with pytest.raises(ValueError, match=said):
         average_pool(np.zeros((1, 1, 8, 8)), factor)
 
 

@@ -209,6 +209,7 @@ BYTES = IMAGES.astype(np.uint8)
         ((BYTES, LABELS), TypeError, "uint8 pixels need mean and std"),
         ((IMAGES.astype(complex), LABELS), TypeError, "integers or floating, got complex128"),
         ((BYTES, LABELS, (0.0,) * 3), ValueError, "mean and std go together"),
+        ((BYTES, LABELS, 0, 255), ValueError, r"one number for each of the 3 channels, got mean=0, std=255"),
         ((BYTES, LABELS, (0.0,), (1.0,)), ValueError, "one number for each of the 3 channels"),
         ((BYTES, LABELS, (0.0,) * 3, (1.0, 0.0, 1.0)), ValueError, "std positive"),
         ((BYTES, LABELS, (0.0, np.nan, 0.0), (1.0,) * 3), ValueError, "mean must be finite"),
@@ -218,6 +219,11 @@ def test_what_does_not_fit_is_refused(arguments, error, message):
     images, labels, *scale = arguments
     with pytest.raises(error, match=message):
         Dataset(images, labels, ("a", "b"), *scale)
+
+
+def test_a_number_of_classes_is_no_names():
+    with pytest.raises(TypeError, match=r"Dataset: classes must be the names of the classes, got 2; for numbers"):
+        Dataset(IMAGES, LABELS, 2)
 
 
 def test_what_is_no_dataset_is_named():

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
 
 from ..forks import Fork
 from . import sentences
@@ -241,7 +242,7 @@ def training(
         means[network] = mean[-1]
         ends.append((mean[-1], f"{network}\n{(notes or {}).get(network, '')}".strip(), colour))
     ax.set_xlim(0, max(longest - 1, 1))
-    ax.xaxis.get_major_locator().set_params(integer=True)  # there is no half a step
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))  # there is no half a step
     ax.set_ylim(bottom=0)
     label_ends(ax, ends)
     ax.set_xlabel("step")
