@@ -128,6 +128,16 @@ def test_long_lines_wrap_under_their_own_indentation_on_a_terminal_only(width, m
     assert " ".join(" ".join(rest).split()) == " ".join(text.split()[3:])
 
 
+@pytest.mark.parametrize("arguments", [["lessons"], ["new", "list"], ["experiments"], ["doctor"]])
+def test_a_list_fits_a_terminal_of_eighty_columns(arguments, monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr(terminal, "columns", lambda stream=None: 80)
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(arguments) == 0
+    lines = [line for line in screen.getvalue().splitlines() if " " in line.strip()]  # one word may be longer
+    assert len(lines) > 5 and max(map(len, lines)) <= 80
+
+
 def test_an_unknown_option_shows_the_usage_of_its_command(capsys):
     for command in ("compare", "lessons", "grade", "progress"):
         with pytest.raises(SystemExit, match="2"):

@@ -3,12 +3,12 @@
 import argparse
 import contextlib
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..progress import tqdm
+from ..terminal import fitted, wrapped
 
 ERRORS = 3  # of failed jobs, so many are printed; all are in the files
 
@@ -84,9 +84,7 @@ def about(experiment: Any) -> str:
         but = f", but for {'; '.join(experiment.fails)}" if experiment.fails else ""
         lines.append(f"Holds also at {experiment.second_setting}{but}.")
     lines.append("  ".join(f"{option} {values}" for option, values in settings.items() if values))
-    wrap = textwrap.TextWrapper(110, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
-    indented = [wrap.fill(line) for line in lines if line]
-    return "\n".join([experiment.name, *indented])
+    return "\n".join([experiment.name, *(wrapped(line, "  ", "    ") for line in lines if line)])
 
 
 def sweep(
@@ -120,7 +118,7 @@ def sweep(
     with executors.opened(executor, workers, folder) as opened, _bar(quiet) as progress:
         result = sweeps.run(chosen, folder, opened, progress=progress)
     table.write(folder, result)
-    print(f"\n{table.page(result)}\n")
+    print(f"\n{fitted(table.page(result))}\n")
     for job, error in list(result.failed.items())[:ERRORS]:
         print(f"minires: failed: {job.command}\n  {error}", file=sys.stderr)
     if result.failed:

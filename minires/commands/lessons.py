@@ -103,12 +103,11 @@ def read_lessons() -> list[Lesson]:
 
 
 def table(lessons: list[Lesson]) -> str:
-    """One line per lesson: number, title, and the seconds it takes in full and quick; long ones are marked."""
-    width = max(len(lesson.title) for lesson in lessons)
-    lines = [f"{'':>2}  {'':<{width}}  seconds  quick"]
+    """One line per lesson: number, the seconds it takes in full and quick, and title; long ones are marked."""
+    lines = ["    seconds  quick"]
     for x in lessons:
-        mark = "  long" if x.seconds > 60 else ""
-        lines.append(f"{x.number:>2}  {x.title:<{width}}  {x.seconds:>7}  {x.quick:>5}{mark}")
+        numbers, title = f"{x.number:>2}  {x.seconds:>7}  {x.quick:>5}  ", x.title + " (long)" * (x.seconds > 60)
+        lines.append(wrapped(title, numbers) if sys.stdout.isatty() else f"{numbers}{title}")
     return "\n".join(lines)
 
 

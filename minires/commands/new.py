@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..folders import writable_folder
+from ..terminal import fitted
 
 
 def add_parser(commands: Any) -> None:
@@ -31,7 +32,7 @@ def run(name: str, out: str | None) -> int:
                 f"new: got list with --out {out}, but a list is printed; name an exercise, or leave out --out"
             )
         for assignment in coursework.ASSIGNMENTS.values():
-            print(f"{assignment.name:<16}{assignment.points:g} points  {assignment.title}")
+            print(fitted(f"{assignment.name:<16}{assignment.points:g} points  {assignment.title}"))
         return 0
     if out is not None:
         writable_folder(Path(out).parent, "new")
