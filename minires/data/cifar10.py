@@ -80,8 +80,9 @@ def cifar10(
     if not folder.exists():
         if not download:
             raise FileNotFoundError(
-                f"cifar10: no folder {folder}; give the root that holds it, or download it there (170 MB): "
-                f"--download on the command line, cifar10({str(folder.parent)!r}, download=True) in Python"
+                f"cifar10: no folder {folder}; name the one that holds it (root=…, --root or MINIRES_CACHE=…), or "
+                "download it there (170 MB): --download on the command line, "
+                f"cifar10({str(folder.parent)!r}, download=True) in Python"
             )
         _download(folder, url, md5, records, progress)
     _check_sizes(folder, records)

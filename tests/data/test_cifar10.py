@@ -78,7 +78,9 @@ def test_cache(root, monkeypatch):
 
 
 def test_absent_says_how_to_get_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*--download on the command line, cifar10.*download=True"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no folder .*MINIRES_CACHE.*--download on the command line, cifar10.*download=True"
+    ):
         cifar10(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
 
