@@ -43,6 +43,14 @@ def writable_file(path: str | os.PathLike, purpose: str) -> Path:
     return file
 
 
+def from_here(path: str | os.PathLike) -> str:
+    """The path as it is seen from the working folder; as it is, if that is on another drive of Windows."""
+    try:
+        return os.path.relpath(path)
+    except ValueError:
+        return str(path)
+
+
 def remove_empty_folders() -> None:
     """Remove the folders that `writable_folder` has created in this process and that are still empty."""
     for folder in sorted(_created, key=lambda one: len(one.parts), reverse=True):

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import data, train
 from .files import replacing
+from .folders import from_here
 from .progress import in_notebook, tqdm
 from .terminal import set_up, wrapped
 
@@ -126,7 +127,7 @@ def show(figure: Any, name: str) -> None:
         titles = dict.fromkeys(ax.get_title() for ax in figure.axes if ax.get_title())
         listener("figure", {"name": name, "title": "; ".join(titles)})
     elif not _interactive():
-        print(f"figure: {os.path.relpath(path)}")
+        print(f"figure: {from_here(path)}")
     elif in_notebook():
         import matplotlib.pyplot as plt
         from IPython.display import display

@@ -1,6 +1,7 @@
 """The command line as a person meets it: in a code page, in a narrow window, asked for a guess, interrupted."""
 
 import io
+import ntpath
 import os
 import re
 import select
@@ -16,7 +17,7 @@ from processes import ENVIRONMENT, in_a_terminal
 from minires import terminal
 from minires.commands import cli, diary
 from minires.commands.cli import main
-from minires.folders import remove_empty_folders, writable_folder
+from minires.folders import from_here, remove_empty_folders, writable_folder
 
 # Every command, twice, as on Windows: a stdout with the code page of its pipes, no fork and no modules of POSIX, new
 # processes by "spawn", and no file that is replaced while this process has it open.
@@ -186,6 +187,13 @@ def test_folders_that_stay_empty_are_not_left_behind(tmp_path, monkeypatch, caps
     writable_folder("kept/empty", "test")
     remove_empty_folders()
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["inside"]
+
+
+def test_a_path_on_another_drive_is_told_as_it_is(monkeypatch):
+    assert from_here(Path("a", "b.png").absolute()) == str(Path("a", "b.png"))
+    monkeypatch.setattr(os, "path", ntpath)  # Windows, where every path begins with its drive
+    monkeypatch.setattr(os, "getcwd", lambda: "D:\\work")
+    assert from_here("D:\\work\\a.png") == "a.png" and from_here("C:\\lessons\\a.png") == "C:\\lessons\\a.png"
 
 
 # ── a person at a terminal ──────────────────────────────────────────────────────────────────────────────────────────

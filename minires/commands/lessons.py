@@ -1,7 +1,6 @@
 """``minires lessons``: list the lessons, run one, copy them, or turn them into notebooks."""
 
 import argparse
-import os
 import re
 import runpy
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 
 from .. import lesson as running
 from ..files import replacing
-from ..folders import writable_folder
+from ..folders import from_here, writable_folder
 from ..terminal import wrapped
 from . import diary
 from .opening import open_lesson
@@ -128,7 +127,7 @@ def run_lesson(lesson: Lesson, quick: bool) -> int:
     if guess is not None:
         words += f" Your guess was {guess}."
     if running.shown:
-        figures = " ".join(os.path.relpath(path) for path in running.shown)
+        figures = " ".join(from_here(path) for path in running.shown)
         words += f" Its figure{'s are' if len(running.shown) > 1 else ' is'} in {figures}"
     print(f"\n{wrapped(words)}", flush=True)
     if code is not None:
