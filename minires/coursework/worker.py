@@ -44,6 +44,7 @@ class Session:
     def __init__(self, first: dict[str, Any], ask: Callable[..., Any]):
         self._first = first
         self._submission: Any = None
+        self._compared = False
         self._watch = Watch(first["off_limits"])
         write_helpers({path: text.tobytes().decode() for path, text in first["helpers"].items()})
         random.seed(0)
@@ -59,6 +60,7 @@ class Session:
             self._submission = load_module(source, name)
 
         reply = self._watch.run(lambda: attempt(load, name))
+        self._compared = bool(self._watch.found)
         if self._submission is not None:
             self._watch.look_at(self._submission)
         return reply
@@ -68,14 +70,17 @@ class Session:
         action = partial(attempt, partial(perform, self._submission, request), self._first["name"])
         unwatched = request["driver"] and request["name"] in drivers.UNWATCHED
         reply = action() if unwatched else self._watch.run(action)
-        return off_limits(self._watch.found) if self._watch.found else reply
+        return off_limits(self._watch.found, self._compared) if self._watch.found else reply
 
 
-def off_limits(name: str) -> dict[str, Any]:
-    """The reply for a submission that called this function."""
+def off_limits(name: str, compared: bool = False) -> dict[str, Any]:
+    """The reply for a submission that called this function; ``compared``: while it was loaded, perhaps to compare."""
     if name in NEEDED:
         return {"trouble": "library", "text": f"your code calls {name}, which the grader needs; leave it out"}
-    return {"trouble": "library", "text": f"your code calls {name}, which answers the exercise; write it yourself"}
+    text = f"your code calls {name}, which answers the exercise; write it yourself"
+    if compared:
+        text += '. To compare yours with it, do so under `if __name__ == "__main__":`, which is not graded'
+    return {"trouble": "library", "text": text}
 
 
 def load_module(source: str, name: str) -> types.ModuleType:

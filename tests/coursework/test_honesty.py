@@ -102,6 +102,12 @@ def test_importing_it_is_fine(before, graded):
     assert result.score == result.points
 
 
+def test_a_comparison_that_is_not_guarded_is_told_where_it_belongs(graded):
+    result, tests = graded(relu(RELU) + "\nassert (relu(np.ones(3)) == mr.kernels.textbook.relu(np.ones(3))).all()")
+    assert not result.score
+    assert all('under `if __name__ == "__main__":`' in test.message for test in tests.values())
+
+
 def test_its_text_can_be_copied(graded):
     body = """
     import inspect
