@@ -654,7 +654,7 @@ def test_a_wrong_gradient_is_named(name):
     ],
 )
 def test_the_error_of_a_wrong_gradient_says_what_was_wrong_in_its_attributes(gradient, error, got, expected, kind):
-    """The checker reads these alone: the message may change, and so may the names of the engine's variables."""
+    """The checker reads these alone, and only repeats the message, which may change, as may the engine's variables."""
     y = mr.apply(op_returning(gradient), leaf(np.ones((2, 3))))
     op = y.op
     with pytest.raises(error) as caught:
@@ -664,7 +664,7 @@ def test_the_error_of_a_wrong_gradient_says_what_was_wrong_in_its_attributes(gra
     slot = None if error is GradientCountError else 0
     assert (found.op, found.slot, found.got, found.expected) == (op, slot, got, expected)
     bare = error("", found.op, found.slot, found.got, found.expected)
-    assert bare.__traceback__ is None and kind_of_error(bare) == kind_of_error(found) and kind_of_error(bare)[0] == kind
+    assert bare.__traceback__ is None and kind_of_error(found) == (kind, kind_of_error(bare)[1] + str(found))
 
 
 def test_a_recorder_may_leave_out_what_it_does_not_want_to_see():
