@@ -270,6 +270,7 @@ def test_a_file_that_stays_open_is_named_and_stays_as_it_was(windows, monkeypatc
 FULL = """
 import resource, signal, sys, numpy as np
 from minires.train import Checkpoint
+sys.dont_write_bytecode = True  # Python would keep the part that fits
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error instead of a signal
 for size in map(int, sys.argv[2:]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, -1))
