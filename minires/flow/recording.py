@@ -61,7 +61,7 @@ class Layer:
     weight_gradient: float | None
     weight_shape: tuple[int, ...] = ()
     pass_: int = 1
-    weight: str = ""  # the weight's name
+    weight: str = ""  # the weight's name; "" where there is none
 
 
 class Recording:
